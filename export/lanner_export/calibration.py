@@ -1,0 +1,54 @@
+"""The texts that the activation ranges of int8 are measured on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lanner.errors import InputError
+from lanner.text_files import read_texts, shipped_sentences
+
+#: More texts widen the ranges by little and take longer.
+MOST_TEXTS = 512
+_JOINED_SENTENCES = (2, 4, 8, 16, 32)
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class CalibrationTexts:
+    """Texts, and how the manifest describes them."""
+
+    texts: list[str]
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest: the texts' source and number, and the method."""
+        return {"data": self.source, "texts": len(self.texts), "method": "min-max"}
+
+
+def calibration_texts(path: Path | None) -> CalibrationTexts:
+    """The user's texts, or the shipped sentences; both with some joined to longer texts.
+
+    A model is calibrated with short and long inputs, because activations depend on position.
+
+    Args:
+        path: A .txt, .csv or .jsonl file, or None for the shipped sentences.
+
+    Raises:
+        InputError: The file cannot be read, or holds no text.
+    """
+    texts = shipped_sentences() if path is None else read_texts(path)
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        msg = f"{path} holds no text to calibrate with: give a file of a few hundred sentences"
+        raise InputError(msg)
+    generator = np.random.default_rng(_SEED)
+    if len(texts) > MOST_TEXTS:
+        chosen = np.sort(generator.choice(len(texts), MOST_TEXTS, replace=False))
+        texts = [texts[i] for i in chosen]
+    joined = [
+        " ".join(texts[i] for i in generator.integers(0, len(texts), count))
+        for count in _JOINED_SENTENCES
+    ]
+    return CalibrationTexts(texts + joined, path.name if path else "sentences shipped with Lanner")

@@ -1,0 +1,219 @@
+"""The whole way from a checkpoint to an artifact."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lanner._version import __version__
+from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.batching import TOKEN_BUDGET, pad
+from lanner.engines import open_engine
+from lanner.errors import InputError, OutputExistsError, UnsupportedError
+from lanner.machine import available_cores, package_versions
+from lanner.manifest import MANIFEST_FILE, FileRecord, Manifest, TokenizerRecord, Variant
+from lanner.model import EmbeddingModel
+from lanner.staging import staged_directory
+from lanner.tokenization import Tokenizer
+from lanner_export import PRECISIONS
+from lanner_export.calibration import CalibrationTexts, calibration_texts
+from lanner_export.card import readme
+from lanner_export.checkpoint import Checkpoint, load_checkpoint
+from lanner_export.fusion import count_fused_ops, unfused_layers
+from lanner_export.graph import INPUTS, OPSET, OUTPUT, write_fp32
+from lanner_export.parity import TOLERANCES
+from lanner_export.quality import QualityData, measure_quality
+from lanner_export.quantization import Feed, write_int8
+from lanner_export.tokenizer import write_tokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+ARTIFACT_SUFFIX = ".lanner"
+_VERSIONED_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "tokenizers",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
+
+#: Told what begins: a few words, for a progress display.
+Progress = Callable[[str], object]
+
+
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    head: str = "auto",
+    precisions: Sequence[str] = PRECISIONS,
+    calibration: Path | None = None,
+    max_tokens: int | None = None,
+    quality_data: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda step: None,
+    warn: Progress = lambda message: None,
+) -> Artifact:
+    """Makes an artifact of a checkpoint, or fails and leaves everything as it was.
+
+    Args:
+        checkpoint: A sentence-transformers or transformers directory, or a hub name.
+        output: The directory to make.
+        head: What the model is to answer; only ``"embed"`` and ``"auto"`` so far.
+        precisions: Which variants to make, of `PRECISIONS`.
+        calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        quality_data: Labelled pairs (``sentence1,sentence2,score``) to report Spearman's
+            correlation on, or None.
+        overwrite: Whether an artifact at `output` gives way, once the new one is whole.
+        progress: Called when a step begins.
+        warn: Called with a sentence about the result that its user should know.
+
+    Raises:
+        OutputExistsError: `output` is taken.
+        CheckpointError: The checkpoint is missing, incomplete or unreadable.
+        UnsupportedError: It is of a kind that Lanner does not export.
+        ParityError: A variant does not answer as the checkpoint does.
+        InputError: The calibration or quality data cannot be used.
+    """
+    target = Path(output)
+    _require_precisions(precisions)
+    _require_free(target, overwrite=overwrite)
+    # Bad data is found before the long work, not after it.
+    texts = calibration_texts(calibration)
+    labelled = QualityData.read(quality_data) if quality_data else None
+    progress("loading the checkpoint")
+    loaded = load_checkpoint(str(checkpoint), head=head, max_tokens=max_tokens)
+    with staged_directory(target, replace=overwrite) as staged:
+        record = write_tokenizer(loaded.model, loaded.max_tokens, staged / TOKENIZER_FILE)
+        tokenizer = Tokenizer(staged / TOKENIZER_FILE, record)
+        variants = _write_variants(loaded, tokenizer, record, texts, precisions, staged, progress)
+        manifest = _manifest(target, loaded, record, variants)
+        for variant in variants:
+            if unfused := unfused_layers(variant.fused_ops, loaded.architecture):
+                warn(
+                    f"attention is not fused in {unfused} of {loaded.architecture.layers} layers "
+                    f"of the {variant.name} variant, which is right but slower"
+                )
+        models = {
+            variant.name: EmbeddingModel(
+                manifest=manifest,
+                variant=variant,
+                tokenizer=tokenizer,
+                engine=open_engine(variant.engine, staged / variant.file),
+                threads=available_cores(),
+                token_budget=TOKEN_BUDGET,
+            )
+            for variant in variants
+        }
+        quality = measure_quality(
+            loaded.model,
+            models,
+            labelled,
+            {v.name: TOLERANCES[v.precision] for v in variants},
+            progress,
+        )
+        progress("writing the artifact")
+        _write_rest(staged, manifest, quality)
+    return Artifact.open(target)
+
+
+def _require_precisions(precisions: Sequence[str]) -> None:
+    unknown = [name for name in precisions if name not in PRECISIONS]
+    if unknown or not precisions:
+        msg = f"unknown precision {', '.join(unknown) or '(none)'}: use {', '.join(PRECISIONS)}"
+        raise UnsupportedError(msg)
+
+
+def _require_free(target: Path, *, overwrite: bool) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not target.exists():
+        return
+    if not (target / MANIFEST_FILE).is_file():
+        msg = f"{target} exists and is not a Lanner artifact: choose another --output"
+        raise OutputExistsError(msg)
+    if not overwrite:
+        msg = f"{target} exists: pass --overwrite to replace it, or choose another --output"
+        raise OutputExistsError(msg)
+
+
+def _write_variants(
+    loaded: Checkpoint,
+    tokenizer: Tokenizer,
+    record: TokenizerRecord,
+    texts: CalibrationTexts,
+    precisions: Sequence[str],
+    staged: Path,
+    progress: Progress,
+) -> list[Variant]:
+    fp32 = staged / "model.fp32.onnx"
+    progress("tracing the graph")
+    write_fp32(loaded.model, fp32)
+    variants = []
+    if "fp32" in precisions:
+        variants.append(_variant("fp32", fp32))
+    if "int8" in precisions:
+        progress(f"calibrating int8 on {len(texts.texts)} texts")
+        int8 = staged / "model.int8.onnx"
+        write_int8(fp32, int8, _feeds(tokenizer, record, texts.texts))
+        variants.append(replace(_variant("int8", int8), calibration=texts.to_json()))
+    if "fp32" not in precisions:
+        fp32.unlink()
+    return variants
+
+
+def _variant(precision: str, path: Path) -> Variant:
+    return Variant(
+        name=precision,
+        precision=precision,
+        file=path.name,
+        engine="onnxruntime",
+        opset=OPSET,
+        fused_ops=count_fused_ops(path),
+    )
+
+
+def _feeds(tokenizer: Tokenizer, record: TokenizerRecord, texts: list[str]) -> list[Feed]:
+    # One text a feed: padding would be measured as if it were text.
+    feeds: list[Feed] = []
+    for token_ids in filter(None, tokenizer.encode(texts)):
+        ids, mask = pad([token_ids], pad_token_id=record.pad_token_id, side=record.padding_side)
+        feeds.append({"input_ids": ids, "attention_mask": mask})
+    if not feeds:
+        msg = "the tokenizer makes no token of any calibration text: give other texts"
+        raise InputError(msg)
+    return feeds
+
+
+def _manifest(
+    target: Path, loaded: Checkpoint, record: TokenizerRecord, variants: list[Variant]
+) -> Manifest:
+    return Manifest(
+        name=target.resolve().name.removesuffix(ARTIFACT_SUFFIX),
+        head="embed",
+        architecture=loaded.architecture,
+        dimension=loaded.dimension,
+        similarity=loaded.similarity,
+        tokenizer=record,
+        inputs=list(INPUTS),
+        outputs=[OUTPUT],
+        variants=variants,
+        source=loaded.source,
+        versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        prompts=loaded.prompts,
+        default_prompt_name=loaded.default_prompt_name,
+    )
+
+
+def _write_rest(staged: Path, manifest: Manifest, quality: dict[str, Any]) -> None:
+    text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False)
+    (staged / QUALITY_FILE).write_text(text + "\n", encoding="utf-8")
+    sizes = {variant.name: (staged / variant.file).stat().st_size for variant in manifest.variants}
+    (staged / README_FILE).write_text(readme(manifest, quality, sizes), encoding="utf-8")
+    files = {path.name: FileRecord.of(path) for path in sorted(staged.iterdir())}
+    (staged / MANIFEST_FILE).write_bytes(replace(manifest, files=files).to_bytes())

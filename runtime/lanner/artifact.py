@@ -1,0 +1,123 @@
+"""An artifact on disk: opening it, verifying its files, choosing among its variants.
+
+Nothing here needs an engine: an artifact is readable without torch, transformers or onnxruntime.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
+from lanner.machine import this_machine
+from lanner.manifest import FileRecord, Manifest, Variant, file_sha256
+
+QUALITY_FILE = "quality.json"
+README_FILE = "README.md"
+#: The same text must get the same vector whatever it is batched with: smallest cosine between a
+#: text alone and the same text among others, for a variant that is picked without being asked for.
+BATCH_INDEPENDENT_COSINE = 0.9999
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact. Immutable; the files are read when they are asked for.
+
+    Attributes:
+        directory: Where it is.
+        manifest: What it holds.
+    """
+
+    directory: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Self:
+        """Opens an artifact and verifies its manifest (the other files when they are used).
+
+        Raises:
+            ArtifactError: It is not an artifact, or a damaged or a newer one.
+        """
+        path = Path(directory)
+        return cls(path, Manifest.read(path))
+
+    def file(self, name: str) -> Path:
+        """The path of one file, after its size and checksum were verified.
+
+        Raises:
+            ArtifactError: The manifest does not list it, or its name leaves the artifact.
+            CorruptArtifactError: It is missing, truncated or changed.
+        """
+        record = self.manifest.files.get(name)
+        if record is None:
+            msg = f"the manifest of {self.directory} lists no file {name!r}"
+            raise ArtifactError(msg)
+        path = self.directory / name
+        if Path(name).name != name or path.is_symlink():
+            msg = f"{self.directory} names the file {name!r} outside itself: do not use it"
+            raise ArtifactError(msg)
+        if problem := _difference(path, record):
+            msg = f"{path} {problem}: copy it again from its source, or export again"
+            raise CorruptArtifactError(msg)
+        return path
+
+    def verify(self) -> None:
+        """Verifies every file.
+
+        Raises:
+            CorruptArtifactError: The first file that is missing, truncated or changed.
+        """
+        for name in self.manifest.files:
+            self.file(name)
+
+    def quality(self) -> dict[str, Any]:
+        """The content of `quality.json`: what was measured when the artifact was made."""
+        content: dict[str, Any] = json.loads(self.file(QUALITY_FILE).read_text(encoding="utf-8"))
+        return content
+
+    def choose(self, variant: str = "auto") -> Variant:
+        """The variant of that name, or for ``"auto"`` the fastest that is safe on this machine.
+
+        ``"auto"`` takes int8 where the CPU multiplies bytes fast and exactly (VNNI, AMX) and the
+        measured batch independence is `BATCH_INDEPENDENT_COSINE` or better, else fp32.
+
+        Raises:
+            VariantError: There is none of that name.
+        """
+        names = [v.name for v in self.manifest.variants]
+        if variant == "auto":
+            fast = this_machine().has_fast_int8 and self._is_batch_independent("int8")
+            variant = next((n for n in (["int8"] if fast else []) + ["fp32"] if n in names), "")
+            if not variant:
+                msg = (
+                    f"{self.directory} holds no variant that is safe to pick by itself on this "
+                    f"machine; name one of: {', '.join(names)}"
+                )
+                raise VariantError(msg)
+        chosen = self.manifest.variant(variant)
+        if chosen is None:
+            msg = (
+                f"{self.directory} holds no variant {variant!r}, only {', '.join(names)}: "
+                f"name one of them, or export again with --precision {variant}"
+            )
+            raise VariantError(msg)
+        return chosen
+
+    def _is_batch_independent(self, variant: str) -> bool:
+        if self.manifest.variant(variant) is None:
+            return False
+        measured = self.quality()["variants"][variant]["batch_independence_cosine"]
+        return bool(measured >= BATCH_INDEPENDENT_COSINE)
+
+
+def _difference(path: Path, record: FileRecord) -> str:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "is missing"
+    if size != record.bytes:
+        how = "truncated" if size < record.bytes else "longer than when it was written"
+        return f"is {how} ({size:,} bytes, the manifest says {record.bytes:,})"
+    if file_sha256(path) != record.sha256:
+        return "was changed after it was written (its SHA-256 is not the manifest's)"
+    return ""

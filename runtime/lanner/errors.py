@@ -1,0 +1,93 @@
+"""Every error that Lanner raises on purpose.
+
+    LannerError
+    ├── UsageError              the call itself is wrong (command line: exit status 2)
+    ├── InputError              a text or an array that was given cannot be used
+    │   └── InputTypeError      ... because of its type (also a TypeError)
+    ├── MissingExtraError       an optional dependency is not installed
+    ├── UnsupportedError        understood, and not something that Lanner does
+    ├── ArtifactError           a directory is not a usable artifact
+    │   ├── CorruptArtifactError    a file differs from what the manifest recorded
+    │   └── FormatVersionError      written by a newer Lanner
+    ├── VariantError            the variant or engine asked for is not there
+    ├── EngineError             an engine refused to load or run a variant
+    └── ExportError             a checkpoint could not become an artifact
+        ├── CheckpointError     ... because the checkpoint is missing or unreadable
+        ├── ParityError         ... because the artifact does not answer as its checkpoint does
+        └── OutputExistsError   ... because the output directory is taken
+
+Each message is one sentence or two that name the thing, the place and the remedy.
+"""
+
+
+class LannerError(Exception):
+    """Base of every error that Lanner raises on purpose."""
+
+
+class UsageError(LannerError):
+    """The call itself is wrong: an argument has no meaning."""
+
+
+class InputError(LannerError, ValueError):
+    """A text or an array that was given cannot be used."""
+
+
+class InputTypeError(InputError, TypeError):
+    """A text or an array that was given has the wrong type."""
+
+
+class MissingExtraError(LannerError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        what: What was asked for, for example ``"the onnxruntime engine"``.
+        extra: The extra that brings it.
+        module: The module that could not be imported.
+    """
+
+    def __init__(self, what: str, extra: str, module: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{what} needs the package {module!r}, which is not installed: "
+            f"pip install 'lanner[{extra}]'"
+        )
+
+
+class UnsupportedError(LannerError):
+    """Understood, and not something that Lanner does."""
+
+
+class ArtifactError(LannerError):
+    """A directory is not a usable artifact."""
+
+
+class CorruptArtifactError(ArtifactError):
+    """A file of an artifact differs from what its manifest recorded."""
+
+
+class FormatVersionError(ArtifactError):
+    """The artifact was written by a newer Lanner than this one."""
+
+
+class VariantError(LannerError):
+    """The variant or engine that was asked for is not in the artifact."""
+
+
+class EngineError(LannerError):
+    """An engine refused to load or to run a variant."""
+
+
+class ExportError(LannerError):
+    """A checkpoint could not become an artifact."""
+
+
+class CheckpointError(ExportError):
+    """The checkpoint is missing, incomplete or unreadable."""
+
+
+class ParityError(ExportError):
+    """The artifact does not answer as its checkpoint does."""
+
+
+class OutputExistsError(ExportError):
+    """The output directory is taken."""

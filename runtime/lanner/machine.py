@@ -1,0 +1,114 @@
+"""What this machine is: cores that may be used, the CPU and its instructions, memory, versions."""
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+#: Flags of /proc/cpuinfo that decide which precision is fast, in the order in which they are shown.
+NOTABLE_CPU_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+)
+
+#: Any of these multiplies unsigned by signed bytes without the 16-bit saturation of older kernels
+#: (ONNX Runtime's documentation, "Quantize ONNX models", data type selection).
+INT8_CPU_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine, as benchmarks and quality cards record it.
+
+    Attributes:
+        cpu: Model name of the processor.
+        cores: Cores that this process may use.
+        cpu_flags: Which of `NOTABLE_CPU_FLAGS` the processor has.
+        memory_bytes: Physical memory.
+        system: Operating system and its version.
+        python: Version of the interpreter.
+    """
+
+    cpu: str
+    cores: int
+    cpu_flags: tuple[str, ...]
+    memory_bytes: int
+    system: str
+    python: str
+
+    @property
+    def has_fast_int8(self) -> bool:
+        """Whether 8-bit matrix products are both exact and fast here (VNNI or AMX)."""
+        return not INT8_CPU_FLAGS.isdisjoint(self.cpu_flags)
+
+    def to_json(self) -> dict[str, object]:
+        """The fields as plain JSON values."""
+        return {**asdict(self), "cpu_flags": list(self.cpu_flags)}
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its CPU affinity, cut by the container's CPU quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _cgroup_quota_cores()
+    return max(1, min(affinity or 1, quota or sys.maxsize))
+
+
+def _cgroup_quota_cores() -> int | None:
+    # cgroup v2 only: "max 100000" or "<quota> <period>", both in microseconds.
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def this_machine() -> Machine:
+    """The machine that this process runs on; read once."""
+    cpu, flags = _cpu_name_and_flags()
+    return Machine(
+        cpu=cpu,
+        cores=available_cores(),
+        cpu_flags=tuple(flag for flag in NOTABLE_CPU_FLAGS if flag in flags),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+    )
+
+
+def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
+    name, flags = platform.processor() or platform.machine(), frozenset[str]()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return name, flags
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip() == "flags":
+            flags = frozenset(value.split())
+            break  # the cores of one machine are alike
+    return name, flags
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """The installed versions of those distributions that are installed."""
+    found = {name: package_version(name) for name in names}
+    return {name: version for name, version in found.items() if version is not None}

@@ -1,0 +1,203 @@
+"""The manifest of an artifact: what it holds, where it came from, and the digest of every file.
+
+`manifest.json` is UTF-8 JSON in one canonical form (`Manifest.to_bytes`), and carries the SHA-256
+of itself with that field left out. So a changed byte anywhere in it is found, white space included.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
+
+FORMAT = "lanner-artifact"
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an artifact: its size and SHA-256 when it was written."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Reads the file and records what it is now."""
+        return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model file at one precision for one kind of engine.
+
+    Attributes:
+        name: How the user names it, for example ``"int8"``.
+        precision: The precision of its matrix products.
+        file: Its file name in the artifact.
+        engine: The engine that it was made for.
+        opset: Version of the ONNX operator set.
+        fused_ops: How often each fused operator stands in the graph that the engine runs.
+        calibration: What the activation ranges of a quantized variant were measured on.
+    """
+
+    name: str
+    precision: str
+    file: str
+    engine: str
+    opset: int
+    fused_ops: dict[str, int]
+    calibration: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class TokenizerRecord:
+    """How texts become token ids.
+
+    Attributes:
+        file: The tokenizer's file name in the artifact (the format of the `tokenizers` library).
+        max_tokens: Longest input, special tokens included; what is longer is cut.
+        pad_token_id: The id that fills up shorter texts of a batch.
+        padding_side: ``"right"`` or ``"left"``.
+    """
+
+    file: str
+    max_tokens: int
+    pad_token_id: int
+    padding_side: str
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The transformer that the artifact was made from.
+
+    Attributes:
+        model_type: The name that transformers gives it, for example ``"bert"``.
+        layers: Encoder layers.
+        heads: Attention heads of a layer.
+        hidden_size: Width of a token's vector.
+        vocabulary_size: Rows of the word embedding table.
+        parameters: Number of weights.
+    """
+
+    model_type: str
+    layers: int
+    heads: int
+    hidden_size: int
+    vocabulary_size: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is known of an artifact without opening a model file."""
+
+    name: str
+    head: str
+    architecture: Architecture
+    dimension: int
+    similarity: str
+    tokenizer: TokenizerRecord
+    inputs: list[str]
+    outputs: list[str]
+    variants: list[Variant]
+    source: dict[str, Any]
+    versions: dict[str, str]
+    created: str
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name, or None."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+    def to_bytes(self) -> bytes:
+        """The canonical text of `manifest.json`, with its own digest in it."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        return _canonical({**content, "sha256": _digest(content)})
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Reads and verifies the manifest of an artifact.
+
+        Args:
+            directory: The artifact.
+
+        Raises:
+            ArtifactError: There is no such directory, or it holds no readable manifest.
+            FormatVersionError: A newer Lanner wrote it.
+            CorruptArtifactError: It was changed after it was written.
+        """
+        path = directory / MANIFEST_FILE
+        if not directory.is_dir():
+            msg = f"{directory} is not a directory: give one that 'lanner export' wrote"
+            raise ArtifactError(msg)
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            msg = (
+                f"{directory} holds no {MANIFEST_FILE}, so it is not a Lanner artifact: "
+                "give a directory that 'lanner export' wrote"
+            )
+            raise ArtifactError(msg) from None
+        return cls._parse(raw, path)
+
+    @classmethod
+    def _parse(cls, raw: bytes, path: Path) -> Self:
+        damaged = f"{path} was changed or damaged after it was written: export the checkpoint again"
+        try:
+            content = json.loads(raw)
+            kind, version = content.pop("format"), content.pop("format_version")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise CorruptArtifactError(damaged) from None
+        # A newer format may say everything else differently, so its version comes first.
+        if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+            msg = (
+                f"{path} has format version {version}, and this Lanner reads up to "
+                f"{FORMAT_VERSION}: upgrade it with pip install --upgrade lanner"
+            )
+            raise FormatVersionError(msg)
+        digest = content.pop("sha256", None)
+        stated = {"format": kind, "format_version": version, **content}
+        if digest != _digest(stated) or _canonical({**stated, "sha256": digest}) != raw:
+            raise CorruptArtifactError(damaged)
+        return cls._from_json(content, path)
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any], path: Path) -> Self:
+        known = {f.name for f in fields(cls)}
+        try:
+            return cls(
+                **{
+                    **{key: value for key, value in content.items() if key in known},
+                    "architecture": Architecture(**content["architecture"]),
+                    "tokenizer": TokenizerRecord(**content["tokenizer"]),
+                    "variants": [Variant(**variant) for variant in content["variants"]],
+                    "files": {name: FileRecord(**r) for name, r in content["files"].items()},
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {error}"
+            raise ArtifactError(msg) from error
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as lower-case hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()

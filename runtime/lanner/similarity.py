@@ -1,0 +1,208 @@
+"""How near vectors are to each other, and exact search among them.
+
+The functions and their names are those of sentence-transformers: distances are negated, so that
+more is always nearer.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lanner.errors import InputError, InputTypeError
+
+SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITY_NAMES: tuple[str, ...] = get_args(SimilarityName)
+
+Vectors = NDArray[np.float32]
+
+#: Rows of the corpus that one block of `search` compares: with 384 dimensions, 25 MB.
+SEARCH_BLOCK_ROWS = 16_384
+
+
+class SearchResult(NamedTuple):
+    """The nearest rows of a corpus, nearest first.
+
+    Attributes:
+        indices: Rows of the corpus, int64 [queries, k]; a tie goes to the lower row.
+        scores: Their similarity, float32 [queries, k].
+    """
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def similarity(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> Vectors:
+    """Every vector of `a` against every one of `b`, float32 [len(a), len(b)].
+
+    Args:
+        a: Vectors [n, dim], or one [dim].
+        b: Vectors [m, dim], or one [dim].
+        name: One of `SIMILARITY_NAMES`. The cosine of a zero vector with anything is 0.
+
+    Raises:
+        InputError: The dimensions differ, or something is not an array of numbers.
+    """
+    left, right = _pair_of_matrices(a, b)
+    return _function(name)(left, right)
+
+
+def similarity_pairwise(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> Vectors:
+    """Row i of `a` against row i of `b`, float32 [n].
+
+    Args:
+        a: Vectors [n, dim], or one [dim].
+        b: As many vectors [n, dim], or one [dim].
+        name: One of `SIMILARITY_NAMES`.
+
+    Raises:
+        InputError: The shapes differ, or something is not an array of numbers.
+    """
+    left, right = _pair_of_matrices(a, b)
+    if len(left) != len(right):
+        msg = (
+            "pairwise similarity needs as many vectors on both sides, "
+            f"not {len(left)} and {len(right)}"
+        )
+        raise InputError(msg)
+    _function(name)  # an unknown name is refused as in `similarity`
+    if name == "cosine":
+        left, right = normalize(left), normalize(right)
+    scores: Vectors
+    if name in ("cosine", "dot"):
+        scores = np.einsum("ij,ij->i", left, right)
+    elif name == "euclidean":
+        scores = -np.linalg.norm(left - right, axis=1)
+    else:
+        scores = -np.abs(left - right).sum(axis=1)
+    return scores
+
+
+def search(
+    queries: ArrayLike,
+    corpus: ArrayLike,
+    *,
+    k: int = 10,
+    name: str = "cosine",
+    block_rows: int = SEARCH_BLOCK_ROWS,
+) -> SearchResult:
+    """The k vectors of a corpus that are nearest to each query; exact.
+
+    The corpus is compared in blocks, so that memory grows with the queries and k, not with it.
+
+    Args:
+        queries: Vectors [n, dim], or one [dim].
+        corpus: Vectors [m, dim]; a memory-mapped array is fine.
+        k: How many; fewer are returned when the corpus is smaller.
+        name: One of `SIMILARITY_NAMES`.
+        block_rows: Rows of the corpus that are compared at once.
+
+    Raises:
+        InputError: The dimensions differ, or k is less than 1.
+    """
+    if k < 1:
+        msg = f"k must be at least 1, not {k}"
+        raise InputError(msg)
+    wanted, stored = _matrix(queries, "queries"), np.asanyarray(corpus)
+    stored = stored[None] if stored.ndim == 1 and stored.size else stored
+    count = min(k, len(stored))
+    indices = np.empty((len(wanted), 0), dtype=np.int64)
+    scores = np.empty((len(wanted), 0), dtype=np.float32)
+    for start in range(0, len(stored), block_rows):
+        block = similarity(wanted, stored[start : start + block_rows], name=name)
+        rows = np.arange(start, start + block.shape[1], dtype=np.int64)
+        # What was best so far stands first, so the lower row keeps standing first on a tie.
+        scores = np.concatenate([scores, block], axis=1)
+        indices = np.concatenate([indices, np.broadcast_to(rows, block.shape)], axis=1)
+        best = _best_columns(scores, count)
+        scores = np.take_along_axis(scores, best, axis=1)
+        indices = np.take_along_axis(indices, best, axis=1)
+    return SearchResult(indices, scores)
+
+
+def _best_columns(scores: Vectors, count: int) -> NDArray[np.int64]:
+    # A partition is linear where a sort is not, but it breaks ties as it likes: rows in which a
+    # tie crosses the boundary are sorted in full.
+    if count >= scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")
+    columns = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    lowest = np.take_along_axis(scores, columns, axis=1).min(axis=1, keepdims=True)
+    tied = (scores >= lowest).sum(axis=1) > count
+    if tied.any():
+        columns[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :count]
+    columns.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def normalize(vectors: Vectors) -> Vectors:
+    """The vectors at length 1, float32 [n, dim]; a zero vector stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
+    return scaled
+
+
+def _cosine(a: Vectors, b: Vectors) -> Vectors:
+    return normalize(a) @ normalize(b).T
+
+
+def _dot(a: Vectors, b: Vectors) -> Vectors:
+    return a @ b.T
+
+
+def _euclidean(a: Vectors, b: Vectors) -> Vectors:
+    squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
+    distances: Vectors = np.sqrt(np.maximum(squared, 0))
+    return -distances
+
+
+def _manhattan(a: Vectors, b: Vectors) -> Vectors:
+    out = np.empty((len(a), len(b)), dtype=np.float32)
+    for row, vector in enumerate(a):  # a row at a time: [n, m, dim] at once would not fit
+        out[row] = -np.abs(b - vector).sum(axis=1)
+    return out
+
+
+_FUNCTIONS: dict[str, Callable[[Vectors, Vectors], Vectors]] = {
+    "cosine": _cosine,
+    "dot": _dot,
+    "euclidean": _euclidean,
+    "manhattan": _manhattan,
+}
+
+
+def _function(name: str) -> Callable[[Vectors, Vectors], Vectors]:
+    try:
+        return _FUNCTIONS[name]
+    except KeyError:
+        msg = f"there is no similarity {name!r}: use {', '.join(SIMILARITY_NAMES)}"
+        raise InputError(msg) from None
+
+
+def _matrix(vectors: Any, name: str) -> Vectors:
+    try:
+        matrix = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} must be vectors of numbers (pass texts through encode first): {error}"
+        raise InputTypeError(msg) from None
+    if matrix.ndim == 1:
+        matrix = matrix[None] if matrix.size else matrix.reshape(0, 0)
+    if matrix.ndim != 2:
+        msg = f"{name} must have the shape [n, dim] or [dim], not {list(matrix.shape)}"
+        raise InputError(msg)
+    return matrix
+
+
+def _pair_of_matrices(a: ArrayLike, b: ArrayLike) -> tuple[Vectors, Vectors]:
+    left, right = _matrix(a, "a"), _matrix(b, "b")
+    if len(left) and len(right) and left.shape[1] != right.shape[1]:
+        msg = (
+            f"the vectors have {left.shape[1]} and {right.shape[1]} dimensions: "
+            "encode both sides with the same model and truncate_dim"
+        )
+        raise InputError(msg)
+    if not len(left) or not len(right):  # an empty list has no dimensions to agree on
+        width = max(left.shape[1], right.shape[1])
+        left, right = left.reshape(len(left), width), right.reshape(len(right), width)
+    return left, right

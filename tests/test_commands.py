@@ -1,0 +1,239 @@
+"""The command line, run in this process; `test_end_to_end` starts the real program."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.commands import main, parser
+from lanner.commands.common import table
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse's own way out
+        return int(stop.code or 0)
+
+
+def test_help_has_examples_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    overview = capsys.readouterr().out
+    for command in ("export", "inspect", "encode", "similarity", "doctor"):
+        assert f"    {command}" in overview
+        assert run(command, "--help") == 0
+        text = capsys.readouterr().out
+        assert "examples:\n" in text
+        assert f"  lanner {command}" in text
+        assert "--json" in text
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == "lanner 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["encode", "dir"], "give either texts or --input FILE"),
+        (["encode", "dir", "a", "--input", "x.txt"], "give either texts or --input FILE"),
+        (["encode", "dir", "a", "--output", "x.csv"], "--output must end in .npy or .jsonl, not"),
+        (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
+        (["similarity", "dir", "a"], "the following arguments are required: TEXT"),
+        (["export", "x"], "the following arguments are required: --output"),
+        (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
+        (["export", "x", "--output", "y", "--head", "tail"], "invalid choice: 'tail'"),
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "gone"], "gone is not a directory: give one that 'lanner export' wrote"),
+        (["encode", "gone", "a"], "gone is not a directory: give one that 'lanner export' wrote"),
+        (["similarity", "grpc://host:1", "a", "b"], "cannot talk to a server yet, give an artifac"),
+    ],
+)
+def test_a_failed_job_exits_with_1_and_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("lanner: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match=r"gone is not a directory"):
+        main(["inspect", "gone", "--debug"])
+
+
+def test_encode_prints_a_json_line_a_text(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("encode", word_artifact, "a b", "c", "--variant", "fp32") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        {"text": "a b", "embedding": [0.5, 0.5, 0, 0]},
+        {"text": "c", "embedding": [0, 0, 1, 0]},
+    ]
+
+
+def test_encode_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("encode", word_artifact, "a", "--variant", "fp32", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "texts": 1,
+        "dimension": 4,
+        "variant": "fp32",
+        "embeddings": [[1, 0, 0, 0]],
+    }
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
+def test_encode_writes_files(
+    word_artifact: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text("id,body\n1,a b\n2,🦅\n", encoding="utf-8")
+    output = tmp_path / f"vectors{suffix}"
+    options = ["--input", tmp_path / "rows.csv", "--column", "body", "--output", output]
+    assert run("encode", word_artifact, *options, "--prompt-name", "none", "--normalize") == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"2 vectors of 4 dimensions in {output}\n"
+    if suffix == ".npy":
+        vectors = np.load(output)
+    else:
+        rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        assert [row["text"] for row in rows] == ["a b", "🦅"]
+        vectors = np.array([row["embedding"] for row in rows])
+    np.testing.assert_allclose(vectors, [[0.5**0.5, 0.5**0.5, 0, 0], [0, 0, 0, 1]], atol=1e-6)
+
+
+def test_a_failed_encode_leaves_the_old_file(word_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('"a"\n{oops\n')
+    (tmp_path / "out.npy").write_text("old")
+    options = ["--input", tmp_path / "bad.jsonl", "--output", tmp_path / "out.npy"]
+    assert run("encode", word_artifact, *options) == 1
+    assert (tmp_path / "out.npy").read_text() == "old"
+
+
+def test_an_output_in_no_directory_is_named(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("encode", word_artifact, "a", "--output", tmp_path / "no" / "out.npy") == 1
+    assert "No such file or directory: " in capsys.readouterr().err
+
+
+def test_similarity(word_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("similarity", word_artifact, "a b", "a", "--variant", "fp32") == 0
+    assert capsys.readouterr().out == "0.7071\n"
+    assert run("similarity", word_artifact, "a", "e", "--variant", "fp32", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "similarity": 1.0,
+        "function": "cosine",
+        "texts": ["a", "e"],
+        "variant": "fp32",
+    }
+
+
+def test_inspect_verifies_and_describes(
+    tiny_artifact: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("inspect", tiny_artifact.directory) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("tiny: embed, bert, 2 layers, ")
+    assert "checksums verified" in text
+    assert "Attention 2, Gelu 2, LayerNormalization 5" in text
+    assert run("inspect", tiny_artifact.directory, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["verified"] is True
+    assert content["architecture"]["layers"] == 2
+    assert set(content["quality"]["variants"]) == {"fp32", "int8"}
+
+
+def test_inspect_finds_a_changed_byte(
+    tiny_artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(tiny_artifact.directory, tmp_path / "copy"))
+    for path in sorted(copy.iterdir()):
+        raw = path.read_bytes()
+        path.write_bytes(raw[:-2] + bytes([raw[-2] ^ 1]) + raw[-1:])
+        assert run("inspect", copy) == 1, path
+        assert f"{path} was changed" in capsys.readouterr().err
+        path.write_bytes(raw)
+    assert run("inspect", copy) == 0
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor") == 0
+    text = capsys.readouterr().out
+    assert "onnxruntime  ok" in text
+    assert run("doctor", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["default_precision"] in ("fp32", "int8")
+    assert content["missing"]["onnxruntime"] == []
+    assert content["versions"]["lanner"] == "0.1.0"
+
+
+def test_export_without_its_extra_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doctor = importlib.import_module("lanner.commands.doctor")
+    find_spec = doctor.find_spec
+    monkeypatch.setattr(doctor, "find_spec", lambda n: None if n == "torch" else find_spec(n))
+    assert run("export", "x", "--output", "y") == 1
+    assert capsys.readouterr().err == (
+        "lanner: error: lanner export needs the package 'torch', which is not installed: "
+        "pip install 'lanner[export]'\n"
+    )
+    assert "needs: pip install 'lanner[export]'" in " ".join(parser().format_help().split())
+
+
+def test_export_json_is_one_object(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "j.lanner"
+    assert run("export", tiny_checkpoint, "--output", target, "--precision", "fp32", "--json") == 0
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert content["artifact"] == str(target)
+    assert content["variants"] == ["fp32"]
+    assert "tracing the graph\n" in err
+
+
+def test_export_of_a_decoder_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="needs the export extra")
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
+    assert run("export", tmp_path / "gpt2", "--output", tmp_path / "out") == 1
+    assert "is a gpt2 model, which is not an encoder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["gpt2"]
+
+
+def test_tables_are_aligned() -> None:
+    text = table([("name", "n"), ("a", 5), ("long name", 12)])
+    assert text == "name        n\n---------  --\na           5\nlong name  12"

@@ -1,0 +1,150 @@
+"""The real checkpoint, the real engine, the real program."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.model import load
+from lanner.text_files import shipped_sentences
+
+PROGRAM = Path(sys.executable).with_name("lanner")
+ROOT = Path(__file__).parents[1]
+ODD_TEXTS = [
+    "",
+    " ",
+    "x" * 100_000,
+    "word " * 20_000,
+    "🦅👩‍👩‍👧‍👦",
+    "猫在沙发上睡觉。",
+    "nul\x00byte",
+    "e\u0301",
+]
+
+sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")
+
+
+@pytest.fixture(scope="module")
+def reference(minilm_checkpoint: Path) -> Any:
+    return sentence_transformers.SentenceTransformer(str(minilm_checkpoint), device="cpu")
+
+
+def lanner(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("variant", "least"), [("fp32", 0.99999), ("int8", 0.9)])
+def test_vectors_are_those_of_sentence_transformers(
+    minilm_artifact: Artifact,
+    reference: Any,
+    variant: str,
+    least: float,
+) -> None:
+    texts = [*shipped_sentences()[::3], *ODD_TEXTS]
+    vectors = load(minilm_artifact.directory, variant=variant).encode(texts)
+    assert vectors.shape == (len(texts), 384)
+    expected = reference.encode(texts)
+    assert (vectors * expected).sum(axis=1).min() >= least
+    if variant == "fp32":
+        np.testing.assert_allclose(vectors, expected, atol=1e-4)
+
+
+def test_an_evaluator_of_sentence_transformers_takes_it(
+    minilm_artifact: Artifact,
+    reference: Any,
+    tmp_path: Path,
+) -> None:
+    evaluation = pytest.importorskip("sentence_transformers.sentence_transformer.evaluation")
+    sentences = shipped_sentences()[:40]
+    scores = [float(n % 6) for n in range(20)]
+    evaluator = evaluation.EmbeddingSimilarityEvaluator(
+        sentences[::2], sentences[1::2], scores, name="shipped"
+    )
+    expected = evaluator(reference)
+    model = load(minilm_artifact.directory, variant="fp32")
+    measured = evaluator(model, output_path=str(tmp_path))
+    assert measured["shipped_spearman_cosine"] == pytest.approx(
+        expected["shipped_spearman_cosine"], abs=1e-4
+    )
+    assert model.model_card_data.evaluations["shipped"] == measured
+
+
+def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
+    directory = minilm_artifact.directory
+    near = lanner("similarity", directory, "A plane is taking off.", "An air plane is taking off.")
+    far = lanner("similarity", directory, "A plane is taking off.", "How do I bake bread?")
+    assert near.returncode == far.returncode == 0
+    assert float(near.stdout) > 0.8
+    assert float(far.stdout) < 0.3
+
+
+def test_it_answers_after_a_move(minilm_artifact: Artifact, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(minilm_artifact.directory, tmp_path / "elsewhere"))
+    done = lanner("encode", moved, "a", "--json")
+    assert json.loads(done.stdout)["dimension"] == 384
+
+
+def test_a_reader_that_goes_away_is_no_error(minilm_artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "many.txt").write_text("text\n" * 500)
+    command = f"{PROGRAM} encode {minilm_artifact.directory} --input {tmp_path}/many.txt | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith('{"text": "text"')
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_export_leaves_nothing(
+    minilm_checkpoint: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    output = str(tmp_path / "stopped.lanner")
+    command = [str(PROGRAM), "export", str(minilm_checkpoint), "--output", output]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "tracing" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence(minilm_checkpoint: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        done = lanner("export", minilm_checkpoint, "--output", disk / "full.lanner")
+        assert done.returncode == 1
+        assert re.search(r"^lanner: error: .*[Nn]o space left on device", done.stderr, re.M)
+        assert "Traceback" not in done.stderr
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_code_of_the_readme_runs(
+    minilm_artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert blocks
+    for block in blocks:
+        code = block.replace("build/minilm.lanner", str(minilm_artifact.directory))
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 (our own text)
+    assert capsys.readouterr().out

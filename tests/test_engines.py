@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.engines import open_engine
+from lanner.errors import EngineError, VariantError
+
+FEED = {
+    "input_ids": np.array([[2, 3], [2, 0]], np.int64),
+    "attention_mask": np.array([[1, 1], [1, 0]], np.int64),
+}
+
+
+def test_onnxruntime_runs_a_variant(word_artifact: Path) -> None:
+    engine = open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
+    assert engine.name == "onnxruntime"
+    assert engine.run(FEED).tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
+
+
+def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:
+    with pytest.raises(VariantError, match=r"no engine 'abacus': use onnxruntime or 'auto'"):
+        open_engine("abacus", word_artifact / "model.fp32.onnx")
+
+
+def test_a_damaged_graph_is_one_sentence(tmp_path: Path, word_artifact: Path) -> None:
+    path = tmp_path / "half.onnx"
+    path.write_bytes((word_artifact / "model.fp32.onnx").read_bytes()[:200])
+    with pytest.raises(EngineError, match=r"^ONNX Runtime \S+ could not load .*half.onnx: .+$"):
+        open_engine("onnxruntime", path)
+
+
+def test_a_wrong_feed_is_one_sentence(word_artifact: Path) -> None:
+    engine = open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
+    with pytest.raises(EngineError, match=r"^ONNX Runtime could not run the batch: .+$"):
+        engine.run({"input_ids": FEED["input_ids"]})
+
+
+def test_without_its_package_the_extra_is_named(word_artifact: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"  # as if it were not installed
+        "import lanner\n"
+        "try: lanner.load(sys.argv[1])\n"
+        "except lanner.LannerError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(word_artifact)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        "the onnxruntime engine needs the package 'onnxruntime', which is not installed: "
+        "pip install 'lanner[onnxruntime]'\n"
+    )

@@ -1,0 +1,43 @@
+from lanner import errors
+
+
+def test_the_public_names_are_these() -> None:
+    names = [n for n, value in vars(errors).items() if isinstance(value, type)]
+    assert names == [
+        "LannerError",
+        "UsageError",
+        "InputError",
+        "InputTypeError",
+        "MissingExtraError",
+        "UnsupportedError",
+        "ArtifactError",
+        "CorruptArtifactError",
+        "FormatVersionError",
+        "VariantError",
+        "EngineError",
+        "ExportError",
+        "CheckpointError",
+        "ParityError",
+        "OutputExistsError",
+    ]
+
+
+def test_every_error_is_a_lanner_error_with_a_docstring() -> None:
+    for value in vars(errors).values():
+        if isinstance(value, type):
+            assert issubclass(value, errors.LannerError)
+            assert value.__doc__
+
+
+def test_callers_can_catch_the_builtin_kinds() -> None:
+    assert issubclass(errors.InputTypeError, TypeError)
+    assert issubclass(errors.InputError, ValueError)
+    assert issubclass(errors.MissingExtraError, ImportError)
+
+
+def test_a_missing_extra_says_how_to_get_it() -> None:
+    error = errors.MissingExtraError("lanner export", "export", "torch")
+    assert str(error) == (
+        "lanner export needs the package 'torch', which is not installed: "
+        "pip install 'lanner[export]'"
+    )

@@ -1,0 +1,189 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.errors import InputError, OutputExistsError, ParityError, UnsupportedError
+from lanner.model import load
+from tests.checkpoints import bert_checkpoint
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner_export import export as export_module
+from lanner_export.export import export
+from lanner_export.graph import write_fp32
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_the_artifact_is_self_contained(tiny_artifact: Artifact) -> None:
+    assert names(tiny_artifact.directory) == [
+        "README.md",
+        "manifest.json",
+        "model.fp32.onnx",
+        "model.int8.onnx",
+        "quality.json",
+        "tokenizer.json",
+    ]
+    tiny_artifact.verify()
+    manifest = tiny_artifact.manifest
+    assert manifest.name == "tiny"
+    assert manifest.head == "embed"
+    assert manifest.inputs == ["input_ids", "attention_mask"]
+    assert manifest.outputs == ["sentence_embedding"]
+    assert {"lanner", "torch", "transformers", "onnxruntime"} <= set(manifest.versions)
+    assert set(manifest.files) == set(names(tiny_artifact.directory)) - {"manifest.json"}
+
+
+def test_the_readme_is_about_this_artifact(tiny_artifact: Artifact) -> None:
+    text = tiny_artifact.file("README.md").read_text(encoding="utf-8")
+    assert text.startswith("# tiny\n")
+    assert "| `int8` | `model.int8.onnx` |" in text
+    assert "{" not in text
+
+
+def test_prompts_and_limits_go_into_the_artifact(tmp_path: Path) -> None:
+    checkpoint = bert_checkpoint(tmp_path / "prompts", prompts={"query": "the train "})
+    artifact = export(checkpoint, tmp_path / "p.lanner", precisions=["fp32"], max_tokens=8)
+    assert artifact.manifest.prompts == {"query": "the train "}
+    assert artifact.manifest.tokenizer.max_tokens == 8
+    assert [variant.name for variant in artifact.manifest.variants] == ["fp32"]
+    model = load(artifact.directory)
+    with_prompt = model.encode("leaves at seven", prompt_name="query")
+    np.testing.assert_allclose(with_prompt, model.encode("the train leaves at seven"), atol=1e-6)
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    reference = SentenceTransformer(str(checkpoint), device="cpu")
+    reference.max_seq_length = 8
+    expected = reference.encode("leaves at seven", prompt_name="query")
+    np.testing.assert_allclose(with_prompt, expected, atol=1e-5)
+
+
+def test_int8_alone_leaves_no_fp32_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("a man plays\n\nthe train leaves\n")
+    artifact = export(
+        tiny_checkpoint,
+        tmp_path / "small.lanner",
+        precisions=["int8"],
+        calibration=tmp_path / "texts.txt",
+    )
+    assert "model.fp32.onnx" not in names(artifact.directory)
+    calibration = artifact.manifest.variants[0].calibration
+    assert calibration == {"data": "texts.txt", "texts": 7, "method": "min-max"}
+
+
+def test_labelled_pairs_give_spearman(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(
+        "a man plays,someone plays,4\nthe train leaves,a man plays,1\n"
+        "our train departs,the train leaves,5\n"
+    )
+    artifact = export(
+        tiny_checkpoint,
+        tmp_path / "q.lanner",
+        precisions=["fp32"],
+        quality_data=tmp_path / "pairs.csv",
+    )
+    measured = artifact.quality()["spearman"]
+    assert (measured["data"], measured["pairs"]) == ("pairs.csv", 3)
+    assert measured["variants"]["fp32"] == pytest.approx(measured["checkpoint"], abs=0.01)
+    assert "3 pairs of `pairs.csv`" in artifact.file("README.md").read_text(encoding="utf-8")
+
+
+def test_a_graph_that_answers_wrongly_is_not_written(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def write_with_wrong_weights(model: object, path: Path) -> None:
+        import torch  # noqa: PLC0415
+
+        bias = model[0].auto_model.encoder.layer[1].output.dense.bias  # type: ignore[index]
+        with torch.no_grad():
+            bias[0] += 0.5
+            write_fp32(model, path)
+            bias[0] -= 0.5
+
+    monkeypatch.setattr(export_module, "write_fp32", write_with_wrong_weights)
+    with pytest.raises(
+        ParityError, match=r"the fp32 variant does not reproduce its checkpoint: .*"
+    ):
+        export(tiny_checkpoint, tmp_path / "wrong.lanner")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_export_leaves_nothing(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(export_module, "write_int8", fail)
+    with pytest.raises((KeyboardInterrupt, OSError), match=r"^$|No space left on device"):
+        export(tiny_checkpoint, tmp_path / "x.lanner")
+    assert names(tmp_path) == []
+
+
+def test_an_artifact_is_replaced_only_when_asked(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "a.lanner"
+    first = export(tiny_checkpoint, target, precisions=["fp32"])
+    with pytest.raises(OutputExistsError, match=r"a.lanner exists: pass --overwrite to replace it"):
+        export(tiny_checkpoint, target, precisions=["fp32"])
+    assert Artifact.open(target).manifest == first.manifest
+    second = export(tiny_checkpoint, target, precisions=["fp32"], max_tokens=8, overwrite=True)
+    assert second.manifest.tokenizer.max_tokens == 8
+    assert names(tmp_path) == ["a.lanner"]
+
+
+def test_a_failed_replacement_keeps_the_old_artifact(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.lanner"
+    first = export(tiny_checkpoint, target, precisions=["fp32"])
+    monkeypatch.setattr(export_module, "readme", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError, match="division"):
+        export(tiny_checkpoint, target, precisions=["fp32"], overwrite=True)
+    assert Artifact.open(target).manifest == first.manifest
+    assert names(tmp_path) == ["a.lanner"]
+
+
+def test_what_is_no_artifact_is_never_replaced(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"exists and is not a Lanner artifact: choose ano"):
+        export(tiny_checkpoint, tmp_path, overwrite=True)
+    with pytest.raises(OutputExistsError, match=r"diary.txt exists and is not a Lanner artifact"):
+        export(tiny_checkpoint, tmp_path / "diary.txt", overwrite=True)
+    assert names(tmp_path) == ["diary.txt"]
+
+
+def test_bad_arguments_are_found_before_the_work(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.lanner"
+    with pytest.raises(UnsupportedError, match=r"unknown precision fp17: use fp32, int8"):
+        export(tiny_checkpoint, target, precisions=["fp17"])
+    with pytest.raises(InputError, match=r"there is no file .*gone.txt: check the path"):
+        export(tiny_checkpoint, target, calibration=tmp_path / "gone.txt")
+    with pytest.raises(InputError, match=r"there is no file .*gone.csv: check the path"):
+        export(tiny_checkpoint, target, quality_data=tmp_path / "gone.csv")
+    assert names(tmp_path) == []
+
+
+def test_a_lost_fusion_is_said(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "count_fused_ops", lambda _: {"Gelu": 2})
+    warnings: list[str] = []
+    export(tiny_checkpoint, tmp_path / "w.lanner", precisions=["fp32"], warn=warnings.append)
+    assert warnings == [
+        "attention is not fused in 2 of 2 layers of the fp32 variant, which is right but slower"
+    ]
+
+
+def test_the_card_is_valid_json(tiny_artifact: Artifact) -> None:
+    text = tiny_artifact.file("quality.json").read_text(encoding="utf-8")
+    assert json.loads(text) == tiny_artifact.quality()

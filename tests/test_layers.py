@@ -1,0 +1,54 @@
+"""What may import what, and what an import costs in modules."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lanner
+
+HEAVY = {"torch", "transformers", "sentence_transformers", "onnx", "scipy", "optimum"}
+
+
+def modules_after(code: str, *args: str) -> set[str]:
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+def test_the_runtime_never_imports_the_export_stage() -> None:
+    for path in Path(lanner.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            assert not any(name.startswith("lanner_export") for name in names), path
+
+
+def test_importing_lanner_imports_no_engine_and_no_framework() -> None:
+    assert not modules_after("import lanner") & (HEAVY | {"onnxruntime", "lanner_export"})
+
+
+def test_encoding_needs_neither_torch_nor_transformers(word_artifact: Path) -> None:
+    code = "import sys, lanner; lanner.load(sys.argv[1]).encode(['a', 'b'])"
+    modules = modules_after(code, str(word_artifact))
+    assert "onnxruntime" in modules
+    assert not modules & (HEAVY | {"lanner_export"})
+
+
+@pytest.mark.parametrize("arguments", ["['--help']", "['export', '--help']", "['doctor']"])
+def test_the_command_line_imports_no_framework(arguments: str) -> None:
+    code = (
+        "import contextlib, io\nfrom lanner.commands import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main({arguments})"
+    )
+    assert not modules_after(code) & HEAVY

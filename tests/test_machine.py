@@ -1,0 +1,55 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lanner import machine
+
+
+def test_this_machine_is_described() -> None:
+    here = machine.this_machine()
+    assert here.cores >= 1
+    assert here.memory_bytes > 1 << 28
+    assert here.cpu
+    assert set(here.cpu_flags) <= set(machine.NOTABLE_CPU_FLAGS)
+    assert here.to_json()["cpu_flags"] == list(here.cpu_flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [
+        pytest.param(("avx2", "avx_vnni"), True, id="client CPU with VNNI"),
+        pytest.param(("avx2", "avx512f", "avx512_vnni"), True, id="server CPU with VNNI"),
+        pytest.param(("avx2", "amx_bf16", "amx_int8"), True, id="AMX"),
+        pytest.param(("avx2", "avx512f"), False, id="AVX-512 whose byte products saturate"),
+        pytest.param((), False, id="nothing"),
+    ],
+)
+def test_int8_is_fast_only_with_vnni_or_amx(flags: tuple[str, ...], fast: bool) -> None:
+    assert replace(machine.this_machine(), cpu_flags=flags).has_fast_int8 is fast
+
+
+def test_cores_are_those_of_the_affinity() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert machine.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "cores"),
+    [("max 100000", None), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", None)],
+)
+def test_a_container_quota_is_read(
+    cpu_max: str, cores: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _self: cpu_max)
+    assert machine._cgroup_quota_cores() == cores
+
+
+def test_versions_are_given_for_what_is_installed() -> None:
+    versions = machine.package_versions("numpy", "no-such-package")
+    assert list(versions) == ["numpy"]

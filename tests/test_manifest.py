@@ -1,0 +1,74 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
+from lanner.manifest import MANIFEST_FILE, Manifest, file_sha256
+
+
+def test_what_is_written_is_read_back(word_artifact: Path) -> None:
+    manifest = Manifest.read(word_artifact)
+    assert manifest.name == "words"
+    assert manifest.tokenizer.max_tokens == 4
+    assert [variant.name for variant in manifest.variants] == ["fp32", "int8"]
+    assert manifest.to_bytes() == (word_artifact / MANIFEST_FILE).read_bytes()
+
+
+def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
+    # FIPS 180-2, appendix B.1
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_changed_byte_anywhere_is_found(word_artifact: Path, data: st.DataObject) -> None:
+    path = word_artifact / MANIFEST_FILE
+    raw = path.read_bytes()
+    place = data.draw(st.integers(0, len(raw) - 1))
+    new = data.draw(st.integers(0, 255).filter(lambda byte: byte != raw[place]))
+    path.write_bytes(raw[:place] + bytes([new]) + raw[place + 1 :])
+    try:
+        with pytest.raises(ArtifactError, match=r"changed or damaged|newer|upgrade"):
+            Manifest.read(word_artifact)
+    finally:
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe", b'"text"', b"null"])
+def test_what_is_no_manifest_is_refused(word_artifact: Path, content: bytes) -> None:
+    (word_artifact / MANIFEST_FILE).write_bytes(content)
+    with pytest.raises(CorruptArtifactError, match=r"was changed or damaged after it was written"):
+        Manifest.read(word_artifact)
+
+
+def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
+    path = word_artifact / MANIFEST_FILE
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "format_version": 2, "unheard_of": True}))
+    with pytest.raises(
+        FormatVersionError,
+        match=r"has format version 2, and this Lanner reads up to 1: upgrade it with pip",
+    ):
+        Manifest.read(word_artifact)
+
+
+def test_a_directory_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"holds no manifest.json, so it is not a Lanner"):
+        Manifest.read(tmp_path)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"nowhere is not a directory: give one that"):
+        Manifest.read(tmp_path / "nowhere")
+
+
+def test_an_artifact_can_be_moved(word_artifact: Path, tmp_path: Path) -> None:
+    moved = shutil.move(word_artifact, tmp_path / "moved")
+    assert Manifest.read(Path(moved)).name == "words"

@@ -1,0 +1,59 @@
+import math
+
+import numpy as np
+import pytest
+
+from lanner.errors import ParityError
+from lanner.model import EmbeddingModel
+from lanner_export.parity import TOLERANCES, Parity, measure_parity, row_cosines
+
+GOOD = Parity(1.0, 1.0, 0.0, 1.0, [("a text", 1.0)])
+
+
+def with_changes(**changes: float) -> Parity:
+    return Parity(**{**GOOD.to_json(), **changes})
+
+
+def test_row_cosines_by_hand() -> None:
+    a = np.array([[3, 4], [1, 0], [0, 0], [0, 0], [2, 0]], np.float32)
+    b = np.array([[4, 3], [0, 1], [0, 0], [1, 0], [-1, 0]], np.float32)
+    np.testing.assert_allclose(row_cosines(a, b), [0.96, 0, 1, 0, -1], atol=1e-9)
+
+
+def test_a_model_is_measured_against_its_reference(word_model: EmbeddingModel) -> None:
+    reference = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], np.float32)
+    reference[1, 2] = 0.75  # cosine of [0, 1] and [1, 0.75] is 1 / 1.25
+    parity = measure_parity(reference, word_model, ["a b", "b", ""])
+    assert parity.cosine_min == pytest.approx(0.8)
+    assert parity.cosine_mean == pytest.approx((1 + 0.8 + 1) / 3)
+    assert parity.largest_difference == pytest.approx(0.75)
+    assert parity.batch_independence_cosine == pytest.approx(1)
+    assert next(text for text, _ in parity.worst_texts) == "b"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_is_alike_passes(precision: str) -> None:
+    GOOD.require(TOLERANCES[precision], precision)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cosine_min": 0.99998}, r"the fp32 variant .*: smallest cosine 0.99998, allowed 0.99999"),
+        ({"largest_difference": 2e-4}, r"largest difference 0.0002, allowed 0.0001; the worst tex"),
+        ({"batch_independence_cosine": 0.991}, r"batch independence 0.991, allowed 0.9999"),
+        ({"cosine_min": math.nan}, r"smallest cosine nan.* 'a text' .*Nothing was written"),
+        ({"largest_difference": math.nan}, r"largest difference nan"),
+        ({"batch_independence_cosine": math.nan}, r"batch independence nan"),
+    ],
+)
+def test_what_differs_is_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ParityError, match=message):
+        with_changes(**changes).require(TOLERANCES["fp32"], "fp32")
+
+
+def test_int8_may_round_but_not_depend_on_its_batch() -> None:
+    rounded = with_changes(cosine_min=0.93, cosine_mean=0.985, largest_difference=0.1)
+    rounded.require(TOLERANCES["int8"], "int8")
+    with pytest.raises(ParityError, match=r"the int8 variant .* batch independence 0.99, allowed"):
+        with_changes(batch_independence_cosine=0.99).require(TOLERANCES["int8"], "int8")

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from lanner.staging import staged_directory, staged_file
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    with staged_file(tmp_path / "out.txt") as file:
+        file.write(b"whole")
+        assert not (tmp_path / "out.txt").exists()
+    assert (tmp_path / "out.txt").read_bytes() == b"whole"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_file_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "out.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt, match="stop"), staged_file(tmp_path / "out.txt") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt("stop")
+    assert (tmp_path / "out.txt").read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_others_may_read_the_file_as_the_umask_says(tmp_path: Path) -> None:
+    with staged_file(tmp_path / "staged") as file:
+        file.write(b"")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "staged").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_directory_appears_when_it_is_whole(tmp_path: Path) -> None:
+    with staged_directory(tmp_path / "deep" / "out") as staged:
+        (staged / "a").touch()
+        assert not (tmp_path / "deep" / "out").exists()
+    assert names(tmp_path / "deep" / "out") == ["a"]
+    assert names(tmp_path / "deep") == ["out"]
+
+
+def test_a_directory_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with (
+        pytest.raises(ValueError, match="no"),
+        staged_directory(tmp_path / "out", replace=True) as staged,
+    ):
+        (staged / "half").touch()
+        raise ValueError("no")
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["old"]
+
+
+def test_the_old_directory_goes_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with staged_directory(tmp_path / "out", replace=True) as staged:
+        (staged / "new").touch()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new"]
+
+
+def test_a_directory_in_use_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with pytest.raises(OSError, match="not empty"), staged_directory(tmp_path / "out") as staged:
+        (staged / "new").touch()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["old"]

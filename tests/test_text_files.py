@@ -1,0 +1,92 @@
+import io
+from pathlib import Path
+
+import pytest
+
+from lanner.errors import InputError
+from lanner.text_files import read_labelled_pairs, read_texts, shipped_sentences
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_text_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "\ufeffone\r\n\nzwei 🦅\n三")
+    assert read_texts(path) == ["one", "", "zwei 🦅", "三"]
+
+
+def test_a_column_of_a_csv(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'id,body\n1,"one, two"\n2,"new\nline"\n')
+    assert read_texts(path, column="body") == ["one, two", "new\nline"]
+
+
+def test_objects_and_strings_of_a_jsonl(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "one", "id": 1}\n\n"two"\n')
+    assert read_texts(path) == ["one", "two"]
+
+
+def test_lines_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    assert read_texts("-") == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xlsx", "", r"a.xlsx is of a kind that cannot be read: use .txt, .csv, .jsonl"),
+        ("a.txt", b"\xff\xfe", r"a.txt is not UTF-8 \(byte 0\): convert it, for example with ic"),
+        ("a.csv", "id,body\n1,x\n", r"a.csv has no column 'text' in its header: name one of it"),
+        ("a.csv", "", r"a.csv has no column 'text' in its header"),
+        ("a.csv", "id,text\n1,x\n2\n", r"a.csv, line 3: no value in the column 'text'"),
+        ("a.jsonl", '"x"\n{"body": 1}\n', r"a.jsonl, line 2: expected a JSON string or an object"),
+        ("a.jsonl", "{oops\n", r"a.jsonl, line 1: expected a JSON string or an object with 'text'"),
+        ("a.jsonl", '{"text": 3}\n', r"a.jsonl, line 1: expected a JSON string"),
+    ],
+)
+def test_bad_files_name_the_place(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_texts(write(tmp_path / name, content))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no file .*gone.txt: check the path"):
+        read_texts(tmp_path / "gone.txt")
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(InputError, match=r"a.txt cannot be read: Is a directory"):
+        read_texts(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("header", ["", "sentence1,sentence2,score\n"])
+def test_labelled_pairs(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "pairs.csv", header + 'a,b,5.0\n\n"c, d",e,0\n')
+    assert read_labelled_pairs(path) == (["a", "c, d"], ["b", "e"], [5.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b,5\nc,d\n", r"pairs.csv, line 2: expected sentence1,sentence2,score with a number"),
+        ("a,b,5\nc,d,high\n", r"line 2: .* found 3 columns: 'c,d,high'"),
+        ("a,b\n", r"pairs.csv, line 1: .* found 2 columns: 'a,b'"),
+        ("", r"pairs.csv holds no pairs: expected rows of sentence1,sentence2,score"),
+        ("sentence1,sentence2,score\n", r"pairs.csv holds no pairs"),
+    ],
+)
+def test_bad_pairs_name_the_line(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_labelled_pairs(write(tmp_path / "pairs.csv", content))
+
+
+def test_the_shipped_sentences_are_varied() -> None:
+    sentences = shipped_sentences()
+    assert len(sentences) >= 150
+    assert len(set(sentences)) == len(sentences)
+    assert all(sentences)
+    assert any("猫" in sentence for sentence in sentences)

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from lanner.errors import ArtifactError, InputError, InputTypeError
+from lanner.manifest import TokenizerRecord
+from lanner.tokenization import Tokenizer, check_texts, token_counts
+
+RECORD = TokenizerRecord("tokenizer.json", max_tokens=4, pad_token_id=0, padding_side="right")
+
+
+@pytest.fixture
+def tokenizer(word_artifact: Path) -> Tokenizer:
+    return Tokenizer(word_artifact / "tokenizer.json", RECORD)
+
+
+def test_ids_are_those_of_the_vocabulary(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode(["a b", "f"]) == [[2, 3], [7]]
+    assert tokenizer.encode(["a b"]) == [[2, 3]]
+    assert tokenizer.encode(["zzz"]) == [[1]]
+
+
+def test_long_texts_are_cut_at_the_limit(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode(["a b c d e f", "a " * 100_000]) == [[2, 3, 4, 5], [2, 2, 2, 2]]
+
+
+def test_odd_texts_have_tokens_or_none(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode(["", "  \n", "🦅", "猫", "\x00"]) == [[], [], [1], [1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a", None], r"must be a str, but the one at index 1 is None"),
+        (["a", "b", 3.5], r"must be a str, but the one at index 2 is of type float"),
+        ([b"a"], r"must be a str, but the one at index 0 is of type bytes"),
+        ([["a", "b"]], r"must be a str, but the one at index 0 is of type list"),
+        (["a", ("a", "b")], r"must be a str, but the one at index 1 is of type tuple"),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_index(
+    tokenizer: Tokenizer, texts: list[str], message: str
+) -> None:
+    with pytest.raises(InputTypeError, match=message):
+        tokenizer.encode(texts)
+
+
+@pytest.mark.parametrize("texts", [["a\ud800"], ["a", "b\udfff"]])
+def test_half_a_surrogate_pair_is_named(tokenizer: Tokenizer, texts: list[str]) -> None:
+    place = rf"index {len(texts) - 1} is not valid Unicode \(a lone surrogate at character 1\)"
+    with pytest.raises(InputError, match=place):
+        tokenizer.encode(texts)
+
+
+def test_texts_that_are_right_pass_the_check() -> None:
+    check_texts(["", "a", "🦅"])
+
+
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(ArtifactError, match=r"tokenizer.json is not a tokenizer that this version"):
+        Tokenizer(path, RECORD)
+
+
+def test_token_counts() -> None:
+    assert token_counts([[1, 2], [], [3]]).tolist() == [2, 0, 1]
+    assert token_counts([]).tolist() == []
