@@ -1,0 +1,1 @@
+"""Benchmarks: how fast an artifact answers, beside the framework that it came from."""

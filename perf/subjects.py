@@ -1,0 +1,166 @@
+"""What is measured. Each subject lives in a process of its own, and idles while others run.
+
+So no subject shares threads, caches of the allocator or imports with another, and rounds of
+different subjects can be interleaved.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+Encode = Callable[..., Vectors]
+WARM_UP_TEXTS = 64
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One thing to measure.
+
+    Attributes:
+        name: How the tables name it.
+        kind: ``"lanner"`` or ``"sentence-transformers"``.
+        path: The artifact or the checkpoint.
+        variant: The variant of an artifact; ignored otherwise.
+    """
+
+    name: str
+    kind: str
+    path: str
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What starting a subject took, and what it says of itself."""
+
+    import_s: float
+    load_s: float
+    first_answer_ms: float
+    facts: dict[str, Any]
+
+
+class Subject:
+    """A running subject; a context manager that ends its process."""
+
+    def __init__(self, spec: Spec, threads: int) -> None:
+        self.spec = spec
+        self.batch_size = 32
+        context = multiprocessing.get_context("spawn")  # a forked process would inherit threads
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, spec, threads), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.started: Started = self._receive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def encode(self, texts: list[str], batch_size: int | None = None) -> tuple[float, Vectors]:
+        """Encodes all texts in one call; seconds and vectors."""
+        self._connection.send(("encode", texts, batch_size or self.batch_size))
+        seconds, vectors = self._receive()
+        return seconds, vectors
+
+    def latencies_ms(self, texts: list[str]) -> list[float]:
+        """Encodes the texts one call each; milliseconds of each call."""
+        self._connection.send(("latencies", texts, 1))
+        latencies: list[float] = self._receive()
+        return latencies
+
+    def peak_rss_mb(self) -> float:
+        """The most memory that the process has had so far."""
+        self._connection.send(("rss", [], 1))
+        return float(self._receive())
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            msg = f"{self.spec.name} ended unexpectedly; its own output says why"
+            raise RuntimeError(msg) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _serve(connection: Connection, spec: Spec, threads: int) -> None:
+    try:
+        encode, started = _start(spec, threads)
+        connection.send(started)
+        while True:
+            command, texts, batch_size = connection.recv()
+            if command == "encode":
+                begin = time.perf_counter()
+                vectors = encode(texts, batch_size=batch_size)
+                connection.send((time.perf_counter() - begin, vectors))
+            elif command == "latencies":
+                connection.send([_milliseconds(partial(encode, text)) for text in texts])
+            else:
+                connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    except EOFError:
+        pass  # the harness closed its end
+    except Exception as error:  # noqa: BLE001 (handed to the harness, which raises it)
+        connection.send(error)
+
+
+def _start(spec: Spec, threads: int) -> tuple[Encode, Started]:
+    start = {"lanner": _start_lanner, "sentence-transformers": _start_sentence_transformers}
+    encode, import_s, load_s, facts = start[spec.kind](spec, threads)
+    first_answer_ms = _milliseconds(partial(encode, "How fast is the first answer?"))
+    return encode, Started(import_s, load_s, first_answer_ms, facts)
+
+
+def _start_lanner(spec: Spec, threads: int) -> tuple[Encode, float, float, dict[str, Any]]:
+    begin = time.perf_counter()
+    import lanner  # noqa: PLC0415 (its import is what is timed)
+
+    imported = time.perf_counter()
+    model = lanner.load(spec.path, variant=spec.variant, threads=threads)
+    loaded = time.perf_counter()
+    facts = {
+        "engine": model.engine.name,
+        "precision": model.variant.precision,
+        "token_budget": model.token_budget,
+    }
+    return model.encode, imported - begin, loaded - imported, facts
+
+
+def _start_sentence_transformers(
+    spec: Spec, threads: int
+) -> tuple[Encode, float, float, dict[str, Any]]:
+    begin = time.perf_counter()
+    import torch  # noqa: PLC0415
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    imported = time.perf_counter()
+    torch.set_num_threads(threads)
+    model = SentenceTransformer(spec.path, device="cpu")
+    loaded = time.perf_counter()
+    facts = {"engine": "torch", "precision": str(next(model.parameters()).dtype).split(".")[-1]}
+
+    def encode(texts: str | list[str], batch_size: int = 32) -> Vectors:
+        vectors: Vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False)
+        return vectors
+
+    return encode, imported - begin, loaded - imported, facts
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - begin)

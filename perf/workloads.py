@@ -1,0 +1,53 @@
+"""The texts that are measured with: short sentences, and a mix of lengths.
+
+short: the sentences of a pair file, both columns. mixed: 1 to 18 of them joined, the number drawn
+from a log-normal distribution (mu 1.3, sigma 0.9), as lengths of real inputs are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lanner.text_files import LabelledPairs, read_labelled_pairs, shipped_sentences
+
+SEED = 0
+MIXED_TEXTS = 1_000
+SHIPPED_REPEATS = 8
+_MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
+
+
+@dataclass(frozen=True)
+class Workloads:
+    """The texts by workload, where they are from, and their gold scores if they have some."""
+
+    source: str
+    texts: dict[str, list[str]]
+    pairs: LabelledPairs | None
+
+
+def build_workloads(pairs_file: Path | None) -> Workloads:
+    """From a file of ``sentence1,sentence2,score``, or else from the sentences Lanner ships."""
+    if pairs_file is None:
+        source, pairs = "sentences shipped with Lanner", None
+        short = shipped_sentences() * SHIPPED_REPEATS
+    else:
+        pairs = read_labelled_pairs(pairs_file)
+        source, short = pairs_file.name, pairs.left + pairs.right
+    return Workloads(source, {"short": short, "mixed": _mixed(short)}, pairs)
+
+
+def _mixed(sentences: list[str]) -> list[str]:
+    generator = np.random.default_rng(SEED)
+    texts = []
+    for _ in range(MIXED_TEXTS):
+        count = int(np.clip(round(generator.lognormal(_MU, _SIGMA)), 1, _MOST_SENTENCES))
+        chosen = generator.integers(0, len(sentences), count)
+        texts.append(" ".join(sentences[i] for i in chosen))
+    return texts
+
+
+def spread(texts: list[str], count: int) -> list[str]:
+    """That many texts, evenly spaced over the list."""
+    step = max(1, len(texts) // count)
+    return texts[::step][:count]

@@ -1,0 +1,85 @@
+"""The benchmark's own parts; what it measures is not a test's business."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.artifact import Artifact
+
+pytest.importorskip("scipy", reason="needs the bench extra")
+
+from perf.workloads import MIXED_TEXTS, build_workloads, spread
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_pairs(path: Path) -> Path:
+    rows = [f"a man plays{' guitar' * n},the train leaves{' seven' * n},{n % 6}" for n in range(30)]
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_workloads_of_a_file(tmp_path: Path) -> None:
+    workloads = build_workloads(write_pairs(tmp_path / "pairs.csv"))
+    assert workloads.source == "pairs.csv"
+    assert len(workloads.texts["short"]) == 60
+    assert workloads.texts["short"][30] == "the train leaves"
+    assert workloads.pairs is not None
+
+
+def test_the_mixed_workload_is_as_described() -> None:
+    workloads = build_workloads(None)
+    mixed = workloads.texts["mixed"]
+    assert len(mixed) == MIXED_TEXTS
+    assert mixed == build_workloads(None).texts["mixed"]
+    words = np.array([len(text.split()) for text in mixed])
+    assert words.max() > 8 * np.median(words) / 2  # a long tail
+    assert workloads.pairs is None
+
+
+def test_spread_covers_the_list() -> None:
+    assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
+    assert spread(["a", "b"], 5) == ["a", "b"]
+
+
+def test_the_benchmark_runs_and_records_everything(
+    tiny_artifact: Artifact, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="the peer")
+    output = tmp_path / "bench.json"
+    options = ["--checkpoint", tiny_checkpoint, "--pairs", write_pairs(tmp_path / "pairs.csv")]
+    options += ["--rounds", "2", "--output", output]
+    command = [sys.executable, "-m", "perf.bench", tiny_artifact.directory, *options]
+    done = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(output.read_text())
+    names = [subject["name"] for subject in report["subjects"]]
+    assert names == ["sentence-transformers torch fp32", "lanner fp32", "lanner int8"]
+    assert [subject["precision"] for subject in report["subjects"]] == ["float32", "fp32", "int8"]
+    assert report["workloads"]["short"]["texts"] == 60
+    assert {"cpu", "cores"} <= set(report["machine"])
+    assert {"torch", "onnxruntime", "lanner"} <= set(report["versions"])
+    for subject in report["subjects"]:
+        assert len(subject["throughput"]["short"]["rounds"]) == 2
+        assert subject["latency_ms"]["p50"] <= subject["latency_ms"]["p99"]
+        assert subject["load_s"] > 0
+        assert subject["peak_rss_mb"] > 10
+        assert -100 <= subject["quality"]["spearman"] <= 100
+    assert report["subjects"][1]["quality"]["cosine_min"] > 0.9999
+    assert "lanner int8" in done.stderr
+
+
+def test_a_missing_artifact_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "perf.bench", str(tmp_path / "gone"), "--checkpoint", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"perf.bench: error: {tmp_path}/gone is not a directory: "
+        "give one that 'lanner export' wrote\n"
+    )
