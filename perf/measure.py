@@ -11,9 +11,9 @@ from scipy.stats import spearmanr
 
 from lanner.artifact import Artifact
 from lanner.machine import package_versions, this_machine
-from lanner.similarity import normalize
+from lanner.similarity import Vectors, normalize
 from lanner.tokenization import Tokenizer, token_counts
-from perf.subjects import WARM_UP_TEXTS, Spec, Subject, Vectors
+from perf.subjects import WARM_UP_TEXTS, Spec, Subject
 from perf.workloads import Workloads, spread
 
 BATCH_SIZES = (8, 16, 32, 64)

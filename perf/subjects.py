@@ -1,23 +1,27 @@
 """What is measured. Each subject lives in a process of its own, and idles while others run.
 
 So no subject shares threads, caches of the allocator or imports with another, and rounds of
-different subjects can be interleaved.
+different subjects can be interleaved. This module itself imports nothing but the standard library:
+what a subject's process holds is the subject's.
 """
 
-import multiprocessing
+from __future__ import annotations
+
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from lanner.similarity import Vectors
 
-Vectors = NDArray[np.float32]
-Encode = Callable[..., Vectors]
+Encode = Callable[..., "Vectors"]
 WARM_UP_TEXTS = 64
 
 
@@ -54,11 +58,13 @@ class Subject:
     def __init__(self, spec: Spec, threads: int) -> None:
         self.spec = spec
         self.batch_size = 32
-        context = multiprocessing.get_context("spawn")  # a forked process would inherit threads
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, spec, threads), daemon=True)
-        self._process.start()
+        self._connection, theirs = Pipe()
+        # Not multiprocessing's own start: it would import the harness into the subject.
+        program = f"from perf.subjects import serve; serve({theirs.fileno()})"
+        command = [sys.executable, "-c", program]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
+        self._connection.send((spec, threads))
         self.started: Started = self._receive()
 
     def __enter__(self) -> Self:
@@ -66,9 +72,10 @@ class Subject:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
-        self._process.join(timeout=10)
-        if self._process.is_alive():
-            self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
     def encode(self, texts: list[str], batch_size: int | None = None) -> tuple[float, Vectors]:
         """Encodes all texts in one call; seconds and vectors."""
@@ -98,8 +105,11 @@ class Subject:
         return answer
 
 
-def _serve(connection: Connection, spec: Spec, threads: int) -> None:
+def serve(file_descriptor: int) -> None:
+    """The subject's side: starts what it is told to, and answers until the harness goes."""
+    connection: Connection = Connection(file_descriptor)
     try:
+        spec, threads = connection.recv()
         encode, started = _start(spec, threads)
         connection.send(started)
         while True:
