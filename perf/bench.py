@@ -12,9 +12,9 @@ from lanner.artifact import Artifact
 from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError
 from lanner.machine import available_cores
-from lanner.staging import staged_file
+from lanner.staging import require_output_file, staged_file
 from perf.measure import Plan, Report, measure
-from perf.subjects import Spec
+from perf.subjects import Spec, SubjectError
 from perf.workloads import build_workloads
 
 REFERENCE = "sentence-transformers"
@@ -31,15 +31,17 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="where the JSON goes (default: stdout)")
     args = parser.parse_args()
     try:
+        if args.output is not None:
+            require_output_file(args.output)
         artifact = Artifact.open(args.artifact)
         plan = Plan(threads=args.threads, rounds=args.rounds)
         workloads = build_workloads(args.pairs)
         with steps() as begin:
             report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
-    except LannerError as error:
+    except (LannerError, SubjectError, OSError) as error:
         sys.stderr.write(f"perf.bench: error: {error}\n")
         return 1
-    text = json.dumps(report, indent=2) + "\n"
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     sys.stderr.write(summary(report) + "\n")
     if args.output is None:
         sys.stdout.write(text)

@@ -17,10 +17,12 @@ from lanner.artifact import Artifact
 from lanner.commands import main as lanner
 from lanner.commands.common import size, steps, table
 from lanner.errors import LannerError
+from lanner.machine import available_cores
 from lanner.model import load
 from lanner.similarity import Vectors
 from perf.bench import specs
 from perf.measure import Plan, Report, measure
+from perf.subjects import SubjectError
 from perf.workloads import Workloads, build_workloads
 
 SENTENCES = (
@@ -63,7 +65,7 @@ def main() -> int:
         model = load(output)
         vectors = model.encode(SENTENCES)
         similarities = model.similarity(vectors, vectors)
-    except LannerError as error:
+    except (LannerError, SubjectError) as error:
         sys.stderr.write(f"perf.demo: error: {error}\n")
         return 1
     heat_map = output.parent / HEAT_MAP_FILE
@@ -80,7 +82,7 @@ def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
         "short": workloads.texts["short"][:_MOST_TEXTS],
         "mixed": workloads.texts["mixed"][: _MOST_TEXTS // 10],
     }
-    plan = Plan(threads=load(artifact.directory).threads, latency_texts=_LATENCY_TEXTS)
+    plan = Plan(threads=available_cores(), latency_texts=_LATENCY_TEXTS)
     small = Workloads(workloads.source, texts, pairs=None)
     with steps() as begin:
         return measure(artifact, specs(artifact, checkpoint), small, plan, begin)

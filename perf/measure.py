@@ -117,14 +117,14 @@ def _throughput(
     short_vectors: list[Vectors] = []
     for workload, texts in workloads.texts.items():
         trial = spread(texts, _TRIAL_TEXTS)
+        progress(f"{workload}: best batch size of each")
         for subject in subjects:
-            progress(f"{workload}: best batch size of {subject.spec.name}")
             subject.encode(texts[:WARM_UP_TEXTS])
             subject.batch_size = min(BATCH_SIZES, key=lambda size: subject.encode(trial, size)[0])
         rates: list[list[float]] = [[] for _ in subjects]
         for turn in range(plan.rounds):
+            progress(f"{workload}: round {turn + 1} of {plan.rounds}")
             for index, subject in enumerate(subjects):
-                progress(f"{workload}: round {turn + 1} of {plan.rounds}, {subject.spec.name}")
                 seconds, vectors = subject.encode(texts)
                 rates[index].append(len(texts) / seconds)
                 if workload == "short" and turn == 0:
@@ -146,8 +146,8 @@ def _latencies(
     for subject in subjects:
         subject.latencies_ms(texts[:WARM_UP_TEXTS])
     for turn in range(plan.rounds):
+        progress(f"latency: round {turn + 1} of {plan.rounds}")
         for index, subject in enumerate(subjects):
-            progress(f"latency: round {turn + 1} of {plan.rounds}, {subject.spec.name}")
             latencies = subject.latencies_ms(texts)
             rounds[index].append([float(p) for p in np.percentile(latencies, PERCENTILES)])
     medians = [np.median(np.array(turns), axis=0) for turns in rounds]
@@ -164,7 +164,7 @@ def _quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Repo
     unit = normalize(vectors)
     cosines = (unit * normalize(reference)).sum(axis=1)
     quality = {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}
-    if workloads.pairs is not None:
+    if workloads.pairs is not None and len(set(workloads.pairs.scores)) > 1:
         left, right = np.split(unit, 2)
         gold = workloads.pairs.scores
         quality["spearman"] = float(100 * spearmanr((left * right).sum(axis=1), gold).statistic)

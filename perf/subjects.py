@@ -25,6 +25,10 @@ Encode = Callable[..., "Vectors"]
 WARM_UP_TEXTS = 64
 
 
+class SubjectError(Exception):
+    """A subject could not start, failed or went away."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """One thing to measure.
@@ -76,6 +80,7 @@ class Subject:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
     def encode(self, texts: list[str], batch_size: int | None = None) -> tuple[float, Vectors]:
         """Encodes all texts in one call; seconds and vectors."""
@@ -99,8 +104,8 @@ class Subject:
             answer = self._connection.recv()
         except EOFError:
             msg = f"{self.spec.name} ended unexpectedly; its own output says why"
-            raise RuntimeError(msg) from None
-        if isinstance(answer, Exception):
+            raise SubjectError(msg) from None
+        if isinstance(answer, SubjectError):
             raise answer
         return answer
 
@@ -108,8 +113,8 @@ class Subject:
 def serve(file_descriptor: int) -> None:
     """The subject's side: starts what it is told to, and answers until the harness goes."""
     connection: Connection = Connection(file_descriptor)
+    spec, threads = connection.recv()
     try:
-        spec, threads = connection.recv()
         encode, started = _start(spec, threads)
         connection.send(started)
         while True:
@@ -125,7 +130,8 @@ def serve(file_descriptor: int) -> None:
     except EOFError:
         pass  # the harness closed its end
     except Exception as error:  # noqa: BLE001 (handed to the harness, which raises it)
-        connection.send(error)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        connection.send(SubjectError(f"{spec.name} on {spec.path}: {what}"))
 
 
 def _start(spec: Spec, threads: int) -> tuple[Encode, Started]:
@@ -156,7 +162,9 @@ def _start_sentence_transformers(
     begin = time.perf_counter()
     import torch  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
 
+    logging.disable_progress_bar()  # it would write into the harness's own
     imported = time.perf_counter()
     torch.set_num_threads(threads)
     model = SentenceTransformer(spec.path, device="cpu")

@@ -58,7 +58,7 @@ def test_a_plain_transformers_checkpoint_is_mean_pooled(tmp_path: Path) -> None:
 
 def test_prompts_are_kept(tmp_path: Path) -> None:
     path = bert_checkpoint(tmp_path / "prompts", prompts={"query": "query: ", "document": ""})
-    assert load_checkpoint(str(path)).prompts == {"query": "query: "}
+    assert load_checkpoint(str(path)).prompts["query"] == "query: "
 
 
 def test_half_precision_weights_are_widened(tmp_path: Path) -> None:
@@ -155,6 +155,37 @@ def test_an_unknown_module_is_refused_by_name(checkpoint: Path, kind: str) -> No
     edit_modules(checkpoint, 1, type=kind)
     with pytest.raises(UnsupportedError, match=rf"has the module {kind}, which Lanner does not"):
         load_checkpoint(str(checkpoint))
+
+
+def test_an_activation_of_the_checkpoint_s_own_is_refused(checkpoint: Path) -> None:
+    # sentence-transformers would take Tanh instead, and say so in a log.
+    edit_json(checkpoint / "2_Dense" / "config.json", activation_function="own.Activation")
+    with pytest.raises(UnsupportedError, match=r"names the activation 'own.Activation', which is"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_model_without_pooling_is_refused(checkpoint: Path) -> None:
+    path = checkpoint / "modules.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:1]))
+    with pytest.raises(UnsupportedError, match=r"lists Transformer, and Lanner exports a Tr"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_the_reference_cuts_where_the_artifact_does(tmp_path: Path) -> None:
+    # RoBERTa counts its positions from 2 on: of 60, two can never be used.
+    from transformers import RobertaConfig, RobertaModel  # noqa: PLC0415
+
+    config = RobertaConfig(
+        vocab_size=200,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=60,
+    )
+    loaded = load_checkpoint(str(plain_checkpoint(tmp_path / "roberta", RobertaModel(config))))
+    assert loaded.max_tokens == loaded.model.max_seq_length == 58
+    loaded.model.encode("word " * 100)
 
 
 def test_a_broken_module_list_is_named(checkpoint: Path) -> None:

@@ -90,6 +90,17 @@ def test_debug_shows_the_traceback() -> None:
         main(["inspect", "gone", "--debug"])
 
 
+def test_even_the_unforeseen_is_one_line(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lanner.model.EmbeddingModel.encode", lambda *_, **__: 1 / 0)
+    assert run("encode", word_artifact, "a") == 1
+    assert capsys.readouterr().err == (
+        "lanner: error: ZeroDivisionError: division by zero "
+        "(not foreseen: --debug shows where, please report it)\n"
+    )
+
+
 def test_encode_prints_a_json_line_a_text(
     word_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +154,9 @@ def test_an_output_in_no_directory_is_named(
     word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("encode", word_artifact, "a", "--output", tmp_path / "no" / "out.npy") == 1
-    assert "No such file or directory: " in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"lanner: error: there is no directory {tmp_path}/no for out.npy: make it first\n"
+    )
 
 
 def test_similarity(word_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:

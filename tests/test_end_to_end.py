@@ -80,6 +80,34 @@ def test_an_evaluator_of_sentence_transformers_takes_it(
     assert model.model_card_data.evaluations["shipped"] == measured
 
 
+def test_int8_ranks_pairs_as_fp32_does(minilm_artifact: Artifact) -> None:
+    from scipy.stats import spearmanr  # noqa: PLC0415
+
+    texts = shipped_sentences()
+    pairs = np.triu_indices(len(texts), k=1)
+    ranks = []
+    for variant in ("fp32", "int8"):
+        model = load(minilm_artifact.directory, variant=variant)
+        vectors = model.encode(texts)
+        ranks.append(model.similarity(vectors, vectors)[pairs])
+    assert spearmanr(*ranks).statistic > 0.97
+
+
+def test_retrieval_evaluators_take_it_too(minilm_artifact: Artifact) -> None:
+    evaluation = pytest.importorskip("sentence_transformers.sentence_transformer.evaluation")
+    model = load(minilm_artifact.directory, variant="fp32")
+    retrieval = evaluation.InformationRetrievalEvaluator(
+        {"q": "How do I reset my password?"},
+        {"a": "The cat is asleep.", "b": "I forgot my password.", "c": "It rained all night."},
+        {"q": {"b"}},
+    )
+    assert retrieval(model)["cosine_accuracy@1"] == 1
+    triplet = evaluation.TripletEvaluator(
+        ["a cat sleeps"], ["the cat is asleep"], ["interest rates went up"]
+    )
+    assert triplet(model)["cosine_accuracy"] == 1
+
+
 def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     directory = minilm_artifact.directory
     near = lanner("similarity", directory, "A plane is taking off.", "An air plane is taking off.")

@@ -1,3 +1,5 @@
+import pickle
+
 from lanner import errors
 
 
@@ -37,6 +39,7 @@ def test_callers_can_catch_the_builtin_kinds() -> None:
 
 def test_a_missing_extra_says_how_to_get_it() -> None:
     error = errors.MissingExtraError("lanner export", "export", "torch")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 (our own bytes)
     assert str(error) == (
         "lanner export needs the package 'torch', which is not installed: "
         "pip install 'lanner[export]'"

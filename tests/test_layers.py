@@ -52,3 +52,16 @@ def test_the_command_line_imports_no_framework(arguments: str) -> None:
         f"    main({arguments})"
     )
     assert not modules_after(code) & HEAVY
+
+
+def test_nothing_is_written_outside_and_nothing_sent(word_artifact: Path, tmp_path: Path) -> None:
+    # ONNX Runtime's telemetry, on by default, would leave a device id in the home directory.
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    code = "import sys, lanner; lanner.load(sys.argv[1]).encode(['a', 'b'])"
+    environment = {"HOME": str(home), "TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", code, str(word_artifact)]
+    subprocess.run(command, env=environment, check=True)
+    assert list(home.rglob("*")) == []
+    assert list(temporary.rglob("*")) == []

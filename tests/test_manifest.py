@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lanner import manifest as manifest_module
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
-from lanner.manifest import MANIFEST_FILE, Manifest, file_sha256
+from lanner.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
 
 
 def test_what_is_written_is_read_back(word_artifact: Path) -> None:
@@ -41,7 +42,19 @@ def test_a_changed_byte_anywhere_is_found(word_artifact: Path, data: st.DataObje
         path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe", b'"text"', b"null"])
+def test_every_digit_may_change(word_artifact: Path) -> None:
+    # 1e9, 22e13216 and "\\ud800" are valid JSON that cannot be written again.
+    path = word_artifact / MANIFEST_FILE
+    raw = path.read_bytes()
+    for place in [n for n, byte in enumerate(raw) if chr(byte).isdigit()]:
+        path.write_bytes(raw[:place] + b"e" + raw[place + 1 :])
+        with pytest.raises(CorruptArtifactError, match=r"was changed or damaged"):
+            Manifest.read(word_artifact)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"\xff\xfe", b'"text"', b"null", b"[" * 200_000]
+)
 def test_what_is_no_manifest_is_refused(word_artifact: Path, content: bytes) -> None:
     (word_artifact / MANIFEST_FILE).write_bytes(content)
     with pytest.raises(CorruptArtifactError, match=r"was changed or damaged after it was written"):
@@ -57,6 +70,45 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
         match=r"has format version 2, and this Lanner reads up to 1: upgrade it with pip",
     ):
         Manifest.read(word_artifact)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"dimension": "12"}, r"'dimension' has the wrong type"),
+        ({"dimension": 0}, r"'dimension' and 'max_tokens' must be at least 1"),
+        ({"prompts": None}, r"'prompts' has the wrong type"),
+        ({"source": []}, r"'source' has the wrong type"),
+        ({"files": {}}, r"'files' lacks 'model.fp32.onnx'"),
+        ({"surprise": 1}, r"unexpected keyword argument 'surprise'"),
+    ],
+)
+def test_a_well_signed_manifest_of_odd_content(
+    word_artifact: Path, changes: dict[str, object], problem: str
+) -> None:
+    path = word_artifact / MANIFEST_FILE
+    content = {**json.loads(path.read_text()), **changes}
+    del content["sha256"]
+    signed = {**content, "sha256": manifest_module._digest(content)}
+    path.write_bytes(manifest_module._canonical(signed))
+    with pytest.raises(ArtifactError, match=rf"the fields of format version 1: .*{problem}"):
+        Manifest.read(word_artifact)
+
+
+def test_foreign_files(word_artifact: Path, tmp_path: Path) -> None:
+    assert foreign_files(word_artifact) == []
+    (word_artifact / "diary.txt").touch()
+    assert foreign_files(word_artifact) == ["diary.txt"]
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / MANIFEST_FILE).write_text('{"name": "my web app", "files": {}}')
+    assert foreign_files(tmp_path / "app") == [MANIFEST_FILE]
+    assert foreign_files(word_artifact / "diary.txt") == ["diary.txt"]
+
+
+def test_a_damaged_artifact_holds_nothing_foreign(word_artifact: Path) -> None:
+    path = word_artifact / MANIFEST_FILE
+    path.write_text(path.read_text().replace("words", "swords"))
+    assert foreign_files(word_artifact) == []
 
 
 def test_a_directory_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:

@@ -1,3 +1,6 @@
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -129,6 +132,10 @@ def test_tensors_are_given_where_torch_is(word_model: EmbeddingModel) -> None:
     torch = pytest.importorskip("torch", reason="needs the export extra")
     vectors = word_model.encode(["a", "b"], convert_to_tensor=True)
     assert torch.equal(vectors, torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    rows = word_model.encode(["a", "b"], convert_to_numpy=False)
+    assert [row.tolist() for row in rows] == vectors.tolist()
+    assert torch.equal(word_model.similarity(vectors, vectors), torch.eye(2))
+    assert torch.equal(word_model.similarity_pairwise(vectors, vectors), torch.ones(2))
 
 
 def test_similarities_are_the_checkpoint_s(word_model: EmbeddingModel) -> None:
@@ -158,6 +165,30 @@ def test_many_threads_may_call_at_once(word_model: EmbeddingModel) -> None:
 
     with ThreadPoolExecutor(6) as callers:
         assert list(callers.map(is_right, range(30))) == [True] * 30
+
+
+def test_a_forked_child_may_call(word_model: EmbeddingModel) -> None:
+    texts = ["a", "b b", "c c c", "d"] * 50
+    expected = word_model.encode(texts, batch_size=4)  # starts the workers, which do not survive
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(word_model.encode(texts, batch_size=4), expected) else 3)
+    deadline = time.monotonic() + 30
+    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if done == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done == (child, 0), "the child hung or answered differently"
+
+
+def test_queries_and_documents_have_their_prompts(word_model: EmbeddingModel) -> None:
+    word_model.prompts = {"query": "a ", "passage": "c "}
+    assert word_model.encode_query("b").tolist() == [0.5, 0.5, 0, 0]
+    assert word_model.encode_document(["b"]).tolist() == [[0, 0.5, 0.5, 0]]
+    assert word_model.encode_document("b", prompt="").tolist() == [0, 1, 0, 0]
+    word_model.prompts = {}
+    assert word_model.encode_query("b").tolist() == [0, 1, 0, 0]
 
 
 def test_what_it_says_of_itself(word_model: EmbeddingModel) -> None:

@@ -83,3 +83,21 @@ def test_a_missing_artifact_is_one_sentence(tmp_path: Path) -> None:
         f"perf.bench: error: {tmp_path}/gone is not a directory: "
         "give one that 'lanner export' wrote\n"
     )
+
+
+def test_a_subject_that_cannot_start_is_one_sentence(tiny_artifact: Artifact) -> None:
+    command = [sys.executable, "-m", "perf.bench", str(tiny_artifact.directory)]
+    command += ["--checkpoint", "/gone"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("perf.bench: error: sentence-transformers torch fp32 on /gone: ")
+
+
+def test_a_place_for_no_output_is_found_at_once(tiny_artifact: Artifact, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "perf.bench", str(tiny_artifact.directory)]
+    command += ["--checkpoint", "x", "--output", str(tmp_path / "no" / "bench.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == (
+        f"perf.bench: error: there is no directory {tmp_path}/no for bench.json: make it first\n"
+    )

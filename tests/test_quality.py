@@ -34,14 +34,18 @@ def test_spearman_by_hand(scores: list[float], expected: float) -> None:
     assert spearman(on_circle, pairs) == pytest.approx(expected)
 
 
-def test_scores_without_ranks_are_refused() -> None:
-    pairs = LabelledPairs(["0", "0"], ["30", "60"], [2.0, 2.0])
-    with pytest.raises(InputError, match=r"needs differing scores, and the 2 labelled pairs have"):
-        spearman(on_circle, pairs)
+def test_scores_without_ranks_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "flat.csv").write_text("a,b,2\nc,d,2.0\n")
+    with pytest.raises(InputError, match=r"flat.csv has no two differing scores, so Spearman's"):
+        QualityData.read(tmp_path / "flat.csv")
+
+
+def test_a_model_that_finds_all_alike_has_no_correlation() -> None:
+    assert spearman(on_circle, LabelledPairs(["0", "0"], ["30", "30"], [1.0, 2.0])) == 0
 
 
 def test_quality_data_has_the_file_s_name(tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("a,b,1\n")
+    (tmp_path / "pairs.csv").write_text("a,b,1\nc,d,2\n")
     assert QualityData.read(tmp_path / "pairs.csv").name == "pairs.csv"
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,8 +79,16 @@ def test_wrong_shapes_are_named(a: ArrayLike, b: ArrayLike, message: str) -> Non
 
 
 def test_texts_are_no_vectors() -> None:
-    with pytest.raises(InputTypeError, match=r"a must be vectors of numbers \(pass texts through"):
+    with pytest.raises(InputTypeError, match=r"a must be vectors of numbers, all of one length: p"):
         similarity(["a text"], A)
+
+
+@pytest.mark.parametrize("wrong", [["2024"], [None, 1.0], [[1.0, 2.0], [1.0]], {1.0}, 5j], ids=str)
+def test_what_is_no_vector_is_named(wrong: Any) -> None:
+    with pytest.raises(InputTypeError, match=r"b must be vectors of numbers, all of one length"):
+        similarity(A, wrong)
+    with pytest.raises(InputTypeError, match=r"corpus must be vectors of numbers, all of one le"):
+        search(A, wrong)
 
 
 def test_pairwise_needs_as_many_on_both_sides() -> None:
@@ -107,7 +117,7 @@ def test_search_gives_no_more_than_there_is() -> None:
 
 
 def test_search_for_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match=r"k must be at least 1, not 0"):
+    with pytest.raises(InputError, match=r"k must be a whole number from 1 on, not 0"):
         search(A, B, k=0)
 
 

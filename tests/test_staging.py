@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner.staging import staged_directory, staged_file
+from lanner.errors import InputError, OutputExistsError
+from lanner.staging import require_output_file, staged_directory, staged_file
 
 
 def names(directory: Path) -> list[str]:
@@ -24,6 +25,42 @@ def test_a_file_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
         raise KeyboardInterrupt("stop")
     assert (tmp_path / "out.txt").read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
+
+
+def test_places_for_no_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a directory: give the name of a file"):
+        require_output_file(tmp_path)
+    with pytest.raises(InputError, match=r"there is no directory .*/no for out.txt: make it first"):
+        require_output_file(tmp_path / "no" / "out.txt")
+
+
+def test_parents_that_were_made_go_with_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "a" / "b" / "out"):
+        raise ValueError("no")
+    assert names(tmp_path) == []
+
+
+def test_a_stop_between_the_renames_brings_the_old_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    rename = Path.rename
+
+    def rename_then_stop(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if path.name == "out":
+            raise KeyboardInterrupt("stop")
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename_then_stop)
+    with (
+        pytest.raises(KeyboardInterrupt, match="stop"),
+        staged_directory(tmp_path / "out", replace=True) as staged,
+    ):
+        (staged / "new").touch()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["old"]
 
 
 def test_others_may_read_the_file_as_the_umask_says(tmp_path: Path) -> None:
@@ -66,7 +103,10 @@ def test_the_old_directory_goes_when_the_new_one_is_whole(tmp_path: Path) -> Non
 def test_a_directory_in_use_is_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
-    with pytest.raises(OSError, match="not empty"), staged_directory(tmp_path / "out") as staged:
+    with (
+        pytest.raises(OutputExistsError, match=r"out was made by something else meanwhile: choose"),
+        staged_directory(tmp_path / "out") as staged,
+    ):
         (staged / "new").touch()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]

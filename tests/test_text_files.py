@@ -28,8 +28,18 @@ def test_objects_and_strings_of_a_jsonl(tmp_path: Path) -> None:
 
 
 def test_lines_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
-    assert read_texts("-") == ["one", "two"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("eins\nzwei 🦅\n".encode())))
+    assert read_texts("-") == ["eins", "zwei 🦅"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ok\n\xff\n")))
+    with pytest.raises(InputError, match=r"standard input is not UTF-8 \(byte 3\): convert it"):
+        read_texts("-")
+
+
+def test_long_fields_of_a_csv(tmp_path: Path) -> None:
+    long = "word " * 100_000
+    assert read_texts(write(tmp_path / "a.csv", f"text\n{long}\n")) == [long]
+    pairs = read_labelled_pairs(write(tmp_path / "pairs.csv", f"{long},b,1\nc,d,2\n"))
+    assert pairs.left == [long, "c"]
 
 
 @pytest.mark.parametrize(
@@ -37,9 +47,18 @@ def test_lines_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("a.xlsx", "", r"a.xlsx is of a kind that cannot be read: use .txt, .csv, .jsonl"),
         ("a.txt", b"\xff\xfe", r"a.txt is not UTF-8 \(byte 0\): convert it, for example with ic"),
-        ("a.csv", "id,body\n1,x\n", r"a.csv has no column 'text' in its header: name one of it"),
-        ("a.csv", "", r"a.csv has no column 'text' in its header"),
+        (
+            "a.csv",
+            "id,body\n1,x\n",
+            r"a.csv has no column 'text' in its first line, which holds id, body",
+        ),
+        ("a.csv", "", r"a.csv has no column 'text' in its first line, which holds nothing"),
         ("a.csv", "id,text\n1,x\n2\n", r"a.csv, line 3: no value in the column 'text'"),
+        (
+            "a.csv",
+            'text\n"open\n',
+            r"a.csv, from line 2 on: not valid CSV \(unexpected end of data\)",
+        ),
         ("a.jsonl", '"x"\n{"body": 1}\n', r"a.jsonl, line 2: expected a JSON string or an object"),
         ("a.jsonl", "{oops\n", r"a.jsonl, line 1: expected a JSON string or an object with 'text'"),
         ("a.jsonl", '{"text": 3}\n', r"a.jsonl, line 1: expected a JSON string"),
@@ -66,7 +85,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["", "sentence1,sentence2,score\n"])
 def test_labelled_pairs(tmp_path: Path, header: str) -> None:
     path = write(tmp_path / "pairs.csv", header + 'a,b,5.0\n\n"c, d",e,0\n')
-    assert read_labelled_pairs(path) == (["a", "c, d"], ["b", "e"], [5.0, 0.0])
+    assert list(read_labelled_pairs(path)) == [["a", "c, d"], ["b", "e"], [5.0, 0.0]]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,8 @@ def test_labelled_pairs(tmp_path: Path, header: str) -> None:
     [
         ("a,b,5\nc,d\n", r"pairs.csv, line 2: expected sentence1,sentence2,score with a number"),
         ("a,b,5\nc,d,high\n", r"line 2: .* found 3 columns: 'c,d,high'"),
+        ("a,b,high\nc,d,1\n", r"line 1: .* found 3 columns: 'a,b,high'"),
+        ("a,b,5\nc,d,nan\n", r"line 2: .* with a number last, found 3 columns: 'c,d,nan'"),
         ("a,b\n", r"pairs.csv, line 1: .* found 2 columns: 'a,b'"),
         ("", r"pairs.csv holds no pairs: expected rows of sentence1,sentence2,score"),
         ("sentence1,sentence2,score\n", r"pairs.csv holds no pairs"),

@@ -6,7 +6,12 @@
 Needs the extra `export`; importing this package alone imports nothing heavy.
 """
 
+import os
+
 #: What a model may answer; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", "embed", "score", "classify", "tag")
 #: The variants that can be made, and are by default.
 PRECISIONS = ("fp32", "int8")
+
+# The export stage's libraries import onnxruntime by themselves; see lanner.engines.onnxruntime.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

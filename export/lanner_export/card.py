@@ -15,7 +15,7 @@ dimensions, compared by {similarity}.
 ```python
 import lanner
 
-model = lanner.load("{name}.lanner")
+model = lanner.load("path/to/this/directory")
 vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
 print(model.similarity(vectors, vectors))
 ```
@@ -53,7 +53,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
             f"`{v.file}`",
             f"{sizes[v.name] / 1e6:.1f}",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
-            f"{v.calibration['texts']} texts: {v.calibration['data']}" if v.calibration else "",
+            f"{v.calibration['texts']} texts: {v.calibration['data']}" if v.calibration else "-",
         )
         for v in manifest.variants
     ]

@@ -4,8 +4,6 @@ sentence-transformers loads both kinds: its own directories with their modules, 
 transformers checkpoints, to which it adds mean pooling, as the field does.
 """
 
-import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,11 @@ from typing import Any
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.manifest import Architecture, file_sha256
 from lanner.similarity import SIMILARITY_NAMES
+from lanner_export.modules import Modules, read_json, read_modules
 from lanner_export.quiet import quiet
 
-#: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
-SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
-#: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
-_TRUSTED_MODULE_PREFIX = "sentence_transformers."
-_HEAD_OF_ARCHITECTURE = {"ForSequenceClassification": "classify", "ForTokenClassification": "tag"}
-
-_log = logging.getLogger(__name__)
+#: optimum's tasks that are another head than vectors.
+_HEAD_OF_TASK = {"text-classification": "classify", "token-classification": "tag"}
 
 
 @dataclass(frozen=True)
@@ -64,14 +58,13 @@ def load_checkpoint(
         UnsupportedError: Its architecture, head or a module of it cannot be exported.
     """
     directory = _local_directory(checkpoint)
-    config = _config(directory, checkpoint)
+    modules = read_modules(directory)
+    config = _config(modules.transformer, checkpoint)
     _require_encoder(config, checkpoint)
-    _require_embed(head, directory, config, checkpoint)
-    modules = _modules(directory)
-    for module in modules or [""]:
-        _require_safetensors(directory / module, is_transformer=module == (modules or [""])[0])
+    _require_embed(head, modules, config, checkpoint)
+    modules.require_weights()
     model = _sentence_transformer(directory, checkpoint)
-    _require_complete_weights(directory / (modules or [""])[0], checkpoint)
+    _require_complete_weights(modules.transformer, checkpoint)
     _require_plain_prompts(model, checkpoint)
     similarity = str(model.similarity_fn_name or "cosine")
     if similarity not in SIMILARITY_NAMES:
@@ -83,11 +76,9 @@ def load_checkpoint(
         max_tokens=_max_tokens(model, config, max_tokens, checkpoint),
         dimension=_dimension(model),
         similarity=similarity,
-        prompts={name: text for name, text in (model.prompts or {}).items() if text},
+        prompts=dict(model.prompts or {}),
         default_prompt_name=model.default_prompt_name,
-        source=_source(
-            directory, checkpoint, library="sentence-transformers" if modules else "transformers"
-        ),
+        source=_source(directory, checkpoint, library=modules.library),
     )
 
 
@@ -123,38 +114,24 @@ def _config(directory: Path, checkpoint: str) -> Any:
     from transformers import AutoConfig  # noqa: PLC0415
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: PLC0415
 
-    transformer = directory / (_modules(directory) or [""])[0]
-    path = transformer / "config.json"
-    raw = _read_json(path, f"{checkpoint} is not a checkpoint")
-    if "auto_map" in raw and raw.get("model_type") not in CONFIG_MAPPING_NAMES:
+    path = directory / "config.json"
+    raw = read_json(path, f"{checkpoint} is not a checkpoint")
+    if "auto_map" in raw and str(raw.get("model_type")) not in CONFIG_MAPPING_NAMES:
+        own = raw["auto_map"]
+        name = own.get("AutoModel", "auto_map") if isinstance(own, dict) else own
         msg = (
-            f"{checkpoint} needs code of its own ({raw['auto_map'].get('AutoModel', 'auto_map')}), "
-            "and Lanner runs no code from checkpoints: use one that transformers itself carries"
+            f"{checkpoint} needs code of its own ({name}), and Lanner runs no code from "
+            "checkpoints: use one that transformers itself carries"
         )
         raise UnsupportedError(msg)
     try:
-        return AutoConfig.from_pretrained(transformer, trust_remote_code=False)
+        return AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
         model_type = raw.get("model_type")
         msg = (
             f"transformers cannot read {path} (model_type {model_type!r}): {_first_sentence(error)}"
         )
         raise CheckpointError(msg) from error
-
-
-def _read_json(path: Path, problem: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"{problem}: there is no {path}"
-        raise CheckpointError(msg) from None
-    except ValueError as error:
-        msg = f"{problem}: {path} is not valid JSON ({error})"
-        raise CheckpointError(msg) from None
-    if not isinstance(content, dict):
-        msg = f"{problem}: {path} is not a JSON object"
-        raise CheckpointError(msg)
-    return content
 
 
 def _require_encoder(config: Any, checkpoint: str) -> None:
@@ -173,11 +150,10 @@ def _require_encoder(config: Any, checkpoint: str) -> None:
         raise UnsupportedError(msg)
 
 
-def _require_embed(head: str, directory: Path, config: Any, checkpoint: str) -> None:
+def _require_embed(head: str, modules: Modules, config: Any, checkpoint: str) -> None:
     if head == "auto":
-        architecture = next(iter(getattr(config, "architectures", None) or []), "")
-        is_sentence_transformer = (directory / "modules.json").is_file()
-        head = "embed" if is_sentence_transformer else _head_of(architecture)
+        is_plain = modules.library == "transformers"
+        head = _head_of(config) if is_plain else "embed"
     if head != "embed":
         msg = (
             f"{checkpoint} answers with the head {head!r}, and this Lanner exports only 'embed': "
@@ -186,47 +162,14 @@ def _require_embed(head: str, directory: Path, config: Any, checkpoint: str) -> 
         raise UnsupportedError(msg)
 
 
-def _head_of(architecture: str) -> str:
-    for suffix, head in _HEAD_OF_ARCHITECTURE.items():
-        if architecture.endswith(suffix):
-            return head
-    return "embed"
+def _head_of(config: Any) -> str:
+    import transformers  # noqa: PLC0415
+    from optimum.exporters.tasks import TasksManager  # noqa: PLC0415
 
-
-def _modules(directory: Path) -> list[str]:
-    """Paths of the sentence-transformers modules, the transformer's first; [] for none."""
-    path = directory / "modules.json"
-    if not path.is_file():
-        return []
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-        entries = [(str(module["type"]), str(module["path"])) for module in modules]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a list of modules with type and path: {error}"
-        raise CheckpointError(msg) from None
-    for kind, _ in entries:
-        name = kind.rpartition(".")[2]
-        if not kind.startswith(_TRUSTED_MODULE_PREFIX) or name not in SUPPORTED_MODULES:
-            msg = (
-                f"{path} has the module {kind}, which Lanner does not export: "
-                f"it exports {', '.join(SUPPORTED_MODULES)} of sentence-transformers"
-            )
-            raise UnsupportedError(msg)
-    return [module_path for _, module_path in entries]
-
-
-def _require_safetensors(directory: Path, *, is_transformer: bool) -> None:
-    has_safe = any(directory.glob("*.safetensors"))
-    pickled = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
-    if pickled and not has_safe:
-        msg = (
-            f"{directory} holds its weights only as a pickle ({pickled[0]}), which can run code "
-            "when it is read: save it as safetensors with save_pretrained, and export that"
-        )
-        raise CheckpointError(msg)
-    if is_transformer and not has_safe:
-        msg = f"{directory} holds no weights: expected model.safetensors in it"
-        raise CheckpointError(msg)
+    architecture = next(iter(getattr(config, "architectures", None) or []), "")
+    model_class = getattr(transformers, architecture, None)
+    task = TasksManager.infer_task_from_model(model_class) if model_class else ""
+    return _HEAD_OF_TASK.get(task, "embed")
 
 
 def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
@@ -297,14 +240,18 @@ def _architecture(model: Any, config: Any) -> Architecture:
         normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
     except KeyError:  # newer than optimum's table: the common attribute names
         normalized = NormalizedTextConfig(config)
-    return Architecture(
-        model_type=config.model_type,
-        layers=normalized.num_layers,
-        heads=normalized.num_attention_heads,
-        hidden_size=normalized.hidden_size,
-        vocabulary_size=normalized.vocab_size,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
+    try:
+        return Architecture(
+            model_type=config.model_type,
+            layers=normalized.num_layers,
+            heads=normalized.num_attention_heads,
+            hidden_size=normalized.hidden_size,
+            vocabulary_size=normalized.vocab_size,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+    except AttributeError as error:  # no attention, for example
+        msg = f"{config.model_type} is not an encoder of BERT's kind: {_first_sentence(error)}"
+        raise UnsupportedError(msg) from None
 
 
 def _max_tokens(model: Any, config: Any, wanted: int | None, checkpoint: str) -> int:
@@ -315,11 +262,12 @@ def _max_tokens(model: Any, config: Any, wanted: int | None, checkpoint: str) ->
         positions -= int(padding_index) + 1  # RoBERTa counts positions from after its padding
     own = min(n for n in (model.max_seq_length, positions or None) if n is not None)
     if wanted is None:
+        model.max_seq_length = int(own)  # the reference must cut where the artifact does
         return int(own)
     if wanted < 3 or (positions and wanted > positions):
         msg = f"--max-tokens must be from 3 to {positions} for {checkpoint}, not {wanted}"
         raise UnsupportedError(msg)
-    model.max_seq_length = wanted  # the reference must cut where the artifact does
+    model.max_seq_length = wanted
     return wanted
 
 

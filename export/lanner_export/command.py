@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
         what = "lanner export"
         raise MissingExtraError(what, "export", missing[0])
     artifact = _export(args)
+    artifact.verify()
     quality = artifact.quality()
     if args.json:
         common.print_json(

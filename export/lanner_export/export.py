@@ -1,6 +1,7 @@
 """The whole way from a checkpoint to an artifact."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,14 @@ from lanner.batching import TOKEN_BUDGET, pad
 from lanner.engines import open_engine
 from lanner.errors import InputError, OutputExistsError, UnsupportedError
 from lanner.machine import available_cores, package_versions
-from lanner.manifest import MANIFEST_FILE, FileRecord, Manifest, TokenizerRecord, Variant
+from lanner.manifest import (
+    MANIFEST_FILE,
+    FileRecord,
+    Manifest,
+    TokenizerRecord,
+    Variant,
+    foreign_files,
+)
 from lanner.model import EmbeddingModel
 from lanner.staging import staged_directory
 from lanner.tokenization import Tokenizer
@@ -21,7 +29,7 @@ from lanner_export import PRECISIONS
 from lanner_export.calibration import CalibrationTexts, calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint, load_checkpoint
-from lanner_export.fusion import count_fused_ops, unfused_layers
+from lanner_export.fusion import count_fused_ops, lost_fusions
 from lanner_export.graph import INPUTS, OPSET, OUTPUT, write_fp32
 from lanner_export.parity import TOLERANCES
 from lanner_export.quality import QualityData, measure_quality
@@ -55,7 +63,7 @@ def export(
     quality_data: Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda step: None,
-    warn: Progress = lambda message: None,
+    warn: Progress = warnings.warn,
 ) -> Artifact:
     """Makes an artifact of a checkpoint, or fails and leaves everything as it was.
 
@@ -79,7 +87,8 @@ def export(
         ParityError: A variant does not answer as the checkpoint does.
         InputError: The calibration or quality data cannot be used.
     """
-    target = Path(output)
+    # Absolute, because replacing the working directory would leave a relative path dangling.
+    target = Path(output).resolve()
     _require_precisions(precisions)
     _require_free(target, overwrite=overwrite)
     # Bad data is found before the long work, not after it.
@@ -93,10 +102,11 @@ def export(
         variants = _write_variants(loaded, tokenizer, record, texts, precisions, staged, progress)
         manifest = _manifest(target, loaded, record, variants)
         for variant in variants:
-            if unfused := unfused_layers(variant.fused_ops, loaded.architecture):
+            lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)
+            if lost:
                 warn(
-                    f"attention is not fused in {unfused} of {loaded.architecture.layers} layers "
-                    f"of the {variant.name} variant, which is right but slower"
+                    f"{' and '.join(lost)} of the {variant.name} variant are not fused into one "
+                    "operator each: its answers are right, but slower than they could be"
                 )
         models = {
             variant.name: EmbeddingModel(
@@ -133,8 +143,12 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         return
     if not target.exists():
         return
-    if not (target / MANIFEST_FILE).is_file():
-        msg = f"{target} exists and is not a Lanner artifact: choose another --output"
+    foreign = foreign_files(target)
+    if foreign:
+        msg = (
+            f"{target} exists and holds what is not of a Lanner artifact ({foreign[0]}): "
+            "choose another --output"
+        )
         raise OutputExistsError(msg)
     if not overwrite:
         msg = f"{target} exists: pass --overwrite to replace it, or choose another --output"
@@ -193,7 +207,7 @@ def _manifest(
     target: Path, loaded: Checkpoint, record: TokenizerRecord, variants: list[Variant]
 ) -> Manifest:
     return Manifest(
-        name=target.resolve().name.removesuffix(ARTIFACT_SUFFIX),
+        name=target.name.removesuffix(ARTIFACT_SUFFIX),
         head="embed",
         architecture=loaded.architecture,
         dimension=loaded.dimension,

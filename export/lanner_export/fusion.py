@@ -7,11 +7,11 @@ Runtime's own optimisation, with the settings that the runtime uses.
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from lanner.engines.onnxruntime import open_session
-from lanner.manifest import Architecture
 
 #: Operators that each do what many would; in the order in which they are shown.
 FUSED_OPS = (
@@ -27,6 +27,8 @@ FUSED_OPS = (
     "DynamicQuantizeMatMul",
 )
 _ATTENTION_OPS = ("Attention", "MultiHeadAttention", "QAttention")
+_GELU_OPS = ("Gelu", "BiasGelu", "FastGelu")
+_LAYER_NORM_OPS = ("LayerNormalization", "SkipLayerNormalization")
 
 
 def count_fused_ops(path: Path) -> dict[str, int]:
@@ -46,6 +48,26 @@ def count_fused_ops(path: Path) -> dict[str, int]:
     return {name: counts[name] for name in FUSED_OPS if counts[name]}
 
 
-def unfused_layers(fused_ops: dict[str, int], architecture: Architecture) -> int:
-    """Layers whose attention is not one operator."""
-    return architecture.layers - sum(fused_ops.get(name, 0) for name in _ATTENTION_OPS)
+def lost_fusions(fused_ops: dict[str, int], model: Any, layers: int) -> list[str]:
+    """What the checkpoint's model has and the graph has not as single operators.
+
+    Args:
+        fused_ops: What `count_fused_ops` found.
+        model: The checkpoint's model in torch. A module that several layers share counts once.
+        layers: Encoder layers, each with one attention.
+
+    Returns:
+        A few words for each kind that was lost, for example ``"2 of 6 attentions"``.
+    """
+    modules = [type(module).__name__ for module in model.modules()]
+    expected = {
+        "attentions": (layers, _ATTENTION_OPS),
+        "GELUs": (sum("GELU" in name for name in modules), _GELU_OPS),
+        "layer norms": (modules.count("LayerNorm"), _LAYER_NORM_OPS),
+    }
+    lost = []
+    for name, (count, operators) in expected.items():
+        missing = count - sum(fused_ops.get(operator, 0) for operator in operators)
+        if missing > 0:
+            lost.append(f"{missing} of {count} {name}")
+    return lost

@@ -5,6 +5,7 @@ operator set 23 on (https://onnx.ai/onnx/operators/onnx__Attention.html). They a
 start, whatever transformers' own code around them looks like, and stay standard ONNX.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from lanner.errors import ExportError
+from lanner.errors import ExportError, UnsupportedError
 from lanner_export.quiet import quiet
 
 #: The first operator set with Attention; TensorRT's parsers read up to 24.
 OPSET = 23
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "sentence_embedding"
+#: Protobuf's limit, less room for the graph.
+MOST_BYTES = 2**31 - 2**24
+_ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class SentenceGraph(torch.nn.Module):
@@ -49,7 +53,15 @@ def write_fp32(model: Any, path: Path) -> None:
 
     Raises:
         ExportError: torch could not trace or translate the model.
+        UnsupportedError: Its weights do not fit into one ONNX file.
     """
+    size = sum(parameter.numel() for parameter in model.parameters()) * 4
+    if size > MOST_BYTES:
+        msg = (
+            f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, and an ONNX file holds at "
+            "most 2 GB: Lanner does not split weights over files yet"
+        )
+        raise UnsupportedError(msg)
     # Sizes that nothing else in the graph has, so that no other dimension is taken for them.
     ids = torch.ones((3, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)
@@ -68,7 +80,7 @@ def write_fp32(model: Any, path: Path) -> None:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = _ANSI_CODES.sub("", str(error)).strip().splitlines()[0]
         what = type(model[0].auto_model).__name__
         msg = f"torch {torch.__version__} could not export {what}: {reason}"
         raise ExportError(msg) from error

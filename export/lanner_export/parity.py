@@ -108,8 +108,9 @@ def measure_parity(reference: Vectors, model: EmbeddingModel, texts: list[str]) 
         model: The variant, loaded in the runtime.
         texts: The n texts.
     """
-    alone = model.encode(texts, batch_size=1)
-    together = _with_one_batch(model).encode(texts, batch_size=len(texts))
+    # prompt="" turns a default prompt off, as it is for the reference.
+    alone = model.encode(texts, prompt="", batch_size=1)
+    together = _with_one_batch(model).encode(texts, prompt="", batch_size=len(texts))
     cosines = np.minimum(row_cosines(reference, alone), row_cosines(reference, together))
     worst = np.argsort(cosines)[:_WORST_TEXTS]
     return Parity(

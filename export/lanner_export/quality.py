@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,8 +29,16 @@ class QualityData:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads ``sentence1,sentence2,score``; raises InputError."""
-        return cls(path.name, read_labelled_pairs(path))
+        """Reads ``sentence1,sentence2,score``.
+
+        Raises:
+            InputError: A row is bad, or all scores are the same, so there are no ranks.
+        """
+        pairs = read_labelled_pairs(path)
+        if len(set(pairs.scores)) < 2:
+            msg = f"{path} has no two differing scores, so Spearman's correlation has no meaning"
+            raise InputError(msg)
+        return cls(path.name, pairs)
 
 
 def parity_texts() -> list[str]:
@@ -81,8 +90,11 @@ def measure_quality(
         content["spearman"] = {
             "data": labelled.name,
             "pairs": len(labelled.pairs.scores),
-            "checkpoint": spearman(lambda t: encode_reference(reference, t), labelled.pairs),
-            "variants": {name: spearman(m.encode, labelled.pairs) for name, m in models.items()},
+            "checkpoint": spearman(partial(encode_reference, reference), labelled.pairs),
+            "variants": {
+                name: spearman(partial(model.encode, prompt=""), labelled.pairs)
+                for name, model in models.items()
+            },
         }
     return content
 
@@ -98,16 +110,11 @@ def encode_reference(model: Any, texts: list[str]) -> Vectors:
 def spearman(encode: Callable[[list[str]], Vectors], pairs: LabelledPairs) -> float:
     """Spearman's rank correlation x100 between cosine and gold score, as STS-B reports it.
 
-    Raises:
-        InputError: All scores, or all cosines, are the same, so there are no ranks.
+    0 where the model finds all pairs equally near, which no correlation is defined for.
     """
     left, right = encode(pairs.left), encode(pairs.right)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
-    if np.ptp(cosines) == 0 or np.ptp(pairs.scores) == 0:
-        msg = (
-            f"Spearman's correlation needs differing scores, and the {len(pairs.scores)} labelled "
-            "pairs have none: give other --quality-data"
-        )
-        raise InputError(msg)
+    if np.ptp(cosines) == 0:
+        return 0.0
     return float(100 * spearmanr(cosines, pairs.scores).statistic)

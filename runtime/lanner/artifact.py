@@ -72,7 +72,15 @@ class Artifact:
 
     def quality(self) -> dict[str, Any]:
         """The content of `quality.json`: what was measured when the artifact was made."""
-        content: dict[str, Any] = json.loads(self.file(QUALITY_FILE).read_text(encoding="utf-8"))
+        path = self.file(QUALITY_FILE)
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            measured = {name: content["variants"][name] for name in self._names()}
+            for figures in measured.values():
+                float(figures["batch_independence_cosine"])
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"{path} does not say how each variant was measured ({error!r}): export again"
+            raise ArtifactError(msg) from None
         return content
 
     def choose(self, variant: str = "auto") -> Variant:
@@ -84,7 +92,7 @@ class Artifact:
         Raises:
             VariantError: There is none of that name.
         """
-        names = [v.name for v in self.manifest.variants]
+        names = self._names()
         if variant == "auto":
             fast = this_machine().has_fast_int8 and self._is_batch_independent("int8")
             variant = next((n for n in (["int8"] if fast else []) + ["fp32"] if n in names), "")
@@ -102,6 +110,9 @@ class Artifact:
             )
             raise VariantError(msg)
         return chosen
+
+    def _names(self) -> list[str]:
+        return [variant.name for variant in self.manifest.variants]
 
     def _is_batch_independent(self, variant: str) -> bool:
         if self.manifest.variant(variant) is None:

@@ -1,7 +1,6 @@
 """Batches of like lengths: what is put together, and how it is padded."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +40,7 @@ def plan_batches(
 
 
 def pad(
-    token_ids: Sequence[Sequence[int]], *, pad_token_id: int, side: Literal["right", "left"] | str
+    token_ids: Sequence[Sequence[int]], *, pad_token_id: int, side: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """One rectangular batch of unequal texts.
 
@@ -53,7 +52,7 @@ def pad(
     Returns:
         `input_ids` and `attention_mask` (1 for a token, 0 for filling), int64 [texts, longest].
     """
-    longest = max(1, *map(len, token_ids)) if len(token_ids) > 1 else max(1, len(token_ids[0]))
+    longest = max(1, *map(len, token_ids))
     ids = np.full((len(token_ids), longest), pad_token_id, dtype=np.int64)
     mask = np.zeros_like(ids)
     for row, tokens in enumerate(token_ids):

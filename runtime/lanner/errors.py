@@ -46,11 +46,15 @@ class MissingExtraError(LannerError, ImportError):
     """
 
     def __init__(self, what: str, extra: str, module: str) -> None:
-        self.extra = extra
+        self._arguments = (what, extra, module)
         super().__init__(
             f"{what} needs the package {module!r}, which is not installed: "
             f"pip install 'lanner[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        # An exception is pickled by its message alone, which is not what it is made from.
+        return type(self), self._arguments
 
 
 class UnsupportedError(LannerError):

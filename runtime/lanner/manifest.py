@@ -6,9 +6,10 @@ of itself with that field left out. So a changed byte anywhere in it is found, w
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_origin, get_type_hints
 
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
 
@@ -42,7 +43,7 @@ class Variant:
         engine: The engine that it was made for.
         opset: Version of the ONNX operator set.
         fused_ops: How often each fused operator stands in the graph that the engine runs.
-        calibration: What the activation ranges of a quantized variant were measured on.
+        calibration: What the activation ranges of a quantized variant were measured on; else empty.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Variant:
     engine: str
     opset: int
     fused_ops: dict[str, int]
-    calibration: dict[str, Any] | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Manifest:
         try:
             content = json.loads(raw)
             kind, version = content.pop("format"), content.pop("format_version")
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise CorruptArtifactError(damaged) from None
         # A newer format may say everything else differently, so its version comes first.
         if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
@@ -162,19 +163,22 @@ class Manifest:
                 f"{FORMAT_VERSION}: upgrade it with pip install --upgrade lanner"
             )
             raise FormatVersionError(msg)
-        digest = content.pop("sha256", None)
-        stated = {"format": kind, "format_version": version, **content}
-        if digest != _digest(stated) or _canonical({**stated, "sha256": digest}) != raw:
+        try:
+            digest = content.pop("sha256", None)
+            stated = {"format": kind, "format_version": version, **content}
+            is_whole = digest == _digest(stated) and raw == _canonical({**stated, "sha256": digest})
+        except ValueError:  # infinities and lone surrogates are read but not written
+            is_whole = False
+        if not is_whole or (kind, version) != (FORMAT, FORMAT_VERSION):
             raise CorruptArtifactError(damaged)
         return cls._from_json(content, path)
 
     @classmethod
     def _from_json(cls, content: dict[str, Any], path: Path) -> Self:
-        known = {f.name for f in fields(cls)}
         try:
-            return cls(
+            manifest = cls(
                 **{
-                    **{key: value for key, value in content.items() if key in known},
+                    **content,
                     "architecture": Architecture(**content["architecture"]),
                     "tokenizer": TokenizerRecord(**content["tokenizer"]),
                     "variants": [Variant(**variant) for variant in content["variants"]],
@@ -182,8 +186,44 @@ class Manifest:
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
-            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {error}"
-            raise ArtifactError(msg) from error
+            problem = str(error)
+        else:
+            problem = manifest._problem()
+        if problem:
+            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {problem}"
+            raise ArtifactError(msg)
+        return manifest
+
+    def _problem(self) -> str:
+        """What is wrong in it, or nothing: only files that Lanner did not write have something."""
+        parts = [self, self.architecture, self.tokenizer, *self.variants, *self.files.values()]
+        for part in parts:
+            for name, kind in get_type_hints(type(part)).items():
+                origin = get_origin(kind)
+                expected = kind if origin in (None, UnionType) else origin
+                if not isinstance(getattr(part, name), expected):
+                    return f"{name!r} has the wrong type"
+        if self.dimension < 1 or self.tokenizer.max_tokens < 1:
+            return "'dimension' and 'max_tokens' must be at least 1"
+        if self.tokenizer.padding_side not in ("left", "right"):
+            return "'padding_side' must be 'left' or 'right'"
+        unlisted = {self.tokenizer.file, *(v.file for v in self.variants)} - set(self.files)
+        return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
+
+
+def foreign_files(path: Path) -> list[str]:
+    """What of a directory no artifact brought there; of an artifact that is whole, nothing.
+
+    Reads a damaged manifest as far as it goes: such an artifact may still be replaced.
+    """
+    if not path.is_dir():
+        return [path.name]
+    try:
+        content = json.loads((path / MANIFEST_FILE).read_bytes())
+        known = {MANIFEST_FILE, *content["files"]} if content["format"] == FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = set()
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,5 +1,7 @@
 """A loaded artifact that answers: texts in, vectors and similarities out."""
 
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,9 +103,9 @@ class EmbeddingModel:
         self.model_card_data = ModelCardData()
         self.prompts = dict(manifest.prompts)
         self.default_prompt_name = manifest.default_prompt_name
-        # Each worker runs the engine on one core: independent batches scale better than one
-        # batch cut across cores. One worker needs no pool. Idle threads cost nothing.
-        self._pool = ThreadPoolExecutor(threads, "lanner") if threads > 1 else None
+        # Made when first needed, and again after a fork, which leaves its threads behind.
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pool_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return (
@@ -135,12 +137,13 @@ class EmbeddingModel:
         prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        *,
         precision: str | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-    ) -> Any:
+    ) -> Any:  # an array, unless tensors are asked for
         """The vectors of texts. Arguments mean what they mean in sentence-transformers.
 
         Args:
@@ -151,8 +154,8 @@ class EmbeddingModel:
             batch_size: The most texts in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr; None is no.
             precision: Only ``"float32"`` (or None, which means it) so far.
-            convert_to_numpy: Has no effect: without `convert_to_tensor` the result is an array.
-            convert_to_tensor: Whether to return a torch tensor; needs torch.
+            convert_to_numpy: False gives a list of torch tensors, one a text; needs torch.
+            convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
             normalize_embeddings: Whether to scale the vectors to length 1.
             truncate_dim: How many of the first dimensions to keep, or None for all.
 
@@ -186,18 +189,33 @@ class EmbeddingModel:
         if normalize_embeddings:
             vectors = _similarity.normalize(vectors)
         result = vectors[0] if single else vectors
-        return _as_tensor(result) if convert_to_tensor else result
+        if convert_to_tensor:
+            return _as_tensor(result)
+        if not convert_to_numpy:
+            return _as_tensor(result) if single else list(_as_tensor(result))
+        return result
 
-    def similarity(self, a: ArrayLike, b: ArrayLike) -> Vectors:
+    def encode_query(self, sentences: Texts, **options: Any) -> Any:
+        """`encode` with the checkpoint's prompt for queries, if it has one."""
+        return self._encode_as(("query",), sentences, options)
+
+    def encode_document(self, sentences: Texts, **options: Any) -> Any:
+        """`encode` with the checkpoint's prompt for documents, if it has one."""
+        return self._encode_as(("document", "passage", "corpus"), sentences, options)
+
+    def similarity(self, a: ArrayLike, b: ArrayLike) -> Any:
         """Every vector of `a` against every one of `b`, float32 [len(a), len(b)].
 
-        Uses the similarity of the checkpoint (`similarity_fn_name`), as a rule the cosine.
+        Uses the similarity of the checkpoint (`similarity_fn_name`), as a rule the cosine. An
+        array; of torch tensors, a tensor, as the evaluators of sentence-transformers need it.
         """
-        return _similarity.similarity(a, b, name=self.similarity_fn_name)
+        scores = _similarity.similarity(a, b, name=self.similarity_fn_name)
+        return _as_tensor(scores) if _is_tensor(a) else scores
 
-    def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Vectors:
-        """Vector i of `a` against vector i of `b`, float32 [n]."""
-        return _similarity.similarity_pairwise(a, b, name=self.similarity_fn_name)
+    def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Any:
+        """Vector i of `a` against vector i of `b`, float32 [n]; an array or tensor as above."""
+        scores = _similarity.similarity_pairwise(a, b, name=self.similarity_fn_name)
+        return _as_tensor(scores) if _is_tensor(a) else scores
 
     def search(
         self, queries: Texts | ArrayLike, corpus: Texts | ArrayLike, k: int = 10
@@ -215,6 +233,11 @@ class EmbeddingModel:
         return _similarity.search(
             self._vectors(queries), self._vectors(corpus), k=k, name=self.similarity_fn_name
         )
+
+    def _encode_as(self, names: tuple[str, ...], sentences: Texts, options: dict[str, Any]) -> Any:
+        if options.get("prompt") is None and options.get("prompt_name") is None:
+            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+        return self.encode(sentences, **options)
 
     def _vectors(self, given: Texts | ArrayLike) -> ArrayLike:
         if isinstance(given, str):
@@ -253,9 +276,17 @@ class EmbeddingModel:
                 )
             ]
             feeds = (self._feed([token_ids[row] for row in batch]) for batch in batches)
-            run = map if self._pool is None or len(batches) == 1 else self._pool.map
+            run = map if self.threads == 1 or len(batches) == 1 else self._workers().map
             for batch, block in zip(batches, run(self.engine.run, feeds), strict=True):
                 yield batch + start, block
+
+    def _workers(self) -> ThreadPoolExecutor:
+        # Each worker runs the engine on one core: independent batches scale better than one batch
+        # that is cut across cores.
+        with self._pool_lock:
+            if self._pool is None or self._pool[0] != os.getpid():
+                self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "lanner")
+            return self._pool[1]
 
     def _feed(self, token_ids: list[list[int]]) -> Mapping[str, NDArray[np.int64]]:
         record = self.manifest.tokenizer
@@ -275,6 +306,10 @@ def _truncated(vectors: Vectors, truncate_dim: int) -> Vectors:
         msg = f"truncate_dim must be from 1 to {vectors.shape[1]}, not {truncate_dim}"
         raise InputError(msg)
     return np.ascontiguousarray(vectors[:, :truncate_dim])
+
+
+def _is_tensor(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"  # without importing it
 
 
 def _as_tensor(vectors: Vectors) -> Any:

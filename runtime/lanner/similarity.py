@@ -17,8 +17,10 @@ SIMILARITY_NAMES: tuple[str, ...] = get_args(SimilarityName)
 
 Vectors = NDArray[np.float32]
 
-#: Rows of the corpus that one block of `search` compares: with 384 dimensions, 25 MB.
+#: Rows of the corpus and queries that one block of `search` compares: with 384 dimensions, 25 MB of
+#: the corpus and 17 MB of scores.
 SEARCH_BLOCK_ROWS = 16_384
+SEARCH_BLOCK_QUERIES = 256
 
 
 class SearchResult(NamedTuple):
@@ -89,7 +91,8 @@ def search(
 ) -> SearchResult:
     """The k vectors of a corpus that are nearest to each query; exact.
 
-    The corpus is compared in blocks, so that memory grows with the queries and k, not with it.
+    Blocks of queries are compared with blocks of the corpus, so that memory grows with the result
+    alone.
 
     Args:
         queries: Vectors [n, dim], or one [dim].
@@ -101,23 +104,39 @@ def search(
     Raises:
         InputError: The dimensions differ, or k is less than 1.
     """
-    if k < 1:
-        msg = f"k must be at least 1, not {k}"
+    if not isinstance(k, int | np.integer) or k < 1:
+        msg = f"k must be a whole number from 1 on, not {k!r}"
         raise InputError(msg)
-    wanted, stored = _matrix(queries, "queries"), np.asanyarray(corpus)
-    stored = stored[None] if stored.ndim == 1 and stored.size else stored
-    count = min(k, len(stored))
+    # A memory-mapped corpus stays on disk: only its blocks are converted.
+    stored = corpus if isinstance(corpus, np.ndarray) else _matrix(corpus, "corpus")
+    stored = _matrix(stored, "corpus") if stored.ndim != 2 else stored
+    wanted = _matrix(queries, "queries")
+    count = min(int(k), len(stored))
+    found = SearchResult(
+        np.empty((len(wanted), count), np.int64), np.empty((len(wanted), count), np.float32)
+    )
+    for start in range(0, len(wanted), SEARCH_BLOCK_QUERIES):
+        rows = slice(start, start + SEARCH_BLOCK_QUERIES)
+        found.indices[rows], found.scores[rows] = _search_block(
+            wanted[rows], stored, count, name, block_rows
+        )
+    return found
+
+
+def _search_block(
+    wanted: Vectors, stored: NDArray[Any], count: int, name: str, block_rows: int
+) -> SearchResult:
     indices = np.empty((len(wanted), 0), dtype=np.int64)
     scores = np.empty((len(wanted), 0), dtype=np.float32)
     for start in range(0, len(stored), block_rows):
         block = similarity(wanted, stored[start : start + block_rows], name=name)
-        rows = np.arange(start, start + block.shape[1], dtype=np.int64)
+        columns = _best_columns(block, count)
         # What was best so far stands first, so the lower row keeps standing first on a tie.
-        scores = np.concatenate([scores, block], axis=1)
-        indices = np.concatenate([indices, np.broadcast_to(rows, block.shape)], axis=1)
+        indices = np.concatenate([indices, columns + start], axis=1)
+        scores = np.concatenate([scores, np.take_along_axis(block, columns, axis=1)], axis=1)
         best = _best_columns(scores, count)
-        scores = np.take_along_axis(scores, best, axis=1)
         indices = np.take_along_axis(indices, best, axis=1)
+        scores = np.take_along_axis(scores, best, axis=1)
     return SearchResult(indices, scores)
 
 
@@ -182,10 +201,13 @@ def _function(name: str) -> Callable[[Vectors, Vectors], Vectors]:
 
 def _matrix(vectors: Any, name: str) -> Vectors:
     try:
-        matrix = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        msg = f"{name} must be vectors of numbers (pass texts through encode first): {error}"
-        raise InputTypeError(msg) from None
+        matrix = np.asarray(vectors)
+    except (TypeError, ValueError):
+        matrix = np.empty(0, dtype=object)  # rows of unequal lengths
+    if matrix.dtype.kind not in "biuf":  # numpy would read the text "1" as a number
+        msg = f"{name} must be vectors of numbers, all of one length: pass texts through encode"
+        raise InputTypeError(msg)
+    matrix = matrix.astype(np.float32, copy=False)
     if matrix.ndim == 1:
         matrix = matrix[None] if matrix.size else matrix.reshape(0, 0)
     if matrix.ndim != 2:

@@ -2,16 +2,18 @@
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterator
 from importlib import resources
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from lanner.errors import InputError
 
 TEXT_SUFFIXES = (".txt", ".csv", ".jsonl")
+PAIRS_HEADER = ("sentence1", "sentence2", "score")
 
 
 class LabelledPairs(NamedTuple):
@@ -34,7 +36,7 @@ def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
         InputError: The file is missing, of another kind, or has a bad line; the message names it.
     """
     if str(path) == "-":
-        return [line.rstrip("\r\n") for line in sys.stdin]
+        return _lines(StringIO(_decoded(sys.stdin.buffer.read(), "standard input"), newline=""))
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in TEXT_SUFFIXES:
@@ -42,7 +44,7 @@ def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
         raise InputError(msg)
     with _open(path) as file:
         if suffix == ".txt":
-            return [line.rstrip("\r\n") for line in file]
+            return _lines(file)
         if suffix == ".csv":
             return list(_csv_column(path, file, column))
         return [_jsonl_text(path, number, line, column) for number, line in _numbered(file)]
@@ -63,18 +65,15 @@ def read_labelled_pairs(path: Path | str) -> LabelledPairs:
     path = Path(path)
     pairs = LabelledPairs([], [], [])
     with _open(path) as file:
-        reader = csv.reader(file)
-        for row in reader:
-            if not row:
+        for line, row in _csv_rows(path, csv.reader(file, strict=True)):
+            if not row or (line == 1 and tuple(row) == PAIRS_HEADER):
                 continue
             try:
                 left, right, score = row
-                pairs.scores.append(float(score))
+                pairs.scores.append(_finite(score))
             except ValueError:
-                if not pairs.scores and reader.line_num == 1 and len(row) == 3:
-                    continue  # a header
                 msg = (
-                    f"{path}, line {reader.line_num}: expected sentence1,sentence2,score "
+                    f"{path}, line {line}: expected sentence1,sentence2,score "
                     f"with a number last, found {len(row)} columns: {','.join(row)[:80]!r}"
                 )
                 raise InputError(msg) from None
@@ -88,17 +87,46 @@ def read_labelled_pairs(path: Path | str) -> LabelledPairs:
 
 def _open(path: Path) -> TextIO:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        raw = path.read_bytes()
     except FileNotFoundError:
         msg = f"there is no file {path}: check the path"
-        raise InputError(msg) from None
-    except UnicodeDecodeError as error:
-        msg = f"{path} is not UTF-8 (byte {error.start}): convert it, for example with iconv"
         raise InputError(msg) from None
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise InputError(msg) from None
-    return StringIO(text, newline="")
+    return StringIO(_decoded(raw, str(path)), newline="")
+
+
+def _lines(file: TextIO) -> list[str]:
+    return [line.rstrip("\r\n") for line in file]
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{where} is not UTF-8 (byte {error.start}): convert it, for example with iconv"
+        raise InputError(msg) from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, Any]]:
+    """Rows with the line that each ends in; the module's own errors get their place."""
+    csv.field_size_limit(sys.maxsize)  # its 128 kB would refuse long texts
+    last = reader.line_num
+    try:
+        for row in reader:
+            last = reader.line_num
+            yield last, row
+    except csv.Error as error:
+        msg = f"{path}, from line {last + 1} on: not valid CSV ({error})"
+        raise InputError(msg) from None
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
@@ -106,13 +134,15 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def _csv_column(path: Path, file: TextIO, column: str) -> Iterator[str]:
-    reader = csv.DictReader(file)
+    reader = csv.DictReader(file, strict=True)
+    csv.field_size_limit(sys.maxsize)
     if column not in (reader.fieldnames or ()):
-        msg = f"{path} has no column {column!r} in its header: name one of it with --column"
+        known = ", ".join(reader.fieldnames or ()) or "nothing"
+        msg = f"{path} has no column {column!r} in its first line, which holds {known[:200]}"
         raise InputError(msg)
-    for row in reader:
+    for line, row in _csv_rows(path, reader):
         if row[column] is None:
-            msg = f"{path}, line {reader.line_num}: no value in the column {column!r}"
+            msg = f"{path}, line {line}: no value in the column {column!r}"
             raise InputError(msg)
         yield row[column]
 

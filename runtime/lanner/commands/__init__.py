@@ -65,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         return _fail(args, f"{error.strerror or error}{place}", 1)
+    except Exception as error:  # noqa: BLE001 (even what nobody foresaw is one line)
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return _fail(args, f"{what} (not foreseen: --debug shows where, please report it)", 1)
     return 0
 
 

@@ -11,6 +11,7 @@ from lanner.machine import package_versions, this_machine
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
 EXTRA_MODULES = {
     "onnxruntime": ("onnxruntime",),
+    "gpu": ("onnxruntime",),
     "export": (
         "torch",
         "transformers",

@@ -17,7 +17,7 @@ from lanner.commands.common import (
     say,
 )
 from lanner.similarity import Vectors
-from lanner.staging import staged_file
+from lanner.staging import require_output_file, staged_file
 from lanner.text_files import read_texts
 
 _EXAMPLES = """\
@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> None:
         args.output is None or args.output.suffix in OUTPUT_SUFFIXES,
         f"--output must end in {' or '.join(OUTPUT_SUFFIXES)}, not {str(args.output)!r}",
     )
-    model = load_model(args)
+    if args.output is not None:
+        require_output_file(args.output)
     texts = args.texts or read_texts(args.input, column=args.column)
+    model = load_model(args)
     vectors = model.encode(
         texts,
         prompt_name=args.prompt_name,

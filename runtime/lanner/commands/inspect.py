@@ -6,6 +6,7 @@ from typing import Any
 
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
+from lanner.errors import VariantError
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -39,7 +40,10 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     """The artifact in words and two tables."""
     manifest = artifact.manifest
     architecture = manifest.architecture
-    picked = artifact.choose().name
+    try:
+        picked = artifact.choose().name
+    except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
+        picked = None
     size_bytes = sum(record.bytes for record in manifest.files.values())
     header: list[tuple[object, ...]] = [("variant", "size", "opset", "fused operators", "")]
     variants: list[tuple[object, ...]] = [
@@ -56,12 +60,13 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
         f"{manifest.name}: {manifest.head}, {architecture.model_type}, "
         f"{architecture.layers} layers, {architecture.parameters / 1e6:.1f} M parameters"
     )
+    prompts = [name for name, text in manifest.prompts.items() if text]
     return "\n".join(
         [
             title,
             f"  vectors     {manifest.dimension} dimensions, {manifest.similarity} similarity",
             f"  longest     {manifest.tokenizer.max_tokens} tokens",
-            f"  prompts     {', '.join(manifest.prompts) or 'none'}",
+            f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {manifest.source['checkpoint']} on {manifest.created}",
             f"  made with   {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}",
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",

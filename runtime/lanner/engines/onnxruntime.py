@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from lanner.errors import EngineError, MissingExtraError
 
+# On by default, it would write files into the user's home and send events to its maker. What the
+# user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
 except ImportError as error:

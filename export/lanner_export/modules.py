@@ -1,0 +1,126 @@
+"""The sentence-transformers modules of a checkpoint directory, read before anything is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import CheckpointError, UnsupportedError
+
+#: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
+SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+#: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
+_TRUSTED_PREFIX = "sentence_transformers."
+#: Where a Dense module's activation may come from; of any other, sentence-transformers takes Tanh.
+_ACTIVATION_PREFIX = "torch.nn.modules."
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What stands in a checkpoint directory.
+
+    Attributes:
+        library: Who saved it: ``"sentence-transformers"`` or ``"transformers"``.
+        places: The directories of the modules by class name, the transformer's first.
+    """
+
+    library: str
+    places: list[tuple[str, Path]]
+
+    @property
+    def transformer(self) -> Path:
+        """The directory of the transformer, which may be the checkpoint's own."""
+        return self.places[0][1]
+
+    def require_weights(self) -> None:
+        """Refuses what is missing, and what only a pickle holds.
+
+        Raises:
+            CheckpointError: The message names the directory and the file.
+        """
+        for name, place in self.places:
+            _require_safetensors(place, is_needed=name in ("Transformer", "Dense"))
+
+
+def read_modules(directory: Path) -> Modules:
+    """Reads `modules.json`, if there is one, and refuses what Lanner must not or cannot load.
+
+    Raises:
+        CheckpointError: The list is broken.
+        UnsupportedError: A module is not of `SUPPORTED_MODULES`.
+    """
+    path = directory / "modules.json"
+    if not path.is_file():
+        return Modules("transformers", [("Transformer", directory)])
+    try:
+        entries = [
+            (str(module["type"]), directory / str(module["path"]))
+            for module in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not a list of modules with type and path: {error}"
+        raise CheckpointError(msg) from None
+    names = [kind.rpartition(".")[2] for kind, _ in entries]
+    for (kind, _), name in zip(entries, names, strict=True):
+        if not kind.startswith(_TRUSTED_PREFIX) or name not in SUPPORTED_MODULES:
+            msg = (
+                f"{path} has the module {kind}, which Lanner does not export: "
+                f"it exports {', '.join(SUPPORTED_MODULES)} of sentence-transformers"
+            )
+            raise UnsupportedError(msg)
+    if names[:2] != ["Transformer", "Pooling"]:
+        msg = (
+            f"{path} lists {', '.join(names) or 'nothing'}, and Lanner exports a Transformer "
+            "followed by Pooling, and then what comes"
+        )
+        raise UnsupportedError(msg)
+    places = [(name, place) for name, (_, place) in zip(names, entries, strict=True)]
+    for name, place in places:
+        if name == "Dense":
+            _require_known_activation(place)
+    return Modules("sentence-transformers", places)
+
+
+def read_json(path: Path, problem: str) -> dict[str, Any]:
+    """A JSON object of a checkpoint.
+
+    Raises:
+        CheckpointError: It is missing or broken; the message begins with the problem.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"{problem}: there is no {path}"
+        raise CheckpointError(msg) from None
+    except (ValueError, RecursionError) as error:
+        msg = f"{problem}: {path} is not valid JSON ({error})"
+        raise CheckpointError(msg) from None
+    if not isinstance(content, dict):
+        msg = f"{problem}: {path} is not a JSON object"
+        raise CheckpointError(msg)
+    return content
+
+
+def _require_safetensors(directory: Path, *, is_needed: bool) -> None:
+    has_safe = any(directory.glob("*.safetensors"))
+    pickled = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
+    if pickled and not has_safe:
+        msg = (
+            f"{directory} holds its weights only as a pickle ({pickled[0]}), which can run code "
+            "when it is read: save it as safetensors with save_pretrained, and export that"
+        )
+        raise CheckpointError(msg)
+    if is_needed and not has_safe:
+        msg = f"{directory} holds no weights: expected model.safetensors in it"
+        raise CheckpointError(msg)
+
+
+def _require_known_activation(directory: Path) -> None:
+    path = directory / "config.json"
+    activation = read_json(path, "a Dense module needs its config").get("activation_function")
+    if activation is not None and not str(activation).startswith(_ACTIVATION_PREFIX):
+        msg = (
+            f"{path} names the activation {activation!r}, which is not one of torch: "
+            "Lanner runs no code from checkpoints"
+        )
+        raise UnsupportedError(msg)
