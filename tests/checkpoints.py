@@ -1,5 +1,6 @@
 """Tiny seeded random checkpoints, saved as their frameworks save them."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ VOCABULARY_SIZE = 200
 MAX_POSITIONS = 64
 
 
-def word_piece_tokenizer() -> Any:
+def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
     """A BERT tokenizer, trained on a few sentences."""
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
@@ -48,6 +49,9 @@ def word_piece_tokenizer() -> Any:
         sep_token="[SEP]",  # noqa: S106
         mask_token="[MASK]",  # noqa: S106
         model_max_length=MAX_POSITIONS,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"]
+        if has_token_types
+        else ["input_ids", "attention_mask"],
     )
 
 
@@ -71,8 +75,10 @@ def bert_model(seed: int = 0, **overrides: Any) -> Any:
 
 def plain_checkpoint(directory: Path, model: Any = None) -> Path:
     """A transformers checkpoint without sentence-transformers modules."""
-    (model or bert_model()).save_pretrained(directory)
-    word_piece_tokenizer().save_pretrained(directory)
+    model = model or bert_model()
+    has_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    model.save_pretrained(directory)
+    word_piece_tokenizer(has_token_types=has_token_types).save_pretrained(directory)
     return directory
 
 
