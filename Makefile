@@ -12,7 +12,6 @@ PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
-export TOKENIZERS_PARALLELISM := true
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
