@@ -33,10 +33,17 @@ class SentenceGraph(torch.nn.Module):
         transformer, *rest = model
         self.transformer = transformer.auto_model
         self.rest = torch.nn.ModuleList(rest)
+        # Learned positions may start anywhere, as RoBERTa's do; rotary ones start at 0.
+        self.is_rotary = any("Rotary" in type(m).__name__ for m in self.transformer.modules())
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Takes int64 [batch, length] twice, returns float32 [batch, dim]."""
-        hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.is_rotary:
+            # By default the positions have a batch of one, which ONNX's RotaryEmbedding refuses.
+            positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+            inputs["position_ids"] = positions.unsqueeze(0).expand_as(input_ids)
+        hidden = self.transformer(**inputs)[0]
         features = {"token_embeddings": hidden, "attention_mask": attention_mask}
         for module in self.rest:
             features = module(features)

@@ -79,7 +79,7 @@ def load(
 
 
 class EmbeddingModel:
-    """Texts to vectors. Goes where a `SentenceTransformer` goes: its evaluators, mteb.
+    """Texts to vectors. Goes where a `SentenceTransformer` goes, into its evaluators for example.
 
     Any number of threads may call it at once. Made by `lanner.load`.
     """
@@ -295,7 +295,8 @@ class EmbeddingModel:
 
 
 def _text_list(sentences: Texts) -> list[str]:
-    if isinstance(sentences, (bytes, Mapping)) or not hasattr(sentences, "__len__"):
+    is_sequence = hasattr(sentences, "__len__") and hasattr(sentences, "__getitem__")
+    if isinstance(sentences, (bytes, Mapping)) or not is_sequence:
         msg = f"encode takes a str or a sequence of str, not {type(sentences).__name__}"
         raise InputTypeError(msg)
     return list(sentences)
