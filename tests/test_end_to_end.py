@@ -137,7 +137,12 @@ def test_a_stopped_export_leaves_nothing(
 ) -> None:
     output = str(tmp_path / "stopped.lanner")
     command = [str(PROGRAM), "export", str(minilm_checkpoint), "--output", output]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Where these tests run in the background, an interrupt is ignored, and a child inherits that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ours)
     assert process.stderr is not None
     for line in process.stderr:
         if "tracing" in line:
