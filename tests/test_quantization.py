@@ -28,10 +28,13 @@ def test_weights_are_signed_per_channel_and_activations_unsigned(tiny_artifact: 
 
 def test_only_inputs_of_products_are_quantized(tiny_artifact: Artifact) -> None:
     graph = onnx.load(tiny_artifact.file("model.int8.onnx")).graph
-    consumers = {name: node for node in graph.node for name in node.input}
-    for node in graph.node:
-        if node.op_type == "MatMul":
-            assert consumers[node.output[0]].op_type != "QuantizeLinear"
+    products = {name for node in graph.node if node.op_type == "MatMul" for name in node.output}
+    quantized = {
+        node.input[0] for node in graph.node if node.op_type.endswith("QuantizeLinear")
+    } - {tensor.name for tensor in graph.initializer}
+    assert products
+    assert quantized
+    assert not products & quantized
     assert "DynamicQuantizeLinear" not in Counter(node.op_type for node in graph.node)
 
 

@@ -1,8 +1,9 @@
 """The README of an artifact: what a person should know before using it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lanner.commands.inspect import QUALITY_COLUMNS, quality_rows, spearman_sentence
 from lanner.manifest import Manifest
 
 _TEMPLATE = """\
@@ -31,10 +32,10 @@ print(model.similarity(vectors, vectors))
 Against the checkpoint in its own framework, on {texts} texts ({data}). Batch independence is the
 smallest cosine between a text's vector alone and among all the others.
 
-| variant | cosine min | cosine mean | largest difference | batch independence |
-|---|---|---|---|---|
 {quality}
+
 {spearman}
+
 Measured on {cpu}. Made with {versions}.
 """
 
@@ -57,16 +58,6 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
         )
         for v in manifest.variants
     ]
-    measured = [
-        (
-            f"`{name}`",
-            f"{m['cosine_min']:.6f}",
-            f"{m['cosine_mean']:.6f}",
-            f"{m['largest_difference']:.1e}",
-            f"{m['batch_independence_cosine']:.6f}",
-        )
-        for name, m in quality["variants"].items()
-    ]
     return _TEMPLATE.format(
         name=manifest.name,
         model_type=manifest.architecture.model_type,
@@ -77,21 +68,17 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
         max_tokens=manifest.tokenizer.max_tokens,
         dimension=manifest.dimension,
         similarity=manifest.similarity,
-        variants="\n".join(f"| {' | '.join(row)} |" for row in variants),
+        variants=_markdown(variants),
         texts=quality["texts"],
         data=quality["data"],
-        quality="\n".join(f"| {' | '.join(row)} |" for row in measured),
-        spearman=_spearman(quality.get("spearman")),
+        quality=_markdown(
+            [QUALITY_COLUMNS, ["---"] * len(QUALITY_COLUMNS), *quality_rows(quality)]
+        ),
+        spearman=spearman_sentence(quality),
         cpu=quality["machine"]["cpu"],
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     )
 
 
-def _spearman(measured: Mapping[str, Any] | None) -> str:
-    if measured is None:
-        return ""
-    variants = "".join(f", {name} {value:.2f}" for name, value in measured["variants"].items())
-    return (
-        f"\nSpearman x100 on the {measured['pairs']:,} pairs of `{measured['data']}`: "
-        f"checkpoint {measured['checkpoint']:.2f}{variants}.\n"
-    )
+def _markdown(rows: Iterable[Iterable[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,6 +1,7 @@
 """`lanner inspect`: what an artifact holds, its sizes and quality, and whether it is whole."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -78,26 +79,47 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     )
 
 
-def quality_table(quality: dict[str, Any]) -> str:
-    """What was measured of each variant, against the checkpoint in its own framework."""
-    rows: list[tuple[object, ...]] = [
-        ("variant", "cosine min", "cosine mean", "largest difference", "batch independence")
+QUALITY_COLUMNS = (
+    "variant",
+    "cosine min",
+    "cosine mean",
+    "largest difference",
+    "batch independence",
+)
+
+
+def quality_rows(quality: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What was measured of each variant, a row each under `QUALITY_COLUMNS`."""
+    return [
+        (
+            name,
+            f"{measured['cosine_min']:.6f}",
+            f"{measured['cosine_mean']:.6f}",
+            f"{measured['largest_difference']:.1e}",
+            f"{measured['batch_independence_cosine']:.6f}",
+        )
+        for name, measured in quality["variants"].items()
     ]
-    for name, measured in quality["variants"].items():
-        rows.append(
-            (
-                name,
-                f"{measured['cosine_min']:.6f}",
-                f"{measured['cosine_mean']:.6f}",
-                f"{measured['largest_difference']:.1e}",
-                f"{measured['batch_independence_cosine']:.6f}",
-            )
-        )
-    lines = [f"quality against the checkpoint, {quality['texts']} texts", table(rows)]
-    if labelled := quality.get("spearman"):
-        lines.append(
-            f"Spearman x100 on {labelled['pairs']:,} pairs of {labelled['data']}: checkpoint "
-            f"{labelled['checkpoint']:.2f}, "
-            + ", ".join(f"{name} {value:.2f}" for name, value in labelled["variants"].items())
-        )
-    return "\n".join(lines)
+
+
+def spearman_sentence(quality: Mapping[str, Any]) -> str:
+    """The correlations with labelled pairs, or nothing where none were given."""
+    labelled = quality.get("spearman")
+    if labelled is None:
+        return ""
+    variants = "".join(f", {name} {value:.2f}" for name, value in labelled["variants"].items())
+    return (
+        f"Spearman x100 on the {labelled['pairs']:,} pairs of {labelled['data']}: "
+        f"checkpoint {labelled['checkpoint']:.2f}{variants}"
+    )
+
+
+def quality_table(quality: Mapping[str, Any]) -> str:
+    """What was measured of each variant, against the checkpoint in its own framework."""
+    return "\n".join(
+        [
+            f"quality against the checkpoint, {quality['texts']} texts",
+            table([QUALITY_COLUMNS, *quality_rows(quality)]),
+            spearman_sentence(quality),
+        ]
+    ).rstrip()
