@@ -261,14 +261,12 @@ def _max_tokens(model: Any, config: Any, wanted: int | None, checkpoint: str) ->
     if positions and padding_index is not None:
         positions -= int(padding_index) + 1  # RoBERTa counts positions from after its padding
     own = min(n for n in (model.max_seq_length, positions or None) if n is not None)
-    if wanted is None:
-        model.max_seq_length = int(own)  # the reference must cut where the artifact does
-        return int(own)
-    if wanted < 3 or (positions and wanted > positions):
+    if wanted is not None and (wanted < 3 or (positions and wanted > positions)):
         msg = f"--max-tokens must be from 3 to {positions} for {checkpoint}, not {wanted}"
         raise UnsupportedError(msg)
-    model.max_seq_length = wanted
-    return wanted
+    limit = int(own) if wanted is None else wanted
+    model.max_seq_length = limit  # the reference must cut where the artifact does
+    return limit
 
 
 def _source(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]:

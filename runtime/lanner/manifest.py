@@ -16,7 +16,6 @@ from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionErro
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -228,11 +227,8 @@ def foreign_files(path: Path) -> list[str]:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, as lower-case hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _canonical(content: dict[str, Any]) -> bytes:
