@@ -145,7 +145,7 @@ def test_a_stopped_export_leaves_nothing(
         signal.signal(signal.SIGINT, ours)
     assert process.stderr is not None
     for line in process.stderr:
-        if "tracing" in line:
+        if "parity of fp32" in line:  # torch's tracing may swallow what a signal handler raises
             break
     time.sleep(0.5)
     process.send_signal(stop)
