@@ -17,8 +17,8 @@ from lanner.artifact import Artifact
 from lanner.commands import main as lanner
 from lanner.commands.common import size, steps, table
 from lanner.errors import LannerError
+from lanner.loading import load
 from lanner.machine import available_cores
-from lanner.model import load
 from lanner.similarity import Vectors
 from perf.bench import specs
 from perf.measure import Plan, Report, measure

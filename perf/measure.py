@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from lanner.artifact import Artifact
 from lanner.machine import package_versions, this_machine
 from lanner.similarity import Vectors, normalize
-from lanner.tokenization import Tokenizer, token_counts
+from lanner.tokenization import Tokenizer
 from perf.subjects import WARM_UP_TEXTS, Spec, Subject
 from perf.workloads import Workloads, spread
 
@@ -174,7 +174,4 @@ def _quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Repo
 def _tokens(artifact: Artifact, workloads: Workloads) -> dict[str, int]:
     record = artifact.manifest.tokenizer
     tokenizer = Tokenizer(artifact.file(record.file), record)
-    return {
-        name: int(token_counts(tokenizer.encode(texts)).sum())
-        for name, texts in workloads.texts.items()
-    }
+    return {name: sum(map(len, tokenizer.encode(texts))) for name, texts in workloads.texts.items()}

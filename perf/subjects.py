@@ -149,9 +149,9 @@ def _start_lanner(spec: Spec, threads: int) -> tuple[Encode, float, float, dict[
     model = lanner.load(spec.path, variant=spec.variant, threads=threads)
     loaded = time.perf_counter()
     facts = {
-        "engine": model.engine.name,
+        "engine": model.runner.engine.name,
         "precision": model.variant.precision,
-        "token_budget": model.token_budget,
+        "token_budget": model.runner.token_budget,
     }
     return model.encode, imported - begin, loaded - imported, facts
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lanner.artifact import Artifact
-from lanner.model import EmbeddingModel, load
+from lanner.embedding import EmbeddingModel
+from lanner.loading import load
 from tests.checkpoints import bert_checkpoint
 from tests.word_artifact import write_word_artifact
 
@@ -31,7 +32,8 @@ def word_artifact(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def word_model(word_artifact: Path) -> EmbeddingModel:
-    return load(word_artifact, variant="fp32", threads=2)
+    model: EmbeddingModel = load(word_artifact, variant="fp32", threads=2)
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lanner.model import load
+from lanner.loading import load
 from tests.checkpoints import MAX_POSITIONS, VOCABULARY_SIZE, plain_checkpoint
 
 torch = pytest.importorskip("torch", reason="needs the export extra")

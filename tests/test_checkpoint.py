@@ -17,7 +17,7 @@ from tests.checkpoints import (
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.checkpoint import load_checkpoint
+from lanner_export.loading import load_checkpoint
 
 
 @pytest.fixture
@@ -228,21 +228,25 @@ def test_weights_are_never_drawn_at_random(checkpoint: Path) -> None:
         load_checkpoint(str(checkpoint))
 
 
-@pytest.mark.parametrize(
-    ("architecture", "head"),
-    [("BertForSequenceClassification", "classify"), ("BertForTokenClassification", "tag")],
-)
-def test_other_heads_are_refused_by_name(tmp_path: Path, architecture: str, head: str) -> None:
+def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
     path = plain_checkpoint(tmp_path / "head")
-    edit_json(path / "config.json", architectures=[architecture])
-    with pytest.raises(UnsupportedError, match=rf"answers with the head '{head}', and this Lanner"):
+    edit_json(path / "config.json", architectures=["BertForSequenceClassification"])
+    with pytest.raises(
+        CheckpointError,
+        match=r"lacks 2 weights of the head 'classify' \(classifier.bias, ...\): fine-tune it",
+    ):
         load_checkpoint(str(path))
     assert load_checkpoint(str(path), head="embed").dimension == 32
 
 
-def test_prompts_out_of_pooling_are_refused(checkpoint: Path) -> None:
-    edit_json(checkpoint / "1_Pooling" / "config.json", include_prompt=False)
-    with pytest.raises(UnsupportedError, match=r"excludes its prompts from pooling, which Lanner"):
+def test_prompts_out_of_a_pooling_by_position_are_refused(checkpoint: Path) -> None:
+    config = checkpoint / "1_Pooling" / "config.json"
+    edit_json(config, include_prompt=False)
+    assert not load_checkpoint(str(checkpoint)).pools_prompt
+    edit_json(config, pooling_mode="weightedmean")
+    with pytest.raises(
+        UnsupportedError, match=r"excludes its prompts from a pooling weighted by position, which"
+    ):
         load_checkpoint(str(checkpoint))
 
 

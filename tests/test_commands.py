@@ -93,7 +93,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_even_the_unforeseen_is_one_line(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lanner.model.EmbeddingModel.encode", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("lanner.embedding.EmbeddingModel.encode", lambda *_, **__: 1 / 0)
     assert run("encode", word_artifact, "a") == 1
     assert capsys.readouterr().err == (
         "lanner: error: ZeroDivisionError: division by zero "

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx  # noqa: E402
 
-from lanner_export.checkpoint import load_checkpoint  # noqa: E402
 from lanner_export.graph import OPSET, write_fp32  # noqa: E402
+from lanner_export.loading import load_checkpoint  # noqa: E402
 
 
 def random_batch(seed: int, rows: int, longest: int) -> dict[str, np.ndarray]:
@@ -23,6 +23,11 @@ def random_batch(seed: int, rows: int, longest: int) -> dict[str, np.ndarray]:
     lengths[0] = longest
     mask = (np.arange(longest) < lengths[:, None]).astype(np.int64)
     return {"input_ids": generator.integers(5, 200, (rows, longest)) * mask, "attention_mask": mask}
+
+
+def write(checkpoint: Path, path: Path) -> None:
+    loaded = load_checkpoint(str(checkpoint))
+    write_fp32(loaded.graph, loaded.inputs, loaded.output, path)
 
 
 def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -48,7 +53,7 @@ def test_the_graph_answers_as_the_modules_do(
     tmp_path: Path, pooling: str, dense: bool, normalize: bool
 ) -> None:
     path = bert_checkpoint(tmp_path / "model", pooling=pooling, dense=dense, normalize=normalize)
-    write_fp32(load_checkpoint(str(path)).model, tmp_path / "model.onnx")
+    write(path, tmp_path / "model.onnx")
     engine = open_engine("onnxruntime", tmp_path / "model.onnx")
     # Other batch sizes and lengths than those that were traced, 1 and the longest among them.
     for seed, (rows, longest) in enumerate([(1, 1), (1, 9), (4, 5), (2, 64)]):
@@ -83,7 +88,7 @@ def tiny_artifact_graph(tiny_artifact: Artifact) -> onnx.ModelProto:
 def test_token_types_that_are_constant_are_no_input(tmp_path: Path) -> None:
     # The type-0 row must still be added: it is random here, so leaving it out would show.
     path = plain_checkpoint(tmp_path / "typed", bert_model(type_vocab_size=3))
-    write_fp32(load_checkpoint(str(path)).model, tmp_path / "model.onnx")
+    write(path, tmp_path / "model.onnx")
     feed = random_batch(0, 3, 8)
     answer = open_engine("onnxruntime", tmp_path / "model.onnx").run(feed)
     np.testing.assert_allclose(answer, reference(path, feed), rtol=1e-4, atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lanner.artifact import Artifact
-from lanner.model import load
+from lanner.loading import load
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")

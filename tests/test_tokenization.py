@@ -4,9 +4,9 @@ import pytest
 
 from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.manifest import TokenizerRecord
-from lanner.tokenization import Tokenizer, check_texts, token_counts
+from lanner.tokenization import Tokenizer, check_texts
 
-RECORD = TokenizerRecord("tokenizer.json", max_tokens=4, pad_token_id=0, padding_side="right")
+RECORD = TokenizerRecord("tokenizer.json", max_tokens=4, pad_token_id=0)
 
 
 @pytest.fixture
@@ -61,8 +61,3 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ArtifactError, match=r"tokenizer.json is not a tokenizer that this version"):
         Tokenizer(path, RECORD)
-
-
-def test_token_counts() -> None:
-    assert token_counts([[1, 2], [], [3]]).tolist() == [2, 0, 1]
-    assert token_counts([]).tolist() == []

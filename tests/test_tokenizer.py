@@ -26,14 +26,13 @@ def test_the_ids_are_those_of_the_checkpoint(
 
 
 def test_padding_is_the_checkpoint_s(minilm_artifact: Artifact) -> None:
-    record = minilm_artifact.manifest.tokenizer
-    assert (record.pad_token_id, record.padding_side) == (0, "right")
+    assert minilm_artifact.manifest.tokenizer.pad_token_id == 0
 
 
 def test_lower_casing_of_sentence_transformers_is_kept(tmp_path: Path) -> None:
     from tokenizers import normalizers  # noqa: PLC0415
 
-    from lanner_export.checkpoint import load_checkpoint  # noqa: PLC0415
+    from lanner_export.loading import load_checkpoint  # noqa: PLC0415
     from lanner_export.tokenizer import write_tokenizer  # noqa: PLC0415
     from tests.checkpoints import bert_checkpoint, edit_json  # noqa: PLC0415
 
@@ -44,6 +43,6 @@ def test_lower_casing_of_sentence_transformers_is_kept(tmp_path: Path) -> None:
     tokenizer.save_pretrained(path)
     assert tokenizer("TRAIN")["input_ids"] != tokenizer("train")["input_ids"]
     loaded = load_checkpoint(str(path))
-    record = write_tokenizer(loaded.model, loaded.max_tokens, tmp_path / "tokenizer.json")
+    record = write_tokenizer(loaded.tokenizer, loaded.max_tokens, tmp_path / "tokenizer.json")
     upper, lower = Tokenizer(tmp_path / "tokenizer.json", record).encode(["TRAIN", "train"])
     assert upper == lower == tokenizer("train")["input_ids"]

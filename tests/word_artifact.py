@@ -8,6 +8,7 @@ is [0.5, 0.5, 0, 0], "a a b" is [2/3, 1/3, 0, 0] and "e" is the same as "a".
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -29,9 +30,7 @@ VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4, "d": 5, "e": 6, "f
 DIMENSION = 4
 
 
-def write_word_artifact(
-    directory: Path, *, batch_independence: float = 1.0, padding_side: str = "right"
-) -> Path:
+def write_word_artifact(directory: Path, *, batch_independence: float = 1.0) -> Path:
     directory.mkdir(parents=True)
     tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))  # noqa: S106 (not a secret)
     tokenizer.pre_tokenizer = Whitespace()
@@ -47,18 +46,18 @@ def write_word_artifact(
     }
     quality = {"texts": 1, "data": "none", "variants": {"fp32": parity, "int8": parity}}
     (directory / QUALITY_FILE).write_text(json.dumps(quality), encoding="utf-8")
-    write_manifest(directory, padding_side=padding_side)
+    write_manifest(directory)
     return directory
 
 
-def write_manifest(directory: Path, *, padding_side: str = "right", head: str = "embed") -> None:
+def write_manifest(directory: Path, **changes: Any) -> None:
     manifest = Manifest(
         name="words",
-        head=head,
+        head="embed",
         architecture=Architecture("words", 0, 0, DIMENSION, len(VOCABULARY), 32),
         dimension=DIMENSION,
         similarity="cosine",
-        tokenizer=TokenizerRecord("tokenizer.json", MAX_TOKENS, 0, padding_side),
+        tokenizer=TokenizerRecord("tokenizer.json", MAX_TOKENS, 0),
         inputs=["input_ids", "attention_mask"],
         outputs=["sentence_embedding"],
         variants=[
@@ -72,7 +71,7 @@ def write_manifest(directory: Path, *, padding_side: str = "right", head: str = 
     )
     files = {path.name: FileRecord.of(path) for path in sorted(directory.iterdir())}
     files.pop(MANIFEST_FILE, None)
-    (directory / MANIFEST_FILE).write_bytes(replace(manifest, files=files).to_bytes())
+    (directory / MANIFEST_FILE).write_bytes(replace(manifest, files=files, **changes).to_bytes())
 
 
 def write_mean_graph(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The texts that the activation ranges of int8 are measured on."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from lanner.errors import InputError
 from lanner.text_files import read_texts, shipped_sentences
+from lanner.tokenization import Pair
 
 #: More texts widen the ranges by little and take longer.
 MOST_TEXTS = 512
@@ -21,6 +23,15 @@ class CalibrationTexts:
 
     texts: list[str]
     source: str
+
+    def inputs(self, head: str) -> list[str | Pair]:
+        """What a model of that head is fed: of `score` pairs of neighbours, of `classify` both."""
+        if head not in ("score", "classify"):
+            return list(self.texts)
+        pairs = list(pairwise([*self.texts, self.texts[0]]))
+        if head == "score":
+            return list(pairs)
+        return [text if row % 2 else pairs[row] for row, text in enumerate(self.texts)]
 
     def to_json(self) -> dict[str, Any]:
         """For the manifest: the texts' source and number, and the method."""

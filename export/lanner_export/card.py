@@ -3,22 +3,28 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lanner.commands.inspect import QUALITY_COLUMNS, quality_rows, spearman_sentence
+from lanner.commands.inspect import (
+    answer_sentence,
+    longest_sentence,
+    quality_rows,
+    spearman_sentence,
+)
 from lanner.manifest import Manifest
 
 _TEMPLATE = """\
 # {name}
 
 A Lanner artifact: {model_type} with {layers} layers and {parameters:.1f} M parameters, made from
-`{checkpoint}` on {created}. It turns texts of up to {max_tokens} tokens into vectors of {dimension}
-dimensions, compared by {similarity}.
+`{checkpoint}` on {created}.
+
+- Head `{head}`: {answers}.
+- Longest input: {longest}.
 
 ```python
 import lanner
 
 model = lanner.load("path/to/this/directory")
-vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
-print(model.similarity(vectors, vectors))
+{example}
 ```
 
 ## Variants
@@ -29,8 +35,7 @@ print(model.similarity(vectors, vectors))
 
 ## Quality
 
-Against the checkpoint in its own framework, on {texts} texts ({data}). Batch independence is the
-smallest cosine between a text's vector alone and among all the others.
+Against the checkpoint in its own framework, on {texts} texts ({data}). {independence}
 
 {quality}
 
@@ -38,6 +43,26 @@ smallest cosine between a text's vector alone and among all the others.
 
 Measured on {cpu}. Made with {versions}.
 """
+
+_EXAMPLES = {
+    "embed": """\
+vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
+print(model.similarity(vectors, vectors))""",
+    "score": """\
+print(model.score([("A plane is taking off.", "An air plane is taking off.")]))""",
+    "classify": """\
+print(model.classify(["A plane is taking off."], top_k=3))""",
+    "tag": """\
+print(model.tag(["Ada Lovelace was born in London."]))""",
+}
+_INDEPENDENCE = {
+    "embed": """\
+Batch independence is the
+smallest cosine between a text's vector alone and among all the others.""",
+    "logits": """\
+Batch dependence
+is the largest difference of a score between a text alone and among all the others.""",
+}
 
 
 def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
@@ -58,6 +83,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
         )
         for v in manifest.variants
     ]
+    titles, *rows = quality_rows(quality)
     return _TEMPLATE.format(
         name=manifest.name,
         model_type=manifest.architecture.model_type,
@@ -65,15 +91,15 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
         parameters=manifest.architecture.parameters / 1e6,
         checkpoint=manifest.source["checkpoint"],
         created=manifest.created,
-        max_tokens=manifest.tokenizer.max_tokens,
-        dimension=manifest.dimension,
-        similarity=manifest.similarity,
+        head=manifest.head,
+        answers=answer_sentence(manifest),
+        longest=longest_sentence(manifest),
+        example=_EXAMPLES[manifest.head],
+        independence=_INDEPENDENCE["embed" if manifest.head == "embed" else "logits"],
         variants=_markdown(variants),
         texts=quality["texts"],
         data=quality["data"],
-        quality=_markdown(
-            [QUALITY_COLUMNS, ["---"] * len(QUALITY_COLUMNS), *quality_rows(quality)]
-        ),
+        quality=_markdown([titles, ["---"] * len(titles), *rows]),
         spearman=spearman_sentence(quality),
         cpu=quality["machine"]["cpu"],
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),

@@ -1,21 +1,23 @@
-"""Loading a checkpoint: what it is, whether Lanner exports it, and the framework's own model of it.
+"""A checkpoint, loaded: what the rest of an export needs of it, whatever its head."""
 
-sentence-transformers loads both kinds: its own directories with their modules, and plain
-transformers checkpoints, to which it adds mean pooling, as the field does.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.manifest import Architecture, file_sha256
-from lanner.similarity import SIMILARITY_NAMES
-from lanner_export.modules import Modules, read_json, read_modules
+from lanner.tokenization import Pair
+from lanner_export.modules import read_json
 from lanner_export.quiet import quiet
 
-#: optimum's tasks that are another head than vectors.
-_HEAD_OF_TASK = {"text-classification": "classify", "token-classification": "tag"}
+#: Answers of the checkpoint in its own framework, each input by itself: of the head `embed` a
+#: vector [dim], of `score` and `classify` logits [labels], of `tag` logits [tokens, labels] of the
+#: first `max_tokens` tokens, special ones included. All float32.
+Reference = Callable[[Sequence[str | Pair]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -23,66 +25,52 @@ class Checkpoint:
     """A checkpoint, loaded in float32 on the CPU and ready to be traced.
 
     Attributes:
-        model: The `SentenceTransformer`; also the reference that the artifact must reproduce.
+        head: What it answers.
+        model: The framework's model.
+        graph: What is traced: token ids to the output, pooling and all.
+        inputs: Names of the graph's inputs, in the order of its arguments.
+        output: Name of its output.
+        reference: What the artifact must reproduce.
+        tokenizer: Its tokenizer, a fast one of transformers.
         architecture: What its transformer is.
         max_tokens: Longest input, special tokens included.
-        dimension: Width of the vectors.
-        similarity: The similarity that it was trained for.
+        dimension: Width of the output.
+        source: Where it came from, for the manifest.
+        similarity: The similarity that its vectors were trained for.
         prompts: Its named prompts.
         default_prompt_name: The prompt that it uses without being asked, or None.
-        source: Where it came from, for the manifest.
+        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
+        labels: What the logits stand for, in their order.
+        activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` answers, where there are several.
     """
 
+    head: str
     model: Any
+    graph: Any
+    inputs: tuple[str, ...]
+    output: str
+    reference: Reference
+    tokenizer: Any
     architecture: Architecture
     max_tokens: int
     dimension: int
-    similarity: str
-    prompts: dict[str, str]
-    default_prompt_name: str | None
     source: dict[str, Any]
+    similarity: str = ""
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    pools_prompt: bool = True
+    labels: list[str] = field(default_factory=list)
+    activation: str = "identity"
+    scored_label: str | None = None
 
 
-def load_checkpoint(
-    checkpoint: str, *, head: str = "auto", max_tokens: int | None = None
-) -> Checkpoint:
-    """Loads a checkpoint directory, or a hub name where there is network.
-
-    Args:
-        checkpoint: The directory or name.
-        head: What the model is to answer; ``"auto"`` decides from the checkpoint.
-        max_tokens: A longest input that replaces the checkpoint's own.
+def local_directory(checkpoint: str) -> Path:
+    """The directory of a checkpoint, or of the snapshot of a hub name.
 
     Raises:
-        CheckpointError: It is missing, incomplete or unreadable.
-        UnsupportedError: Its architecture, head or a module of it cannot be exported.
+        CheckpointError: There is neither.
     """
-    directory = _local_directory(checkpoint)
-    modules = read_modules(directory)
-    config = _config(modules.transformer, checkpoint)
-    _require_encoder(config, checkpoint)
-    _require_embed(head, modules, config, checkpoint)
-    modules.require_weights()
-    model = _sentence_transformer(directory, checkpoint)
-    _require_complete_weights(modules.transformer, checkpoint)
-    _require_plain_prompts(model, checkpoint)
-    similarity = str(model.similarity_fn_name or "cosine")
-    if similarity not in SIMILARITY_NAMES:
-        msg = f"{checkpoint} was trained for the similarity {similarity!r}, which Lanner has not"
-        raise UnsupportedError(msg)
-    return Checkpoint(
-        model=model,
-        architecture=_architecture(model, config),
-        max_tokens=_max_tokens(model, config, max_tokens, checkpoint),
-        dimension=_dimension(model),
-        similarity=similarity,
-        prompts=dict(model.prompts or {}),
-        default_prompt_name=model.default_prompt_name,
-        source=_source(directory, checkpoint, library=modules.library),
-    )
-
-
-def _local_directory(checkpoint: str) -> Path:
     path = Path(checkpoint)
     if path.is_dir():
         return path
@@ -110,7 +98,13 @@ def _local_directory(checkpoint: str) -> Path:
         raise CheckpointError(msg) from error
 
 
-def _config(directory: Path, checkpoint: str) -> Any:
+def read_config(directory: Path, checkpoint: str) -> Any:
+    """The configuration of a transformer that transformers itself carries, an encoder.
+
+    Raises:
+        CheckpointError: It is missing or broken.
+        UnsupportedError: It needs code of its own, or is no encoder.
+    """
     from transformers import AutoConfig  # noqa: PLC0415
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: PLC0415
 
@@ -125,13 +119,15 @@ def _config(directory: Path, checkpoint: str) -> Any:
         )
         raise UnsupportedError(msg)
     try:
-        return AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
         model_type = raw.get("model_type")
         msg = (
-            f"transformers cannot read {path} (model_type {model_type!r}): {_first_sentence(error)}"
+            f"transformers cannot read {path} (model_type {model_type!r}): {first_sentence(error)}"
         )
         raise CheckpointError(msg) from error
+    _require_encoder(config, checkpoint)
+    return config
 
 
 def _require_encoder(config: Any, checkpoint: str) -> None:
@@ -150,87 +146,12 @@ def _require_encoder(config: Any, checkpoint: str) -> None:
         raise UnsupportedError(msg)
 
 
-def _require_embed(head: str, modules: Modules, config: Any, checkpoint: str) -> None:
-    if head == "auto":
-        is_plain = modules.library == "transformers"
-        head = _head_of(config) if is_plain else "embed"
-    if head != "embed":
-        msg = (
-            f"{checkpoint} answers with the head {head!r}, and this Lanner exports only 'embed': "
-            "pass --head embed to take its encoder's mean-pooled vectors"
-        )
-        raise UnsupportedError(msg)
+def architecture_of(model: Any, config: Any) -> Architecture:
+    """What the manifest says of a transformer.
 
-
-def _head_of(config: Any) -> str:
-    import transformers  # noqa: PLC0415
-    from optimum.exporters.tasks import TasksManager  # noqa: PLC0415
-
-    architecture = next(iter(getattr(config, "architectures", None) or []), "")
-    model_class = getattr(transformers, architecture, None)
-    task = TasksManager.infer_task_from_model(model_class) if model_class else ""
-    return _HEAD_OF_TASK.get(task, "embed")
-
-
-def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-    try:
-        with quiet():
-            model = SentenceTransformer(
-                str(directory), device="cpu", trust_remote_code=False, local_files_only=True
-            )
-    except Exception as error:  # whatever the framework met in a foreign directory
-        msg = f"sentence-transformers cannot load {checkpoint}: {_first_sentence(error)}"
-        raise CheckpointError(msg) from error
-    # Without tokenizer files, transformers 5 makes one that knows nothing but special tokens.
-    if len(model.tokenizer) <= len(set(model.tokenizer.all_special_ids)):
-        msg = f"{checkpoint} has no tokenizer: expected tokenizer.json beside its config.json"
-        raise CheckpointError(msg)
-    if not getattr(model.tokenizer, "is_fast", False):
-        msg = (
-            f"{checkpoint} has no tokenizer.json and its tokenizer has no fast form: "
-            "save one with PreTrainedTokenizerFast.save_pretrained"
-        )
-        raise UnsupportedError(msg)
-    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
-    return model.float().eval()
-
-
-def _require_complete_weights(directory: Path, checkpoint: str) -> None:
-    """Refuses a checkpoint whose missing weights transformers would draw at random."""
-    from transformers import AutoModel  # noqa: PLC0415
-
-    with quiet():
-        _, info = AutoModel.from_pretrained(
-            directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
-    # The pooler feeds BERT's next-sentence task; no vector here is made with it.
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    if missing:
-        msg = (
-            f"{checkpoint} lacks {len(missing)} weights of its transformer ({missing[0]}, ...): "
-            "it is incomplete or of another architecture than its config.json says"
-        )
-        raise CheckpointError(msg)
-
-
-def _require_plain_prompts(model: Any, checkpoint: str) -> None:
-    for module in model:
-        if getattr(module, "include_prompt", True) is False:
-            msg = (
-                f"{checkpoint} excludes its prompts from pooling, which Lanner does not export yet"
-            )
-            raise UnsupportedError(msg)
-
-
-def _dimension(model: Any) -> int:
-    # Renamed in sentence-transformers 6; the old name warns there.
-    method = getattr(model, "get_embedding_dimension", None)
-    return int((method or model.get_sentence_embedding_dimension)())
-
-
-def _architecture(model: Any, config: Any) -> Architecture:
+    Raises:
+        UnsupportedError: It has no attention layers.
+    """
     from optimum.utils.normalized_config import (  # noqa: PLC0415
         NormalizedConfigManager,
         NormalizedTextConfig,
@@ -250,26 +171,59 @@ def _architecture(model: Any, config: Any) -> Architecture:
             parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
     except AttributeError as error:  # no attention, for example
-        msg = f"{config.model_type} is not an encoder of BERT's kind: {_first_sentence(error)}"
+        msg = f"{config.model_type} is not an encoder of BERT's kind: {first_sentence(error)}"
         raise UnsupportedError(msg) from None
 
 
-def _max_tokens(model: Any, config: Any, wanted: int | None, checkpoint: str) -> int:
+def token_limit(
+    encoder: Any, config: Any, own: float | None, wanted: int | None, checkpoint: str
+) -> int:
+    """The longest input that the checkpoint takes.
+
+    Args:
+        encoder: The transformer, without its head.
+        config: Its configuration.
+        own: What the checkpoint itself says, if anything.
+        wanted: A limit that replaces it, or None.
+        checkpoint: Its name for people.
+
+    Raises:
+        UnsupportedError: `wanted` is beyond the positions that the transformer knows.
+    """
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    table = getattr(getattr(model[0].auto_model, "embeddings", None), "position_embeddings", None)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding_index = getattr(table, "padding_idx", None)
     if positions and padding_index is not None:
         positions -= int(padding_index) + 1  # RoBERTa counts positions from after its padding
-    own = min(n for n in (model.max_seq_length, positions or None) if n is not None)
-    if wanted is not None and (wanted < 3 or (positions and wanted > positions)):
+    if wanted is None:
+        return int(min(n for n in (own, positions or None) if n is not None))
+    if wanted < 3 or (positions and wanted > positions):
         msg = f"--max-tokens must be from 3 to {positions} for {checkpoint}, not {wanted}"
         raise UnsupportedError(msg)
-    limit = int(own) if wanted is None else wanted
-    model.max_seq_length = limit  # the reference must cut where the artifact does
-    return limit
+    return wanted
 
 
-def _source(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]:
+def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:
+    """Refuses a checkpoint whose tokenizer is missing, or has no fast form.
+
+    Raises:
+        CheckpointError: There is none.
+        UnsupportedError: It is a slow one.
+    """
+    # Without tokenizer files, transformers 5 makes one that knows nothing but special tokens.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        msg = f"{checkpoint} has no tokenizer: expected tokenizer.json beside its config.json"
+        raise CheckpointError(msg)
+    if not getattr(tokenizer, "is_fast", False):
+        msg = (
+            f"{checkpoint} has no tokenizer.json and its tokenizer has no fast form: "
+            "save one with PreTrainedTokenizerFast.save_pretrained"
+        )
+        raise UnsupportedError(msg)
+
+
+def source_of(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]:
+    """Where a checkpoint came from, for the manifest."""
     weights = sorted(directory.rglob("*.safetensors"))
     return {
         "checkpoint": checkpoint,
@@ -280,6 +234,7 @@ def _source(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]
     }
 
 
-def _first_sentence(error: Exception) -> str:
+def first_sentence(error: Exception) -> str:
+    """What an error of a framework says, without its details."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.partition(". ")[0][:300]

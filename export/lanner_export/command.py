@@ -18,6 +18,7 @@ _EXAMPLES = """\
   lanner export sentence-transformers/all-MiniLM-L6-v2 --output minilm.lanner
   lanner export path/to/checkpoint --output mine.lanner --precision int8 --calibration texts.txt
   lanner export path/to/checkpoint --output mine.lanner --quality-data pairs.csv --overwrite
+  lanner export path/to/classifier --output duplicates.lanner --head score
 """
 
 
@@ -62,10 +63,21 @@ def add_parser(subparsers: common.Subparsers) -> None:
         help="longest input (default: the checkpoint's own limit)",
     )
     parser.add_argument(
+        "--truncate-dim",
+        metavar="N",
+        type=common.positive,
+        help="dimensions of a vector to keep (default: all that the checkpoint gives)",
+    )
+    parser.add_argument(
+        "--positive-label",
+        metavar="LABEL",
+        help="with --head score: the label whose probability is the score (default: second of two)",
+    )
+    parser.add_argument(
         "--quality-data",
         metavar="FILE",
         type=Path,
-        help="CSV of sentence1,sentence2,score: report Spearman's correlation on it",
+        help="CSV of sentence1,sentence2,score: report Spearman's correlation (embed, score)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is at --output"
@@ -111,6 +123,8 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 precisions=args.precision,
                 calibration=args.calibration,
                 max_tokens=args.max_tokens,
+                truncate_dim=args.truncate_dim,
+                positive_label=args.positive_label,
                 quality_data=args.quality_data,
                 overwrite=args.overwrite,
                 progress=begin,

@@ -10,9 +10,9 @@ from typing import Any
 
 from lanner._version import __version__
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
-from lanner.batching import TOKEN_BUDGET, pad
 from lanner.engines import open_engine
 from lanner.errors import InputError, OutputExistsError, UnsupportedError
+from lanner.loading import open_model
 from lanner.machine import available_cores, package_versions
 from lanner.manifest import (
     MANIFEST_FILE,
@@ -22,17 +22,17 @@ from lanner.manifest import (
     Variant,
     foreign_files,
 )
-from lanner.model import EmbeddingModel
+from lanner.runner import Sequences, feed
 from lanner.staging import staged_directory
-from lanner.tokenization import Tokenizer
+from lanner.tokenization import Pair, Tokenizer
 from lanner_export import PRECISIONS
 from lanner_export.calibration import CalibrationTexts, calibration_texts
 from lanner_export.card import readme
-from lanner_export.checkpoint import Checkpoint, load_checkpoint
+from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import count_fused_ops, lost_fusions
-from lanner_export.graph import INPUTS, OPSET, OUTPUT, write_fp32
-from lanner_export.parity import TOLERANCES
-from lanner_export.quality import QualityData, measure_quality
+from lanner_export.graph import OPSET, TYPE_IDS, write_fp32
+from lanner_export.loading import load_checkpoint
+from lanner_export.quality import QualityData, measure_quality, require_measurable
 from lanner_export.quantization import Feed, write_int8
 from lanner_export.tokenizer import write_tokenizer
 
@@ -60,6 +60,8 @@ def export(
     precisions: Sequence[str] = PRECISIONS,
     calibration: Path | None = None,
     max_tokens: int | None = None,
+    truncate_dim: int | None = None,
+    positive_label: str | None = None,
     quality_data: Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda step: None,
@@ -70,12 +72,16 @@ def export(
     Args:
         checkpoint: A sentence-transformers or transformers directory, or a hub name.
         output: The directory to make.
-        head: What the model is to answer; only ``"embed"`` and ``"auto"`` so far.
+        head: What the model is to answer, of `HEADS`; ``"auto"`` decides from the checkpoint.
         precisions: Which variants to make, of `PRECISIONS`.
         calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
         max_tokens: A longest input that replaces the checkpoint's own.
+        truncate_dim: How many of the first dimensions of a vector to keep (Matryoshka); None for
+            what the checkpoint says.
+        positive_label: Which label's probability the head ``"score"`` answers, where there are
+            several; None for the second of two.
         quality_data: Labelled pairs (``sentence1,sentence2,score``) to report Spearman's
-            correlation on, or None.
+            correlation on, or None; for the heads ``"embed"`` and ``"score"``.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
         progress: Called when a step begins.
         warn: Called with a sentence about the result that its user should know.
@@ -95,11 +101,22 @@ def export(
     texts = calibration_texts(calibration)
     labelled = QualityData.read(quality_data) if quality_data else None
     progress("loading the checkpoint")
-    loaded = load_checkpoint(str(checkpoint), head=head, max_tokens=max_tokens)
+    loaded = load_checkpoint(
+        str(checkpoint),
+        head=head,
+        max_tokens=max_tokens,
+        truncate_dim=truncate_dim,
+        positive_label=positive_label,
+    )
+    require_measurable(labelled, loaded.head)
     with staged_directory(target, replace=overwrite) as staged:
-        record = write_tokenizer(loaded.model, loaded.max_tokens, staged / TOKENIZER_FILE)
-        tokenizer = Tokenizer(staged / TOKENIZER_FILE, record)
-        variants = _write_variants(loaded, tokenizer, record, texts, precisions, staged, progress)
+        record = write_tokenizer(
+            loaded.tokenizer,
+            loaded.max_tokens,
+            staged / TOKENIZER_FILE,
+            has_types=TYPE_IDS in loaded.inputs,
+        )
+        variants = _write_variants(loaded, record, texts, precisions, staged, progress)
         manifest = _manifest(target, loaded, record, variants)
         for variant in variants:
             lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)
@@ -109,23 +126,16 @@ def export(
                     "operator each: its answers are right, but slower than they could be"
                 )
         models = {
-            variant.name: EmbeddingModel(
-                manifest=manifest,
-                variant=variant,
-                tokenizer=tokenizer,
+            variant.name: open_model(
+                manifest,
+                variant,
+                tokenizer=staged / TOKENIZER_FILE,
                 engine=open_engine(variant.engine, staged / variant.file),
                 threads=available_cores(),
-                token_budget=TOKEN_BUDGET,
             )
             for variant in variants
         }
-        quality = measure_quality(
-            loaded.model,
-            models,
-            labelled,
-            {v.name: TOLERANCES[v.precision] for v in variants},
-            progress,
-        )
+        quality = measure_quality(loaded.reference, models, labelled, progress)
         progress("writing the artifact")
         _write_rest(staged, manifest, quality)
     return Artifact.open(target)
@@ -157,7 +167,6 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
 
 def _write_variants(
     loaded: Checkpoint,
-    tokenizer: Tokenizer,
     record: TokenizerRecord,
     texts: CalibrationTexts,
     precisions: Sequence[str],
@@ -166,14 +175,15 @@ def _write_variants(
 ) -> list[Variant]:
     fp32 = staged / "model.fp32.onnx"
     progress("tracing the graph")
-    write_fp32(loaded.model, fp32)
+    write_fp32(loaded.graph, loaded.inputs, loaded.output, fp32)
     variants = []
     if "fp32" in precisions:
         variants.append(_variant("fp32", fp32))
     if "int8" in precisions:
         progress(f"calibrating int8 on {len(texts.texts)} texts")
         int8 = staged / "model.int8.onnx"
-        write_int8(fp32, int8, _feeds(tokenizer, record, texts.texts))
+        tokenizer = Tokenizer(staged / record.file, record)
+        write_int8(fp32, int8, _feeds(tokenizer, loaded, texts.inputs(loaded.head)))
         variants.append(replace(_variant("int8", int8), calibration=texts.to_json()))
     if "fp32" not in precisions:
         fp32.unlink()
@@ -191,16 +201,17 @@ def _variant(precision: str, path: Path) -> Variant:
     )
 
 
-def _feeds(tokenizer: Tokenizer, record: TokenizerRecord, texts: list[str]) -> list[Feed]:
-    # One text a feed: padding would be measured as if it were text.
-    feeds: list[Feed] = []
-    for token_ids in filter(None, tokenizer.encode(texts)):
-        ids, mask = pad([token_ids], pad_token_id=record.pad_token_id, side=record.padding_side)
-        feeds.append({"input_ids": ids, "attention_mask": mask})
-    if not feeds:
+def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]) -> list[Feed]:
+    encodings = [encoding for encoding in tokenizer.encode_pairs(inputs) if encoding.ids]
+    if not encodings:
         msg = "the tokenizer makes no token of any calibration text: give other texts"
         raise InputError(msg)
-    return feeds
+    sequences = Sequences(
+        [encoding.ids for encoding in encodings],
+        [encoding.type_ids for encoding in encodings] if TYPE_IDS in loaded.inputs else None,
+    )
+    # One text a feed: padding would be measured as if it were text.
+    return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]
 
 
 def _manifest(
@@ -208,19 +219,23 @@ def _manifest(
 ) -> Manifest:
     return Manifest(
         name=target.name.removesuffix(ARTIFACT_SUFFIX),
-        head="embed",
+        head=loaded.head,
         architecture=loaded.architecture,
         dimension=loaded.dimension,
         similarity=loaded.similarity,
         tokenizer=record,
-        inputs=list(INPUTS),
-        outputs=[OUTPUT],
+        inputs=list(loaded.inputs),
+        outputs=[loaded.output],
         variants=variants,
         source=loaded.source,
         versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         prompts=loaded.prompts,
         default_prompt_name=loaded.default_prompt_name,
+        pools_prompt=loaded.pools_prompt,
+        labels=loaded.labels,
+        activation=loaded.activation,
+        scored_label=loaded.scored_label,
     )
 
 

@@ -6,6 +6,7 @@ start, whatever transformers' own code around them looks like, and stay standard
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,50 +20,103 @@ from lanner_export.quiet import quiet
 #: The first operator set with Attention; TensorRT's parsers read up to 24.
 OPSET = 23
 INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "sentence_embedding"
+TYPE_IDS = "token_type_ids"
+EMBEDDING, LOGITS = "sentence_embedding", "logits"
 #: Protobuf's limit, less room for the graph.
 MOST_BYTES = 2**31 - 2**24
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class SentenceGraph(torch.nn.Module):
-    """Token ids to sentence vectors: the transformer and every module behind it."""
+    """Token ids to sentence vectors: the transformer and every module behind it.
 
-    def __init__(self, model: Any) -> None:
+    Where a prompt is read but not pooled, its tokens have 2 in the attention mask.
+
+    Args:
+        model: A `SentenceTransformer`.
+        dimension: How many of the first dimensions of a vector to keep.
+    """
+
+    def __init__(self, model: Any, *, dimension: int) -> None:
         super().__init__()
         transformer, *rest = model
         self.transformer = transformer.auto_model
         self.rest = torch.nn.ModuleList(rest)
-        # Learned positions may start anywhere, as RoBERTa's do; rotary ones start at 0.
-        self.is_rotary = any("Rotary" in type(m).__name__ for m in self.transformer.modules())
+        self.dimension = dimension
+        self.pools_prompt = all(getattr(m, "include_prompt", True) for m in rest)
+        self.needs_positions = _is_rotary(self.transformer)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Takes int64 [batch, length] twice, returns float32 [batch, dim]."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.is_rotary:
-            # By default the positions have a batch of one, which ONNX's RotaryEmbedding refuses.
-            positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-            inputs["position_ids"] = positions.unsqueeze(0).expand_as(input_ids)
+        attended = pooled = attention_mask
+        if not self.pools_prompt:
+            attended, pooled = attention_mask.clamp(max=1), (attention_mask == 1).to(torch.int64)
+        inputs = {"input_ids": input_ids, "attention_mask": attended}
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
         hidden = self.transformer(**inputs)[0]
-        features = {"token_embeddings": hidden, "attention_mask": attention_mask}
+        features = {"token_embeddings": hidden, "attention_mask": pooled}
         for module in self.rest:
             features = module(features)
-        vectors: torch.Tensor = features[OUTPUT]
-        return vectors
+        vectors: torch.Tensor = features[EMBEDDING]
+        return vectors[:, : self.dimension]
 
 
-def write_fp32(model: Any, path: Path) -> None:
+class LogitsGraph(torch.nn.Module):
+    """Token ids to logits, of a text or of each token.
+
+    Args:
+        model: A model of transformers for sequence or token classification.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.transformer = model
+        self.needs_positions = _is_rotary(model)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Takes int64 [batch, length] each; returns float32 [batch, labels] or with tokens."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs[TYPE_IDS] = token_type_ids
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
+        logits: torch.Tensor = self.transformer(**inputs).logits
+        return logits
+
+
+def _is_rotary(model: torch.nn.Module) -> bool:
+    # Learned positions may start anywhere, as RoBERTa's do; rotary ones start at 0.
+    return any("Rotary" in type(module).__name__ for module in model.modules())
+
+
+def _positions(input_ids: torch.Tensor) -> torch.Tensor:
+    # By default the positions have a batch of one, which ONNX's RotaryEmbedding refuses.
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    return positions.unsqueeze(0).expand_as(input_ids)
+
+
+def write_fp32(
+    graph: SentenceGraph | LogitsGraph, inputs: Sequence[str], output: str, path: Path
+) -> None:
     """Writes the float32 graph of a loaded checkpoint.
 
     Args:
-        model: A `SentenceTransformer`.
+        graph: What is traced.
+        inputs: Names of its inputs, in the order of its arguments.
+        output: Name of its output.
         path: Where the ONNX file goes.
 
     Raises:
         ExportError: torch could not trace or translate the model.
         UnsupportedError: Its weights do not fit into one ONNX file.
     """
-    size = sum(parameter.numel() for parameter in model.parameters()) * 4
+    size = sum(parameter.numel() for parameter in graph.parameters()) * 4
     if size > MOST_BYTES:
         msg = (
             f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, and an ONNX file holds at "
@@ -73,22 +127,23 @@ def write_fp32(model: Any, path: Path) -> None:
     ids = torch.ones((3, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[0, 4:] = 0
+    examples = {INPUTS[0]: ids, INPUTS[1]: mask, TYPE_IDS: torch.zeros_like(ids)}
     dynamic = {0: "batch", 1: "length"}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
-                SentenceGraph(model).eval(),
-                (ids, mask),
+                graph.eval(),
+                tuple(examples[name] for name in inputs),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(INPUTS),
-                output_names=[OUTPUT],
-                dynamic_shapes=dict.fromkeys(INPUTS, dynamic),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=dict.fromkeys(inputs, dynamic),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = _ANSI_CODES.sub("", str(error)).strip().splitlines()[0]
-        what = type(model[0].auto_model).__name__
+        what = type(graph.transformer).__name__
         msg = f"torch {torch.__version__} could not export {what}: {reason}"
         raise ExportError(msg) from error
     if program is None:  # torch's signature allows it; its code with dynamo=True does not do it

@@ -8,7 +8,8 @@ from typing import Any
 from lanner.errors import CheckpointError, UnsupportedError
 
 #: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
-SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
+MODULES_FILE = "modules.json"
 #: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
 _TRUSTED_PREFIX = "sentence_transformers."
 #: Where a Dense module's activation may come from; of any other, sentence-transformers takes Tanh.
@@ -39,7 +40,7 @@ class Modules:
             CheckpointError: The message names the directory and the file.
         """
         for name, place in self.places:
-            _require_safetensors(place, is_needed=name in ("Transformer", "Dense"))
+            require_safetensors(place, is_needed=name in ("Transformer", "Dense", "LayerNorm"))
 
 
 def read_modules(directory: Path) -> Modules:
@@ -49,25 +50,12 @@ def read_modules(directory: Path) -> Modules:
         CheckpointError: The list is broken.
         UnsupportedError: A module is not of `SUPPORTED_MODULES`.
     """
-    path = directory / "modules.json"
+    path = directory / MODULES_FILE
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
-    try:
-        entries = [
-            (str(module["type"]), directory / str(module["path"]))
-            for module in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a list of modules with type and path: {error}"
-        raise CheckpointError(msg) from None
+    entries = _entries(path)
     names = [kind.rpartition(".")[2] for kind, _ in entries]
-    for (kind, _), name in zip(entries, names, strict=True):
-        if not kind.startswith(_TRUSTED_PREFIX) or name not in SUPPORTED_MODULES:
-            msg = (
-                f"{path} has the module {kind}, which Lanner does not export: "
-                f"it exports {', '.join(SUPPORTED_MODULES)} of sentence-transformers"
-            )
-            raise UnsupportedError(msg)
+    _require_known(path, entries, SUPPORTED_MODULES)
     if names[:2] != ["Transformer", "Pooling"]:
         msg = (
             f"{path} lists {', '.join(names) or 'nothing'}, and Lanner exports a Transformer "
@@ -79,6 +67,39 @@ def read_modules(directory: Path) -> Modules:
         if name == "Dense":
             _require_known_activation(place)
     return Modules("sentence-transformers", places)
+
+
+def read_modules_of_cross_encoder(directory: Path) -> None:
+    """Refuses a cross-encoder that is more than a transformer with a classification head.
+
+    Raises:
+        CheckpointError: The list of its modules is broken.
+        UnsupportedError: There is another module.
+    """
+    path = directory / MODULES_FILE
+    if path.is_file():  # from sentence-transformers 5.5 on
+        _require_known(path, _entries(path), ("Transformer",))
+
+
+def _entries(path: Path) -> list[tuple[str, Path]]:
+    try:
+        return [
+            (str(module["type"]), path.parent / str(module["path"]))
+            for module in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not a list of modules with type and path: {error}"
+        raise CheckpointError(msg) from None
+
+
+def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:
+    for kind, _ in entries:
+        if not kind.startswith(_TRUSTED_PREFIX) or kind.rpartition(".")[2] not in supported:
+            msg = (
+                f"{path} has the module {kind}, which Lanner does not export: "
+                f"it exports {', '.join(supported)} of sentence-transformers"
+            )
+            raise UnsupportedError(msg)
 
 
 def read_json(path: Path, problem: str) -> dict[str, Any]:
@@ -101,7 +122,12 @@ def read_json(path: Path, problem: str) -> dict[str, Any]:
     return content
 
 
-def _require_safetensors(directory: Path, *, is_needed: bool) -> None:
+def require_safetensors(directory: Path, *, is_needed: bool) -> None:
+    """Refuses weights that are missing, or that only a pickle holds.
+
+    Raises:
+        CheckpointError: The message names the directory and the file.
+    """
     has_safe = any(directory.glob("*.safetensors"))
     pickled = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
     if pickled and not has_safe:

@@ -1,18 +1,25 @@
 """Whether an artifact answers as its checkpoint does, measured through the runtime itself.
 
-The reference is the checkpoint in its own framework, from text to vector, so that tokenisation,
-truncation and pooling are compared too, not only the graph.
+The reference is the checkpoint in its own framework, from text to vector or logits, so that
+tokenisation, truncation and pooling are compared too, not only the graph.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner.activation import ACTIVATIONS
+from lanner.artifact import BATCH_INDEPENDENT_COSINE, BATCH_INDEPENDENT_DIFFERENCE
+from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
-from lanner.model import EmbeddingModel
+from lanner.logits import LogitsModel
+from lanner.model import Model
 from lanner.similarity import Vectors
+from lanner.tagging import TaggingModel
+from lanner.tokenization import Pair
 
 #: Texts that break careless code: nothing, white space, one token, other scripts, a combining
 #: mark, NUL, a word without end, and more than any encoder's limit.
@@ -37,26 +44,52 @@ _WORST_TEXTS = 3
 _SHOWN_CHARACTERS = 60
 
 
+class Parity(Protocol):
+    """How far a variant is from its checkpoint."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+
+    def require(self, precision: str, variant: str) -> None:
+        """Refuses a variant that differs too much.
+
+        Raises:
+            ParityError: A measure is beyond its tolerance, or is not a number.
+        """
+
+
 @dataclass(frozen=True)
-class Tolerance:
-    """What a variant may differ from its checkpoint; cosines are of the same text's vectors."""
+class VectorTolerance:
+    """What vectors may differ; cosines are of the same text's vectors."""
 
     cosine_min: float
     cosine_mean: float
     largest_difference: float
 
 
-#: By precision. fp32 only rounds differently. int8's bound finds a wrong graph; how good a right
+@dataclass(frozen=True)
+class LogitsTolerance:
+    """What logits may differ, and the scores that they become."""
+
+    largest_difference: float
+    mean_score_difference: float
+
+
+#: By precision. fp32 only rounds differently. int8's bounds find a wrong graph; how good a right
 #: one is stands in quality.json.
-TOLERANCES = {
-    "fp32": Tolerance(cosine_min=0.99999, cosine_mean=0.99999, largest_difference=1e-4),
-    "int8": Tolerance(cosine_min=0.90, cosine_mean=0.97, largest_difference=float("inf")),
+VECTOR_TOLERANCES = {
+    "fp32": VectorTolerance(cosine_min=0.99999, cosine_mean=0.99999, largest_difference=1e-4),
+    "int8": VectorTolerance(cosine_min=0.90, cosine_mean=0.97, largest_difference=float("inf")),
+}
+LOGITS_TOLERANCES = {
+    "fp32": LogitsTolerance(largest_difference=1e-4, mean_score_difference=1e-4),
+    "int8": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.1),
 }
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How far a variant is from its checkpoint.
+class VectorParity:
+    """How far the vectors of a variant are from those of its checkpoint.
 
     Attributes:
         cosine_min: Smallest cosine between the two vectors of a text.
@@ -74,52 +107,164 @@ class Parity:
     worst_texts: list[tuple[str, float]]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """See `Parity.to_json`."""
         return asdict(self)
 
-    def require(self, tolerance: Tolerance, variant: str) -> None:
-        """Refuses a variant that differs too much.
-
-        Raises:
-            ParityError: A measure is beyond its tolerance, or is not a number.
-        """
+    def require(self, precision: str, variant: str) -> None:
+        """See `Parity.require`."""
+        allowed = VECTOR_TOLERANCES[precision]
         text, cosine = self.worst_texts[0]
         checks = (
-            ("smallest cosine", self.cosine_min, tolerance.cosine_min, 1),
-            ("mean cosine", self.cosine_mean, tolerance.cosine_mean, 1),
-            ("largest difference", self.largest_difference, tolerance.largest_difference, -1),
+            ("smallest cosine", self.cosine_min, allowed.cosine_min, 1),
+            ("mean cosine", self.cosine_mean, allowed.cosine_mean, 1),
+            ("largest difference", self.largest_difference, allowed.largest_difference, -1),
             ("batch independence", self.batch_independence_cosine, BATCH_INDEPENDENT_COSINE, 1),
         )
-        for what, measured, allowed, sign in checks:
-            if not sign * measured >= sign * allowed:  # so written, NaN fails
-                msg = (
-                    f"the {variant} variant does not reproduce its checkpoint: {what} "
-                    f"{measured:.6g}, allowed {allowed:.6g}; the worst text is {text!r} with "
-                    f"cosine {cosine:.6f}. Nothing was written"
-                )
-                raise ParityError(msg)
+        _require(variant, checks, f"the worst text is {text!r} with cosine {cosine:.6f}")
 
 
-def measure_parity(reference: Vectors, model: EmbeddingModel, texts: list[str]) -> Parity:
-    """Compares a model's vectors with the checkpoint's, and with themselves in other batches.
+@dataclass(frozen=True)
+class LogitsParity:
+    """How far the logits of a variant are from those of its checkpoint.
+
+    Scores are what the activation makes of logits; of a regression, the logits divided by their
+    spread over the texts.
+
+    Attributes:
+        largest_difference: Largest absolute difference of a logit.
+        mean_score_difference: Mean absolute difference of a score.
+        label_agreement: Share of texts, or of tokens, with the same label; None for one label.
+        batch_independence_difference: Largest absolute difference of a score between a text alone
+            and in one batch with all the others, padded to the longest.
+        worst_texts: The texts with the largest difference of a score, cut to 60 characters, with
+            those differences.
+    """
+
+    largest_difference: float
+    mean_score_difference: float
+    label_agreement: float | None
+    batch_independence_difference: float
+    worst_texts: list[tuple[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Parity.to_json`."""
+        return asdict(self)
+
+    def require(self, precision: str, variant: str) -> None:
+        """See `Parity.require`."""
+        allowed = LOGITS_TOLERANCES[precision]
+        text, off = self.worst_texts[0]
+        mean, independence = self.mean_score_difference, self.batch_independence_difference
+        checks = (
+            ("largest difference", self.largest_difference, allowed.largest_difference, -1),
+            ("mean score difference", mean, allowed.mean_score_difference, -1),
+            ("batch independence", independence, BATCH_INDEPENDENT_DIFFERENCE, -1),
+        )
+        _require(variant, checks, f"the worst text is {text!r}, its score off by {off:.6f}")
+
+
+def _require(variant: str, checks: Iterable[tuple[str, float, float, int]], worst: str) -> None:
+    for what, measured, allowed, sign in checks:
+        if not sign * measured >= sign * allowed:  # so written, NaN fails
+            msg = (
+                f"the {variant} variant does not reproduce its checkpoint: {what} "
+                f"{measured:.6g}, allowed {allowed:.6g}; {worst}. Nothing was written"
+            )
+            raise ParityError(msg)
+
+
+def measure_parity(
+    reference: Sequence[NDArray[np.float32]], model: Model, inputs: Sequence[str | Pair]
+) -> Parity:
+    """Compares a model's answers with the checkpoint's, and with themselves in other batches.
 
     Args:
-        reference: The checkpoint's vectors of the texts, float32 [n, dim].
+        reference: The checkpoint's answers (see `lanner_export.checkpoint.Reference`).
         model: The variant, loaded in the runtime.
-        texts: The n texts.
+        inputs: The texts or pairs.
     """
-    # prompt="" turns a default prompt off, as it is for the reference.
-    alone = model.encode(texts, prompt="", batch_size=1)
-    together = _with_one_batch(model).encode(texts, prompt="", batch_size=len(texts))
+    alone = answers(model, inputs, batch_size=1)
+    together = answers(_with_one_batch(model), inputs, batch_size=len(inputs))
+    if isinstance(model, EmbeddingModel):
+        return _vector_parity(np.stack(reference), np.stack(alone), np.stack(together), inputs)
+    return _logits_parity(reference, alone, together, inputs, model.manifest.activation)
+
+
+def answers(model: Model, inputs: Sequence[Any], *, batch_size: int) -> list[NDArray[np.float32]]:
+    """What a model says, in the form of `lanner_export.checkpoint.Reference`."""
+    if isinstance(model, EmbeddingModel):
+        # prompt="" turns a default prompt off, as it is for the reference.
+        return list(model.encode(inputs, prompt="", batch_size=batch_size))
+    if isinstance(model, TaggingModel):
+        _, logits = model.window_logits(inputs, batch_size=batch_size)
+        return [windows[0] for windows in logits]
+    if isinstance(model, LogitsModel):
+        return list(model.logits(inputs, batch_size=batch_size))
+    raise TypeError(type(model).__name__)
+
+
+def _vector_parity(
+    reference: Vectors, alone: Vectors, together: Vectors, inputs: Sequence[str | Pair]
+) -> VectorParity:
     cosines = np.minimum(row_cosines(reference, alone), row_cosines(reference, together))
-    worst = np.argsort(cosines)[:_WORST_TEXTS]
-    return Parity(
+    return VectorParity(
         cosine_min=float(cosines.min()),
         cosine_mean=float(cosines.mean()),
         largest_difference=float(max(np.abs(reference - v).max() for v in (alone, together))),
         batch_independence_cosine=float(row_cosines(alone, together).min()),
-        worst_texts=[(texts[i][:_SHOWN_CHARACTERS], float(cosines[i])) for i in worst],
+        worst_texts=_worst(inputs, cosines, -1),
     )
+
+
+def _logits_parity(
+    reference: Sequence[NDArray[np.float32]],
+    alone: Sequence[NDArray[np.float32]],
+    together: Sequence[NDArray[np.float32]],
+    inputs: Sequence[str | Pair],
+    activation: str,
+) -> LogitsParity:
+    for text, expected, found in zip(inputs, reference, alone, strict=True):
+        if expected.shape != found.shape:
+            msg = (
+                f"the artifact reads {shown(text)!r} as other tokens than its checkpoint: "
+                f"{found.shape[0]} instead of {expected.shape[0]}. Nothing was written"
+            )
+            raise ParityError(msg)
+    # Texts have as many rows as tokens, or one.
+    of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
+    expected, single, batched = (
+        np.concatenate([np.atleast_2d(row) for row in rows])
+        for rows in (reference, alone, together)
+    )
+    spread = float(np.ptp(expected)) or 1.0 if activation == "identity" else 1.0
+    activate = ACTIVATIONS[activation]
+    scores, single_scores, batched_scores = (
+        activate(logits) / spread for logits in (expected, single, batched)
+    )
+    off = np.maximum(np.abs(scores - single_scores), np.abs(scores - batched_scores)).max(axis=1)
+    worst = np.zeros(len(inputs))
+    np.maximum.at(worst, of_text, off)
+    same_label = expected.argmax(axis=1) == single.argmax(axis=1)
+    return LogitsParity(
+        largest_difference=float(max(np.abs(expected - r).max() for r in (single, batched))),
+        mean_score_difference=float(np.abs(scores - single_scores).mean()),
+        label_agreement=float(same_label.mean()) if expected.shape[1] > 1 else None,
+        batch_independence_difference=float(np.abs(single_scores - batched_scores).max()),
+        worst_texts=_worst(inputs, worst, 1),
+    )
+
+
+def _worst(
+    inputs: Sequence[str | Pair], measures: NDArray[np.float64], sign: int
+) -> list[tuple[str, float]]:
+    rows = np.argsort(-sign * measures, kind="stable")[:_WORST_TEXTS]
+    return [(shown(inputs[row]), float(measures[row])) for row in rows]
+
+
+def shown(item: str | Pair) -> str:
+    """A text, or the texts of a pair, cut to 60 characters."""
+    text = item if isinstance(item, str) else " | ".join(item)
+    return text[:_SHOWN_CHARACTERS]
 
 
 def row_cosines(a: Vectors, b: Vectors) -> np.ndarray:
@@ -132,13 +277,13 @@ def row_cosines(a: Vectors, b: Vectors) -> np.ndarray:
     return cosines
 
 
-def _with_one_batch(model: EmbeddingModel) -> EmbeddingModel:
+def _with_one_batch(model: Model) -> Model:
     unbounded = 1 << 40
-    return EmbeddingModel(
+    return type(model)(
         manifest=model.manifest,
         variant=model.variant,
         tokenizer=model.tokenizer,
-        engine=model.engine,
+        engine=model.runner.engine,
         threads=1,
         token_budget=unbounded,
     )

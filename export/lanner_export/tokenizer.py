@@ -9,29 +9,28 @@ from lanner.errors import UnsupportedError
 from lanner.manifest import TokenizerRecord
 
 
-def write_tokenizer(model: Any, max_tokens: int, path: Path) -> TokenizerRecord:
+def write_tokenizer(
+    source: Any, max_tokens: int, path: Path, *, has_types: bool = False
+) -> TokenizerRecord:
     """Writes the tokenizer with the checkpoint's own limit and lower-casing, without padding.
 
     Args:
-        model: A `SentenceTransformer`, which has lower-casing put into its tokenizer.
+        source: A fast tokenizer of transformers.
         max_tokens: Longest input, special tokens included.
         path: Where the file goes.
+        has_types: Whether the graph takes token types.
 
     Raises:
         UnsupportedError: The tokenizer gives single texts token types that the graph has not.
     """
-    source = model.tokenizer
     tokenizer = Tokenizer.from_str(source.backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens, direction=source.truncation_side)
-    if any(tokenizer.encode("A text of a few words.").type_ids):
+    if not has_types and any(tokenizer.encode("A text of a few words.").type_ids):
         # All zero, they are constant and stay inside the graph.
         msg = "the tokenizer gives single texts other token types than 0, which Lanner has not"
         raise UnsupportedError(msg)
     tokenizer.save(str(path))
     return TokenizerRecord(
-        file=path.name,
-        max_tokens=max_tokens,
-        pad_token_id=int(source.pad_token_id or 0),
-        padding_side=source.padding_side,
+        file=path.name, max_tokens=max_tokens, pad_token_id=int(source.pad_token_id or 0)
     )

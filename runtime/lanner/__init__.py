@@ -8,15 +8,28 @@ model.similarity(vectors, vectors)
 
 from lanner._version import __version__
 from lanner.artifact import Artifact
+from lanner.classification import Classification, ClassificationModel
+from lanner.embedding import EmbeddingModel
+from lanner.entities import Entity
 from lanner.errors import LannerError
-from lanner.model import EmbeddingModel, load
+from lanner.loading import load
+from lanner.retrieval import Hit, retrieve
+from lanner.scoring import ScoringModel
 from lanner.similarity import SearchResult
+from lanner.tagging import TaggingModel
 
 __all__ = [
     "Artifact",
+    "Classification",
+    "ClassificationModel",
     "EmbeddingModel",
+    "Entity",
+    "Hit",
     "LannerError",
+    "ScoringModel",
     "SearchResult",
+    "TaggingModel",
     "__version__",
     "load",
+    "retrieve",
 ]

@@ -4,6 +4,7 @@ Nothing here needs an engine: an artifact is readable without torch, transformer
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,16 @@ README_FILE = "README.md"
 #: The same text must get the same vector whatever it is batched with: smallest cosine between a
 #: text alone and the same text among others, for a variant that is picked without being asked for.
 BATCH_INDEPENDENT_COSINE = 0.9999
+#: The same rule for scores: largest difference of a probability. A cosine of 0.9999 is a relative
+#: difference of 0.014.
+BATCH_INDEPENDENT_DIFFERENCE = 0.01
+
+
+def is_batch_independent(measured: Mapping[str, Any]) -> bool:
+    """Whether what `quality.json` says of a variant lets it be picked without being asked for."""
+    cosine = measured.get("batch_independence_cosine", 1.0)
+    difference = measured.get("batch_independence_difference", 0.0)
+    return bool(cosine >= BATCH_INDEPENDENT_COSINE and difference <= BATCH_INDEPENDENT_DIFFERENCE)
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,9 @@ class Artifact:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             measured = {name: content["variants"][name] for name in self._names()}
+            what = "cosine" if self.manifest.head == "embed" else "difference"
             for figures in measured.values():
-                float(figures["batch_independence_cosine"])
+                float(figures[f"batch_independence_{what}"])
         except (ValueError, KeyError, TypeError) as error:
             msg = f"{path} does not say how each variant was measured ({error!r}): export again"
             raise ArtifactError(msg) from None
@@ -87,7 +99,7 @@ class Artifact:
         """The variant of that name, or for ``"auto"`` the fastest that is safe on this machine.
 
         ``"auto"`` takes int8 where the CPU multiplies bytes fast and exactly (VNNI, AMX) and the
-        measured batch independence is `BATCH_INDEPENDENT_COSINE` or better, else fp32.
+        measured batch independence is good enough (`is_batch_independent`), else fp32.
 
         Raises:
             VariantError: There is none of that name.
@@ -117,8 +129,7 @@ class Artifact:
     def _is_batch_independent(self, variant: str) -> bool:
         if self.manifest.variant(variant) is None:
             return False
-        measured = self.quality()["variants"][variant]["batch_independence_cosine"]
-        return bool(measured >= BATCH_INDEPENDENT_COSINE)
+        return is_batch_independent(self.quality()["variants"][variant])
 
 
 def _difference(path: Path, record: FileRecord) -> str:

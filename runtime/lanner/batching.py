@@ -40,23 +40,24 @@ def plan_batches(
 
 
 def pad(
-    token_ids: Sequence[Sequence[int]], *, pad_token_id: int, side: str
+    sequences: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One rectangular batch of unequal texts.
+    """One rectangular batch of unequal sequences, filled up on the right.
+
+    On the right whatever the checkpoint's own side is: positions then count from the first token,
+    as they do for a text alone.
 
     Args:
-        token_ids: The texts of the batch.
-        pad_token_id: What fills the shorter ones up.
-        side: Where the filling goes.
+        sequences: Token ids of each text.
+        pad_id: What fills the shorter ones up.
 
     Returns:
-        `input_ids` and `attention_mask` (1 for a token, 0 for filling), int64 [texts, longest].
+        The sequences, and a mask (1 for a token, 0 for filling), int64 [texts, longest].
     """
-    longest = max(1, *map(len, token_ids))
-    ids = np.full((len(token_ids), longest), pad_token_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, tokens in enumerate(token_ids):
-        filled = slice(longest - len(tokens), longest) if side == "left" else slice(len(tokens))
-        ids[row, filled] = tokens
-        mask[row, filled] = 1
-    return ids, mask
+    longest = max(1, *map(len, sequences))
+    filled = np.full((len(sequences), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(filled)
+    for row, sequence in enumerate(sequences):
+        filled[row, : len(sequence)] = sequence
+        mask[row, : len(sequence)] = 1
+    return filled, mask

@@ -10,6 +10,7 @@
     │   ├── CorruptArtifactError    a file differs from what the manifest recorded
     │   └── FormatVersionError      written by a newer Lanner
     ├── VariantError            the variant or engine asked for is not there
+    ├── HeadError               the artifact has another head than the call (also an AttributeError)
     ├── EngineError             an engine refused to load or run a variant
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
@@ -75,6 +76,10 @@ class FormatVersionError(ArtifactError):
 
 class VariantError(LannerError):
     """The variant or engine that was asked for is not in the artifact."""
+
+
+class HeadError(LannerError, AttributeError):
+    """The artifact answers with another head than the one that was called."""
 
 
 class EngineError(LannerError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_origin, get_type_hints
 
+from lanner.activation import ACTIVATIONS
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
 
 FORMAT = "lanner-artifact"
@@ -43,6 +44,7 @@ class Variant:
         opset: Version of the ONNX operator set.
         fused_ops: How often each fused operator stands in the graph that the engine runs.
         calibration: What the activation ranges of a quantized variant were measured on; else empty.
+        weights_file: The file of its weights, where they are not in `file` itself.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Variant:
     opset: int
     fused_ops: dict[str, int]
     calibration: dict[str, Any] = field(default_factory=dict)
+    weights_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,20 @@ class TokenizerRecord:
     """How texts become token ids.
 
     Attributes:
-        file: The tokenizer's file name in the artifact (the format of the `tokenizers` library).
-        max_tokens: Longest input, special tokens included; what is longer is cut.
-        pad_token_id: The id that fills up shorter texts of a batch.
-        padding_side: ``"right"`` or ``"left"``.
+        file: The tokenizer's file name in the artifact.
+        max_tokens: Longest input, special tokens included, or None where there is no limit; what
+            is longer is cut (or, by the head `tag`, read in windows).
+        pad_token_id: The id that fills up shorter texts of a batch, on the right.
+        kind: Of what format the file is: ``"tokenizers"`` (that library's) or ``"words"``
+            (`lanner.word_tokenizer`).
+        adds_special_tokens: Whether the special tokens of its post-processor are added.
     """
 
     file: str
-    max_tokens: int
+    max_tokens: int | None
     pad_token_id: int
-    padding_side: str
+    kind: str = "tokenizers"
+    adds_special_tokens: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,29 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that is known of an artifact without opening a model file."""
+    """Everything that is known of an artifact without opening a model file.
+
+    Attributes:
+        name: What people call it.
+        head: What the model answers: ``"embed"``, ``"score"``, ``"classify"`` or ``"tag"``.
+        architecture: The transformer that it was made from.
+        dimension: Width of the output: of a vector, or the number of labels.
+        similarity: The similarity that its vectors are compared by; empty for other heads.
+        tokenizer: How texts become token ids.
+        inputs: The graph's inputs, int64 [batch, length] each.
+        outputs: The graph's outputs, float32.
+        variants: Its model files.
+        source: The checkpoint.
+        versions: The packages that made it.
+        created: When, in UTC.
+        prompts: The checkpoint's named prompts.
+        default_prompt_name: The prompt that it uses without being asked, or None.
+        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
+        labels: What the logits stand for, in their order; empty for the head `embed`.
+        activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` answers; None where there is but one.
+        files: Every other file of the artifact.
+    """
 
     name: str
     head: str
@@ -110,6 +139,10 @@ class Manifest:
     created: str
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    pools_prompt: bool = True
+    labels: list[str] = field(default_factory=list)
+    activation: str = "identity"
+    scored_label: str | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def variant(self, name: str) -> Variant | None:
@@ -202,11 +235,17 @@ class Manifest:
                 expected = kind if origin in (None, UnionType) else origin
                 if not isinstance(getattr(part, name), expected):
                     return f"{name!r} has the wrong type"
-        if self.dimension < 1 or self.tokenizer.max_tokens < 1:
+        if self.dimension < 1 or (self.tokenizer.max_tokens or 1) < 1:
             return "'dimension' and 'max_tokens' must be at least 1"
-        if self.tokenizer.padding_side not in ("left", "right"):
-            return "'padding_side' must be 'left' or 'right'"
-        unlisted = {self.tokenizer.file, *(v.file for v in self.variants)} - set(self.files)
+        if self.head != "embed" and len(self.labels) != self.dimension:
+            return f"'labels' must be {self.dimension}, one for each logit"
+        if self.activation not in ACTIVATIONS:
+            return f"'activation' must be one of {', '.join(ACTIVATIONS)}"
+        if self.scored_label not in (None, *self.labels):
+            return "'scored_label' must be one of 'labels'"
+        needed = {self.tokenizer.file, *(v.file for v in self.variants)}
+        needed |= {v.weights_file for v in self.variants if v.weights_file is not None}
+        unlisted = needed - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
 
 

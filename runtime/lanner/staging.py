@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from lanner import interruption
 from lanner.errors import InputError, OutputExistsError
 
 
@@ -67,6 +68,7 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         staged.mkdir()
         yield staged
+        interruption.check()
         if replace and path.exists():
             path.rename(old)
         try:

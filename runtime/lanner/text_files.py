@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from lanner.errors import InputError
 
 TEXT_SUFFIXES = (".txt", ".csv", ".jsonl")
+PAIR_SUFFIXES = (".csv", ".jsonl")
 PAIRS_HEADER = ("sentence1", "sentence2", "score")
 
 
@@ -38,16 +39,39 @@ def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
     if str(path) == "-":
         return _lines(StringIO(_decoded(sys.stdin.buffer.read(), "standard input"), newline=""))
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in TEXT_SUFFIXES:
-        msg = f"{path} is of a kind that cannot be read: use {', '.join(TEXT_SUFFIXES)}"
-        raise InputError(msg)
+    suffix = _require_suffix(path, TEXT_SUFFIXES)
     with _open(path) as file:
         if suffix == ".txt":
             return _lines(file)
         if suffix == ".csv":
-            return list(_csv_column(path, file, column))
+            return [text for (text,) in _csv_columns(path, file, [column])]
         return [_jsonl_text(path, number, line, column) for number, line in _numbered(file)]
+
+
+def read_pairs(
+    path: Path | str, *, columns: tuple[str, str] = ("text", "text_pair")
+) -> list[tuple[str, str]]:
+    """The pairs of texts of a file, in order.
+
+    Args:
+        path: ``.csv`` with a header, or ``.jsonl`` with an object a line.
+        columns: Columns or keys that hold the two texts.
+
+    Raises:
+        InputError: The file is missing, of another kind, or has a bad line; the message names it.
+    """
+    path = Path(path)
+    suffix = _require_suffix(path, PAIR_SUFFIXES)
+    with _open(path) as file:
+        if suffix == ".csv":
+            return [(left, right) for left, right in _csv_columns(path, file, columns)]
+        return [
+            (
+                _jsonl_text(path, number, line, columns[0], is_pair=True),
+                _jsonl_text(path, number, line, columns[1], is_pair=True),
+            )
+            for number, line in _numbered(file)
+        ]
 
 
 def shipped_sentences() -> list[str]:
@@ -133,27 +157,38 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
 
 
-def _csv_column(path: Path, file: TextIO, column: str) -> Iterator[str]:
+def _csv_columns(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[list[str]]:
     reader = csv.DictReader(file, strict=True)
     csv.field_size_limit(sys.maxsize)
-    if column not in (reader.fieldnames or ()):
-        known = ", ".join(reader.fieldnames or ()) or "nothing"
-        msg = f"{path} has no column {column!r} in its first line, which holds {known[:200]}"
-        raise InputError(msg)
-    for line, row in _csv_rows(path, reader):
-        if row[column] is None:
-            msg = f"{path}, line {line}: no value in the column {column!r}"
+    for column in columns:
+        if column not in (reader.fieldnames or ()):
+            known = ", ".join(reader.fieldnames or ()) or "nothing"
+            msg = f"{path} has no column {column!r} in its first line, which holds {known[:200]}"
             raise InputError(msg)
-        yield row[column]
+    for line, row in _csv_rows(path, reader):
+        for column in columns:
+            if row[column] is None:
+                msg = f"{path}, line {line}: no value in the column {column!r}"
+                raise InputError(msg)
+        yield [row[column] for column in columns]
 
 
-def _jsonl_text(path: Path, number: int, line: str, column: str) -> str:
+def _jsonl_text(path: Path, number: int, line: str, column: str, *, is_pair: bool = False) -> str:
     try:
         value = json.loads(line)
-        text = value if isinstance(value, str) else value[column]
+        text = value if isinstance(value, str) and not is_pair else value[column]
     except (ValueError, KeyError, TypeError, IndexError):
         text = None
     if not isinstance(text, str):
-        msg = f"{path}, line {number}: expected a JSON string or an object with {column!r} as text"
+        what = "an object" if is_pair else "a JSON string or an object"
+        msg = f"{path}, line {number}: expected {what} with {column!r} as text"
         raise InputError(msg)
     return text
+
+
+def _require_suffix(path: Path, suffixes: Sequence[str]) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        msg = f"{path} is of a kind that cannot be read: use {', '.join(suffixes)}"
+        raise InputError(msg)
+    return suffix

@@ -2,28 +2,47 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
+from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.manifest import TokenizerRecord
 
+Pair = tuple[str, str]
+
+
+class TextTokenizer(Protocol):
+    """What every tokenizer can: single texts to token ids."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: An item is a string that is not valid Unicode.
+        """
+
+    def count_prompt_tokens(self, prompt: str) -> int:
+        """The tokens that a text begins with when it has this prompt before it."""
+
 
 class Tokenizer:
-    """The tokenizer of an artifact: adds special tokens, cuts at the checkpoint's own limit.
+    """A tokenizer of the `tokenizers` library: special tokens, the checkpoint's own limit.
 
     Immutable after construction, so any number of threads may use it.
 
     Args:
         path: A file of the `tokenizers` library.
         record: Its limits, from the manifest.
+        overlap_tokens: What `windows` repeats of a window in the next one.
 
     Raises:
         ArtifactError: The file cannot be read as a tokenizer.
     """
 
-    def __init__(self, path: Path, record: TokenizerRecord) -> None:
+    def __init__(self, path: Path, record: TokenizerRecord, *, overlap_tokens: int = 0) -> None:
         try:
             tokenizer = _Tokenizer.from_file(str(path))
         except Exception as error:
@@ -32,53 +51,124 @@ class Tokenizer:
         # Padding is per batch and costs nothing there; see batching.
         tokenizer.no_padding()
         side = (tokenizer.truncation or {}).get("direction", "right")
-        tokenizer.enable_truncation(record.max_tokens, direction=side)
+        if record.max_tokens is None:
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
+        self._adds_special_tokens = record.adds_special_tokens
+        self.overlap_tokens = overlap_tokens
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included, at most `max_tokens` each.
-
-        Raises:
-            InputTypeError: An item is not a string; the message names its index.
-            InputError: An item is a string that is not valid Unicode.
-        """
+        """See `TextTokenizer.encode`; at most `max_tokens` of each."""
         if not all(isinstance(text, str) for text in texts):
             check_texts(texts)  # the library would take a tuple for a pair of texts
+        return [encoding.ids for encoding in self._encode(texts, check_texts)]
+
+    def encode_pairs(self, inputs: Sequence[str | Pair]) -> list[Encoding]:
+        """Tokens of texts or pairs; of a pair that is too long, the longer text is cut first.
+
+        Raises:
+            InputTypeError: An item is neither; the message names its index.
+            InputError: An item is not valid Unicode.
+        """
+        found = [_texts_of(item, index) for index, item in enumerate(inputs)]
+        # The library takes a tuple for a pair.
+        return self._encode([t[0] if len(t) == 1 else t for t in found], check_texts_or_pairs)
+
+    def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
+        """Each text as one or more overlapping windows of at most `max_tokens`, in order.
+
+        The texts must have passed `check_texts`.
+        """
+        if len(texts) == 1:
+            encodings = [self._tokenizer.encode(texts[0])]
+        else:  # not the fast form: it leaves out the offsets
+            encodings = self._tokenizer.encode_batch(list(texts))
+        return [[encoding, *encoding.overflowing] for encoding in encodings]
+
+    def count_prompt_tokens(self, prompt: str) -> int:
+        """See `TextTokenizer.count_prompt_tokens`; an ending special token is not of the prompt."""
+        encoding = self._encode([prompt], check_texts)[0]
+        return len(encoding.ids) - (encoding.special_tokens_mask[-1:] == [1])
+
+    @property
+    def marks_continuations(self) -> bool:
+        """Whether the pieces of a word but its first are marked, as WordPiece's "##" does."""
+        return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
+
+    @property
+    def unknown_token(self) -> str | None:
+        """What stands for a word that has no piece, for example ``"[UNK]"``."""
+        token = getattr(self._tokenizer.model, "unk_token", None)
+        return None if token is None else str(token)
+
+    def _encode(self, inputs: Sequence[str | Pair], check: "_Check") -> list[Encoding]:
+        special = self._adds_special_tokens
         try:
-            if len(texts) == 1:
+            if len(inputs) == 1:
                 # A batch of one would start the library's thread pool for nothing.
-                return [self._tokenizer.encode(texts[0]).ids]
-            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+                one = inputs[0]
+                text, pair = (one, None) if isinstance(one, str) else one
+                return [self._tokenizer.encode(text, pair, add_special_tokens=special)]
+            return self._tokenizer.encode_batch_fast(list(inputs), add_special_tokens=special)
         except (TypeError, UnicodeEncodeError):  # a lone surrogate: either, by its version
-            check_texts(texts)
+            check(inputs)
             raise
 
 
-def check_texts(texts: Sequence[object]) -> None:
+class _Check(Protocol):
+    def __call__(self, inputs: Sequence[object]) -> None: ...
+
+
+def check_texts(inputs: Sequence[object]) -> None:
     """Finds the first item that is no text.
 
     Raises:
         InputTypeError: An item is not a string.
         InputError: An item holds half of a surrogate pair, which UTF-8 cannot say.
     """
-    for index, text in enumerate(texts):
+    for index, text in enumerate(inputs):
         if not isinstance(text, str):
             msg = f"every text must be a str, but the one at index {index} is {_kind(text)}"
             raise InputTypeError(msg)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            msg = (
-                f"the text at index {index} is not valid Unicode (a lone surrogate at character "
-                f"{error.start}): decode its source with errors='replace'"
-            )
-            raise InputError(msg) from None
+        _check_unicode(text, index)
+
+
+def check_texts_or_pairs(inputs: Sequence[object]) -> None:
+    """Finds the first item that is neither a text nor a pair of them.
+
+    Raises:
+        InputTypeError: An item is neither.
+        InputError: An item holds half of a surrogate pair, which UTF-8 cannot say.
+    """
+    for index, item in enumerate(inputs):
+        for text in _texts_of(item, index):
+            _check_unicode(text, index)
+
+
+def _texts_of(item: object, index: int) -> tuple[str] | Pair:
+    if isinstance(item, str):
+        return (item,)
+    if isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(t, str) for t in item):
+        return (item[0], item[1])
+    what = _kind(item)
+    if isinstance(item, (list, tuple)):
+        what += f" with {len(item)} items: {', '.join(type(part).__name__ for part in item)}"
+    msg = f"every input must be a str or a pair of them, but the one at index {index} is {what}"
+    raise InputTypeError(msg)
+
+
+def _check_unicode(text: str, index: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = (
+            f"the text at index {index} is not valid Unicode (a lone surrogate at character "
+            f"{error.start}): decode its source with errors='replace'"
+        )
+        raise InputError(msg) from None
 
 
 def _kind(value: object) -> str:
     return "None" if value is None else f"of type {type(value).__name__}"
-
-
-def token_counts(token_ids: Sequence[Sequence[int]]) -> np.ndarray:
-    """The length of each text in tokens, int64 [n]."""
-    return np.fromiter(map(len, token_ids), dtype=np.int64, count=len(token_ids))

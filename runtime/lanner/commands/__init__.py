@@ -13,14 +13,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from types import FrameType
 
+from lanner import interruption
 from lanner._version import __version__
-from lanner.commands import doctor, encode, inspect, similarity
+from lanner.commands import classify, doctor, encode, inspect, score, similarity, tag
 from lanner.errors import LannerError, UsageError
 
 ENTRY_POINT_GROUP = "lanner.commands"
-_TERMINATED = 128 + signal.SIGTERM
 
 _EXAMPLES = """\
 examples:
@@ -42,7 +41,15 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"lanner {__version__}")
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
-    for module in [entry.load() for entry in installed] + [inspect, encode, similarity, doctor]:
+    for module in [entry.load() for entry in installed] + [
+        inspect,
+        encode,
+        similarity,
+        score,
+        classify,
+        tag,
+        doctor,
+    ]:
         module.add_parser(subparsers)
     return root
 
@@ -50,8 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     args = parser().parse_args(argv)
-    # A termination unwinds the stack like Ctrl-C does, so that unfinished files are removed.
-    signal.signal(signal.SIGTERM, _terminate)
+    interruption.install()
     try:
         args.run(args)
         sys.stdout.flush()
@@ -76,7 +82,3 @@ def _fail(args: argparse.Namespace, message: str, status: int) -> int:
         raise  # noqa: PLE0704 (only called while an exception is handled)
     sys.stderr.write(f"lanner: error: {message}\n")
     return status
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(_TERMINATED)

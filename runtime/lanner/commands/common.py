@@ -3,14 +3,19 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from lanner import interruption
 from lanner.errors import UnsupportedError, UsageError
-from lanner.model import EmbeddingModel, load
+from lanner.loading import load
+from lanner.staging import require_output_file, staged_file
+from lanner.text_files import read_pairs, read_texts
+from lanner.tokenization import Pair
 
 Subparsers = Any  # argparse does not name the type of add_subparsers()
 
@@ -49,12 +54,104 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> EmbeddingModel:
-    """Loads the model that the options of `add_model_options` describe."""
+def load_model(args: argparse.Namespace) -> Any:
+    """Loads the model that the options of `add_model_options` describe; which class, it says."""
     if "://" in args.model:
         msg = f"{args.model}: this Lanner cannot talk to a server yet, give an artifact directory"
         raise UnsupportedError(msg)
     return load(args.model, engine=args.engine, variant=args.variant, threads=args.threads)
+
+
+def add_input_options(
+    parser: argparse.ArgumentParser, *, outputs: Sequence[str] = (".jsonl",), pairs: bool = False
+) -> None:
+    """Texts as arguments or from a file, and where the answers go.
+
+    Args:
+        parser: The command's parser.
+        outputs: Suffixes that --output may have.
+        pairs: Whether the command takes pairs of texts, too.
+    """
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="a .txt, .csv or .jsonl file of texts; - for stdin"
+        + (" (of pairs: .csv, .jsonl)" if pairs else ""),
+    )
+    parser.add_argument(
+        "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
+    )
+    if pairs:
+        parser.add_argument(
+            "--pair-column", metavar="COLUMN", help="column or key of the second text of a pair"
+        )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help=f"a {' or '.join(outputs)} file (default: stdout)",
+    )
+    parser.set_defaults(output_suffixes=tuple(outputs))
+
+
+def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]:
+    """The texts or pairs that the options of `add_input_options` describe.
+
+    Raises:
+        UsageError: None are given, or twice, or an odd number for pairs, or the output has another
+            suffix.
+        InputError: The file cannot be read, or no output can be written.
+    """
+    need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
+    suffixes = args.output_suffixes
+    need(
+        args.output is None or args.output.suffix in suffixes,
+        f"--output must end in {' or '.join(suffixes)}, not {str(args.output)!r}",
+    )
+    if args.output is not None:
+        require_output_file(args.output)
+    if not as_pairs:
+        return args.texts or read_texts(args.input, column=args.column)
+    if args.input:
+        second = args.pair_column or "text_pair"
+        return list(read_pairs(args.input, columns=(args.column, second)))
+    count = len(args.texts)
+    need(count % 2 == 0, f"texts must come in pairs, and there are {count}")
+    pairs: list[Pair] = list(zip(args.texts[::2], args.texts[1::2], strict=True))
+    return pairs
+
+
+def shows_progress(args: argparse.Namespace) -> bool:
+    """Whether a person waits for a whole file."""
+    return sys.stderr.isatty() and bool(args.input)
+
+
+def write_answers(
+    args: argparse.Namespace,
+    variant: str,
+    answers: Sequence[Mapping[str, Any]],
+    shown: Callable[[], str],
+) -> None:
+    """Answers, one object each, to the output file, as one JSON object, or for people.
+
+    Args:
+        args: With the options of `add_input_options`.
+        variant: Which variant answered.
+        answers: JSON objects in the order of the input.
+        shown: What a person sees where neither a file nor JSON was asked for.
+    """
+    if args.output is not None:
+        with staged_file(args.output) as file:
+            for answer in answers:
+                file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        say(f"{len(answers):,} answers in {args.output}")
+        if args.json:
+            print_json({"variant": variant, "texts": len(answers), "output": str(args.output)})
+    elif args.json:
+        print_json({"variant": variant, "answers": list(answers)})
+    else:
+        sys.stdout.write(shown() + "\n" if answers else "")
 
 
 def positive(text: str) -> int:
@@ -83,10 +180,18 @@ def steps() -> Iterator[Callable[[str], object]]:
     On a terminal one live line with the time gone by; in a log a line a step.
     """
     if not sys.stderr.isatty():
-        yield say
+        yield _checked(say)
         return
     with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as line:
-        yield line.set_description_str
+        yield _checked(line.set_description_str)
+
+
+def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:
+    def begin(step: str) -> None:
+        interruption.check()  # the step before may have swallowed a signal
+        tell(step)
+
+    return begin
 
 
 def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:

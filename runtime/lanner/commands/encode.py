@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,16 @@ import numpy as np
 from lanner.commands.common import (
     Subparsers,
     add_command,
+    add_input_options,
     add_model_options,
     load_model,
-    need,
     print_json,
+    read_input,
     say,
+    shows_progress,
 )
 from lanner.similarity import Vectors
-from lanner.staging import require_output_file, staged_file
-from lanner.text_files import read_texts
+from lanner.staging import staged_file
 
 _EXAMPLES = """\
   lanner encode minilm.lanner "A plane is taking off."
@@ -34,36 +34,20 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "encode", summary="turn texts into vectors", examples=_EXAMPLES
     )
     add_model_options(parser)
-    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to encode")
-    parser.add_argument(
-        "--input", metavar="FILE", help="a .txt, .csv or .jsonl file of texts; - for stdin"
-    )
-    parser.add_argument(
-        "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="a .npy or .jsonl file (default: stdout, JSONL)"
-    )
+    add_input_options(parser, outputs=OUTPUT_SUFFIXES)
     parser.add_argument("--prompt-name", help="which of the checkpoint's prompts to use")
     parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
-    need(
-        args.output is None or args.output.suffix in OUTPUT_SUFFIXES,
-        f"--output must end in {' or '.join(OUTPUT_SUFFIXES)}, not {str(args.output)!r}",
-    )
-    if args.output is not None:
-        require_output_file(args.output)
-    texts = args.texts or read_texts(args.input, column=args.column)
+    texts = read_input(args)
     model = load_model(args)
     vectors = model.encode(
         texts,
         prompt_name=args.prompt_name,
         normalize_embeddings=args.normalize,
-        show_progress_bar=sys.stderr.isatty() and bool(args.input),
+        show_progress_bar=shows_progress(args),
     )
     if args.output is not None:
         _write(args.output, texts, vectors)

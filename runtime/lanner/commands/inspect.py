@@ -8,11 +8,16 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
+from lanner.manifest import Manifest, Variant
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
   lanner inspect minilm.lanner --json | jq '.variants[].name'
 """
+
+
+#: More labels than these are counted.
+_MOST_LABELS = 10
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -50,7 +55,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     variants: list[tuple[object, ...]] = [
         (
             variant.name,
-            size(manifest.files[variant.file].bytes),
+            size(variant_bytes(manifest, variant)),
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
             "picked by default on this machine" if variant.name == picked else "",
@@ -65,8 +70,8 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     return "\n".join(
         [
             title,
-            f"  vectors     {manifest.dimension} dimensions, {manifest.similarity} similarity",
-            f"  longest     {manifest.tokenizer.max_tokens} tokens",
+            f"  answers     {answer_sentence(manifest)}",
+            f"  longest     {longest_sentence(manifest)}",
             f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {manifest.source['checkpoint']} on {manifest.created}",
             f"  made with   {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}",
@@ -79,27 +84,63 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     )
 
 
-QUALITY_COLUMNS = (
-    "variant",
-    "cosine min",
-    "cosine mean",
-    "largest difference",
-    "batch independence",
+#: What quality.json says of a variant: name for people, key, format.
+_VECTOR_COLUMNS = (
+    ("cosine min", "cosine_min", ".6f"),
+    ("cosine mean", "cosine_mean", ".6f"),
+    ("largest difference", "largest_difference", ".1e"),
+    ("batch independence", "batch_independence_cosine", ".6f"),
+)
+_LOGITS_COLUMNS = (
+    ("same label", "label_agreement", ".4f"),
+    ("mean score difference", "mean_score_difference", ".1e"),
+    ("largest logit difference", "largest_difference", ".1e"),
+    ("batch dependence", "batch_independence_difference", ".1e"),
 )
 
 
+def variant_bytes(manifest: Manifest, variant: Variant) -> int:
+    """The size of a variant's file, and of its weights where they are in another."""
+    names = [variant.file, variant.weights_file]
+    return sum(manifest.files[name].bytes for name in names if name is not None)
+
+
+def longest_sentence(manifest: Manifest) -> str:
+    """How long a text may be, and what becomes of a longer one."""
+    limit = manifest.tokenizer.max_tokens
+    if limit is None:
+        return "no limit"
+    end = "what is longer is read in windows" if manifest.head == "tag" else "what is longer is cut"
+    return f"{limit} tokens, {end}"
+
+
 def quality_rows(quality: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """What was measured of each variant, a row each under `QUALITY_COLUMNS`."""
-    return [
-        (
-            name,
-            f"{measured['cosine_min']:.6f}",
-            f"{measured['cosine_mean']:.6f}",
-            f"{measured['largest_difference']:.1e}",
-            f"{measured['batch_independence_cosine']:.6f}",
-        )
-        for name, measured in quality["variants"].items()
-    ]
+    """What was measured of each variant, a row each under a row of names."""
+    measured = quality["variants"]
+    is_of_vectors = all("cosine_min" in figures for figures in measured.values())
+    columns = _VECTOR_COLUMNS if is_of_vectors else _LOGITS_COLUMNS
+    rows = [("variant", *(title for title, _, _ in columns))]
+    for name, figures in measured.items():
+        values = [figures[key] for _, key, _ in columns]
+        forms = [form for _, _, form in columns]
+        shown = ["-" if v is None else format(v, f) for v, f in zip(values, forms, strict=True)]
+        rows.append((name, *shown))
+    return rows
+
+
+def answer_sentence(manifest: Manifest) -> str:
+    """What an artifact makes of texts, in a few words."""
+    labels = ", ".join(manifest.labels[:_MOST_LABELS])
+    if len(manifest.labels) > _MOST_LABELS:
+        labels += f", ... ({len(manifest.labels)} labels)"
+    if manifest.head == "embed":
+        return f"vectors of {manifest.dimension} dimensions, compared by {manifest.similarity}"
+    if manifest.head == "score":
+        of = "" if manifest.scored_label is None else f" of {manifest.scored_label!r}"
+        return f"a score a pair ({manifest.activation}{of})"
+    what = "entities" if manifest.head == "tag" else "labels"
+    many = ", any number at once" if manifest.activation == "sigmoid" else ""
+    return f"{what}{many}: {labels}"
 
 
 def spearman_sentence(quality: Mapping[str, Any]) -> str:
@@ -119,7 +160,7 @@ def quality_table(quality: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"quality against the checkpoint, {quality['texts']} texts",
-            table([QUALITY_COLUMNS, *quality_rows(quality)]),
+            table(quality_rows(quality)),
             spearman_sentence(quality),
         ]
     ).rstrip()

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.errors import InputError, InputTypeError, UnsupportedError, VariantError
-from lanner.model import WINDOW_TEXTS, EmbeddingModel, load
-from tests.word_artifact import DIMENSION, write_manifest, write_word_artifact
+from lanner.embedding import EmbeddingModel
+from lanner.errors import InputError, InputTypeError, UnsupportedError
+from lanner.loading import load
+from lanner.model import WINDOW_TEXTS
+from tests.word_artifact import DIMENSION
 
 
 def test_vectors_by_hand(word_model: EmbeddingModel) -> None:
@@ -19,12 +21,6 @@ def test_vectors_by_hand(word_model: EmbeddingModel) -> None:
         np.array([[2, 2, 0, 0], [0, 0, 4, 0], [2, 1, 1, 0], [4, 0, 0, 0], [0, 0, 0, 2]]) / 4,
         atol=1e-7,
     )
-
-
-def test_left_padding_gives_the_same_vectors(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    model = load(write_word_artifact(tmp_path / "left", padding_side="left"), variant="fp32")
-    assert model.encode(["a b", "c"]).tolist() == [[0.5, 0.5, 0, 0], [0, 0, 1, 0]]
 
 
 def test_one_str_gives_one_vector(word_model: EmbeddingModel) -> None:
@@ -211,22 +207,3 @@ def test_progress_goes_to_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert "2/2" in err
-
-
-@pytest.mark.parametrize("name", ["threads", "token_budget"])
-def test_numbers_below_one_are_refused(word_artifact: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"{name} must be at least 1, not 0"):
-        load(word_artifact, **{name: 0})  # type: ignore[arg-type]
-
-
-def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:
-    with pytest.raises(VariantError, match=r"holds no variant 'fp8', only fp32, int8"):
-        load(word_artifact, variant="fp8")
-    with pytest.raises(VariantError, match=r"there is no engine 'openvino'"):
-        load(word_artifact, engine="openvino")
-
-
-def test_a_head_that_cannot_be_run_is_named(word_artifact: Path) -> None:
-    write_manifest(word_artifact, head="classify")
-    with pytest.raises(UnsupportedError, match=r"has the head 'classify', and this Lanner runs"):
-        load(word_artifact)

@@ -1,0 +1,150 @@
+"""Loading a checkpoint for the head `embed`.
+
+sentence-transformers loads both kinds: its own directories with their modules, and plain
+transformers checkpoints, to which it adds mean pooling, as the field does.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner.similarity import SIMILARITY_NAMES
+from lanner_export.checkpoint import (
+    Checkpoint,
+    architecture_of,
+    first_sentence,
+    read_config,
+    require_tokenizer,
+    source_of,
+    token_limit,
+)
+from lanner_export.graph import EMBEDDING, INPUTS, SentenceGraph
+from lanner_export.modules import read_modules
+from lanner_export.quiet import quiet
+
+
+def load_embedder(
+    directory: Path,
+    checkpoint: str,
+    *,
+    max_tokens: int | None = None,
+    truncate_dim: int | None = None,
+) -> Checkpoint:
+    """Loads a sentence-transformers or transformers directory as sentence vectors.
+
+    Args:
+        directory: Where it is.
+        checkpoint: Its name for people.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        truncate_dim: How many of the first dimensions to keep; None for what the checkpoint says.
+
+    Raises:
+        CheckpointError: It is incomplete or unreadable.
+        UnsupportedError: Its architecture or a module of it cannot be exported.
+    """
+    modules = read_modules(directory)
+    config = read_config(modules.transformer, checkpoint)
+    modules.require_weights()
+    model = _sentence_transformer(directory, checkpoint)
+    _require_complete_weights(modules.transformer, checkpoint)
+    similarity = str(model.similarity_fn_name or "cosine")
+    if similarity not in SIMILARITY_NAMES:
+        msg = f"{checkpoint} was trained for the similarity {similarity!r}, which Lanner has not"
+        raise UnsupportedError(msg)
+    own, model.truncate_dim = model.truncate_dim, None
+    width = _dimension(model)
+    kept = truncate_dim if truncate_dim is not None else own or width
+    if not 1 <= kept <= width:
+        msg = f"--truncate-dim must be from 1 to {width} for {checkpoint}, not {kept}"
+        raise UnsupportedError(msg)
+    model.truncate_dim = None if kept == width else kept
+    # The reference must cut where the artifact does.
+    model.max_seq_length = token_limit(
+        model[0].auto_model, config, model.max_seq_length, max_tokens, checkpoint
+    )
+    return Checkpoint(
+        head="embed",
+        model=model,
+        graph=SentenceGraph(model, dimension=kept),
+        inputs=INPUTS,
+        output=EMBEDDING,
+        reference=_Reference(model),
+        tokenizer=model.tokenizer,
+        architecture=architecture_of(model, config),
+        max_tokens=model.max_seq_length,
+        dimension=kept,
+        similarity=similarity,
+        prompts=dict(model.prompts or {}),
+        default_prompt_name=model.default_prompt_name,
+        pools_prompt=_pools_prompt(model, checkpoint),
+        source=source_of(directory, checkpoint, library=modules.library),
+    )
+
+
+class _Reference:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, inputs: Sequence[Any]) -> list[NDArray[np.float32]]:
+        # prompt="" turns a default prompt off. A text at a time: padding changes nothing, not even
+        # where the framework would pad on the left and shift the positions.
+        vectors = self._model.encode(list(inputs), prompt="", batch_size=1, show_progress_bar=False)
+        return list(vectors)
+
+
+def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    try:
+        with quiet():
+            model = SentenceTransformer(
+                str(directory), device="cpu", trust_remote_code=False, local_files_only=True
+            )
+    except Exception as error:  # whatever the framework met in a foreign directory
+        msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+    require_tokenizer(model.tokenizer, checkpoint)
+    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
+    return model.float().eval()
+
+
+def _require_complete_weights(directory: Path, checkpoint: str) -> None:
+    """Refuses a checkpoint whose missing weights transformers would draw at random."""
+    from transformers import AutoModel  # noqa: PLC0415
+
+    with quiet():
+        _, info = AutoModel.from_pretrained(
+            directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    # The pooler feeds BERT's next-sentence task; no vector here is made with it.
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        msg = (
+            f"{checkpoint} lacks {len(missing)} weights of its transformer ({missing[0]}, ...): "
+            "it is incomplete or of another architecture than its config.json says"
+        )
+        raise CheckpointError(msg)
+
+
+def _pools_prompt(model: Any, checkpoint: str) -> bool:
+    for module in model:
+        if getattr(module, "include_prompt", True) is False:
+            if "weightedmean" in module.pooling_mode:
+                # The weights go by positions in the text with its prompt, which the mask forgets.
+                msg = (
+                    f"{checkpoint} excludes its prompts from a pooling weighted by position, "
+                    "which Lanner does not export"
+                )
+                raise UnsupportedError(msg)
+            return False
+    return True
+
+
+def _dimension(model: Any) -> int:
+    # Renamed in sentence-transformers 6; the old name warns there.
+    method = getattr(model, "get_embedding_dimension", None)
+    return int((method or model.get_sentence_embedding_dimension)())

@@ -1,0 +1,57 @@
+"""From a name to a loaded checkpoint: which head it has decides how it is loaded."""
+
+from lanner.errors import UnsupportedError
+from lanner_export import HEADS
+from lanner_export.checkpoint import Checkpoint, local_directory, read_config
+from lanner_export.classifier import load_classifier
+from lanner_export.embedder import load_embedder
+from lanner_export.heads import infer_head, is_cross_encoder
+from lanner_export.modules import read_modules
+
+
+def load_checkpoint(
+    checkpoint: str,
+    *,
+    head: str = "auto",
+    max_tokens: int | None = None,
+    truncate_dim: int | None = None,
+    positive_label: str | None = None,
+) -> Checkpoint:
+    """Loads a checkpoint directory, or a hub name where there is network.
+
+    Args:
+        checkpoint: The directory or name.
+        head: What the model is to answer; ``"auto"`` decides from the checkpoint.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        truncate_dim: How many of the first dimensions of a vector to keep; None for what the
+            checkpoint says.
+        positive_label: Which label's probability the head `score` answers, where there are
+            several; None for the second of two.
+
+    Raises:
+        CheckpointError: It is missing, incomplete or unreadable.
+        UnsupportedError: Its architecture, head or a module of it cannot be exported, or an
+            argument has no meaning for its head.
+    """
+    if head not in HEADS:
+        msg = f"there is no head {head!r}: use {', '.join(HEADS)}"
+        raise UnsupportedError(msg)
+    directory = local_directory(checkpoint)
+    if head == "auto":
+        transformer = directory
+        if not is_cross_encoder(directory):
+            transformer = read_modules(directory).transformer
+        head = infer_head(directory, read_config(transformer, checkpoint))
+    if head == "embed":
+        if positive_label is not None:
+            msg = f"--positive-label is for the head 'score', and {checkpoint} gets 'embed'"
+            raise UnsupportedError(msg)
+        return load_embedder(
+            directory, checkpoint, max_tokens=max_tokens, truncate_dim=truncate_dim
+        )
+    if truncate_dim is not None:
+        msg = f"--truncate-dim is for the head 'embed', and {checkpoint} gets {head!r}"
+        raise UnsupportedError(msg)
+    return load_classifier(
+        directory, checkpoint, head, max_tokens=max_tokens, positive_label=positive_label
+    )

@@ -1,0 +1,42 @@
+"""`lanner score`: how well the texts of a pair go together."""
+
+import argparse
+
+from lanner.commands.common import (
+    Subparsers,
+    add_command,
+    add_input_options,
+    add_model_options,
+    load_model,
+    read_input,
+    shows_progress,
+    write_answers,
+)
+
+_EXAMPLES = """\
+  lanner score reranker.lanner "How do I log in?" "Click on the link below the password."
+  lanner score reranker.lanner --input pairs.csv --column sentence1 --pair-column sentence2
+  lanner score reranker.lanner --input pairs.jsonl --output scores.jsonl
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers, "score", summary="give each pair of texts a number", examples=_EXAMPLES
+    )
+    add_model_options(parser)
+    add_input_options(parser, pairs=True)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    pairs = read_input(args, as_pairs=True)
+    model = load_model(args)
+    scores = model.score(pairs, show_progress_bar=shows_progress(args)).tolist()
+    answers = [
+        {"text": left, "text_pair": right, "score": score}
+        for (left, right), score in zip(pairs, scores, strict=True)
+    ]
+    write_answers(
+        args, model.variant.name, answers, lambda: "\n".join(f"{score:.6f}" for score in scores)
+    )

@@ -1,0 +1,112 @@
+"""From an artifact on disk to a model that answers."""
+
+from pathlib import Path
+from typing import Any
+
+from lanner.artifact import Artifact
+from lanner.batching import TOKEN_BUDGET
+from lanner.classification import ClassificationModel
+from lanner.embedding import EmbeddingModel
+from lanner.engines import Engine, open_engine
+from lanner.errors import InputError, UnsupportedError
+from lanner.machine import available_cores
+from lanner.manifest import Manifest, Variant
+from lanner.model import Model
+from lanner.scoring import ScoringModel
+from lanner.tagging import TaggingModel
+from lanner.tokenization import TextTokenizer, Tokenizer
+
+_MODEL_OF_HEAD: dict[str, type[Model]] = {
+    "embed": EmbeddingModel,
+    "score": ScoringModel,
+    "classify": ClassificationModel,
+    "tag": TaggingModel,
+}
+
+
+def load(
+    path: str | Path,
+    *,
+    engine: str = "auto",
+    variant: str = "auto",
+    threads: int | None = None,
+    token_budget: int = TOKEN_BUDGET,
+) -> Any:  # one of four classes: which one, the artifact says
+    """Loads an artifact into this process.
+
+    Args:
+        path: A directory that ``lanner export`` wrote.
+        engine: ``"onnxruntime"``, or ``"auto"`` for the one that the variant was made for.
+        variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
+            (see `lanner.artifact.Artifact.choose`).
+        threads: Cores to use, or None for all that this process may use.
+        token_budget: The most padded tokens in one batch.
+
+    Returns:
+        By the head of the artifact an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel`
+        or a `TaggingModel`.
+
+    Raises:
+        ArtifactError: It is no artifact, or a file of it is missing, truncated or changed.
+        VariantError: It has no such variant, or there is no such engine.
+        MissingExtraError: The engine's package is not installed.
+        EngineError: The engine could not load the variant.
+        InputError: `threads` or `token_budget` is less than 1.
+        UnsupportedError: Its head is of a newer Lanner.
+    """
+    threads = available_cores() if threads is None else threads
+    for name, value in (("threads", threads), ("token_budget", token_budget)):
+        if value < 1:
+            msg = f"{name} must be at least 1, not {value}"
+            raise InputError(msg)
+    artifact = Artifact.open(path)
+    if artifact.manifest.head not in _MODEL_OF_HEAD:
+        msg = (
+            f"{path} has the head {artifact.manifest.head!r}, and this Lanner has "
+            f"{', '.join(_MODEL_OF_HEAD)}: upgrade it with pip install --upgrade lanner"
+        )
+        raise UnsupportedError(msg)
+    chosen = artifact.choose(variant)
+    if chosen.weights_file is not None:
+        artifact.file(chosen.weights_file)
+    return open_model(
+        artifact.manifest,
+        chosen,
+        tokenizer=artifact.file(artifact.manifest.tokenizer.file),
+        engine=open_engine(
+            chosen.engine if engine == "auto" else engine, artifact.file(chosen.file)
+        ),
+        threads=threads,
+        token_budget=token_budget,
+    )
+
+
+def open_model(
+    manifest: Manifest,
+    variant: Variant,
+    *,
+    tokenizer: Path,
+    engine: Engine,
+    threads: int,
+    token_budget: int = TOKEN_BUDGET,
+) -> Model:
+    """The model of a head around an engine; the export stage uses it before there is an artifact.
+
+    Raises:
+        ArtifactError: The tokenizer's file cannot be read.
+    """
+    return _MODEL_OF_HEAD[manifest.head](
+        manifest=manifest,
+        variant=variant,
+        tokenizer=_open_tokenizer(tokenizer, manifest),
+        engine=engine,
+        threads=threads,
+        token_budget=token_budget,
+    )
+
+
+def _open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
+    record = manifest.tokenizer
+    # A quarter: what stands at the edge of one window is well inside of the next.
+    overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head == "tag" else 0
+    return Tokenizer(path, record, overlap_tokens=overlap_tokens)

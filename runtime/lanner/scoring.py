@@ -1,0 +1,108 @@
+"""The head `score`: a number a pair, from a cross-encoder or a fine-tuned pair classifier."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from lanner.activation import Scores
+from lanner.errors import InputError
+from lanner.logits import LogitsModel
+from lanner.model import as_tensor, text_list
+from lanner.tokenization import Pair
+
+Pairs = Pair | Sequence[Pair] | Sequence[Sequence[str]]
+
+
+class Ranked(TypedDict):
+    """One document of `ScoringModel.rank`; the keys are those of sentence-transformers."""
+
+    corpus_id: int
+    score: float
+    text: str
+
+
+class ScoringModel(LogitsModel):
+    """Pairs to numbers. Goes where a `CrossEncoder` goes, into its evaluators for example."""
+
+    #: A cross-encoder of sentence-transformers says it; here it is one number a pair.
+    num_labels = 1
+
+    def score(
+        self,
+        pairs: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> Any:  # an array, or of one pair a number
+        """How well the two texts of each pair go together, as the checkpoint was trained to say.
+
+        Args:
+            pairs: Pairs of texts, or one pair.
+            batch_size: The most pairs in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+
+        Returns:
+            float32 [n] in the order of the pairs; a float32 for one pair. After the checkpoint's
+            activation: of a cross-encoder its own, of a classifier the probability of the scored
+            label.
+
+        Raises:
+            InputTypeError: An item is no pair of strings; the message names its index.
+            InputError: A text is not valid Unicode.
+        """
+        given: Any = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
+        listed: list[Any] = text_list(given, "score")
+        single = bool(listed) and isinstance(listed[0], str)
+        inputs = [tuple(listed)] if single else listed
+        for index, item in enumerate(inputs):
+            if isinstance(item, str):
+                msg = f"score takes pairs of texts, but the item at index {index} is one text"
+                raise InputError(msg)
+        logits = self.logits(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        scores = self.scores_of(logits)
+        return scores[0] if single else scores
+
+    def scores_of(self, logits: Scores) -> Scores:
+        """The score in each row of logits [n, labels], float32 [n]."""
+        label = self.manifest.scored_label
+        column = 0 if label is None else self.manifest.labels.index(label)
+        return self.activate(logits)[:, column]
+
+    def predict(
+        self,
+        sentences: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> Any:
+        """`score` under the name that sentence-transformers gave it, for its evaluators."""
+        scores = self.score(sentences, batch_size, show_progress_bar)
+        if convert_to_tensor:
+            return as_tensor(scores)
+        return scores if convert_to_numpy else list(scores)
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[Ranked]:
+        """Documents by how well they go with a query, best first; a tie keeps their order.
+
+        Args:
+            query: The text that each document is paired with.
+            documents: The texts to rank.
+            top_k: How many to return, or None for all.
+            batch_size: The most pairs in one batch.
+        """
+        pairs = [(query, document) for document in documents]
+        scores: Scores = self.score(pairs, batch_size=batch_size)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [
+            {"corpus_id": int(row), "score": float(scores[row]), "text": documents[row]}
+            for row in order
+        ]

@@ -1,0 +1,144 @@
+"""The head `tag`: the entities of a text, with character offsets."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tqdm import tqdm
+
+from lanner.activation import Scores, softmax
+from lanner.entities import AGGREGATION_STRATEGIES, TokenScores, join_entities, parse_tags
+from lanner.errors import InputError
+from lanner.model import Model, Texts, require_batch_size, text_list
+from lanner.runner import Sequences
+from lanner.tokenization import Tokenizer, check_texts
+
+#: Texts that are tokenised together: their logits, a row a token, are in memory at once.
+WINDOW_TEXTS = 256
+
+
+class TaggingModel(Model):
+    """Texts to entities."""
+
+    def tag(
+        self,
+        texts: Texts,
+        *,
+        aggregation_strategy: str = "simple",
+        ignore_labels: Sequence[str] = ("O",),
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> Any:  # a list of lists, or of one text its list
+        """The entities of texts; arguments mean what they mean in transformers' pipeline.
+
+        A text that is longer than the model's limit is read in windows that overlap, and each token
+        is judged in the window that shows most of what stands around it.
+
+        Args:
+            texts: One text, or a sequence of them.
+            aggregation_strategy: How tokens become entities; see `lanner.entities.join_entities`.
+            ignore_labels: Labels that are no entity.
+            batch_size: The most windows in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+
+        Returns:
+            A list of `Entity` a text, in their order; for a single str that list alone.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: There is no such strategy, or a text is not valid Unicode.
+        """
+        require_batch_size(batch_size)
+        if aggregation_strategy not in AGGREGATION_STRATEGIES:
+            msg = (
+                f"there is no aggregation_strategy {aggregation_strategy!r}: "
+                f"use {', '.join(AGGREGATION_STRATEGIES)}"
+            )
+            raise InputError(msg)
+        single = isinstance(texts, str)
+        listed = [texts] if isinstance(texts, str) else text_list(texts, "tag")
+        check_texts(listed)
+        tags = parse_tags(self.manifest.labels)
+        found = []
+        with tqdm(total=len(listed), unit="text", disable=not show_progress_bar) as progress:
+            for start in range(0, len(listed), WINDOW_TEXTS):
+                some = listed[start : start + WINDOW_TEXTS]
+                for text, tokens in zip(some, self.token_scores(some, batch_size), strict=True):
+                    found.append(
+                        join_entities(
+                            text,
+                            tokens,
+                            tags,
+                            strategy=aggregation_strategy,
+                            ignored=ignore_labels,
+                        )
+                    )
+                progress.update(len(some))
+        return found[0] if single else found
+
+    def token_scores(self, texts: Sequence[str], batch_size: int = 32) -> list[TokenScores]:
+        """The probabilities of the labels of each token, before tokens are joined."""
+        tokenizer = cast("Tokenizer", self.tokenizer)
+        windows, logits = self.window_logits(texts, batch_size=batch_size)
+        return [
+            _joined(text, of_text, rows, tokenizer)
+            for text, of_text, rows in zip(texts, windows, logits, strict=True)
+        ]
+
+    def window_logits(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+        """The windows of each text, and the graph's answer to each, float32 [tokens, labels]."""
+        windows = cast("Tokenizer", self.tokenizer).windows(texts)
+        flat = [window.ids for of_text in windows for window in of_text]
+        logits: list[Scores] = [np.empty((0, self.manifest.dimension), np.float32)] * len(flat)
+        for rows, block in self.runner.run(Sequences(flat), max_sequences=batch_size):
+            for row, of_window in zip(rows, block, strict=True):
+                logits[row] = of_window[: len(flat[row])]
+        answers = iter(logits)
+        return windows, [[next(answers) for _ in of_text] for of_text in windows]
+
+
+def _joined(
+    text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
+) -> TokenScores:
+    # Of what two windows share, the first half is taken from the one before and the rest from the
+    # one after: so each token has most of its neighbours around it.
+    before = tokenizer.overlap_tokens // 2
+    after = tokenizer.overlap_tokens - before
+    parts: list[tuple[NDArray[np.int64], Scores, NDArray[np.bool_]]] = []
+    for number, (window, of_window) in enumerate(zip(windows, logits, strict=True)):
+        kept = np.flatnonzero(np.array(window.special_tokens_mask, dtype=np.int64) == 0)
+        kept = kept[before if number else 0 :]
+        if number < len(windows) - 1:
+            kept = kept[: len(kept) - after]
+        offsets = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[kept]
+        tokens = window.tokens
+        continues = _continues(text, [tokens[i] for i in kept], offsets, tokenizer)
+        parts.append((offsets, of_window[kept], continues))
+    offsets, joined, continues = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return TokenScores(offsets, softmax(joined) if len(joined) else joined, continues)
+
+
+def _continues(
+    text: str, tokens: list[str], offsets: NDArray[np.int64], tokenizer: Tokenizer
+) -> NDArray[np.bool_]:
+    """Whether each token continues a word, by the rule of transformers' pipeline.
+
+    Where pieces are marked ("##ing"), the mark makes the token longer than its text. Elsewhere a
+    token continues when no space stands before it.
+    """
+    unknown = tokenizer.unknown_token
+    if tokenizer.marks_continuations:
+        found = [
+            token != unknown and len(token) != end - start
+            for token, (start, end) in zip(tokens, offsets.tolist(), strict=True)
+        ]
+    else:
+        found = [
+            token != unknown and start > 0 and " " not in text[start - 1 : start + 1]
+            for token, (start, _) in zip(tokens, offsets.tolist(), strict=True)
+        ]
+    return np.array(found, dtype=bool)

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from lanner.errors import ArtifactError, InputError, UnsupportedError, VariantError
+from lanner.loading import load
+from tests.word_artifact import write_manifest
+
+
+@pytest.mark.parametrize("name", ["threads", "token_budget"])
+def test_numbers_below_one_are_refused(word_artifact: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name} must be at least 1, not 0"):
+        load(word_artifact, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:
+    with pytest.raises(VariantError, match=r"holds no variant 'fp8', only fp32, int8"):
+        load(word_artifact, variant="fp8")
+    with pytest.raises(VariantError, match=r"there is no engine 'openvino'"):
+        load(word_artifact, engine="openvino")
+
+
+def test_an_unknown_head_is_named(word_artifact: Path) -> None:
+    write_manifest(word_artifact, head="summarize", labels=list("abcd"))
+    with pytest.raises(UnsupportedError, match=r"has the head 'summarize', and this Lanner"):
+        load(word_artifact)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"gone is not a directory: give one that 'lanner exp"):
+        load(tmp_path / "gone")
