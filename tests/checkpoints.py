@@ -55,9 +55,83 @@ def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
     )
 
 
-def bert_model(seed: int = 0, **overrides: Any) -> Any:
+def byte_level_tokenizer() -> Any:
+    """A tokenizer of RoBERTa's kind: byte-level BPE, padding with id 1."""
+    from tokenizers import (  # noqa: PLC0415
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE + 140,  # 256 of them are the bytes
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return _roberta_like(tokenizer)
+
+
+def unigram_tokenizer() -> Any:
+    """A tokenizer of XLM-RoBERTa's kind: pieces of SentencePiece, padding with id 1."""
+    from tokenizers import (  # noqa: PLC0415
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        unk_token="<unk>",  # noqa: S106 (not a secret)
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return _roberta_like(tokenizer)
+
+
+def _roberta_like(tokenizer: Any) -> Any:
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",  # noqa: S106
+        pad_token="<pad>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
+        mask_token="<mask>",  # noqa: S106
+        cls_token="<s>",  # noqa: S106
+        sep_token="</s>",  # noqa: S106
+        model_max_length=MAX_POSITIONS,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def bert_model(seed: int = 0, *, kind: str = "BertModel", **overrides: Any) -> Any:
+    """A random BERT; with `kind` a class of transformers that has a head, and its `id2label`."""
     import torch  # noqa: PLC0415
-    from transformers import BertConfig, BertModel  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
     torch.manual_seed(seed)
     config = {
@@ -70,15 +144,17 @@ def bert_model(seed: int = 0, **overrides: Any) -> Any:
         # The usual 0.02 gives activations so small that nothing would differ.
         "initializer_range": 0.2,
     }
-    return BertModel(BertConfig(**{**config, **overrides})).eval()
+    return getattr(transformers, kind)(transformers.BertConfig(**{**config, **overrides})).eval()
 
 
-def plain_checkpoint(directory: Path, model: Any = None) -> Path:
+def plain_checkpoint(directory: Path, model: Any = None, tokenizer: Any = None) -> Path:
     """A transformers checkpoint without sentence-transformers modules."""
     model = model or bert_model()
-    has_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    if tokenizer is None:
+        has_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        tokenizer = word_piece_tokenizer(has_token_types=has_token_types)
     model.save_pretrained(directory)
-    word_piece_tokenizer(has_token_types=has_token_types).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
     return directory
 
 
@@ -105,6 +181,17 @@ def bert_checkpoint(
     if normalize:
         modules.append(models.Normalize())
     SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(directory))
+    return directory
+
+
+def cross_encoder_checkpoint(directory: Path, *, labels: int = 1, **options: Any) -> Path:
+    """A cross-encoder, saved by sentence-transformers itself."""
+    from sentence_transformers import CrossEncoder  # noqa: PLC0415
+
+    names = dict(enumerate([f"LABEL_{number}" for number in range(labels)]))
+    model = bert_model(kind="BertForSequenceClassification", id2label=names)
+    plain = plain_checkpoint(directory.with_name(directory.name + "-plain"), model)
+    CrossEncoder(str(plain), device="cpu", **options).save_pretrained(str(directory))
     return directory
 
 

@@ -7,7 +7,12 @@ import pytest
 from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
 from lanner.loading import load
-from tests.checkpoints import bert_checkpoint
+from tests.checkpoints import (
+    bert_checkpoint,
+    bert_model,
+    cross_encoder_checkpoint,
+    plain_checkpoint,
+)
 from tests.word_artifact import write_word_artifact
 
 
@@ -49,6 +54,55 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     from lanner_export.export import export  # noqa: PLC0415
 
     return export(tiny_checkpoint, tmp_path_factory.mktemp("artifact") / "tiny.lanner")
+
+
+@pytest.fixture(scope="session")
+def scorer_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded random cross-encoder, saved by sentence-transformers."""
+    return cross_encoder_checkpoint(tmp_path_factory.mktemp("scorer") / "scorer")
+
+
+@pytest.fixture(scope="session")
+def classifier_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded random BERT with three labels."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    model = bert_model(kind="BertForSequenceClassification", id2label=dict(enumerate("xyz")))
+    return plain_checkpoint(tmp_path_factory.mktemp("classifier") / "classifier", model)
+
+
+@pytest.fixture(scope="session")
+def tagger_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded random BERT with the labels of a named-entity tagger."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    labels = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))
+    model = bert_model(kind="BertForTokenClassification", id2label=labels)
+    return plain_checkpoint(tmp_path_factory.mktemp("tagger") / "tagger", model)
+
+
+@pytest.fixture(scope="session")
+def scorer_artifact(scorer_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of `scorer_checkpoint`. Do not change it."""
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return export(scorer_checkpoint, tmp_path_factory.mktemp("artifact") / "scorer.lanner")
+
+
+@pytest.fixture(scope="session")
+def classifier_artifact(
+    classifier_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    """The artifact of `classifier_checkpoint`. Do not change it."""
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return export(classifier_checkpoint, tmp_path_factory.mktemp("artifact") / "classifier.lanner")
+
+
+@pytest.fixture(scope="session")
+def tagger_artifact(tagger_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of `tagger_checkpoint`. Do not change it."""
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return export(tagger_checkpoint, tmp_path_factory.mktemp("artifact") / "tagger.lanner")
 
 
 @pytest.fixture(scope="session")

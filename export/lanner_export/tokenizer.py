@@ -32,5 +32,8 @@ def write_tokenizer(
         raise UnsupportedError(msg)
     tokenizer.save(str(path))
     return TokenizerRecord(
-        file=path.name, max_tokens=max_tokens, pad_token_id=int(source.pad_token_id or 0)
+        file=path.name,
+        max_tokens=max_tokens,
+        pad_token_id=int(source.pad_token_id or 0),
+        unknown_token_id=source.unk_token_id,
     )

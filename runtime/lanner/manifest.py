@@ -68,14 +68,14 @@ class TokenizerRecord:
         pad_token_id: The id that fills up shorter texts of a batch, on the right.
         kind: Of what format the file is: ``"tokenizers"`` (that library's) or ``"words"``
             (`lanner.word_tokenizer`).
-        adds_special_tokens: Whether the special tokens of its post-processor are added.
+        unknown_token_id: The id of a word that has no piece; None where every word has.
     """
 
     file: str
     max_tokens: int | None
     pad_token_id: int
     kind: str = "tokenizers"
-    adds_special_tokens: bool = True
+    unknown_token_id: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from lanner.activation import Scores
-from lanner.errors import InputError
+from lanner.errors import InputError, UnsupportedError
 from lanner.logits import LogitsModel
 from lanner.model import as_tensor, text_list
 from lanner.tokenization import Pair
@@ -74,10 +74,18 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        prompt_name: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
     ) -> Any:
-        """`score` under the name that sentence-transformers gave it, for its evaluators."""
+        """`score` under the name that sentence-transformers gave it, for its evaluators.
+
+        Raises:
+            UnsupportedError: A prompt is asked for: a cross-encoder of Lanner has none.
+        """
+        if prompt_name is not None:
+            msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
+            raise UnsupportedError(msg)
         scores = self.score(sentences, batch_size, show_progress_bar)
         if convert_to_tensor:
             return as_tensor(scores)

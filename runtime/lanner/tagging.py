@@ -115,30 +115,35 @@ def _joined(
         if number < len(windows) - 1:
             kept = kept[: len(kept) - after]
         offsets = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[kept]
-        tokens = window.tokens
-        continues = _continues(text, [tokens[i] for i in kept], offsets, tokenizer)
+        continues = _continues(text, window, kept, offsets, tokenizer)
         parts.append((offsets, of_window[kept], continues))
     offsets, joined, continues = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return TokenScores(offsets, softmax(joined) if len(joined) else joined, continues)
 
 
 def _continues(
-    text: str, tokens: list[str], offsets: NDArray[np.int64], tokenizer: Tokenizer
+    text: str,
+    window: Encoding,
+    kept: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    tokenizer: Tokenizer,
 ) -> NDArray[np.bool_]:
     """Whether each token continues a word, by the rule of transformers' pipeline.
 
     Where pieces are marked ("##ing"), the mark makes the token longer than its text. Elsewhere a
     token continues when no space stands before it.
     """
-    unknown = tokenizer.unknown_token
+    tokens = window.tokens
     if tokenizer.marks_continuations:
         found = [
-            token != unknown and len(token) != end - start
-            for token, (start, end) in zip(tokens, offsets.tolist(), strict=True)
+            len(tokens[i]) != end - start
+            for i, (start, end) in zip(kept, offsets.tolist(), strict=True)
         ]
     else:
         found = [
-            token != unknown and start > 0 and " " not in text[start - 1 : start + 1]
-            for token, (start, _) in zip(tokens, offsets.tolist(), strict=True)
+            start > 0 and " " not in text[start - 1 : start + 1] for start, _ in offsets.tolist()
         ]
-    return np.array(found, dtype=bool)
+    ids = np.array(window.ids, dtype=np.int64)[kept]
+    is_known = ids != (-1 if tokenizer.unknown_token_id is None else tokenizer.unknown_token_id)
+    continues: NDArray[np.bool_] = np.array(found, dtype=bool) & is_known
+    return continues

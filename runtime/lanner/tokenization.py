@@ -56,7 +56,7 @@ class Tokenizer:
         else:
             tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
-        self._adds_special_tokens = record.adds_special_tokens
+        self.unknown_token_id = record.unknown_token_id
         self.overlap_tokens = overlap_tokens
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -97,21 +97,14 @@ class Tokenizer:
         """Whether the pieces of a word but its first are marked, as WordPiece's "##" does."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
-    @property
-    def unknown_token(self) -> str | None:
-        """What stands for a word that has no piece, for example ``"[UNK]"``."""
-        token = getattr(self._tokenizer.model, "unk_token", None)
-        return None if token is None else str(token)
-
     def _encode(self, inputs: Sequence[str | Pair], check: "_Check") -> list[Encoding]:
-        special = self._adds_special_tokens
         try:
             if len(inputs) == 1:
                 # A batch of one would start the library's thread pool for nothing.
                 one = inputs[0]
                 text, pair = (one, None) if isinstance(one, str) else one
-                return [self._tokenizer.encode(text, pair, add_special_tokens=special)]
-            return self._tokenizer.encode_batch_fast(list(inputs), add_special_tokens=special)
+                return [self._tokenizer.encode(text, pair)]
+            return self._tokenizer.encode_batch_fast(list(inputs))
         except (TypeError, UnicodeEncodeError):  # a lone surrogate: either, by its version
             check(inputs)
             raise

@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from lanner import interruption
 from lanner._version import __version__
 from lanner.commands import classify, doctor, encode, inspect, score, similarity, tag
+from lanner.commands.common import Parser
 from lanner.errors import LannerError, UsageError
 
 ENTRY_POINT_GROUP = "lanner.commands"
@@ -39,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"lanner {__version__}")
-    subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = root.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=Parser
+    )
     installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     for module in [entry.load() for entry in installed] + [
         inspect,

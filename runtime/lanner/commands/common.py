@@ -20,6 +20,22 @@ from lanner.tokenization import Pair
 Subparsers = Any  # argparse does not name the type of add_subparsers()
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options between texts: without it ``DIR --json TEXT`` would be refused."""
+
+    _is_within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse, whose intermixed form calls this one for its two passes."""
+        if self._is_within:
+            return super().parse_known_args(args, namespace)
+        self._is_within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_within = False
+
+
 def add_command(
     subparsers: Subparsers,
     name: str,
