@@ -39,7 +39,7 @@ class Modules:
             CheckpointError: The message names the directory and the file.
         """
         for name, place in self.places:
-            _require_safetensors(place, is_needed=name in ("Transformer", "Dense"))
+            require_safetensors(place, is_needed=name in ("Transformer", "Dense"))
 
 
 def read_modules(directory: Path) -> Modules:
@@ -101,7 +101,12 @@ def read_json(path: Path, problem: str) -> dict[str, Any]:
     return content
 
 
-def _require_safetensors(directory: Path, *, is_needed: bool) -> None:
+def require_safetensors(directory: Path, *, is_needed: bool) -> None:
+    """Refuses a module's directory that holds its weights as a pickle, or not at all.
+
+    Raises:
+        CheckpointError: The message names the directory and the file.
+    """
     has_safe = any(directory.glob("*.safetensors"))
     pickled = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
     if pickled and not has_safe:
