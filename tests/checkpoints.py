@@ -198,3 +198,24 @@ def cross_encoder_checkpoint(directory: Path, *, labels: int = 1, **options: Any
 def edit_json(path: Path, **changes: Any) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **changes}))
+
+
+def word_level_tokenizer(words: list[str]) -> Any:
+    """A tokenizer of whole words: "[UNK]" is 0, and the words follow."""
+    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415
+
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def word_rows(directory: Path, table: Any, *, dtype: str = "<f4", offset_bytes: int = 0) -> Any:
+    """A file of rows, as it lies on the disk."""
+    import numpy as np  # noqa: PLC0415
+
+    from lanner_export.matrix_file import MatrixFile  # noqa: PLC0415
+
+    path = directory / "rows"
+    path.write_bytes(bytes(offset_bytes) + np.asarray(table).astype(dtype).tobytes())
+    return MatrixFile(path, table.shape, np.dtype(dtype), offset_bytes)

@@ -12,6 +12,7 @@ from tests.checkpoints import bert_checkpoint, edit_json
 pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner_export import export as export_module
+from lanner_export import variants as variants_module
 from lanner_export.export import export
 from lanner_export.graph import write_fp32
 
@@ -145,7 +146,7 @@ def test_a_graph_that_answers_wrongly_is_not_written(
             write_fp32(graph, *rest)
             bias[0] -= 0.5
 
-    monkeypatch.setattr(export_module, "write_fp32", write_with_wrong_weights)
+    monkeypatch.setattr(variants_module, "write_fp32", write_with_wrong_weights)
     with pytest.raises(
         ParityError, match=r"the fp32 variant does not reproduce its checkpoint: .*"
     ):
@@ -163,7 +164,7 @@ def test_an_interrupted_export_leaves_nothing(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(export_module, "write_int8", fail)
+    monkeypatch.setattr(variants_module, "write_int8", fail)
     with pytest.raises((KeyboardInterrupt, OSError), match=r"^$|No space left on device"):
         export(tiny_checkpoint, tmp_path / "x.lanner")
     assert names(tmp_path) == []
@@ -217,7 +218,7 @@ def test_bad_arguments_are_found_before_the_work(tiny_checkpoint: Path, tmp_path
 def test_a_lost_fusion_is_said(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "count_fused_ops", lambda _: {"Gelu": 2})
+    monkeypatch.setattr(variants_module, "count_fused_ops", lambda _: {"Gelu": 2})
     warnings: list[str] = []
     export(tiny_checkpoint, tmp_path / "w.lanner", precisions=["fp32"], warn=warnings.append)
     (warning,) = warnings

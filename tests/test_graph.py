@@ -15,6 +15,7 @@ import onnx  # noqa: E402
 
 from lanner_export.graph import OPSET, write_fp32  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
+from lanner_export.lookup_graph import LookupTable  # noqa: E402
 
 
 def random_batch(seed: int, rows: int, longest: int) -> dict[str, np.ndarray]:
@@ -27,6 +28,7 @@ def random_batch(seed: int, rows: int, longest: int) -> dict[str, np.ndarray]:
 
 def write(checkpoint: Path, path: Path) -> None:
     loaded = load_checkpoint(str(checkpoint))
+    assert not isinstance(loaded.graph, LookupTable)
     write_fp32(loaded.graph, loaded.inputs, loaded.output, path)
 
 

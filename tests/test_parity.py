@@ -7,7 +7,7 @@ from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
 from lanner_export.parity import VectorParity, measure_parity, row_cosines
 
-GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, [("a text", 1.0)])
+GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
 
 
 def with_changes(**changes: float) -> VectorParity:

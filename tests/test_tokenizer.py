@@ -33,7 +33,6 @@ def test_lower_casing_of_sentence_transformers_is_kept(tmp_path: Path) -> None:
     from tokenizers import normalizers  # noqa: PLC0415
 
     from lanner_export.loading import load_checkpoint  # noqa: PLC0415
-    from lanner_export.tokenizer import write_tokenizer  # noqa: PLC0415
     from tests.checkpoints import bert_checkpoint, edit_json  # noqa: PLC0415
 
     path = bert_checkpoint(tmp_path / "cased")
@@ -43,6 +42,6 @@ def test_lower_casing_of_sentence_transformers_is_kept(tmp_path: Path) -> None:
     tokenizer.save_pretrained(path)
     assert tokenizer("TRAIN")["input_ids"] != tokenizer("train")["input_ids"]
     loaded = load_checkpoint(str(path))
-    record = write_tokenizer(loaded.tokenizer, loaded.max_tokens, tmp_path / "tokenizer.json")
+    record = loaded.write_tokenizer(tmp_path / "tokenizer.json")
     upper, lower = Tokenizer(tmp_path / "tokenizer.json", record).encode(["TRAIN", "train"])
     assert upper == lower == tokenizer("train")["input_ids"]

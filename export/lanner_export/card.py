@@ -8,14 +8,15 @@ from lanner.commands.inspect import (
     longest_sentence,
     quality_rows,
     spearman_sentence,
+    transformer_sentence,
+    variant_bytes,
 )
-from lanner.manifest import Manifest
+from lanner.manifest import FileRecord, Manifest
 
 _TEMPLATE = """\
 # {name}
 
-A Lanner artifact: {model_type} with {layers} layers and {parameters:.1f} M parameters, made from
-`{checkpoint}` on {created}.
+A Lanner artifact: {transformer}, made from `{checkpoint}` on {created}.
 
 - Head `{head}`: {answers}.
 - Longest input: {longest}.
@@ -65,19 +66,19 @@ is the largest difference of a score between a text alone and among all the othe
 }
 
 
-def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, FileRecord]) -> str:
     """The text of README.md.
 
     Args:
         manifest: The artifact's manifest.
         quality: The content of its quality.json.
-        sizes: Bytes of each variant's file.
+        files: The files of its variants.
     """
     variants = [
         (
             f"`{v.name}`",
             f"`{v.file}`",
-            f"{sizes[v.name] / 1e6:.1f}",
+            f"{variant_bytes(files, v) / 1e6:.1f}",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
             f"{v.calibration['texts']} texts: {v.calibration['data']}" if v.calibration else "-",
         )
@@ -86,9 +87,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], sizes: Mapping[str, i
     titles, *rows = quality_rows(quality)
     return _TEMPLATE.format(
         name=manifest.name,
-        model_type=manifest.architecture.model_type,
-        layers=manifest.architecture.layers,
-        parameters=manifest.architecture.parameters / 1e6,
+        transformer=transformer_sentence(manifest),
         checkpoint=manifest.source["checkpoint"],
         created=manifest.created,
         head=manifest.head,

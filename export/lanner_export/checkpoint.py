@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.manifest import Architecture, file_sha256
+from lanner.manifest import Architecture, TokenizerRecord, file_sha256
 from lanner.tokenization import Pair
+from lanner_export.graph import LogitsGraph, SentenceGraph
+from lanner_export.lookup_graph import LookupTable
 from lanner_export.modules import read_json
 from lanner_export.quiet import quiet
 
@@ -26,14 +28,15 @@ class Checkpoint:
 
     Attributes:
         head: What it answers.
-        model: The framework's model.
-        graph: What is traced: token ids to the output, pooling and all.
+        model: The framework's model; None for static vectors.
+        graph: What becomes the ONNX graph: a module to trace, token ids to the output, pooling and
+            all, or the table of static vectors.
         inputs: Names of the graph's inputs, in the order of its arguments.
         output: Name of its output.
         reference: What the artifact must reproduce.
-        tokenizer: Its tokenizer, a fast one of transformers.
+        write_tokenizer: Writes its tokenizer to a path, and says how it is to be used.
         architecture: What its transformer is.
-        max_tokens: Longest input, special tokens included.
+        max_tokens: Longest input, special tokens included; None for no limit.
         dimension: Width of the output.
         source: Where it came from, for the manifest.
         similarity: The similarity that its vectors were trained for.
@@ -47,13 +50,13 @@ class Checkpoint:
 
     head: str
     model: Any
-    graph: Any
+    graph: SentenceGraph | LogitsGraph | LookupTable
     inputs: tuple[str, ...]
     output: str
     reference: Reference
-    tokenizer: Any
+    write_tokenizer: Callable[[Path], TokenizerRecord]
     architecture: Architecture
-    max_tokens: int
+    max_tokens: int | None
     dimension: int
     source: dict[str, Any]
     similarity: str = ""

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lanner_export.graph import INPUTS, LOGITS, TYPE_IDS, LogitsGraph
 from lanner_export.heads import is_cross_encoder, labels_of
 from lanner_export.modules import read_modules_of_cross_encoder, require_safetensors
 from lanner_export.quiet import quiet
+from lanner_export.tokenizer import write_tokenizer
 
 
 def load_classifier(
@@ -64,7 +66,7 @@ def load_classifier(
         inputs=inputs,
         output=LOGITS,
         reference=_Reference(model, tokenizer, limit),
-        tokenizer=tokenizer,
+        write_tokenizer=partial(write_tokenizer, tokenizer, limit, has_types=has_types),
         architecture=architecture_of(model, config),
         max_tokens=limit,
         dimension=len(labels.names),

@@ -5,6 +5,7 @@ transformers checkpoints, to which it adds mean pooling, as the field does.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lanner_export.checkpoint import (
 from lanner_export.graph import EMBEDDING, INPUTS, SentenceGraph
 from lanner_export.modules import read_modules
 from lanner_export.quiet import quiet
+from lanner_export.tokenizer import write_tokenizer
 
 
 def load_embedder(
@@ -73,7 +75,7 @@ def load_embedder(
         inputs=INPUTS,
         output=EMBEDDING,
         reference=_Reference(model),
-        tokenizer=model.tokenizer,
+        write_tokenizer=partial(write_tokenizer, model.tokenizer, model.max_seq_length),
         architecture=architecture_of(model, config),
         max_tokens=model.max_seq_length,
         dimension=kept,

@@ -11,7 +11,7 @@ from typing import Any
 from lanner._version import __version__
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
 from lanner.engines import open_engine
-from lanner.errors import InputError, OutputExistsError, UnsupportedError
+from lanner.errors import OutputExistsError, UnsupportedError
 from lanner.loading import open_model
 from lanner.machine import available_cores, package_versions
 from lanner.manifest import (
@@ -22,19 +22,15 @@ from lanner.manifest import (
     Variant,
     foreign_files,
 )
-from lanner.runner import Sequences, feed
 from lanner.staging import staged_directory
-from lanner.tokenization import Pair, Tokenizer
 from lanner_export import PRECISIONS
-from lanner_export.calibration import CalibrationTexts, calibration_texts
+from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
-from lanner_export.fusion import count_fused_ops, lost_fusions
-from lanner_export.graph import OPSET, TYPE_IDS, write_fp32
+from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
 from lanner_export.quality import QualityData, measure_quality, require_measurable
-from lanner_export.quantization import Feed, write_int8
-from lanner_export.tokenizer import write_tokenizer
+from lanner_export.variants import write_variants
 
 TOKENIZER_FILE = "tokenizer.json"
 ARTIFACT_SUFFIX = ".lanner"
@@ -101,22 +97,18 @@ def export(
     texts = calibration_texts(calibration)
     labelled = QualityData.read(quality_data) if quality_data else None
     progress("loading the checkpoint")
-    loaded = load_checkpoint(
-        str(checkpoint),
-        head=head,
-        max_tokens=max_tokens,
-        truncate_dim=truncate_dim,
-        positive_label=positive_label,
-    )
-    require_measurable(labelled, loaded.head)
     with staged_directory(target, replace=overwrite) as staged:
-        record = write_tokenizer(
-            loaded.tokenizer,
-            loaded.max_tokens,
-            staged / TOKENIZER_FILE,
-            has_types=TYPE_IDS in loaded.inputs,
+        loaded = load_checkpoint(
+            str(checkpoint),
+            head=head,
+            max_tokens=max_tokens,
+            truncate_dim=truncate_dim,
+            positive_label=positive_label,
+            scratch=staged.parent,
         )
-        variants = _write_variants(loaded, record, texts, precisions, staged, progress)
+        require_measurable(labelled, loaded.head)
+        record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
+        variants = write_variants(loaded, record, texts, precisions, staged, progress)
         manifest = _manifest(target, loaded, record, variants)
         for variant in variants:
             lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)
@@ -165,55 +157,6 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(msg)
 
 
-def _write_variants(
-    loaded: Checkpoint,
-    record: TokenizerRecord,
-    texts: CalibrationTexts,
-    precisions: Sequence[str],
-    staged: Path,
-    progress: Progress,
-) -> list[Variant]:
-    fp32 = staged / "model.fp32.onnx"
-    progress("tracing the graph")
-    write_fp32(loaded.graph, loaded.inputs, loaded.output, fp32)
-    variants = []
-    if "fp32" in precisions:
-        variants.append(_variant("fp32", fp32))
-    if "int8" in precisions:
-        progress(f"calibrating int8 on {len(texts.texts)} texts")
-        int8 = staged / "model.int8.onnx"
-        tokenizer = Tokenizer(staged / record.file, record)
-        write_int8(fp32, int8, _feeds(tokenizer, loaded, texts.inputs(loaded.head)))
-        variants.append(replace(_variant("int8", int8), calibration=texts.to_json()))
-    if "fp32" not in precisions:
-        fp32.unlink()
-    return variants
-
-
-def _variant(precision: str, path: Path) -> Variant:
-    return Variant(
-        name=precision,
-        precision=precision,
-        file=path.name,
-        engine="onnxruntime",
-        opset=OPSET,
-        fused_ops=count_fused_ops(path),
-    )
-
-
-def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]) -> list[Feed]:
-    encodings = [encoding for encoding in tokenizer.encode_pairs(inputs) if encoding.ids]
-    if not encodings:
-        msg = "the tokenizer makes no token of any calibration text: give other texts"
-        raise InputError(msg)
-    sequences = Sequences(
-        [encoding.ids for encoding in encodings],
-        [encoding.type_ids for encoding in encodings] if TYPE_IDS in loaded.inputs else None,
-    )
-    # One text a feed: padding would be measured as if it were text.
-    return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]
-
-
 def _manifest(
     target: Path, loaded: Checkpoint, record: TokenizerRecord, variants: list[Variant]
 ) -> Manifest:
@@ -242,7 +185,7 @@ def _manifest(
 def _write_rest(staged: Path, manifest: Manifest, quality: dict[str, Any]) -> None:
     text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False)
     (staged / QUALITY_FILE).write_text(text + "\n", encoding="utf-8")
-    sizes = {variant.name: (staged / variant.file).stat().st_size for variant in manifest.variants}
-    (staged / README_FILE).write_text(readme(manifest, quality, sizes), encoding="utf-8")
     files = {path.name: FileRecord.of(path) for path in sorted(staged.iterdir())}
+    (staged / README_FILE).write_text(readme(manifest, quality, files), encoding="utf-8")
+    files[README_FILE] = FileRecord.of(staged / README_FILE)
     (staged / MANIFEST_FILE).write_bytes(replace(manifest, files=files).to_bytes())

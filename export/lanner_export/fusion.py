@@ -53,12 +53,15 @@ def lost_fusions(fused_ops: dict[str, int], model: Any, layers: int) -> list[str
 
     Args:
         fused_ops: What `count_fused_ops` found.
-        model: The checkpoint's model in torch. A module that several layers share counts once.
+        model: The checkpoint's model in torch, or None where nothing was traced. A module that
+            several layers share counts once.
         layers: Encoder layers, each with one attention.
 
     Returns:
         A few words for each kind that was lost, for example ``"2 of 6 attentions"``.
     """
+    if model is None:
+        return []
     modules = [type(module).__name__ for module in model.modules()]
     expected = {
         "attentions": (layers, _ATTENTION_OPS),

@@ -1,5 +1,7 @@
 """From a name to a loaded checkpoint: which head it has decides how it is loaded."""
 
+from pathlib import Path
+
 from lanner.errors import UnsupportedError
 from lanner_export import HEADS
 from lanner_export.checkpoint import Checkpoint, local_directory, read_config
@@ -7,6 +9,8 @@ from lanner_export.classifier import load_classifier
 from lanner_export.embedder import load_embedder
 from lanner_export.heads import infer_head, is_cross_encoder
 from lanner_export.modules import read_modules
+from lanner_export.static_checkpoint import is_static_checkpoint
+from lanner_export.static_embedder import load_static_embedder
 
 
 def load_checkpoint(
@@ -16,17 +20,20 @@ def load_checkpoint(
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
     positive_label: str | None = None,
+    scratch: Path | None = None,
 ) -> Checkpoint:
-    """Loads a checkpoint directory, or a hub name where there is network.
+    """Loads a checkpoint directory, a file of word vectors, or a hub name where there is network.
 
     Args:
-        checkpoint: The directory or name.
+        checkpoint: The directory, file or name.
         head: What the model is to answer; ``"auto"`` decides from the checkpoint.
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: How many of the first dimensions of a vector to keep; None for what the
             checkpoint says.
         positive_label: Which label's probability the head `score` answers, where there are
             several; None for the second of two.
+        scratch: A directory with room for the vectors of such a file; they stay there while the
+            checkpoint is in use. None for the current one.
 
     Raises:
         CheckpointError: It is missing, incomplete or unreadable.
@@ -36,7 +43,13 @@ def load_checkpoint(
     if head not in HEADS:
         msg = f"there is no head {head!r}: use {', '.join(HEADS)}"
         raise UnsupportedError(msg)
-    directory = local_directory(checkpoint)
+    path = Path(checkpoint)
+    directory = (
+        path if path.is_file() and is_static_checkpoint(path) else local_directory(checkpoint)
+    )
+    if is_static_checkpoint(directory):
+        _require_plain_embed(checkpoint, head, truncate_dim, positive_label)
+        return load_static_embedder(directory, checkpoint, scratch or Path(), max_tokens=max_tokens)
     if head == "auto":
         transformer = directory
         if not is_cross_encoder(directory):
@@ -55,3 +68,18 @@ def load_checkpoint(
     return load_classifier(
         directory, checkpoint, head, max_tokens=max_tokens, positive_label=positive_label
     )
+
+
+def _require_plain_embed(
+    checkpoint: str, head: str, truncate_dim: int | None, positive_label: str | None
+) -> None:
+    if head not in ("auto", "embed") or positive_label is not None:
+        what = f"head {head!r}" if positive_label is None else "--positive-label"
+        msg = f"{checkpoint} holds static vectors, which have no {what}: use --head embed"
+        raise UnsupportedError(msg)
+    if truncate_dim is not None:
+        msg = (
+            f"{checkpoint} holds static vectors, which are exported whole: leave --truncate-dim "
+            "out, and pass truncate_dim to encode"
+        )
+        raise UnsupportedError(msg)

@@ -15,6 +15,7 @@ from lanner.model import Model
 from lanner.scoring import ScoringModel
 from lanner.tagging import TaggingModel
 from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner.word_tokenizer import WordTokenizer
 
 _MODEL_OF_HEAD: dict[str, type[Model]] = {
     "embed": EmbeddingModel,
@@ -107,6 +108,8 @@ def open_model(
 
 def _open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
     record = manifest.tokenizer
+    if record.kind == "words":
+        return WordTokenizer(path, record.max_tokens)
     # A quarter: what stands at the edge of one window is well inside of the next.
     overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head == "tag" else 0
     return Tokenizer(path, record, overlap_tokens=overlap_tokens)

@@ -17,6 +17,7 @@ from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionErro
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+TOKENIZER_KINDS = ("tokenizers", "words")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class TokenizerRecord:
         pad_token_id: The id that fills up shorter texts of a batch, on the right.
         kind: Of what format the file is: ``"tokenizers"`` (that library's) or ``"words"``
             (`lanner.word_tokenizer`).
+        max_characters: What a text is cut to before it is split, as model2vec does; None for all.
         unknown_token_id: The id of a word that has no piece; None where every word has.
     """
 
@@ -75,6 +77,7 @@ class TokenizerRecord:
     max_tokens: int | None
     pad_token_id: int
     kind: str = "tokenizers"
+    max_characters: int | None = None
     unknown_token_id: int | None = None
 
 
@@ -239,10 +242,14 @@ class Manifest:
             return "'dimension' and 'max_tokens' must be at least 1"
         if self.head != "embed" and len(self.labels) != self.dimension:
             return f"'labels' must be {self.dimension}, one for each logit"
-        if self.activation not in ACTIVATIONS:
-            return f"'activation' must be one of {', '.join(ACTIVATIONS)}"
-        if self.scored_label not in (None, *self.labels):
-            return "'scored_label' must be one of 'labels'"
+        choices = (
+            ("activation", self.activation, ACTIVATIONS),
+            ("scored_label", self.scored_label, (None, *self.labels)),
+            ("kind", self.tokenizer.kind, TOKENIZER_KINDS),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                return f"{name!r} must be one of {', '.join(map(str, allowed))}"
         needed = {self.tokenizer.file, *(v.file for v in self.variants)}
         needed |= {v.weights_file for v in self.variants if v.weights_file is not None}
         unlisted = needed - set(self.files)

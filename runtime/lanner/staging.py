@@ -53,6 +53,8 @@ def require_output_file(path: Path) -> None:
 def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A directory that takes its name when the block ends well, and else is removed.
 
+    Beside it, in its parent, is room for what is needed meanwhile; it goes when the block ends.
+
     Args:
         path: The name it takes.
         replace: Whether a directory of that name gives way; it goes only after the new one is

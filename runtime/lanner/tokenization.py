@@ -57,12 +57,15 @@ class Tokenizer:
             tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
         self.unknown_token_id = record.unknown_token_id
+        self._max_characters = record.max_characters
         self.overlap_tokens = overlap_tokens
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """See `TextTokenizer.encode`; at most `max_tokens` of each."""
         if not all(isinstance(text, str) for text in texts):
             check_texts(texts)  # the library would take a tuple for a pair of texts
+        if self._max_characters is not None:
+            texts = [text[: self._max_characters] for text in texts]
         return [encoding.ids for encoding in self._encode(texts, check_texts)]
 
     def encode_pairs(self, inputs: Sequence[str | Pair]) -> list[Encoding]:

@@ -8,7 +8,7 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
-from lanner.manifest import Manifest, Variant
+from lanner.manifest import FileRecord, Manifest, Variant
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -45,7 +45,6 @@ def run(args: argparse.Namespace) -> None:
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     """The artifact in words and two tables."""
     manifest = artifact.manifest
-    architecture = manifest.architecture
     try:
         picked = artifact.choose().name
     except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
@@ -55,17 +54,14 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     variants: list[tuple[object, ...]] = [
         (
             variant.name,
-            size(variant_bytes(manifest, variant)),
+            size(variant_bytes(manifest.files, variant)),
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
             "picked by default on this machine" if variant.name == picked else "",
         )
         for variant in manifest.variants
     ]
-    title = (
-        f"{manifest.name}: {manifest.head}, {architecture.model_type}, "
-        f"{architecture.layers} layers, {architecture.parameters / 1e6:.1f} M parameters"
-    )
+    title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
     return "\n".join(
         [
@@ -99,10 +95,19 @@ _LOGITS_COLUMNS = (
 )
 
 
-def variant_bytes(manifest: Manifest, variant: Variant) -> int:
+def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
     """The size of a variant's file, and of its weights where they are in another."""
     names = [variant.file, variant.weights_file]
-    return sum(manifest.files[name].bytes for name in names if name is not None)
+    return sum(files[name].bytes for name in names if name is not None)
+
+
+def transformer_sentence(manifest: Manifest) -> str:
+    """What an artifact was made from, in a few words."""
+    architecture = manifest.architecture
+    parameters = f"{architecture.parameters / 1e6:.1f} M parameters"
+    if architecture.layers == 0:
+        return f"{architecture.model_type} of {architecture.vocabulary_size:,} words, {parameters}"
+    return f"{architecture.model_type}, {architecture.layers} layers, {parameters}"
 
 
 def longest_sentence(manifest: Manifest) -> str:

@@ -1,0 +1,139 @@
+"""The vectors that gensim saved with `KeyedVectors.save`, without running what a pickle asks for.
+
+gensim pickles its object, and puts a large table beside it as `.npy`. Here the pickle is read into
+stand-ins that only remember what they were given: of it, the list of words and the table's bytes
+are taken, and nothing of gensim or numpy is called.
+"""
+
+import pickle
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import CheckpointError
+
+_FLOATS = ("f2", "f4", "f8")
+
+
+class _Standin:
+    """Anything that a pickle makes or calls: keeps what it was given."""
+
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _KeyedVectors(_Standin):
+    pass
+
+
+#: All that a pickle of KeyedVectors names; numpy 1 called its core by another name.
+_STANDINS: dict[tuple[str, str], type[_Standin]] = {
+    ("gensim.models.keyedvectors", "KeyedVectors"): _KeyedVectors,
+    ("numpy.core.multiarray", "_reconstruct"): _Standin,
+    ("numpy._core.multiarray", "_reconstruct"): _Standin,
+    ("numpy", "ndarray"): _Standin,
+    ("numpy", "dtype"): _Standin,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BufferedIOBase, path: Path) -> None:
+        super().__init__(file)
+        self._path = path
+
+    def find_class(self, module_name: str, global_name: str, /) -> type[_Standin]:
+        standin = _STANDINS.get((module_name, global_name))
+        if standin is not None:
+            return standin
+        if module_name.startswith("gensim."):
+            msg = (
+                f"{self._path} holds gensim's {global_name}, and Lanner reads whole-word vectors: "
+                "save them with model.wv.save_word2vec_format, and export that file"
+            )
+        else:
+            msg = (
+                f"{self._path} is a pickle that asks for {module_name}.{global_name}, and Lanner "
+                "runs no code from checkpoints: save its vectors with save_word2vec_format"
+            )
+        raise CheckpointError(msg)
+
+
+def read_keyed_vectors(file: BufferedIOBase, path: Path) -> tuple[list[str], NDArray[Any]]:
+    """The words and their vectors, floats [words, dimension]; those of an `.npy` are mapped.
+
+    Args:
+        file: The pickle, opened.
+        path: Its path, which the name of the `.npy` follows.
+
+    Raises:
+        CheckpointError: It is damaged, or something else than KeyedVectors of words.
+    """
+    try:
+        root = _Unpickler(file, path).load()
+        state = root.state if isinstance(root, _KeyedVectors) else None
+        words = list(state["index_to_key"]) if state else []
+        if state and "vectors" in state.get("__numpys", ()):
+            vectors = _mapped(path.with_name(path.name + ".vectors.npy"))
+        else:
+            vectors = _array(state["vectors"].state) if state else np.empty((0, 0), np.float32)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
+        msg = f"{path} is not a whole file of gensim's KeyedVectors.save: {_reason(error)}"
+        raise CheckpointError(msg) from error
+    if not words or vectors.shape[:1] != (len(words),) or vectors.ndim != 2:
+        msg = (
+            f"{path} has {len(words)} words and a table of shape {vectors.shape}: "
+            "save the vectors again with gensim 4 or later"
+        )
+        raise CheckpointError(msg)
+    # gensim keeps places without a word at the end, for words that its file had twice.
+    while words and words[-1] is None:
+        words.pop()
+    vectors = np.asarray(vectors)[: len(words)]  # a plain view: rows of a memmap are slow to make
+    if not all(isinstance(word, str) for word in words):
+        msg = f"{path} has keys that are not words: Lanner looks texts up, word by word"
+        raise CheckpointError(msg)
+    return words, vectors
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        msg = f"there is no {path}: gensim saved the vectors in it, so keep the two files together"
+        raise CheckpointError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"{path} is not a whole .npy file ({error}): copy it again"
+        raise CheckpointError(msg) from error
+    _require_floats(vectors.dtype.str[1:])
+    return vectors
+
+
+def _array(state: tuple[Any, ...]) -> NDArray[Any]:
+    """The array that numpy pickled: version, shape, dtype, whether column by column, bytes."""
+    _, shape, dtype, is_by_column, raw = state
+    kind = str(dtype.arguments[0])
+    _require_floats(kind)
+    order = dtype.state[1]
+    values = np.frombuffer(raw, np.dtype(kind).newbyteorder(order))
+    return values.reshape(shape, order="F" if is_by_column else "C")
+
+
+def _require_floats(kind: str) -> None:
+    if kind not in _FLOATS:
+        msg = f"its table is of dtype {kind!r}, not of floats"
+        raise ValueError(msg)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
