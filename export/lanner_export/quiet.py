@@ -14,6 +14,7 @@ def quiet() -> Iterator[None]:
     An error that is raised passes through: only chatter is lost.
     """
     previous = logging.root.manager.disable
+    handlers = logging.root.handlers[:]
     logging.disable(logging.WARNING)
     try:
         with (
@@ -26,3 +27,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
+        # ONNX Runtime's quantization calls logging.info(), which gives a root logger without a
+        # handler one for today's stderr: our sink, closed by now. Every later record would fail.
+        logging.root.handlers[:] = handlers
