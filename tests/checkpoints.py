@@ -161,26 +161,35 @@ def plain_checkpoint(directory: Path, model: Any = None, tokenizer: Any = None) 
 def bert_checkpoint(
     directory: Path,
     *,
-    pooling: str = "mean",
+    pooling: str | tuple[str, ...] = "mean",
+    include_prompt: bool = True,
     dense: bool = True,
+    layer_norm: bool = False,
     normalize: bool = True,
     max_tokens: int = 16,
-    prompts: dict[str, str] | None = None,
+    tokenizer: Any = None,
+    **options: Any,
 ) -> Path:
     """A sentence-transformers checkpoint, saved by sentence-transformers itself."""
     import torch  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from sentence_transformers.sentence_transformer import modules as models  # noqa: PLC0415
 
-    plain = plain_checkpoint(directory.with_name(directory.name + "-plain"))
+    plain = plain_checkpoint(directory.with_name(directory.name + "-plain"), None, tokenizer)
     torch.manual_seed(1)
     transformer = models.Transformer(str(plain), max_seq_length=max_tokens)
-    modules = [transformer, models.Pooling(32, pooling_mode=pooling)]
+    pool = models.Pooling(32, pooling_mode=pooling, include_prompt=include_prompt)
+    modules = [transformer, pool]
+    width = 32 if isinstance(pooling, str) else 32 * len(pooling)
     if dense:
-        modules.append(models.Dense(32, 12, activation_function=torch.nn.Tanh()))
+        modules.append(models.Dense(width, 12, activation_function=torch.nn.Tanh()))
+        width = 12
+    if layer_norm:
+        modules.append(models.LayerNorm(width))
+        torch.nn.init.normal_(modules[-1].norm.weight)
     if normalize:
         modules.append(models.Normalize())
-    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(directory))
+    SentenceTransformer(modules=modules, device="cpu", **options).save(str(directory))
     return directory
 
 

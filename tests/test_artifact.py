@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lanner import artifact as artifact_module
-from lanner.artifact import Artifact
+from lanner.artifact import Artifact, is_batch_independent
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
 from lanner.machine import this_machine
 from lanner.manifest import Manifest
@@ -115,3 +115,20 @@ def test_opening_reads_no_model_file(word_artifact: Path) -> None:
     for path in word_artifact.glob("*.onnx"):
         path.unlink()
     assert isinstance(Artifact.open(word_artifact).manifest, Manifest)
+
+
+@pytest.mark.parametrize(
+    ("measured", "is_so"),
+    [
+        ({"batch_independence_cosine": 0.9999}, True),
+        ({"batch_independence_cosine": 0.9998}, False),
+        ({"batch_independence_cosine": float("nan")}, False),
+        ({"batch_independence_difference": 0.01}, True),
+        ({"batch_independence_difference": 0.011}, False),
+        ({"batch_independence_difference": float("nan")}, False),
+    ],
+)
+def test_batch_independence_of_vectors_and_of_scores(
+    measured: dict[str, float], is_so: bool
+) -> None:
+    assert is_batch_independent(measured) == is_so

@@ -4,7 +4,7 @@ import pytest
 
 from lanner.errors import InputError
 from lanner.text_files import shipped_sentences
-from lanner_export.calibration import MOST_TEXTS, calibration_texts
+from lanner_export.calibration import MOST_TEXTS, CalibrationTexts, calibration_texts
 
 
 def test_the_shipped_sentences_are_the_default() -> None:
@@ -41,3 +41,10 @@ def test_a_file_without_a_text_is_refused(tmp_path: Path) -> None:
     path.write_text("\n \n")
     with pytest.raises(InputError, match=r"empty.txt holds no text to calibrate with: give a file"):
         calibration_texts(path)
+
+
+def test_pairs_are_neighbours() -> None:
+    texts = CalibrationTexts(["a", "b", "c"], "none")
+    assert texts.inputs("embed") == texts.inputs("tag") == ["a", "b", "c"]
+    assert texts.inputs("score") == [("a", "b"), ("b", "c"), ("c", "a")]
+    assert texts.inputs("classify") == [("a", "b"), "b", ("c", "a")]

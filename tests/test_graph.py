@@ -49,10 +49,14 @@ def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
         pytest.param("cls", False, True, id="cls, Normalize"),
         pytest.param("max", True, False, id="max, Dense"),
         pytest.param("mean_sqrt_len_tokens", False, False, id="mean over root of length"),
+        pytest.param("weightedmean", False, True, id="mean weighted by position"),
+        pytest.param("lasttoken", False, False, id="last token"),
+        pytest.param(("cls", "mean", "max"), False, True, id="three, one after the other"),
+        pytest.param(("lasttoken", "weightedmean"), True, False, id="two, Dense"),
     ],
 )
 def test_the_graph_answers_as_the_modules_do(
-    tmp_path: Path, pooling: str, dense: bool, normalize: bool
+    tmp_path: Path, pooling: str | tuple[str, ...], dense: bool, normalize: bool
 ) -> None:
     path = bert_checkpoint(tmp_path / "model", pooling=pooling, dense=dense, normalize=normalize)
     write(path, tmp_path / "model.onnx")

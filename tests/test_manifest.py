@@ -72,6 +72,9 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
         Manifest.read(word_artifact)
 
 
+TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -80,6 +83,11 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
         ({"prompts": None}, r"'prompts' has the wrong type"),
         ({"source": []}, r"'source' has the wrong type"),
         ({"files": {}}, r"'files' lacks 'model.fp32.onnx'"),
+        ({"head": "tag"}, r"'labels' must be 4, one for each logit"),
+        ({"activation": "tanh"}, r"'activation' must be one of identity, sigmoid, softmax"),
+        ({"scored_label": "x"}, r"'scored_label' must be one of None"),
+        ({"tokenizer": {**TOKENIZER, "kind": "slow"}}, r"'kind' must be one of tokenizers, words"),
+        ({"tokenizer": {**TOKENIZER, "max_tokens": 0}}, r"'max_tokens' must be at least 1"),
         ({"surprise": 1}, r"unexpected keyword argument 'surprise'"),
     ],
 )

@@ -3,9 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
-from lanner_export.parity import VectorParity, measure_parity, row_cosines
+from lanner.loading import load
+from lanner_export.parity import LogitsParity, VectorParity, measure_parity, row_cosines
 
 GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
 
@@ -58,3 +60,48 @@ def test_int8_may_round_but_not_depend_on_its_batch() -> None:
     rounded.require("int8", "int8")
     with pytest.raises(ParityError, match=r"the int8 variant .* batch independence 0.99, allowed"):
         with_changes(batch_independence_cosine=0.99).require("int8", "int8")
+
+
+LOGITS = LogitsParity(0.0, 0.0, 1.0, 0.0, [("a text", 0.0)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"largest_difference": 2e-4},
+            r"the fp32 variant .*: largest difference 0.0002, al",
+        ),
+        ({"mean_score_difference": 2e-4}, r"mean score difference 0.0002, .* 'a text', its score"),
+        ({"batch_independence_difference": 0.02}, r"batch independence 0.02, allowed 0.01"),
+        ({"largest_difference": math.nan}, r"largest difference nan"),
+    ],
+)
+def test_logits_that_differ_are_refused(changes: dict[str, float], message: str) -> None:
+    LOGITS.require("fp32", "fp32")
+    with pytest.raises(ParityError, match=message):
+        LogitsParity(**{**LOGITS.to_json(), **changes}).require("fp32", "fp32")
+
+
+def test_logits_are_measured_by_hand(scorer_artifact: Artifact) -> None:
+    model = load(scorer_artifact.directory, variant="fp32")
+    pairs = [("a man", "a guitar"), ("the train", "at seven")]
+    reference = list(model.logits(pairs))
+    reference[1] = reference[1] + np.float32(0.5)
+    parity = measure_parity(reference, model, pairs)
+    assert isinstance(parity, LogitsParity)
+    assert parity.largest_difference == pytest.approx(0.5)
+    off = abs(1 / (1 + np.exp(-reference[1][0])) - 1 / (1 + np.exp(0.5 - reference[1][0])))
+    assert parity.mean_score_difference == pytest.approx(off / 2, rel=1e-4)
+    assert parity.label_agreement is None
+    assert parity.batch_independence_difference < 1e-6
+    text, worst = parity.worst_texts[0]
+    assert text == "the train | at seven"
+    assert worst == pytest.approx(off, rel=1e-4)
+
+
+def test_other_tokens_are_refused(tagger_artifact: Artifact) -> None:
+    model = load(tagger_artifact.directory, variant="fp32")
+    (windows,) = model.window_logits(["a man"])[1]
+    with pytest.raises(ParityError, match=r"reads 'a man' as other tokens than its checkpoint: "):
+        measure_parity([windows[0][:-1]], model, ["a man"])

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from lanner.artifact import Artifact
-from lanner.errors import InputError
+from lanner.errors import InputError, UnsupportedError
 from lanner.similarity import Vectors
 from lanner.text_files import LabelledPairs
 
 pytest.importorskip("scipy", reason="needs the export extra")
 
-from lanner_export.quality import QualityData, parity_texts, spearman
+from lanner_export.quality import QualityData, parity_texts, require_measurable, spearman
 
 ANGLES = {"0": 0, "30": 30, "60": 60, "90": 90}
 
@@ -66,3 +66,16 @@ def test_the_card_says_what_was_measured(tiny_artifact: Artifact) -> None:
         assert measured["batch_independence_cosine"] >= 0.9999
     assert quality["machine"]["cpu"]
     assert "spearman" not in quality
+
+
+def test_pairs_do_not_measure_labels(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("a,b,1\nc,d,2\n")
+    labelled = QualityData.read(tmp_path / "pairs.csv")
+    for head in ("embed", "score"):
+        require_measurable(labelled, head)
+    require_measurable(None, "tag")
+    with pytest.raises(
+        UnsupportedError,
+        match=r"pairs.csv holds pairs with a score, which measure .* gets 'tag'",
+    ):
+        require_measurable(labelled, "tag")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.text_files import read_labelled_pairs, read_texts, shipped_sentences
+from lanner.text_files import read_labelled_pairs, read_pairs, read_texts, shipped_sentences
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -111,3 +111,28 @@ def test_the_shipped_sentences_are_varied() -> None:
     assert len(set(sentences)) == len(sentences)
     assert all(sentences)
     assert any("猫" in sentence for sentence in sentences)
+
+
+def test_pairs_of_a_csv_and_of_a_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text('text,score,text_pair\na,1,b\n"c\nd",2,\n')
+    assert read_pairs(tmp_path / "pairs.csv") == [("a", "b"), ("c\nd", "")]
+    (tmp_path / "pairs.jsonl").write_text('{"q": "a", "r": "b"}\n\n{"q": "", "r": "d"}\n')
+    assert read_pairs(tmp_path / "pairs.jsonl", columns=("q", "r")) == [("a", "b"), ("", "d")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("pairs.txt", "a", r"pairs.txt is of a kind that cannot be read: use .csv, .jsonl"),
+        ("pairs.csv", "text,b\na,b\n", r"has no column 'text_pair' in its first line, which holds"),
+        ("pairs.csv", "text,text_pair\na\n", r"line 2: no value in the column 'text_pair'"),
+        ("pairs.jsonl", '"a"', r"line 1: expected an object with 'text' as text"),
+        ("pairs.jsonl", '{"text": "a"}', r"line 1: expected an object with 'text_pair' as text"),
+    ],
+)
+def test_what_holds_no_pairs_is_named(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_pairs(tmp_path / name)

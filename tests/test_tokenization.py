@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,42 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ArtifactError, match=r"tokenizer.json is not a tokenizer that this version"):
         Tokenizer(path, RECORD)
+
+
+def test_pairs_and_single_texts(tokenizer: Tokenizer) -> None:
+    encodings = tokenizer.encode_pairs(["a b", ("a", "b"), ["c", ""]])  # type: ignore[list-item]
+    assert [encoding.ids for encoding in encodings] == [[2, 3], [2, 3], [4]]
+    assert [encoding.type_ids for encoding in encodings] == [[0, 0], [0, 0], [0]]
+    (alone,) = tokenizer.encode_pairs([("a", "b")])
+    assert (alone.ids, alone.type_ids) == ([2, 3], [0, 0])  # this tokenizer tells none apart
+
+
+def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(tokenizer: Tokenizer) -> None:
+    # As transformers' "longest_first" does.
+    (encoding,) = tokenizer.encode_pairs([("a b c d e", "f")])
+    assert encoding.ids == [2, 3, 4, 7]
+
+
+def test_windows_overlap_and_know_their_places(word_artifact: Path) -> None:
+    tokenizer = Tokenizer(word_artifact / "tokenizer.json", RECORD, overlap_tokens=2)
+    whole, empty = tokenizer.windows(["a b c d e f a", ""])
+    assert [window.ids for window in whole] == [[2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 2]]
+    assert whole[1].offsets == [(4, 5), (6, 7), (8, 9), (10, 11)]
+    assert [window.ids for window in empty] == [[]]
+    (alone,) = tokenizer.windows(["a b c d e"])
+    assert [window.ids for window in alone] == [[2, 3, 4, 5], [4, 5, 6]]
+
+
+def test_a_text_may_be_cut_by_characters_first(word_artifact: Path) -> None:
+    record = replace(RECORD, max_characters=3)
+    tokenizer = Tokenizer(word_artifact / "tokenizer.json", record)
+    assert tokenizer.encode(["a b c", "d"]) == [[2, 3], [5]]
+
+
+def test_without_a_limit_nothing_is_cut(word_artifact: Path) -> None:
+    tokenizer = Tokenizer(word_artifact / "tokenizer.json", replace(RECORD, max_tokens=None))
+    assert len(tokenizer.encode(["a " * 10_000])[0]) == 10_000
+
+
+def test_a_prompt_is_counted_without_its_ending_special_token(tokenizer: Tokenizer) -> None:
+    assert tokenizer.count_prompt_tokens("a b") == 2

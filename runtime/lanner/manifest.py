@@ -238,7 +238,8 @@ class Manifest:
                 expected = kind if origin in (None, UnionType) else origin
                 if not isinstance(getattr(part, name), expected):
                     return f"{name!r} has the wrong type"
-        if self.dimension < 1 or (self.tokenizer.max_tokens or 1) < 1:
+        max_tokens = self.tokenizer.max_tokens
+        if self.dimension < 1 or (max_tokens is not None and max_tokens < 1):
             return "'dimension' and 'max_tokens' must be at least 1"
         if self.head != "embed" and len(self.labels) != self.dimension:
             return f"'labels' must be {self.dimension}, one for each logit"

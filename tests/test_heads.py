@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanner.errors import CheckpointError, UnsupportedError
+from tests.checkpoints import bert_model, cross_encoder_checkpoint, edit_json, plain_checkpoint
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner_export.loading import load_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "head"),
+    [
+        ("BertModel", 2, "embed"),
+        ("BertForMaskedLM", 2, "embed"),
+        ("BertForSequenceClassification", 1, "score"),
+        ("BertForSequenceClassification", 2, "classify"),
+        ("BertForTokenClassification", 2, "tag"),
+    ],
+)
+def test_the_head_is_told_from_the_class(tmp_path: Path, kind: str, labels: int, head: str) -> None:
+    model = bert_model(kind=kind, id2label={number: str(number) for number in range(labels)})
+    assert load_checkpoint(str(plain_checkpoint(tmp_path / "model", model))).head == head
+
+
+def test_a_cross_encoder_with_several_labels_classifies(tmp_path: Path) -> None:
+    path = cross_encoder_checkpoint(tmp_path / "nli", labels=3)
+    loaded = load_checkpoint(str(path))
+    assert (loaded.head, loaded.activation) == ("classify", "softmax")
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_the_encoder_of_a_classifier_is_there_for_who_asks(tmp_path: Path, labels: int) -> None:
+    names = {number: str(number) for number in range(labels)}
+    model = bert_model(kind="BertForSequenceClassification", id2label=names)
+    path = plain_checkpoint(tmp_path / "model", model)
+    assert load_checkpoint(str(path), head="embed").dimension == 32
+
+
+def test_a_head_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"lacks 2 weights of the head 'tag' \(classifier.bi"):
+        load_checkpoint(str(tiny_checkpoint), head="tag")
+    with pytest.raises(UnsupportedError, match=r"no head 'summarize': use auto, embed, score"):
+        load_checkpoint(str(tiny_checkpoint), head="summarize")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"truncate_dim": 4}, r"--truncate-dim is for the head 'embed', and .* gets 'classify'"),
+        ({"positive_label": "x"}, r"--positive-label is for the head 'score', and .* 'classify'"),
+        ({"max_tokens": 65}, r"--max-tokens must be from 3 to 64 for"),
+    ],
+)
+def test_an_option_of_another_head_is_refused(
+    classifier_checkpoint: Path, option: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        load_checkpoint(str(classifier_checkpoint), **option)
+
+
+def test_two_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    model = bert_model(kind="BertForTokenClassification", id2label={0: "O", 1: "X"})
+    path = plain_checkpoint(tmp_path / "model", model)
+    edit_json(path / "config.json", id2label={"0": "X", "1": "X"}, label2id={"X": 1})
+    with pytest.raises(UnsupportedError, match=r"has two labels 'X': give each its own name"):
+        load_checkpoint(str(path))
+
+
+def test_another_module_of_a_cross_encoder_is_refused(tmp_path: Path) -> None:
+    path = cross_encoder_checkpoint(tmp_path / "scorer")
+    text = (path / "modules.json").read_text()
+    (path / "modules.json").write_text(text.replace("transformer.Transformer", "dense.Dense"))
+    with pytest.raises(UnsupportedError, match=r"modules.dense.Dense, which Lanner does n"):
+        load_checkpoint(str(path))
+
+
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    model = bert_model(kind="BertForSequenceClassification", id2label={0: "a", 1: "b"})
+    path = plain_checkpoint(tmp_path / "model", model)
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"only as a pickle \(pytorch_model.bin\), which can"):
+        load_checkpoint(str(path))
