@@ -24,6 +24,9 @@ help:            ## show the targets
 demo: $(VENV)/installed ## export a real checkpoint, compare it with its framework, show similarities
 	$(VENV)/bin/python -m perf.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
 
+# The models of the tests are so small that their threads would only wait for each other.
+test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
+
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
 
 test-transformers5: $(VENV)/installed

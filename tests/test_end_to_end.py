@@ -173,12 +173,23 @@ def test_a_full_disk_is_one_sentence(minilm_checkpoint: Path, tmp_path: Path) ->
 
 
 def test_the_code_of_the_readme_runs(
-    minilm_artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    minilm_artifact: Artifact,
+    scorer_artifact: Artifact,
+    classifier_artifact: Artifact,
+    tagger_artifact: Artifact,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert blocks
+    assert len(blocks) == 3
+    artifacts = {
+        "build/minilm.lanner": minilm_artifact,
+        "ranker.lanner": scorer_artifact,
+        "intents.lanner": classifier_artifact,
+        "tagger.lanner": tagger_artifact,
+    }
     for block in blocks:
-        code = block.replace("build/minilm.lanner", str(minilm_artifact.directory))
-        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 (our own text)
+        for name, artifact in artifacts.items():
+            block = block.replace(f'"{name}"', repr(str(artifact.directory)))  # noqa: PLW2901
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102 (our own text)
     assert capsys.readouterr().out
