@@ -91,7 +91,7 @@ def test_a_name_that_the_hub_does_not_answer_for() -> None:
 
 
 def test_a_file_is_no_checkpoint(tiny_checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"config.json is a file: give the directory"):
+    with pytest.raises(CheckpointError, match=r"config.json is a file that holds no word vec"):
         load_checkpoint(str(tiny_checkpoint / "config.json"))
 
 

@@ -84,3 +84,20 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"only as a pickle \(pytorch_model.bin\), which can"):
         load_checkpoint(str(path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "trained", "head"),
+    [
+        ("BertForSequenceClassification", "classify", "tag"),
+        ("BertForTokenClassification", "tag", "classify"),
+        ("BertForTokenClassification", "tag", "score"),
+    ],
+)
+def test_labels_of_texts_and_of_tokens_are_told_apart(
+    tmp_path: Path, kind: str, trained: str, head: str
+) -> None:
+    path = plain_checkpoint(tmp_path / "model", bert_model(kind=kind, id2label={0: "a", 1: "b"}))
+    message = rf"is a {kind}, which has the head '{trained}' and not '{head}': pass the --head"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(path), head=head)

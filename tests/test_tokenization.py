@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,13 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 def test_pairs_and_single_texts(tokenizer: Tokenizer) -> None:
-    encodings = tokenizer.encode_pairs(["a b", ("a", "b"), ["c", ""]])  # type: ignore[list-item]
+    inputs: list[Any] = ["a b", ("a", "b"), ["c", ""]]
+    encodings = tokenizer.encode_pairs(inputs, with_types=True)
     assert [encoding.ids for encoding in encodings] == [[2, 3], [2, 3], [4]]
-    assert [encoding.type_ids for encoding in encodings] == [[0, 0], [0, 0], [0]]
-    (alone,) = tokenizer.encode_pairs([("a", "b")])
-    assert (alone.ids, alone.type_ids) == ([2, 3], [0, 0])  # this tokenizer tells none apart
+    assert [encoding.type_ids for encoding in encodings] == [[0, 0], [0, 1], [0]]
+    assert [encoding.ids for encoding in tokenizer.encode_pairs(inputs)] == [[2, 3], [2, 3], [4]]
+    (alone,) = tokenizer.encode_pairs([("a", "b")], with_types=True)
+    assert (alone.ids, alone.type_ids) == ([2, 3], [0, 1])
 
 
 def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(tokenizer: Tokenizer) -> None:

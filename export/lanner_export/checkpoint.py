@@ -78,7 +78,10 @@ def local_directory(checkpoint: str) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        msg = f"{checkpoint} is a file: give the directory that holds the checkpoint's config.json"
+        msg = (
+            f"{checkpoint} is a file that holds no word vectors: give the directory that holds the "
+            "checkpoint's config.json, or a file of word2vec, GloVe, FastText or gensim"
+        )
         raise CheckpointError(msg)
     is_hub_name = checkpoint.count("/") <= 1 and not checkpoint.startswith((".", "/", "~"))
     if not is_hub_name:

@@ -22,7 +22,7 @@ from lanner_export.checkpoint import (
     token_limit,
 )
 from lanner_export.graph import INPUTS, LOGITS, TYPE_IDS, LogitsGraph
-from lanner_export.heads import is_cross_encoder, labels_of
+from lanner_export.heads import is_cross_encoder, labels_of, require_trained_for
 from lanner_export.modules import read_modules_of_cross_encoder, require_safetensors
 from lanner_export.quiet import quiet
 from lanner_export.tokenizer import write_tokenizer
@@ -53,6 +53,7 @@ def load_classifier(
         read_modules_of_cross_encoder(directory)
     config = read_config(directory, checkpoint)
     require_safetensors(directory, is_needed=True)
+    require_trained_for(config, head, checkpoint)
     labels = labels_of(directory, config, head, checkpoint, positive_label)
     tokenizer = _tokenizer(directory, checkpoint)
     model = _model(directory, checkpoint, head)

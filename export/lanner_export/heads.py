@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lanner.errors import UnsupportedError
+from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.modules import MODULES_FILE, read_json
 
 #: optimum's tasks that are another head than vectors.
@@ -49,6 +49,23 @@ def infer_head(directory: Path, config: Any) -> str:
     head = "classify" if is_cross_encoder(directory) else _head_of_architecture(config)
     # A lone number says how much, not which: a cross-encoder or a fine-tuned regression.
     return "score" if head == "classify" and config.num_labels == 1 else head
+
+
+def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
+    """Refuses to read the labels of texts as those of tokens, or the other way round.
+
+    The weights of both have the same names and shapes, so that they would load.
+
+    Raises:
+        CheckpointError: The checkpoint's class is for the other kind.
+    """
+    trained = _head_of_architecture(config)
+    if trained != "embed" and (trained == "tag") != (head == "tag"):
+        msg = (
+            f"{checkpoint} is a {config.architectures[0]}, which has the head {trained!r} and not "
+            f"{head!r}: pass the --head that it was trained for"
+        )
+        raise CheckpointError(msg)
 
 
 def labels_of(
@@ -101,8 +118,9 @@ def _scored_label(names: list[str], checkpoint: str, positive_label: str | None)
         return None
     if positive_label is None and len(names) > 2:
         msg = (
-            f"{checkpoint} has {len(names)} labels ({', '.join(names[:5])}, ...): pass "
-            "--positive-label with the one whose probability is the score, or --head classify"
+            f"{checkpoint} has {len(names)} labels ({', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}): pass --positive-label with the one whose "
+            "probability is the score, or --head classify"
         )
         raise UnsupportedError(msg)
     return positive_label or names[1]

@@ -75,13 +75,15 @@ def _variant(precision: str, path: Path) -> Variant:
 
 
 def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]) -> list[Feed]:
-    encodings = [encoding for encoding in tokenizer.encode_pairs(inputs) if encoding.ids]
+    has_types = TYPE_IDS in loaded.inputs
+    encodings = tokenizer.encode_pairs(inputs, with_types=has_types)
+    encodings = [encoding for encoding in encodings if encoding.ids]
     if not encodings:
         msg = "the tokenizer makes no token of any calibration text: give other texts"
         raise InputError(msg)
     sequences = Sequences(
         [encoding.ids for encoding in encodings],
-        [encoding.type_ids for encoding in encodings] if TYPE_IDS in loaded.inputs else None,
+        [encoding.type_ids for encoding in encodings] if has_types else None,
     )
     # One text a feed: padding would be measured as if it were text.
     return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]

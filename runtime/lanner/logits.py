@@ -47,7 +47,9 @@ class LogitsModel(Model):
         with tqdm(total=len(inputs), unit="text", disable=not show_progress_bar) as progress:
             for start in range(0, len(inputs), WINDOW_TEXTS):
                 try:
-                    encodings = tokenizer.encode_pairs(inputs[start : start + WINDOW_TEXTS])
+                    encodings = tokenizer.encode_pairs(
+                        inputs[start : start + WINDOW_TEXTS], with_types=has_types
+                    )
                 except InputError:
                     check_texts_or_pairs(inputs)  # the message counts from the first of all
                     raise

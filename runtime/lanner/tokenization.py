@@ -68,8 +68,14 @@ class Tokenizer:
             texts = [text[: self._max_characters] for text in texts]
         return [encoding.ids for encoding in self._encode(texts, check_texts)]
 
-    def encode_pairs(self, inputs: Sequence[str | Pair]) -> list[Encoding]:
+    def encode_pairs(
+        self, inputs: Sequence[str | Pair], *, with_types: bool = False
+    ) -> list[Encoding]:
         """Tokens of texts or pairs; of a pair that is too long, the longer text is cut first.
+
+        Args:
+            inputs: The texts or pairs.
+            with_types: Whether their `type_ids` are needed.
 
         Raises:
             InputTypeError: An item is neither; the message names its index.
@@ -77,7 +83,8 @@ class Tokenizer:
         """
         found = [_texts_of(item, index) for index, item in enumerate(inputs)]
         # The library takes a tuple for a pair.
-        return self._encode([t[0] if len(t) == 1 else t for t in found], check_texts_or_pairs)
+        pairs = [texts[0] if len(texts) == 1 else texts for texts in found]
+        return self._encode(pairs, check_texts_or_pairs, is_fast=not with_types)
 
     def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
         """Each text as one or more overlapping windows of at most `max_tokens`, in order.
@@ -86,7 +93,7 @@ class Tokenizer:
         """
         if len(texts) == 1:
             encodings = [self._tokenizer.encode(texts[0])]
-        else:  # not the fast form: it leaves out the offsets
+        else:
             encodings = self._tokenizer.encode_batch(list(texts))
         return [[encoding, *encoding.overflowing] for encoding in encodings]
 
@@ -100,14 +107,18 @@ class Tokenizer:
         """Whether the pieces of a word but its first are marked, as WordPiece's "##" does."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
-    def _encode(self, inputs: Sequence[str | Pair], check: "_Check") -> list[Encoding]:
+    def _encode(
+        self, inputs: Sequence[str | Pair], check: "_Check", *, is_fast: bool = True
+    ) -> list[Encoding]:
         try:
             if len(inputs) == 1:
                 # A batch of one would start the library's thread pool for nothing.
                 one = inputs[0]
                 text, pair = (one, None) if isinstance(one, str) else one
                 return [self._tokenizer.encode(text, pair)]
-            return self._tokenizer.encode_batch_fast(list(inputs))
+            # The fast form leaves out the offsets and, without a post-processor, the types.
+            encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
+            return encode(list(inputs))
         except (TypeError, UnicodeEncodeError):  # a lone surrogate: either, by its version
             check(inputs)
             raise
