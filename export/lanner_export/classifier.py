@@ -21,10 +21,11 @@ from lanner_export.checkpoint import (
     source_of,
     token_limit,
 )
-from lanner_export.graph import INPUTS, LOGITS, TYPE_IDS, LogitsGraph
+from lanner_export.graph import LogitsGraph
 from lanner_export.heads import is_cross_encoder, labels_of, require_trained_for
 from lanner_export.modules import read_modules_of_cross_encoder, require_safetensors
 from lanner_export.quiet import quiet
+from lanner_export.tensors import INPUTS, LOGITS, TYPE_IDS
 from lanner_export.tokenizer import write_tokenizer
 
 

@@ -23,9 +23,10 @@ from lanner_export.checkpoint import (
     source_of,
     token_limit,
 )
-from lanner_export.graph import EMBEDDING, INPUTS, SentenceGraph
+from lanner_export.graph import SentenceGraph
 from lanner_export.modules import read_modules
 from lanner_export.quiet import quiet
+from lanner_export.tensors import EMBEDDING, INPUTS
 from lanner_export.tokenizer import write_tokenizer
 
 

@@ -16,12 +16,8 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from lanner.errors import ExportError, UnsupportedError
 from lanner_export.quiet import quiet
+from lanner_export.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
-#: The first operator set with Attention; TensorRT's parsers read up to 24.
-OPSET = 23
-INPUTS = ("input_ids", "attention_mask")
-TYPE_IDS = "token_type_ids"
-EMBEDDING, LOGITS = "sentence_embedding", "logits"
 #: Protobuf's limit, less room for the graph.
 MOST_BYTES = 2**31 - 2**24
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")

@@ -16,11 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lanner.errors import CheckpointError
 from lanner_export.matrix_file import MatrixFile
+from lanner_export.tensors import EMBEDDING, INPUTS, OPSET
 
-#: As in `lanner_export.graph`, which imports torch.
-OPSET = 23
-INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "sentence_embedding"
 #: The oldest format that has the operator set.
 _IR_VERSION = 11
 #: Windows maps files at multiples of this, Linux at multiples of 4096.
@@ -111,7 +108,7 @@ def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
         graph.nodes,
         "lookup",
         [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", table.dimension])],
+        [helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["batch", table.dimension])],
         graph.initializers,
     )
     opsets = [helper.make_opsetid("", OPSET)]
@@ -153,11 +150,11 @@ def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
     divisor = graph.node("ReduceSum", divisors, graph.axis(1), keepdims=1)
     divisor = graph.node("Max", divisor, graph.scalar(_SMALLEST_SUM))
     if not table.normalize:
-        graph.node("Div", total, divisor, output=OUTPUT)
+        graph.node("Div", total, divisor, output=EMBEDDING)
         return
     mean = graph.node("Div", total, divisor)
     norm = graph.node("ReduceL2", mean, graph.axis(1), keepdims=1)
-    graph.node("Div", mean, graph.node("Max", norm, graph.scalar(_SMALLEST_NORM)), output=OUTPUT)
+    graph.node("Div", mean, graph.node("Max", norm, graph.scalar(_SMALLEST_NORM)), output=EMBEDDING)
 
 
 def _quantized(

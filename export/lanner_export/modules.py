@@ -11,7 +11,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 MODULES_FILE = "modules.json"
 #: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
-_TRUSTED_PREFIX = "sentence_transformers."
+TRUSTED_PREFIX = "sentence_transformers."
 #: Where a Dense module's activation may come from; of any other, sentence-transformers takes Tanh.
 _ACTIVATION_PREFIX = "torch.nn.modules."
 
@@ -53,7 +53,7 @@ def read_modules(directory: Path) -> Modules:
     path = directory / MODULES_FILE
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
-    entries = _entries(path)
+    entries = module_entries(path)
     names = [kind.rpartition(".")[2] for kind, _ in entries]
     _require_known(path, entries, SUPPORTED_MODULES)
     if names[:2] != ["Transformer", "Pooling"]:
@@ -78,10 +78,15 @@ def read_modules_of_cross_encoder(directory: Path) -> None:
     """
     path = directory / MODULES_FILE
     if path.is_file():  # from sentence-transformers 5.5 on
-        _require_known(path, _entries(path), ("Transformer",))
+        _require_known(path, module_entries(path), ("Transformer",))
 
 
-def _entries(path: Path) -> list[tuple[str, Path]]:
+def module_entries(path: Path) -> list[tuple[str, Path]]:
+    """Class name and directory of each module that a `modules.json` lists.
+
+    Raises:
+        CheckpointError: It is no such list.
+    """
     try:
         return [
             (str(module["type"]), path.parent / str(module["path"]))
@@ -94,7 +99,7 @@ def _entries(path: Path) -> list[tuple[str, Path]]:
 
 def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:
     for kind, _ in entries:
-        if not kind.startswith(_TRUSTED_PREFIX) or kind.rpartition(".")[2] not in supported:
+        if not kind.startswith(TRUSTED_PREFIX) or kind.rpartition(".")[2] not in supported:
             msg = (
                 f"{path} has the module {kind}, which Lanner does not export: "
                 f"it exports {', '.join(supported)} of sentence-transformers"

@@ -20,7 +20,13 @@ from lanner.manifest import TokenizerRecord
 from lanner.word_tokenizer import Vocabulary
 from lanner_export.lookup_graph import LookupTable
 from lanner_export.matrix_file import MatrixFile, read_safetensors
-from lanner_export.modules import read_json, require_safetensors
+from lanner_export.modules import (
+    MODULES_FILE,
+    TRUSTED_PREFIX,
+    module_entries,
+    read_json,
+    require_safetensors,
+)
 from lanner_export.static_reference import (
     Reference,
     model2vec_reference,
@@ -45,7 +51,6 @@ _TOKENIZER_FILE = "tokenizer.json"
 #: What model2vec and WordEmbeddings cut at where their config does not say.
 _MODEL2VEC_MAX_TOKENS = 512
 _WORD_EMBEDDINGS_MAX_TOKENS = 1_000_000
-_TRUSTED_PREFIX = "sentence_transformers."
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,7 @@ def _word_embeddings(places: dict[str, Path]) -> tuple[Vocabulary, LookupTable, 
     directory = places["WordEmbeddings"]
     config = read_json(directory / "wordembedding_config.json", "WordEmbeddings need their config")
     kind = str(config.get("tokenizer_class"))
-    if not kind.startswith(_TRUSTED_PREFIX) or not kind.endswith(".WhitespaceTokenizer"):
+    if not kind.startswith(TRUSTED_PREFIX) or not kind.endswith(".WhitespaceTokenizer"):
         msg = f"{directory} has the tokenizer {kind}, and Lanner exports WhitespaceTokenizer"
         raise UnsupportedError(msg)
     _require_mean(places["Pooling"])
@@ -291,20 +296,11 @@ def _word_vectors(path: Path, rows: Path, max_tokens: int | None) -> StaticCheck
 
 def _modules(directory: Path) -> list[tuple[str, Path]]:
     """Class name and directory of each module of sentence-transformers; of anything else, none."""
-    path = directory / "modules.json"
-    if not path.is_file():
-        return []
-    try:
-        entries = [
-            (str(module["type"]), directory / str(module["path"]))
-            for module in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a list of modules with type and path: {error}"
-        raise CheckpointError(msg) from None
+    path = directory / MODULES_FILE
+    entries = module_entries(path) if path.is_file() else []
     # A class from elsewhere keeps its whole name, which is none of those that are exported.
     return [
-        (kind.rpartition(".")[2] if kind.startswith(_TRUSTED_PREFIX) else kind, place)
+        (kind.rpartition(".")[2] if kind.startswith(TRUSTED_PREFIX) else kind, place)
         for kind, place in entries
     ]
 

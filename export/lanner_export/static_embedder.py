@@ -11,8 +11,8 @@ from lanner.errors import UnsupportedError
 from lanner.manifest import Architecture, file_sha256
 from lanner.similarity import SIMILARITY_NAMES
 from lanner_export.checkpoint import Checkpoint, source_of
-from lanner_export.lookup_graph import INPUTS, OUTPUT
 from lanner_export.static_checkpoint import StaticCheckpoint, read_static_checkpoint
+from lanner_export.tensors import EMBEDDING, INPUTS
 
 
 def load_static_embedder(
@@ -43,7 +43,7 @@ def load_static_embedder(
         model=None,
         graph=static.table,
         inputs=INPUTS,
-        output=OUTPUT,
+        output=EMBEDDING,
         reference=_Reference(static),
         write_tokenizer=static.write_tokenizer,
         architecture=Architecture(

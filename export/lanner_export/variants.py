@@ -11,9 +11,10 @@ from lanner.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import count_fused_ops
-from lanner_export.graph import OPSET, TYPE_IDS, write_fp32
+from lanner_export.graph import write_fp32
 from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
 from lanner_export.quantization import Feed, write_int8
+from lanner_export.tensors import OPSET, TYPE_IDS
 
 
 def write_variants(
