@@ -3,9 +3,10 @@
     python export/examples/answer_faq.py
     python export/examples/answer_faq.py --encoder build/faq-encoder.lanner
 
-The bi-encoder is the base itself, or the artifact that finetune_sentence_bert.py made; the
-cross-encoder is fine-tuned here, on the right answers and on wrong ones that the bi-encoder takes
-for right.
+The bi-encoder is the base itself, or the artifact that finetune_sentence_bert.py made. The
+cross-encoder is fine-tuned here, to rank what the bi-encoder recalls: the right answer first where
+it is known, and as the bi-encoder ranks them where it is not. It reads the question of an FAQ
+without the answer, which makes a pair a third as long.
 """
 
 import tempfile
@@ -14,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from sentence_transformers import (
     CrossEncoder,
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
 )
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers.cross_encoder.losses import ListNetLoss
 
 import lanner
 from common import (
@@ -43,14 +43,18 @@ from lanner_export.export import export
 RECALL = "recall alone"
 #: How many answers the bi-encoder recalls for the cross-encoder to rank.
 CANDIDATES = 5
-#: How many wrong answers stand against each right one in training.
-NEGATIVES = 5
+#: How many of them it is trained to rank.
+LISTED = 8
+#: What a similarity is multiplied by: the softmax of a list is then what to learn of it.
+SHARPNESS = 20.0
+#: What is added where the right answer is known: it outweighs most similarities.
+CERTAIN = 5.0
 #: How many questions are shown with what was found.
 SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> Comparison:
-    parser = argument_parser(__doc__, output="build/faq-scorer.lanner", epochs=8)
+    parser = argument_parser(__doc__, output="build/faq-scorer.lanner", epochs=3)
     parser.add_argument(
         "--encoder", type=Path, help="artifact of a bi-encoder; without one, one is made of --base"
     )
@@ -70,35 +74,52 @@ def main(arguments: Sequence[str] | None = None) -> Comparison:
     answer_vectors = encoder.encode_document(corpus)
 
     def recall(queries: list[str], k: int) -> Any:
-        return encoder.search(encoder.encode_query(queries), answer_vectors, k=k).indices
+        return encoder.search(encoder.encode_query(queries), answer_vectors, k=k)
 
-    def pairs(part: str) -> Dataset:
+    def lists(queries: list[str], answers: Sequence[int | None]) -> list[dict[str, Any]]:
+        rows = []
+        found = recall(queries, len(titles))
+        for query, answer, order, similarities in zip(
+            queries, answers, found.indices, found.scores, strict=True
+        ):
+            scores = SHARPNESS * similarities + CERTAIN * (order == answer)
+            listed = np.argsort(-scores)[:LISTED]
+            documents = [titles[n] for n in order[listed]]
+            rows.append({"query": query, "documents": documents, "labels": scores[listed].tolist()})
+        return rows
+
+    def answered(part: str) -> list[dict[str, Any]]:
         rows = [row for row in questions if row["split"] == part]
-        near = recall([row["question"] for row in rows], NEGATIVES + 1)
-        return Dataset.from_list(
-            [
-                {"query": row["question"], "answer": corpus[n], "label": float(n == right)}
-                for row, recalled in zip(rows, near, strict=True)
-                for right in [int(row["faq"])]
-                for n in [right, *recalled[recalled != right][:NEGATIVES]]
-            ]
-        )
+        return lists([row["question"] for row in rows], [int(row["faq"]) for row in rows])
 
+    # What customers wrote of other things stands for questions that nobody has answered yet.
+    unanswered = [row["text"] for row in read_csv("intents.csv")]
+    train_lists = answered("train") + lists(unanswered, [None] * len(unanswered))
     checkpoint = checkpoint_beside(args.output)
-    fine_tune(args, pairs("train"), pairs("validation"), checkpoint)
+    fine_tune(args, train_lists, answered("validation"), checkpoint)
 
-    columns = {RECALL: [titles[n] for n in recall(texts, 1)[:, 0]]}
+    columns = {RECALL: [titles[n] for n in recall(texts, 1).indices[:, 0]]}
     reference = CrossEncoder(str(checkpoint), device="cpu")
     columns[FRAMEWORK] = [
-        titles[near[np.argmax(reference.predict([(text, corpus[n]) for n in near]))]]
-        for text, near in zip(texts, recall(texts, CANDIDATES), strict=True)
+        titles[near[np.argmax(reference.predict([(text, titles[n]) for n in near]))]]
+        for text, near in zip(texts, recall(texts, CANDIDATES).indices, strict=True)
     ]
     artifact = export(checkpoint, args.output, overwrite=True)
     for column, variant in ((FP32, "fp32"), (INT8, "int8")):
         scorer = lanner.load(artifact.directory, variant=variant)
-        hits = lanner.retrieve(encoder, scorer, texts, corpus, k=3, candidates=CANDIDATES)
-        columns[column] = [titles[best.index] for best, *_ in hits]
-    print(answers(texts[3 :: len(texts) // SHOWN], encoder, scorer, corpus, titles))
+        # The encoder recalls by the whole answer, and the scorer reads the question alone.
+        hits = lanner.retrieve(
+            encoder,
+            scorer,
+            texts,
+            titles,
+            k=3,
+            candidates=CANDIDATES,
+            corpus_vectors=answer_vectors,
+        )
+        columns[column] = [best.text for best, *_ in hits]
+    shown = slice(3, None, len(texts) // SHOWN)
+    print(answers(texts[shown], hits[shown]))
     scores = {name: share_right(found, expected) for name, found in columns.items()}
     if scores[FRAMEWORK] < scores[RECALL]:
         print(
@@ -108,43 +129,35 @@ def main(arguments: Sequence[str] | None = None) -> Comparison:
     return Comparison(texts, expected, columns, "held-out top-1", scores)
 
 
-def fine_tune(args: Any, train_pairs: Dataset, validation_pairs: Dataset, checkpoint: Path) -> None:
-    """Makes a cross-encoder of the base, to give right pairs a 1 and wrong ones a 0."""
+def fine_tune(
+    args: Any,
+    train_lists: list[dict[str, Any]],
+    validation_lists: list[dict[str, Any]],
+    checkpoint: Path,
+) -> None:
+    """Makes a cross-encoder of the base, to rank lists of documents as their labels do."""
     model = CrossEncoder(str(args.base), num_labels=1)
     with tempfile.TemporaryDirectory() as directory:
         options = training_options(
-            args, directory, examples=len(train_pairs), learning_rate=2e-4, batch=16
+            args, directory, examples=len(train_lists), learning_rate=1e-4, batch=4
         )
         trainer = CrossEncoderTrainer(
             model=model,
             args=CrossEncoderTrainingArguments(**options),
-            train_dataset=train_pairs,
-            eval_dataset=validation_pairs,
-            # As much weight for the right pairs together as for the wrong ones.
-            loss=BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(float(NEGATIVES))),
+            train_dataset=Dataset.from_list(train_lists),
+            eval_dataset=Dataset.from_list(validation_lists),
+            loss=ListNetLoss(model, mini_batch_size=-1),  # all pairs of a batch at once
         )
         train(trainer)
         model.save_pretrained(str(checkpoint))
 
 
-def answers(
-    queries: Sequence[str],
-    encoder: Any,
-    scorer: Any,
-    corpus: Sequence[str],
-    titles: Sequence[str],
-) -> str:
+def answers(queries: Sequence[str], found: Sequence[Sequence[lanner.Hit]]) -> str:
     """A few questions, what is found, and what the two models say of it."""
     rows: list[list[object]] = [["rerank", "recall", "question, and what answers it"]]
-    for query, hits in zip(
-        queries,
-        lanner.retrieve(encoder, scorer, queries, corpus, k=3, candidates=CANDIDATES),
-        strict=True,
-    ):
+    for query, hits in zip(queries, found, strict=True):
         rows.append(["", "", query])
-        rows += [
-            [f"{hit.score:.3f}", f"{hit.similarity:.3f}", f"  {titles[hit.index]}"] for hit in hits
-        ]
+        rows += [[f"{hit.score:.3f}", f"{hit.similarity:.3f}", f"  {hit.text}"] for hit in hits]
     return f"\n{table(rows)}"
 
 
