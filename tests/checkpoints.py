@@ -36,6 +36,10 @@ def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
         vocab_size=VOCABULARY_SIZE, special_tokens=special, show_progress=False
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
+    # The trainer numbers its pieces another way each time, and the weights are drawn by number.
+    pieces = special + sorted(set(tokenizer.get_vocab()) - set(special))
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")  # noqa: S106
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

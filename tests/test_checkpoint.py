@@ -258,3 +258,20 @@ def test_the_tokenizer_is_needed(tmp_path: Path) -> None:
 
 def test_the_test_tokenizer_is_fast() -> None:
     assert word_piece_tokenizer().is_fast
+
+
+def test_other_safetensors_do_not_hide_a_pickle(checkpoint: Path) -> None:
+    (checkpoint / "2_Dense" / "model.safetensors").rename(checkpoint / "2_Dense" / "x.safetensors")
+    (checkpoint / "2_Dense" / "pytorch_model.bin").touch()
+    with pytest.raises(CheckpointError, match=r"2_Dense holds its weights only as a pickle \(pyto"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_truncation_of_its_own_that_cannot_be_is_named(checkpoint: Path) -> None:
+    edit_json(checkpoint / "config_sentence_transformers.json", truncate_dim=100)
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    if SentenceTransformer(str(checkpoint), device="cpu").truncate_dim is None:
+        pytest.skip("this sentence-transformers does not keep it in the checkpoint")
+    with pytest.raises(UnsupportedError, match=r"its own truncate_dim must be from 1 to 12 for "):
+        load_checkpoint(str(checkpoint))

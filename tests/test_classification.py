@@ -65,6 +65,7 @@ def test_pairs_are_those_of_the_pipeline(
     require_same(model.classify(pairs), expected)
     as_lists: Any = [list(pair) for pair in pairs]
     require_same(model.classify(as_lists), expected)
+    require_same(model.classify(np.array(pairs)), expected)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,7 @@ def test_order_is_kept_however_it_is_batched(classifier_artifact: Artifact) -> N
         ([("a", "b", "c")], r"index 0 is of type tuple with 3 items: str, str, str"),
         ([("a", None)], r"index 0 is of type tuple with 2 items: str, NoneType"),
         (["a"] * 8_200 + [None], r"the one at index 8200 is None"),
+        (np.array("x"), r"classify takes a str or a sequence of str, not ndarray"),
         (b"a", r"classify takes a str or a sequence of str, not bytes"),
     ],
 )
@@ -128,6 +130,8 @@ def test_what_is_no_text_is_named(model: ClassificationModel, texts: Any, messag
 def test_another_head_is_named(model: ClassificationModel, word_model: Any) -> None:
     with pytest.raises(HeadError, match=r"head 'classify', which does not encode: call its class"):
         model.encode("a")
+    with pytest.raises(HeadError, match=r"which does not similarity_pairwise: call its classify"):
+        model.similarity_pairwise([[1]], [[1]])
     with pytest.raises(
         HeadError, match=r"^words has the head 'embed', which does not classify: call its encode$"
     ):

@@ -9,7 +9,7 @@ import pytest
 from lanner.embedding import EmbeddingModel
 from lanner.errors import InputError, InputTypeError, UnsupportedError
 from lanner.loading import load
-from lanner.model import WINDOW_TEXTS
+from lanner.model import TEXTS_AT_ONCE
 from tests.word_artifact import DIMENSION
 
 
@@ -56,7 +56,7 @@ def test_order_is_kept_however_it_is_batched(
 
 
 def test_more_texts_than_a_window(word_model: EmbeddingModel) -> None:
-    texts = ["a", "b b", "c c c"] * (WINDOW_TEXTS // 3 + 10)
+    texts = ["a", "b b", "c c c"] * (TEXTS_AT_ONCE // 3 + 10)
     expected = np.tile(np.arange(3), len(texts) // 3)
     assert (word_model.encode(texts).argmax(axis=1) == expected).all()
 

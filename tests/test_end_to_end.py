@@ -117,6 +117,43 @@ def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     assert float(far.stdout) < 0.3
 
 
+@pytest.mark.parametrize(
+    ("head", "arguments"),
+    [
+        ("score", ["a man plays", "the train leaves"]),
+        ("classify", ["a man plays \U0001f3b8", ""]),
+        ("tag", ["Our train departs, at seven! \u4e00\u4e2a", "a man " * 2_500]),
+    ],
+)
+def test_every_head_through_the_program(
+    request: pytest.FixtureRequest, tmp_path: Path, head: str, arguments: list[str]
+) -> None:
+    name = {"score": "scorer", "classify": "classifier", "tag": "tagger"}[head]
+    checkpoint, output = request.getfixturevalue(f"{name}_checkpoint"), tmp_path / "out.lanner"
+    exported = lanner("export", checkpoint, "--output", output, "--json")
+    assert exported.returncode == 0, exported.stderr
+    assert set(json.loads(exported.stdout)["quality"]["variants"]) == {"fp32", "int8"}
+    shown = lanner("inspect", output)
+    assert f"out: {head}, bert, 2 layers" in shown.stdout
+    answered = lanner(head, output, *arguments, "--json")
+    assert answered.returncode == 0, answered.stderr
+    answers = json.loads(answered.stdout)["answers"]
+    method = getattr(load(output), head)
+    if head == "score":
+        assert [answer["score"] for answer in answers] == [method(tuple(arguments))]
+    elif head == "classify":
+        assert [answer["scores"] for answer in answers] == [a.scores for a in method(arguments)]
+    else:
+        entities = [[entity.to_json() for entity in found] for found in method(arguments)]
+        assert [answer["entities"] for answer in answers] == entities
+        assert entities[1][-1]["end"] > len(arguments[1]) - 100
+    wrong = lanner("encode", output, "a")
+    assert wrong.returncode == 1
+    assert wrong.stderr == (
+        f"lanner: error: out has the head {head!r}, which does not encode: call its {head}\n"
+    )
+
+
 def test_it_answers_after_a_move(minilm_artifact: Artifact, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(minilm_artifact.directory, tmp_path / "elsewhere"))
     done = lanner("encode", moved, "a", "--json")

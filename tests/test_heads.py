@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from lanner.errors import CheckpointError, UnsupportedError
+from lanner.errors import CheckpointError, InputError, UnsupportedError
 from tests.checkpoints import bert_model, cross_encoder_checkpoint, edit_json, plain_checkpoint
 
 pytest.importorskip("torch", reason="needs the export extra")
@@ -52,7 +52,7 @@ def test_a_head_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
     [
         ({"truncate_dim": 4}, r"--truncate-dim is for the head 'embed', and .* gets 'classify'"),
         ({"positive_label": "x"}, r"--positive-label is for the head 'score', and .* 'classify'"),
-        ({"max_tokens": 65}, r"--max-tokens must be from 3 to 64 for"),
+        ({"max_tokens": 65}, r"--max-tokens must be from 4 to 64 for"),
     ],
 )
 def test_an_option_of_another_head_is_refused(
@@ -60,6 +60,37 @@ def test_an_option_of_another_head_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedError, match=message):
         load_checkpoint(str(classifier_checkpoint), **option)
+
+
+@pytest.mark.parametrize(
+    ("id2label", "error", "message"),
+    [
+        (
+            {"1": "a", "2": "b"},
+            CheckpointError,
+            r"config.json numbers its 2 labels 1, 2: num",
+        ),
+        ({"0": "a", "1": "b\ud800"}, InputError, r"at index 1 is not valid Unicode \(a lone surr"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(
+    tmp_path: Path, id2label: dict[str, str], error: type[Exception], message: str
+) -> None:
+    model = bert_model(kind="BertForTokenClassification", id2label={0: "a", 1: "b"})
+    path = plain_checkpoint(tmp_path / "model", model)
+    edit_json(path / "config.json", id2label=id2label, label2id={})
+    with pytest.raises(error, match=message):
+        load_checkpoint(str(path))
+
+
+@pytest.mark.parametrize(("head", "least"), [("embed", 3), ("tag", 3), ("classify", 4)])
+def test_a_limit_leaves_room_for_a_text(tmp_path: Path, head: str, least: int) -> None:
+    kinds = {"tag": "BertForTokenClassification", "classify": "BertForSequenceClassification"}
+    model = bert_model(kind=kinds.get(head, "BertModel"), id2label={0: "a", 1: "b"})
+    path = str(plain_checkpoint(tmp_path / "model", model))
+    assert load_checkpoint(path, max_tokens=least).max_tokens == least
+    with pytest.raises(UnsupportedError, match=rf"--max-tokens must be from {least} to 64 for "):
+        load_checkpoint(path, max_tokens=least - 1)
 
 
 def test_two_labels_of_one_name_are_refused(tmp_path: Path) -> None:

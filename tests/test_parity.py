@@ -62,7 +62,7 @@ def test_int8_may_round_but_not_depend_on_its_batch() -> None:
         with_changes(batch_independence_cosine=0.99).require("int8", "int8")
 
 
-LOGITS = LogitsParity(0.0, 0.0, 1.0, 0.0, [("a text", 0.0)])
+LOGITS = LogitsParity(0.0, 1.0, 0.0, 1.0, 0.0, [("a text", 0.0)])
 
 
 @pytest.mark.parametrize(

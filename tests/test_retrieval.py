@@ -45,6 +45,14 @@ def test_several_queries_and_vectors_made_before(
     assert both == [retrieve(word_model, scorer, query, CORPUS, k=2) for query in ("a", "b")]
 
 
+def test_a_corpus_with_row_names_is_read_by_position(
+    word_model: EmbeddingModel, scorer: ScoringModel
+) -> None:
+    pandas = pytest.importorskip("pandas", reason="comes with datasets")
+    column = pandas.Series(CORPUS, index=range(len(CORPUS), 0, -1))
+    assert retrieve(word_model, scorer, "a", column) == retrieve(word_model, scorer, "a", CORPUS)
+
+
 def test_nothing_to_find(word_model: EmbeddingModel, scorer: ScoringModel) -> None:
     assert retrieve(word_model, scorer, "a", []) == []
     assert retrieve(word_model, scorer, [], CORPUS) == []
@@ -59,7 +67,7 @@ def test_what_has_no_meaning_is_refused(word_model: EmbeddingModel, scorer: Scor
         retrieve(word_model, word_model, "a", CORPUS)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"k must be at least 1, not 0"):
         retrieve(word_model, scorer, "a", CORPUS, k=0)
-    with pytest.raises(InputError, match=r"corpus must be a sequence of texts, not one text"):
+    with pytest.raises(InputError, match=r"retrieve takes a sequence of texts as its corpus"):
         retrieve(word_model, scorer, "a", "abc")
     with pytest.raises(InputError, match=r"corpus_vectors has 2 rows for 6 texts"):
         retrieve(word_model, scorer, "a", CORPUS, corpus_vectors=np.zeros((2, 4)))

@@ -166,6 +166,39 @@ def test_what_is_no_pair_is_named(
         model.score(pairs)
 
 
+def test_documents_may_be_any_sequence_but_one_text(model: ScoringModel) -> None:
+    expected = model.rank("the train", list(SENTENCES))
+    assert model.rank("the train", np.array(SENTENCES)) == expected  # type: ignore[arg-type]
+    assert all(type(row["text"]) is str for row in expected)
+    with pytest.raises(InputTypeError, match=r"rank takes a sequence of texts, not str"):
+        model.rank("the train", "abc")
+
+
+def test_predict_gives_tensors_on_request(model: ScoringModel) -> None:
+    torch = pytest.importorskip("torch")
+    scores = model.score(PAIRS[:2])
+    as_list = model.predict(PAIRS[:2], convert_to_numpy=False)
+    assert [type(score) for score in as_list] == [torch.Tensor] * 2
+    assert [float(score) for score in as_list] == scores.tolist()
+    assert float(model.predict(PAIRS[0], convert_to_numpy=False)) == scores[0]
+
+
+def test_large_logits_are_no_fault(tmp_path: Path) -> None:
+    # Single precision rounds a price of some thousands by more than 1e-4.
+    torch = pytest.importorskip("torch")
+    names = {0: "price"}
+    bert = bert_model(
+        kind="BertForSequenceClassification", id2label=names, problem_type="regression"
+    )
+    with torch.no_grad():
+        bert.classifier.weight *= 3_000
+    path = plain_checkpoint(tmp_path / "model", bert)
+    loaded = exported(path, tmp_path / "out")
+    expected = cross_encoder(path).predict(PAIRS[:9], activation_fn=torch.nn.Identity())
+    assert np.abs(expected).max() > 1_000
+    np.testing.assert_allclose(loaded.score(PAIRS[:9]), expected, rtol=1e-4)
+
+
 def test_labelled_pairs_measure_a_scorer(scorer_checkpoint: Path, tmp_path: Path) -> None:
     from scipy.stats import spearmanr  # noqa: PLC0415
 

@@ -127,6 +127,18 @@ def test_what_static_vectors_have_not(glove: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_truncation_of_its_own_is_refused(tmp_path: Path) -> None:
+    from tests.checkpoints import edit_json, word_level_tokenizer  # noqa: PLC0415
+
+    modules = sentence_transformers.sentence_transformer.modules
+    static = modules.StaticEmbedding(word_level_tokenizer(WORDS), embedding_dim=12)
+    path = tmp_path / "static"
+    sentence_transformers.SentenceTransformer(modules=[static], device="cpu").save(str(path))
+    edit_json(path / "config_sentence_transformers.json", truncate_dim=6)
+    with pytest.raises(UnsupportedError, match=r"truncates to 6 dimensions, and static v"):
+        export(path, tmp_path / "out")
+
+
 def test_the_commands(artifact: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(artifact.directory)]) == 0
     shown = capsys.readouterr().out

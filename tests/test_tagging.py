@@ -1,6 +1,7 @@
 """The head `tag` against transformers' own pipeline, on tiny random checkpoints."""
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lanner import tagging
 from lanner.artifact import Artifact
 from lanner.commands import main
 from lanner.entities import AGGREGATION_STRATEGIES
@@ -18,6 +20,7 @@ from tests.checkpoints import (
     SENTENCES,
     bert_model,
     byte_level_tokenizer,
+    edit_json,
     plain_checkpoint,
     unigram_tokenizer,
 )
@@ -72,7 +75,7 @@ def test_entities_are_those_of_the_pipeline(
 ) -> None:
     found = model.tag(TEXTS, aggregation_strategy=strategy)
     expected = pipeline(tagger_checkpoint, aggregation_strategy=strategy)(TEXTS)
-    assert sum(map(len, found)) > 15
+    assert sum(map(len, found)) > 10
     require_same(found, expected, TEXTS)
 
 
@@ -117,6 +120,40 @@ def test_each_token_is_judged_where_most_stands_around_it(model: TaggingModel) -
     assert windows[0][1].offsets[1] == windows[0][0].offsets[1 + 46]
     np.testing.assert_allclose(tokens.scores[53], softmax(first[1 + 53]), rtol=1e-5)
     np.testing.assert_allclose(tokens.scores[54], softmax(second[1 + 54 - 46]), rtol=1e-5)
+
+
+def test_a_tokenizer_that_cuts_the_beginning_is_read_in_order(
+    tagger_checkpoint: Path, tmp_path: Path
+) -> None:
+    from lanner_export.export import export  # noqa: PLC0415
+
+    checkpoint = Path(shutil.copytree(tagger_checkpoint, tmp_path / "left"))
+    edit_json(checkpoint / "tokenizer_config.json", truncation_side="left")
+    model = load(export(checkpoint, tmp_path / "out", precisions=["fp32"]).directory)
+    words = ["train", "guitar", "man", "seven"] * 40
+    (tokens,) = model.token_scores([" ".join(words)])
+    starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+    assert tokens.offsets[:, 0].tolist() == starts.tolist()
+
+
+def test_texts_are_read_in_groups_of_bounded_size(
+    model: TaggingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = model.tag(TEXTS)
+    monkeypatch.setattr("lanner.tagging.CHARACTERS_AT_ONCE", 30)
+    groups = list(tagging._groups(TEXTS))
+    assert [text for group in groups for text in group] == TEXTS
+    assert all(len(group) == 1 or sum(map(len, group)) <= 30 for group in groups)
+    assert 1 < len(groups) < len(TEXTS)
+    assert model.tag(TEXTS) == expected
+
+
+def test_one_ignored_label_may_be_a_str(model: TaggingModel) -> None:
+    found = model.tag(TEXTS, ignore_labels="LOC")
+    assert found == model.tag(TEXTS, ignore_labels=("LOC",))
+    labels = {entity.label for entities in found for entity in entities}
+    assert labels
+    assert "LOC" not in labels
 
 
 def softmax(row: Any) -> Any:

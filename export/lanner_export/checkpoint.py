@@ -182,7 +182,13 @@ def architecture_of(model: Any, config: Any) -> Architecture:
 
 
 def token_limit(
-    encoder: Any, config: Any, own: float | None, wanted: int | None, checkpoint: str
+    encoder: Any,
+    config: Any,
+    own: float | None,
+    wanted: int | None,
+    checkpoint: str,
+    *,
+    special_tokens: int,
 ) -> int:
     """The longest input that the checkpoint takes.
 
@@ -192,21 +198,29 @@ def token_limit(
         own: What the checkpoint itself says, if anything.
         wanted: A limit that replaces it, or None.
         checkpoint: Its name for people.
+        special_tokens: How many of an input's tokens are not of its text.
 
     Raises:
-        UnsupportedError: `wanted` is beyond the positions that the transformer knows.
+        UnsupportedError: No limit is known, or there is no room for a text, or the limit is beyond
+            the positions that the transformer knows.
     """
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding_index = getattr(table, "padding_idx", None)
     if positions and padding_index is not None:
         positions -= int(padding_index) + 1  # RoBERTa counts positions from after its padding
-    if wanted is None:
-        return int(min(n for n in (own, positions or None) if n is not None))
-    if wanted < 3 or (positions and wanted > positions):
-        msg = f"--max-tokens must be from 3 to {positions} for {checkpoint}, not {wanted}"
+    known = [n for n in (own, positions or None) if n is not None]
+    if wanted is None and not known:
+        msg = f"{checkpoint} does not say how long an input may be: pass --max-tokens"
         raise UnsupportedError(msg)
-    return wanted
+    limit = int(min(known)) if wanted is None else wanted
+    least = special_tokens + 1
+    if limit < least or (positions and limit > positions):
+        what = "its own limit" if wanted is None else "--max-tokens"
+        most = f"to {positions}" if positions else "on"
+        msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
+        raise UnsupportedError(msg)
+    return limit
 
 
 def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:

@@ -58,7 +58,14 @@ def load_classifier(
     labels = labels_of(directory, config, head, checkpoint, positive_label)
     tokenizer = _tokenizer(directory, checkpoint)
     model = _model(directory, checkpoint, head)
-    limit = token_limit(model.base_model, config, _own_limit(tokenizer), max_tokens, checkpoint)
+    limit = token_limit(
+        model.base_model,
+        config,
+        _own_limit(tokenizer),
+        max_tokens,
+        checkpoint,
+        special_tokens=tokenizer.num_special_tokens_to_add(pair=head != "tag"),
+    )
     has_types = head != "tag" and _needs_types(model, tokenizer)
     inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
     return Checkpoint(

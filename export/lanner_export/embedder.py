@@ -62,12 +62,18 @@ def load_embedder(
     width = _dimension(model)
     kept = truncate_dim if truncate_dim is not None else own or width
     if not 1 <= kept <= width:
-        msg = f"--truncate-dim must be from 1 to {width} for {checkpoint}, not {kept}"
+        what = "--truncate-dim" if truncate_dim is not None else "its own truncate_dim"
+        msg = f"{what} must be from 1 to {width} for {checkpoint}, not {kept}"
         raise UnsupportedError(msg)
     model.truncate_dim = None if kept == width else kept
     # The reference must cut where the artifact does.
     model.max_seq_length = token_limit(
-        model[0].auto_model, config, model.max_seq_length, max_tokens, checkpoint
+        model[0].auto_model,
+        config,
+        model.max_seq_length,
+        max_tokens,
+        checkpoint,
+        special_tokens=model.tokenizer.num_special_tokens_to_add(),
     )
     return Checkpoint(
         head="embed",
@@ -105,7 +111,11 @@ def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
     try:
         with quiet():
             model = SentenceTransformer(
-                str(directory), device="cpu", trust_remote_code=False, local_files_only=True
+                str(directory),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
             )
     except Exception as error:  # whatever the framework met in a foreign directory
         msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"

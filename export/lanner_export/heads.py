@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanner.errors import CheckpointError, UnsupportedError
+from lanner.tokenization import check_texts
 from lanner_export.modules import MODULES_FILE, read_json
 
 #: optimum's tasks that are another head than vectors.
@@ -84,10 +85,20 @@ def labels_of(
         positive_label: Which label's probability `score` answers; None for the second of two.
 
     Raises:
+        CheckpointError: Its labels are not numbered from 0 on.
+        InputError: A label is not valid Unicode.
         UnsupportedError: Its activation is unknown, two labels have one name, there is no such
             label, or `score` would have to guess one.
     """
+    if set(config.id2label) != set(range(config.num_labels)):
+        numbers = ", ".join(map(str, sorted(config.id2label)))
+        msg = (
+            f"{directory / 'config.json'} numbers its {config.num_labels} labels {numbers}: "
+            "number id2label from 0 on"
+        )
+        raise CheckpointError(msg)
     names = [str(config.id2label[i]) for i in range(config.num_labels)]
+    check_texts(names)
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         msg = f"{checkpoint} has two labels {double!r}: give each its own name in id2label"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lanner.errors import UnsupportedError
+from lanner.errors import InputError, UnsupportedError
 from lanner_export import HEADS
 from lanner_export.checkpoint import Checkpoint, local_directory, read_config
 from lanner_export.classifier import load_classifier
@@ -33,12 +33,13 @@ def load_checkpoint(
         positive_label: Which label's probability the head `score` answers, where there are
             several; None for the second of two.
         scratch: A directory with room for the vectors of such a file; they stay there while the
-            checkpoint is in use. None for the current one.
+            checkpoint is in use. Nothing else needs it.
 
     Raises:
         CheckpointError: It is missing, incomplete or unreadable.
         UnsupportedError: Its architecture, head or a module of it cannot be exported, or an
             argument has no meaning for its head.
+        InputError: It holds static vectors, and there is no `scratch`.
     """
     if head not in HEADS:
         msg = f"there is no head {head!r}: use {', '.join(HEADS)}"
@@ -49,7 +50,10 @@ def load_checkpoint(
     )
     if is_static_checkpoint(directory):
         _require_plain_embed(checkpoint, head, truncate_dim, positive_label)
-        return load_static_embedder(directory, checkpoint, scratch or Path(), max_tokens=max_tokens)
+        if scratch is None:
+            msg = f"{checkpoint} holds static vectors: pass scratch, a directory with room for them"
+            raise InputError(msg)
+        return load_static_embedder(directory, checkpoint, scratch, max_tokens=max_tokens)
     if head == "auto":
         transformer = directory
         if not is_cross_encoder(directory):

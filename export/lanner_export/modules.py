@@ -10,6 +10,8 @@ from lanner.errors import CheckpointError, UnsupportedError
 #: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
 SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 MODULES_FILE = "modules.json"
+#: The weights, whole or in parts.
+_WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
 #: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
 #: Where a Dense module's activation may come from; of any other, sentence-transformers takes Tanh.
@@ -133,7 +135,7 @@ def require_safetensors(directory: Path, *, is_needed: bool) -> None:
     Raises:
         CheckpointError: The message names the directory and the file.
     """
-    has_safe = any(directory.glob("*.safetensors"))
+    has_safe = any((directory / name).is_file() for name in _WEIGHTS_FILES)
     pickled = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
     if pickled and not has_safe:
         msg = (

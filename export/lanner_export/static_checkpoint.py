@@ -197,6 +197,12 @@ def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpo
     first = places[0][1]
     path = directory / "config_sentence_transformers.json"
     settings = read_json(path, f"{directory} is not whole") if path.is_file() else {}
+    if settings.get("truncate_dim") is not None:
+        msg = (
+            f"{path} truncates to {settings['truncate_dim']} dimensions, and static vectors are "
+            "exported whole: take truncate_dim out of it, and pass it to encode"
+        )
+        raise UnsupportedError(msg)
     if names[0] == "StaticEmbedding":
         tokenizer: Path | Vocabulary = first / _TOKENIZER_FILE
         table, own = _static_embedding(first, normalize="Normalize" in names)

@@ -74,7 +74,7 @@ class ClassificationModel(LogitsModel):
             msg = f"top_k must be at least 1, not {top_k}"
             raise InputError(msg)
         single = isinstance(texts, str)
-        inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")  # type: ignore[arg-type]
+        inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
         logits = self.logits(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar)
         answers = [self._answer(scores, top_k, threshold) for scores in self.activate(logits)]
         return answers[0] if single else answers

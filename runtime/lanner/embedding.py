@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lanner import similarity as _similarity
 from lanner.errors import InputError, UnsupportedError
-from lanner.model import WINDOW_TEXTS, Model, Texts, as_tensor, require_batch_size, text_list
+from lanner.model import TEXTS_AT_ONCE, Model, Texts, as_tensor, require_batch_size, text_list
 from lanner.runner import Sequences
 from lanner.similarity import SearchResult, Vectors
 from lanner.tokenization import check_texts
@@ -171,9 +171,9 @@ class EmbeddingModel(Model):
             texts = [prompt + text if isinstance(text, str) else text for text in texts]
         pools_prompt = self.manifest.pools_prompt or not prompt
         unpooled_tokens = 0 if pools_prompt else self.tokenizer.count_prompt_tokens(prompt)
-        for start in range(0, len(texts), WINDOW_TEXTS):
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
             try:
-                token_ids = self.tokenizer.encode(texts[start : start + WINDOW_TEXTS])
+                token_ids = self.tokenizer.encode(texts[start : start + TEXTS_AT_ONCE])
             except InputError:
                 check_texts(texts)  # the message counts from the first of all texts
                 raise

@@ -6,22 +6,37 @@ is remembered, and long work asks with `check` before it goes on and before its 
 
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 #: The signal that came and has not been answered; set by the handler, in the main thread.
 _received: int | None = None
 
 
-def install() -> None:
-    """Makes SIGINT and SIGTERM unwind the stack, so that unfinished files are removed.
+@contextmanager
+def handled() -> Iterator[None]:
+    """Makes SIGINT and SIGTERM unwind the stack within the block, so that work is cleaned up.
 
-    An interrupt that is ignored, as in a background job, stays ignored.
+    An interrupt that is ignored, as in a background job, stays ignored. Outside of the main thread,
+    which alone gets signals, nothing is changed.
     """
     global _received  # noqa: PLW0603 (a signal handler has no other place)
-    _received = None
-    signal.signal(signal.SIGTERM, _handle)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _handle)
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, _handle) for number in numbers}
+    _received = None
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received = None
 
 
 def check() -> None:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from lanner.activation import ACTIVATIONS, Scores
 from lanner.errors import InputError
-from lanner.model import WINDOW_TEXTS, Model, require_batch_size
+from lanner.model import TEXTS_AT_ONCE, Model, require_batch_size
 from lanner.runner import Sequences
 from lanner.tokenization import Pair, Tokenizer, check_texts_or_pairs
 
@@ -45,10 +45,10 @@ class LogitsModel(Model):
         has_types = TYPE_IDS in self.manifest.inputs
         logits = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
         with tqdm(total=len(inputs), unit="text", disable=not show_progress_bar) as progress:
-            for start in range(0, len(inputs), WINDOW_TEXTS):
+            for start in range(0, len(inputs), TEXTS_AT_ONCE):
                 try:
                     encodings = tokenizer.encode_pairs(
-                        inputs[start : start + WINDOW_TEXTS], with_types=has_types
+                        inputs[start : start + TEXTS_AT_ONCE], with_types=has_types
                     )
                 except InputError:
                     check_texts_or_pairs(inputs)  # the message counts from the first of all

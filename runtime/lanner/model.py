@@ -15,14 +15,21 @@ from lanner.tokenization import TextTokenizer
 
 #: What each head answers to, first the method that users look for.
 METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
-    "embed": ("encode", "encode_query", "encode_document", "similarity", "search"),
+    "embed": (
+        "encode",
+        "encode_query",
+        "encode_document",
+        "similarity",
+        "similarity_pairwise",
+        "search",
+    ),
     "score": ("score", "predict", "rank"),
     "classify": ("classify",),
     "tag": ("tag",),
 }
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
-WINDOW_TEXTS = 8_192
+TEXTS_AT_ONCE = 8_192
 
 Texts = str | Sequence[str] | NDArray[np.str_]
 
@@ -75,15 +82,22 @@ class Model:
         return self.manifest.tokenizer.max_tokens
 
 
-def text_list(texts: Texts, method: str) -> list[str]:
-    """A sequence of texts as a list; what it holds is checked when it is tokenised.
+def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:
+    """A sequence of texts or pairs as a list; what it holds is checked when it is tokenised.
+
+    Args:
+        texts: Any sequence but a str, arrays included.
+        method: Who takes it, for the message.
+        what: What is expected, for the message.
 
     Raises:
         InputTypeError: It is no sequence.
     """
+    if isinstance(texts, np.ndarray) and texts.ndim:
+        return list(texts.tolist())
     is_sequence = hasattr(texts, "__len__") and hasattr(texts, "__getitem__")
-    if isinstance(texts, (bytes, Mapping)) or not is_sequence:
-        msg = f"{method} takes a str or a sequence of str, not {type(texts).__name__}"
+    if isinstance(texts, (str, bytes, Mapping, np.ndarray)) or not is_sequence:
+        msg = f"{method} takes {what}, not {type(texts).__name__}"
         raise InputTypeError(msg)
     return list(texts)
 

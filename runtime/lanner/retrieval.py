@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from lanner.embedding import EmbeddingModel
 from lanner.errors import HeadError, InputError
+from lanner.model import text_list
 from lanner.scoring import ScoringModel
 
 
@@ -75,11 +76,10 @@ def retrieve(
         if value < 1:
             msg = f"{name} must be at least 1, not {value}"
             raise InputError(msg)
-    if isinstance(corpus, str):
-        msg = "the corpus must be a sequence of texts, not one text"
-        raise InputError(msg)
-    queries = [query] if isinstance(query, str) else list(query)
-    if not queries or not len(corpus):
+    # By position: a column of a table may have other numbers for its rows.
+    corpus = text_list(corpus, "retrieve", "a sequence of texts as its corpus")
+    queries = [query] if isinstance(query, str) else text_list(query, "retrieve")
+    if not queries or not corpus:
         return [] if isinstance(query, str) else [[] for _ in queries]
     vectors = encoder.encode_document(corpus) if corpus_vectors is None else corpus_vectors
     if len(np.asarray(vectors)) != len(corpus):

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from lanner.activation import Scores
-from lanner.errors import InputError, UnsupportedError
+from lanner.errors import InputTypeError, UnsupportedError
 from lanner.logits import LogitsModel
 from lanner.model import as_tensor, text_list
 from lanner.tokenization import Pair
@@ -50,14 +50,13 @@ class ScoringModel(LogitsModel):
             InputTypeError: An item is no pair of strings; the message names its index.
             InputError: A text is not valid Unicode.
         """
-        given: Any = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
-        listed: list[Any] = text_list(given, "score")
+        listed = text_list(pairs, "score", "pairs of texts")
         single = bool(listed) and isinstance(listed[0], str)
         inputs = [tuple(listed)] if single else listed
         for index, item in enumerate(inputs):
             if isinstance(item, str):
                 msg = f"score takes pairs of texts, but the item at index {index} is one text"
-                raise InputError(msg)
+                raise InputTypeError(msg)
         logits = self.logits(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar)
         scores = self.scores_of(logits)
         return scores[0] if single else scores
@@ -89,7 +88,9 @@ class ScoringModel(LogitsModel):
         scores = self.score(sentences, batch_size, show_progress_bar)
         if convert_to_tensor:
             return as_tensor(scores)
-        return scores if convert_to_numpy else list(scores)
+        if convert_to_numpy:
+            return scores
+        return as_tensor(scores) if np.ndim(scores) == 0 else list(as_tensor(scores))
 
     def rank(
         self,
@@ -107,6 +108,7 @@ class ScoringModel(LogitsModel):
             top_k: How many to return, or None for all.
             batch_size: The most pairs in one batch.
         """
+        documents = text_list(documents, "rank", "a sequence of texts")
         pairs = [(query, document) for document in documents]
         scores: Scores = self.score(pairs, batch_size=batch_size)
         order = np.argsort(-scores, kind="stable")[:top_k]

@@ -1,6 +1,6 @@
 """The head `tag`: the entities of a text, with character offsets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,8 +15,9 @@ from lanner.model import Model, Texts, require_batch_size, text_list
 from lanner.runner import Sequences
 from lanner.tokenization import Tokenizer, check_texts
 
-#: Texts that are tokenised together: their logits, a row a token, are in memory at once.
-WINDOW_TEXTS = 256
+#: Texts that are read together, and their characters: the logits, a row a token, are in memory at
+#: once.
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 1_000_000
 
 
 class TaggingModel(Model):
@@ -27,7 +28,7 @@ class TaggingModel(Model):
         texts: Texts,
         *,
         aggregation_strategy: str = "simple",
-        ignore_labels: Sequence[str] = ("O",),
+        ignore_labels: str | Sequence[str] = ("O",),
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
     ) -> Any:  # a list of lists, or of one text its list
@@ -61,10 +62,10 @@ class TaggingModel(Model):
         listed = [texts] if isinstance(texts, str) else text_list(texts, "tag")
         check_texts(listed)
         tags = parse_tags(self.manifest.labels)
+        ignored = (ignore_labels,) if isinstance(ignore_labels, str) else ignore_labels
         found = []
         with tqdm(total=len(listed), unit="text", disable=not show_progress_bar) as progress:
-            for start in range(0, len(listed), WINDOW_TEXTS):
-                some = listed[start : start + WINDOW_TEXTS]
+            for some in _groups(listed):
                 for text, tokens in zip(some, self.token_scores(some, batch_size), strict=True):
                     found.append(
                         join_entities(
@@ -72,7 +73,7 @@ class TaggingModel(Model):
                             tokens,
                             tags,
                             strategy=aggregation_strategy,
-                            ignored=ignore_labels,
+                            ignored=ignored,
                         )
                     )
                 progress.update(len(some))
@@ -101,9 +102,24 @@ class TaggingModel(Model):
         return windows, [[next(answers) for _ in of_text] for of_text in windows]
 
 
+def _groups(texts: list[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and (len(group) == TEXTS_AT_ONCE or characters + len(text) > CHARACTERS_AT_ONCE):
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group
+
+
 def _joined(
     text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
 ) -> TokenScores:
+    if tokenizer.cuts_left:
+        windows, logits = windows[::-1], logits[::-1]
     # Of what two windows share, the first half is taken from the one before and the rest from the
     # one after: so each token has most of its neighbours around it.
     before = tokenizer.overlap_tokens // 2

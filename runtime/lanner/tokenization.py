@@ -51,6 +51,8 @@ class Tokenizer:
         # Padding is per batch and costs nothing there; see batching.
         tokenizer.no_padding()
         side = (tokenizer.truncation or {}).get("direction", "right")
+        #: Whether what is too long loses its beginning, so that `windows` begin at its end.
+        self.cuts_left = side == "left"
         if record.max_tokens is None:
             tokenizer.no_truncation()
         else:
@@ -87,7 +89,10 @@ class Tokenizer:
         return self._encode(pairs, check_texts_or_pairs, is_fast=not with_types)
 
     def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
-        """Each text as one or more overlapping windows of at most `max_tokens`, in order.
+        """Each text as one or more overlapping windows of at most `max_tokens`.
+
+        First comes what is left of a text that is cut, and then what was cut off, going away from
+        it: in the order of the text, or against it where `cuts_left`.
 
         The texts must have passed `check_texts`.
         """

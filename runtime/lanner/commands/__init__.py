@@ -60,23 +60,23 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     args = parser().parse_args(argv)
-    interruption.install()
-    try:
-        args.run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _fail(args, "interrupted", 128 + signal.SIGINT)
-    except LannerError as error:
-        return _fail(args, str(error), 2 if isinstance(error, UsageError) else 1)
-    except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        return _fail(args, f"{error.strerror or error}{place}", 1)
-    except Exception as error:  # noqa: BLE001 (even what nobody foresaw is one line)
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return _fail(args, f"{what} (not foreseen: --debug shows where, please report it)", 1)
+    with interruption.handled():
+        try:
+            args.run(args)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`); Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            return _fail(args, "interrupted", 128 + signal.SIGINT)
+        except LannerError as error:
+            return _fail(args, str(error), 2 if isinstance(error, UsageError) else 1)
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            return _fail(args, f"{error.strerror or error}{place}", 1)
+        except Exception as error:  # noqa: BLE001 (even what nobody foresaw is one line)
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            return _fail(args, f"{what} (not foreseen: --debug shows where, please report it)", 1)
     return 0
 
 
