@@ -4,7 +4,13 @@ from typing import Any
 import pytest
 
 from lanner.errors import CheckpointError, InputError, UnsupportedError
-from tests.checkpoints import bert_model, cross_encoder_checkpoint, edit_json, plain_checkpoint
+from tests.checkpoints import (
+    bert_model,
+    cross_encoder_checkpoint,
+    edit_json,
+    plain_checkpoint,
+    word_piece_tokenizer,
+)
 
 pytest.importorskip("torch", reason="needs the export extra")
 
@@ -132,3 +138,16 @@ def test_labels_of_texts_and_of_tokens_are_told_apart(
     message = rf"is a {kind}, which has the head '{trained}' and not '{head}': pass the --head"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(str(path), head=head)
+
+
+def test_what_a_tokenizer_makes_too_much_is_left_out(tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification  # noqa: PLC0415
+
+    config = DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=4, hidden_dim=64)
+    model = DistilBertForSequenceClassification(config).eval()
+    tokenizer = word_piece_tokenizer()
+    assert "token_type_ids" in tokenizer.model_input_names
+    path = plain_checkpoint(tmp_path / "model", model, tokenizer)
+    loaded = load_checkpoint(str(path))
+    assert "token_type_ids" not in loaded.inputs
+    assert loaded.reference([("a man", "a guitar")])[0].shape == (2,)

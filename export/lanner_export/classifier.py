@@ -89,6 +89,7 @@ def load_classifier(
 class _Reference:
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self._arguments = set(inspect.signature(model.forward).parameters)
 
     def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
         logits = []
@@ -98,8 +99,10 @@ class _Reference:
             features = self._tokenizer(
                 *texts, truncation=True, max_length=self._max_tokens, return_tensors="pt"
             )
+            # A tokenizer may make more than the model takes, token types for a DistilBERT say.
+            taken = {name: tensor for name, tensor in features.items() if name in self._arguments}
             with torch.no_grad():
-                logits.append(self._model(**features).logits[0].numpy())
+                logits.append(self._model(**taken).logits[0].numpy())
         return logits
 
 
