@@ -14,32 +14,33 @@ SENTENCES = (
 )
 VOCABULARY_SIZE = 200
 MAX_POSITIONS = 64
+#: Words up to this length are one piece.
+_WHOLE_WORD = 6
 
 
 def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
-    """A BERT tokenizer, trained on a few sentences."""
+    """A BERT tokenizer of the words of a few sentences.
+
+    Long words are two pieces. It is not trained: the library's trainer breaks ties another way in
+    each process, and the weights are drawn by number.
+    """
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
         models,
         normalizers,
         pre_tokenizers,
         processors,
-        trainers,
     )
     from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
+    pieces = _letters() | {f"##{letter}" for letter in _letters()}
+    for word in _words():
+        pieces |= set(_pieces(word, "##"))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 (not a secret)
+    vocabulary = {piece: number for number, piece in enumerate(special + sorted(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 (no secret)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY_SIZE, special_tokens=special, show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    # The trainer numbers its pieces another way each time, and the weights are drawn by number.
-    pieces = special + sorted(set(tokenizer.get_vocab()) - set(special))
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")  # noqa: S106
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -57,6 +58,18 @@ def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
         if has_token_types
         else ["input_ids", "attention_mask"],
     )
+
+
+def _words() -> set[str]:
+    return {word.strip("?").lower() for sentence in SENTENCES for word in sentence.split()}
+
+
+def _letters() -> set[str]:
+    return set("".join(_words())) | set("?!.,")
+
+
+def _pieces(word: str, mark: str) -> list[str]:
+    return [word] if len(word) <= _WHOLE_WORD else [word[:3], mark + word[3:]]
 
 
 def byte_level_tokenizer() -> Any:
@@ -85,7 +98,7 @@ def byte_level_tokenizer() -> Any:
 
 
 def unigram_tokenizer() -> Any:
-    """A tokenizer of XLM-RoBERTa's kind: pieces of SentencePiece, padding with id 1."""
+    """A tokenizer of XLM-RoBERTa's kind: pieces as of SentencePiece, padding with id 1."""
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
         decoders,
@@ -93,20 +106,19 @@ def unigram_tokenizer() -> Any:
         normalizers,
         pre_tokenizers,
         processors,
-        trainers,
     )
 
-    tokenizer = Tokenizer(models.Unigram())
+    words, letters = _words(), _letters()
+    # Longer pieces are likelier than their letters together; see `word_piece_tokenizer`.
+    scores = dict.fromkeys(letters | {"\u2581"}, -10.0)
+    for word in words:
+        for piece in _pieces("\u2581" + word, ""):
+            scores[piece] = -5.0
+    special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(special + sorted(scores.items()), unk_id=3))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=VOCABULARY_SIZE,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        unk_token="<unk>",  # noqa: S106 (not a secret)
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",

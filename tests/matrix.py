@@ -36,7 +36,7 @@ class Row:
         prefix: How the names of its classes in transformers begin.
         config: What its tiny checkpoint is made with.
         fused: The operators that are fused with both generations of transformers.
-        tokenizer: Makes its tokenizer, trained on a few sentences.
+        tokenizer: Makes its tokenizer, of the words of a few sentences.
         heads: The heads that transformers has classes for.
         has_types: Whether the token types of a pair reach the model.
         since: The first generation of transformers that carries it.
@@ -166,8 +166,8 @@ def _line(cells_of_line: list[str]) -> str:
 _PAGE = """\
 # What is supported
 
-Each cell is a test: a tiny random checkpoint of that architecture, with a tokenizer trained on a
-few sentences, is exported for that head, and its answers at each precision are compared with those
+Each cell is a test: a tiny random checkpoint of that architecture, with a tokenizer of the words of
+a few sentences, is exported for that head, and its answers at each precision are compared with those
 of its own framework (`tests/test_architectures.py`, with each generation of transformers that is
 named). The table is written from the matrix of those tests (`python -m tests.matrix`), and a test
 says so if the two differ.
