@@ -166,11 +166,11 @@ def _line(cells_of_line: list[str]) -> str:
 _PAGE = """\
 # What is supported
 
-Each cell is a test: a tiny random checkpoint of that architecture, with a tokenizer of the words of
-a few sentences, is exported for that head, and its answers at each precision are compared with those
-of its own framework (`tests/test_architectures.py`, with each generation of transformers that is
-named). The table is written from the matrix of those tests (`python -m tests.matrix`), and a test
-says so if the two differ.
+Each cell is a test: a tiny random checkpoint of that architecture, with a tokenizer of the words
+of a few sentences, is exported for that head, and its answers at each precision are compared with
+those of its own framework (`tests/test_architectures.py`, with each generation of transformers
+that is named). The table is written from the matrix of those tests (`python -m tests.matrix`), and
+a test says so if the two differ.
 
 fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4. What int8 costs a real
 checkpoint is measured at its export, and stands in its `quality.json`. Attention as its parts is
