@@ -33,6 +33,8 @@ from common import (
     checkpoint_beside,
     prepare,
     read_csv,
+    read_faq,
+    read_questions,
     share_right,
     train,
     training_options,
@@ -59,12 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> Comparison:
         "--encoder", type=Path, help="artifact of a bi-encoder; without one, one is made of --base"
     )
     args = parser.parse_args(arguments)
-    faq, questions = read_csv("faq.csv"), read_csv("faq_questions.csv")
-    titles = [row["question"] for row in faq]
-    corpus = [f"{row['question']} {row['answer']}" for row in faq]
-    held_out = [row for row in questions if row["split"] == "test"]
-    texts = [row["question"] for row in held_out]
-    expected = [titles[int(row["faq"])] for row in held_out]
+    titles, corpus = read_faq()
+    texts, answered_by = read_questions("test")
+    expected = [titles[n] for n in answered_by]
 
     prepare()
     if args.encoder is None:
@@ -88,15 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> Comparison:
             rows.append({"query": query, "documents": documents, "labels": scores[listed].tolist()})
         return rows
 
-    def answered(part: str) -> list[dict[str, Any]]:
-        rows = [row for row in questions if row["split"] == part]
-        return lists([row["question"] for row in rows], [int(row["faq"]) for row in rows])
-
     # What customers wrote of other things stands for questions that nobody has answered yet.
     unanswered = [row["text"] for row in read_csv("intents.csv")]
-    train_lists = answered("train") + lists(unanswered, [None] * len(unanswered))
+    train_lists = lists(*read_questions("train")) + lists(unanswered, [None] * len(unanswered))
     checkpoint = checkpoint_beside(args.output)
-    fine_tune(args, train_lists, answered("validation"), checkpoint)
+    fine_tune(args, train_lists, lists(*read_questions("validation")), checkpoint)
 
     columns = {RECALL: [titles[n] for n in recall(texts, 1).indices[:, 0]]}
     reference = CrossEncoder(str(checkpoint), device="cpu")

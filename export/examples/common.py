@@ -98,6 +98,19 @@ def read_csv(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def read_faq() -> tuple[list[str], list[str]]:
+    """The questions of the FAQ, and each with its answer behind it."""
+    rows = read_csv("faq.csv")
+    titles = [row["question"] for row in rows]
+    return titles, [f"{row['question']} {row['answer']}" for row in rows]
+
+
+def read_questions(part: str) -> tuple[list[str], list[int]]:
+    """What customers asked, of one part of the data, and the row of the FAQ that answers it."""
+    rows = [row for row in read_csv("faq_questions.csv") if row["split"] == part]
+    return [row["question"] for row in rows], [int(row["faq"]) for row in rows]
+
+
 def split(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
     """Of five rows three to train on, one to stop early by, and one to measure on."""
     held_out = rows[4::5]

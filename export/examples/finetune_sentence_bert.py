@@ -25,7 +25,8 @@ from common import (
     argument_parser,
     checkpoint_beside,
     prepare,
-    read_csv,
+    read_faq,
+    read_questions,
     share_right,
     train,
     training_options,
@@ -43,25 +44,18 @@ class Encoder(Protocol):
 def main(arguments: Sequence[str] | None = None) -> Comparison:
     parser = argument_parser(__doc__, output="build/faq-encoder.lanner", epochs=20)
     args = parser.parse_args(arguments)
-    faq, questions = read_csv("faq.csv"), read_csv("faq_questions.csv")
-    titles = [row["question"] for row in faq]
-    corpus = [f"{row['question']} {row['answer']}" for row in faq]
-    held_out = [row for row in questions if row["split"] == "test"]
-    texts = [row["question"] for row in held_out]
-    expected = [titles[int(row["faq"])] for row in held_out]
+    titles, corpus = read_faq()
+    texts, answered_by = read_questions("test")
+    expected = [titles[n] for n in answered_by]
 
     def best_titles(encoder: Encoder) -> list[str]:
         nearest = search(encoder.encode(texts), encoder.encode(corpus), k=1)
         return [titles[index] for index in nearest.indices[:, 0]]
 
     def pairs(part: str) -> Dataset:
-        rows = [row for row in questions if row["split"] == part]
-        return Dataset.from_dict(
-            {
-                "anchor": [row["question"] for row in rows],
-                "positive": [corpus[int(row["faq"])] for row in rows],
-            }
-        )
+        asked, answered_by = read_questions(part)
+        positives = [corpus[n] for n in answered_by]
+        return Dataset.from_dict({"anchor": asked, "positive": positives})
 
     prepare()
     model = SentenceTransformer(str(args.base))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.manifest import Architecture, TokenizerRecord, file_sha256
+from lanner.similarity import SIMILARITY_NAMES
 from lanner.tokenization import Pair
 from lanner_export.graph import LogitsGraph, SentenceGraph
 from lanner_export.lookup_graph import LookupTable
@@ -221,6 +222,17 @@ def token_limit(
         msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
         raise UnsupportedError(msg)
     return limit
+
+
+def require_similarity(name: str, checkpoint: str) -> None:
+    """Refuses vectors that were trained for a comparison that Lanner has not.
+
+    Raises:
+        UnsupportedError: There is no such similarity.
+    """
+    if name not in SIMILARITY_NAMES:
+        msg = f"{checkpoint} was trained for the similarity {name!r}, which Lanner has not"
+        raise UnsupportedError(msg)
 
 
 def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.similarity import SIMILARITY_NAMES
 from lanner_export.checkpoint import (
     Checkpoint,
     architecture_of,
     first_sentence,
     read_config,
+    require_similarity,
     require_tokenizer,
     source_of,
     token_limit,
@@ -55,9 +55,7 @@ def load_embedder(
     model = _sentence_transformer(directory, checkpoint)
     _require_complete_weights(modules.transformer, checkpoint)
     similarity = str(model.similarity_fn_name or "cosine")
-    if similarity not in SIMILARITY_NAMES:
-        msg = f"{checkpoint} was trained for the similarity {similarity!r}, which Lanner has not"
-        raise UnsupportedError(msg)
+    require_similarity(similarity, checkpoint)
     own, model.truncate_dim = model.truncate_dim, None
     width = _dimension(model)
     kept = truncate_dim if truncate_dim is not None else own or width

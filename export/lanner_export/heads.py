@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.tokenization import check_texts
-from lanner_export.modules import MODULES_FILE, read_json
+from lanner_export.checkpoint import read_config
+from lanner_export.modules import MODULES_FILE, read_json, read_settings
 
 #: optimum's tasks that are another head than vectors.
 _HEAD_OF_TASK = {"text-classification": "classify", "token-classification": "tag"}
 #: Activations of a cross-encoder, by the last part of their name in torch.
 _ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
-_SENTENCE_TRANSFORMERS_CONFIG = "config_sentence_transformers.json"
 
 
 class Labels(NamedTuple):
@@ -30,24 +30,29 @@ class Labels(NamedTuple):
 
 def is_cross_encoder(directory: Path) -> bool:
     """Whether sentence-transformers saved the directory as a cross-encoder, in any version."""
-    path = directory / _SENTENCE_TRANSFORMERS_CONFIG
-    if path.is_file():  # from version 6 on; before, it stands in the transformer's own config
-        kind = read_json(path, f"{directory} is not a checkpoint").get("model_type")
-        return bool(kind == "CrossEncoder")
+    settings = read_settings(directory)
+    if settings is not None:  # before version 6, it stands in the transformer's own config
+        return bool(settings.get("model_type") == "CrossEncoder")
     config = directory / "config.json"
     return config.is_file() and _own_activation(directory) is not None
 
 
-def infer_head(directory: Path, config: Any) -> str:
+def infer_head(directory: Path, checkpoint: str) -> str:
     """The head that a checkpoint was trained for.
 
     Args:
         directory: The checkpoint.
-        config: The configuration of its transformer.
+        checkpoint: Its name for people.
+
+    Raises:
+        CheckpointError: Its configuration is missing or broken.
+        UnsupportedError: It needs code of its own, or is no encoder.
     """
-    if (directory / MODULES_FILE).is_file() and not is_cross_encoder(directory):
+    is_scorer = is_cross_encoder(directory)
+    if (directory / MODULES_FILE).is_file() and not is_scorer:
         return "embed"
-    head = "classify" if is_cross_encoder(directory) else _head_of_architecture(config)
+    config = read_config(directory, checkpoint)
+    head = "classify" if is_scorer else _head_of_architecture(config)
     # A lone number says how much, not which: a cross-encoder or a fine-tuned regression.
     return "score" if head == "classify" and config.num_labels == 1 else head
 
@@ -113,12 +118,8 @@ def labels_of(
             )
             raise UnsupportedError(msg)
         activation = _ACTIVATION_OF_CLASS[kind]
-    if head != "score":
-        if positive_label is not None:
-            msg = f"--positive-label is for the head 'score', and {checkpoint} gets {head!r}"
-            raise UnsupportedError(msg)
-        return Labels(names, activation, None)
-    return Labels(names, activation, _scored_label(names, checkpoint, positive_label))
+    scored = _scored_label(names, checkpoint, positive_label) if head == "score" else None
+    return Labels(names, activation, scored)
 
 
 def _scored_label(names: list[str], checkpoint: str, positive_label: str | None) -> str | None:
@@ -158,13 +159,10 @@ def _pipeline_activation(config: Any) -> str:
 
 def _own_activation(directory: Path) -> str | None:
     """The name of a cross-encoder's activation; sentence-transformers kept it in three places."""
-    problem = f"{directory} is not a checkpoint"
-    path = directory / _SENTENCE_TRANSFORMERS_CONFIG
-    content = read_json(path, problem) if path.is_file() else {}
-    raw = read_json(directory / "config.json", problem)
+    raw = read_json(directory / "config.json", f"{directory} is not a checkpoint")
     nested = raw.get("sentence_transformers")
     found = (
-        content.get("activation_fn"),
+        (read_settings(directory) or {}).get("activation_fn"),
         nested.get("activation_fn") if isinstance(nested, dict) else None,
         raw.get("sbert_ce_default_activation_function"),
     )

@@ -4,11 +4,10 @@ from pathlib import Path
 
 from lanner.errors import InputError, UnsupportedError
 from lanner_export import HEADS
-from lanner_export.checkpoint import Checkpoint, local_directory, read_config
+from lanner_export.checkpoint import Checkpoint, local_directory
 from lanner_export.classifier import load_classifier
 from lanner_export.embedder import load_embedder
-from lanner_export.heads import infer_head, is_cross_encoder
-from lanner_export.modules import read_modules
+from lanner_export.heads import infer_head
 from lanner_export.static_checkpoint import is_static_checkpoint
 from lanner_export.static_embedder import load_static_embedder
 
@@ -55,20 +54,18 @@ def load_checkpoint(
             raise InputError(msg)
         return load_static_embedder(directory, checkpoint, scratch, max_tokens=max_tokens)
     if head == "auto":
-        transformer = directory
-        if not is_cross_encoder(directory):
-            transformer = read_modules(directory).transformer
-        head = infer_head(directory, read_config(transformer, checkpoint))
-    if head == "embed":
-        if positive_label is not None:
-            msg = f"--positive-label is for the head 'score', and {checkpoint} gets 'embed'"
+        head = infer_head(directory, checkpoint)
+    for option, value, owner in (
+        ("--positive-label", positive_label, "score"),
+        ("--truncate-dim", truncate_dim, "embed"),
+    ):
+        if value is not None and head != owner:
+            msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
+    if head == "embed":
         return load_embedder(
             directory, checkpoint, max_tokens=max_tokens, truncate_dim=truncate_dim
         )
-    if truncate_dim is not None:
-        msg = f"--truncate-dim is for the head 'embed', and {checkpoint} gets {head!r}"
-        raise UnsupportedError(msg)
     return load_classifier(
         directory, checkpoint, head, max_tokens=max_tokens, positive_label=positive_label
     )

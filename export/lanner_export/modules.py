@@ -10,6 +10,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 #: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
 SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 MODULES_FILE = "modules.json"
+SETTINGS_FILE = "config_sentence_transformers.json"
 #: The weights, whole or in parts.
 _WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
 #: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
@@ -127,6 +128,16 @@ def read_json(path: Path, problem: str) -> dict[str, Any]:
         msg = f"{problem}: {path} is not a JSON object"
         raise CheckpointError(msg)
     return content
+
+
+def read_settings(directory: Path) -> dict[str, Any] | None:
+    """What sentence-transformers says of a checkpoint as a whole; None where it says nothing.
+
+    Raises:
+        CheckpointError: The file is broken.
+    """
+    path = directory / SETTINGS_FILE
+    return read_json(path, f"{directory} is not a checkpoint") if path.is_file() else None
 
 
 def require_safetensors(directory: Path, *, is_needed: bool) -> None:

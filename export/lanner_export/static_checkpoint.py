@@ -22,9 +22,11 @@ from lanner_export.lookup_graph import LookupTable
 from lanner_export.matrix_file import MatrixFile, read_safetensors
 from lanner_export.modules import (
     MODULES_FILE,
+    SETTINGS_FILE,
     TRUSTED_PREFIX,
     module_entries,
     read_json,
+    read_settings,
     require_safetensors,
 )
 from lanner_export.static_reference import (
@@ -195,12 +197,11 @@ def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpo
         )
         raise UnsupportedError(msg)
     first = places[0][1]
-    path = directory / "config_sentence_transformers.json"
-    settings = read_json(path, f"{directory} is not whole") if path.is_file() else {}
+    settings = read_settings(directory) or {}
     if settings.get("truncate_dim") is not None:
         msg = (
-            f"{path} truncates to {settings['truncate_dim']} dimensions, and static vectors are "
-            "exported whole: take truncate_dim out of it, and pass it to encode"
+            f"{directory / SETTINGS_FILE} truncates to {settings['truncate_dim']} dimensions, and "
+            "static vectors are exported whole: take truncate_dim out of it, and pass it to encode"
         )
         raise UnsupportedError(msg)
     if names[0] == "StaticEmbedding":

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import UnsupportedError
 from lanner.manifest import Architecture, file_sha256
-from lanner.similarity import SIMILARITY_NAMES
-from lanner_export.checkpoint import Checkpoint, source_of
+from lanner_export.checkpoint import Checkpoint, require_similarity, source_of
 from lanner_export.static_checkpoint import StaticCheckpoint, read_static_checkpoint
 from lanner_export.tensors import EMBEDDING, INPUTS
 
@@ -31,12 +29,7 @@ def load_static_embedder(
         UnsupportedError: A part of it cannot be exported.
     """
     static = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)
-    if static.similarity not in SIMILARITY_NAMES:
-        msg = (
-            f"{checkpoint} was trained for the similarity {static.similarity!r}, "
-            "which Lanner has not"
-        )
-        raise UnsupportedError(msg)
+    require_similarity(static.similarity, checkpoint)
     rows, dimension = static.table.rows.shape
     return Checkpoint(
         head="embed",

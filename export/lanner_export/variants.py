@@ -82,9 +82,6 @@ def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair
     if not encodings:
         msg = "the tokenizer makes no token of any calibration text: give other texts"
         raise InputError(msg)
-    sequences = Sequences(
-        [encoding.ids for encoding in encodings],
-        [encoding.type_ids for encoding in encodings] if has_types else None,
-    )
+    sequences = Sequences.of(encodings, with_types=has_types)
     # One text a feed: padding would be measured as if it were text.
     return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]

@@ -1,15 +1,14 @@
 """The head `embed`: texts to vectors, and what is done with them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
+from numpy.typing import ArrayLike
 
 from lanner import similarity as _similarity
 from lanner.errors import InputError, UnsupportedError
-from lanner.model import TEXTS_AT_ONCE, Model, Texts, as_tensor, require_batch_size, text_list
+from lanner.model import Model, Texts, as_tensor, converted, require_batch_size, text_list
 from lanner.runner import Sequences
 from lanner.similarity import SearchResult, Vectors
 from lanner.tokenization import check_texts
@@ -79,22 +78,19 @@ class EmbeddingModel(Model):
         require_batch_size(batch_size)
         single = isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
-        text_before = self._prompt(prompt_name, prompt)
-        vectors = np.zeros((len(texts), self.manifest.dimension), dtype=np.float32)
-        with tqdm(total=len(texts), unit="text", disable=not show_progress_bar) as progress:
-            for rows, block in self._run(texts, text_before, batch_size):
-                vectors[rows] = block
-                progress.update(len(rows))
+        vectors = self._encode(
+            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar
+        )
         if truncate_dim is not None:
             vectors = _truncated(vectors, truncate_dim)
         if normalize_embeddings:
             vectors = _similarity.normalize(vectors)
-        result = vectors[0] if single else vectors
-        if convert_to_tensor:
-            return as_tensor(result)
-        if not convert_to_numpy:
-            return as_tensor(result) if single else list(as_tensor(result))
-        return result
+        return converted(
+            vectors[0] if single else vectors,
+            is_single=single,
+            to_numpy=convert_to_numpy,
+            to_tensor=convert_to_tensor,
+        )
 
     def encode_query(self, sentences: Texts, **options: Any) -> Any:
         """`encode` with the checkpoint's prompt for queries, if it has one."""
@@ -162,24 +158,21 @@ class EmbeddingModel(Model):
             raise InputError(msg)
         return self.prompts[name]
 
-    def _run(
-        self, texts: list[str], prompt: str, batch_size: int
-    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-        # Yields rows of the result and their vectors; a text without a token is not among them.
+    def _encode(
+        self, texts: list[str], prompt: str, batch_size: int, show_progress_bar: bool | None
+    ) -> Vectors:
         if prompt:
             # A wrong type must be named at its index, not by str's "+".
             texts = [prompt + text if isinstance(text, str) else text for text in texts]
         pools_prompt = self.manifest.pools_prompt or not prompt
         unpooled_tokens = 0 if pools_prompt else self.tokenizer.count_prompt_tokens(prompt)
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            try:
-                token_ids = self.tokenizer.encode(texts[start : start + TEXTS_AT_ONCE])
-            except InputError:
-                check_texts(texts)  # the message counts from the first of all texts
-                raise
-            sequences = Sequences(token_ids, unpooled_tokens=unpooled_tokens)
-            for rows, block in self.runner.run(sequences, max_sequences=batch_size):
-                yield rows + start, block
+        return self._rows(
+            texts,
+            lambda some: Sequences(self.tokenizer.encode(some), unpooled_tokens=unpooled_tokens),
+            check_texts,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+        )
 
 
 def _truncated(vectors: Vectors, truncate_dim: int) -> Vectors:

@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-from tqdm import tqdm
-
 from lanner.activation import ACTIVATIONS, Scores
-from lanner.errors import InputError
-from lanner.model import TEXTS_AT_ONCE, Model, require_batch_size
-from lanner.runner import Sequences
+from lanner.model import Model, require_batch_size
+from lanner.runner import TYPE_IDS, Sequences
 from lanner.tokenization import Pair, Tokenizer, check_texts_or_pairs
-
-TYPE_IDS = "token_type_ids"
 
 
 class LogitsModel(Model):
@@ -42,25 +36,16 @@ class LogitsModel(Model):
         """
         require_batch_size(batch_size)
         tokenizer = cast("Tokenizer", self.tokenizer)
-        has_types = TYPE_IDS in self.manifest.inputs
-        logits = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
-        with tqdm(total=len(inputs), unit="text", disable=not show_progress_bar) as progress:
-            for start in range(0, len(inputs), TEXTS_AT_ONCE):
-                try:
-                    encodings = tokenizer.encode_pairs(
-                        inputs[start : start + TEXTS_AT_ONCE], with_types=has_types
-                    )
-                except InputError:
-                    check_texts_or_pairs(inputs)  # the message counts from the first of all
-                    raise
-                sequences = Sequences(
-                    [encoding.ids for encoding in encodings],
-                    [encoding.type_ids for encoding in encodings] if has_types else None,
-                )
-                for rows, block in self.runner.run(sequences, max_sequences=batch_size):
-                    logits[rows + start] = block
-                    progress.update(len(rows))
-        return logits
+        with_types = TYPE_IDS in self.manifest.inputs
+        return self._rows(
+            list(inputs),
+            lambda some: Sequences.of(
+                tokenizer.encode_pairs(some, with_types=with_types), with_types=with_types
+            ),
+            check_texts_or_pairs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+        )
 
     def activate(self, logits: Scores) -> Scores:
         """The scores that the checkpoint makes of logits, float32 of the same shape."""

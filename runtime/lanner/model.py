@@ -1,16 +1,17 @@
 """What the models of all heads share: an artifact's tokenizer and engine, loaded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lanner.engines import Engine
 from lanner.errors import HeadError, InputError, InputTypeError, MissingExtraError
 from lanner.evaluation import ModelCardData
 from lanner.manifest import Manifest, Variant
-from lanner.runner import Runner
+from lanner.runner import Runner, Sequences
 from lanner.tokenization import TextTokenizer
 
 #: What each head answers to, first the method that users look for.
@@ -76,6 +77,40 @@ class Model:
         msg = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(msg)
 
+    def _rows(
+        self,
+        inputs: list[Any],
+        tokenize: Callable[[list[Any]], Sequences],
+        check: Callable[[Sequence[object]], None],
+        *,
+        batch_size: int,
+        show_progress_bar: bool | None,
+    ) -> NDArray[np.float32]:
+        """The graph's row of output for each input, float32 [n, dimension].
+
+        Args:
+            inputs: Texts or pairs.
+            tokenize: Makes sequences of some of them.
+            check: Names the first of all inputs that cannot be used.
+            batch_size: The most inputs in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr.
+
+        Returns:
+            The rows in the order of the inputs; zeros for an input without a single token.
+        """
+        output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+        with tqdm(total=len(inputs), unit="text", disable=not show_progress_bar) as progress:
+            for start in range(0, len(inputs), TEXTS_AT_ONCE):
+                try:
+                    sequences = tokenize(inputs[start : start + TEXTS_AT_ONCE])
+                except InputError:
+                    check(inputs)  # the message counts from the first of all
+                    raise
+                for rows, block in self.runner.run(sequences, max_sequences=batch_size):
+                    output[rows + start] = block
+                    progress.update(len(rows))
+        return output
+
     @property
     def max_seq_length(self) -> int | None:
         """Longest input in tokens, special tokens included; None where there is no limit."""
@@ -125,3 +160,21 @@ def as_tensor(values: NDArray[np.float32] | np.float32) -> Any:
         what, extra, module = "convert_to_tensor=True", "export", "torch"
         raise MissingExtraError(what, extra, module) from None
     return torch.from_numpy(np.asarray(values))
+
+
+def converted(values: Any, *, is_single: bool, to_numpy: bool, to_tensor: bool) -> Any:
+    """Vectors or scores in the form that the two switches of sentence-transformers ask for.
+
+    Args:
+        values: float32 of all inputs, or of the single one.
+        is_single: Whether there was one input, and not a list of them.
+        to_numpy: False gives a list of torch tensors, one an input.
+        to_tensor: True gives one torch tensor, whatever `to_numpy` says.
+
+    Raises:
+        MissingExtraError: A tensor is asked for, and torch is not installed.
+    """
+    if to_numpy and not to_tensor:
+        return values
+    tensor = as_tensor(values)
+    return tensor if to_tensor or is_single else list(tensor)

@@ -4,13 +4,17 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
 
 from lanner.batching import pad, plan_batches
 from lanner.engines import Engine
+
+#: The tensor that tells the texts of a pair apart; a graph has it only where its model takes it.
+TYPE_IDS = "token_type_ids"
 
 
 class Sequences(NamedTuple):
@@ -26,6 +30,14 @@ class Sequences(NamedTuple):
     token_ids: Sequence[Sequence[int]]
     type_ids: Sequence[Sequence[int]] | None = None
     unpooled_tokens: int = 0
+
+    @classmethod
+    def of(cls, encodings: Sequence[Encoding], *, with_types: bool) -> Self:
+        """What the `tokenizers` library made, with its token types or without."""
+        return cls(
+            [encoding.ids for encoding in encodings],
+            [encoding.type_ids for encoding in encodings] if with_types else None,
+        )
 
 
 class Runner:
@@ -93,5 +105,5 @@ def feed(
     mask[:, : sequences.unpooled_tokens] *= 2
     tensors = {"input_ids": ids, "attention_mask": mask}
     if sequences.type_ids is not None:
-        tensors["token_type_ids"], _ = pad([sequences.type_ids[row] for row in rows], 0)
+        tensors[TYPE_IDS], _ = pad([sequences.type_ids[row] for row in rows], 0)
     return tensors

@@ -8,7 +8,7 @@ import numpy as np
 from lanner.activation import Scores
 from lanner.errors import InputTypeError, UnsupportedError
 from lanner.logits import LogitsModel
-from lanner.model import as_tensor, text_list
+from lanner.model import converted, text_list
 from lanner.tokenization import Pair
 
 Pairs = Pair | Sequence[Pair] | Sequence[Sequence[str]]
@@ -86,11 +86,12 @@ class ScoringModel(LogitsModel):
             msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
             raise UnsupportedError(msg)
         scores = self.score(sentences, batch_size, show_progress_bar)
-        if convert_to_tensor:
-            return as_tensor(scores)
-        if convert_to_numpy:
-            return scores
-        return as_tensor(scores) if np.ndim(scores) == 0 else list(as_tensor(scores))
+        return converted(
+            scores,
+            is_single=np.ndim(scores) == 0,
+            to_numpy=convert_to_numpy,
+            to_tensor=convert_to_tensor,
+        )
 
     def rank(
         self,

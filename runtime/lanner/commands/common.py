@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,13 @@ def shows_progress(args: argparse.Namespace) -> bool:
     return sys.stderr.isatty() and bool(args.input)
 
 
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """A file with a JSON object in every line; it is there whole or not at all."""
+    with staged_file(path) as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
 def write_answers(
     args: argparse.Namespace,
     variant: str,
@@ -158,9 +165,7 @@ def write_answers(
         shown: What a person sees where neither a file nor JSON was asked for.
     """
     if args.output is not None:
-        with staged_file(args.output) as file:
-            for answer in answers:
-                file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        write_jsonl(args.output, answers)
         say(f"{len(answers):,} answers in {args.output}")
         if args.json:
             print_json({"variant": variant, "texts": len(answers), "output": str(args.output)})

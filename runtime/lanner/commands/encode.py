@@ -1,7 +1,6 @@
 """`lanner encode`: texts to vectors, to stdout or a file."""
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from lanner.commands.common import (
     read_input,
     say,
     shows_progress,
+    write_jsonl,
 )
 from lanner.similarity import Vectors
 from lanner.staging import staged_file
@@ -67,13 +67,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _write(path: Path, texts: list[str], vectors: Vectors) -> None:
-    with staged_file(path) as file:
-        if path.suffix == ".npy":
+    if path.suffix == ".npy":
+        with staged_file(path) as file:
             np.save(file, vectors)
-        else:
-            for text, vector in zip(texts, vectors, strict=True):
-                line = json.dumps(_record(text, vector), ensure_ascii=False)
-                file.write(line.encode() + b"\n")
+    else:
+        pairs = zip(texts, vectors, strict=True)
+        write_jsonl(path, (_record(text, vector) for text, vector in pairs))
 
 
 def _record(text: str, vector: Vectors) -> dict[str, object]:
