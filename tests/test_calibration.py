@@ -14,7 +14,6 @@ def test_the_shipped_sentences_are_the_default() -> None:
     assert texts.to_json() == {
         "data": "sentences shipped with Lanner",
         "texts": len(texts.texts),
-        "method": "min-max",
     }
     assert calibration_texts(None).texts == texts.texts  # the same each time
 

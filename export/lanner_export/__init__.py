@@ -10,8 +10,12 @@ import os
 
 #: What a model may answer; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", "embed", "score", "classify", "tag")
-#: The variants that can be made, and are by default.
-PRECISIONS = ("fp32", "int8")
+#: The variants that can be made.
+PRECISIONS = ("fp32", "int8", "int8-dynamic")
+#: Those that are made without being asked for.
+DEFAULT_PRECISIONS = ("fp32", "int8")
+#: How the ranges of int8 are made of what calibration saw; the first by default.
+CALIBRATION_METHODS = ("mse", "percentile", "min-max")
 
 # The export stage's libraries import onnxruntime by themselves; see lanner.engines.onnxruntime.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -34,8 +34,8 @@ class CalibrationTexts:
         return [text if row % 2 else pairs[row] for row, text in enumerate(self.texts)]
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest: the texts' source and number, and the method."""
-        return {"data": self.source, "texts": len(self.texts), "method": "min-max"}
+        """For the manifest: the texts' source and number."""
+        return {"data": self.source, "texts": len(self.texts)}
 
 
 def calibration_texts(path: Path | None) -> CalibrationTexts:

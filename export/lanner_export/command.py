@@ -8,7 +8,7 @@ from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
-from lanner_export import HEADS, PRECISIONS
+from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, HEADS, PRECISIONS
 
 if TYPE_CHECKING:
     from lanner.artifact import Artifact
@@ -47,14 +47,28 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--precision",
         metavar="LIST",
         type=_precisions,
-        default=PRECISIONS,
-        help="variants to make, comma-separated (default: fp32,int8)",
+        default=DEFAULT_PRECISIONS,
+        help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} (default: "
+        f"{','.join(DEFAULT_PRECISIONS)})",
     )
     parser.add_argument(
         "--calibration",
         metavar="FILE",
         type=Path,
         help="texts for the ranges of int8: .txt, .csv, .jsonl (default: shipped sentences)",
+    )
+    parser.add_argument(
+        "--calibration-method",
+        choices=CALIBRATION_METHODS,
+        default=CALIBRATION_METHODS[0],
+        help=f"what decides the ranges of int8 (default: {CALIBRATION_METHODS[0]})",
+    )
+    parser.add_argument(
+        "--without-pass",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="leave out a rewrite of the graph (see docs/graph.md); may be given again",
     )
     parser.add_argument(
         "--max-tokens",
@@ -122,6 +136,8 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 head=args.head,
                 precisions=args.precision,
                 calibration=args.calibration,
+                calibration_method=args.calibration_method,
+                without_passes=args.without_pass,
                 max_tokens=args.max_tokens,
                 truncate_dim=args.truncate_dim,
                 positive_label=args.positive_label,

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +23,15 @@ from lanner.manifest import (
     foreign_files,
 )
 from lanner.staging import staged_directory
-from lanner_export import PRECISIONS
+from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, PRECISIONS
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
 from lanner_export.quality import QualityData, measure_quality, require_measurable
-from lanner_export.variants import write_variants
+from lanner_export.rewriting import require_passes
+from lanner_export.variants import Recipe, write_variants
 
 TOKENIZER_FILE = "tokenizer.json"
 ARTIFACT_SUFFIX = ".lanner"
@@ -53,8 +54,10 @@ def export(
     output: str | Path,
     *,
     head: str = "auto",
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
     calibration: Path | None = None,
+    calibration_method: str = CALIBRATION_METHODS[0],
+    without_passes: Collection[str] = (),
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
     positive_label: str | None = None,
@@ -71,6 +74,8 @@ def export(
         head: What the model is to answer, of `HEADS`; ``"auto"`` decides from the checkpoint.
         precisions: Which variants to make, of `PRECISIONS`.
         calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
+        calibration_method: How a range is made of what calibration saw, of `CALIBRATION_METHODS`.
+        without_passes: Names of graph rewrites to leave out (`lanner_export.rewriting.PASSES`).
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: How many of the first dimensions of a vector to keep (Matryoshka); None for
             what the checkpoint says.
@@ -92,6 +97,7 @@ def export(
     # Absolute, because replacing the working directory would leave a relative path dangling.
     target = Path(output).resolve()
     _require_precisions(precisions)
+    require_passes(without_passes)
     _require_free(target, overwrite=overwrite)
     # Bad data is found before the long work, not after it.
     texts = calibration_texts(calibration)
@@ -108,7 +114,8 @@ def export(
         )
         require_measurable(labelled, loaded.head)
         record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
-        variants = write_variants(loaded, record, texts, precisions, staged, progress)
+        recipe = Recipe(precisions, texts, method=calibration_method, without_passes=without_passes)
+        variants = write_variants(loaded, record, recipe, staged, progress)
         manifest = _manifest(target, loaded, record, variants)
         for variant in variants:
             lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)

@@ -5,8 +5,9 @@ operator set 23 on (https://onnx.ai/onnx/operators/onnx__Attention.html). They a
 start, whatever transformers' own code around them looks like, and stay standard ONNX.
 """
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from lanner.errors import ExportError, UnsupportedError
 from lanner_export.quiet import quiet
+from lanner_export.rewriting import rewrite
 from lanner_export.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
 #: Protobuf's limit, less room for the graph.
@@ -98,15 +100,24 @@ def _positions(input_ids: torch.Tensor) -> torch.Tensor:
 
 
 def write_fp32(
-    graph: SentenceGraph | LogitsGraph, inputs: Sequence[str], output: str, path: Path
-) -> None:
-    """Writes the float32 graph of a loaded checkpoint.
+    graph: SentenceGraph | LogitsGraph,
+    inputs: Sequence[str],
+    output: str,
+    path: Path,
+    *,
+    without_passes: Collection[str] = (),
+) -> list[str]:
+    """Writes the float32 graph of a loaded checkpoint, rewritten to run fast.
 
     Args:
         graph: What is traced.
         inputs: Names of its inputs, in the order of its arguments.
         output: Name of its output.
         path: Where the ONNX file goes.
+        without_passes: Names of `lanner_export.rewriting.PASSES` to leave out.
+
+    Returns:
+        The passes that found something to rewrite.
 
     Raises:
         ExportError: torch could not trace or translate the model.
@@ -145,8 +156,30 @@ def write_fp32(
     if program is None:  # torch's signature allows it; its code with dynamo=True does not do it
         msg = "torch.onnx.export returned no program"
         raise ExportError(msg)
+    _name_products(program.model)
     # The exporter notes the source line behind each node: paths of this machine, and a third of
     # the file's text.
-    cleared: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
-    cleared.producer_name, cleared.producer_version = "lanner", None
-    ir.save(cleared, path)
+    model: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
+    model.producer_name, model.producer_version = "lanner", None
+    applied = rewrite(model, without=without_passes)
+    ir.save(model, path)
+    return applied
+
+
+def _name_products(model: ir.Model) -> None:
+    """Gives each matrix product the name of its module in the checkpoint.
+
+    People meet these names where some products of int8 stay in float32.
+    """
+    taken = set()
+    for node in model.graph:
+        if node.op_type != "MatMul":
+            continue
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        name = next((scope for scope in reversed(scopes[:-1]) if scope), node.name or "product")
+        name = name.removeprefix("transformer.")
+        while name in taken:  # a layer that is shared, as ALBERT's
+            stem, _, number = name.rpartition("#")
+            name = f"{stem}#{int(number) + 1}" if stem else f"{name}#2"
+        taken.add(name)
+        node.name = name

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lanner.errors import CheckpointError
 from lanner_export.matrix_file import MatrixFile
+from lanner_export.signed_bytes import to_signed_bytes
 from lanner_export.tensors import EMBEDDING, INPUTS, OPSET
 
 #: The oldest format that has the operator set.
@@ -162,12 +163,9 @@ def _quantized(
 ) -> Iterator[NDArray[np.int8]]:
     """Signed bytes with one symmetric scale a row, which is put to the others."""
     for block in blocks:
-        largest = np.abs(block).max(axis=1)
-        scale = np.where(largest == 0, 1, largest / 127).astype("<f4")
-        # The smallest floats have no 127th part: such a row is nothing.
-        scale[scale == 0] = 1
-        scales.append(scale)
-        yield np.rint(block / scale[:, None]).clip(-127, 127).astype(np.int8)
+        bytes_, scale = to_signed_bytes(block)
+        scales.append(scale.astype("<f4"))
+        yield bytes_
 
 
 class _Graph:

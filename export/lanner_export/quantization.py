@@ -2,58 +2,173 @@
 
 Weights are signed bytes with one scale per output channel, activations unsigned bytes with one
 scale per tensor, which VNNI and AMX kernels multiply. Only what goes into a matrix product is
-quantized; what comes out stays float32. ONNX Runtime runs each as one MatMulIntegerToFloat.
+quantized: what comes out stays float32, and so does what else reads an activation, first of all
+the residual stream. Word embeddings are signed bytes with one scale per row.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from lanner_export.graph_edits import add_constant, constant, insert
 from lanner_export.quiet import quiet
+from lanner_export.ranges import Range
+from lanner_export.signed_bytes import to_signed_bytes
 
-Feed = Mapping[str, NDArray[np.int64]]
-
-
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped
-    def __init__(self, feeds: Iterable[Feed]) -> None:
-        self._feeds: Iterator[Feed] = iter(feeds)
-
-    def get_next(self) -> Feed | None:
-        return next(self._feeds, None)
+#: A product with fewer columns is a head's last one: it costs nothing, and its errors are errors
+#: of the scores themselves.
+_FEWEST_COLUMNS = 32
+#: A table with fewer rows is not worth its scales.
+_FEWEST_ROWS = 64
 
 
-def write_int8(source: Path, target: Path, feeds: Iterable[Feed]) -> None:
-    """Quantizes a float32 graph with ranges measured on calibration inputs.
+class Product(NamedTuple):
+    """A matrix product with constant weights.
+
+    Attributes:
+        name: The module of the checkpoint that it is.
+        activation: The value that is multiplied.
+        size: Elements of its weights: what it costs for a token.
+    """
+
+    name: str
+    activation: str
+    size: int
+
+
+def products(source: Path) -> list[Product]:
+    """The products of a float32 graph that int8 may have, in the order in which they run."""
+    return [_product(node) for node in _nodes(ir.load(source))]
+
+
+def write_int8(
+    source: Path, target: Path, ranges: dict[str, Range], *, keep: Collection[str] = ()
+) -> None:
+    """Writes the graph with its products quantized, as Q/DQ in standard ONNX.
 
     Args:
         source: The float32 ONNX file.
-        target: Where the QDQ ONNX file goes.
-        feeds: Inputs of the graph, int64 [batch, length] each.
+        target: Where the int8 one goes.
+        ranges: The range of each activation that a product takes.
+        keep: Names of products that stay in float32.
     """
-    with quiet():
-        quantize_static(
-            source,
-            target,
-            _Feeds(feeds),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "MatMulConstBOnly": True,
-                "OpTypesToExcludeOutputQuantization": ["MatMul"],
-                "WeightSymmetric": True,
-                "ActivationSymmetric": False,
-            },
+    model = ir.load(source)
+    quantized: dict[str, ir.Value] = {}
+    for node in _nodes(model):
+        if node.name in keep:
+            continue
+        item, graph = _product(node), model.graph
+        scale, zero = (
+            add_constant(graph, f"{item.name}.input_{name}", np.asarray(value))
+            for name, value in zip(
+                ("scale", "zero"), ranges[item.activation].scale_and_zero(), strict=True
+            )
         )
+        if item.activation not in quantized:
+            quantized[item.activation] = insert(
+                node, "QuantizeLinear", [node.inputs[0], scale, zero], name=f"{item.name}.input"
+            )
+        # A DequantizeLinear for each product: ONNX Runtime fuses only what has no other user.
+        activation = insert(
+            node,
+            "DequantizeLinear",
+            [quantized[item.activation], scale, zero],
+            name=f"{item.name}.activation",
+        )
+        weights = _weights(node, item.name, graph)
+        node.replace_input_with(0, activation)
+        node.replace_input_with(1, weights)
+    _quantize_tables(model)
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target)
+
+
+def write_int8_dynamic(source: Path, target: Path) -> None:
+    """Writes the graph with scales of activations that are measured anew in each batch.
+
+    The common recipe, kept to compare with: a text's vector depends on what it is batched with.
+
+    Args:
+        source: The float32 ONNX file.
+        target: Where the int8 one goes.
+    """
+    model = ir.load(source)
+    small = {node.name for node in model.graph if node.op_type == "MatMul"}
+    small -= {node.name for node in _nodes(model)}
+    _quantize_tables(model)
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target)
+    with quiet():
+        quantize_dynamic(
+            target,
+            target,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=sorted(name for name in small if name),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def _nodes(model: ir.Model) -> list[ir.Node]:
+    found = []
+    for node in model.graph:
+        weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
+        if weights is not None and weights.ndim == 2 and weights.shape[1] >= _FEWEST_COLUMNS:
+            found.append(node)
+    return found
+
+
+def _product(node: ir.Node) -> Product:
+    activation, weights = node.inputs[0], constant(node.inputs[1])
+    if activation is None or activation.name is None or weights is None or node.name is None:
+        raise ValueError(node.op_type)
+    return Product(node.name, activation.name, weights.size)
+
+
+def _weights(node: ir.Node, name: str, graph: ir.Graph) -> ir.Value:
+    array = constant(node.inputs[1])
+    if array is None:
+        raise ValueError(name)
+    bytes_, scales = to_signed_bytes(array.T)
+    parts = [
+        add_constant(graph, f"{name}.weight_{part}", values)
+        for part, values in (
+            ("int8", bytes_.T),
+            ("scales", scales),
+            ("zeros", np.zeros(len(scales), np.int8)),
+        )
+    ]
+    return insert(node, "DequantizeLinear", parts, {"axis": 1}, name=f"{name}.weight")
+
+
+def _quantize_tables(model: ir.Model) -> None:
+    graph = model.graph
+    for gather in [node for node in graph if node.op_type == "Gather"]:
+        table, rows = constant(gather.inputs[0]), gather.inputs[1]
+        is_table = table is not None and table.ndim == 2 and table.dtype == np.float32
+        if table is None or not is_table or len(table) < _FEWEST_ROWS:
+            continue
+        name = gather.inputs[0].name if gather.inputs[0] is not None else None
+        bytes_, scales = to_signed_bytes(table)
+        looked_up = [
+            insert(
+                gather,
+                "Gather",
+                [add_constant(graph, f"{name}_{part}", values), rows],
+                name=f"{name}_{part}_of_tokens",
+            )
+            for part, values in (("int8", bytes_), ("scales", scales[:, None]))
+        ]
+        # Standard operators that every engine has; ONNX Runtime runs them as fast as one
+        # DequantizeLinear with blocks.
+        widened = insert(
+            gather, "Cast", [looked_up[0]], {"to": ir.DataType.FLOAT}, name=f"{name}_widened"
+        )
+        vectors = insert(gather, "Mul", [widened, looked_up[1]], name=f"{name}_of_tokens")
+        gather.outputs[0].replace_all_uses_with(vectors)

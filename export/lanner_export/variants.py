@@ -1,10 +1,10 @@
 """The model files of an artifact: a checkpoint's graph at each precision."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lanner.errors import InputError
+from lanner.errors import InputError, UnsupportedError
 from lanner.manifest import TokenizerRecord, Variant
 from lanner.runner import Sequences, feed
 from lanner.tokenization import Pair, Tokenizer
@@ -13,15 +13,57 @@ from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import count_fused_ops
 from lanner_export.graph import write_fp32
 from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
-from lanner_export.quantization import Feed, write_int8
+from lanner_export.quantization import Product, products, write_int8, write_int8_dynamic
+from lanner_export.ranges import METHODS, Feed, Range, measure_ranges
 from lanner_export.tensors import OPSET, TYPE_IDS
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A calibrated graph, which int8 is written of in many ways.
+
+    Attributes:
+        source: The float32 ONNX file.
+        products: The matrix products that may be quantized.
+        ranges: The range of each activation that they take.
+    """
+
+    source: Path
+    products: list[Product]
+    ranges: dict[str, Range]
+
+    def write(self, target: Path, keep: Collection[str] = ()) -> None:
+        """Writes it with the products of these names in float32."""
+        write_int8(self.source, target, self.ranges, keep=keep)
+
+
+#: Names the products of int8 that are to stay in float32.
+KeepInFloat32 = Callable[[Int8], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How variants are made.
+
+    Attributes:
+        precisions: Which, of `lanner_export.PRECISIONS`.
+        texts: What int8 is calibrated on. Static vectors need none: each row has its own scale.
+        method: How a range is made of what calibration saw, of `ranges.METHODS`.
+        without_passes: Names of `rewriting.PASSES` to leave out.
+        keep: Chooses the products of int8 that stay in float32; None for none of them.
+    """
+
+    precisions: Sequence[str]
+    texts: CalibrationTexts
+    method: str = next(iter(METHODS))
+    without_passes: Collection[str] = ()
+    keep: KeepInFloat32 | None = None
 
 
 def write_variants(
     loaded: Checkpoint,
     record: TokenizerRecord,
-    texts: CalibrationTexts,
-    precisions: Sequence[str],
+    recipe: Recipe,
     directory: Path,
     progress: Callable[[str], object],
 ) -> list[Variant]:
@@ -30,37 +72,76 @@ def write_variants(
     Args:
         loaded: The checkpoint.
         record: How its tokenizer is used; its file is in the directory already.
-        texts: What int8 is calibrated on. Static vectors need none: each row has its own scale.
-        precisions: Which variants to make, of `lanner_export.PRECISIONS`.
+        recipe: What is made, and how.
         directory: Where the files go.
         progress: Called when a step begins.
 
     Raises:
         ExportError: The graph could not be made.
         InputError: The tokenizer makes nothing of the calibration texts.
+        UnsupportedError: Static vectors have no such precision.
     """
     if isinstance(loaded.graph, LookupTable):
-        variants = []
-        for precision in dict.fromkeys(precisions):
-            progress(f"writing the vectors in {precision}")
-            path = directory / f"model.{precision}.onnx"
-            write_lookup_graph(path, loaded.graph, precision)
-            variants.append(replace(_variant(precision, path), weights_file=data_path(path).name))
-        return variants
+        return _lookups(loaded.graph, recipe.precisions, directory, progress)
     fp32 = directory / "model.fp32.onnx"
     progress("tracing the graph")
-    write_fp32(loaded.graph, loaded.inputs, loaded.output, fp32)
+    passes = write_fp32(
+        loaded.graph,
+        loaded.inputs,
+        loaded.output,
+        fp32,
+        without_passes=recipe.without_passes,
+    )
     variants = []
-    if "fp32" in precisions:
-        variants.append(_variant("fp32", fp32))
-    if "int8" in precisions:
-        progress(f"calibrating int8 on {len(texts.texts)} texts")
-        int8 = directory / "model.int8.onnx"
-        tokenizer = Tokenizer(directory / record.file, record)
-        write_int8(fp32, int8, _feeds(tokenizer, loaded, texts.inputs(loaded.head)))
-        variants.append(replace(_variant("int8", int8), calibration=texts.to_json()))
-    if "fp32" not in precisions:
+    for precision in dict.fromkeys(recipe.precisions):
+        path = directory / f"model.{precision}.onnx"
+        details: dict[str, object] = {}
+        if precision == "int8":
+            details = _write_int8(fp32, path, loaded, record, recipe, progress)
+        elif precision == "int8-dynamic":
+            progress("quantizing int8-dynamic")
+            write_int8_dynamic(fp32, path)
+        variants.append(replace(_variant(precision, path), passes=passes, **details))  # type: ignore[arg-type]
+    if "fp32" not in recipe.precisions:
         fp32.unlink()
+    return variants
+
+
+def _write_int8(
+    fp32: Path,
+    path: Path,
+    loaded: Checkpoint,
+    record: TokenizerRecord,
+    recipe: Recipe,
+    progress: Callable[[str], object],
+) -> dict[str, object]:
+    texts = recipe.texts
+    progress(f"calibrating int8 on {len(texts.texts)} texts")
+    tokenizer = Tokenizer(path.parent / record.file, record)
+    feeds = _feeds(tokenizer, loaded, texts.inputs(loaded.head))
+    found = products(fp32)
+    activations = list(dict.fromkeys(product.activation for product in found))
+    int8 = Int8(fp32, found, measure_ranges(fp32, activations, feeds, recipe.method))
+    kept = list(recipe.keep(int8)) if recipe.keep is not None else []
+    int8.write(path, kept)
+    return {"calibration": {**texts.to_json(), "method": recipe.method}, "float32_products": kept}
+
+
+def _lookups(
+    table: LookupTable,
+    precisions: Sequence[str],
+    directory: Path,
+    progress: Callable[[str], object],
+) -> list[Variant]:
+    variants = []
+    for precision in dict.fromkeys(precisions):
+        if precision not in ("fp32", "int8"):
+            msg = f"static vectors have no {precision} variant: pass --precision fp32,int8"
+            raise UnsupportedError(msg)
+        progress(f"writing the vectors in {precision}")
+        path = directory / f"model.{precision}.onnx"
+        write_lookup_graph(path, table, precision)
+        variants.append(replace(_variant(precision, path), weights_file=data_path(path).name))
     return variants
 
 

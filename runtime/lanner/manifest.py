@@ -46,6 +46,8 @@ class Variant:
         fused_ops: How often each fused operator stands in the graph that the engine runs.
         calibration: What the activation ranges of a quantized variant were measured on; else empty.
         weights_file: The file of its weights, where they are not in `file` itself.
+        passes: The rewrites that its graph went through.
+        float32_products: The matrix products of a quantized variant that stayed in float32.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Variant:
     fused_ops: dict[str, int]
     calibration: dict[str, Any] = field(default_factory=dict)
     weights_file: str | None = None
+    passes: list[str] = field(default_factory=list)
+    float32_products: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""The range of each activation that int8 has a scale for, measured on calibration inputs.
+
+What lies beyond a range is clipped, what lies within is rounded to one of 256 steps. A wide range
+clips little and rounds coarsely; the methods differ in what they trade. See docs/int8.md for what
+each gives.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lanner.engines.onnxruntime import open_session
+from lanner_export import CALIBRATION_METHODS
+
+Feed = Mapping[str, NDArray[np.int64]]
+
+_BINS = 2_048
+_STEPS = 255
+#: Each end of a range is tried at these shares of the smallest and largest value.
+_SHARES = np.linspace(0.2, 1.0, 33)
+_PERCENTILE = 99.999
+
+
+class Range(NamedTuple):
+    """The smallest and largest value that has a step of its own; 0 is always between them."""
+
+    low: float
+    high: float
+
+    def scale_and_zero(self) -> tuple[np.float32, np.uint8]:
+        """The width of a step, and the step of 0, as unsigned bytes need them."""
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        scale = np.float32((high - low) / _STEPS) or np.float32(1.0)
+        return scale, np.uint8(np.clip(round(-low / scale), 0, _STEPS))
+
+
+class Histogram(NamedTuple):
+    """How often values fall between edges: int64 [bins], float64 [bins + 1]."""
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+
+
+def minimum_and_maximum(histogram: Histogram) -> Range:
+    """Clips nothing that calibration saw."""
+    return Range(float(histogram.edges[0]), float(histogram.edges[-1]))
+
+
+def percentile(histogram: Histogram) -> Range:
+    """Clips the outermost 0.001 % at either end."""
+    share = np.cumsum(histogram.counts) / histogram.counts.sum()
+    outside = (100 - _PERCENTILE) / 100
+    low = int(np.searchsorted(share, outside))
+    high = int(np.searchsorted(share, 1 - outside))
+    return Range(float(histogram.edges[low]), float(histogram.edges[min(high, _BINS - 1) + 1]))
+
+
+def least_squares(histogram: Histogram) -> Range:
+    """The range with the least mean squared error of clipping and rounding together.
+
+    Source: Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks
+    for rapid-deployment" (2019); there with an assumed distribution, here with the measured one.
+    """
+    low, high = minimum_and_maximum(histogram)
+    centers = (histogram.edges[:-1] + histogram.edges[1:]) / 2
+    best = Range(low, high)
+    least = np.inf
+    for low_share in _SHARES if low < 0 else _SHARES[-1:]:
+        for high_share in _SHARES if high > 0 else _SHARES[-1:]:
+            tried = Range(low * low_share, high * high_share)
+            scale, zero = tried.scale_and_zero()
+            steps = np.clip(np.rint(centers / scale) + zero, 0, _STEPS)
+            error = float(histogram.counts @ ((steps - zero) * scale - centers) ** 2)
+            if error < least:
+                best, least = tried, error
+    return best
+
+
+#: By the names that users give them.
+METHODS: dict[str, Callable[[Histogram], Range]] = dict(
+    zip(CALIBRATION_METHODS, (least_squares, percentile, minimum_and_maximum), strict=True)
+)
+
+
+def measure_ranges(
+    source: Path, activations: Sequence[str], feeds: Sequence[Feed], method: str
+) -> dict[str, Range]:
+    """Runs a graph over calibration inputs and measures activations within it.
+
+    Args:
+        source: The float32 ONNX file.
+        activations: Names of values in its graph.
+        feeds: Inputs of the graph, int64 [batch, length] each.
+        method: One of `METHODS`.
+
+    Returns:
+        The range of each activation.
+    """
+    return {
+        name: METHODS[method](histogram)
+        for name, histogram in measure_histograms(source, activations, feeds).items()
+    }
+
+
+def measure_histograms(
+    source: Path, activations: Sequence[str], feeds: Sequence[Feed]
+) -> dict[str, Histogram]:
+    """How the values of activations are distributed; see `measure_ranges`."""
+    with tempfile.TemporaryDirectory(prefix="lanner-", dir=source.parent) as directory:
+        path = Path(directory) / "activations.onnx"
+        model = ir.load(source)
+        values = ir.convenience.create_value_mapping(model.graph)
+        model.graph.outputs[:] = [values[name] for name in activations]
+        ir.save(model, path)
+        session = open_session(path)
+    # Two runs, so that no activation is kept: those of a large encoder would fill the memory.
+    limits = np.array([(0.0, 0.0)] * len(activations))
+    for outputs in _run(session, feeds):
+        for row, output in enumerate(outputs):
+            low, high = limits[row]
+            limits[row] = min(low, output.min()), max(high, output.max())
+    edges = [np.linspace(low, high if high > low else low + 1.0, _BINS + 1) for low, high in limits]
+    counts = np.zeros((len(activations), _BINS), dtype=np.int64)
+    for outputs in _run(session, feeds):
+        for row, output in enumerate(outputs):
+            counts[row] += np.histogram(output, edges[row])[0]
+    return {name: Histogram(counts[row], edges[row]) for row, name in enumerate(activations)}
+
+
+def _run(session: object, feeds: Sequence[Feed]) -> Iterable[list[NDArray[np.float32]]]:
+    for feed in feeds:
+        yield session.run(None, dict(feed))  # type: ignore[attr-defined]  # onnxruntime is untyped
