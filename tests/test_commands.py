@@ -51,6 +51,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["encode", "dir", "a", "--input", "x.txt"], "give either texts or --input FILE"),
         (["encode", "dir", "a", "--output", "x.csv"], "--output must end in .npy or .jsonl, not"),
         (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
+        (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
         (["similarity", "dir", "a"], "the following arguments are required: TEXT"),
         (["export", "x"], "the following arguments are required: --output"),
         (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
@@ -117,6 +118,7 @@ def test_encode_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out) == {
         "texts": 1,
         "dimension": 4,
+        "precision": "float32",
         "variant": "fp32",
         "embeddings": [[1, 0, 0, 0]],
     }
@@ -140,6 +142,33 @@ def test_encode_writes_files(
         assert [row["text"] for row in rows] == ["a b", "🦅"]
         vectors = np.array([row["embedding"] for row in rows])
     np.testing.assert_allclose(vectors, [[0.5**0.5, 0.5**0.5, 0, 0], [0, 0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
+def test_encode_in_another_precision(
+    word_artifact: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / f"bits{suffix}"
+    options = ["--precision", "ubinary", "--output", output]
+    assert run("encode", word_artifact, "a b", "c", *options) == 0
+    assert capsys.readouterr().err == f"2 ubinary vectors of 4 dimensions in {output}\n"
+    if suffix == ".npy":
+        vectors = np.load(output)
+        assert vectors.dtype == np.uint8
+        assert vectors.tolist() == [[0b11000000], [0b00100000]]
+    else:
+        assert output.read_text() == (
+            '{"text": "a b", "embedding": [192]}\n{"text": "c", "embedding": [32]}\n'
+        )
+
+
+def test_encode_without_ranges_says_what_to_do(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bytes.npy"
+    assert run("encode", word_artifact, "a", "--precision", "int8", "--output", output) == 1
+    assert "words stores no ranges for int8 and uint8 vectors" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_failed_encode_leaves_the_old_file(word_artifact: Path, tmp_path: Path) -> None:

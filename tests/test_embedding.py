@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lanner
 from lanner.embedding import EmbeddingModel
+from lanner.embedding_ranges import EmbeddingRanges
 from lanner.errors import InputError, InputTypeError, UnsupportedError
 from lanner.loading import load
+from lanner.manifest import RangesRecord
 from lanner.model import TEXTS_AT_ONCE
-from tests.word_artifact import DIMENSION
+from tests.word_artifact import DIMENSION, write_manifest
 
 
 def test_vectors_by_hand(word_model: EmbeddingModel) -> None:
@@ -112,10 +115,121 @@ def test_a_dimension_out_of_range_is_refused(word_model: EmbeddingModel, dimensi
         word_model.encode("a", truncate_dim=dimension)
 
 
-def test_precisions_that_are_not_there_are_refused(word_model: EmbeddingModel) -> None:
+@pytest.fixture
+def ranged_model(word_artifact: Path) -> EmbeddingModel:
+    """The words with ranges from -1 on in steps of 1/128, and a mean length of 1/2."""
+    extremes = np.array([[-1] * DIMENSION, [127 / 128] * DIMENSION], dtype=np.float32)
+    lengths = np.full(DIMENSION, 0.5, dtype=np.float32)
+    EmbeddingRanges(extremes, lengths).write(word_artifact / "ranges.npy")
+    write_manifest(word_artifact, embedding_ranges=RangesRecord("ranges.npy", "by hand", 1))
+    model: EmbeddingModel = load(word_artifact, variant="fp32", threads=2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "expected"),
+    [
+        ("float32", np.float32, [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]),
+        ("uint8", np.uint8, [[192, 192, 128, 128], [255, 128, 128, 128]]),
+        ("int8", np.int8, [[64, 64, 0, 0], [127, 0, 0, 0]]),
+        ("ubinary", np.uint8, [[0b11000000], [0b10000000]]),
+        ("binary", np.int8, [[0b11000000 - 128], [0b10000000 - 128]]),
+    ],
+)
+def test_precisions_by_hand(
+    ranged_model: EmbeddingModel, precision: str, dtype: type, expected: list[list[float]]
+) -> None:
+    vectors = ranged_model.encode(["a b", "a"], precision=precision)
+    assert vectors.dtype == dtype
+    assert vectors.tolist() == expected
+    assert ranged_model.encode("a b", precision=precision).tolist() == expected[0]
+    none = ranged_model.encode([], precision=precision)
+    assert (none.shape, none.dtype) == ((0, len(expected[0])), dtype)
+    torch = pytest.importorskip("torch", reason="needs the export extra")
+    tensor = ranged_model.encode(["a b", "a"], precision=precision, convert_to_tensor=True)
+    assert torch.equal(tensor, torch.tensor(expected, dtype=tensor.dtype))
+    assert np.asarray(tensor).dtype == dtype
+
+
+def test_ranges_follow_truncation_and_normalization(ranged_model: EmbeddingModel) -> None:
+    ranges = ranged_model.embedding_ranges(2, normalize_embeddings=True)
+    assert ranges.tolist() == [[-2, -2], [127 / 64, 127 / 64]]
+    vectors = ranged_model.encode(
+        ["a b c", "d"], truncate_dim=2, normalize_embeddings=True, precision="uint8"
+    )
+    # (0.7071 + 2) * 64 is 173.25; "d" has nothing in the first two dimensions.
+    assert vectors.tolist() == [[173, 173], [128, 128]]
+    with pytest.raises(InputError, match=r"truncate_dim must be from 1 to 4, not 5"):
+        ranged_model.embedding_ranges(5)
+
+
+def test_an_artifact_without_ranges_says_what_to_do(word_model: EmbeddingModel) -> None:
+    message = (
+        r"words stores no ranges for int8 and uint8 vectors: export its checkpoint again, with "
+        r"--calibration texts like yours, or pass ranges of your own to lanner.quantize_embeddings"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        word_model.encode("a", precision="int8")
+    with pytest.raises(UnsupportedError, match=message):
+        word_model.similarity(np.zeros((1, 4), np.int8), np.zeros((1, 4)))
+    assert word_model.encode("a", precision="ubinary").tolist() == [128]
+
+
+def test_an_unknown_precision_names_those_there_are(word_model: EmbeddingModel) -> None:
     assert word_model.encode("a", precision=None).dtype == np.float32
-    with pytest.raises(UnsupportedError, match=r"no precision 'binary' yet: use 'float32'"):
-        word_model.encode("a", precision="binary")
+    with pytest.raises(InputError, match=r"no precision 'int4': use float32, int8, uint8, binary"):
+        word_model.encode("a", precision="int4")
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_bytes_are_as_near_as_floats(ranged_model: EmbeddingModel, precision: str) -> None:
+    texts = ["a b", "a", "c", "b c d"]
+    floats = ranged_model.encode(texts)
+    vectors = ranged_model.encode(texts, precision=precision)
+    expected = ranged_model.similarity(floats, floats)
+    for b in (vectors, floats, list(vectors)):
+        np.testing.assert_allclose(ranged_model.similarity(vectors, b), expected, atol=0.02)
+        np.testing.assert_allclose(ranged_model.similarity_pairwise(b, vectors), 1, atol=0.02)
+    found = ranged_model.search("b c d", vectors, k=1)
+    assert found.indices.tolist() == [[3]]
+
+
+def test_bits_are_as_near_as_they_agree(ranged_model: EmbeddingModel) -> None:
+    vectors = ranged_model.encode(["a", "b", "a b"], precision="binary")
+    # Of four dimensions, not of the eight bits of the byte.
+    expected = [[1, 0, 0.5], [0, 1, 0.5], [0.5, 0.5, 1]]
+    np.testing.assert_allclose(ranged_model.similarity(vectors, vectors), expected, atol=1e-6)
+    np.testing.assert_allclose(ranged_model.similarity_pairwise(vectors, vectors), 1, atol=1e-6)
+    for options in ({}, {"rescore_multiplier": 3}):
+        found = ranged_model.search(["b", "b a"], vectors, k=2, **options)
+        assert found.indices.tolist() == [[1, 2], [2, 0]]
+    torch = pytest.importorskip("torch", reason="needs the export extra")
+    tensor = torch.from_numpy(vectors)
+    assert torch.allclose(ranged_model.similarity(tensor, vectors), torch.tensor(expected))
+
+
+def test_truncated_vectors_are_told_by_their_dimension(ranged_model: EmbeddingModel) -> None:
+    corpus = ["c a", "b c", "a"]
+    for precision in ("int8", "binary"):
+        vectors = ranged_model.encode(corpus, precision=precision, truncate_dim=3)
+        found = ranged_model.search("c b", vectors, k=1, truncate_dim=3)
+        assert found.indices.tolist() == [[1]]
+    with pytest.raises(
+        InputError,
+        match=r"corpus is int8 of width 3, where 4 dimensions take 4 as bytes and 1 as bits: pass "
+        r"the truncate_dim that it was encoded with",
+    ):
+        ranged_model.search("c b", ranged_model.encode(corpus, precision="int8", truncate_dim=3))
+
+
+def test_ranges_of_one_s_own(word_model: EmbeddingModel) -> None:
+    vectors = word_model.encode(["a", "a b", "d"])
+    ranges = [[0] * 4, [1] * 4]
+    quantized = lanner.quantize_embeddings(vectors, "uint8", ranges)
+    measured = word_model.similarity(quantized, quantized, ranges=ranges)
+    np.testing.assert_allclose(measured, word_model.similarity(vectors, vectors), atol=0.02)
+    found = word_model.search("a", quantized, k=2, ranges=ranges)
+    assert found.indices.tolist() == [[0, 1]]
 
 
 def test_a_batch_needs_a_text(word_model: EmbeddingModel) -> None:

@@ -80,6 +80,28 @@ def test_an_evaluator_of_sentence_transformers_takes_it(
     assert model.model_card_data.evaluations["shipped"] == measured
 
 
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_a_quantized_vector_is_that_of_sentence_transformers(
+    minilm_artifact: Artifact, reference: Any, precision: str
+) -> None:
+    texts = [*shipped_sentences()[::3], *ODD_TEXTS]
+    model = load(minilm_artifact.directory, variant="fp32")
+    vectors = model.encode(texts, precision=precision)
+    expected = sentence_transformers.util.quantize_embeddings(
+        reference.encode(texts), precision, model.embedding_ranges()
+    )
+    assert vectors.dtype == expected.dtype
+    # A last digit may differ before rounding, which moves a byte by one or turns a bit.
+    assert (vectors == expected).mean() > 0.99
+    keeps = model.similarity_pairwise(vectors, model.encode(texts))
+    if precision in ("int8", "uint8"):
+        assert keeps.min() > 0.999
+    else:  # what the signs of normally distributed components keep
+        assert keeps.mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.02)
+    alone = np.stack([model.encode(text, precision=precision) for text in texts[:20]])
+    assert (alone == vectors[:20]).mean() > 0.99
+
+
 def test_int8_ranks_pairs_as_fp32_does(minilm_artifact: Artifact) -> None:
     from scipy.stats import spearmanr  # noqa: PLC0415
 
@@ -218,7 +240,7 @@ def test_the_code_of_the_readme_runs(
 ) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     artifacts = {
         "build/minilm.lanner": minilm_artifact,
         "ranker.lanner": scorer_artifact,

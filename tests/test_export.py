@@ -24,6 +24,7 @@ def names(directory: Path) -> list[str]:
 def test_the_artifact_is_self_contained(tiny_artifact: Artifact) -> None:
     assert names(tiny_artifact.directory) == [
         "README.md",
+        "embedding_ranges.npy",
         "manifest.json",
         "model.fp32.onnx",
         "model.int8.onnx",

@@ -19,6 +19,15 @@ def test_what_is_written_is_read_back(word_artifact: Path) -> None:
     assert manifest.to_bytes() == (word_artifact / MANIFEST_FILE).read_bytes()
 
 
+def test_a_manifest_from_before_there_were_ranges(word_artifact: Path) -> None:
+    path = word_artifact / MANIFEST_FILE
+    content = json.loads(path.read_text())
+    del content["sha256"], content["embedding_ranges"]
+    signed = {**content, "sha256": manifest_module._digest(content)}
+    path.write_bytes(manifest_module._canonical(signed))
+    assert Manifest.read(word_artifact).embedding_ranges is None
+
+
 def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1
     (tmp_path / "abc").write_bytes(b"abc")
@@ -72,6 +81,7 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
         Manifest.read(word_artifact)
 
 
+RANGES = {"file": "ranges.npy", "data": "by hand", "vectors": 9}
 TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
 
 
@@ -88,6 +98,12 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ({"scored_label": "x"}, r"'scored_label' must be one of None"),
         ({"tokenizer": {**TOKENIZER, "kind": "slow"}}, r"'kind' must be one of tokenizers, words"),
         ({"tokenizer": {**TOKENIZER, "max_tokens": 0}}, r"'max_tokens' must be at least 1"),
+        ({"embedding_ranges": RANGES}, r"'files' lacks 'ranges.npy'"),
+        ({"embedding_ranges": {**RANGES, "vectors": "9"}}, r"'vectors' has the wrong type"),
+        (
+            {"embedding_ranges": RANGES, "head": "score", "labels": list("abcd")},
+            r"'embedding_ranges' are of the head 'embed' alone",
+        ),
         ({"surprise": 1}, r"unexpected keyword argument 'surprise'"),
     ],
 )

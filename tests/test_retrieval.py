@@ -45,6 +45,16 @@ def test_several_queries_and_vectors_made_before(
     assert both == [retrieve(word_model, scorer, query, CORPUS, k=2) for query in ("a", "b")]
 
 
+def test_vectors_made_before_may_be_quantized(
+    word_model: EmbeddingModel, scorer: ScoringModel
+) -> None:
+    bits = word_model.encode_document(CORPUS, precision="ubinary")
+    hits = retrieve(word_model, scorer, "a", CORPUS, k=6, candidates=3, corpus_vectors=bits)
+    assert sorted(hit.index for hit in hits) == list(range(6))
+    hits = retrieve(word_model, scorer, "a", CORPUS, k=3, candidates=3, corpus_vectors=bits)
+    assert sorted(hit.index for hit in hits) == [1, 2, 4]
+
+
 def test_a_corpus_with_row_names_is_read_by_position(
     word_model: EmbeddingModel, scorer: ScoringModel
 ) -> None:

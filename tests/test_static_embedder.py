@@ -68,6 +68,37 @@ def test_int8_is_near_and_an_unknown_text_is_zero(artifact: Artifact) -> None:
     assert ((exact[:3] * near[:3]).sum(axis=1) / lengths).min() > 0.9999
 
 
+def test_quantized_vectors_are_near(glove: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    lines = [
+        " ".join(generator.choice(WORDS[:7], count)) for count in generator.integers(1, 6, 150)
+    ]
+    (tmp_path / "texts.txt").write_text("\n".join(lines))
+    made = export(glove, tmp_path / "near.lanner", calibration=tmp_path / "texts.txt")
+    model = load(made.directory, variant="fp32")
+    texts = ["the falcon flies", "a bird over the hills", "hills"]
+    floats = model.encode(texts)
+    for precision, least in (("int8", 0.999), ("uint8", 0.999), ("binary", 0.6)):
+        quantized = model.encode(texts, precision=precision)
+        assert model.similarity_pairwise(quantized, floats).min() > least
+
+
+def test_ranges_of_few_texts_are_warned_of(glove: Path, tmp_path: Path) -> None:
+    (tmp_path / "unknown.txt").write_text("nothing\nof this\n")
+    warnings: list[str] = []
+    made = export(
+        glove,
+        tmp_path / "unknown.lanner",
+        calibration=tmp_path / "unknown.txt",
+        warn=warnings.append,
+    )
+    (warning,) = warnings
+    assert warning.startswith("only 0 vectors came of unknown.txt, so that int8 and uint8 vectors")
+    assert made.manifest.embedding_ranges is None
+    with pytest.raises(UnsupportedError, match=r"stores no ranges for int8 and uint8 vectors: ex"):
+        load(made.directory, variant="fp32").encode("the", precision="int8")
+
+
 @pytest.mark.parametrize("kind", ["word2vec text", "word2vec binary", "gensim", "model2vec"])
 def test_each_format_gives_the_same_vectors(
     artifact: Artifact, vectors: Any, tmp_path: Path, kind: str

@@ -27,6 +27,7 @@ from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, PRECISIONS
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
+from lanner_export.embedding_ranges import write_embedding_ranges
 from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
 from lanner_export.quality import QualityData, measure_quality, require_measurable
@@ -136,7 +137,8 @@ def export(
         }
         quality = measure_quality(loaded.reference, models, labelled, progress)
         progress("writing the artifact")
-        _write_rest(staged, manifest, quality)
+        ranges = write_embedding_ranges(models, texts, staged, warn)
+        _write_rest(staged, replace(manifest, embedding_ranges=ranges), quality)
     return Artifact.open(target)
 
 

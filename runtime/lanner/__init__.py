@@ -10,6 +10,7 @@ from lanner._version import __version__
 from lanner.artifact import Artifact
 from lanner.classification import Classification, ClassificationModel
 from lanner.embedding import EmbeddingModel
+from lanner.embedding_precision import quantize_embeddings
 from lanner.entities import Entity
 from lanner.errors import LannerError
 from lanner.loading import load
@@ -31,5 +32,6 @@ __all__ = [
     "TaggingModel",
     "__version__",
     "load",
+    "quantize_embeddings",
     "retrieve",
 ]

@@ -7,6 +7,7 @@ from lanner.artifact import Artifact
 from lanner.batching import TOKEN_BUDGET
 from lanner.classification import ClassificationModel
 from lanner.embedding import EmbeddingModel
+from lanner.embedding_ranges import EmbeddingRanges
 from lanner.engines import Engine, open_engine
 from lanner.errors import InputError, UnsupportedError
 from lanner.machine import available_cores
@@ -70,10 +71,12 @@ def load(
     chosen = artifact.choose(variant)
     if chosen.weights_file is not None:
         artifact.file(chosen.weights_file)
+    ranges = artifact.manifest.embedding_ranges
     return open_model(
         artifact.manifest,
         chosen,
         tokenizer=artifact.file(artifact.manifest.tokenizer.file),
+        ranges=None if ranges is None else artifact.file(ranges.file),
         engine=open_engine(
             chosen.engine if engine == "auto" else engine, artifact.file(chosen.file)
         ),
@@ -90,12 +93,16 @@ def open_model(
     engine: Engine,
     threads: int,
     token_budget: int = TOKEN_BUDGET,
+    ranges: Path | None = None,
 ) -> Model:
     """The model of a head around an engine; the export stage uses it before there is an artifact.
 
     Raises:
-        ArtifactError: The tokenizer's file cannot be read.
+        ArtifactError: The tokenizer's file, or that of the ranges, cannot be read.
     """
+    own: dict[str, Any] = {}
+    if ranges is not None:
+        own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
     return _MODEL_OF_HEAD[manifest.head](
         manifest=manifest,
         variant=variant,
@@ -103,6 +110,7 @@ def open_model(
         engine=engine,
         threads=threads,
         token_budget=token_budget,
+        **own,
     )
 
 

@@ -86,6 +86,21 @@ class TokenizerRecord:
 
 
 @dataclass(frozen=True)
+class RangesRecord:
+    """The ranges that the precisions int8 and uint8 of the vectors go by.
+
+    Attributes:
+        file: Their file name in the artifact; see `lanner.embedding_ranges`.
+        data: What texts they were measured on.
+        vectors: How many vectors of these texts.
+    """
+
+    file: str
+    data: str
+    vectors: int
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The transformer that the artifact was made from.
 
@@ -129,6 +144,7 @@ class Manifest:
         labels: What the logits stand for, in their order; empty for the head `embed`.
         activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` answers; None where there is but one.
+        embedding_ranges: Of the head `embed`, the ranges of its vectors; None where none are known.
         files: Every other file of the artifact.
     """
 
@@ -150,6 +166,7 @@ class Manifest:
     labels: list[str] = field(default_factory=list)
     activation: str = "identity"
     scored_label: str | None = None
+    embedding_ranges: RangesRecord | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def variant(self, name: str) -> Variant | None:
@@ -215,12 +232,14 @@ class Manifest:
     @classmethod
     def _from_json(cls, content: dict[str, Any], path: Path) -> Self:
         try:
+            ranges = content.get("embedding_ranges")
             manifest = cls(
                 **{
                     **content,
                     "architecture": Architecture(**content["architecture"]),
                     "tokenizer": TokenizerRecord(**content["tokenizer"]),
                     "variants": [Variant(**variant) for variant in content["variants"]],
+                    "embedding_ranges": None if ranges is None else RangesRecord(**ranges),
                     "files": {name: FileRecord(**r) for name, r in content["files"].items()},
                 }
             )
@@ -235,8 +254,9 @@ class Manifest:
 
     def _problem(self) -> str:
         """What is wrong in it, or nothing: only files that Lanner did not write have something."""
-        parts = [self, self.architecture, self.tokenizer, *self.variants, *self.files.values()]
-        for part in parts:
+        ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
+        parts = [self, self.architecture, self.tokenizer, *ranges]
+        for part in [*parts, *self.variants, *self.files.values()]:
             for name, kind in get_type_hints(type(part)).items():
                 origin = get_origin(kind)
                 expected = kind if origin in (None, UnionType) else origin
@@ -247,6 +267,8 @@ class Manifest:
             return "'dimension' and 'max_tokens' must be at least 1"
         if self.head != "embed" and len(self.labels) != self.dimension:
             return f"'labels' must be {self.dimension}, one for each logit"
+        if self.head != "embed" and ranges:
+            return "'embedding_ranges' are of the head 'embed' alone"
         choices = (
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),
@@ -257,6 +279,7 @@ class Manifest:
                 return f"{name!r} must be one of {', '.join(map(str, allowed))}"
         needed = {self.tokenizer.file, *(v.file for v in self.variants)}
         needed |= {v.weights_file for v in self.variants if v.weights_file is not None}
+        needed |= {record.file for record in ranges}
         unlisted = needed - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
 

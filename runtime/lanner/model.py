@@ -148,7 +148,7 @@ def require_batch_size(batch_size: int) -> None:
         raise InputError(msg)
 
 
-def as_tensor(values: NDArray[np.float32] | np.float32) -> Any:
+def as_tensor(values: NDArray[Any] | np.float32) -> Any:
     """The same numbers as a torch tensor.
 
     Raises:
@@ -166,7 +166,7 @@ def converted(values: Any, *, is_single: bool, to_numpy: bool, to_tensor: bool) 
     """Vectors or scores in the form that the two switches of sentence-transformers ask for.
 
     Args:
-        values: float32 of all inputs, or of the single one.
+        values: An array of all inputs, or of the single one.
         is_single: Whether there was one input, and not a list of them.
         to_numpy: False gives a list of torch tensors, one an input.
         to_tensor: True gives one torch tensor, whatever `to_numpy` says.

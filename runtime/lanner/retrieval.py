@@ -54,8 +54,8 @@ def retrieve(
         corpus: The texts to search.
         k: How many to return; fewer where the corpus is smaller.
         candidates: How many the encoder recalls for the scorer to rank, at least `k`.
-        corpus_vectors: ``encoder.encode_document(corpus)``, float32 [len(corpus), dim], to be made
-            once when there are many queries; None makes them here.
+        corpus_vectors: ``encoder.encode_document(corpus)`` in any precision, [len(corpus), dim], to
+            be made once when there are many queries; None makes them here.
 
     Returns:
         Hits, best score first; of several queries a list each.

@@ -5,6 +5,7 @@ more is always nearer.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -62,13 +63,8 @@ def similarity_pairwise(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> 
         InputError: The shapes differ, or something is not an array of numbers.
     """
     left, right = _pair_of_matrices(a, b)
-    if len(left) != len(right):
-        msg = (
-            "pairwise similarity needs as many vectors on both sides, "
-            f"not {len(left)} and {len(right)}"
-        )
-        raise InputError(msg)
-    _function(name)  # an unknown name is refused as in `similarity`
+    require_same_length(len(left), len(right))
+    require_name(name)
     if name == "cosine":
         left, right = normalize(left), normalize(right)
     scores: Vectors
@@ -104,52 +100,83 @@ def search(
     Raises:
         InputError: The dimensions differ, or k is less than 1.
     """
-    if not isinstance(k, int | np.integer) or k < 1:
-        msg = f"k must be a whole number from 1 on, not {k!r}"
-        raise InputError(msg)
     # A memory-mapped corpus stays on disk: only its blocks are converted.
-    stored = corpus if isinstance(corpus, np.ndarray) else _matrix(corpus, "corpus")
-    stored = _matrix(stored, "corpus") if stored.ndim != 2 else stored
-    wanted = _matrix(queries, "queries")
-    count = min(int(k), len(stored))
+    stored = corpus if isinstance(corpus, np.ndarray) else matrix(corpus, "corpus")
+    stored = matrix(stored, "corpus") if stored.ndim != 2 else stored
+    compare = partial(similarity, name=name)
+    return nearest(matrix(queries, "queries"), stored, k=k, compare=compare, block_rows=block_rows)
+
+
+def nearest(
+    queries: Any,
+    corpus: Any,
+    *,
+    k: int,
+    compare: Callable[[Any, Any], Vectors],
+    block_rows: int = SEARCH_BLOCK_ROWS,
+) -> SearchResult:
+    """`search` by any comparison, of anything that has rows and can be sliced by them.
+
+    Args:
+        queries: n rows.
+        corpus: m rows.
+        k: How many; fewer are returned when the corpus is smaller.
+        compare: A block of queries against one of the corpus, float32 [queries, rows]; more is
+            nearer.
+        block_rows: Rows of the corpus that are compared at once.
+
+    Raises:
+        InputError: k is less than 1.
+    """
+    require_count(k, "k")
+    count = min(int(k), len(corpus))
     found = SearchResult(
-        np.empty((len(wanted), count), np.int64), np.empty((len(wanted), count), np.float32)
+        np.empty((len(queries), count), np.int64), np.empty((len(queries), count), np.float32)
     )
-    for start in range(0, len(wanted), SEARCH_BLOCK_QUERIES):
+    for start in range(0, len(queries), SEARCH_BLOCK_QUERIES):
         rows = slice(start, start + SEARCH_BLOCK_QUERIES)
-        found.indices[rows], found.scores[rows] = _search_block(
-            wanted[rows], stored, count, name, block_rows
+        found.indices[rows], found.scores[rows] = _nearest_to_block(
+            queries[rows], corpus, count, compare, block_rows
         )
     return found
 
 
-def _search_block(
-    wanted: Vectors, stored: NDArray[Any], count: int, name: str, block_rows: int
+def _nearest_to_block(
+    wanted: Any,
+    stored: Any,
+    count: int,
+    compare: Callable[[Any, Any], Vectors],
+    block_rows: int,
 ) -> SearchResult:
     indices = np.empty((len(wanted), 0), dtype=np.int64)
     scores = np.empty((len(wanted), 0), dtype=np.float32)
     for start in range(0, len(stored), block_rows):
-        block = similarity(wanted, stored[start : start + block_rows], name=name)
-        columns = _best_columns(block, count)
+        block = compare(wanted, stored[start : start + block_rows])
+        columns = best_columns(block, count)
         # What was best so far stands first, so the lower row keeps standing first on a tie.
         indices = np.concatenate([indices, columns + start], axis=1)
         scores = np.concatenate([scores, np.take_along_axis(block, columns, axis=1)], axis=1)
-        best = _best_columns(scores, count)
+        best = best_columns(scores, count)
         indices = np.take_along_axis(indices, best, axis=1)
         scores = np.take_along_axis(scores, best, axis=1)
     return SearchResult(indices, scores)
 
 
-def _best_columns(scores: Vectors, count: int) -> NDArray[np.int64]:
-    # A partition is linear where a sort is not, but it breaks ties as it likes: rows in which a
-    # tie crosses the boundary are sorted in full.
+def best_columns(scores: Vectors, count: int) -> NDArray[np.int64]:
+    """The columns of the highest scores of each row, highest first, int64 [n, count].
+
+    Of equal scores the lower column stands first.
+    """
+    # A partition is linear where a sort is not, but it breaks ties as it likes: in rows in which a
+    # tie crosses the boundary, the first of those that are equal are taken.
     if count >= scores.shape[1]:
         return np.argsort(-scores, axis=1, kind="stable")
     columns = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     lowest = np.take_along_axis(scores, columns, axis=1).min(axis=1, keepdims=True)
-    tied = (scores >= lowest).sum(axis=1) > count
-    if tied.any():
-        columns[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :count]
+    for row in np.flatnonzero((scores >= lowest).sum(axis=1) > count):
+        above = np.flatnonzero(scores[row] > lowest[row])
+        equal = np.flatnonzero(scores[row] == lowest[row])
+        columns[row] = np.concatenate([above, equal[: count - len(above)]])
     columns.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1)
@@ -192,38 +219,88 @@ _FUNCTIONS: dict[str, Callable[[Vectors, Vectors], Vectors]] = {
 
 
 def _function(name: str) -> Callable[[Vectors, Vectors], Vectors]:
-    try:
-        return _FUNCTIONS[name]
-    except KeyError:
+    require_name(name)
+    return _FUNCTIONS[name]
+
+
+def require_name(name: str) -> None:
+    """Refuses a similarity that is not there.
+
+    Raises:
+        InputError: It is none of `SIMILARITY_NAMES`.
+    """
+    if name not in SIMILARITY_NAMES:
         msg = f"there is no similarity {name!r}: use {', '.join(SIMILARITY_NAMES)}"
-        raise InputError(msg) from None
+        raise InputError(msg)
 
 
-def _matrix(vectors: Any, name: str) -> Vectors:
+def matrix(vectors: Any, name: str) -> Vectors:
+    """Vectors as float32 [n, dim]; one [dim] is one row.
+
+    Args:
+        vectors: Anything that numpy makes an array of.
+        name: What messages call it.
+
+    Raises:
+        InputTypeError: They are no numbers, or not of one length.
+        InputError: They have another shape.
+    """
     try:
-        matrix = np.asarray(vectors)
+        array = np.asarray(vectors)
     except (TypeError, ValueError):
-        matrix = np.empty(0, dtype=object)  # rows of unequal lengths
-    if matrix.dtype.kind not in "biuf":  # numpy would read the text "1" as a number
+        array = np.empty(0, dtype=object)  # rows of unequal lengths
+    if array.dtype.kind not in "biuf":  # numpy would read the text "1" as a number
         msg = f"{name} must be vectors of numbers, all of one length: pass texts through encode"
         raise InputTypeError(msg)
-    matrix = matrix.astype(np.float32, copy=False)
-    if matrix.ndim == 1:
-        matrix = matrix[None] if matrix.size else matrix.reshape(0, 0)
-    if matrix.ndim != 2:
-        msg = f"{name} must have the shape [n, dim] or [dim], not {list(matrix.shape)}"
+    array = array.astype(np.float32, copy=False)
+    if array.ndim == 1:
+        array = array[None] if array.size else array.reshape(0, 0)
+    if array.ndim != 2:
+        msg = f"{name} must have the shape [n, dim] or [dim], not {list(array.shape)}"
         raise InputError(msg)
-    return matrix
+    return array
 
 
-def _pair_of_matrices(a: ArrayLike, b: ArrayLike) -> tuple[Vectors, Vectors]:
-    left, right = _matrix(a, "a"), _matrix(b, "b")
-    if len(left) and len(right) and left.shape[1] != right.shape[1]:
+def require_count(value: Any, name: str) -> None:
+    """Refuses what is no number of things.
+
+    Raises:
+        InputError: It is not a whole number from 1 on.
+    """
+    if not isinstance(value, int | np.integer) or value < 1:
+        msg = f"{name} must be a whole number from 1 on, not {value!r}"
+        raise InputError(msg)
+
+
+def require_same_width(left: int, right: int) -> None:
+    """Refuses vectors that cannot be compared.
+
+    Raises:
+        InputError: They have different numbers of dimensions.
+    """
+    if left != right:
         msg = (
-            f"the vectors have {left.shape[1]} and {right.shape[1]} dimensions: "
+            f"the vectors have {left} and {right} dimensions: "
             "encode both sides with the same model and truncate_dim"
         )
         raise InputError(msg)
+
+
+def require_same_length(left: int, right: int) -> None:
+    """Refuses two sides that are no pairs.
+
+    Raises:
+        InputError: One has more vectors than the other.
+    """
+    if left != right:
+        msg = f"pairwise similarity needs as many vectors on both sides, not {left} and {right}"
+        raise InputError(msg)
+
+
+def _pair_of_matrices(a: ArrayLike, b: ArrayLike) -> tuple[Vectors, Vectors]:
+    left, right = matrix(a, "a"), matrix(b, "b")
+    if len(left) and len(right):
+        require_same_width(left.shape[1], right.shape[1])
     if not len(left) or not len(right):  # an empty list has no dimensions to agree on
         width = max(left.shape[1], right.shape[1])
         left, right = left.reshape(len(left), width), right.reshape(len(right), width)

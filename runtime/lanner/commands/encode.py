@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lanner.commands.common import (
     Subparsers,
@@ -17,13 +19,14 @@ from lanner.commands.common import (
     shows_progress,
     write_jsonl,
 )
-from lanner.similarity import Vectors
+from lanner.embedding_precision import PRECISIONS
 from lanner.staging import staged_file
 
 _EXAMPLES = """\
   lanner encode minilm.lanner "A plane is taking off."
   lanner encode minilm.lanner --input sentences.txt --output vectors.npy
   lanner encode minilm.lanner --input rows.csv --column body --output vectors.jsonl
+  lanner encode minilm.lanner --input sentences.txt --precision binary --output bits.npy
   cat sentences.txt | lanner encode minilm.lanner --input - --output vectors.npy
 """
 OUTPUT_SUFFIXES = (".npy", ".jsonl")
@@ -37,6 +40,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_input_options(parser, outputs=OUTPUT_SUFFIXES)
     parser.add_argument("--prompt-name", help="which of the checkpoint's prompts to use")
     parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="int8 or uint8: a byte a dimension, by the ranges that the artifact stores; "
+        "binary or ubinary: a bit a dimension (default: float32)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,14 +57,17 @@ def run(args: argparse.Namespace) -> None:
         texts,
         prompt_name=args.prompt_name,
         normalize_embeddings=args.normalize,
+        precision=args.precision,
         show_progress_bar=shows_progress(args),
     )
     if args.output is not None:
         _write(args.output, texts, vectors)
-        say(f"{len(texts):,} vectors of {model.manifest.dimension} dimensions in {args.output}")
+        kind = "vectors" if args.precision == "float32" else f"{args.precision} vectors"
+        say(f"{len(texts):,} {kind} of {model.manifest.dimension} dimensions in {args.output}")
     summary = {
         "texts": len(texts),
         "dimension": model.manifest.dimension,
+        "precision": args.precision,
         "variant": model.variant.name,
     }
     if args.json and args.output is not None:
@@ -66,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
             print_json(_record(text, vector))
 
 
-def _write(path: Path, texts: list[str], vectors: Vectors) -> None:
+def _write(path: Path, texts: list[str], vectors: NDArray[Any]) -> None:
     if path.suffix == ".npy":
         with staged_file(path) as file:
             np.save(file, vectors)
@@ -75,5 +88,5 @@ def _write(path: Path, texts: list[str], vectors: Vectors) -> None:
         write_jsonl(path, (_record(text, vector) for text, vector in pairs))
 
 
-def _record(text: str, vector: Vectors) -> dict[str, object]:
+def _record(text: str, vector: NDArray[Any]) -> dict[str, object]:
     return {"text": text, "embedding": vector.tolist()}

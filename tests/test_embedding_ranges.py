@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.embedding_ranges import EmbeddingRanges
+from lanner.errors import ArtifactError
+from lanner.loading import load
+from lanner.text_files import shipped_sentences
+
+# Lengths 5 and 13, of the first dimension alone 3 and 5; the mean length is 9 and 4.
+VECTORS = np.array([[3, -4], [-5, -12]], dtype=np.float32)
+
+
+def test_ranges_by_hand() -> None:
+    ranges = EmbeddingRanges.measure(VECTORS)
+    np.testing.assert_allclose(ranges.lengths, [4, 9], rtol=1e-6)
+    # At length 9 the vectors are [5.4, -7.2] and [-3.46, -8.31]: with them, the first dimension
+    # goes from -5 to 5.4 and the second from -12 to -4, here both twice as wide.
+    expected = [[-10.2, -16], [10.6, 0]]
+    np.testing.assert_allclose(ranges.of(2, normalized=False), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        ranges.of(2, normalized=True), np.array(expected) / 9, rtol=1e-6, atol=1e-6
+    )
+    assert ranges.of(1, normalized=False).shape == (2, 1)
+    np.testing.assert_allclose(ranges.of(1, normalized=True), [[-10.2 / 4], [10.6 / 4]], rtol=1e-6)
+
+
+def test_a_dimension_that_is_always_zero_is_no_trouble() -> None:
+    ranges = EmbeddingRanges.measure(np.array([[0, 1], [0, 2]], dtype=np.float32))
+    assert ranges.of(1, normalized=True).tolist() == [[0], [0]]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "ranges.npy"
+    written = EmbeddingRanges.measure(VECTORS)
+    written.write(path)
+    read = EmbeddingRanges.read(path, 2)
+    np.testing.assert_array_equal(read.extremes, written.extremes)
+    np.testing.assert_array_equal(read.lengths, written.lengths)
+    with pytest.raises(ArtifactError, match=r"ranges.npy is not float32 of the shape \[3, 4\]: ex"):
+        EmbeddingRanges.read(path, 4)
+
+
+def test_a_pickle_is_never_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ArtifactError, match=r"p.npy is not float32 of the shape \[3, 2\]: export"):
+        EmbeddingRanges.read(tmp_path / "p.npy", 2)
+
+
+def test_an_export_stores_them(tiny_artifact: Artifact) -> None:
+    record = tiny_artifact.manifest.embedding_ranges
+    assert record is not None
+    assert record.data == "sentences shipped with Lanner"
+    assert record.vectors == len(shipped_sentences()) + 5  # five are joined of several
+    model = load(tiny_artifact.directory, variant="fp32")
+    vectors = model.encode(shipped_sentences())
+    lowest, highest = model.embedding_ranges()
+    # Twice as wide: what they were measured on keeps a quarter of the width on both sides.
+    margin = (highest - lowest) / 4
+    assert (vectors >= lowest + 0.999 * margin).all()
+    assert (vectors <= highest - 0.999 * margin).all()
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize(
+    "options", [{}, {"truncate_dim": 6, "normalize_embeddings": True}], ids=str
+)
+def test_vectors_are_those_of_sentence_transformers(
+    tiny_artifact: Artifact, precision: str, options: dict[str, bool | int]
+) -> None:
+    reference = pytest.importorskip("sentence_transformers.util", reason="the reference")
+    model = load(tiny_artifact.directory, variant="fp32")
+    texts = shipped_sentences()[:40]
+    vectors = model.encode(texts, **options)
+    expected = reference.quantize_embeddings(vectors, precision, model.embedding_ranges(**options))
+    np.testing.assert_array_equal(model.encode(texts, precision=precision, **options), expected)
+
+
+def test_other_heads_have_none(classifier_artifact: Artifact) -> None:
+    assert classifier_artifact.manifest.embedding_ranges is None
+    assert "embedding_ranges.npy" not in classifier_artifact.manifest.files
