@@ -125,6 +125,9 @@ class Manifest:
         labels: What the logits stand for, in their order; empty for the head `embed`.
         activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` answers; None where there is but one.
+        trimming: What of the checkpoint was left out: of `layers` the numbers that were `kept`, of
+            `tokens` and `dimensions` how many, each with how many it was `of`, and the name of the
+            `corpus` that the tokens were chosen by. Empty where it is whole.
         files: Every other file of the artifact.
     """
 
@@ -146,6 +149,7 @@ class Manifest:
     labels: list[str] = field(default_factory=list)
     activation: str = "identity"
     scored_label: str | None = None
+    trimming: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def variant(self, name: str) -> Variant | None:
