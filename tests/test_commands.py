@@ -56,6 +56,9 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["export", "x"], "the following arguments are required: --output"),
         (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
         (["export", "x", "--output", "y", "--head", "tail"], "invalid choice: 'tail'"),
+        (["export", "x", "--output", "y", "--keep-layers", "0,b"], "'0,b': use numbers from 0 on,"),
+        (["export", "x", "--output", "y", "--keep-layers", ","], "',': use numbers from 0 on, com"),
+        (["export", "x", "--output", "y", "--keep-layers", ""], "'': use numbers from 0 on, comma"),
     ],
 )
 def test_wrong_usage_exits_with_2(
@@ -65,6 +68,12 @@ def test_wrong_usage_exits_with_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
+
+
+@pytest.mark.parametrize(("text", "layers"), [("3", 3), ("0,2", (0, 2)), ("4,", (4,)), ("-1", -1)])
+def test_layers_are_a_list_or_a_number(text: str, layers: int | tuple[int, ...]) -> None:
+    arguments = ["export", "x", "--output", "y", "--keep-layers", text]
+    assert parser().parse_args(arguments).keep_layers == layers
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from lanner.commands.inspect import (
     quality_rows,
     spearman_sentence,
     transformer_sentence,
+    trimming_sentence,
     variant_bytes,
 )
 from lanner.manifest import FileRecord, Manifest
@@ -19,7 +20,7 @@ _TEMPLATE = """\
 A Lanner artifact: {transformer}, made from `{checkpoint}` on {created}.
 
 - Head `{head}`: {answers}.
-- Longest input: {longest}.
+- Longest input: {longest}.{trimming}
 
 ```python
 import lanner
@@ -85,6 +86,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         for v in manifest.variants
     ]
     titles, *rows = quality_rows(quality)
+    trimmed = trimming_sentence(manifest)
     return _TEMPLATE.format(
         name=manifest.name,
         transformer=transformer_sentence(manifest),
@@ -93,6 +95,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         head=manifest.head,
         answers=answer_sentence(manifest),
         longest=longest_sentence(manifest),
+        trimming=f"\n- Trimmed to {trimmed}." if trimmed else "",
         example=_EXAMPLES[manifest.head],
         independence=_INDEPENDENCE["embed" if manifest.head == "embed" else "logits"],
         variants=_markdown(variants),

@@ -40,6 +40,10 @@ class Checkpoint:
         max_tokens: Longest input, special tokens included; None for no limit.
         dimension: Width of the output.
         source: Where it came from, for the manifest.
+        trimming: What was left out of it, for the manifest; see `lanner_export.trimming`.
+        source_reference: Answers of the checkpoint with nothing left out, in the form of
+            `reference`: of vectors with all their dimensions, and of tokens as its own tokenizer
+            makes them. It is loaded at the first call. None where nothing was left out.
         similarity: The similarity that its vectors were trained for.
         prompts: Its named prompts.
         default_prompt_name: The prompt that it uses without being asked, or None.
@@ -60,6 +64,8 @@ class Checkpoint:
     max_tokens: int | None
     dimension: int
     source: dict[str, Any]
+    trimming: dict[str, Any] = field(default_factory=dict)
+    source_reference: Reference | None = None
     similarity: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
@@ -206,10 +212,9 @@ def token_limit(
             the positions that the transformer knows.
     """
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    padding_index = getattr(table, "padding_idx", None)
-    if positions and padding_index is not None:
-        positions -= int(padding_index) + 1  # RoBERTa counts positions from after its padding
+    padding_id = position_padding_id(encoder)
+    if positions and padding_id is not None:
+        positions -= padding_id + 1
     known = [n for n in (own, positions or None) if n is not None]
     if wanted is None and not known:
         msg = f"{checkpoint} does not say how long an input may be: pass --max-tokens"
@@ -222,6 +227,13 @@ def token_limit(
         msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
         raise UnsupportedError(msg)
     return limit
+
+
+def position_padding_id(encoder: Any) -> int | None:
+    """The padding id behind which a transformer's positions begin, as RoBERTa's do, or None."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding_id = getattr(table, "padding_idx", None)
+    return None if padding_id is None else int(padding_id)
 
 
 def require_similarity(name: str, checkpoint: str) -> None:

@@ -27,6 +27,7 @@ from lanner_export.modules import read_modules_of_cross_encoder, require_safeten
 from lanner_export.quiet import quiet
 from lanner_export.tensors import INPUTS, LOGITS, TYPE_IDS
 from lanner_export.tokenizer import write_tokenizer
+from lanner_export.trimming import NO_TRIMMING, Trimming, trim
 
 
 def load_classifier(
@@ -36,6 +37,7 @@ def load_classifier(
     *,
     max_tokens: int | None = None,
     positive_label: str | None = None,
+    trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
     """Loads a transformers or cross-encoder directory with its classification head.
 
@@ -45,10 +47,14 @@ def load_classifier(
         head: ``"score"``, ``"classify"`` or ``"tag"``.
         max_tokens: A longest input that replaces the checkpoint's own.
         positive_label: Which label's probability `score` answers; None for the second of two.
+        trimming: What of its layers and its vocabulary is to be kept.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable, or has no such head.
-        UnsupportedError: Its architecture cannot be exported, or its labels leave a question.
+        CheckpointError: It is incomplete or unreadable, or has no such head, or a special token
+            would be lost.
+        UnsupportedError: Its architecture cannot be exported, or not trimmed, or its labels leave
+            a question.
+        ExportError: A text of the corpus would be split differently.
     """
     if is_cross_encoder(directory):
         read_modules_of_cross_encoder(directory)
@@ -66,6 +72,7 @@ def load_classifier(
         checkpoint,
         special_tokens=tokenizer.num_special_tokens_to_add(pair=head != "tag"),
     )
+    left_out = trim(model.base_model, tokenizer, trimming, max_tokens=limit, checkpoint=checkpoint)
     has_types = head != "tag" and _needs_types(model, tokenizer)
     inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
     return Checkpoint(
@@ -76,10 +83,11 @@ def load_classifier(
         output=LOGITS,
         reference=_Reference(model, tokenizer, limit),
         write_tokenizer=partial(write_tokenizer, tokenizer, limit, has_types=has_types),
-        architecture=architecture_of(model, config),
+        architecture=architecture_of(model, model.config),
         max_tokens=limit,
         dimension=len(labels.names),
         source=source_of(directory, checkpoint, library="transformers"),
+        trimming=left_out,
         labels=labels.names,
         activation=labels.activation if head != "tag" else "softmax",
         scored_label=labels.scored,

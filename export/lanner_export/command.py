@@ -18,6 +18,7 @@ _EXAMPLES = """\
   lanner export sentence-transformers/all-MiniLM-L6-v2 --output minilm.lanner
   lanner export path/to/checkpoint --output mine.lanner --precision int8 --calibration texts.txt
   lanner export path/to/checkpoint --output mine.lanner --quality-data pairs.csv --overwrite
+  lanner export path/to/checkpoint --output small.lanner --vocabulary-from texts.txt --keep-layers 3
   lanner export path/to/classifier --output duplicates.lanner --head score
 """
 
@@ -88,6 +89,20 @@ def add_parser(subparsers: common.Subparsers) -> None:
         help="with --head score: the label whose probability is the score (default: second of two)",
     )
     parser.add_argument(
+        "--keep-layers",
+        metavar="LIST|N",
+        type=_layers,
+        help="layers to keep: their numbers from 0 on, comma-separated (0,2,4; one alone: 4,), or "
+        "how many, evenly spaced from the first to the last (default: all)",
+    )
+    parser.add_argument(
+        "--vocabulary-from",
+        metavar="FILE",
+        type=Path,
+        help="texts (.txt, .csv, .jsonl) whose tokens are enough: drops the others, but for "
+        "special tokens and single characters, and splits these texts as before (default: none)",
+    )
+    parser.add_argument(
         "--quality-data",
         metavar="FILE",
         type=Path,
@@ -141,6 +156,8 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 max_tokens=args.max_tokens,
                 truncate_dim=args.truncate_dim,
                 positive_label=args.positive_label,
+                keep_layers=args.keep_layers,
+                vocabulary_from=args.vocabulary_from,
                 quality_data=args.quality_data,
                 overwrite=args.overwrite,
                 progress=begin,
@@ -158,3 +175,13 @@ def _precisions(text: str) -> tuple[str, ...]:
         msg = f"{text!r}: use a comma-separated list of {', '.join(PRECISIONS)}"
         raise argparse.ArgumentTypeError(msg)
     return names
+
+
+def _layers(text: str) -> int | tuple[int, ...]:
+    numbers = text.removesuffix(",").split(",")
+    try:
+        layers = tuple(int(number) for number in numbers)
+    except ValueError:
+        msg = f"{text!r}: use numbers from 0 on, comma-separated, or how many"
+        raise argparse.ArgumentTypeError(msg) from None
+    return layers if "," in text else layers[0]

@@ -28,6 +28,7 @@ from lanner_export.modules import read_modules
 from lanner_export.quiet import quiet
 from lanner_export.tensors import EMBEDDING, INPUTS
 from lanner_export.tokenizer import write_tokenizer
+from lanner_export.trimming import NO_TRIMMING, Trimming, trim
 
 
 def load_embedder(
@@ -36,6 +37,7 @@ def load_embedder(
     *,
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
+    trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
     """Loads a sentence-transformers or transformers directory as sentence vectors.
 
@@ -44,10 +46,12 @@ def load_embedder(
         checkpoint: Its name for people.
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: How many of the first dimensions to keep; None for what the checkpoint says.
+        trimming: What of its layers and its vocabulary is to be kept.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable.
-        UnsupportedError: Its architecture or a module of it cannot be exported.
+        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
+        UnsupportedError: Its architecture or a module of it cannot be exported, or not trimmed.
+        ExportError: A text of the corpus would be split differently.
     """
     modules = read_modules(directory)
     config = read_config(modules.transformer, checkpoint)
@@ -58,21 +62,34 @@ def load_embedder(
     require_similarity(similarity, checkpoint)
     own, model.truncate_dim = model.truncate_dim, None
     width = _dimension(model)
-    kept = truncate_dim if truncate_dim is not None else own or width
+    all_kept = own or width
+    kept = truncate_dim if truncate_dim is not None else all_kept
     if not 1 <= kept <= width:
         what = "--truncate-dim" if truncate_dim is not None else "its own truncate_dim"
         msg = f"{what} must be from 1 to {width} for {checkpoint}, not {kept}"
         raise UnsupportedError(msg)
     model.truncate_dim = None if kept == width else kept
+    encoder = model[0].auto_model
     # The reference must cut where the artifact does.
     model.max_seq_length = token_limit(
-        model[0].auto_model,
+        encoder,
         config,
         model.max_seq_length,
         max_tokens,
         checkpoint,
         special_tokens=model.tokenizer.num_special_tokens_to_add(),
     )
+    prompts = dict(model.prompts or {})
+    left_out = trim(
+        encoder,
+        model.tokenizer,
+        trimming,
+        prompts=prompts.values(),
+        max_tokens=model.max_seq_length,
+        checkpoint=checkpoint,
+    )
+    if kept < all_kept:
+        left_out["dimensions"] = {"kept": kept, "of": all_kept}
     return Checkpoint(
         head="embed",
         model=model,
@@ -81,14 +98,15 @@ def load_embedder(
         output=EMBEDDING,
         reference=_Reference(model),
         write_tokenizer=partial(write_tokenizer, model.tokenizer, model.max_seq_length),
-        architecture=architecture_of(model, config),
+        architecture=architecture_of(model, encoder.config),
         max_tokens=model.max_seq_length,
         dimension=kept,
         similarity=similarity,
-        prompts=dict(model.prompts or {}),
+        prompts=prompts,
         default_prompt_name=model.default_prompt_name,
         pools_prompt=_pools_prompt(model, checkpoint),
         source=source_of(directory, checkpoint, library=modules.library),
+        trimming=left_out,
     )
 
 

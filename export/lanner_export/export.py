@@ -32,6 +32,7 @@ from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
 from lanner_export.quality import QualityData, measure_quality, require_measurable
 from lanner_export.rewriting import require_passes
+from lanner_export.trimming import Corpus, Trimming
 from lanner_export.variants import Recipe, write_variants
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -62,6 +63,8 @@ def export(
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
     positive_label: str | None = None,
+    keep_layers: int | Sequence[int] | None = None,
+    vocabulary_from: Path | None = None,
     quality_data: Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda step: None,
@@ -82,6 +85,11 @@ def export(
             what the checkpoint says.
         positive_label: Which label's probability the head ``"score"`` answers, where there are
             several; None for the second of two.
+        keep_layers: The layers to keep, by their numbers from 0 on, or how many, evenly spaced from
+            the first to the last; None for all.
+        vocabulary_from: Texts (.txt, .csv, .jsonl) whose tokens are enough, with every special
+            token and every single character; None for all tokens. These texts are then split as
+            before.
         quality_data: Labelled pairs (``sentence1,sentence2,score``) to report Spearman's
             correlation on, or None; for the heads ``"embed"`` and ``"score"``.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
@@ -92,8 +100,9 @@ def export(
         OutputExistsError: `output` is taken.
         CheckpointError: The checkpoint is missing, incomplete or unreadable.
         UnsupportedError: It is of a kind that Lanner does not export.
-        ParityError: A variant does not answer as the checkpoint does.
-        InputError: The calibration or quality data cannot be used.
+        ParityError: A variant does not answer as the checkpoint, so trimmed, does.
+        ExportError: A text of `vocabulary_from` would be split differently.
+        InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
     # Absolute, because replacing the working directory would leave a relative path dangling.
     target = Path(output).resolve()
@@ -103,7 +112,9 @@ def export(
     # Bad data is found before the long work, not after it.
     texts = calibration_texts(calibration)
     labelled = QualityData.read(quality_data) if quality_data else None
-    progress("loading the checkpoint")
+    corpus = Corpus.read(vocabulary_from) if vocabulary_from else None
+    trimming = Trimming(keep_layers, corpus)
+    progress("loading the checkpoint" + (" and reading the corpus with it" if corpus else ""))
     with staged_directory(target, replace=overwrite) as staged:
         loaded = load_checkpoint(
             str(checkpoint),
@@ -111,6 +122,7 @@ def export(
             max_tokens=max_tokens,
             truncate_dim=truncate_dim,
             positive_label=positive_label,
+            trimming=trimming,
             scratch=staged.parent,
         )
         require_measurable(labelled, loaded.head)
@@ -180,6 +192,7 @@ def _manifest(
         outputs=[loaded.output],
         variants=variants,
         source=loaded.source,
+        trimming=loaded.trimming,
         versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         prompts=loaded.prompts,

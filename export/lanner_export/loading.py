@@ -1,15 +1,23 @@
 """From a name to a loaded checkpoint: which head it has decides how it is loaded."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lanner.errors import InputError, UnsupportedError
+from lanner.tokenization import Pair
 from lanner_export import HEADS
-from lanner_export.checkpoint import Checkpoint, local_directory
+from lanner_export.checkpoint import Checkpoint, Reference, local_directory
 from lanner_export.classifier import load_classifier
 from lanner_export.embedder import load_embedder
 from lanner_export.heads import infer_head
 from lanner_export.static_checkpoint import is_static_checkpoint
 from lanner_export.static_embedder import load_static_embedder
+from lanner_export.trimming import NO_TRIMMING, Trimming
 
 
 def load_checkpoint(
@@ -19,6 +27,7 @@ def load_checkpoint(
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
     positive_label: str | None = None,
+    trimming: Trimming = NO_TRIMMING,
     scratch: Path | None = None,
 ) -> Checkpoint:
     """Loads a checkpoint directory, a file of word vectors, or a hub name where there is network.
@@ -31,6 +40,7 @@ def load_checkpoint(
             checkpoint says.
         positive_label: Which label's probability the head `score` answers, where there are
             several; None for the second of two.
+        trimming: What of its layers and its vocabulary is to be kept.
         scratch: A directory with room for the vectors of such a file; they stay there while the
             checkpoint is in use. Nothing else needs it.
 
@@ -38,6 +48,7 @@ def load_checkpoint(
         CheckpointError: It is missing, incomplete or unreadable.
         UnsupportedError: Its architecture, head or a module of it cannot be exported, or an
             argument has no meaning for its head.
+        ExportError: A text of the corpus would be split differently.
         InputError: It holds static vectors, and there is no `scratch`.
     """
     if head not in HEADS:
@@ -48,11 +59,13 @@ def load_checkpoint(
         path if path.is_file() and is_static_checkpoint(path) else local_directory(checkpoint)
     )
     if is_static_checkpoint(directory):
-        _require_plain_embed(checkpoint, head, truncate_dim, positive_label)
+        _require_plain_embed(checkpoint, head, truncate_dim, positive_label, trimming)
         if scratch is None:
             msg = f"{checkpoint} holds static vectors: pass scratch, a directory with room for them"
             raise InputError(msg)
-        return load_static_embedder(directory, checkpoint, scratch, max_tokens=max_tokens)
+        return load_static_embedder(
+            directory, checkpoint, scratch, max_tokens=max_tokens, corpus=trimming.corpus
+        )
     if head == "auto":
         head = infer_head(directory, checkpoint)
     for option, value, owner in (
@@ -63,16 +76,35 @@ def load_checkpoint(
             msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
     if head == "embed":
-        return load_embedder(
-            directory, checkpoint, max_tokens=max_tokens, truncate_dim=truncate_dim
-        )
-    return load_classifier(
-        directory, checkpoint, head, max_tokens=max_tokens, positive_label=positive_label
-    )
+        load = partial(load_embedder, directory, checkpoint)
+        loaded = load(max_tokens=max_tokens, truncate_dim=truncate_dim, trimming=trimming)
+    else:
+        load = partial(load_classifier, directory, checkpoint, head, positive_label=positive_label)
+        loaded = load(max_tokens=max_tokens, trimming=trimming)
+    if not loaded.trimming:
+        return loaded
+    return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
+
+
+class _Source:
+    """The reference of a checkpoint, loaded at the first call."""
+
+    def __init__(self, load: Callable[[], Checkpoint]) -> None:
+        self._load = load
+        self._reference: Reference | None = None
+
+    def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
+        if self._reference is None:
+            self._reference = self._load().reference
+        return self._reference(inputs)
 
 
 def _require_plain_embed(
-    checkpoint: str, head: str, truncate_dim: int | None, positive_label: str | None
+    checkpoint: str,
+    head: str,
+    truncate_dim: int | None,
+    positive_label: str | None,
+    trimming: Trimming,
 ) -> None:
     if head not in ("auto", "embed") or positive_label is not None:
         what = f"head {head!r}" if positive_label is None else "--positive-label"
@@ -83,4 +115,7 @@ def _require_plain_embed(
             f"{checkpoint} holds static vectors, which are exported whole: leave --truncate-dim "
             "out, and pass truncate_dim to encode"
         )
+        raise UnsupportedError(msg)
+    if trimming.layers is not None:
+        msg = f"{checkpoint} holds static vectors, which have no layers: leave --keep-layers out"
         raise UnsupportedError(msg)

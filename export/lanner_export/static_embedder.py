@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 from lanner.manifest import Architecture, file_sha256
 from lanner_export.checkpoint import Checkpoint, require_similarity, source_of
 from lanner_export.static_checkpoint import StaticCheckpoint, read_static_checkpoint
+from lanner_export.static_trimming import trim_static_vocabulary
 from lanner_export.tensors import EMBEDDING, INPUTS
+from lanner_export.trimming import Corpus
 
 
 def load_static_embedder(
-    path: Path, checkpoint: str, scratch: Path, *, max_tokens: int | None = None
+    path: Path,
+    checkpoint: str,
+    scratch: Path,
+    *,
+    max_tokens: int | None = None,
+    corpus: Corpus | None = None,
 ) -> Checkpoint:
     """Loads a directory or file of static vectors; see `lanner_export.static_checkpoint`.
 
@@ -23,13 +30,23 @@ def load_static_embedder(
         checkpoint: Its name for people.
         scratch: A directory with room for its vectors.
         max_tokens: A longest input that replaces the checkpoint's own.
+        corpus: Texts whose words are enough; None for all words.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable.
+        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
         UnsupportedError: A part of it cannot be exported.
+        InputError: It has no word of the corpus.
+        ExportError: The corpus would be split or answered differently.
     """
-    static = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)
+    static = whole = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)
     require_similarity(static.similarity, checkpoint)
+    left_out: dict[str, Any] = {}
+    if corpus is not None:
+        texts = corpus.with_prompts(static.prompts.values())
+        static = trim_static_vocabulary(whole, texts, checkpoint, scratch)
+        kept, count = static.table.vocabulary_size, whole.table.vocabulary_size
+        if kept < count:
+            left_out["tokens"] = {"kept": kept, "of": count, "corpus": corpus.name}
     rows, dimension = static.table.rows.shape
     return Checkpoint(
         head="embed",
@@ -53,6 +70,8 @@ def load_static_embedder(
         prompts=static.prompts,
         default_prompt_name=static.default_prompt_name,
         source=_source(path, checkpoint, static),
+        trimming=left_out,
+        source_reference=_Reference(whole) if left_out else None,
     )
 
 

@@ -145,6 +145,9 @@ class Manifest:
         activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` answers; None where there is but one.
         embedding_ranges: Of the head `embed`, the ranges of its vectors; None where none are known.
+        trimming: What of the checkpoint was left out: of `layers` the numbers that were `kept`, of
+            `tokens` and `dimensions` how many, each with how many it was `of`, and the name of the
+            `corpus` that the tokens were chosen by. Empty where it is whole.
         files: Every other file of the artifact.
     """
 
@@ -167,6 +170,7 @@ class Manifest:
     activation: str = "identity"
     scored_label: str | None = None
     embedding_ranges: RangesRecord | None = None
+    trimming: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def variant(self, name: str) -> Variant | None:

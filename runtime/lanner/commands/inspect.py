@@ -63,6 +63,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     ]
     title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
+    trimmed = trimming_sentence(manifest)
     return "\n".join(
         [
             title,
@@ -70,6 +71,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  longest     {longest_sentence(manifest)}",
             f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {manifest.source['checkpoint']} on {manifest.created}",
+            *([f"  trimmed to  {trimmed}"] if trimmed else []),
             f"  made with   {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}",
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
             "",
@@ -108,6 +110,19 @@ def transformer_sentence(manifest: Manifest) -> str:
     if architecture.layers == 0:
         return f"{architecture.model_type} of {architecture.vocabulary_size:,} words, {parameters}"
     return f"{architecture.model_type}, {architecture.layers} layers, {parameters}"
+
+
+def trimming_sentence(manifest: Manifest) -> str:
+    """What was kept of a checkpoint of which something was left out; else nothing."""
+    parts = []
+    if layers := manifest.trimming.get("layers"):
+        parts.append(f"layers {', '.join(map(str, layers['kept']))} (of {layers['of']})")
+    if tokens := manifest.trimming.get("tokens"):
+        kept = f"{tokens['kept']:,} of {tokens['of']:,} tokens"
+        parts.append(f"{kept} (those of {tokens['corpus']}, and single characters)")
+    if dimensions := manifest.trimming.get("dimensions"):
+        parts.append(f"the first {dimensions['kept']} of {dimensions['of']} dimensions")
+    return "; ".join(parts)
 
 
 def longest_sentence(manifest: Manifest) -> str:

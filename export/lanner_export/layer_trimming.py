@@ -1,0 +1,107 @@
+"""A transformer with some of its layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lanner.errors import UnsupportedError
+
+
+def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tuple[list[int], int]:
+    """Takes the other layers out of a transformer, and out of its configuration.
+
+    Where all layers are one (ALBERT), it is run that much less often, and no weight goes.
+
+    Args:
+        encoder: The transformer, without its head; it is changed.
+        keep: Which layers, or how many; see `kept_layers`.
+        checkpoint: Its name for people.
+
+    Returns:
+        The layers that are left, by the numbers that they had, and how many there were.
+
+    Raises:
+        UnsupportedError: There are no such layers, or the transformer's cannot be told apart, or
+            it would not be what it was with the others left out.
+    """
+    config = encoder.config
+    count = int(getattr(config, "num_hidden_layers", 0))
+    kept = kept_layers(keep, count, checkpoint)
+    groups = getattr(config, "num_hidden_groups", None)
+    if groups is None:
+        parent, layers = _layers(encoder, count, checkpoint)
+        # DeBERTa's convolution stands between its first layer and its second.
+        if getattr(parent, "conv", None) is not None and kept[0] != 0:
+            msg = (
+                f"{checkpoint} has a convolution behind its layer 0, which --keep-layers leaves "
+                "out: keep layer 0"
+            )
+            raise UnsupportedError(msg)
+        for index in sorted(set(range(count)) - set(kept), reverse=True):
+            del layers[index]
+    elif groups > 1:
+        msg = (
+            f"{checkpoint} shares {groups} groups of weights among its {count} layers, which "
+            "--keep-layers would share out anew: leave it out"
+        )
+        raise UnsupportedError(msg)
+    config.num_hidden_layers = len(kept)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[index] for index in kept]
+    return kept, count
+
+
+def kept_layers(keep: int | Sequence[int], count: int, checkpoint: str) -> list[int]:
+    """The layers that `--keep-layers` names.
+
+    Args:
+        keep: Their numbers from 0 on, in ascending order; or how many, which are then spread
+            evenly from the first to the last, as DistilBERT's were chosen from BERT's (6 of 12:
+            0, 2, 4, 7, 9, 11).
+        count: How many there are.
+        checkpoint: Whose they are, for people.
+
+    Raises:
+        UnsupportedError: There are fewer, or one is named twice or out of order, or none is.
+    """
+    if isinstance(keep, int):
+        if not 1 <= keep <= count:
+            msg = f"--keep-layers must be from 1 to {count} layers for {checkpoint}, not {keep}"
+            raise UnsupportedError(msg)
+        return [round(place) for place in np.linspace(0, count - 1, keep).tolist()]
+    kept = list(keep)
+    named = ",".join(map(str, kept))
+    if not kept or kept != sorted(set(kept)):
+        msg = f"--keep-layers must name layers in ascending order, each once, not {named!r}"
+        raise UnsupportedError(msg)
+    if kept[0] < 0 or kept[-1] >= count:
+        msg = (
+            f"--keep-layers must name layers from 0 to {count - 1} for {checkpoint}, not {named!r}"
+        )
+        raise UnsupportedError(msg)
+    return kept
+
+
+def _layers(encoder: Any, count: int, checkpoint: str) -> tuple[Any, nn.ModuleList]:
+    """The list of a transformer's layers, and the module that it belongs to."""
+    found = [
+        (name, module)
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    # A layer may hold as many of something: the outermost list is that of the layers.
+    outer = [
+        (name, module)
+        for name, module in found
+        if not any(name.startswith(f"{other}.") for other, _ in found)
+    ]
+    if len(outer) != 1:
+        msg = (
+            f"{checkpoint} is a {encoder.config.model_type} model, whose layers do not stand in "
+            "one list: leave --keep-layers out"
+        )
+        raise UnsupportedError(msg)
+    ((name, layers),) = outer
+    return encoder.get_submodule(name.rpartition(".")[0]), layers

@@ -1,0 +1,112 @@
+"""A tokenizer of the `tokenizers` library as its JSON, of which tokens can be left out."""
+
+import json
+from collections.abc import Iterator, Set
+from typing import Any
+
+from tokenizers import Tokenizer
+
+_Json = dict[str, Any]
+
+
+class TokenizerJson:
+    """The content of a `tokenizer.json`.
+
+    Attributes:
+        model: Its part that splits words: `type`, `vocab` and what else that type has.
+        pieces: What that part splits them into, by id.
+        added: The tokens that were added to those, special ones or not, by id; some or all of them
+            may be among the pieces too.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._content: _Json = json.loads(tokenizer.to_str())
+        self.model: _Json = self._content["model"]
+        vocabulary = self.model["vocab"]
+        self.pieces: dict[int, str] = (
+            {number: piece for number, (piece, _) in enumerate(vocabulary)}
+            if isinstance(vocabulary, list)
+            else {number: piece for piece, number in vocabulary.items()}
+        )
+        self.added = {int(token["id"]): str(token["content"]) for token in self._added()}
+
+    def special_tokens(self) -> list[tuple[str, int | None]]:
+        """All tokens that are more than their text, with their ids; None for one that is not there.
+
+        They are the added tokens, those that the post-processor puts around a text, and the one
+        that stands for what is unknown.
+        """
+        tokens: list[tuple[str, int | None]] = [(t, number) for number, t in self.added.items()]
+        tokens += [(name, ids[i]) for name, ids, i in _id_places(self._content["post_processor"])]
+        if (unknown := self.model.get("unk_token")) is not None:
+            number = self.model["vocab"].get(unknown)
+            # BPE over bytes never needs it, so that it may stand beside the pieces.
+            if number is None and "merges" in self.model:
+                number = next((added for added, t in self.added.items() if t == unknown), None)
+            tokens.append((unknown, number))
+        if (unknown_id := self.model.get("unk_id")) is not None:
+            tokens.append((self.pieces[unknown_id], unknown_id))
+        known = self.pieces.keys() | self.added.keys()
+        return [(token, number if number in known else None) for token, number in tokens]
+
+    def keep(self, ids: Set[int]) -> list[int]:
+        """Leaves all tokens out but some, and numbers those from 0 on.
+
+        The pieces come first, as the library has it, and in both the order stays. Every special
+        token must be among them, and the parts of every join.
+
+        Args:
+            ids: The tokens to keep; ids that are not there are passed over.
+
+        Returns:
+            The id that each had.
+        """
+        pieces = sorted(number for number in self.pieces if number in ids)
+        rest = sorted(
+            number for number in self.added if number in ids and number not in self.pieces
+        )
+        order = [*pieces, *rest]
+        new_ids = {old: new for new, old in enumerate(order)}
+        model = self.model
+        if isinstance(model["vocab"], list):
+            model["vocab"] = [model["vocab"][number] for number in pieces]
+            if model["unk_id"] is not None:
+                model["unk_id"] = new_ids[model["unk_id"]]
+        else:
+            model["vocab"] = {self.pieces[number]: new_ids[number] for number in pieces}
+        if "merges" in model:
+            left = model["vocab"].keys()
+            model["merges"] = [m for m in model["merges"] if {*m, self.joined(*m)} <= left]
+        for token in self._added():
+            token["id"] = new_ids[token["id"]]
+        self._added().sort(key=lambda token: token["id"])
+        for _, places, index in _id_places(self._content["post_processor"]):
+            places[index] = new_ids[places[index]]
+        self._content["padding"] = None  # it has an id too, and is chosen for each batch
+        return order
+
+    def joined(self, left: str, right: str) -> str:
+        """What BPE makes of two pieces; where it marks the pieces inside a word, once."""
+        return left + right[len(self.model.get("continuing_subword_prefix") or "") :]
+
+    def tokenizer(self) -> Tokenizer:
+        """What the content says now."""
+        return Tokenizer.from_str(json.dumps(self._content))
+
+    def _added(self) -> list[_Json]:
+        added: list[_Json] = self._content["added_tokens"]
+        return added
+
+
+def _id_places(processor: _Json | None) -> Iterator[tuple[str, list[Any], int]]:
+    """Where a post-processor names ids: the token, and the list and the index of its id."""
+    if processor is None:
+        return
+    for part in processor.get("processors", ()):
+        yield from _id_places(part)
+    for special in processor.get("special_tokens", {}).values():
+        for index, token in enumerate(special["tokens"]):
+            yield token, special["ids"], index
+    for name in ("cls", "sep"):
+        if name in processor:
+            yield processor[name][0], processor[name], 1
