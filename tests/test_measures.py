@@ -23,6 +23,7 @@ from lanner_export.loading import load_checkpoint
 from lanner_export.measures import (
     Measure,
     RememberedReference,
+    agreement_inputs,
     agreement_measures,
     measure_named,
     task_measure,
@@ -122,9 +123,21 @@ def test_the_measure_of_a_budget(
     data = QualityData.read(tmp_path / "pairs.csv")
     fp32, _ = variants(tiny_artifact)
     reference = remembered(tiny_checkpoint, "embed", tmp_path)
-    for name, inputs in (("spearman", 4), ("cosine", 5), ("neighbours", 5)):
-        found = measure_named(name, fp32, reference, data=data, inputs=SENTENCES)
-        assert (found.name, len(found.inputs)) == (name, inputs)
+    for name in ("spearman", "cosine", "neighbours"):
+        found = measure_named(name, fp32, reference, data)
+        assert (found.name, len(found.inputs)) == (name, 4)
+    assert len(measure_named("cosine", fp32, reference, None).inputs) > 150
+
+
+def test_agreement_is_measured_on_a_spread_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("".join(f"a{n},b,{n}\n" for n in range(1100)))
+    data = QualityData.read(tmp_path / "pairs.csv")
+    assert data.inputs("embed") == [*(f"a{n}" for n in range(1100)), "b"]
+    assert agreement_inputs("embed", data) == [*(f"a{n}" for n in range(0, 1100, 3))]
+    assert agreement_inputs("score", data) == [(f"a{n}", "b") for n in range(0, 1100, 3)]
+    texts, pairs = (agreement_inputs(head, None) for head in ("tag", "score"))
+    assert all(isinstance(text, str) for text in texts)
+    assert all(len(pair) == 2 for pair in pairs)
 
 
 def test_scores(scorer_checkpoint: Path, scorer_artifact: Artifact, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_entities(tmp_path: Path) -> None:
     )
     data = QualityData.read(written(tmp_path / "a.jsonl", rows))
     assert isinstance(data.labelled, TaggedTexts)
-    assert data.labelled.texts == ["Ada in Rom 🦅", "nothing"]
+    assert data.labelled.inputs == ["Ada in Rom 🦅", "nothing"]
     assert data.labelled.entities == [
         frozenset({Span("PER", 0, 3), Span("LOC", 7, 10)}),
         frozenset(),

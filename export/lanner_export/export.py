@@ -29,7 +29,9 @@ from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
-from lanner_export.quality import QualityData, measure_quality, require_measurable
+from lanner_export.measures import RememberedReference
+from lanner_export.quality import measure_quality
+from lanner_export.quality_data import QualityData
 from lanner_export.variants import write_variants
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -76,8 +78,8 @@ def export(
             what the checkpoint says.
         positive_label: Which label's probability the head ``"score"`` answers, where there are
             several; None for the second of two.
-        quality_data: Labelled pairs (``sentence1,sentence2,score``) to report Spearman's
-            correlation on, or None; for the heads ``"embed"`` and ``"score"``.
+        quality_data: Labelled data to report quality on, or None; see
+            `lanner_export.quality_data.QualityData.read`.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
         progress: Called when a step begins.
         warn: Called with a sentence about the result that its user should know.
@@ -106,7 +108,8 @@ def export(
             positive_label=positive_label,
             scratch=staged.parent,
         )
-        require_measurable(labelled, loaded.head)
+        if labelled is not None:
+            labelled.require_measurable(loaded.head, loaded.labels, loaded.activation)
         record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
         variants = write_variants(loaded, record, texts, precisions, staged, progress)
         manifest = _manifest(target, loaded, record, variants)
@@ -127,7 +130,8 @@ def export(
             )
             for variant in variants
         }
-        quality = measure_quality(loaded.reference, models, labelled, progress)
+        reference = RememberedReference(loaded.reference)
+        quality = measure_quality(reference, models, labelled, staged, progress)
         progress("writing the artifact")
         _write_rest(staged, manifest, quality)
     return Artifact.open(target)

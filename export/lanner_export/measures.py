@@ -7,6 +7,7 @@ most 1: the mean cosine and the rank correlation of neighbours (`embed`), the ra
 scores (`score`, a regression), and the share of the same labels (`classify`, `tag`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -19,7 +20,7 @@ from lanner.model import Model
 from lanner.scoring import ScoringModel
 from lanner.similarity import similarity_pairwise
 from lanner.tagging import TaggingModel
-from lanner.text_files import LabelledPairs
+from lanner.text_files import LabelledPairs, shipped_sentences
 from lanner.tokenization import Pair
 from lanner_export import statistic
 from lanner_export.budget import (
@@ -27,12 +28,15 @@ from lanner_export.budget import (
     agreement_measure_names,
     labelled_measure_name,
 )
+from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Reference
 from lanner_export.first_windows import FirstWindows
 from lanner_export.parity import answers, row_cosines
 from lanner_export.quality_data import LabelledTexts, QualityData, TaggedTexts
 from lanner_export.statistic import Items
 
+#: Agreement needs few: the mean of so many cosines or ranks moves little with more.
+MOST_INPUTS = 512
 _BATCH_SIZE = 32
 #: From this score on, a label of a multi-label classifier holds, as `classify` has it.
 _THRESHOLD = 0.5
@@ -89,7 +93,7 @@ class Measure:
 
     def of_model(self, model: Model) -> Measured:
         """Measures a variant."""
-        return self.of_answers(answers(model, self.inputs, batch_size=_BATCH_SIZE))
+        return self.of_answers(model_answers(model, self.inputs))
 
     def of_checkpoint(self) -> Measured:
         """Measures the checkpoint, which without labels is compared with itself."""
@@ -101,13 +105,13 @@ class Measure:
         return Measured(self.statistic(items), items)
 
 
+def model_answers(model: Model, inputs: Sequence[str | Pair]) -> Answers:
+    """What a variant answers: several measures of the same inputs need it once."""
+    return answers(model, inputs, batch_size=_BATCH_SIZE)
+
+
 def measure_named(
-    name: str,
-    model: Model,
-    reference: RememberedReference,
-    *,
-    data: QualityData | None,
-    inputs: Sequence[str | Pair],
+    name: str, model: Model, reference: RememberedReference, data: QualityData | None
 ) -> Measure:
     """The measure of a budget.
 
@@ -115,12 +119,26 @@ def measure_named(
         name: A measure of the model's head (`Budget.require_fits`).
         model: Any variant: for its head, labels and tokenizer.
         reference: The checkpoint.
-        data: What a labelled measure is measured on (`Budget.require_labels`).
-        inputs: What any other measure is measured on.
+        data: Labelled data, which a labelled measure needs (`Budget.require_labels`).
     """
     if name in LABELLED_MEASURES and data is not None:
         return task_measure(model, reference, data)
+    inputs = agreement_inputs(model.manifest.head, data)
     return next(m for m in agreement_measures(model, reference, inputs) if m.name == name)
+
+
+def agreement_inputs(head: str, data: QualityData | None) -> list[str | Pair]:
+    """What agreement is measured on: inputs of the labelled data, or the shipped sentences.
+
+    Args:
+        head: What the model answers.
+        data: Labelled data that fit it, of which at most `MOST_INPUTS` are taken, evenly spaced;
+            or None.
+    """
+    if data is None:
+        return CalibrationTexts(shipped_sentences(), "").inputs(head)
+    inputs = data.inputs(head)
+    return inputs[:: math.ceil(len(inputs) / MOST_INPUTS)]
 
 
 def task_measure(model: Model, reference: RememberedReference, data: QualityData) -> Measure:
@@ -131,34 +149,35 @@ def task_measure(model: Model, reference: RememberedReference, data: QualityData
         reference: The checkpoint.
         data: Data that fit the model (`QualityData.require_measurable`).
     """
-    labelled, manifest = data.labelled, model.manifest
-    inputs, items_of, of_items = _task(model, labelled)
+    manifest = model.manifest
+    inputs = data.inputs(manifest.head)
+    items_of, of_items = _task(model, data.labelled, inputs)
     name = labelled_measure_name(manifest.head, manifest.activation)
     return Measure(name, inputs, reference, items_of, of_items)
 
 
-class _Task(NamedTuple):
-    inputs: Sequence[str | Pair]
-    items_of: Callable[[Answers], Items]
-    statistic: Callable[[Items], float]
+_Task = tuple[Callable[[Answers], Items], Callable[[Items], float]]
 
 
-def _task(model: Model, labelled: LabelledPairs | LabelledTexts | TaggedTexts) -> _Task:
+def _task(
+    model: Model,
+    labelled: LabelledPairs | LabelledTexts | TaggedTexts,
+    inputs: Sequence[str | Pair],
+) -> _Task:
+    """What answers to the inputs contribute, and what becomes of it."""
     if isinstance(labelled, TaggedTexts):
         return _entities(cast("TaggingModel", model), labelled)
     if isinstance(labelled, LabelledPairs):
-        if not isinstance(model, ScoringModel):
-            return _similarities(labelled, model.manifest.similarity)
-        pairs = list(zip(labelled.left, labelled.right, strict=True))
-        return _numbers(model, pairs, labelled.scores)
+        if isinstance(model, ScoringModel):
+            return _numbers(model, labelled.scores)
+        return _similarities(labelled, inputs, model.manifest.similarity)
     classifier = cast("LogitsModel", model)
     if model.manifest.activation == "identity":
-        return _numbers(classifier, labelled.inputs, labelled.numbers())
+        return _numbers(classifier, labelled.numbers())
     return _labels(classifier, labelled)
 
 
-def _similarities(pairs: LabelledPairs, name: str) -> _Task:
-    texts = list(dict.fromkeys(pairs.left + pairs.right))
+def _similarities(pairs: LabelledPairs, texts: Sequence[str | Pair], name: str) -> _Task:
     row_of = {text: row for row, text in enumerate(texts)}
     left, right = ([row_of[text] for text in side] for side in (pairs.left, pairs.right))
 
@@ -167,14 +186,14 @@ def _similarities(pairs: LabelledPairs, name: str) -> _Task:
         scores = similarity_pairwise(vectors[left], vectors[right], name=name)
         return np.stack([scores, pairs.scores], axis=1)
 
-    return _Task(texts, items_of, statistic.spearman)
+    return items_of, statistic.spearman
 
 
-def _numbers(model: LogitsModel, inputs: Sequence[str | Pair], gold: list[float]) -> _Task:
+def _numbers(model: LogitsModel, gold: list[float]) -> _Task:
     def items_of(given: Answers) -> Items:
         return np.stack([_scores(model, given)[:, 0], gold], axis=1)
 
-    return _Task(inputs, items_of, statistic.spearman)
+    return items_of, statistic.spearman
 
 
 def _labels(model: LogitsModel, texts: LabelledTexts) -> _Task:
@@ -184,11 +203,11 @@ def _labels(model: LogitsModel, texts: LabelledTexts) -> _Task:
     def items_of(given: Answers) -> Items:
         return _all_same(_holding(model, given), gold)
 
-    return _Task(texts.inputs, items_of, statistic.percent)
+    return items_of, statistic.percent
 
 
 def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
-    read = FirstWindows(model, texts.texts)
+    read = FirstWindows(model, texts.inputs)
     gold = read.seen(texts.entities)
 
     def items_of(given: Answers) -> Items:
@@ -200,7 +219,7 @@ def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
             dtype=np.float64,
         )
 
-    return _Task(texts.texts, items_of, statistic.f1)
+    return items_of, statistic.f1
 
 
 def agreement_measures(

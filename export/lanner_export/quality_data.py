@@ -91,12 +91,12 @@ class TaggedTexts:
     """Texts with the entities of each.
 
     Attributes:
-        texts: The texts.
+        inputs: The texts.
         entities: The entities of each.
         records: What the file says of each.
     """
 
-    texts: list[str]
+    inputs: list[str]
     entities: list[frozenset[Span]]
     records: list[Record]
 
@@ -139,6 +139,19 @@ class QualityData:
                 can be measured on it.
         """
         return cls(path.name, _read(path))
+
+    def inputs(self, head: str) -> list[str | Pair]:
+        """What a model of that head is asked: each text once, of `score` and `classify` each row.
+
+        Args:
+            head: One that the data fit (`require_measurable`).
+        """
+        labelled = self.labelled
+        if not isinstance(labelled, LabelledPairs):
+            return list(labelled.inputs)
+        if head == "score":
+            return list(zip(labelled.left, labelled.right, strict=True))
+        return list(dict.fromkeys(labelled.left + labelled.right))
 
     def require_measurable(self, head: str, labels: Sequence[str], activation: str) -> None:
         """Refuses data that cannot measure a checkpoint.

@@ -85,8 +85,9 @@ def correlations(a: Items, b: Items) -> Items:
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     both_constant = ~left.any(axis=1) & ~right.any(axis=1)
     dots = np.einsum("ij,ij->i", left, right)
-    found: Items = np.where(both_constant, 1.0, dots / np.where(lengths == 0, 1.0, lengths))
-    return found
+    found = np.where(both_constant, 1.0, dots / np.where(lengths == 0, 1.0, lengths))
+    clipped: Items = np.clip(found, -1, 1)  # rounding may go beyond
+    return clipped
 
 
 def _to_others(vectors: Vectors, name: str) -> Vectors:
