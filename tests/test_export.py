@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lanner.artifact import Artifact
-from lanner.errors import InputError, OutputExistsError, ParityError, UnsupportedError
+from lanner.errors import InputError, LannerError, OutputExistsError, ParityError, UnsupportedError
 from lanner.loading import load
 from tests.checkpoints import bert_checkpoint, edit_json
 
@@ -117,7 +117,7 @@ def test_int8_alone_leaves_no_fp32_behind(tiny_checkpoint: Path, tmp_path: Path)
     assert calibration == {"data": "texts.txt", "texts": 7, "method": "min-max"}
 
 
-def test_labelled_pairs_give_spearman(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_labelled_data_give_the_quality_of_a_task(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text(
         "a man plays,someone plays,4\nthe train leaves,a man plays,1\n"
         "our train departs,the train leaves,5\n"
@@ -128,10 +128,39 @@ def test_labelled_pairs_give_spearman(tiny_checkpoint: Path, tmp_path: Path) -> 
         precisions=["fp32"],
         quality_data=tmp_path / "pairs.csv",
     )
-    measured = artifact.quality()["spearman"]
-    assert (measured["data"], measured["pairs"]) == ("pairs.csv", 3)
-    assert measured["variants"]["fp32"] == pytest.approx(measured["checkpoint"], abs=0.01)
-    assert "3 pairs of pairs.csv" in artifact.file("README.md").read_text(encoding="utf-8")
+    measured = artifact.quality()["task"]
+    assert (measured["data"], measured["rows"]) == ("pairs.csv", 3)
+    found = measured["variants"]["fp32"]
+    assert found["value"] == pytest.approx(measured["checkpoint"]["value"], abs=0.01)
+    text = artifact.file("README.md").read_text(encoding="utf-8")
+    assert "\nSpearman x100 on the 3 rows of pairs.csv, with 95% bootstrap intervals" in text
+    assert f"| fp32 | {found['value']:.2f} [" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b,1\nc,d,2\n", r"data.csv holds pairs with a score, and .* the head 'classify': give"),
+        (
+            "text,label\na,x\nb,no\n",
+            r"data.csv, line 3: the checkpoint has no label 'no', it has x",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_found_before_the_work(
+    classifier_checkpoint: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "data.csv").write_text(content)
+    steps: list[str] = []
+    with pytest.raises(LannerError, match=message):
+        export(
+            classifier_checkpoint,
+            tmp_path / "x.lanner",
+            quality_data=tmp_path / "data.csv",
+            progress=steps.append,
+        )
+    assert steps == ["loading the checkpoint"]
+    assert names(tmp_path) == ["data.csv"]
 
 
 def test_a_graph_that_answers_wrongly_is_not_written(

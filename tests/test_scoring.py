@@ -199,20 +199,6 @@ def test_large_logits_are_no_fault(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.score(PAIRS[:9]), expected, rtol=1e-4)
 
 
-def test_labelled_pairs_measure_a_scorer(scorer_checkpoint: Path, tmp_path: Path) -> None:
-    from scipy.stats import spearmanr  # noqa: PLC0415
-
-    gold = np.random.default_rng(0).permutation(len(PAIRS)).astype(float)
-    rows = [f'"{a}","{b}",{score}' for (a, b), score in zip(PAIRS, gold, strict=True)]
-    (tmp_path / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
-    loaded = exported(scorer_checkpoint, tmp_path / "out", quality_data=tmp_path / "pairs.csv")
-    quality = json.loads((tmp_path / "out" / "quality.json").read_text())["spearman"]
-    theirs = spearmanr(cross_encoder(scorer_checkpoint).predict(PAIRS), gold).statistic * 100
-    assert quality["checkpoint"] == pytest.approx(theirs, abs=1e-3)
-    assert quality["variants"]["fp32"] == pytest.approx(theirs, abs=0.01)
-    assert loaded.manifest.head == "score"
-
-
 def test_the_command(
     scorer_artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

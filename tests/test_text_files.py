@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.text_files import read_labelled_pairs, read_pairs, read_texts, shipped_sentences
+from lanner.text_files import (
+    read_first_row,
+    read_labelled_pairs,
+    read_pairs,
+    read_records,
+    read_texts,
+    shipped_sentences,
+)
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -136,3 +143,36 @@ def test_what_holds_no_pairs_is_named(
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         read_pairs(tmp_path / name)
+
+
+def test_records_of_a_csv_and_of_a_jsonl(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '\ufefftext,label,more\n"a\nb",1,x\n\nc,2\n')
+    assert read_records(path, columns=["label", "text"]) == [
+        (f"{path}, line 3", {"text": "a\nb", "label": "1", "more": "x"}),
+        (f"{path}, line 5", {"text": "c", "label": "2", "more": None}),
+    ]
+    path = write(tmp_path / "a.jsonl", '\n{"text": "a", "label": [1], "x": null}\n')
+    assert read_records(path, columns=["label"]) == [
+        (f"{path}, line 2", {"text": "a", "label": [1], "x": None})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "a", r"a.txt is of a kind that cannot be read: use .csv, .jsonl"),
+        ("a.csv", "text\na\n", r"a.csv has no column 'label' in its first line, which holds text"),
+        ("a.csv", "text,label\na\n", r"a.csv, line 2: no value in the column 'label'"),
+        ("a.jsonl", '{"x": 1}', r"a.jsonl, line 1: expected an object with 'text' and 'label'"),
+        ("a.jsonl", '{"text": 1}\n', r"a.jsonl, line 1: expected an object with 'label'"),
+        ("a.jsonl", "[1]\n", r"a.jsonl, line 1: expected an object with 'text' and 'label'"),
+    ],
+)
+def test_bad_records_name_the_place(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_records(write(tmp_path / name, content), columns=["text", "label"])
+
+
+def test_the_first_row_of_a_csv(tmp_path: Path) -> None:
+    assert read_first_row(write(tmp_path / "a.csv", '\n"a,b",c\nd,e\n')) == ["a,b", "c"]
+    assert read_first_row(write(tmp_path / "a.csv", "")) == []

@@ -1,18 +1,16 @@
 """The README of an artifact: what a person should know before using it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lanner.commands.inspect import (
     answer_sentence,
     longest_sentence,
-    quality_rows,
-    spearman_sentence,
     transformer_sentence,
     trimming_sentence,
-    variant_bytes,
 )
 from lanner.manifest import FileRecord, Manifest
+from lanner.quality_card import QualityCard
 
 _TEMPLATE = """\
 # {name}
@@ -31,19 +29,15 @@ model = lanner.load("path/to/this/directory")
 
 ## Variants
 
-| variant | file | MB | fused operators | calibrated on |
-|---|---|---|---|---|
+| variant | file | fused operators | calibrated on |
+|---|---|---|---|
 {variants}
 
 ## Quality
 
-Against the checkpoint in its own framework, on {texts} texts ({data}). {independence}
-
 {quality}
 
-{spearman}
-
-Measured on {cpu}. Made with {versions}.
+Measured on {machine}. Made with {versions}.
 """
 
 _EXAMPLES = {
@@ -56,14 +50,6 @@ print(model.score([("A plane is taking off.", "An air plane is taking off.")]))"
 print(model.classify(["A plane is taking off."], top_k=3))""",
     "tag": """\
 print(model.tag(["Ada Lovelace was born in London."]))""",
-}
-_INDEPENDENCE = {
-    "embed": """\
-Batch independence is the
-smallest cosine between a text's vector alone and among all the others.""",
-    "logits": """\
-Batch dependence
-is the largest difference of a score between a text alone and among all the others.""",
 }
 
 
@@ -79,14 +65,13 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         (
             f"`{v.name}`",
             f"`{v.file}`",
-            f"{variant_bytes(files, v) / 1e6:.1f}",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
             f"{v.calibration['texts']} texts: {v.calibration['data']}" if v.calibration else "-",
         )
         for v in manifest.variants
     ]
-    titles, *rows = quality_rows(quality)
     trimmed = trimming_sentence(manifest)
+    card = QualityCard(manifest, files, quality)
     return _TEMPLATE.format(
         name=manifest.name,
         transformer=transformer_sentence(manifest),
@@ -97,15 +82,23 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         longest=longest_sentence(manifest),
         trimming=f"\n- Trimmed to {trimmed}." if trimmed else "",
         example=_EXAMPLES[manifest.head],
-        independence=_INDEPENDENCE["embed" if manifest.head == "embed" else "logits"],
         variants=_markdown(variants),
-        texts=quality["texts"],
-        data=quality["data"],
-        quality=_markdown([titles, ["---"] * len(titles), *rows]),
-        spearman=spearman_sentence(quality),
-        cpu=quality["machine"]["cpu"],
+        quality="\n\n".join(_quality(card)),
+        machine=card.machine,
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     )
+
+
+def _quality(card: QualityCard) -> Iterator[str]:
+    """The paragraphs and tables of what was measured."""
+    for title, rows in card.sections():
+        yield f"{title[0].upper()}{title[1:]}:"
+        titles, *rest = rows
+        yield _markdown([titles, ["---"] * len(titles), *rest])
+    yield card.meaning
+    if lines := card.worst_lines():
+        yield f"The {card.worst_title}:"
+        yield "\n".join(f"    {line}" for line in lines)
 
 
 def _markdown(rows: Iterable[Iterable[str]]) -> str:

@@ -106,7 +106,8 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--quality-data",
         metavar="FILE",
         type=Path,
-        help="CSV of sentence1,sentence2,score: report Spearman's correlation (embed, score)",
+        help="labelled data to report quality on, .csv or .jsonl: sentence1,sentence2,score "
+        "(embed, score), text,label (classify), text,entities (tag)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is at --output"

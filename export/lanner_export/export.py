@@ -30,7 +30,9 @@ from lanner_export.checkpoint import Checkpoint
 from lanner_export.embedding_ranges import write_embedding_ranges
 from lanner_export.fusion import lost_fusions
 from lanner_export.loading import load_checkpoint
-from lanner_export.quality import QualityData, measure_quality, require_measurable
+from lanner_export.measures import RememberedReference
+from lanner_export.quality import measure_quality
+from lanner_export.quality_data import QualityData
 from lanner_export.rewriting import require_passes
 from lanner_export.trimming import Corpus, Trimming
 from lanner_export.variants import Recipe, write_variants
@@ -90,8 +92,8 @@ def export(
         vocabulary_from: Texts (.txt, .csv, .jsonl) whose tokens are enough, with every special
             token and every single character; None for all tokens. These texts are then split as
             before.
-        quality_data: Labelled pairs (``sentence1,sentence2,score``) to report Spearman's
-            correlation on, or None; for the heads ``"embed"`` and ``"score"``.
+        quality_data: Labelled data to report quality on, or None; see
+            `lanner_export.quality_data.QualityData.read`.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
         progress: Called when a step begins.
         warn: Called with a sentence about the result that its user should know.
@@ -125,7 +127,8 @@ def export(
             trimming=trimming,
             scratch=staged.parent,
         )
-        require_measurable(labelled, loaded.head)
+        if labelled is not None:
+            labelled.require_measurable(loaded.head, loaded.labels, loaded.activation)
         record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
         recipe = Recipe(precisions, texts, method=calibration_method, without_passes=without_passes)
         variants = write_variants(loaded, record, recipe, staged, progress)
@@ -147,7 +150,8 @@ def export(
             )
             for variant in variants
         }
-        quality = measure_quality(loaded.reference, models, labelled, progress)
+        reference = RememberedReference(loaded.reference)
+        quality = measure_quality(reference, models, labelled, staged, progress)
         progress("writing the artifact")
         ranges = write_embedding_ranges(models, texts, staged, warn)
         _write_rest(staged, replace(manifest, embedding_ranges=ranges), quality)

@@ -1,48 +1,35 @@
 """What an artifact's `quality.json` says: how each variant compares with the checkpoint."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
 
-from lanner.errors import InputError, UnsupportedError
 from lanner.machine import this_machine
+from lanner.manifest import Variant
 from lanner.model import Model
-from lanner.scoring import ScoringModel
-from lanner.similarity import Vectors
-from lanner.text_files import LabelledPairs, read_labelled_pairs, shipped_sentences
+from lanner.text_files import shipped_sentences
 from lanner.tokenization import Pair
+from lanner_export.bootstrap import CONFIDENCE, RESAMPLES, interval, resampled
 from lanner_export.calibration import CalibrationTexts
-from lanner_export.checkpoint import Reference
+from lanner_export.measures import (
+    Measure,
+    Measured,
+    RememberedReference,
+    agreement_inputs,
+    agreement_measures,
+    model_answers,
+    task_measure,
+)
 from lanner_export.parity import ADVERSARIAL_TEXTS, measure_parity
+from lanner_export.quality_data import QualityData
 
+_SHIPPED = "sentences shipped with Lanner"
 #: Enough to cover the kinds of the shipped sentences; each variant encodes each of them twice.
 _SHIPPED_TEXTS = 48
-
-
-@dataclass(frozen=True)
-class QualityData:
-    """Labelled pairs, and the name that the report gives them."""
-
-    name: str
-    pairs: LabelledPairs
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Reads ``sentence1,sentence2,score``.
-
-        Raises:
-            InputError: A row is bad, or all scores are the same, so there are no ranks.
-        """
-        pairs = read_labelled_pairs(path)
-        if len(set(pairs.scores)) < 2:
-            msg = f"{path} has no two differing scores, so Spearman's correlation has no meaning"
-            raise InputError(msg)
-        return cls(path.name, pairs)
 
 
 def parity_texts() -> list[str]:
@@ -57,33 +44,24 @@ def parity_inputs(head: str) -> list[str | Pair]:
     return CalibrationTexts(parity_texts(), "").inputs(head)
 
 
-def require_measurable(labelled: QualityData | None, head: str) -> None:
-    """Refuses labelled pairs for a head that they cannot measure.
-
-    Raises:
-        UnsupportedError: The head answers with labels.
-    """
-    if labelled is not None and head not in ("embed", "score"):
-        msg = (
-            f"{labelled.name} holds pairs with a score, which measure the heads embed and score, "
-            f"and this checkpoint gets {head!r}: leave --quality-data out"
-        )
-        raise UnsupportedError(msg)
-
-
 def measure_quality(
-    reference: Reference,
+    reference: RememberedReference,
     models: Mapping[str, Model],
-    labelled: QualityData | None,
+    data: QualityData | None,
+    directory: Path,
     progress: Callable[[str], object],
+    *,
+    source: RememberedReference | None = None,
 ) -> dict[str, Any]:
     """Measures every variant against the checkpoint.
 
     Args:
         reference: The checkpoint in its own framework.
         models: The variants by name.
-        labelled: Pairs for Spearman's correlation, or None.
+        data: Labelled data that fit them, or None.
+        directory: Where their files are.
         progress: Called when a step begins.
+        source: What the checkpoint was before it was trimmed, where it was.
 
     Returns:
         The content of `quality.json`.
@@ -91,7 +69,8 @@ def measure_quality(
     Raises:
         ParityError: A variant differs more than its tolerance.
     """
-    inputs = parity_inputs(next(iter(models.values())).manifest.head)
+    first = next(iter(models.values()))
+    inputs = parity_inputs(first.manifest.head)
     progress(f"parity: {len(inputs)} texts in the checkpoint's framework")
     expected = reference(inputs)
     measured = {}
@@ -99,54 +78,112 @@ def measure_quality(
         progress(f"parity of {name}")
         parity = measure_parity(expected, model, inputs)
         parity.require(model.variant.precision, name)
-        measured[name] = parity.to_json()
+        measured[name] = {"bytes": _bytes(model.variant, directory), **parity.to_json()}
     content: dict[str, Any] = {
         "texts": len(inputs),
-        "data": "sentences shipped with Lanner, and adversarial texts",
+        "data": f"{_SHIPPED}, and adversarial texts",
         "machine": this_machine().to_json(),
+        "versions": first.manifest.versions,
         "variants": measured,
+        "agreement": _agreement(reference, models, data, source, progress),
     }
-    if labelled is not None:
-        progress(f"Spearman on {len(labelled.pairs.scores):,} pairs")
-        content["spearman"] = {
-            "data": labelled.name,
-            "pairs": len(labelled.pairs.scores),
-            "checkpoint": _reference_spearman(reference, models, labelled.pairs),
-            "variants": {
-                name: _model_spearman(model, labelled.pairs) for name, model in models.items()
-            },
-        }
+    if data is not None:
+        content["task"] = _task(reference, models, data, source, progress)
     return content
 
 
-def _reference_spearman(
-    reference: Reference, models: Mapping[str, Model], pairs: LabelledPairs
-) -> float:
-    model = next(iter(models.values()))
-    if isinstance(model, ScoringModel):
-        logits = np.stack(reference(list(zip(pairs.left, pairs.right, strict=True))))
-        return rank_correlation(model.scores_of(logits), pairs.scores)
-    return spearman(lambda texts: np.stack(reference(texts)), pairs)
+def _bytes(variant: Variant, directory: Path) -> int:
+    files = [variant.file, variant.weights_file]
+    return sum((directory / name).stat().st_size for name in files if name is not None)
 
 
-def _model_spearman(model: Model, pairs: LabelledPairs) -> float:
-    if isinstance(model, ScoringModel):
-        scores = model.score(list(zip(pairs.left, pairs.right, strict=True)))
-        return rank_correlation(scores, pairs.scores)
-    return spearman(partial(model.encode, prompt=""), pairs)
+def _agreement(
+    reference: RememberedReference,
+    models: Mapping[str, Model],
+    data: QualityData | None,
+    source: RememberedReference | None,
+    progress: Callable[[str], object],
+) -> dict[str, Any]:
+    """How much each variant answers as the checkpoint, and as its source, on texts of real use."""
+    first = next(iter(models.values()))
+    inputs = agreement_inputs(first.manifest.head, data)
+    progress(f"agreement: {len(inputs)} texts in the checkpoint's framework")
+    measures = {m.name: m for m in agreement_measures(first, reference, inputs)}
+    if source is not None:
+        of_source = agreement_measures(first, source, inputs)
+        measures |= {f"source_{m.name}": m for m in of_source if _is_comparable(m, reference)}
+    variants: dict[str, dict[str, float]] = {}
+    for name, model in models.items():
+        progress(f"agreement of {name}")
+        given = model_answers(model, inputs)
+        variants[name] = {key: m.of_answers(given).value for key, m in measures.items()}
+    data_name = _SHIPPED if data is None else data.name
+    return {"data": data_name, "texts": len(inputs), "variants": variants}
 
 
-def spearman(encode: Callable[[list[str]], Vectors], pairs: LabelledPairs) -> float:
-    """Spearman's rank correlation x100 between cosine and gold score, as STS-B reports it.
+class _Estimate(NamedTuple):
+    """What was measured, and measured again on resampled rows."""
 
-    0 where the model finds all pairs equally near, which no correlation is defined for.
+    value: float
+    resampled: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, measure: Measure, found: Measured) -> Self:
+        return cls(found.value, resampled(measure.statistic, found.items))
+
+    def to_json(self, **bases: Self) -> dict[str, Any]:
+        """The value, and its difference to some others on the same rows; all with intervals."""
+        content: dict[str, Any] = {"value": self.value, "interval": interval(self.resampled)}
+        for key, base in bases.items():
+            content[key] = self.value - base.value
+            content[f"{key}_interval"] = interval(self.resampled - base.resampled)
+        return content
+
+
+def _task(
+    reference: RememberedReference,
+    models: Mapping[str, Model],
+    data: QualityData,
+    source: RememberedReference | None,
+    progress: Callable[[str], object],
+) -> dict[str, Any]:
+    """What each variant reaches on labelled data, and how far it is from the checkpoint."""
+    measure = task_measure(next(iter(models.values())), reference, data)
+    what = f"{measure.name} on {data.name}"
+    progress(f"{what}: {len(measure.inputs):,} texts in the checkpoint's framework")
+    measured = measure.of_checkpoint()
+    checkpoint = _Estimate.of(measure, measured)
+    content: dict[str, Any] = {
+        "measure": measure.name,
+        "data": data.name,
+        "rows": len(measured.items),
+        "resamples": RESAMPLES,
+        "confidence": CONFIDENCE,
+    }
+    bases: dict[str, _Estimate] = {}
+    if source is not None:
+        progress(f"{what}: {len(measure.inputs):,} texts in the checkpoint before it was trimmed")
+        of_source = replace(measure, reference=source)
+        if _is_comparable(of_source, reference):
+            bases["source_difference"] = _Estimate.of(measure, of_source.of_checkpoint())
+            content["source"] = bases["source_difference"].to_json()
+    content["checkpoint"] = checkpoint.to_json(**bases)
+    bases["difference"] = checkpoint
+    content["variants"] = {}
+    for name, model in models.items():
+        progress(f"{what}: {name}")
+        estimate = _Estimate.of(measure, measure.of_model(model))
+        content["variants"][name] = estimate.to_json(**bases)
+    return content
+
+
+def _is_comparable(of_source: Measure, reference: RememberedReference) -> bool:
+    """Whether answers of a source can be measured as those of its trimmed checkpoint can.
+
+    Not the cosine of vectors of two widths, nor the labels of tokens where a text has others.
     """
-    left, right = encode(pairs.left), encode(pairs.right)
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    cosines = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
-    return rank_correlation(cosines, pairs.scores)
-
-
-def rank_correlation(scores: Vectors, gold: list[float]) -> float:
-    """Spearman's rank correlation x100; 0 where all scores are equal."""
-    return float(100 * spearmanr(scores, gold).statistic) if np.ptp(scores) else 0.0
+    if of_source.name in ("spearman", "neighbours"):  # similarities have no width
+        return True
+    inputs = of_source.inputs
+    both = zip(of_source.reference(inputs), reference(inputs), strict=True)
+    return all(theirs.shape == ours.shape for theirs, ours in both)

@@ -84,7 +84,7 @@ class TaggingModel(Model):
         tokenizer = cast("Tokenizer", self.tokenizer)
         windows, logits = self.window_logits(texts, batch_size=batch_size)
         return [
-            _joined(text, of_text, rows, tokenizer)
+            join_windows(text, of_text, rows, tokenizer)
             for text, of_text, rows in zip(texts, windows, logits, strict=True)
         ]
 
@@ -115,9 +115,17 @@ def _groups(texts: list[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _joined(
+def join_windows(
     text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
 ) -> TokenScores:
+    """The tokens of a text, each judged in one of its windows.
+
+    Args:
+        text: The text.
+        windows: Its windows, in the order of `Tokenizer.windows`; some of the first will do.
+        logits: What the model answers to each, float32 [tokens, labels].
+        tokenizer: What made the windows.
+    """
     if tokenizer.cuts_left:
         windows, logits = windows[::-1], logits[::-1]
     # Of what two windows share, the first half is taken from the one before and the rest from the

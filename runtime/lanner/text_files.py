@@ -17,6 +17,18 @@ PAIR_SUFFIXES = (".csv", ".jsonl")
 PAIRS_HEADER = ("sentence1", "sentence2", "score")
 
 
+class Record(NamedTuple):
+    """A row of a .csv or a line of a .jsonl file.
+
+    Attributes:
+        place: The file and line that it ends in, for messages.
+        values: What stands there, by column or key; of a .csv strings.
+    """
+
+    place: str
+    values: dict[str, Any]
+
+
 class LabelledPairs(NamedTuple):
     """Pairs of texts with a gold similarity each, as the STS benchmark has them."""
 
@@ -72,6 +84,35 @@ def read_pairs(
             )
             for number, line in _numbered(file)
         ]
+
+
+def read_records(path: Path | str, *, columns: Sequence[str]) -> list[Record]:
+    """The rows of a file with named columns, in order.
+
+    Args:
+        path: ``.csv`` with a header, or ``.jsonl`` with an object a line.
+        columns: Columns or keys that every row must have, among others.
+
+    Raises:
+        InputError: The file is missing, of another kind, or has a bad line; the message names it.
+    """
+    path = Path(path)
+    suffix = _require_suffix(path, PAIR_SUFFIXES)
+    with _open(path) as file:
+        if suffix == ".csv":
+            return list(_csv_records(path, file, columns))
+        return [_jsonl_record(path, number, line, columns) for number, line in _numbered(file)]
+
+
+def read_first_row(path: Path | str) -> list[str]:
+    """The first row of a .csv file: its header, if it has one; nothing of an empty file.
+
+    Raises:
+        InputError: The file is missing, or no CSV.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        return next((row for _, row in _csv_rows(path, csv.reader(file, strict=True)) if row), [])
 
 
 def shipped_sentences() -> list[str]:
@@ -158,6 +199,11 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def _csv_columns(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[list[str]]:
+    for record in _csv_records(path, file, columns):
+        yield [record.values[column] for column in columns]
+
+
+def _csv_records(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Record]:
     reader = csv.DictReader(file, strict=True)
     csv.field_size_limit(sys.maxsize)
     for column in columns:
@@ -170,7 +216,20 @@ def _csv_columns(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[l
             if row[column] is None:
                 msg = f"{path}, line {line}: no value in the column {column!r}"
                 raise InputError(msg)
-        yield [row[column] for column in columns]
+        yield Record(f"{path}, line {line}", row)
+
+
+def _jsonl_record(path: Path, number: int, line: str, columns: Sequence[str]) -> Record:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    missing = [name for name in columns if not isinstance(values, dict) or name not in values]
+    if missing or not isinstance(values, dict):
+        wanted = " and ".join(map(repr, missing or columns)) or "keys"
+        msg = f"{path}, line {number}: expected an object with {wanted}"
+        raise InputError(msg)
+    return Record(f"{path}, line {number}", values)
 
 
 def _jsonl_text(path: Path, number: int, line: str, column: str, *, is_pair: bool = False) -> str:

@@ -220,7 +220,9 @@ def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [
-        all(isinstance(row[i], int | float) or str(row[i])[:1] in "-0123456789" for row in rows[1:])
+        all(
+            isinstance(row[i], int | float) or str(row[i])[:1] in "+-0123456789" for row in rows[1:]
+        )
         for i in range(len(widths))
     ]
     lines = [

@@ -1,14 +1,16 @@
 """`lanner inspect`: what an artifact holds, its sizes and quality, and whether it is whole."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
-from lanner.manifest import FileRecord, Manifest, Variant
+from lanner.manifest import Manifest
+from lanner.quality_card import QualityCard
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -16,6 +18,7 @@ _EXAMPLES = """\
 """
 
 
+_WIDTH = 100
 #: More labels than these are counted.
 _MOST_LABELS = 10
 
@@ -43,27 +46,26 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
-    """The artifact in words and two tables."""
+    """The artifact in words and tables."""
     manifest = artifact.manifest
     try:
-        picked = artifact.choose().name
+        picked = f"{artifact.choose().name} on this machine"
     except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
-        picked = None
+        picked = "none on this machine: a variant must be named"
     size_bytes = sum(record.bytes for record in manifest.files.values())
-    header: list[tuple[object, ...]] = [("variant", "size", "opset", "fused operators", "")]
+    header: list[tuple[object, ...]] = [("variant", "opset", "fused operators")]
     variants: list[tuple[object, ...]] = [
         (
             variant.name,
-            size(variant_bytes(manifest.files, variant)),
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
-            "picked by default on this machine" if variant.name == picked else "",
         )
         for variant in manifest.variants
     ]
     title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
     trimmed = trimming_sentence(manifest)
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return "\n".join(
         [
             title,
@@ -72,35 +74,15 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {manifest.source['checkpoint']} on {manifest.created}",
             *([f"  trimmed to  {trimmed}"] if trimmed else []),
-            f"  made with   {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}",
+            *_lines(f"  made with   {versions}", indent=14),
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
+            f"  default     {picked}",
             "",
             table(header + variants),
             "",
-            quality_table(quality),
+            *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
     )
-
-
-#: What quality.json says of a variant: name for people, key, format.
-_VECTOR_COLUMNS = (
-    ("cosine min", "cosine_min", ".6f"),
-    ("cosine mean", "cosine_mean", ".6f"),
-    ("largest difference", "largest_difference", ".1e"),
-    ("batch independence", "batch_independence_cosine", ".6f"),
-)
-_LOGITS_COLUMNS = (
-    ("same label", "label_agreement", ".4f"),
-    ("mean score difference", "mean_score_difference", ".1e"),
-    ("largest logit difference", "largest_difference", ".1e"),
-    ("batch dependence", "batch_independence_difference", ".1e"),
-)
-
-
-def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
-    """The size of a variant's file, and of its weights where they are in another."""
-    names = [variant.file, variant.weights_file]
-    return sum(files[name].bytes for name in names if name is not None)
 
 
 def transformer_sentence(manifest: Manifest) -> str:
@@ -134,20 +116,6 @@ def longest_sentence(manifest: Manifest) -> str:
     return f"{limit} tokens, {end}"
 
 
-def quality_rows(quality: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """What was measured of each variant, a row each under a row of names."""
-    measured = quality["variants"]
-    is_of_vectors = all("cosine_min" in figures for figures in measured.values())
-    columns = _VECTOR_COLUMNS if is_of_vectors else _LOGITS_COLUMNS
-    rows = [("variant", *(title for title, _, _ in columns))]
-    for name, figures in measured.items():
-        values = [figures[key] for _, key, _ in columns]
-        forms = [form for _, _, form in columns]
-        shown = ["-" if v is None else format(v, f) for v, f in zip(values, forms, strict=True)]
-        rows.append((name, *shown))
-    return rows
-
-
 def answer_sentence(manifest: Manifest) -> str:
     """What an artifact makes of texts, in a few words."""
     labels = ", ".join(manifest.labels[:_MOST_LABELS])
@@ -163,24 +131,16 @@ def answer_sentence(manifest: Manifest) -> str:
     return f"{what}{many}: {labels}"
 
 
-def spearman_sentence(quality: Mapping[str, Any]) -> str:
-    """The correlations with labelled pairs, or nothing where none were given."""
-    labelled = quality.get("spearman")
-    if labelled is None:
-        return ""
-    variants = "".join(f", {name} {value:.2f}" for name, value in labelled["variants"].items())
-    return (
-        f"Spearman x100 on the {labelled['pairs']:,} pairs of {labelled['data']}: "
-        f"checkpoint {labelled['checkpoint']:.2f}{variants}"
-    )
+def _quality(card: QualityCard) -> Iterator[str]:
+    """What was measured: tables, each under a line that says what it shows."""
+    for section in card.sections():
+        yield from _lines(f"{section.title}:")
+        yield table(section.rows) + "\n"
+    if lines := card.worst_lines():
+        yield f"{card.worst_title}:"
+        yield "\n".join(f"  {line}" for line in lines) + "\n"
+    yield from _lines(f"measured on {card.machine}")
 
 
-def quality_table(quality: Mapping[str, Any]) -> str:
-    """What was measured of each variant, against the checkpoint in its own framework."""
-    return "\n".join(
-        [
-            f"quality against the checkpoint, {quality['texts']} texts",
-            table(quality_rows(quality)),
-            spearman_sentence(quality),
-        ]
-    ).rstrip()
+def _lines(text: str, *, indent: int = 0) -> list[str]:
+    return wrap(text, _WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)

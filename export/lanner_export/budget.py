@@ -1,0 +1,144 @@
+"""A quality budget: what a variant may lose, in the measure that its user cares about."""
+
+import argparse
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from lanner.errors import UnsupportedError, UsageError
+
+#: Measured against labels, in points x100; a budget says how many may be lost.
+LABELLED_MEASURES = {"spearman": "Spearman", "accuracy": "accuracy", "f1": "F1"}
+#: Measured against the checkpoint's own answers, up to 1; a budget says how much must be reached.
+AGREEMENT_MEASURES = {
+    "cosine": "a mean cosine",
+    "neighbours": "a rank correlation of neighbours",
+    "agreement": "an agreement",
+}
+
+
+def labelled_measure_name(head: str, activation: str) -> str:
+    """The labelled measure of a head; of a regression it is that of `score`."""
+    if head in ("embed", "score") or (head == "classify" and activation == "identity"):
+        return "spearman"
+    return "f1" if head == "tag" else "accuracy"
+
+
+def agreement_measure_names(head: str) -> tuple[str, ...]:
+    """The measures of a head that need no labels."""
+    return ("cosine", "neighbours") if head == "embed" else ("agreement",)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a variant may lose; `str` says it in words.
+
+    Attributes:
+        measure: Of `LABELLED_MEASURES` or `AGREEMENT_MEASURES`; see `lanner_export.measures`.
+        bound: Of a labelled measure the most points x100 that may be lost, of another the least
+            value that must be reached.
+    """
+
+    measure: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads ``"spearman:0.3"``, a measure and its bound.
+
+        Raises:
+            UsageError: There is no such measure, or the bound is out of its range.
+        """
+        measure, colon, bound = (part.strip() for part in text.partition(":"))
+        if not colon or measure not in (*LABELLED_MEASURES, *AGREEMENT_MEASURES):
+            names = ", ".join((*LABELLED_MEASURES, *AGREEMENT_MEASURES))
+            msg = (
+                f"the budget {text!r} is not MEASURE:BOUND with one of {names}, "
+                "for example spearman:0.3 or cosine:0.995"
+            )
+            raise UsageError(msg)
+        budget = cls(measure, _number(bound))
+        is_labelled = budget.needs_labels
+        within = 0 <= budget.bound < 100 if is_labelled else 0 < budget.bound <= 1
+        if not within:  # so written, NaN fails
+            expected = (
+                f"the points x100 of {LABELLED_MEASURES[measure]} that may be lost, from 0 on and "
+                f"below 100, for example {measure}:0.3"
+                if is_labelled
+                else f"what must be reached, above 0 and at most 1, for example {measure}:0.995"
+            )
+            msg = f"the budget {text!r} needs a number after the colon: {expected}"
+            raise UsageError(msg)
+        return budget
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is measured against labels."""
+        return self.measure in LABELLED_MEASURES
+
+    def require_labels(self, *, has_labels: bool) -> None:
+        """Refuses a budget that nothing is there to measure with.
+
+        Raises:
+            UsageError: It needs labels, and there are none.
+        """
+        if self.needs_labels and not has_labels:
+            msg = (
+                f"the budget {self.measure}:{self.bound:g} is measured against labels: give them "
+                f"with --quality-data FILE, or take {' or '.join(AGREEMENT_MEASURES)}, by the head"
+            )
+            raise UsageError(msg)
+
+    def require_fits(self, head: str, activation: str) -> None:
+        """Refuses a budget that a checkpoint cannot be measured by.
+
+        Args:
+            head: What the checkpoint answers.
+            activation: What turns its logits into scores; "identity" is a regression's.
+
+        Raises:
+            UnsupportedError: Its measure is another head's.
+        """
+        fitting = (labelled_measure_name(head, activation), *agreement_measure_names(head))
+        if self.measure not in fitting:
+            msg = (
+                f"the budget {self.measure}:{self.bound:g} does not fit this checkpoint, which has "
+                f"the head {head!r}: take one of {', '.join(fitting)}"
+            )
+            raise UnsupportedError(msg)
+
+    def is_met(self, checkpoint_value: float, value: float) -> bool:
+        """Whether a variant is within the budget.
+
+        Args:
+            checkpoint_value: What the checkpoint reaches; agreement does not depend on it.
+            value: What the variant reaches. NaN is never within.
+        """
+        if self.needs_labels:
+            return checkpoint_value - value <= self.bound
+        return value >= self.bound
+
+    def __str__(self) -> str:
+        if self.needs_labels:
+            return f"at most {self.bound:g} points of {LABELLED_MEASURES[self.measure]} lost"
+        what = AGREEMENT_MEASURES[self.measure]
+        return f"{what} of at least {self.bound:g} with the checkpoint"
+
+
+def budget_argument(text: str) -> Budget:
+    """`Budget.parse` as the type of a command's argument.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        return Budget.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
