@@ -5,6 +5,7 @@ operator set 23 on (https://onnx.ai/onnx/operators/onnx__Attention.html). They a
 start, whatever transformers' own code around them looks like, and stay standard ONNX.
 """
 
+import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from lanner_export.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
 #: Protobuf's limit, less room for the graph.
 MOST_BYTES = 2**31 - 2**24
+#: What onnxscript notes on a constant that it worked out: the names that it was made from.
+_FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -145,8 +148,18 @@ def write_fp32(
     if program is None:  # torch's signature allows it; its code with dynamo=True does not do it
         msg = "torch.onnx.export returned no program"
         raise ExportError(msg)
+    _name_transposed_weights(program.model)
     # The exporter notes the source line behind each node: paths of this machine, and a third of
     # the file's text.
     cleared: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
     cleared.producer_name, cleared.producer_version = "lanner", None
     ir.save(cleared, path)
+
+
+def _name_transposed_weights(model: ir.Model) -> None:
+    # The exporter turns a weight round once and for all, and then calls it val_93.
+    initializers = model.graph.initializers
+    for value in list(initializers.values()):
+        origin = ast.literal_eval(value.metadata_props.get(_FOLDED_FROM, "[]"))
+        if len(origin) == 1 and origin[0] not in initializers:
+            value.name = origin[0]
