@@ -10,8 +10,10 @@ import os
 
 #: What a model may answer; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", "embed", "score", "classify", "tag")
-#: The variants that can be made, and are by default.
-PRECISIONS = ("fp32", "int8")
+#: The variants that can be made.
+PRECISIONS = ("fp32", "int8", "fp16", "bf16")
+#: Those that are made where none is asked for.
+DEFAULT_PRECISIONS = ("fp32", "int8")
 
 # The export stage's libraries import onnxruntime by themselves; see lanner.engines.onnxruntime.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

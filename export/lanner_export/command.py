@@ -8,7 +8,7 @@ from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
-from lanner_export import HEADS, PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, HEADS, PRECISIONS
 
 if TYPE_CHECKING:
     from lanner.artifact import Artifact
@@ -47,8 +47,9 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--precision",
         metavar="LIST",
         type=_precisions,
-        default=PRECISIONS,
-        help="variants to make, comma-separated (default: fp32,int8)",
+        default=DEFAULT_PRECISIONS,
+        help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} "
+        f"(default: {','.join(DEFAULT_PRECISIONS)}; fp16 and bf16 are for GPUs)",
     )
     parser.add_argument(
         "--calibration",

@@ -23,11 +23,12 @@ from lanner.manifest import (
     foreign_files,
 )
 from lanner.staging import staged_directory
-from lanner_export import PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, PRECISIONS
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import lost_fusions
+from lanner_export.half_precision import measurable
 from lanner_export.loading import load_checkpoint
 from lanner_export.quality import QualityData, measure_quality, require_measurable
 from lanner_export.variants import write_variants
@@ -53,7 +54,7 @@ def export(
     output: str | Path,
     *,
     head: str = "auto",
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
     calibration: Path | None = None,
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
@@ -122,7 +123,10 @@ def export(
                 manifest,
                 variant,
                 tokenizer=staged / TOKENIZER_FILE,
-                engine=open_engine(variant.engine, staged / variant.file),
+                engine=open_engine(
+                    variant.engine,
+                    measurable(staged / variant.file, variant.precision, staged.parent),
+                ),
                 threads=available_cores(),
             )
             for variant in variants

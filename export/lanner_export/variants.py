@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lanner.errors import InputError
-from lanner.manifest import TokenizerRecord, Variant
+from lanner.errors import InputError, UnsupportedError
+from lanner.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
 from lanner.runner import Sequences, feed
 from lanner.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Checkpoint
-from lanner_export.fusion import count_fused_ops
+from lanner_export.fusion import count_fused_ops, count_written_ops
 from lanner_export.graph import write_fp32
+from lanner_export.half_precision import write_half
 from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
 from lanner_export.quantization import Feed, write_int8
 from lanner_export.tensors import OPSET, TYPE_IDS
@@ -37,9 +38,17 @@ def write_variants(
 
     Raises:
         ExportError: The graph could not be made.
+        UnsupportedError: Static vectors were asked for in half precision.
         InputError: The tokenizer makes nothing of the calibration texts.
     """
+    halves = [name for name in dict.fromkeys(precisions) if name in HALF_PRECISIONS]
     if isinstance(loaded.graph, LookupTable):
+        if halves:
+            msg = (
+                f"{loaded.source['checkpoint']} holds static vectors, which have no {halves[0]}: "
+                "use fp32, or int8, which is smaller still"
+            )
+            raise UnsupportedError(msg)
         variants = []
         for precision in dict.fromkeys(precisions):
             progress(f"writing the vectors in {precision}")
@@ -59,6 +68,11 @@ def write_variants(
         tokenizer = Tokenizer(directory / record.file, record)
         write_int8(fp32, int8, _feeds(tokenizer, loaded, texts.inputs(loaded.head)))
         variants.append(replace(_variant("int8", int8), calibration=texts.to_json()))
+    for precision in halves:
+        progress(f"rounding to {precision}")
+        path = directory / f"model.{precision}.onnx"
+        write_half(fp32, path, precision)
+        variants.append(_variant(precision, path))
     if "fp32" not in precisions:
         fp32.unlink()
     return variants
@@ -71,7 +85,8 @@ def _variant(precision: str, path: Path) -> Variant:
         file=path.name,
         engine="onnxruntime",
         opset=OPSET,
-        fused_ops=count_fused_ops(path),
+        # On a CPU ONNX Runtime runs such a graph otherwise than on a GPU, or not at all.
+        fused_ops=(count_written_ops if precision in HALF_PRECISIONS else count_fused_ops)(path),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
-from lanner.manifest import FileRecord, Manifest, Variant
+from lanner.manifest import HALF_PRECISIONS, FileRecord, Manifest, Variant
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -57,7 +57,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             size(variant_bytes(manifest.files, variant)),
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
-            "picked by default on this machine" if variant.name == picked else "",
+            "picked by default on this machine" if variant.name == picked else _purpose(variant),
         )
         for variant in manifest.variants
     ]
@@ -78,6 +78,11 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             quality_table(quality),
         ]
     )
+
+
+def _purpose(variant: Variant) -> str:
+    # Without a GPU its quality is that of a graph that rounds where it does.
+    return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 
 
 #: What quality.json says of a variant: name for people, key, format.
