@@ -17,7 +17,7 @@ from tests.checkpoints import (
     word_piece_tokenizer,
 )
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 #: The class of transformers that each head is made with, and its number of labels.
 CLASS_OF_HEAD = {
@@ -174,7 +174,8 @@ a test says so if the two differ.
 
 fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4. What int8 costs a real
 checkpoint is measured at its export, and stands in its `quality.json`. Attention as its parts is
-right too, but slower than as one operator; `lanner inspect` shows what was fused.
+right too, but slower than as one operator; `lanner inspect` shows what was fused. fp16 and bf16 are
+graphs for GPUs, and compared without one: rounded as a GPU rounds, after each operator.
 
 {table}
 """

@@ -10,12 +10,13 @@ import pytest
 
 from lanner.loading import load
 from tests.checkpoints import plain_checkpoint
-from tests.matrix import CLASS_OF_HEAD, MATRIX, cells, config_of, page
+from tests.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, cells, config_of, page
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
 from lanner_export.export import export  # noqa: E402
+from tests.census import require_half_graph  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +31,9 @@ def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path)
     model = getattr(transformers, row.prefix + CLASS_OF_HEAD[head][0])(config).eval()
     checkpoint = plain_checkpoint(tmp_path / "checkpoint", model, row.tokenizer())
     warnings: list[str] = []
-    artifact = export(checkpoint, tmp_path / "out.lanner", warn=warnings.append)
+    artifact = export(
+        checkpoint, tmp_path / "out.lanner", precisions=PRECISIONS, warn=warnings.append
+    )
     assert artifact.manifest.head == head
     has_types = row.has_types and head in ("score", "classify")
     assert ("token_type_ids" in artifact.manifest.inputs) == has_types
@@ -39,11 +42,19 @@ def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path)
     if head == "embed":
         assert quality["fp32"]["cosine_min"] >= 0.99999
         assert quality["int8"]["cosine_min"] >= 0.98
+        assert quality["fp16"]["cosine_min"] >= 0.99999
+        assert quality["bf16"]["cosine_min"] >= 0.9997
     else:
         assert quality["int8"]["mean_score_difference"] <= 0.02
+        assert quality["fp16"]["mean_score_difference"] <= 0.001
+        assert quality["bf16"]["mean_score_difference"] <= 0.005
         assert quality["int8"]["batch_independence_difference"] <= 0.01
     counts = artifact.choose("fp32").fused_ops
     assert set(counts) >= row.fused
+    for precision in ("fp16", "bf16"):
+        assert set(artifact.choose(precision).fused_ops) >= row.fused
+        products = require_half_graph(artifact.file(f"model.{precision}.onnx"), precision)
+        assert products >= 4 * artifact.manifest.architecture.layers
     # What is not fused is said, and nothing is said of what is.
     assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
     assert bool(warnings) or counts["Attention"] == 2

@@ -37,6 +37,13 @@ def test_help_has_examples_for_every_command(capsys: pytest.CaptureFixture[str])
         assert "--json" in text
 
 
+def test_half_precision_is_made_when_it_is_asked_for() -> None:
+    export = ["export", "checkpoint", "--output", "out.lanner"]
+    assert parser().parse_args(export).precision == ("fp32", "int8")
+    asked = parser().parse_args([*export, "--precision", "bf16, fp16,bf16"])
+    assert asked.precision == ("bf16", "fp16")
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out == "lanner 0.1.0\n"

@@ -12,7 +12,7 @@ from tests.checkpoints import bert_model
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.fusion import count_fused_ops, lost_fusions
+from lanner_export.fusion import count_fused_ops, count_written_ops, lost_fusions
 
 
 def test_every_layer_of_minilm_is_fused(minilm_artifact: Artifact) -> None:
@@ -31,6 +31,12 @@ def test_every_layer_of_the_tiny_model_is_fused(tiny_artifact: Artifact) -> None
 
 def test_a_graph_without_fusion_has_no_counts(word_artifact: Path) -> None:
     assert count_fused_ops(word_artifact / "model.fp32.onnx") == {}
+
+
+def test_a_file_is_counted_as_it_stands(tiny_artifact: Artifact) -> None:
+    # The products of int8 stand between their quantizations; only ONNX Runtime makes one of them.
+    expected = {"Attention": 2, "Gelu": 2, "LayerNormalization": 5}
+    assert count_written_ops(tiny_artifact.file("model.int8.onnx")) == expected
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,19 @@ def test_no_path_of_this_machine_stays_in_the_file(tiny_artifact_graph: onnx.Mod
     assert b".py" not in raw
 
 
+def test_weights_have_the_names_of_the_checkpoint(tmp_path: Path) -> None:
+    model = bert_model()
+    write(plain_checkpoint(tmp_path / "model", model), tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    products = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    # ONNX multiplies from the right.
+    weights = {f"transformer.{name}": p.T for name, p in model.named_parameters() if p.ndim == 2}
+    assert len(products) == 12
+    for name in products:
+        np.testing.assert_array_equal(constants[name], weights[name].detach().numpy())
+
+
 @pytest.fixture
 def tiny_artifact_graph(tiny_artifact: Artifact) -> onnx.ModelProto:
     return onnx.load(tiny_artifact.file("model.fp32.onnx"))

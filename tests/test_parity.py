@@ -7,6 +7,7 @@ from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
 from lanner.loading import load
+from lanner_export import PRECISIONS
 from lanner_export.parity import LogitsParity, VectorParity, measure_parity, row_cosines
 
 GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
@@ -34,7 +35,7 @@ def test_a_model_is_measured_against_its_reference(word_model: EmbeddingModel) -
     assert next(text for text, _ in parity.worst_texts) == "b"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_alike_passes(precision: str) -> None:
     GOOD.require(precision, precision)
 
@@ -60,6 +61,22 @@ def test_int8_may_round_but_not_depend_on_its_batch() -> None:
     rounded.require("int8", "int8")
     with pytest.raises(ParityError, match=r"the int8 variant .* batch independence 0.99, allowed"):
         with_changes(batch_independence_cosine=0.99).require("int8", "int8")
+
+
+def test_half_precision_may_round_as_much_as_its_type_does() -> None:
+    rounded = with_changes(cosine_min=0.995, cosine_mean=0.9995, largest_difference=0.1)
+    rounded.require("bf16", "bf16")
+    with pytest.raises(ParityError, match=r"the fp16 variant .* smallest cosine 0.995, allowed 0."):
+        rounded.require("fp16", "fp16")
+
+
+def test_a_text_without_a_number_is_the_worst(word_model: EmbeddingModel) -> None:
+    reference = np.array([[0.5, 0.5, 0, 0], [0, math.nan, 0, 0], [0, 0, 0, 0]], np.float32)
+    parity = measure_parity(list(reference), word_model, ["a b", "b", ""])
+    assert isinstance(parity, VectorParity)
+    assert parity.worst_texts[0][0] == "b"
+    with pytest.raises(ParityError, match=r"'b' with cosine nan; fp16 overflows from 65504 on, so"):
+        parity.require("fp16", "fp16")
 
 
 LOGITS = LogitsParity(0.0, 1.0, 0.0, 1.0, 0.0, [("a text", 0.0)])

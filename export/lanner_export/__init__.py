@@ -11,8 +11,8 @@ import os
 #: What a model may answer; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", "embed", "score", "classify", "tag")
 #: The variants that can be made.
-PRECISIONS = ("fp32", "int8", "int8-dynamic")
-#: Those that are made without being asked for.
+PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
+#: Those that are made where none is asked for.
 DEFAULT_PRECISIONS = ("fp32", "int8")
 #: How the ranges of int8 are made of what calibration saw; the first by default.
 CALIBRATION_METHODS = ("mse", "percentile", "min-max")

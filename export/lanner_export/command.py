@@ -49,8 +49,8 @@ def add_parser(subparsers: common.Subparsers) -> None:
         metavar="LIST",
         type=_precisions,
         default=DEFAULT_PRECISIONS,
-        help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} (default: "
-        f"{','.join(DEFAULT_PRECISIONS)})",
+        help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} "
+        f"(default: {','.join(DEFAULT_PRECISIONS)}; fp16 and bf16 are for GPUs)",
     )
     parser.add_argument(
         "--calibration",

@@ -29,6 +29,7 @@ from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.embedding_ranges import write_embedding_ranges
 from lanner_export.fusion import lost_fusions
+from lanner_export.half_precision import measurable
 from lanner_export.loading import load_checkpoint
 from lanner_export.measures import RememberedReference
 from lanner_export.quality import measure_quality
@@ -145,7 +146,10 @@ def export(
                 manifest,
                 variant,
                 tokenizer=staged / TOKENIZER_FILE,
-                engine=open_engine(variant.engine, staged / variant.file),
+                engine=open_engine(
+                    variant.engine,
+                    measurable(staged / variant.file, variant.precision, staged.parent),
+                ),
                 threads=available_cores(),
             )
             for variant in variants

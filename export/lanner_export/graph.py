@@ -22,6 +22,8 @@ from lanner_export.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
 #: Protobuf's limit, less room for the graph.
 MOST_BYTES = 2**31 - 2**24
+#: What onnxscript notes on a constant that it worked out: the names that it was made from.
+_FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -157,6 +159,7 @@ def write_fp32(
         msg = "torch.onnx.export returned no program"
         raise ExportError(msg)
     _name_products(program.model)
+    _name_transposed_weights(program.model)
     # The exporter notes the source line behind each node: paths of this machine, and a third of
     # the file's text.
     model: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
@@ -164,6 +167,15 @@ def write_fp32(
     applied = rewrite(model, without=without_passes)
     ir.save(model, path)
     return applied
+
+
+def _name_transposed_weights(model: ir.Model) -> None:
+    # The exporter turns a weight round once and for all, and then calls it val_93.
+    initializers = model.graph.initializers
+    for value in list(initializers.values()):
+        origin = ast.literal_eval(value.metadata_props.get(_FOLDED_FROM, "[]"))
+        if len(origin) == 1 and origin[0] not in initializers:
+            value.name = origin[0]
 
 
 def _name_products(model: ir.Model) -> None:

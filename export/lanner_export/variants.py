@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lanner.errors import InputError, UnsupportedError
-from lanner.manifest import TokenizerRecord, Variant
+from lanner.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
 from lanner.runner import Sequences, feed
 from lanner.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Checkpoint
-from lanner_export.fusion import count_fused_ops
+from lanner_export.fusion import count_fused_ops, count_written_ops
 from lanner_export.graph import write_fp32
+from lanner_export.half_precision import write_half
 from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
 from lanner_export.quantization import Product, products, write_int8, write_int8_dynamic
 from lanner_export.ranges import METHODS, Feed, Range, measure_ranges
@@ -81,7 +82,14 @@ def write_variants(
         InputError: The tokenizer makes nothing of the calibration texts.
         UnsupportedError: Static vectors have no such precision.
     """
+    only_traced = [name for name in recipe.precisions if name not in ("fp32", "int8")]
     if isinstance(loaded.graph, LookupTable):
+        if only_traced:
+            msg = (
+                f"{loaded.source['checkpoint']} holds static vectors, which have no "
+                f"{only_traced[0]}: use fp32, or int8, which is smaller still"
+            )
+            raise UnsupportedError(msg)
         return _lookups(loaded.graph, recipe.precisions, directory, progress)
     fp32 = directory / "model.fp32.onnx"
     progress("tracing the graph")
@@ -101,6 +109,9 @@ def write_variants(
         elif precision == "int8-dynamic":
             progress("quantizing int8-dynamic")
             write_int8_dynamic(fp32, path)
+        elif precision in HALF_PRECISIONS:
+            progress(f"rounding to {precision}")
+            write_half(fp32, path, precision)
         variants.append(replace(_variant(precision, path), passes=passes, **details))  # type: ignore[arg-type]
     if "fp32" not in recipe.precisions:
         fp32.unlink()
@@ -135,9 +146,6 @@ def _lookups(
 ) -> list[Variant]:
     variants = []
     for precision in dict.fromkeys(precisions):
-        if precision not in ("fp32", "int8"):
-            msg = f"static vectors have no {precision} variant: pass --precision fp32,int8"
-            raise UnsupportedError(msg)
         progress(f"writing the vectors in {precision}")
         path = directory / f"model.{precision}.onnx"
         write_lookup_graph(path, table, precision)
@@ -152,7 +160,8 @@ def _variant(precision: str, path: Path) -> Variant:
         file=path.name,
         engine="onnxruntime",
         opset=OPSET,
-        fused_ops=count_fused_ops(path),
+        # On a CPU ONNX Runtime runs such a graph otherwise than on a GPU, or not at all.
+        fused_ops=(count_written_ops if precision in HALF_PRECISIONS else count_fused_ops)(path),
     )
 
 

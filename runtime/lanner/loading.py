@@ -40,7 +40,8 @@ def load(
         path: A directory that ``lanner export`` wrote.
         engine: ``"onnxruntime"``, or ``"auto"`` for the one that the variant was made for.
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
-            (see `lanner.artifact.Artifact.choose`).
+            (see `lanner.artifact.Artifact.choose`). ``"fp16"`` and ``"bf16"`` are for GPUs: a CPU
+            runs the one slowly, and the other not at all.
         threads: Cores to use, or None for all that this process may use.
         token_budget: The most padded tokens in one batch.
 

@@ -18,6 +18,8 @@ FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_KINDS = ("tokenizers", "words")
+#: Precisions of 16-bit floats, which are for GPUs.
+HALF_PRECISIONS = ("fp16", "bf16")
 
 
 @dataclass(frozen=True)

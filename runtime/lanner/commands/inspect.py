@@ -9,7 +9,7 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
-from lanner.manifest import Manifest
+from lanner.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.quality_card import QualityCard
 
 _EXAMPLES = """\
@@ -59,6 +59,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             variant.name,
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
+            _purpose(variant),
         )
         for variant in manifest.variants
     ]
@@ -83,6 +84,11 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
     )
+
+
+def _purpose(variant: Variant) -> str:
+    # Without a GPU its quality is that of a graph that rounds where it does.
+    return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 
 
 def transformer_sentence(manifest: Manifest) -> str:

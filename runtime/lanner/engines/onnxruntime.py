@@ -15,6 +15,7 @@ from lanner.errors import EngineError, MissingExtraError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 except ImportError as error:
     what = "the onnxruntime engine"
     raise MissingExtraError(what, "onnxruntime", "onnxruntime") from error
@@ -52,6 +53,13 @@ def open_session(
             providers=["CPUExecutionProvider"],
             disabled_optimizers=list(SLOW_FUSIONS),
         )
+    except NoKernelError as error:
+        reason = _first_line(error).rpartition(" : ")[2]
+        msg = (
+            f"ONNX Runtime {ort.__version__} cannot run {path} on a CPU ({reason}): it needs a "
+            "GPU, so load another variant"
+        )
+        raise EngineError(msg) from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         msg = f"ONNX Runtime {ort.__version__} could not load {path}: {_first_line(error)}"
         raise EngineError(msg) from error
