@@ -12,6 +12,7 @@ from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, HEADS, PRECIS
 
 if TYPE_CHECKING:
     from lanner.artifact import Artifact
+    from lanner_export.budget import Budget
 
 _EXAMPLES = """\
   lanner export path/to/checkpoint --output mine.lanner
@@ -19,6 +20,7 @@ _EXAMPLES = """\
   lanner export path/to/checkpoint --output mine.lanner --precision int8 --calibration texts.txt
   lanner export path/to/checkpoint --output mine.lanner --quality-data pairs.csv --overwrite
   lanner export path/to/checkpoint --output small.lanner --vocabulary-from texts.txt --keep-layers 3
+  lanner export path/to/checkpoint --output mine.lanner --budget cosine:0.995
   lanner export path/to/classifier --output duplicates.lanner --head score
 """
 
@@ -110,6 +112,14 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "(embed, score), text,label (classify), text,entities (tag)",
     )
     parser.add_argument(
+        "--budget",
+        metavar="MEASURE:BOUND",
+        type=_budget,
+        help="what int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
+        "--quality-data), or without labels what it must reach: cosine:0.995, neighbours:0.99 or "
+        "agreement:0.99; products stay in float32 until it is met",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is at --output"
     )
     parser.set_defaults(run=run)
@@ -160,6 +170,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 keep_layers=args.keep_layers,
                 vocabulary_from=args.vocabulary_from,
                 quality_data=args.quality_data,
+                budget=args.budget,
                 overwrite=args.overwrite,
                 progress=begin,
                 warn=warnings.append,
@@ -167,6 +178,12 @@ def _export(args: argparse.Namespace) -> "Artifact":
     finally:
         for warning in warnings:
             common.say(f"lanner: warning: {warning}")
+
+
+def _budget(text: str) -> "Budget":
+    from lanner_export.budget import budget_argument  # noqa: PLC0415 (only where there is one)
+
+    return budget_argument(text)
 
 
 def _precisions(text: str) -> tuple[str, ...]:

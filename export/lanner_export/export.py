@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lanner._version import __version__
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
 from lanner.engines import open_engine
-from lanner.errors import OutputExistsError, UnsupportedError
+from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner.loading import open_model
 from lanner.machine import available_cores, package_versions
 from lanner.manifest import (
@@ -22,8 +23,10 @@ from lanner.manifest import (
     Variant,
     foreign_files,
 )
+from lanner.model import Model
 from lanner.staging import staged_directory
 from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, PRECISIONS
+from lanner_export.budget import Budget
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
@@ -31,12 +34,13 @@ from lanner_export.embedding_ranges import write_embedding_ranges
 from lanner_export.fusion import lost_fusions
 from lanner_export.half_precision import measurable
 from lanner_export.loading import load_checkpoint
-from lanner_export.measures import RememberedReference
+from lanner_export.measures import RememberedReference, measure_named
 from lanner_export.quality import measure_quality
 from lanner_export.quality_data import QualityData
 from lanner_export.rewriting import require_passes
+from lanner_export.search import Search
 from lanner_export.trimming import Corpus, Trimming
-from lanner_export.variants import Recipe, write_variants
+from lanner_export.variants import Int8, Recipe, write_variants
 
 TOKENIZER_FILE = "tokenizer.json"
 ARTIFACT_SUFFIX = ".lanner"
@@ -69,6 +73,7 @@ def export(
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
     quality_data: Path | None = None,
+    budget: Budget | None = None,
     overwrite: bool = False,
     progress: Progress = lambda step: None,
     warn: Progress = warnings.warn,
@@ -95,6 +100,7 @@ def export(
             before.
         quality_data: Labelled data to report quality on, or None; see
             `lanner_export.quality_data.QualityData.read`.
+        budget: What int8 may lose; products stay in float32 until it is met. None for no bound.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
         progress: Called when a step begins.
         warn: Called with a sentence about the result that its user should know.
@@ -104,6 +110,8 @@ def export(
         CheckpointError: The checkpoint is missing, incomplete or unreadable.
         UnsupportedError: It is of a kind that Lanner does not export.
         ParityError: A variant does not answer as the checkpoint, so trimmed, does.
+        BudgetError: int8 cannot meet the budget.
+        UsageError: The budget has nothing to be measured with.
         ExportError: A text of `vocabulary_from` would be split differently.
         InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
@@ -115,6 +123,9 @@ def export(
     # Bad data is found before the long work, not after it.
     texts = calibration_texts(calibration)
     labelled = QualityData.read(quality_data) if quality_data else None
+    if budget is not None:
+        _require_int8(precisions, budget)
+        budget.require_labels(has_labels=labelled is not None)
     corpus = Corpus.read(vocabulary_from) if vocabulary_from else None
     trimming = Trimming(keep_layers, corpus)
     progress("loading the checkpoint" + (" and reading the corpus with it" if corpus else ""))
@@ -130,10 +141,44 @@ def export(
         )
         if labelled is not None:
             labelled.require_measurable(loaded.head, loaded.labels, loaded.activation)
+        if budget is not None:
+            budget.require_fits(loaded.head, loaded.activation)
         record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
-        recipe = Recipe(precisions, texts, method=calibration_method, without_passes=without_passes)
+        reference = RememberedReference(loaded.reference)
+        manifest = _manifest(target, loaded, record)
+
+        def opened(variant: Variant, file: Path) -> Model:
+            path = measurable(file, variant.precision, staged.parent)
+            return open_model(
+                manifest,
+                variant,
+                tokenizer=staged / TOKENIZER_FILE,
+                engine=open_engine(variant.engine, path),
+                threads=available_cores(),
+            )
+
+        def keep(int8: Int8, fp32: Variant, trial: Variant) -> list[str]:
+            model = opened(fp32, int8.source)
+            search = Search(
+                int8=int8,
+                budget=cast("Budget", budget),
+                measure=measure_named(cast("Budget", budget).measure, model, reference, labelled),
+                fp32=model,
+                open_trial=partial(opened, trial),
+                journal=target.with_name(f".{target.name}.search.jsonl"),
+                progress=progress,
+            )
+            return search.run()
+
+        recipe = Recipe(
+            precisions,
+            texts,
+            method=calibration_method,
+            without_passes=without_passes,
+            keep=keep if budget is not None else None,
+        )
         variants = write_variants(loaded, record, recipe, staged, progress)
-        manifest = _manifest(target, loaded, record, variants)
+        manifest = replace(manifest, variants=variants)
         for variant in variants:
             lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)
             if lost:
@@ -141,21 +186,16 @@ def export(
                     f"{' and '.join(lost)} of the {variant.name} variant are not fused into one "
                     "operator each: its answers are right, but slower than they could be"
                 )
-        models = {
-            variant.name: open_model(
-                manifest,
-                variant,
-                tokenizer=staged / TOKENIZER_FILE,
-                engine=open_engine(
-                    variant.engine,
-                    measurable(staged / variant.file, variant.precision, staged.parent),
-                ),
-                threads=available_cores(),
-            )
-            for variant in variants
-        }
-        reference = RememberedReference(loaded.reference)
-        quality = measure_quality(reference, models, labelled, staged, progress)
+        models = {variant.name: opened(variant, staged / variant.file) for variant in variants}
+        source = loaded.source_reference
+        quality = measure_quality(
+            reference,
+            models,
+            labelled,
+            staged,
+            progress,
+            source=RememberedReference(source) if source is not None else None,
+        )
         progress("writing the artifact")
         ranges = write_embedding_ranges(models, texts, staged, warn)
         _write_rest(staged, replace(manifest, embedding_ranges=ranges), quality)
@@ -167,6 +207,15 @@ def _require_precisions(precisions: Sequence[str]) -> None:
     if unknown or not precisions:
         msg = f"unknown precision {', '.join(unknown) or '(none)'}: use {', '.join(PRECISIONS)}"
         raise UnsupportedError(msg)
+
+
+def _require_int8(precisions: Sequence[str], budget: Budget) -> None:
+    if "int8" not in precisions:
+        msg = (
+            f"the budget {budget.measure}:{budget.bound:g} is for int8, which is not among "
+            f"{', '.join(precisions)}: add int8 to --precision, or leave --budget out"
+        )
+        raise UsageError(msg)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
@@ -186,9 +235,7 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(msg)
 
 
-def _manifest(
-    target: Path, loaded: Checkpoint, record: TokenizerRecord, variants: list[Variant]
-) -> Manifest:
+def _manifest(target: Path, loaded: Checkpoint, record: TokenizerRecord) -> Manifest:
     return Manifest(
         name=target.name.removesuffix(ARTIFACT_SUFFIX),
         head=loaded.head,
@@ -198,7 +245,7 @@ def _manifest(
         tokenizer=record,
         inputs=list(loaded.inputs),
         outputs=[loaded.output],
-        variants=variants,
+        variants=[],
         source=loaded.source,
         trimming=loaded.trimming,
         versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},

@@ -38,8 +38,9 @@ class Int8:
         write_int8(self.source, target, self.ranges, keep=keep)
 
 
-#: Names the products of int8 that are to stay in float32.
-KeepInFloat32 = Callable[[Int8], Sequence[str]]
+#: Names the products of int8 that are to stay in float32; it is told what the float32 graph and a
+#: trial of int8 are as variants.
+KeepInFloat32 = Callable[[Int8, Variant, Variant], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def _write_int8(
     found = products(fp32)
     activations = list(dict.fromkeys(product.activation for product in found))
     int8 = Int8(fp32, found, measure_ranges(fp32, activations, feeds, recipe.method))
-    kept = list(recipe.keep(int8)) if recipe.keep is not None else []
+    kept: list[str] = []
+    if recipe.keep is not None:
+        kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
     int8.write(path, kept)
     return {"calibration": {**texts.to_json(), "method": recipe.method}, "float32_products": kept}
 
@@ -153,16 +156,21 @@ def _lookups(
     return variants
 
 
-def _variant(precision: str, path: Path) -> Variant:
+def _named(precision: str, path: Path) -> Variant:
     return Variant(
         name=precision,
         precision=precision,
         file=path.name,
         engine="onnxruntime",
         opset=OPSET,
-        # On a CPU ONNX Runtime runs such a graph otherwise than on a GPU, or not at all.
-        fused_ops=(count_written_ops if precision in HALF_PRECISIONS else count_fused_ops)(path),
+        fused_ops={},
     )
+
+
+def _variant(precision: str, path: Path) -> Variant:
+    # On a CPU ONNX Runtime runs half precision otherwise than on a GPU, or not at all.
+    count = count_written_ops if precision in HALF_PRECISIONS else count_fused_ops
+    return replace(_named(precision, path), fused_ops=count(path))
 
 
 def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]) -> list[Feed]:

@@ -15,6 +15,7 @@
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
         ├── ParityError         ... because the artifact does not answer as its checkpoint does
+        ├── BudgetError         ... because int8 would lose more than its quality budget
         └── OutputExistsError   ... because the output directory is taken
 
 Each message is one sentence or two that name the thing, the place and the remedy.
@@ -96,6 +97,10 @@ class CheckpointError(ExportError):
 
 class ParityError(ExportError):
     """The artifact does not answer as its checkpoint does."""
+
+
+class BudgetError(ExportError):
+    """int8 would lose more than the quality budget allows."""
 
 
 class OutputExistsError(ExportError):
