@@ -1,6 +1,6 @@
 """What each rewrite of the graph gains: batches with it and without it, in turns.
 
-python -m perf.passes CHECKPOINT --output docs/graph-passes.md
+python -m perf.passes CHECKPOINT --output build/passes.md
 """
 
 import argparse
@@ -37,6 +37,8 @@ ALL = "all passes"
 NONE = "no pass"
 _CALIBRATION_TEXTS = 64
 _SEED = 0
+#: A lone text takes a twentieth of a batch's time, and its median wavers more.
+_ROUNDS_OF_ONE = 10
 
 
 def main() -> int:
@@ -52,7 +54,9 @@ def main() -> int:
             loaded = load_checkpoint(args.checkpoint, head="embed", scratch=Path(directory))
             graphs = _graphs(loaded, Path(directory), begin)
             begin("measuring")
-            medians_ms = {shape: _medians_ms(graphs, shape, args.rounds) for shape in SHAPES}
+            medians_ms = {
+                shape: _medians_ms(graphs, _inputs(loaded, shape), args.rounds) for shape in SHAPES
+            }
     except LannerError as error:
         sys.stderr.write(f"perf.passes: error: {error}\n")
         return 1
@@ -92,18 +96,24 @@ def _feeds(directory: Path, record: TokenizerRecord) -> list[Feed]:
     return [feed(sequences, [row], 0) for row in range(len(sequences.token_ids))]
 
 
+def _inputs(loaded: Checkpoint, shape: tuple[int, int]) -> Feed:
+    texts, tokens = shape
+    tokens = min(tokens, loaded.max_tokens or tokens)
+    generator = np.random.default_rng(_SEED)
+    ids = generator.integers(0, loaded.architecture.vocabulary_size, (texts, tokens))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
 def _medians_ms(
-    graphs: Mapping[tuple[str, str], Path], shape: tuple[int, int], rounds: int
+    graphs: Mapping[tuple[str, str], Path], inputs: Feed, rounds: int
 ) -> dict[tuple[str, str], float]:
-    ids = np.random.default_rng(_SEED).integers(1_000, 20_000, shape)
-    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     sessions = {key: open_session(path) for key, path in graphs.items()}
-    rounds = rounds * (10 if shape[0] == 1 else 1)
+    rounds = rounds * (_ROUNDS_OF_ONE if len(inputs["input_ids"]) == 1 else 1)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in graphs}
     for turn in range(rounds + 3):
         for key, session in sessions.items():
             begin = time.perf_counter()
-            session.run(None, inputs)
+            session.run(None, dict(inputs))
             if turn >= 3:  # the first runs allocate
                 times[key].append(1e3 * (time.perf_counter() - begin))
     return {key: float(np.median(values)) for key, values in times.items()}
