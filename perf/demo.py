@@ -23,7 +23,7 @@ from lanner.similarity import Vectors
 from perf.bench import specs
 from perf.measure import Plan, Report, measure
 from perf.subjects import SubjectError
-from perf.workloads import Workloads, build_workloads
+from perf.workloads import build_workloads
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -41,7 +41,6 @@ SENTENCES = (
 )
 HEAT_MAP_FILE = "similarity.png"
 _LATENCY_TEXTS = 150
-_MOST_TEXTS = 1_000
 
 
 def main() -> int:
@@ -77,15 +76,10 @@ def main() -> int:
 
 def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
     """A short run of the benchmark: at most a thousand short texts, a tenth as many mixed."""
-    workloads = build_workloads(pairs)
-    texts = {
-        "short": workloads.texts["short"][:_MOST_TEXTS],
-        "mixed": workloads.texts["mixed"][: _MOST_TEXTS // 10],
-    }
+    workloads = build_workloads(pairs).shortened(short=1_000, mixed=100)
     plan = Plan(threads=available_cores(), latency_texts=_LATENCY_TEXTS)
-    small = Workloads(workloads.source, texts, pairs=None)
     with steps() as begin:
-        return measure(artifact, specs(artifact, checkpoint), small, plan, begin)
+        return measure(artifact, specs(artifact, checkpoint), workloads, plan, begin)
 
 
 def speed_table(artifact: Artifact, report: Report) -> str:

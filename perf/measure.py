@@ -1,5 +1,6 @@
 """Interleaved rounds over several subjects, and what they add up to."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,21 +14,14 @@ from lanner.artifact import Artifact
 from lanner.machine import package_versions, this_machine
 from lanner.similarity import Vectors, normalize
 from lanner.tokenization import Tokenizer
-from perf.subjects import WARM_UP_TEXTS, Spec, Subject
+from perf.independence import BATCH_TEXTS, batch_independence, draw_batches
+from perf.kinds import PACKAGES
+from perf.subjects import WARM_UP_TEXTS, Spec, Subject, SubjectError
 from perf.workloads import Workloads, spread
 
 BATCH_SIZES = (8, 16, 32, 64)
 PERCENTILES = (50, 95, 99)
 _TRIAL_TEXTS = 256
-_PACKAGES = (
-    "lanner",
-    "numpy",
-    "onnxruntime",
-    "sentence-transformers",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
 
 Report = dict[str, Any]
 Progress = Callable[[str], object]
@@ -41,11 +35,13 @@ class Plan:
         threads: Cores that each subject may use, one subject at a time.
         rounds: Rounds of every measure; the medians are reported.
         latency_texts: Single texts of one latency round.
+        random_batches: Batches that batch independence is measured in; 0 leaves it out.
     """
 
     threads: int
     rounds: int = 3
     latency_texts: int = 300
+    random_batches: int = 0
 
 
 def measure(
@@ -59,21 +55,23 @@ def measure(
 
     Args:
         artifact: Its tokenizer counts the tokens of the workloads.
-        specs: The first is what the others are compared with.
+        specs: The first is what the others are compared with. An optional one that cannot start is
+            left out, with its reason in the report.
         workloads: The texts.
         plan: How much.
         progress: Called when a step begins.
 
     Returns:
         The report, as JSON values.
+
+    Raises:
+        SubjectError: A subject failed that is not optional, or failed after it had started.
     """
     with ExitStack() as stack:
-        subjects = []
-        for spec in specs:
-            progress(f"starting {spec.name}")
-            subjects.append(stack.enter_context(Subject(spec, plan.threads)))
+        subjects, left_out = _start(specs, workloads, plan, stack, progress)
         throughput, vectors = _throughput(subjects, workloads, plan, progress)
         latencies = _latencies(subjects, workloads, plan, progress)
+        independence = _independence(subjects, workloads, plan, progress)
         rows = [
             {
                 "name": subject.spec.name,
@@ -85,7 +83,7 @@ def measure(
                 "peak_rss_mb": subject.peak_rss_mb(),
                 "latency_ms": latencies[index],
                 "throughput": throughput[index],
-                "quality": _quality(vectors[index], vectors[0], workloads),
+                "quality": _quality(vectors[index], vectors[0], workloads) | independence[index],
             }
             for index, subject in enumerate(subjects)
         ]
@@ -97,7 +95,10 @@ def measure(
     return {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": this_machine().to_json(),
-        "versions": package_versions(*_PACKAGES),
+        "versions": package_versions(*PACKAGES),
+        "peers_versions": next(
+            (s.started.versions for s in subjects if s.spec.python != sys.executable), {}
+        ),
         "threads": plan.threads,
         "rounds": plan.rounds,
         "artifact": artifact.manifest.name,
@@ -106,8 +107,33 @@ def measure(
             name: {"texts": len(texts), "tokens": tokens[name], "source": workloads.source}
             for name, texts in workloads.texts.items()
         },
+        "random_batches": {"batches": plan.random_batches, "texts": BATCH_TEXTS},
         "subjects": rows,
+        "left_out": left_out,
     }
+
+
+def _start(
+    specs: Sequence[Spec],
+    workloads: Workloads,
+    plan: Plan,
+    stack: ExitStack,
+    progress: Progress,
+) -> tuple[list[Subject], list[Report]]:
+    subjects, left_out = [], []
+    for spec in specs:
+        progress(f"starting {spec.name}")
+        try:
+            subject = stack.enter_context(Subject(spec, plan.threads))
+            for texts in workloads.texts.values():
+                subject.encode(texts[:WARM_UP_TEXTS])
+        except SubjectError as error:
+            if not spec.is_optional:
+                raise
+            left_out.append({"name": spec.name, "reason": str(error)})
+        else:
+            subjects.append(subject)
+    return subjects, left_out
 
 
 def _throughput(
@@ -119,7 +145,6 @@ def _throughput(
         trial = spread(texts, _TRIAL_TEXTS)
         progress(f"{workload}: best batch size of each")
         for subject in subjects:
-            subject.encode(texts[:WARM_UP_TEXTS])
             subject.batch_size = min(BATCH_SIZES, key=lambda size: subject.encode(trial, size)[0])
         rates: list[list[float]] = [[] for _ in subjects]
         for turn in range(plan.rounds):
@@ -158,6 +183,19 @@ def _latencies(
         }
         for median, turns in zip(medians, rounds, strict=True)
     ]
+
+
+def _independence(
+    subjects: Sequence[Subject], workloads: Workloads, plan: Plan, progress: Progress
+) -> list[Report]:
+    if not plan.random_batches:
+        return [{} for _ in subjects]
+    draw = draw_batches(workloads, plan.random_batches)
+    figures = []
+    for subject in subjects:
+        progress(f"batch independence: {subject.spec.name}")
+        figures.append({"batch_independence_cosine": batch_independence(subject, draw)})
+    return figures
 
 
 def _quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Report:

@@ -1,27 +1,31 @@
 """What is measured. Each subject lives in a process of its own, and idles while others run.
 
-So no subject shares threads, caches of the allocator or imports with another, and rounds of
-different subjects can be interleaved. This module itself imports nothing but the standard library:
-what a subject's process holds is the subject's.
+So no subject shares threads, caches of the allocator or imports with another, rounds of different
+subjects can be interleaved, and a peer may run in an environment of its own. This module imports
+nothing but the standard library: what a subject's process holds is the subject's.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Self
 
+from perf.kinds import KINDS, Encode
+
 if TYPE_CHECKING:
     from lanner.similarity import Vectors
 
-Encode = Callable[..., "Vectors"]
 WARM_UP_TEXTS = 64
 
 
@@ -35,25 +39,30 @@ class Spec:
 
     Attributes:
         name: How the tables name it.
-        kind: ``"lanner"`` or ``"sentence-transformers"``.
-        path: The artifact or the checkpoint.
-        variant: The variant of an artifact; ignored otherwise.
+        kind: What loads it, of `perf.kinds.KINDS`.
+        path: The artifact, the checkpoint or the model file.
+        options: What else its kind needs to know.
+        python: The interpreter that it runs in.
+        is_optional: Whether the others are measured without it where it cannot start.
     """
 
     name: str
     kind: str
     path: str
-    variant: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
 class Started:
-    """What starting a subject took, and what it says of itself."""
+    """What starting a subject took, and what it says of itself and its environment."""
 
     import_s: float
     load_s: float
     first_answer_ms: float
     facts: dict[str, Any]
+    versions: dict[str, str]
 
 
 class Subject:
@@ -62,14 +71,24 @@ class Subject:
     def __init__(self, spec: Spec, threads: int) -> None:
         self.spec = spec
         self.batch_size = 32
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._connection, theirs = Pipe()
         # Not multiprocessing's own start: it would import the harness into the subject.
         program = f"from perf.subjects import serve; serve({theirs.fileno()})"
-        command = [sys.executable, "-c", program]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        self._process = subprocess.Popen(
+            [spec.python, "-c", program],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=subject_environment(threads),
+        )
         theirs.close()
-        self._connection.send((spec, threads))
-        self.started: Started = self._receive()
+        try:
+            self.started: Started = self._ask((spec, threads))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -81,33 +100,53 @@ class Subject:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._log.close()
 
     def encode(self, texts: list[str], batch_size: int | None = None) -> tuple[float, Vectors]:
         """Encodes all texts in one call; seconds and vectors."""
-        self._connection.send(("encode", texts, batch_size or self.batch_size))
-        seconds, vectors = self._receive()
+        seconds, vectors = self._ask(("encode", texts, batch_size or self.batch_size))
         return seconds, vectors
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
         """Encodes the texts one call each; milliseconds of each call."""
-        self._connection.send(("latencies", texts, 1))
-        latencies: list[float] = self._receive()
+        latencies: list[float] = self._ask(("latencies", texts, 1))
         return latencies
 
     def peak_rss_mb(self) -> float:
         """The most memory that the process has had so far."""
-        self._connection.send(("rss", [], 1))
-        return float(self._receive())
+        return float(self._ask(("rss", [], 1)))
 
-    def _receive(self) -> Any:
+    def _ask(self, question: object) -> Any:
+        # Of a process that is gone, what it still said or how it ended is told below.
+        with suppress(ConnectionError):
+            self._connection.send(question)
         try:
             answer = self._connection.recv()
-        except EOFError:
-            msg = f"{self.spec.name} ended unexpectedly; its own output says why"
+        except (EOFError, ConnectionError):
+            status = self._process.wait()
+            self._log.seek(0)
+            said = last_line(self._log.read().decode(errors="replace"))
+            msg = f"{self.spec.name} ended unexpectedly with status {status}: {said}"
             raise SubjectError(msg) from None
         if isinstance(answer, SubjectError):
             raise answer
         return answer
+
+
+def subject_environment(threads: int) -> dict[str, str]:
+    """This process's environment, with the tokenizers' threads bounded and nothing reported home.
+
+    OpenVINO's tools have no switch of their own for that but keep quiet where they are told that
+    this is a run of CI.
+    """
+    quiet = {"ORT_DISABLE_TELEMETRY": "1", "CI": "true"}
+    return {**os.environ, **quiet, "RAYON_NUM_THREADS": str(threads)}
+
+
+def last_line(output: str) -> str:
+    """What a program said last, as a rule why it failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 def serve(file_descriptor: int) -> None:
@@ -135,47 +174,11 @@ def serve(file_descriptor: int) -> None:
 
 
 def _start(spec: Spec, threads: int) -> tuple[Encode, Started]:
-    start = {"lanner": _start_lanner, "sentence-transformers": _start_sentence_transformers}
-    encode, import_s, load_s, facts = start[spec.kind](spec, threads)
-    first_answer_ms = _milliseconds(partial(encode, "How fast is the first answer?"))
-    return encode, Started(import_s, load_s, first_answer_ms, facts)
-
-
-def _start_lanner(spec: Spec, threads: int) -> tuple[Encode, float, float, dict[str, Any]]:
-    begin = time.perf_counter()
-    import lanner  # noqa: PLC0415 (its import is what is timed)
-
-    imported = time.perf_counter()
-    model = lanner.load(spec.path, variant=spec.variant, threads=threads)
-    loaded = time.perf_counter()
-    facts = {
-        "engine": model.runner.engine.name,
-        "precision": model.variant.precision,
-        "token_budget": model.runner.token_budget,
-    }
-    return model.encode, imported - begin, loaded - imported, facts
-
-
-def _start_sentence_transformers(
-    spec: Spec, threads: int
-) -> tuple[Encode, float, float, dict[str, Any]]:
-    begin = time.perf_counter()
-    import torch  # noqa: PLC0415
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-    from transformers.utils import logging  # noqa: PLC0415
-
-    logging.disable_progress_bar()  # it would write into the harness's own
-    imported = time.perf_counter()
-    torch.set_num_threads(threads)
-    model = SentenceTransformer(spec.path, device="cpu")
-    loaded = time.perf_counter()
-    facts = {"engine": "torch", "precision": str(next(model.parameters()).dtype).split(".")[-1]}
-
-    def encode(texts: str | list[str], batch_size: int = 32) -> Vectors:
-        vectors: Vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False)
-        return vectors
-
-    return encode, imported - begin, loaded - imported, facts
+    loaded = KINDS[spec.kind](spec.path, spec.options, threads)
+    first_answer_ms = _milliseconds(partial(loaded.encode, "How fast is the first answer?"))
+    return loaded.encode, Started(
+        loaded.import_s, loaded.load_s, first_answer_ms, loaded.facts, loaded.versions
+    )
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

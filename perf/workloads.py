@@ -4,8 +4,9 @@ short: the sentences of a pair file, both columns. mixed: 1 to 18 of them joined
 from a log-normal distribution (mu 1.3, sigma 0.9), as lengths of real inputs are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from lanner.text_files import LabelledPairs, read_labelled_pairs, shipped_senten
 SEED = 0
 MIXED_TEXTS = 1_000
 SHIPPED_REPEATS = 8
+Item = TypeVar("Item")
 _MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
 
 
@@ -24,6 +26,17 @@ class Workloads:
     source: str
     texts: dict[str, list[str]]
     pairs: LabelledPairs | None
+
+    def shortened(self, *, short: int | None = None, mixed: int | None = None) -> Self:
+        """So many texts at most, evenly spaced, or all; of labelled pairs, both texts stay."""
+        short = len(self.texts["short"]) if short is None else short
+        mixed = len(self.texts["mixed"]) if mixed is None else mixed
+        shorter = {"mixed": spread(self.texts["mixed"], mixed)}
+        if self.pairs is None:
+            return replace(self, texts={"short": spread(self.texts["short"], short), **shorter})
+        left, right, scores = (spread(column, short // 2) for column in self.pairs)
+        pairs = LabelledPairs(left, right, scores)
+        return replace(self, texts={"short": left + right, **shorter}, pairs=pairs)
 
 
 def build_workloads(pairs_file: Path | None) -> Workloads:
@@ -47,7 +60,7 @@ def _mixed(sentences: list[str]) -> list[str]:
     return texts
 
 
-def spread(texts: list[str], count: int) -> list[str]:
-    """That many texts, evenly spaced over the list."""
-    step = max(1, len(texts) // count)
-    return texts[::step][:count]
+def spread(items: list[Item], count: int) -> list[Item]:
+    """That many items, evenly spaced over the list."""
+    step = max(1, len(items) // count)
+    return items[::step][:count]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,14 @@ from lanner.artifact import Artifact
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
+from perf.bench import specs
+from perf.measure import Plan, measure
+from perf.subjects import Spec, Subject, SubjectError
 from perf.workloads import MIXED_TEXTS, build_workloads, spread
 
+from tests.perf_inputs import write_pairs
+
 ROOT = Path(__file__).parents[1]
-
-
-def write_pairs(path: Path) -> Path:
-    rows = [f"a man plays{' guitar' * n},the train leaves{' seven' * n},{n % 6}" for n in range(30)]
-    path.write_text("\n".join(rows))
-    return path
 
 
 def test_workloads_of_a_file(tmp_path: Path) -> None:
@@ -44,6 +44,54 @@ def test_the_mixed_workload_is_as_described() -> None:
 def test_spread_covers_the_list() -> None:
     assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
     assert spread(["a", "b"], 5) == ["a", "b"]
+
+
+def test_a_shorter_workload_keeps_its_pairs(tmp_path: Path) -> None:
+    workloads = build_workloads(write_pairs(tmp_path / "pairs.csv")).shortened(short=20, mixed=10)
+    assert workloads.pairs is not None
+    left, right, scores = workloads.pairs
+    assert workloads.texts["short"] == left + right
+    assert left[1] == "a man plays guitar guitar guitar"
+    assert right[1] == "the train leaves seven seven seven"
+    assert scores[:3] == [0, 3, 0]
+    assert (len(scores), len(workloads.texts["mixed"])) == (10, 10)
+
+
+def test_a_shorter_workload_without_pairs() -> None:
+    workloads = build_workloads(None)
+    assert len(workloads.shortened(short=20).texts["short"]) == 20
+    assert workloads.shortened() == workloads
+
+
+def test_a_subject_that_dies_says_what_it_said_last(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho starting\necho no such library >&2\nexit 3\n")
+    python.chmod(0o755)
+    spec = Spec("a peer", "lanner", "x", python=str(python))
+    with pytest.raises(
+        SubjectError, match=r"^a peer ended unexpectedly with status 3: no such library$"
+    ):
+        Subject(spec, threads=1)
+
+
+def test_only_an_optional_subject_is_left_out(tiny_artifact: Artifact) -> None:
+    workloads = build_workloads(None).shortened(short=8, mixed=4)
+    plan = Plan(threads=1, rounds=1, latency_texts=4)
+    good, *_ = specs(tiny_artifact, "x")[1:]
+    bad = Spec("a peer", "lanner", "/gone", {"variant": "fp32"}, is_optional=True)
+    report = measure(tiny_artifact, [good, bad], workloads, plan, lambda _: None)
+    assert [row["name"] for row in report["subjects"]] == ["lanner fp32"]
+    assert report["left_out"] == [
+        {
+            "name": "a peer",
+            "reason": "a peer on /gone: ArtifactError: /gone is not a directory: "
+            "give one that 'lanner export' wrote",
+        }
+    ]
+    with pytest.raises(SubjectError, match=r"^a peer on /gone: ArtifactError: /gone is not a dir"):
+        measure(
+            tiny_artifact, [good, replace(bad, is_optional=False)], workloads, plan, lambda _: None
+        )
 
 
 def test_the_benchmark_runs_and_records_everything(

@@ -1,0 +1,79 @@
+"""The report of a tiny artifact, whole; what it measures is not a test's business."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lanner.artifact import Artifact
+from tests.checkpoints import bert_checkpoint
+from tests.perf_inputs import write_pairs
+
+pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("matplotlib", reason="needs the bench extra")
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_report(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "perf.variants_report", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_one_command_writes_page_plot_and_figures(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the reference")
+    from lanner_export.export import export  # noqa: PLC0415
+
+    # Stock quantization refuses a Dense module: it takes a transposed weight for a wrong shape.
+    checkpoint = bert_checkpoint(tmp_path / "checkpoint", dense=False)
+    artifact = export(checkpoint, tmp_path / "tiny.lanner")
+    done = run_report(
+        *(artifact.directory, "--checkpoint", checkpoint, "--quick"),
+        *("--pairs", write_pairs(tmp_path / "pairs.csv"), "--output", tmp_path / "results"),
+        *("--peers-python", sys.executable, "--machine", "Test Machine", "--threads", 1),
+    )
+    assert done.returncode == 0, done.stderr
+    figures, text, plot = sorted((tmp_path / "results").iterdir())
+    assert figures.name.endswith("-tiny-test-machine.json")
+    assert (text.name, plot.name) == (f"{figures.stem}.md", f"{figures.stem}.png")
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert text.read_text() == done.stdout
+    report = json.loads(figures.read_text())
+    rows = {row["name"]: row for row in report["subjects"]}
+    assert list(rows) == [
+        "sentence-transformers torch fp32",
+        "stock quantize_dynamic",
+        "lanner fp32",
+        "lanner int8",
+    ]
+    # The tests' environments have no peers, and so each says what it lacks.
+    reasons = {item["name"]: item["reason"] for item in report["left_out"]}
+    assert len(reasons) == 6
+    for name, reason in reasons.items():
+        backend = "ONNX" if "onnx" in name else "OpenVINO"
+        assert reason.startswith(f"Exception: Using the {backend} backend requires installing")
+    manifest = artifact.manifest
+    for variant in manifest.variants:
+        row = rows[f"lanner {variant.name}"]
+        assert row["model_bytes"] == manifest.files[variant.file].bytes
+    # The stock file answers as the checkpoint does, but its scales move with the batch.
+    assert rows["stock quantize_dynamic"]["quality"]["cosine_mean"] > 0.9
+    moves = {name: 1 - row["quality"]["batch_independence_cosine"] for name, row in rows.items()}
+    assert moves["stock quantize_dynamic"] > 3e-5
+    assert max(moves["lanner fp32"], moves["lanner int8"]) < 1e-5
+    assert [check["missing"] for check in report["checks"]][3:] == [
+        "lanner int8-dynamic not measured"
+    ] * 3
+    assert report["random_batches"] == {"batches": 20, "texts": 16}
+
+
+def test_another_head_is_refused(scorer_artifact: Artifact, tmp_path: Path) -> None:
+    done = run_report(scorer_artifact.directory, "--checkpoint", "x", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"perf.variants_report: error: {scorer_artifact.directory} has the head 'score', and the "
+        "report compares vectors: give an artifact with the head 'embed'\n"
+    )
+    assert not (tmp_path / "out").exists()
