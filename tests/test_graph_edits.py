@@ -30,13 +30,13 @@ def test_constants_are_initializers_and_nothing_else() -> None:
     np.testing.assert_array_equal(constant(add.inputs[1]), B)
     assert constant(add.inputs[0]) is None
     assert constant(None) is None
-    assert scalar(list(model.graph)[0].inputs[1]) == 2.0
+    assert scalar(next(iter(model.graph)).inputs[1]) == 2.0
     assert scalar(add.inputs[1]) is None
 
 
 def test_an_initializer_that_a_caller_may_replace_is_no_constant() -> None:
     model = graph("float[n, 2] x, float[2] b", "float[n, 2] z", "z = Add(x, b)", {"b": B})
-    assert constant(list(model.graph)[0].inputs[1]) is None
+    assert constant(next(iter(model.graph)).inputs[1]) is None
 
 
 def test_a_taken_name_gets_a_number() -> None:
@@ -55,6 +55,14 @@ def test_a_node_is_put_in_front_of_another() -> None:
     assert [node.op_type for node in model.graph] == ["Add", "Neg", "Relu"]
     (found,) = answers(model, {"x": np.array([[-3.0, 1.0]], np.float32)})
     np.testing.assert_array_equal(found, [[2.0, 0.0]])
+
+
+def test_names_are_given_once() -> None:
+    model = small()
+    relu = list(model.graph)[1]
+    names = [insert(relu, "Neg", [relu.inputs[0]], name=name).name for name in ("x", "y", "y")]
+    assert names == ["x_2", "y_2", "y_3"]
+    assert add_constant(model.graph, "y", B).name == "y_4"
 
 
 def test_producers_and_only_consumers() -> None:
@@ -82,7 +90,7 @@ def test_producers_and_only_consumers() -> None:
 def test_a_bias_is_a_constant_vector_on_either_side(body: str, is_biased: bool) -> None:
     constants = {"b": B, "row": B[None]}
     model = graph("float[n, 2] x", "float[n, 2] z", body, constants)
-    parts = biased(list(model.graph)[0])
+    parts = biased(next(iter(model.graph)))
     assert (parts is not None) == is_biased
     if parts is not None:
         assert [value.name for value in parts] == ["x", "b"]
@@ -90,6 +98,6 @@ def test_a_bias_is_a_constant_vector_on_either_side(body: str, is_biased: bool) 
 
 def test_an_input_is_replaced_wherever_it_stands() -> None:
     model = small("z = Add(x, x)")
-    add = list(model.graph)[0]
+    add = next(iter(model.graph))
     replace_input(add, add.inputs[0], add_constant(model.graph, "ones", np.ones((1, 2), "f")))
     assert [value.name for value in add.inputs] == ["ones", "ones"]
