@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the export extra")
 
 from lanner_export.pooling_passes import broadcast_norm, normalize_sum
-from tests.graphs import graph, require_same, unequal_lengths
+from tests.graphs import Arrays, graph, require_same, unequal_lengths
 
 INPUTS = "int64[n, t] attention_mask, float[n, t, 4] x"
 BODY = """
@@ -30,7 +30,7 @@ CONSTANTS = {
     "axis0": np.array([0]),
 }
 MASK = unequal_lengths()
-FEEDS = {
+FEEDS: Arrays = {
     "attention_mask": MASK,
     "x": np.random.default_rng(0).normal(size=(*MASK.shape, 4)).astype(np.float32),
 }

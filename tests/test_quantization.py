@@ -31,6 +31,7 @@ r = Add(p, x)
 q = MatMul(x, w)
 s = Add(q, r)
 z = MatMul(s, few)
+vectors = Identity(x)
 """
 WIDTH = 40
 IDS = {"input_ids": np.random.default_rng(0).integers(0, 80, (3, 7))}
@@ -45,7 +46,9 @@ def source(tmp_path: Path) -> Path:
         "w": draw(size=(WIDTH, WIDTH)).astype(np.float32),
         "few": draw(size=(WIDTH, 31)).astype(np.float32),
     }
-    model = graph("int64[n, t] input_ids", "float[n, t, 31] z, float[n, t, 40] x", BODY, arrays)
+    model = graph(
+        "int64[n, t] input_ids", "float[n, t, 31] z, float[n, t, 40] vectors", BODY, arrays
+    )
     for node in model.graph:
         node.name = {"p": "first", "q": "second", "z": "last"}.get(node.outputs[0].name or "")
     ir.save(model, tmp_path / "model.onnx")

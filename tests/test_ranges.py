@@ -39,7 +39,7 @@ def test_a_range_has_255_steps_and_one_is_0(limits: Range, scale: float, zero: i
     found = limits.scale_and_zero()
     assert found[0] == np.float32(scale)
     assert found[1] == zero
-    assert (found[0].dtype, found[1].dtype) == (np.float32, np.uint8)
+    assert [value.dtype for value in found] == [np.dtype(np.float32), np.dtype(np.uint8)]
 
 
 def test_all_that_was_seen() -> None:
@@ -54,7 +54,7 @@ def test_the_outermost_are_clipped() -> None:
 
 def test_the_least_squares() -> None:
     # All values within steps of 1 are told apart exactly up to 255, so nothing is clipped.
-    exact = Histogram(np.ones(255, np.int64), np.arange(256) + 0.5)
+    exact = Histogram(np.ones(255, np.int64), np.arange(256, dtype=np.float64) + 0.5)
     assert least_squares(exact).high == pytest.approx(255.5, rel=0.03)
     # A million values at 1 and one at 1,000. Clipped at 200 its error is 640,000; the others have
     # a step of 200 / 255 = 0.784 and an error of 0.216 ** 2 each, 46,500 in all. Unclipped, the
