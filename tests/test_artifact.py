@@ -104,6 +104,21 @@ def test_auto_says_so_when_nothing_is_safe(
         Artifact(word_artifact, only_int8).choose()
 
 
+def test_auto_never_takes_dynamic_scales(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_cpu(monkeypatch, "avx512_vnni", "amx_int8")
+    opened = Artifact.open(word_artifact)
+    fp32, int8 = opened.manifest.variants
+    dynamic = replace(int8, name="int8-dynamic", precision="int8-dynamic")
+    both = Artifact(word_artifact, replace(opened.manifest, variants=[dynamic, fp32]))
+    assert both.choose().name == "fp32"
+    alone = Artifact(word_artifact, replace(opened.manifest, variants=[dynamic]))
+    with pytest.raises(VariantError, match=r"no variant that is safe .* name one of: int8-dynamic"):
+        alone.choose()
+    assert alone.choose("int8-dynamic") == dynamic
+
+
 def test_an_unknown_variant_names_those_there_are(word_artifact: Path) -> None:
     with pytest.raises(
         VariantError, match=r"holds no variant 'fp16', only fp32, int8: name one of them, or export"

@@ -114,7 +114,7 @@ def test_int8_alone_leaves_no_fp32_behind(tiny_checkpoint: Path, tmp_path: Path)
     )
     assert "model.fp32.onnx" not in names(artifact.directory)
     calibration = artifact.manifest.variants[0].calibration
-    assert calibration == {"data": "texts.txt", "texts": 7, "method": "min-max"}
+    assert calibration == {"data": "texts.txt", "texts": 7, "method": "mse"}
 
 
 def test_labelled_data_give_the_quality_of_a_task(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -167,14 +167,15 @@ def test_a_graph_that_answers_wrongly_is_not_written(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def write_with_wrong_weights(graph: Any, *rest: Any) -> None:
+    def write_with_wrong_weights(graph: Any, *rest: Any, **options: Any) -> list[str]:
         import torch  # noqa: PLC0415
 
         bias = graph.transformer.encoder.layer[1].output.dense.bias
         with torch.no_grad():
             bias[0] += 0.5
-            write_fp32(graph, *rest)
+            passes = write_fp32(graph, *rest, **options)
             bias[0] -= 0.5
+        return passes
 
     monkeypatch.setattr(variants_module, "write_fp32", write_with_wrong_weights)
     with pytest.raises(

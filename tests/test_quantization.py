@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,116 @@ from lanner.loading import load
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
+
+import onnx_ir as ir  # noqa: E402
+
+from lanner_export.fusion import count_fused_ops  # noqa: E402
+from lanner_export.quantization import (  # noqa: E402
+    Product,
+    products,
+    write_int8,
+    write_int8_dynamic,
+)
+from lanner_export.ranges import Range  # noqa: E402
+from tests.graphs import answers, graph  # noqa: E402
+
+#: Words looked up, a product and its residual, a second product of the same weights and input, and
+#: one of few columns.
+BODY = """
+x = Gather(words, input_ids)
+p = MatMul(x, w)
+r = Add(p, x)
+q = MatMul(x, w)
+s = Add(q, r)
+z = MatMul(s, few)
+vectors = Identity(x)
+"""
+WIDTH = 40
+IDS = {"input_ids": np.random.default_rng(0).integers(0, 80, (3, 7))}
+RANGES = {"x": Range(-4.0, 4.0)}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(1).normal
+    arrays = {
+        "words": draw(size=(80, WIDTH)).clip(-4, 4).astype(np.float32),
+        "w": draw(size=(WIDTH, WIDTH)).astype(np.float32),
+        "few": draw(size=(WIDTH, 31)).astype(np.float32),
+    }
+    model = graph(
+        "int64[n, t] input_ids", "float[n, t, 31] z, float[n, t, 40] vectors", BODY, arrays
+    )
+    for node in model.graph:
+        node.name = {"p": "first", "q": "second", "z": "last"}.get(node.outputs[0].name or "")
+    ir.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def written(source: Path, *keep: str) -> ir.Model:
+    target = source.with_name("int8.onnx")
+    write_int8(source, target, RANGES, keep=keep)
+    onnx.checker.check_model(str(target), full_check=True)
+    return ir.load(target)
+
+
+def test_products_of_few_columns_are_left_out(source: Path) -> None:
+    assert products(source) == [Product("first", "x", 1_600), Product("second", "x", 1_600)]
+    (last,) = (node for node in written(source).graph if node.name == "last")
+    assert last.inputs[0] is not None
+    assert last.inputs[1] is not None
+    assert last.inputs[0].name == "s"
+    assert last.inputs[1].dtype == ir.DataType.FLOAT
+
+
+def test_an_activation_is_quantized_once_and_the_residual_is_not(source: Path) -> None:
+    model = written(source)
+    counts = Counter(node.op_type for node in model.graph)
+    assert counts["QuantizeLinear"] == 1
+    assert counts["DequantizeLinear"] == 4  # of the activation and of the weights, for each product
+    (residual,) = (node for node in model.graph if node.outputs[0].name == "r")
+    makers = {value.producer().op_type for value in residual.inputs if value is not None}  # type: ignore[union-attr]
+    assert makers == {"MatMul", "Mul"}  # Mul: the words as they are looked up
+    assert set(model.opset_imports) == {""}
+
+
+def test_weights_that_are_shared_are_stored_once(source: Path) -> None:
+    model = written(source)
+    weights = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.INT8]
+    shapes = sorted(tuple(value.shape or ()) for value in weights)
+    assert shapes == [(WIDTH,), (WIDTH, WIDTH), (80, WIDTH)]
+
+
+def test_products_that_are_kept_stay_float32(source: Path) -> None:
+    model = written(source, "first")
+    by_name = {node.name: node for node in model.graph}
+    assert by_name["first"].inputs[1].const_value.dtype == ir.DataType.FLOAT  # type: ignore[union-attr]
+    assert by_name["second"].inputs[1].producer().op_type == "DequantizeLinear"  # type: ignore[union-attr]
+    kept = written(source, "first", "second")
+    assert not any(node.op_type.endswith("QuantizeLinear") for node in kept.graph)
+
+
+def test_words_are_half_a_step_of_their_row_off_at_most(source: Path) -> None:
+    model = ir.load(source)
+    words = model.graph.initializers["words"].const_value.numpy()  # type: ignore[union-attr]
+    _, exact = answers(model, IDS)
+    _, found = answers(written(source), IDS)
+    step = np.abs(words).max(axis=1)[IDS["input_ids"]][..., None] / 127
+    assert (np.abs(found - exact) <= step * 0.5001).all()
+    assert np.abs(found - exact).max() > 0
+
+
+def test_dynamic_scales_depend_on_the_batch_and_static_ones_do_not(source: Path) -> None:
+    write_int8_dynamic(source, source.with_name("dynamic.onnx"))
+    dynamic = ir.load(source.with_name("dynamic.onnx"))
+    assert count_fused_ops(source.with_name("dynamic.onnx"))["DynamicQuantizeMatMul"] == 2
+    differences = []
+    for model in (dynamic, written(source)):
+        together, _ = answers(model, IDS)
+        alone, _ = answers(model, {"input_ids": IDS["input_ids"][:1]})
+        differences.append(float(np.abs(together[:1] - alone).max()))
+    assert differences[0] > 1e-3
+    assert differences[1] == 0
 
 
 def test_weights_are_signed_per_channel_and_activations_unsigned(tiny_artifact: Artifact) -> None:

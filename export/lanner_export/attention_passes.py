@@ -1,5 +1,7 @@
 """Rewrites of attention: no transposes around it, one mask for all layers, no idle biases."""
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
@@ -19,8 +21,12 @@ from lanner_export.tensors import INPUTS
 
 _MASK = INPUTS[1]
 _HEADS_FIRST = [0, 2, 1, 3]
-#: Longest text that a mask is compared on: beyond the window of every local attention in the field.
+#: A mask is compared on texts of so many tokens, or more where a window could be wider.
 _PROBED_TOKENS = 1_024
+#: Beyond it the comparison would take too much memory.
+_MOST_PROBED_TOKENS = 4_096
+#: Larger constants are ends of slices and floats in place of infinity.
+_NO_WINDOW = 2**24
 
 
 def attention_without_transposes(model: ir.Model) -> int:
@@ -39,7 +45,7 @@ def attention_without_transposes(model: ir.Model) -> int:
             continue
         if not _merges_heads(merged, output) or any(source is None for source in sources):
             continue
-        heads = [_dimension(value, 1) for value in attention.inputs[:2]]
+        heads = [_dimension(_split(value), 2) for value in attention.inputs[:2]]
         for index, source in enumerate(sources):
             attention.replace_input_with(index, source)
         attention.attributes.add(ir.AttrInt64("q_num_heads", heads[0]))
@@ -62,9 +68,12 @@ def one_mask(model: ir.Model) -> int:
     attention_mask = next(value for value in graph.inputs if value.name == _MASK)
     count = 0
     for mask, first in masks.items():
-        if mask is None or not _hides_padding_alone(model, mask):
+        part = None if mask is None else _computation(model, mask)
+        if mask is None or part is None:
             continue
-        rows = _at_most_one(attention_mask)
+        rows = _at_most_one(attention_mask, {node.outputs[0].name for node in part})
+        if not _hides_padding_alone(part, highest=1 if rows is attention_mask else 2):
+            continue
         keys, queries = (
             insert(
                 first,
@@ -110,6 +119,8 @@ def move_value_bias(model: ir.Model) -> int:
         behind = biased(add)
         if parts is None or add is None or behind is None or weight is None:
             continue
+        if len(_array(parts[1])) != len(weight):  # fewer heads of values than of queries
+            continue
         moved = _array(behind[1]) + _array(parts[1]).astype(np.float64) @ weight
         replace_input(
             add, behind[1], add_constant(graph, f"{behind[1].name}_moved", moved.astype(np.float32))
@@ -135,31 +146,38 @@ def _merged_attentions(model: ir.Model) -> list[ir.Node]:
 
 def _changes_scores(attention: ir.Node) -> bool:
     softcap = attention.attributes.get_float("softcap", 0.0)
-    return bool(softcap) or len(attention.outputs) > 1
+    has_past = any(value is not None for value in attention.inputs[4:])
+    return bool(softcap) or has_past or len(attention.outputs) > 1
 
 
 def _before_heads(value: ir.Value | None) -> ir.Value | None:
     transpose = producer(value, "Transpose")
-    if transpose is None or not _is_heads_first(transpose):
+    split = _split(value)
+    reshape = producer(split, "Reshape")
+    if transpose is None or reshape is None or not _is_heads_first(transpose):
         return None
-    reshape = producer(transpose.inputs[0], "Reshape")
-    if reshape is None or reshape.inputs[0] is None:
+    source = reshape.inputs[0]
+    if source is None:
         return None
-    source, split = reshape.inputs[0], reshape.outputs[0]
     heads, width = _dimension(split, 2), _dimension(split, 3)
     is_split = source.shape is not None and len(source.shape) == 3 and heads and width
     return source if is_split and _dimension(source, 2) == heads * width else None
 
 
+def _split(value: ir.Value | None) -> ir.Value | None:
+    transpose = producer(value, "Transpose")
+    return None if transpose is None else transpose.inputs[0]
+
+
 def _merges_heads(reshape: ir.Node, attended: ir.Value) -> bool:
     merged = reshape.outputs[0]
-    if merged.shape is None or len(merged.shape) != 3:
+    if merged.shape is None or len(merged.shape) != 3 or merged.is_graph_output():
         return False
     return 0 < _dimension(merged, 2) == _dimension(attended, 1) * _dimension(attended, 3)
 
 
 def _is_heads_first(transpose: ir.Node) -> bool:
-    return list(transpose.attributes["perm"].as_ints()) == _HEADS_FIRST
+    return list(transpose.attributes.get_ints("perm", ())) == _HEADS_FIRST
 
 
 def _dimension(value: ir.Value | None, axis: int) -> int:
@@ -170,30 +188,39 @@ def _dimension(value: ir.Value | None, axis: int) -> int:
     return size if isinstance(size, int) else 0
 
 
-def _at_most_one(attention_mask: ir.Value) -> ir.Value:
+def _at_most_one(attention_mask: ir.Value, computed: Collection[str | None]) -> ir.Value:
     # Where prompts are not pooled, their tokens have 2 in the mask, and the graph makes it 1.
     for use in attention_mask.uses():
         node = use.node
-        limits = [scalar(value) for value in node.inputs[1:]]
-        if node.op_type in ("Min", "Clip") and limits and limits[-1] == 1:
+        limits = {"Min": node.inputs[1:], "Clip": node.inputs[2:]}.get(node.op_type, ())
+        if node.outputs[0].name in computed and any(scalar(limit) == 1 for limit in limits):
             return node.outputs[0]
     return attention_mask
 
 
-def _hides_padding_alone(model: ir.Model, mask: ir.Value) -> bool:
+def _computation(model: ir.Model, mask: ir.Value) -> ir.Graph | None:
+    """What computes a mask of the token ids and the attention mask; None if it takes more."""
     inputs = [value for value in model.graph.inputs if value.name in INPUTS]
     try:
         part = ir.convenience.extract(model.graph, inputs, [mask])
-    except ValueError:  # it depends on more than these
-        return False
+    except ValueError:
+        return None
     part.outputs[0].shape = None
+    return part
+
+
+def _hides_padding_alone(part: ir.Graph, *, highest: int) -> bool:
+    longest = max(_PROBED_TOKENS, _widest_window(part) + 2)
+    if longest > _MOST_PROBED_TOKENS:
+        return False
     session = ort.InferenceSession(
-        ir.to_proto(ir.Model(part, ir_version=model.ir_version)).SerializeToString(),
+        ir.to_proto(ir.Model(part, ir_version=10)).SerializeToString(),
         providers=["CPUExecutionProvider"],
     )
     names = {value.name for value in session.get_inputs()}
-    for length in (5, _PROBED_TOKENS):
+    for length in (5, longest):
         rows = np.ones((2, length), dtype=np.int64)
+        rows[:, 0] = highest
         rows[1, length // 2 :] = 0
         feeds: dict[str, NDArray[np.int64]] = {
             INPUTS[0]: np.ones_like(rows),
@@ -201,7 +228,7 @@ def _hides_padding_alone(model: ir.Model, mask: ir.Value) -> bool:
         }
         try:
             (found,) = session.run(None, {n: v for n, v in feeds.items() if n in names})
-        except Exception:  # noqa: BLE001 (longer than the model's positions, for example)
+        except Exception:  # noqa: BLE001 (longer than a table in it, for example)
             return False
         expected = np.broadcast_to(rows[:, None, None, :] > 0, (2, 1, length, length))
         if found.dtype != np.bool_ or found.shape != expected.shape:
@@ -210,6 +237,15 @@ def _hides_padding_alone(model: ir.Model, mask: ir.Value) -> bool:
         if not (found == expected)[rows[:, None, :].astype(bool)].all():
             return False
     return True
+
+
+def _widest_window(part: ir.Graph) -> int:
+    """The largest constant that could be how far a token sees, in tokens."""
+    arrays = [
+        array for value in part.initializers.values() if (array := constant(value)) is not None
+    ]
+    sizes = [np.abs(array.astype(np.float64)) for array in arrays if array.dtype != np.bool_]
+    return int(max((size[size < _NO_WINDOW].max(initial=0) for size in sizes), default=0))
 
 
 def _array(value: ir.Value) -> NDArray[np.float32]:

@@ -23,10 +23,7 @@ def scalar(value: ir.Value | None) -> float | None:
 
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """Puts an array into the graph, under that name or, where it is taken, a longer one."""
-    taken, base, count = graph.initializers, name, 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
+    name = _free_name(graph, name)
     tensor = ir.tensor(np.ascontiguousarray(array), name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
@@ -51,19 +48,30 @@ def insert(
         operator: Its operator, of the standard set.
         inputs: What it takes.
         attributes: Its attributes.
-        name: Its own name and that of its output.
+        name: Its own name and that of its output; where it is taken, a longer one.
         dtype: The type of its output, where a later pass asks for it.
     """
+    graph = before.graph
+    if not isinstance(graph, ir.Graph):  # a node that no graph holds has no place in front of it
+        raise TypeError(before.name)
+    name = _free_name(graph, name)
     node = ir.node(operator, inputs, attributes or {}, name=name)
     output = node.outputs[0]
     output.name = name
     if dtype is not None:
         output.dtype = dtype
-    graph = before.graph
-    if graph is None:  # a node that no graph holds has no place in front of it
-        raise ValueError(before.name)
     graph.insert_before(before, node)
     return output
+
+
+def _free_name(graph: ir.Graph, name: str) -> str:
+    taken = {value.name for node in graph for value in node.outputs}
+    taken |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    base, count = name, 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    return name
 
 
 def producer(value: ir.Value | None, operator: str) -> ir.Node | None:

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from lanner_export.graph_edits import only_consumer, producer
+from lanner_export.graph_edits import constant, only_consumer, producer
 
 
 def normalize_sum(model: ir.Model) -> int:
@@ -18,9 +18,12 @@ def normalize_sum(model: ir.Model) -> int:
         users = [use.node for use in mean.outputs[0].uses()]
         others = [node for node in users if node is not norm]
         # By nothing but its own length is it divided: other users would see the sum.
-        if len(others) != 1 or others[0].op_type != "Div":
+        if len(others) != 1 or others[0].op_type != "Div" or mean.outputs[0].is_graph_output():
             continue
-        if others[0].inputs[0] is not mean.outputs[0] or mean.outputs[0].is_graph_output():
+        is_divided = others[0].inputs[0] is mean.outputs[0]
+        if not is_divided or not _is_length(others[0].inputs[1], norm):
+            continue
+        if not _is_one_number_a_row(mean.inputs[1], norm):
             continue
         mean.outputs[0].replace_all_uses_with(total.outputs[0])
         count += 1
@@ -36,10 +39,30 @@ def broadcast_norm(model: ir.Model) -> int:
         division = only_consumer(expand.outputs[0], "Div") if expand is not None else None
         if clip is None or expand is None or division is None:
             continue
-        if division.inputs[1] is expand.outputs[0] and division.inputs[0] is norm.inputs[0]:
+        source = norm.inputs[0]
+        if source is None or source.shape != expand.outputs[0].shape:
+            continue
+        if division.inputs[1] is expand.outputs[0] and division.inputs[0] is source:
             division.replace_input_with(1, clip.outputs[0])
             count += 1
     return count
+
+
+def _is_length(value: ir.Value | None, norm: ir.Node) -> bool:
+    """Whether a value is what a norm gives, clipped and written out, and nothing else sees it."""
+    while value is not None and not value.is_graph_output() and len(list(value.uses())) == 1:
+        node = value.producer()
+        if node is norm:
+            return True
+        value = node.inputs[0] if node is not None and node.op_type in ("Clip", "Expand") else None
+    return False
+
+
+def _is_one_number_a_row(tokens: ir.Value | None, norm: ir.Node) -> bool:
+    axes = constant(norm.inputs[1] if len(norm.inputs) > 1 else None)
+    if tokens is None or tokens.shape is None or axes is None:
+        return False
+    return list(axes % len(tokens.shape)) == [len(tokens.shape) - 1] and tokens.shape[-1] == 1
 
 
 def _norms(model: ir.Model) -> list[ir.Node]:

@@ -59,6 +59,7 @@ def write_int8(
     """
     model = ir.load(source)
     quantized: dict[str, ir.Value] = {}
+    shared: dict[ir.Value | None, list[ir.Value]] = {}
     for node in _nodes(model):
         if node.name in keep:
             continue
@@ -80,7 +81,17 @@ def write_int8(
             [quantized[item.activation], scale, zero],
             name=f"{item.name}.activation",
         )
-        weights = _weights(node, item.name, graph)
+        # Layers may share their weights, as ALBERT's do.
+        source_weights = node.inputs[1]
+        if source_weights not in shared:
+            shared[source_weights] = _weights(node, item.name, graph)
+        weights = insert(
+            node,
+            "DequantizeLinear",
+            shared[source_weights],
+            {"axis": 1},
+            name=f"{item.name}.weight",
+        )
         node.replace_input_with(0, activation)
         node.replace_input_with(1, weights)
     _quantize_tables(model)
@@ -131,12 +142,12 @@ def _product(node: ir.Node) -> Product:
     return Product(node.name, activation.name, weights.size)
 
 
-def _weights(node: ir.Node, name: str, graph: ir.Graph) -> ir.Value:
+def _weights(node: ir.Node, name: str, graph: ir.Graph) -> list[ir.Value]:
     array = constant(node.inputs[1])
     if array is None:
         raise ValueError(name)
     bytes_, scales = to_signed_bytes(array.T)
-    parts = [
+    return [
         add_constant(graph, f"{name}.weight_{part}", values)
         for part, values in (
             ("int8", bytes_.T),
@@ -144,7 +155,6 @@ def _weights(node: ir.Node, name: str, graph: ir.Graph) -> ir.Value:
             ("zeros", np.zeros(len(scales), np.int8)),
         )
     ]
-    return insert(node, "DequantizeLinear", parts, {"axis": 1}, name=f"{name}.weight")
 
 
 def _quantize_tables(model: ir.Model) -> None:
@@ -152,6 +162,7 @@ def _quantize_tables(model: ir.Model) -> None:
     for gather in [node for node in graph if node.op_type == "Gather"]:
         table, rows = constant(gather.inputs[0]), gather.inputs[1]
         is_table = table is not None and table.ndim == 2 and table.dtype == np.float32
+        is_table = is_table and gather.attributes.get_int("axis", 0) == 0
         if table is None or not is_table or len(table) < _FEWEST_ROWS:
             continue
         name = gather.inputs[0].name if gather.inputs[0] is not None else None

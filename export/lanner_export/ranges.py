@@ -111,6 +111,8 @@ def measure_histograms(
     source: Path, activations: Sequence[str], feeds: Sequence[Feed]
 ) -> dict[str, Histogram]:
     """How the values of activations are distributed; see `measure_ranges`."""
+    if not activations:
+        return {}
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=source.parent) as directory:
         path = Path(directory) / "activations.onnx"
         model = ir.load(source)

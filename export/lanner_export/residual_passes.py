@@ -32,7 +32,8 @@ def shift_residual_bias(model: ir.Model) -> int:
         consumers = [use.node for use in shifted.uses()]
         products = [node for node in consumers if node.op_type == "MatMul"]
         sums = [node for node in consumers if node.op_type == "Add"]
-        if len(consumers) != 2 or len(products) != 1 or len(sums) != 1:
+        is_seen_by_two = len(consumers) == 2 and not shifted.is_graph_output()
+        if not is_seen_by_two or len(products) != 1 or len(sums) != 1:
             continue
         last = biased(_other(sums[0], shifted).producer())
         first = only_consumer(products[0].outputs[0], "Add")

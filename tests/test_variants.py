@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner.artifact import Artifact
+from lanner.commands import main
+from lanner_export.rewriting import PASSES
+
+
+def test_what_is_asked_for_stands_in_the_manifest(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    arguments = ["export", tiny_checkpoint, "--output", tmp_path / "a.lanner", "--json"]
+    arguments += ["--precision", "int8,int8-dynamic", "--calibration-method", "percentile"]
+    arguments += ["--without-pass", "one-mask", "--without-pass", "slice-positions"]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["variants"] == ["int8", "int8-dynamic"]
+    artifact = Artifact.open(tmp_path / "a.lanner")
+    int8, dynamic = artifact.manifest.variants
+    # A Dense module stands between the mean and its normalisation.
+    left_out = {"one-mask", "slice-positions", "normalize-sum"}
+    names = [item.name for item in PASSES if item.name not in left_out]
+    assert int8.passes == dynamic.passes == names
+    assert int8.calibration["method"] == "percentile"
+    assert not dynamic.calibration
+    quality = artifact.quality()["variants"]
+    assert quality["int8"]["batch_independence_cosine"] >= 0.9999
+    assert quality["int8-dynamic"]["batch_independence_cosine"] <= 1.0
+
+
+def test_an_unknown_pass_is_one_sentence(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    output = tmp_path / "a.lanner"
+    arguments = ["export", tiny_checkpoint, "--output", output, "--without-pass", "nonsense"]
+    assert main([str(argument) for argument in arguments]) == 1
+    text = capsys.readouterr().err
+    assert "there is no graph pass 'nonsense': leave out some of fold-token-types, " in text
+    assert "Traceback" not in text
+    assert not output.exists()
