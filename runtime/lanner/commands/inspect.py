@@ -53,7 +53,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
         picked = "none on this machine: a variant must be named"
     size_bytes = sum(record.bytes for record in manifest.files.values())
-    header: list[tuple[object, ...]] = [("variant", "opset", "fused operators")]
+    header: list[tuple[object, ...]] = [("variant", "opset", "fused operators", "")]
     variants: list[tuple[object, ...]] = [
         (
             variant.name,

@@ -43,6 +43,9 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # A pattern is planned anew for every shape of a batch, keeps its memory, and gains nothing:
+    # 19.3 against 19.2 ms for 512 tokens of all-MiniLM-L6-v2, 1.12 against 1.13 ms for 12.
+    options.enable_mem_pattern = False
     options.log_severity_level = 3  # its warnings speak of graph internals, not to our users
     if save_optimized_to is not None:
         options.optimized_model_filepath = str(save_optimized_to)
