@@ -53,7 +53,7 @@ def broken(kind: str) -> Any:
     """
     import torch  # noqa: PLC0415
 
-    names = {"id2label": LABELS[kind]} if kind in LABELS else {}
+    names: Any = {"id2label": LABELS[kind]} if kind in LABELS else {}
     model = bert_model(kind=kind, **names)
     with torch.no_grad():
         for layer in getattr(model, "bert", model).encoder.layer:
@@ -246,7 +246,7 @@ def labelled(directory: Path, artifact: Artifact, trials: Trials) -> QualityData
     ("kind", "budget"),
     [
         ("BertForSequenceClassification", "agreement:0.99"),
-        ("BertForSequenceClassification", "accuracy:1"),
+        ("BertForSequenceClassification", "accuracy:10"),
         ("BertForTokenClassification", "agreement:0.97"),
         ("BertForTokenClassification", "f1:10"),
     ],
@@ -336,27 +336,33 @@ def test_a_search_that_was_stopped_goes_on(embed: Artifact, tmp_path: Path) -> N
 def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = plain_checkpoint(tmp_path / "broken", broken("BertModel"))
     output = tmp_path / "made" / "b.lanner"
+    calibration = tmp_path / "texts.txt"
+    calibration.write_text("\n\n".join(shipped_sentences()[::8]))  # empty lines are passed over
 
     def stop(step: str) -> None:
-        if step == "parity of fp32":
+        if "trial 4" in step:
             raise KeyboardInterrupt
 
     budget = Budget.parse("cosine:0.995")
     with pytest.raises(KeyboardInterrupt):
-        export(checkpoint, output, budget=budget, progress=stop)
+        export(checkpoint, output, calibration=calibration, budget=budget, progress=stop)
     # What was found outlives it, even in a directory that was made for the output.
     assert [path.name for path in output.parent.iterdir()] == [".b.lanner.search.jsonl"]
-    arguments = ["export", checkpoint, "--output", output, "--budget", "cosine:0.995"]
+    options = ["--calibration", str(calibration), "--precision", "int8"]
     # Another process traces the same graph, to the byte.
     done = subprocess.run(
-        [Path(sys.executable).with_name("lanner"), *arguments],
+        [
+            Path(sys.executable).with_name("lanner"),
+            *["export", str(checkpoint), "--output", str(output), *options],
+            *["--budget", "cosine:0.995"],
+        ],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "int8 search: goes on with " in done.stderr
+    assert "int8 search: goes on with 11 trials of an earlier run" in done.stderr
     assert [path.name for path in output.parent.iterdir()] == ["b.lanner"]
     artifact = Artifact.open(output)
     variant = artifact.manifest.variant("int8")
@@ -369,10 +375,16 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
     text = " ".join(capsys.readouterr().out.split())
     assert f"int8: products in float32: {shown}" in text
     count = variant.calibration["texts"]
-    texts = f"{count} texts (sentences shipped with Lanner), {CALIBRATION_METHODS[0]}"
+    texts = f"{count} texts (texts.txt), {CALIBRATION_METHODS[0]}"
     assert f"int8: calibrated on {texts}" in text
     with pytest.raises(BudgetError, match="int8 does not meet the budget, a mean cosine of at lea"):
-        export(checkpoint, tmp_path / "none" / "c.lanner", budget=Budget.parse("cosine:1"))
+        export(
+            checkpoint,
+            tmp_path / "none" / "c.lanner",
+            precisions=["int8"],
+            calibration=calibration,
+            budget=Budget.parse("cosine:1"),
+        )
     assert not (tmp_path / "none").exists()
 
 

@@ -94,7 +94,8 @@ class Search:
             Names of the products that stay in float32, in the order in which they run.
 
         Raises:
-            BudgetError: Not even int8 with one group quantized is within the budget.
+            BudgetError: Not even int8 with one group quantized, that which loses least for its
+                size, is within the budget.
         """
         self._recall()
         all_groups = groups(self.int8.products)
