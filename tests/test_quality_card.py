@@ -5,8 +5,8 @@ import pytest
 
 from lanner.artifact import Artifact
 from lanner.commands import main
-from lanner.manifest import FileRecord
-from lanner.quality_card import QualityCard
+from lanner.manifest import FileRecord, Variant
+from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
 from tests.word_artifact import write_manifest
 
 MACHINE = {"cpu": "Falcon 1", "cpu_flags": ["avx2"], "cores": 2, "system": "Linux 6"}
@@ -171,3 +171,22 @@ def test_without_fp32_there_is_no_ratio(card: QualityCard) -> None:
     alone = type(manifest)(**{**vars(manifest), "variants": manifest.variants[1:]})
     rows = QualityCard(alone, card.files, card.quality).sections()[-1].rows
     assert rows[1][:3] == ("int8", "23.5", "-")
+
+
+def test_how_a_variant_was_quantized() -> None:
+    def variant(**more: Any) -> Variant:
+        return Variant("int8", "int8", "model.int8.onnx", "onnxruntime", 23, {}, **more)
+
+    assert calibration_sentence(variant()) == ""
+    of = {"data": "texts.txt", "texts": 1517}
+    assert calibration_sentence(variant(calibration=of)) == "1,517 texts (texts.txt)"
+    of |= {"method": "mse"}
+    assert calibration_sentence(variant(calibration=of)) == "1,517 texts (texts.txt), mse"
+    assert float32_sentence(variant(products=36)) == ""
+    assert float32_sentence(variant(float32_products=["a", "b"])) == "a, b"
+    assert float32_sentence(variant(products=36, budget="cosine:0.9")) == (
+        "none (0 of 36), for the budget cosine:0.9"
+    )
+    assert float32_sentence(variant(float32_products=list("abcde"), products=36)) == (
+        "a, b, c, ... (5 of 36)"
+    )

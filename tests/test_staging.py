@@ -110,3 +110,10 @@ def test_a_directory_in_use_is_not_replaced_unasked(tmp_path: Path) -> None:
         (staged / "new").touch()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]
+
+
+def test_a_directory_that_was_made_stays_for_what_else_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), staged_directory(tmp_path / "a" / "b" / "out"):
+        (tmp_path / "a" / "note").write_text("x")
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["note"]

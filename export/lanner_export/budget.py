@@ -72,6 +72,11 @@ class Budget:
         return budget
 
     @property
+    def argument(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.measure}:{self.bound:g}"
+
+    @property
     def needs_labels(self) -> bool:
         """Whether it is measured against labels."""
         return self.measure in LABELLED_MEASURES
@@ -84,7 +89,7 @@ class Budget:
         """
         if self.needs_labels and not has_labels:
             msg = (
-                f"the budget {self.measure}:{self.bound:g} is measured against labels: give them "
+                f"the budget {self.argument} is measured against labels: give them "
                 f"with --quality-data FILE, or take {' or '.join(AGREEMENT_MEASURES)}, by the head"
             )
             raise UsageError(msg)
@@ -102,7 +107,7 @@ class Budget:
         fitting = (labelled_measure_name(head, activation), *agreement_measure_names(head))
         if self.measure not in fitting:
             msg = (
-                f"the budget {self.measure}:{self.bound:g} does not fit this checkpoint, which has "
+                f"the budget {self.argument} does not fit this checkpoint, which has "
                 f"the head {head!r}: take one of {', '.join(fitting)}"
             )
             raise UnsupportedError(msg)

@@ -10,7 +10,7 @@ from lanner.commands.inspect import (
     trimming_sentence,
 )
 from lanner.manifest import FileRecord, Manifest
-from lanner.quality_card import QualityCard
+from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
 
 _TEMPLATE = """\
 # {name}
@@ -29,8 +29,8 @@ model = lanner.load("path/to/this/directory")
 
 ## Variants
 
-| variant | file | fused operators | calibrated on |
-|---|---|---|---|
+| variant | file | fused operators | calibrated on | products in float32 |
+|---|---|---|---|---|
 {variants}
 
 ## Quality
@@ -66,7 +66,8 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
             f"`{v.name}`",
             f"`{v.file}`",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
-            f"{v.calibration['texts']} texts: {v.calibration['data']}" if v.calibration else "-",
+            calibration_sentence(v) or "-",
+            float32_sentence(v) or "-",
         )
         for v in manifest.variants
     ]

@@ -21,6 +21,7 @@ from lanner.manifest import (
     Manifest,
     TokenizerRecord,
     Variant,
+    file_sha256,
     foreign_files,
 )
 from lanner.model import Model
@@ -33,7 +34,9 @@ from lanner_export.checkpoint import Checkpoint
 from lanner_export.embedding_ranges import write_embedding_ranges
 from lanner_export.fusion import lost_fusions
 from lanner_export.half_precision import measurable
+from lanner_export.journal import Journal
 from lanner_export.loading import load_checkpoint
+from lanner_export.lookup_graph import LookupTable
 from lanner_export.measures import RememberedReference, measure_named
 from lanner_export.quality import measure_quality
 from lanner_export.quality_data import QualityData
@@ -128,6 +131,7 @@ def export(
         budget.require_labels(has_labels=labelled is not None)
     corpus = Corpus.read(vocabulary_from) if vocabulary_from else None
     trimming = Trimming(keep_layers, corpus)
+    journal = Journal.beside(target)
     progress("loading the checkpoint" + (" and reading the corpus with it" if corpus else ""))
     with staged_directory(target, replace=overwrite) as staged:
         loaded = load_checkpoint(
@@ -143,6 +147,7 @@ def export(
             labelled.require_measurable(loaded.head, loaded.labels, loaded.activation)
         if budget is not None:
             budget.require_fits(loaded.head, loaded.activation)
+            _require_products(loaded, budget)
         record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
         reference = RememberedReference(loaded.reference)
         manifest = _manifest(target, loaded, record)
@@ -165,8 +170,9 @@ def export(
                 measure=measure_named(cast("Budget", budget).measure, model, reference, labelled),
                 fp32=model,
                 open_trial=partial(opened, trial),
-                journal=target.with_name(f".{target.name}.search.jsonl"),
+                journal=journal,
                 progress=progress,
+                labels_sha256=file_sha256(quality_data) if quality_data else "",
             )
             return search.run()
 
@@ -176,6 +182,7 @@ def export(
             method=calibration_method,
             without_passes=without_passes,
             keep=keep if budget is not None else None,
+            budget=budget.argument if budget is not None else "",
         )
         variants = write_variants(loaded, record, recipe, staged, progress)
         manifest = replace(manifest, variants=variants)
@@ -199,6 +206,7 @@ def export(
         progress("writing the artifact")
         ranges = write_embedding_ranges(models, texts, staged, warn)
         _write_rest(staged, replace(manifest, embedding_ranges=ranges), quality)
+    journal.remove()
     return Artifact.open(target)
 
 
@@ -212,10 +220,20 @@ def _require_precisions(precisions: Sequence[str]) -> None:
 def _require_int8(precisions: Sequence[str], budget: Budget) -> None:
     if "int8" not in precisions:
         msg = (
-            f"the budget {budget.measure}:{budget.bound:g} is for int8, which is not among "
+            f"the budget {budget.argument} is for int8, which is not among "
             f"{', '.join(precisions)}: add int8 to --precision, or leave --budget out"
         )
         raise UsageError(msg)
+
+
+def _require_products(loaded: Checkpoint, budget: Budget) -> None:
+    if isinstance(loaded.graph, LookupTable):
+        msg = (
+            f"{loaded.source['checkpoint']} holds static vectors, of which int8 has no products "
+            f"that could stay in float32 for the budget {budget.argument}: leave --budget out, and "
+            "see in the quality card what int8 loses"
+        )
+        raise UnsupportedError(msg)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:

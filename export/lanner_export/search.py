@@ -7,9 +7,9 @@ so that a search that was stopped goes on where it was.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from lanner import interruption
-from lanner._version import __version__
 from lanner.errors import BudgetError
 from lanner.machine import package_versions
 from lanner.manifest import file_sha256
 from lanner.model import Model
 from lanner_export.budget import Budget
+from lanner_export.journal import Journal
 from lanner_export.measures import Measure
 from lanner_export.parity import answers
 from lanner_export.quantization import Product
@@ -68,9 +68,11 @@ class Search:
         measure: What the budget is measured by.
         fp32: The float32 variant, which losses are measured against.
         open_trial: Loads a trial's file in the runtime.
-        journal: Where trials are remembered; gone when the search has ended.
+        journal: Where trials are remembered. It stays when the search has found an answer, since
+            what follows may be stopped too.
         progress: Called when a trial begins.
-        most_trials: Trials of the whole measure.
+        labels_sha256: Of the labels that the measure goes by; empty where it needs none.
+        most_trials: Trials of the whole measure, at least 2.
     """
 
     int8: Int8
@@ -78,10 +80,11 @@ class Search:
     measure: Measure
     fp32: Model
     open_trial: Callable[[Path], Model]
-    journal: Path
+    journal: Journal
     progress: Callable[[str], object]
+    labels_sha256: str = ""
     most_trials: int = MOST_TRIALS
-    _known: dict[str, float] = field(default_factory=dict, init=False)
+    _tried_values: dict[int, float] = field(default_factory=dict, init=False)
     _trials: int = field(default=0, init=False)
 
     def run(self) -> list[str]:
@@ -91,17 +94,16 @@ class Search:
             Names of the products that stay in float32, in the order in which they run.
 
         Raises:
-            BudgetError: Not even int8 with one group quantized is within the budget, or the trials
-                were not enough to find one that is.
+            BudgetError: Not even int8 with one group quantized, that which loses least for its
+                size, is within the budget.
         """
         self._recall()
         all_groups = groups(self.int8.products)
         try:
             kept = self._find(all_groups)
         except BudgetError:
-            self.journal.unlink(missing_ok=True)
+            self.journal.remove()
             raise
-        self.journal.unlink(missing_ok=True)
         return [name for group in all_groups if group in kept for name in group.names]
 
     def _find(self, all_groups: list[Group]) -> list[Group]:
@@ -110,7 +112,7 @@ class Search:
         worst_first = self._by_loss(all_groups)
         best = len(worst_first) - 1
         if best < 1 or not self._meets(worst_first[:best]):
-            raise BudgetError(self._failure(worst_first[:best]))
+            raise BudgetError(self._failure())
         too_few = 0
         while best - too_few > 1 and self._trials < self.most_trials:
             middle = (best + too_few) // 2
@@ -137,7 +139,10 @@ class Search:
 
         def loss(model: Model) -> float:
             found = answers(model, inputs, batch_size=_BATCH_SIZE)
-            return float(np.linalg.norm(np.concatenate([np.ravel(r) for r in found]) - expected))
+            lost = np.concatenate([np.ravel(row) for row in found]) - expected
+            norm = float(np.linalg.norm(lost.astype(np.float64)))
+            # What overflows loses most; NaN would have no place in the order.
+            return norm if math.isfinite(norm) else math.inf
 
         losses: dict[tuple[str, ...], float] = {}
         for number, group in enumerate(all_groups, 1):
@@ -155,7 +160,9 @@ class Search:
             f"products in float32 (trial {self._trials + 1} of at most {self.most_trials})"
         )
         self._trials += 1
-        return self.budget.is_met(self._reference_value(), self._value(kept))
+        value = self._value(kept)
+        self._tried_values[number] = value
+        return self.budget.is_met(self._reference_value(), value)
 
     def _value(self, kept: Collection[Group]) -> float:
         return self._tried("value", kept, lambda model: self.measure.of_model(model).value)
@@ -167,21 +174,26 @@ class Search:
         self, what: str, kept: Collection[Group], measure: Callable[[Model], float]
     ) -> float:
         names = sorted(name for group in kept for name in group.names)
-        key = json.dumps([what, names])
-        if key not in self._known:
+        tried = f"{what} with {', '.join(names) or 'nothing'} in float32"
+        value = self.journal.get(tried)
+        if value is None:
             interruption.check()
             trial = self.int8.source.with_name("trial.onnx")
             self.int8.write(trial, names)
             try:
-                self._known[key] = measure(self.open_trial(trial))
+                value = measure(self.open_trial(trial))
             finally:
                 trial.unlink()
-            self._remember({"trial": key, "value": self._known[key]})
-        return self._known[key]
+            interruption.check()  # a measure that swallowed a signal may be wrong
+            self.journal.note(tried, value)
+        return value
 
-    def _failure(self, kept: Collection[Group]) -> str:
-        number = len([name for group in kept for name in group.names])
-        reached = self._value(kept)
+    def _failure(self) -> str:
+        # What keeps more is not always better. NaN is the worst.
+        number, reached = max(
+            self._tried_values.items(),
+            key=lambda item: -math.inf if math.isnan(item[1]) else item[1],
+        )
         of = f" (the checkpoint: {self._reference_value():.3f})" if self.budget.needs_labels else ""
         return (
             f"int8 does not meet the budget, {self.budget}: the best it reached is "
@@ -191,34 +203,21 @@ class Search:
         )
 
     def _recall(self) -> None:
-        """Takes up the trials of a search for the same, or begins anew."""
-        identity = self._identity()
-        lines = self._whole_lines()
-        is_same = bool(lines) and lines[0] == identity
-        if is_same:
-            self._known = {line["trial"]: line["value"] for line in lines[1:]}
-            self.progress(f"int8 search: goes on with {len(self._known)} trials of an earlier run")
-        text = "".join(json.dumps(line) + "\n" for line in (lines if is_same else [identity]))
-        self.journal.write_text(text, "utf-8")
-
-    def _whole_lines(self) -> list[Mapping[str, Any]]:
-        # The last line of a search that was killed may be half a line.
-        lines: list[Mapping[str, Any]] = []
-        with suppress(OSError, ValueError):
-            lines.extend(map(json.loads, self.journal.read_text("utf-8").splitlines()))
-        return lines
-
-    def _remember(self, line: Mapping[str, Any]) -> None:
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if number := self.journal.recall(self._identity()):
+            self.progress(f"int8 search: goes on with {number} trials of an earlier run")
 
     def _identity(self) -> dict[str, Any]:
-        """What trials depend on: another graph, range, text or version makes other values."""
-        inputs = json.dumps([self.measure.name, list(self.measure.inputs)])
+        """What trials depend on: of another checkpoint, data or version they have other values."""
+        inputs = json.dumps(list(self.measure.inputs))
         ranges = json.dumps({name: list(found) for name, found in self.int8.ranges.items()})
+        # The manifest also has what decides how texts are read, and the versions.
+        manifest = replace(self.fp32.manifest, name="", created="")
         return {
             "graph": file_sha256(self.int8.source),
             "ranges": sha256(ranges.encode()).hexdigest(),
+            "manifest": sha256(manifest.to_bytes()).hexdigest(),
+            "measure": self.measure.name,
             "inputs": sha256(inputs.encode()).hexdigest(),
-            "versions": {"lanner": __version__, **package_versions("onnxruntime", "numpy")},
+            "labels": self.labels_sha256,
+            "versions": package_versions("onnxruntime", "numpy"),
         }

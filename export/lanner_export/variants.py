@@ -53,6 +53,7 @@ class Recipe:
         method: How a range is made of what calibration saw, of `ranges.METHODS`.
         without_passes: Names of `rewriting.PASSES` to leave out.
         keep: Chooses the products of int8 that stay in float32; None for none of them.
+        budget: What it keeps them for, as it was asked for.
     """
 
     precisions: Sequence[str]
@@ -60,6 +61,7 @@ class Recipe:
     method: str = next(iter(METHODS))
     without_passes: Collection[str] = ()
     keep: KeepInFloat32 | None = None
+    budget: str = ""
 
 
 def write_variants(
@@ -138,7 +140,12 @@ def _write_int8(
     if recipe.keep is not None:
         kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
     int8.write(path, kept)
-    return {"calibration": {**texts.to_json(), "method": recipe.method}, "float32_products": kept}
+    return {
+        "calibration": {**texts.to_json(), "method": recipe.method},
+        "float32_products": kept,
+        "products": len(found),
+        "budget": recipe.budget,
+    }
 
 
 def _lookups(

@@ -50,6 +50,9 @@ class Variant:
         weights_file: The file of its weights, where they are not in `file` itself.
         passes: The rewrites that its graph went through.
         float32_products: The matrix products of a quantized variant that stayed in float32.
+        products: How many it has in all, where that was counted.
+        budget: What it was allowed to lose, as `lanner export --budget` was told; empty for no
+            bound.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Variant:
     weights_file: str | None = None
     passes: list[str] = field(default_factory=list)
     float32_products: list[str] = field(default_factory=list)
+    products: int = 0
+    budget: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from lanner.manifest import FileRecord, Manifest, Variant
 
 _UNKNOWN = "-"
+#: More products than these are counted.
+_MOST_PRODUCTS = 3
 _TASK_TITLES = {"spearman": "Spearman x100", "accuracy": "accuracy %", "f1": "entity F1 x100"}
 
 
@@ -64,6 +66,28 @@ class Section(NamedTuple):
 
     title: str
     rows: list[tuple[str, ...]]
+
+
+def calibration_sentence(variant: Variant) -> str:
+    """What the ranges of a variant were measured on, and how; nothing where it has none."""
+    found = variant.calibration
+    if not found:
+        return ""
+    method = f", {found['method']}" if "method" in found else ""
+    return f"{found['texts']:,} texts ({found['data']}){method}"
+
+
+def float32_sentence(variant: Variant) -> str:
+    """Which products of a quantized variant stayed in float32, for what budget; or nothing."""
+    names = variant.float32_products
+    if not names and not variant.budget:
+        return ""
+    shown = ", ".join(names[:_MOST_PRODUCTS]) or "none"
+    if len(names) > _MOST_PRODUCTS:
+        shown += ", ..."
+    if variant.products:
+        shown += f" ({len(names)} of {variant.products})"
+    return f"{shown}, for the budget {variant.budget}" if variant.budget else shown
 
 
 def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:

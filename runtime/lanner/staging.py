@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,8 +85,10 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             old.rename(path)  # stopped between the two renames
         shutil.rmtree(work, ignore_errors=True)
         if not path.exists():
-            for parent in made_parents:
-                parent.rmdir()
+            # Unless something else is in them by now.
+            with suppress(OSError):
+                for parent in made_parents:
+                    parent.rmdir()
 
 
 def _umask() -> int:

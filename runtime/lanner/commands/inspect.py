@@ -10,7 +10,7 @@ from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
 from lanner.manifest import HALF_PRECISIONS, Manifest, Variant
-from lanner.quality_card import QualityCard
+from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -80,10 +80,20 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  default     {picked}",
             "",
             table(header + variants),
+            *_quantization(manifest),
             "",
             *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
     )
+
+
+def _quantization(manifest: Manifest) -> Iterator[str]:
+    """A line or two for each variant with ranges: what they were measured on, what has none."""
+    for variant in manifest.variants:
+        if calibrated := calibration_sentence(variant):
+            yield from _lines(f"{variant.name}: calibrated on {calibrated}", indent=2)
+        if kept := float32_sentence(variant):
+            yield from _lines(f"{variant.name}: products in float32: {kept}", indent=2)
 
 
 def _purpose(variant: Variant) -> str:

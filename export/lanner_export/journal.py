@@ -1,0 +1,69 @@
+"""What the trials of a search gave, in a file beside the output: it outlives a run that is killed.
+
+A line a trial, in JSON, each with what it depends on. So the trials of another checkpoint, of other
+data or of two runs at once are never taken for one another, and nothing is ever written over.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Journal:
+    """Values of trials by what was tried.
+
+    Attributes:
+        path: Its file, which need not exist.
+    """
+
+    path: Path
+    _identity: str = field(default="", init=False)
+    _values: dict[str, float] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def beside(cls, output: Path) -> "Journal":
+        """The journal of what is made for an output."""
+        return cls(output.with_name(f".{output.name}.search.jsonl"))
+
+    def recall(self, identity: Mapping[str, Any]) -> int:
+        """Takes up what earlier runs found, and notes from now on what this one finds.
+
+        Args:
+            identity: What values depend on, as JSON: lines with another one are passed over.
+
+        Returns:
+            How many values were found.
+        """
+        self._identity = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.exists() else []
+        self._values = dict(found for line in lines if (found := self._read(line)) is not None)
+        return len(self._values)
+
+    def get(self, tried: str) -> float | None:
+        """What a trial gave; None where it has not been made."""
+        return self._values.get(tried)
+
+    def note(self, tried: str, value: float) -> None:
+        """Remembers what a trial gave."""
+        self._values[tried] = value
+        line = json.dumps({"search": self._identity, "tried": tried, "value": value})
+        with self.path.open("a", encoding="utf-8") as file:
+            # A run that was killed may have left half a line, which so ends.
+            file.write(f"\n{line}\n")
+
+    def remove(self) -> None:
+        """Takes the file away, if there is one."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self, line: str) -> tuple[str, float] | None:
+        try:
+            content = json.loads(line)
+            if content["search"] != self._identity:
+                return None
+            return str(content["tried"]), float(content["value"])
+        except (ValueError, KeyError, TypeError):  # half a line, or an empty one
+            return None
