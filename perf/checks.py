@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from perf.fused import FUSED
 from perf.stock import STOCK
 
 Row = dict[str, Any]
@@ -100,6 +101,13 @@ def variant_checks(report: dict[str, Any]) -> list[Check]:
             is_least=True,
             of=(DYNAMIC, STOCK),
             get=_speeds,
+        ),
+        check(
+            "int8: p50 of one text, of dynamic int8 with QAttention",
+            1.0,
+            is_least=False,
+            of=(INT8, FUSED),
+            get=_latencies,
         ),
         check(
             "int8: p50 of one text, of int8-dynamic",

@@ -22,6 +22,7 @@ from lanner.staging import staged_file
 from lanner.text_files import read_texts, shipped_sentences
 from perf.bench import specs
 from perf.checks import variant_checks
+from perf.fused import FUSED, fused_spec, make_fused
 from perf.measure import Plan, Report, measure
 from perf.page import page
 from perf.peers import make_peers, peers, quantization_for
@@ -139,6 +140,15 @@ def _subjects(
         found.append(stock_spec(work / "stock.onnx", artifact.directory))
     except SubjectError as error:
         left_out.append({"name": STOCK, "reason": str(error)})
+    fp32 = artifact.manifest.variant("fp32")
+    try:
+        if fp32 is None:
+            msg = "the artifact holds no fp32 variant"
+            raise SubjectError(msg)
+        make_fused(artifact.file(fp32.file), work / "fused.onnx")
+        found.append(fused_spec(work / "fused.onnx", artifact.directory))
+    except SubjectError as error:
+        left_out.append({"name": FUSED, "reason": str(error)})
     # A variant may be for another machine than this one.
     return found + [replace(variant, is_optional=True) for variant in variants], left_out
 

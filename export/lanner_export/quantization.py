@@ -112,14 +112,30 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
     small = {node.name for node in model.graph if node.op_type == "MatMul"}
     small -= {node.name for node in _nodes(model)}
     _quantize_tables(model)
+    write_dynamic(model, target, operators=["MatMul"], exclude=small)
+
+
+def write_dynamic(
+    model: ir.Model, target: Path, *, operators: list[str], exclude: Collection[str | None] = ()
+) -> None:
+    """ONNX Runtime's `quantize_dynamic`, with signed weights and a scale for each column.
+
+    Args:
+        model: A float32 graph.
+        target: Where the int8 one goes.
+        operators: What is quantized.
+        exclude: Names of nodes that stay in float32.
+    """
     RemoveUnusedNodesPass()(model)
-    ir.save(model, target)
+    proto = ir.to_proto(model)
+    # The quantizer turns the weights of a Gemm round and then trips over the shapes noted for them.
+    del proto.graph.value_info[:]
     with quiet():
         quantize_dynamic(
+            proto,
             target,
-            target,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=sorted(name for name in small if name),
+            op_types_to_quantize=operators,
+            nodes_to_exclude=sorted(name for name in exclude if name),
             per_channel=True,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
