@@ -113,10 +113,12 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
     small -= {node.name for node in _nodes(model)}
     _quantize_tables(model)
     RemoveUnusedNodesPass()(model)
-    ir.save(model, target)
+    proto = ir.to_proto(model)
+    # ONNX Runtime turns the weights of a Gemm round, and trips over the shapes that they had.
+    del proto.graph.value_info[:]
     with quiet():
         quantize_dynamic(
-            target,
+            proto,
             target,
             op_types_to_quantize=["MatMul"],
             nodes_to_exclude=sorted(name for name in small if name),
