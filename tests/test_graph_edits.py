@@ -102,3 +102,10 @@ def test_an_input_is_replaced_wherever_it_stands() -> None:
     ones = add_constant(model.graph, "ones", np.ones((1, 2), "f"))
     replace_input(add, model.graph.inputs[0], ones)
     assert list(add.inputs) == [ones, ones]
+
+
+def test_a_number_stays_a_number() -> None:
+    value = add_constant(small().graph, "number", np.array(0.5, np.float32))
+    assert value.shape == ir.Shape(())
+    assert value.const_value is not None
+    assert value.const_value.shape == ir.Shape(())

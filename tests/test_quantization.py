@@ -111,7 +111,8 @@ def test_words_are_half_a_step_of_their_row_off_at_most(source: Path) -> None:
 def test_dynamic_scales_depend_on_the_batch_and_static_ones_do_not(source: Path) -> None:
     write_int8_dynamic(source, source.with_name("dynamic.onnx"))
     dynamic = ir.load(source.with_name("dynamic.onnx"))
-    assert count_fused_ops(source.with_name("dynamic.onnx"))["DynamicQuantizeMatMul"] == 2
+    # Both products are the same here, and ONNX Runtime runs them once.
+    assert count_fused_ops(source.with_name("dynamic.onnx"))["DynamicQuantizeMatMul"] == 1
     differences = []
     for model in (dynamic, written(source)):
         together, _ = answers(model, IDS)

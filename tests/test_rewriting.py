@@ -6,6 +6,7 @@ import pytest
 from lanner.errors import UnsupportedError
 from tests.checkpoints import bert_checkpoint, bert_model, plain_checkpoint
 
+transformers = pytest.importorskip("transformers", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx_ir as ir  # noqa: E402
@@ -59,6 +60,8 @@ def test_every_pass_but_one_finds_something_in_a_sentence_bert(
     model = ir.load(traced)
     (expected,) = answers(model, FEED)
     left_out = {name, *NEEDED.get(name or "", ())}
+    if transformers.__version__.startswith("4."):
+        left_out.add("one-mask")  # its mask is one of floats, which is added to the scores
     assert rewrite(model, without=[name] if name else []) == [n for n in NAMES if n not in left_out]
     (found,) = answers(model, FEED)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

@@ -24,7 +24,7 @@ def scalar(value: ir.Value | None) -> float | None:
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """Puts an array into the graph, under that name or, where it is taken, a longer one."""
     name = _free_name(graph, name)
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )

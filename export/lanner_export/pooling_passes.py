@@ -62,7 +62,21 @@ def _is_one_number_a_row(tokens: ir.Value | None, norm: ir.Node) -> bool:
     axes = constant(norm.inputs[1] if len(norm.inputs) > 1 else None)
     if tokens is None or tokens.shape is None or axes is None:
         return False
-    return list(axes % len(tokens.shape)) == [len(tokens.shape) - 1] and tokens.shape[-1] == 1
+    if list(axes % len(tokens.shape)) != [len(tokens.shape) - 1]:
+        return False
+    return tokens.shape[-1] == 1 or _is_written_out(tokens)
+
+
+def _is_written_out(value: ir.Value | None) -> bool:
+    """Whether it has the same number for every component, as sentence-transformers 5 counts."""
+    while value is not None:
+        node = value.producer()
+        if node is None or node.op_type not in ("Clip", "ReduceSum", "Cast", "Expand"):
+            return False
+        value = node.inputs[0]
+        if node.op_type == "Expand":
+            return value is not None and value.shape is not None and value.shape[-1] == 1
+    return False
 
 
 def _norms(model: ir.Model) -> list[ir.Node]:
