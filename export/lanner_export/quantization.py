@@ -128,8 +128,11 @@ def write_dynamic(
     """
     RemoveUnusedNodesPass()(model)
     proto = ir.to_proto(model)
-    # The quantizer turns the weights of a Gemm round and then trips over the shapes noted for them.
+    # ONNX Runtime turns the weights of a Gemm round, and trips over the shapes that they had.
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    noted = [info for info in proto.graph.value_info if info.name not in weights]
     del proto.graph.value_info[:]
+    proto.graph.value_info.extend(noted)
     with quiet():
         quantize_dynamic(
             proto,
