@@ -114,7 +114,7 @@ def test_int8_alone_leaves_no_fp32_behind(tiny_checkpoint: Path, tmp_path: Path)
     )
     assert "model.fp32.onnx" not in names(artifact.directory)
     calibration = artifact.manifest.variants[0].calibration
-    assert calibration == {"data": "texts.txt", "texts": 7, "method": "min-max"}
+    assert calibration == {"data": "texts.txt", "texts": 7, "method": "mse"}
 
 
 def test_labelled_data_give_the_quality_of_a_task(tiny_checkpoint: Path, tmp_path: Path) -> None:
