@@ -37,15 +37,16 @@ ALL = "all passes"
 NONE = "no pass"
 _CALIBRATION_TEXTS = 64
 _SEED = 0
-#: A lone text takes a twentieth of a batch's time, and its median wavers more.
-_ROUNDS_OF_ONE = 10
+#: Calls in a row; a lone text takes a twentieth of a batch's time, and its median wavers more.
+_CALLS = 4
+_CALLS_OF_ONE = 30
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m perf.passes", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("checkpoint", help="a checkpoint of the head embed")
-    parser.add_argument("--rounds", type=positive, default=40)
+    parser.add_argument("--rounds", type=positive, default=12)
     parser.add_argument("--output", type=Path, help="where the table goes (default: stdout)")
     args = parser.parse_args()
     try:
@@ -107,15 +108,19 @@ def _inputs(loaded: Checkpoint, shape: tuple[int, int]) -> Feed:
 def _medians_ms(
     graphs: Mapping[tuple[str, str], Path], inputs: Feed, rounds: int
 ) -> dict[tuple[str, str], float]:
-    sessions = {key: open_session(path) for key, path in graphs.items()}
-    rounds = rounds * (_ROUNDS_OF_ONE if len(inputs["input_ids"]) == 1 else 1)
+    sessions = [(key, open_session(path)) for key, path in graphs.items()]
+    calls = _CALLS_OF_ONE if len(inputs["input_ids"]) == 1 else _CALLS
     times: dict[tuple[str, str], list[float]] = {key: [] for key in graphs}
-    for turn in range(rounds + 3):
-        for key, session in sessions.items():
-            begin = time.perf_counter()
-            session.run(None, dict(inputs))
-            if turn >= 3:  # the first runs allocate
-                times[key].append(1e3 * (time.perf_counter() - begin))
+    for turn in range(rounds):
+        # The weights of each graph come into the caches anew, so the first call is not counted;
+        # and who follows whom changes.
+        start = turn * len(sessions) // rounds
+        for key, session in sessions[start:] + sessions[:start]:
+            for call in range(1 + calls):
+                begin = time.perf_counter()
+                session.run(None, dict(inputs))
+                if call:
+                    times[key].append(1e3 * (time.perf_counter() - begin))
     return {key: float(np.median(values)) for key, values in times.items()}
 
 
