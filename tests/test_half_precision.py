@@ -235,6 +235,8 @@ def test_inspect_says_what_it_is_for(
     assert main(["inspect", str(artifact.directory)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.endswith("for GPUs; quality emulated") for line in lines) == 2
+    card = (artifact.directory / "README.md").read_text()
+    assert card.count("for GPUs; quality emulated") == 2
 
 
 def test_a_weight_that_does_not_fit_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from lanner.commands.inspect import (
     answer_sentence,
     longest_sentence,
+    purpose_sentence,
     transformer_sentence,
     trimming_sentence,
 )
@@ -63,7 +64,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
     """
     variants = [
         (
-            f"`{v.name}`",
+            " ".join([f"`{v.name}`", purpose_sentence(v)]).rstrip(),
             f"`{v.file}`",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
             calibration_sentence(v) or "-",

@@ -59,7 +59,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             variant.name,
             variant.opset,
             ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
-            _purpose(variant),
+            purpose_sentence(variant),
         )
         for variant in manifest.variants
     ]
@@ -96,8 +96,9 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
             yield from _lines(f"{variant.name}: products in float32: {kept}", indent=2)
 
 
-def _purpose(variant: Variant) -> str:
-    # Without a GPU its quality is that of a graph that rounds where it does.
+def purpose_sentence(variant: Variant) -> str:
+    """What a variant is for, where it is not for a CPU; else nothing."""
+    # Its quality is that of a graph that rounds where a GPU does.
     return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 
 
