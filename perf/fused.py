@@ -18,6 +18,7 @@ from perf.subjects import Spec, SubjectError
 
 FUSED = "dynamic int8, QAttention"
 _DOMAIN = "com.microsoft"
+_OTHER_FORM = "the attention of this model is not one of plain projections and padding"
 
 
 class _Projection(NamedTuple):
@@ -38,14 +39,15 @@ def make_fused(fp32: Path, path: Path) -> None:
     """
     model = ir.load(fp32)
     attentions = [node for node in model.graph if node.op_type == "Attention"]
+    if not attentions or any(not _has_plain_mask(node) for node in attentions):
+        raise SubjectError(_OTHER_FORM)
     mask = next(value for value in model.graph.inputs if value.name == "attention_mask")
     short = insert(attentions[0], "Cast", [mask], {"to": ir.DataType.INT32}, name="mask_int32")
     for node in attentions:
         parts = [_projection(value) for value in node.inputs[:3]]
         found = [part for part in parts if part is not None]
         if len(found) < 3 or any(part.source is not found[0].source for part in found):
-            msg = "the attention of this model is not one of plain projections"
-            raise SubjectError(msg)
+            raise SubjectError(_OTHER_FORM)
         weights, biases = (
             add_constant(model.graph, f"{node.name}_{name}", np.concatenate(arrays, axis=-1))
             for name, arrays in (
@@ -67,6 +69,21 @@ def fused_spec(path: Path, artifact: Path) -> Spec:
     """What measures the file, with the tokenizer of the artifact that it was made from."""
     options = {"artifact": str(artifact), "precision": "int8 dynamic"}
     return Spec(FUSED, "onnx-file", str(path), options, is_optional=True)
+
+
+def _has_plain_mask(attention: ir.Node) -> bool:
+    # A table behind a mask is something else that it adds, as MPNet's bias for each distance.
+    ahead, seen = list(attention.inputs[3:4]), set()
+    while ahead:
+        value = ahead.pop()
+        array = constant(value)
+        if array is not None and array.size > 1 and array.dtype.kind == "f":
+            return False
+        node = None if value is None else value.producer()
+        if node is not None and node not in seen:
+            seen.add(node)
+            ahead += node.inputs
+    return len(attention.inputs) > 3
 
 
 def _projection(value: ir.Value | None) -> _Projection | None:

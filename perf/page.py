@@ -50,9 +50,10 @@ def _legend(report: Report) -> str:
         "checkpoint is the mean over the short texts, in brackets the smallest. Alone or not is "
         "the smallest cosine of a sentence alone with the same sentence in any of "
         f"{batches['batches']} random batches of {batches['texts']} texts. Every subject has a "
-        "process of its own and batches in its own way, at its best batch size. The stock file "
-        "runs in Lanner's place: with its tokenizer, batches and threads, and with the settings "
-        "that ONNX Runtime has by itself."
+        "process of its own and batches in its own way, at its best batch size. The stock file, "
+        "and the one with QAttention, which is made of Lanner's fp32 graph, run in Lanner's "
+        "place: with its tokenizer, batches and threads, and with the settings that ONNX Runtime "
+        "has by itself."
     )
 
 

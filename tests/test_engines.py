@@ -1,12 +1,16 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lanner.artifact import Artifact
+from lanner.engines import onnxruntime as engine_module
 from lanner.engines import open_engine
 from lanner.errors import EngineError, VariantError
+from lanner.machine import this_machine
 
 FEED = {
     "input_ids": np.array([[2, 3], [2, 0]], np.int64),
@@ -18,6 +22,19 @@ def test_onnxruntime_runs_a_variant(word_artifact: Path) -> None:
     engine = open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
     assert engine.name == "onnxruntime"
     assert engine.run(FEED).tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
+
+
+def test_int8_is_exact_without_the_fast_instructions(
+    minilm_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = minilm_artifact.file("model.int8.onnx")
+    ids = np.random.default_rng(0).integers(1_000, 20_000, (2, 8))
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    fast = engine_module.open_session(path).run(None, feed)[0]
+    slow_machine = replace(this_machine(), cpu_flags=())
+    monkeypatch.setattr(engine_module, "this_machine", lambda: slow_machine)
+    slow = engine_module.open_session(path).run(None, feed)[0]
+    assert np.abs(fast - slow).max() < 1e-5
 
 
 def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:

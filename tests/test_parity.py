@@ -122,3 +122,11 @@ def test_other_tokens_are_refused(tagger_artifact: Artifact) -> None:
     (windows,) = model.window_logits(["a man"])[1]
     with pytest.raises(ParityError, match=r"reads 'a man' as other tokens than its checkpoint: "):
         measure_parity([windows[0][:-1]], model, ["a man"])
+
+
+def test_int8_that_differs_too_much_has_a_remedy() -> None:
+    with pytest.raises(
+        ParityError,
+        match=r"mean cosine 0.5, allowed 0.97; .*; keep products in float32 with --budg",
+    ):
+        with_changes(cosine_mean=0.5).require("int8", "int8")

@@ -29,10 +29,10 @@ def test_other_attention_is_refused(tmp_path: Path) -> None:
     graph = onnx.parser.parse_model(
         """
         <ir_version: 10, opset_import: ["": 23]>
-        g (int64[b,n] attention_mask, float[b,n,8] x) => (float[b,n,8] y)
-        { y = Attention<q_num_heads = 2, kv_num_heads = 2>(x, x, x) }
+        g (int64[b,n] attention_mask, bool[n,n] m, float[b,n,8] x) => (float[b,n,8] y)
+        { y = Attention<q_num_heads = 2, kv_num_heads = 2>(x, x, x, m) }
         """
     )
     onnx.save(graph, tmp_path / "plain.onnx")
-    with pytest.raises(SubjectError, match="is not one of plain projections"):
+    with pytest.raises(SubjectError, match=r"is not one of plain projections and padding$"):
         fused.make_fused(tmp_path / "plain.onnx", tmp_path / "fused.onnx")

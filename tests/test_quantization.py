@@ -71,6 +71,17 @@ def test_products_of_few_columns_are_left_out(source: Path) -> None:
     assert last.inputs[1].dtype == ir.DataType.FLOAT
 
 
+def test_a_head_s_last_product_is_left_out_at_any_width(tmp_path: Path) -> None:
+    weights = np.eye(WIDTH, dtype=np.float32)
+    arrays = {"w": weights, "v": weights, "b": np.zeros(WIDTH, np.float32)}
+    body = "y = MatMul(x, w)\nz = MatMul(y, v)\nlogits = Add(z, b)\n"
+    model = graph("float[n, 40] x", "float[n, 40] logits", body, arrays)
+    for node in model.graph:
+        node.name = f"node_{node.outputs[0].name}"
+    ir.save(model, tmp_path / "head.onnx")
+    assert products(tmp_path / "head.onnx") == [Product("node_y", "x", WIDTH * WIDTH)]
+
+
 def test_an_activation_is_quantized_once_and_the_residual_is_not(source: Path) -> None:
     model = written(source)
     counts = Counter(node.op_type for node in model.graph)

@@ -7,6 +7,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 
 import onnx_ir as ir
 
+from lanner.errors import ExportError
 from lanner_export.ranges import (
     METHODS,
     Histogram,
@@ -100,3 +101,17 @@ def test_histograms_of_a_graph(tmp_path: Path) -> None:
 
 def test_without_activations_nothing_runs(tmp_path: Path) -> None:
     assert measure_histograms(tmp_path / "gone.onnx", [], []) == {}
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_is_named(tmp_path: Path, value: float) -> None:
+    model = graph(
+        "int64[n, t] input_ids",
+        "float[n, t] y",
+        "x = Cast<to = 1>(input_ids)\ny = Mul(x, w)",
+        {"w": np.array([value], np.float32)},
+    )
+    ir.save(model, tmp_path / "model.onnx")
+    feeds = [{"input_ids": np.ones((1, 2), np.int64)}]
+    with pytest.raises(ExportError, match=r"^y is not finite for a calibration text: the "):
+        measure_histograms(tmp_path / "model.onnx", ["y"], feeds)

@@ -176,3 +176,10 @@ def test_bad_records_name_the_place(tmp_path: Path, name: str, content: str, mes
 def test_the_first_row_of_a_csv(tmp_path: Path) -> None:
     assert read_first_row(write(tmp_path / "a.csv", '\n"a,b",c\nd,e\n')) == ["a,b", "c"]
     assert read_first_row(write(tmp_path / "a.csv", "")) == []
+
+
+def test_a_damaged_header_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "header.csv"
+    path.write_text('"te"xt,label\nhello,x\n')
+    with pytest.raises(InputError, match=r"header.csv, line 1: not valid CSV \(.+\)$"):
+        read_texts(path)

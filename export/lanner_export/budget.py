@@ -74,7 +74,7 @@ class Budget:
     @property
     def argument(self) -> str:
         """As `parse` reads it."""
-        return f"{self.measure}:{self.bound:g}"
+        return f"{self.measure}:{self.bound:.12g}"
 
     @property
     def needs_labels(self) -> bool:
@@ -125,9 +125,9 @@ class Budget:
 
     def __str__(self) -> str:
         if self.needs_labels:
-            return f"at most {self.bound:g} points of {LABELLED_MEASURES[self.measure]} lost"
+            return f"at most {self.bound:.12g} points of {LABELLED_MEASURES[self.measure]} lost"
         what = AGREEMENT_MEASURES[self.measure]
-        return f"{what} of at least {self.bound:g} with the checkpoint"
+        return f"{what} of at least {self.bound:.12g} with the checkpoint"
 
 
 def budget_argument(text: str) -> Budget:

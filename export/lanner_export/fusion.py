@@ -40,7 +40,8 @@ def count_fused_ops(path: Path) -> dict[str, int]:
     Raises:
         EngineError: ONNX Runtime refused the file.
     """
-    with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
+    # Beside the file, where there is room for another as large.
+    with tempfile.TemporaryDirectory(prefix="lanner-", dir=path.parent) as directory:
         optimized = Path(directory) / "optimized.onnx"
         open_session(path, save_optimized_to=optimized)
         return count_written_ops(optimized)

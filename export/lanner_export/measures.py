@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.errors import InputError
 from lanner.logits import LogitsModel
 from lanner.model import Model
 from lanner.scoring import ScoringModel
@@ -209,6 +210,12 @@ def _labels(model: LogitsModel, texts: LabelledTexts) -> _Task:
 def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
     read = FirstWindows(model, texts.inputs)
     gold = read.seen(texts.entities)
+    if not any(gold):
+        msg = (
+            f"no entity of the labelled texts lies within the first {model.max_seq_length} tokens, "
+            "which are what is measured: give shorter texts, or a larger --max-tokens"
+        )
+        raise InputError(msg)
 
     def items_of(given: Answers) -> Items:
         return np.array(

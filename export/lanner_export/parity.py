@@ -43,6 +43,11 @@ ADVERSARIAL_TEXTS = (
 )
 _WORST_TEXTS = 3
 _SHOWN_CHARACTERS = 60
+_REMEDIES = {
+    "int8": "; keep products in float32 with --budget, calibrate on texts like yours with "
+    "--calibration, or make --precision fp32",
+    "int8-dynamic": "; leave it out of --precision",
+}
 _OVERFLOW = "; fp16 overflows from 65504 on, so use --precision bf16"
 
 
@@ -192,7 +197,8 @@ class LogitsParity:
 def _require(variant: str, checks: Iterable[tuple[str, float, float, int]], worst: str) -> None:
     for what, measured, allowed, sign in checks:
         if not sign * measured >= sign * allowed:  # so written, NaN fails
-            remedy = _OVERFLOW if variant == "fp16" and math.isnan(measured) else ""
+            is_overflow = variant == "fp16" and math.isnan(measured)
+            remedy = _OVERFLOW if is_overflow else _REMEDIES.get(variant, "")
             msg = (
                 f"the {variant} variant does not reproduce its checkpoint: {what} "
                 f"{measured:.6g}, allowed {allowed:.6g}; {worst}{remedy}. Nothing was written"

@@ -1,5 +1,6 @@
 """What an artifact's `quality.json` says: how each variant compares with the checkpoint."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.errors import ParityError
 from lanner.machine import this_machine
 from lanner.manifest import Variant
 from lanner.model import Model
@@ -117,8 +119,20 @@ def _agreement(
         progress(f"agreement of {name}")
         given = model_answers(model, inputs)
         variants[name] = {key: m.of_answers(given).value for key, m in measures.items()}
+        for key, value in variants[name].items():
+            _require_number(name, key, value)
     data_name = _SHIPPED if data is None else data.name
     return {"data": data_name, "texts": len(inputs), "variants": variants}
+
+
+def _require_number(variant: str, measure: str, value: float) -> None:
+    # The texts of parity are few: what overflows on others is found here.
+    if not math.isfinite(value):
+        msg = (
+            f"the {variant} variant has no {measure}: its answers to some texts are not numbers; "
+            "leave it out of --precision, or in place of fp16 take bf16. Nothing was written"
+        )
+        raise ParityError(msg)
 
 
 class _Estimate(NamedTuple):
@@ -173,6 +187,7 @@ def _task(
     for name, model in models.items():
         progress(f"{what}: {name}")
         estimate = _Estimate.of(measure, measure.of_model(model))
+        _require_number(name, measure.name, estimate.value)
         content["variants"][name] = estimate.to_json(**bases)
     return content
 

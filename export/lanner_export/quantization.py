@@ -15,13 +15,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from lanner_export.graph_edits import add_constant, constant, insert
+from lanner_export.graph_edits import add_constant, constant, insert, only_consumer
 from lanner_export.quiet import quiet
 from lanner_export.ranges import Range
 from lanner_export.signed_bytes import to_signed_bytes
 
-#: A product with fewer columns is a head's last one: it costs nothing, and its errors are errors
-#: of the scores themselves.
+#: A product with fewer columns costs nothing. A head's last one stays in float32 at any width: its
+#: errors are errors of the scores themselves.
 _FEWEST_COLUMNS = 32
 #: A table with fewer rows is not worth its scales.
 _FEWEST_ROWS = 64
@@ -149,9 +149,15 @@ def _nodes(model: ir.Model) -> list[ir.Node]:
     found = []
     for node in model.graph:
         weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
-        if weights is not None and weights.ndim == 2 and weights.shape[1] >= _FEWEST_COLUMNS:
+        is_product = weights is not None and weights.ndim == 2
+        if weights is not None and is_product and weights.shape[1] >= _FEWEST_COLUMNS:
             found.append(node)
-    return found
+    return [node for node in found if not _is_answer(node.outputs[0])]
+
+
+def _is_answer(value: ir.Value) -> bool:
+    add = only_consumer(value, "Add")
+    return value.is_graph_output() or (add is not None and add.outputs[0].is_graph_output())
 
 
 def _product(node: ir.Node) -> Product:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lanner.engines.onnxruntime import open_session
+from lanner.errors import ExportError
 from lanner_export import CALIBRATION_METHODS
 
 Feed = Mapping[str, NDArray[np.int64]]
@@ -100,6 +101,9 @@ def measure_ranges(
 
     Returns:
         The range of each activation.
+
+    Raises:
+        ExportError: A value is infinite or not a number.
     """
     return {
         name: METHODS[method](histogram)
@@ -110,7 +114,11 @@ def measure_ranges(
 def measure_histograms(
     source: Path, activations: Sequence[str], feeds: Sequence[Feed]
 ) -> dict[str, Histogram]:
-    """How the values of activations are distributed; see `measure_ranges`."""
+    """How the values of activations are distributed; see `measure_ranges`.
+
+    Raises:
+        ExportError: A value is infinite or not a number.
+    """
     if not activations:
         return {}
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=source.parent) as directory:
@@ -124,8 +132,14 @@ def measure_histograms(
     limits = np.array([(0.0, 0.0)] * len(activations))
     for outputs in _run(session, feeds):
         for row, output in enumerate(outputs):
-            low, high = limits[row]
-            limits[row] = min(low, output.min()), max(high, output.max())
+            low, high = float(output.min()), float(output.max())
+            if not np.isfinite([low, high]).all():
+                msg = (
+                    f"{activations[row]} is not finite for a calibration text: the checkpoint's "
+                    "weights overflow or hold NaN, so look at them, or at how they were saved"
+                )
+                raise ExportError(msg)
+            limits[row] = min(limits[row][0], low), max(limits[row][1], high)
     edges = [np.linspace(low, high if high > low else low + 1.0, _BINS + 1) for low, high in limits]
     counts = np.zeros((len(activations), _BINS), dtype=np.int64)
     for outputs in _run(session, feeds):

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,10 @@ class Group:
 
 def groups(products: Sequence[Product]) -> list[Group]:
     """The products in groups of one activation, in the order in which they run."""
-    return [Group(tuple(group)) for _, group in groupby(products, key=lambda item: item.activation)]
+    by_activation: dict[str, list[Product]] = {}
+    for product in products:
+        by_activation.setdefault(product.activation, []).append(product)
+    return [Group(tuple(group)) for group in by_activation.values()]
 
 
 @dataclass

@@ -18,6 +18,10 @@ from lanner_export.quantization import Product, products, write_int8, write_int8
 from lanner_export.ranges import METHODS, Feed, Range, measure_ranges
 from lanner_export.tensors import OPSET, TYPE_IDS
 
+#: Tokens of a calibration text: all its activations are in memory at once, and more tokens do not
+#: widen their ranges.
+_MOST_TOKENS = 512
+
 
 @dataclass(frozen=True)
 class Int8:
@@ -187,6 +191,10 @@ def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair
     if not encodings:
         msg = "the tokenizer makes no token of any calibration text: give other texts"
         raise InputError(msg)
-    sequences = Sequences.of(encodings, with_types=has_types)
+    ids, types, _ = Sequences.of(encodings, with_types=has_types)
+    sequences = Sequences(
+        [row[:_MOST_TOKENS] for row in ids],
+        None if types is None else [row[:_MOST_TOKENS] for row in types],
+    )
     # One text a feed: padding would be measured as if it were text.
     return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]

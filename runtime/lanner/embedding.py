@@ -76,8 +76,8 @@ class EmbeddingModel(Model):
 
         Returns:
             float32 [n, dim] in the order of the texts; [dim] for a single str. A text without a
-            single token gets the zero vector. In another precision int8 or uint8, of bits
-            [n, ceil(dim / 8)].
+            single token gets the zero vector, which no other precision can tell from others. In
+            another precision int8 or uint8, of bits [n, ceil(dim / 8)].
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -157,7 +157,8 @@ class EmbeddingModel(Model):
 
         Uses the similarity of the checkpoint (`similarity_fn_name`), as a rule the cosine. int8 and
         uint8 arrays count as the vectors that they stand for, and their width says whether they
-        hold bytes or bits; either side may be float.
+        hold bytes or bits: an eighth of the dimensions, bits. Of bytes that were cut to just that
+        width, say `truncate_dim`. Either side may be float.
 
         Args:
             a: Vectors [n, dim] of any precision, or one.

@@ -45,8 +45,9 @@ class EmbeddingRanges:
     def of(self, dimension: int, *, normalized: bool) -> Vectors:
         """The ranges of vectors that were cut, and perhaps scaled to length 1 after it.
 
-        Both are the same up to a factor, so quantized vectors stand for the same directions
-        whether they were normalized or not.
+        Both are the same up to a factor, so quantized vectors of about the mean length stand for
+        the same directions whether they were normalized or not. Where lengths differ widely, only
+        normalized vectors use all steps.
 
         Args:
             dimension: How many of the first dimensions were kept.

@@ -206,9 +206,14 @@ def _csv_columns(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[l
 def _csv_records(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Record]:
     reader = csv.DictReader(file, strict=True)
     csv.field_size_limit(sys.maxsize)
+    try:
+        names = reader.fieldnames or ()
+    except csv.Error as error:
+        msg = f"{path}, line 1: not valid CSV ({error})"
+        raise InputError(msg) from None
     for column in columns:
-        if column not in (reader.fieldnames or ()):
-            known = ", ".join(reader.fieldnames or ()) or "nothing"
+        if column not in names:
+            known = ", ".join(names) or "nothing"
             msg = f"{path} has no column {column!r} in its first line, which holds {known[:200]}"
             raise InputError(msg)
     for line, row in _csv_rows(path, reader):
