@@ -69,9 +69,7 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
         "engine": model.runner.engine.name,
         "precision": variant.precision,
         "token_budget": model.runner.token_budget,
-        "model_bytes": sum(
-            files[name].bytes for name in (variant.file, variant.weights_file) if name is not None
-        ),
+        "model_bytes": sum(files[name].bytes for name in variant.files),
     }
     return Loaded(model.encode, imported - begin, loaded - imported, facts, _versions())
 

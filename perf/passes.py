@@ -17,18 +17,17 @@ from lanner.commands.common import positive, steps
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import LannerError
 from lanner.machine import package_versions, this_machine
-from lanner.manifest import TokenizerRecord
-from lanner.runner import Sequences, feed
 from lanner.staging import staged_file
 from lanner.text_files import shipped_sentences
 from lanner.tokenization import Tokenizer
+from lanner_export import CALIBRATION_METHODS
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.graph import write_fp32
 from lanner_export.loading import load_checkpoint
 from lanner_export.lookup_graph import LookupTable
-from lanner_export.quantization import products, write_int8
-from lanner_export.ranges import Feed, measure_ranges
+from lanner_export.ranges import Feed
 from lanner_export.rewriting import PASSES
+from lanner_export.variants import Int8, calibration_feeds
 
 #: Texts and tokens of each: a lone sentence, a batch of sentences, a batch of paragraphs.
 SHAPES = ((1, 16), (32, 16), (4, 128))
@@ -76,7 +75,8 @@ def _graphs(loaded: Checkpoint, directory: Path, begin: Any) -> dict[tuple[str, 
         msg = "static vectors have no graph to rewrite: give a transformer's checkpoint"
         raise LannerError(msg)
     record = loaded.write_tokenizer(directory / "tokenizer.json")
-    feeds = _feeds(directory, record)
+    tokenizer = Tokenizer(directory / record.file, record)
+    feeds = calibration_feeds(tokenizer, loaded, shipped_sentences()[:_CALIBRATION_TEXTS])
     names = [item.name for item in PASSES]
     left_out = {ALL: [], **{name: [name] for name in names}, NONE: names}
     graphs = {}
@@ -84,17 +84,10 @@ def _graphs(loaded: Checkpoint, directory: Path, begin: Any) -> dict[tuple[str, 
         begin(f"graphs: {label}")
         fp32 = directory / f"{label}.fp32.onnx"
         write_fp32(loaded.graph, loaded.inputs, loaded.output, fp32, without_passes=without)
-        activations = list(dict.fromkeys(p.activation for p in products(fp32)))
         int8 = directory / f"{label}.int8.onnx"
-        write_int8(fp32, int8, measure_ranges(fp32, activations, feeds, "mse"))
+        Int8.calibrated(fp32, feeds, CALIBRATION_METHODS[0]).write(int8)
         graphs[label, "fp32"], graphs[label, "int8"] = fp32, int8
     return graphs
-
-
-def _feeds(directory: Path, record: TokenizerRecord) -> list[Feed]:
-    tokenizer = Tokenizer(directory / record.file, record)
-    sequences = Sequences(tokenizer.encode(shipped_sentences()[:_CALIBRATION_TEXTS]))
-    return [feed(sequences, [row], 0) for row in range(len(sequences.token_ids))]
 
 
 def _inputs(loaded: Checkpoint, shape: tuple[int, int]) -> Feed:

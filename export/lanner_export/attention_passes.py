@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lanner_export.graph_edits import (
     add_constant,
+    array_of,
     biased,
     constant,
     insert,
@@ -119,9 +120,9 @@ def move_value_bias(model: ir.Model) -> int:
         behind = biased(add)
         if parts is None or add is None or behind is None or weight is None:
             continue
-        if len(_array(parts[1])) != len(weight):  # fewer heads of values than of queries
+        if len(array_of(parts[1])) != len(weight):  # fewer heads of values than of queries
             continue
-        moved = _array(behind[1]) + _array(parts[1]).astype(np.float64) @ weight
+        moved = array_of(behind[1]) + array_of(parts[1]).astype(np.float64) @ weight
         replace_input(
             add, behind[1], add_constant(graph, f"{behind[1].name}_moved", moved.astype(np.float32))
         )
@@ -246,10 +247,3 @@ def _widest_window(part: ir.Graph) -> int:
     ]
     sizes = [np.abs(array.astype(np.float64)) for array in arrays if array.dtype != np.bool_]
     return int(max((size[size < _NO_WINDOW].max(initial=0) for size in sizes), default=0))
-
-
-def _array(value: ir.Value) -> NDArray[np.float32]:
-    array = constant(value)
-    if array is None:
-        raise ValueError(value.name)
-    return array

@@ -15,6 +15,14 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
     return value.const_value.numpy()
 
 
+def array_of(value: ir.Value | None) -> NDArray[Any]:
+    """The array of what is known to be an initializer."""
+    array = constant(value)
+    if array is None:
+        raise ValueError(None if value is None else value.name)
+    return array
+
+
 def scalar(value: ir.Value | None) -> float | None:
     """The number that an initializer of one element holds, or None."""
     array = constant(value)

@@ -303,7 +303,7 @@ def shown(item: str | Pair) -> str:
     return text[:_SHOWN_CHARACTERS]
 
 
-def row_cosines(a: Vectors, b: Vectors) -> np.ndarray:
+def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> np.ndarray:
     """Cosine of row i of one with row i of the other, float64 [n]; of two zero vectors, 1."""
     left, right = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)

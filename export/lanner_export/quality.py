@@ -95,8 +95,7 @@ def measure_quality(
 
 
 def _bytes(variant: Variant, directory: Path) -> int:
-    files = [variant.file, variant.weights_file]
-    return sum((directory / name).stat().st_size for name in files if name is not None)
+    return sum((directory / name).stat().st_size for name in variant.files)
 
 
 def _agreement(

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from lanner_export.graph_edits import add_constant, constant, insert, only_consumer
+from lanner_export.graph_edits import add_constant, array_of, constant, insert, only_consumer
 from lanner_export.quiet import quiet
 from lanner_export.ranges import Range
 from lanner_export.signed_bytes import to_signed_bytes
@@ -58,27 +58,19 @@ def write_int8(
         keep: Names of products that stay in float32.
     """
     model = ir.load(source)
-    quantized: dict[str, ir.Value] = {}
+    quantized: dict[str, list[ir.Value]] = {}
     shared: dict[ir.Value | None, list[ir.Value]] = {}
     for node in _nodes(model):
         if node.name in keep:
             continue
         item, graph = _product(node), model.graph
-        scale, zero = (
-            add_constant(graph, f"{item.name}.input_{name}", np.asarray(value))
-            for name, value in zip(
-                ("scale", "zero"), ranges[item.activation].scale_and_zero(), strict=True
-            )
-        )
         if item.activation not in quantized:
-            quantized[item.activation] = insert(
-                node, "QuantizeLinear", [node.inputs[0], scale, zero], name=f"{item.name}.input"
-            )
+            quantized[item.activation] = _quantized(node, item, ranges[item.activation], graph)
         # A DequantizeLinear for each product: ONNX Runtime fuses only what has no other user.
         activation = insert(
             node,
             "DequantizeLinear",
-            [quantized[item.activation], scale, zero],
+            quantized[item.activation],
             name=f"{item.name}.activation",
         )
         # Layers may share their weights, as ALBERT's do.
@@ -167,11 +159,18 @@ def _product(node: ir.Node) -> Product:
     return Product(node.name, activation.name, weights.size)
 
 
+def _quantized(node: ir.Node, item: Product, limits: Range, graph: ir.Graph) -> list[ir.Value]:
+    """The bytes of the activation before a product, their scale and their zero."""
+    scale, zero = (
+        add_constant(graph, f"{item.name}.input_{name}", np.asarray(value))
+        for name, value in zip(("scale", "zero"), limits.scale_and_zero(), strict=True)
+    )
+    inputs = [node.inputs[0], scale, zero]
+    return [insert(node, "QuantizeLinear", inputs, name=f"{item.name}.input"), scale, zero]
+
+
 def _weights(node: ir.Node, name: str, graph: ir.Graph) -> list[ir.Value]:
-    array = constant(node.inputs[1])
-    if array is None:
-        raise ValueError(name)
-    bytes_, scales = to_signed_bytes(array.T)
+    bytes_, scales = to_signed_bytes(array_of(node.inputs[1]).T)
     return [
         add_constant(graph, f"{name}.weight_{part}", values)
         for part, values in (

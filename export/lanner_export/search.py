@@ -10,11 +10,13 @@ import json
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lanner import interruption
 from lanner.errors import BudgetError
@@ -23,8 +25,7 @@ from lanner.manifest import file_sha256
 from lanner.model import Model
 from lanner_export.budget import Budget
 from lanner_export.journal import Journal
-from lanner_export.measures import Measure
-from lanner_export.parity import answers
+from lanner_export.measures import Measure, model_answers
 from lanner_export.quantization import Product
 from lanner_export.variants import Int8
 
@@ -32,7 +33,6 @@ from lanner_export.variants import Int8
 MOST_TRIALS = 24
 #: Inputs that a group's loss is measured on: losses differ by factors, which so many show.
 _LOSS_INPUTS = 96
-_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,14 @@ class Search:
     def _by_loss(self, all_groups: list[Group]) -> list[Group]:
         inputs = self.measure.inputs[:: max(1, len(self.measure.inputs) // _LOSS_INPUTS)]
         inputs = inputs[:_LOSS_INPUTS]
-        expected = np.concatenate(
-            [np.ravel(row) for row in answers(self.fp32, inputs, batch_size=_BATCH_SIZE)]
-        )
+
+        def flat(model: Model) -> NDArray[np.float32]:
+            return np.concatenate([np.ravel(row) for row in model_answers(model, inputs)])
+
+        expected = flat(self.fp32)
 
         def loss(model: Model) -> float:
-            found = answers(model, inputs, batch_size=_BATCH_SIZE)
-            lost = np.concatenate([np.ravel(row) for row in found]) - expected
+            lost = flat(model) - expected
             norm = float(np.linalg.norm(lost.astype(np.float64)))
             # What overflows loses most; NaN would have no place in the order.
             return norm if math.isfinite(norm) else math.inf
@@ -164,11 +165,12 @@ class Search:
         self._trials += 1
         value = self._value(kept)
         self._tried_values[number] = value
-        return self.budget.is_met(self._reference_value(), value)
+        return self.budget.is_met(self._reference_value, value)
 
     def _value(self, kept: Collection[Group]) -> float:
         return self._tried("value", kept, lambda model: self.measure.of_model(model).value)
 
+    @cached_property
     def _reference_value(self) -> float:
         return self.measure.of_checkpoint().value
 
@@ -196,7 +198,7 @@ class Search:
             self._tried_values.items(),
             key=lambda item: -math.inf if math.isnan(item[1]) else item[1],
         )
-        of = f" (the checkpoint: {self._reference_value():.3f})" if self.budget.needs_labels else ""
+        of = f" (the checkpoint: {self._reference_value:.3f})" if self.budget.needs_labels else ""
         return (
             f"int8 does not meet the budget, {self.budget}: the best it reached is "
             f"{self.budget.measure} {reached:.5g}{of}, with {number} of "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lanner.similarity import Vectors, similarity
+from lanner_export.parity import row_cosines
 
 #: What the texts or pairs contribute, [rows] or [rows, several].
 Items = NDArray[np.float64]
@@ -82,11 +83,7 @@ def correlations(a: Items, b: Items) -> Items:
     if not a.shape[1]:
         return np.ones(len(a))
     left, right = (rows - rows.mean(axis=1, keepdims=True) for rows in (a, b))
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    both_constant = ~left.any(axis=1) & ~right.any(axis=1)
-    dots = np.einsum("ij,ij->i", left, right)
-    found = np.where(both_constant, 1.0, dots / np.where(lengths == 0, 1.0, lengths))
-    clipped: Items = np.clip(found, -1, 1)  # rounding may go beyond
+    clipped: Items = np.clip(row_cosines(left, right), -1, 1)  # rounding may go beyond
     return clipped
 
 

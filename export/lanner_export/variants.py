@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from lanner.errors import InputError, UnsupportedError
 from lanner.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
@@ -36,6 +37,13 @@ class Int8:
     source: Path
     products: list[Product]
     ranges: dict[str, Range]
+
+    @classmethod
+    def calibrated(cls, source: Path, feeds: Sequence[Feed], method: str) -> Self:
+        """Measures the ranges of a float32 graph; see `ranges.measure_ranges`."""
+        found = products(source)
+        activations = list(dict.fromkeys(product.activation for product in found))
+        return cls(source, found, measure_ranges(source, activations, feeds, method))
 
     def write(self, target: Path, keep: Collection[str] = ()) -> None:
         """Writes it with the products of these names in float32."""
@@ -89,8 +97,8 @@ def write_variants(
         InputError: The tokenizer makes nothing of the calibration texts.
         UnsupportedError: Static vectors have no such precision.
     """
-    only_traced = [name for name in recipe.precisions if name not in ("fp32", "int8")]
     if isinstance(loaded.graph, LookupTable):
+        only_traced = [name for name in recipe.precisions if name not in ("fp32", "int8")]
         if only_traced:
             msg = (
                 f"{loaded.source['checkpoint']} holds static vectors, which have no "
@@ -136,10 +144,8 @@ def _write_int8(
     texts = recipe.texts
     progress(f"calibrating int8 on {len(texts.texts)} texts")
     tokenizer = Tokenizer(path.parent / record.file, record)
-    feeds = _feeds(tokenizer, loaded, texts.inputs(loaded.head))
-    found = products(fp32)
-    activations = list(dict.fromkeys(product.activation for product in found))
-    int8 = Int8(fp32, found, measure_ranges(fp32, activations, feeds, recipe.method))
+    feeds = calibration_feeds(tokenizer, loaded, texts.inputs(loaded.head))
+    int8 = Int8.calibrated(fp32, feeds, recipe.method)
     kept: list[str] = []
     if recipe.keep is not None:
         kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
@@ -147,7 +153,7 @@ def _write_int8(
     return {
         "calibration": {**texts.to_json(), "method": recipe.method},
         "float32_products": kept,
-        "products": len(found),
+        "products": len(int8.products),
         "budget": recipe.budget,
     }
 
@@ -184,7 +190,14 @@ def _variant(precision: str, path: Path) -> Variant:
     return replace(_named(precision, path), fused_ops=count(path))
 
 
-def _feeds(tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]) -> list[Feed]:
+def calibration_feeds(
+    tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]
+) -> list[Feed]:
+    """What a checkpoint's graph is fed of texts or pairs, one at a time.
+
+    Raises:
+        InputError: The tokenizer makes no token of any of them.
+    """
     has_types = TYPE_IDS in loaded.inputs
     encodings = tokenizer.encode_pairs(inputs, with_types=has_types)
     encodings = [encoding for encoding in encodings if encoding.ids]

@@ -68,6 +68,11 @@ class Variant:
     products: int = 0
     budget: str = ""
 
+    @property
+    def files(self) -> list[str]:
+        """The names of its files: `file`, and `weights_file` where it has one."""
+        return [name for name in (self.file, self.weights_file) if name is not None]
+
 
 @dataclass(frozen=True)
 class TokenizerRecord:
@@ -288,8 +293,7 @@ class Manifest:
         for name, value, allowed in choices:
             if value not in allowed:
                 return f"{name!r} must be one of {', '.join(map(str, allowed))}"
-        needed = {self.tokenizer.file, *(v.file for v in self.variants)}
-        needed |= {v.weights_file for v in self.variants if v.weights_file is not None}
+        needed = {self.tokenizer.file, *(name for v in self.variants for name in v.files)}
         needed |= {record.file for record in ranges}
         unlisted = needed - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""

@@ -92,8 +92,7 @@ def float32_sentence(variant: Variant) -> str:
 
 def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
     """The size of a variant's file, and of its weights where they are in another."""
-    names = [variant.file, variant.weights_file]
-    return sum(files[name].bytes for name in names if name is not None)
+    return sum(files[name].bytes for name in variant.files)
 
 
 @dataclass(frozen=True)
