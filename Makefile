@@ -31,7 +31,7 @@ help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## export a real checkpoint, compare it with its framework, show similarities
-	$(VENV)/bin/python -m perf.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
+	$(VENV)/bin/python -m lanner_perf.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
 
 # The models of the tests are so small that their threads would only wait for each other.
 test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
@@ -55,20 +55,20 @@ format: $(VENV)/installed ## format the code and sort its imports
 
 bench: $(VENV)/installed ## measure the demo's artifact against sentence-transformers
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
-	$(VENV)/bin/python -m perf.bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
+	$(VENV)/bin/python -m lanner_perf.bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/bench.json $(if $(PAIRS),--pairs $(PAIRS))
 
 report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
 	-$(MAKE) peers
 	$(VENV)/bin/lanner export $(CHECKPOINT) --output build/report/minilm.lanner --overwrite \
 		--precision $(PRECISIONS) $(if $(CALIBRATION),--calibration $(CALIBRATION))
-	$(VENV)/bin/python -m perf.variants_report build/report/minilm.lanner \
+	$(VENV)/bin/python -m lanner_perf.variants_report build/report/minilm.lanner \
 		--checkpoint $(CHECKPOINT) --peers-python $(VENV_PEERS)/bin/python \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
-	$(VENV)/bin/python -m perf.passes $(CHECKPOINT) --output build/passes.md
+	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md
 
 peers: $(VENV_PEERS)/installed ## install what the report compares with, in its own environment
 

@@ -13,11 +13,10 @@ from lanner.artifact import Artifact
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.bench import specs
-from perf.measure import Plan, measure
-from perf.subjects import Spec, Subject, SubjectError
-from perf.workloads import MIXED_TEXTS, build_workloads, spread
-
+from lanner_perf.bench import specs
+from lanner_perf.measure import Plan, measure
+from lanner_perf.subjects import Spec, Subject, SubjectError
+from lanner_perf.workloads import MIXED_TEXTS, build_workloads, spread
 from tests.perf_inputs import write_pairs
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +100,7 @@ def test_the_benchmark_runs_and_records_everything(
     output = tmp_path / "bench.json"
     options = ["--checkpoint", tiny_checkpoint, "--pairs", write_pairs(tmp_path / "pairs.csv")]
     options += ["--rounds", "2", "--output", output]
-    command = [sys.executable, "-m", "perf.bench", tiny_artifact.directory, *options]
+    command = [sys.executable, "-m", "lanner_perf.bench", tiny_artifact.directory, *options]
     done = subprocess.run(
         [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -124,28 +123,36 @@ def test_the_benchmark_runs_and_records_everything(
 
 
 def test_a_missing_artifact_is_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "perf.bench", str(tmp_path / "gone"), "--checkpoint", "x"]
+    command = [
+        sys.executable,
+        "-m",
+        "lanner_perf.bench",
+        str(tmp_path / "gone"),
+        "--checkpoint",
+        "x",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        f"perf.bench: error: {tmp_path}/gone is not a directory: "
+        f"lanner_perf.bench: error: {tmp_path}/gone is not a directory: "
         "give one that 'lanner export' wrote\n"
     )
 
 
 def test_a_subject_that_cannot_start_is_one_sentence(tiny_artifact: Artifact) -> None:
-    command = [sys.executable, "-m", "perf.bench", str(tiny_artifact.directory)]
+    command = [sys.executable, "-m", "lanner_perf.bench", str(tiny_artifact.directory)]
     command += ["--checkpoint", "/gone"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("perf.bench: error: sentence-transformers torch fp32 on /gone: ")
+    assert last.startswith("lanner_perf.bench: error: sentence-transformers torch fp32 on /gone: ")
 
 
 def test_a_place_for_no_output_is_found_at_once(tiny_artifact: Artifact, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "perf.bench", str(tiny_artifact.directory)]
+    command = [sys.executable, "-m", "lanner_perf.bench", str(tiny_artifact.directory)]
     command += ["--checkpoint", "x", "--output", str(tmp_path / "no" / "bench.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == (
-        f"perf.bench: error: there is no directory {tmp_path}/no for bench.json: make it first\n"
+        f"lanner_perf.bench: error: there is no directory {tmp_path}/no for bench.json: "
+        "make it first\n"
     )

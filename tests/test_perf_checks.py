@@ -4,8 +4,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.checks import Check, variant_checks
-
+from lanner_perf.checks import Check, variant_checks
 from tests.perf_inputs import small_report
 
 

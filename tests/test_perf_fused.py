@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from perf import fused
-from perf.subjects import SubjectError
 
 from lanner.artifact import Artifact
 from lanner.engines.onnxruntime import open_session
+from lanner_perf import fused
+from lanner_perf.subjects import SubjectError
 
 
 def test_the_fused_graph_answers_as_the_graph_does(tiny_artifact: Artifact, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.independence import BATCH_TEXTS, PROBES, draw_batches
-from perf.workloads import build_workloads
+from lanner_perf.independence import BATCH_TEXTS, PROBES, draw_batches
+from lanner_perf.workloads import build_workloads
 
 
 def test_every_batch_holds_probes_among_others() -> None:

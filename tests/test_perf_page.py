@@ -2,9 +2,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.checks import variant_checks
-from perf.page import page
-
+from lanner_perf.checks import variant_checks
+from lanner_perf.page import page
 from tests.perf_inputs import small_report
 
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from perf import passes
 
 from lanner_export.rewriting import PASSES
+from lanner_perf import passes
 
 
 def test_a_table_says_what_leaving_a_pass_out_costs() -> None:

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from perf.peers import Peer, make_peers, peers, quantization_for
+
+from lanner_perf.peers import Peer, make_peers, peers, quantization_for
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("matplotlib", reason="needs the bench extra")
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.plot import draw_plot
 from PIL import Image
 
+from lanner_perf.plot import draw_plot
 from tests.perf_inputs import small_report
 
 

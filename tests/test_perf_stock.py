@@ -5,8 +5,8 @@ import pytest
 pytest.importorskip("torch", reason="the exporter")
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from perf.stock import make_stock
-from perf.subjects import SubjectError
+from lanner_perf.stock import make_stock
+from lanner_perf.subjects import SubjectError
 
 
 def test_what_cannot_be_quantized_says_why(tiny_checkpoint: Path, tmp_path: Path) -> None:

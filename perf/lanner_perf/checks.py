@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lanner.artifact import BATCH_INDEPENDENT_COSINE
-from perf.fused import FUSED
-from perf.stock import STOCK
+from lanner_perf.fused import FUSED
+from lanner_perf.stock import STOCK
 
 Row = dict[str, Any]
 MOST_LOST_SPEARMAN = 0.2
@@ -52,7 +52,7 @@ class Check:
 
 
 def variant_checks(report: dict[str, Any]) -> list[Check]:
-    """The checks of a report of `perf.measure`; its first subject is the reference."""
+    """The checks of a report of `lanner_perf.measure`; its first subject is the reference."""
     rows = {row["name"]: row for row in report["subjects"]}
     reference = report["subjects"][0]["name"]
 

@@ -1,6 +1,6 @@
 """Measures every variant of an artifact beside what others make of its checkpoint.
 
-    python -m perf.variants_report build/minilm.lanner --checkpoint CHECKPOINT --pairs pairs.csv
+    python -m lanner_perf.variants_report build/minilm.lanner --checkpoint DIR --pairs pairs.csv
 
 Writes a page, a plot and all figures as JSON.
 """
@@ -20,16 +20,16 @@ from lanner.errors import LannerError, UnsupportedError
 from lanner.machine import available_cores, this_machine
 from lanner.staging import staged_file
 from lanner.text_files import read_texts, shipped_sentences
-from perf.bench import specs
-from perf.checks import variant_checks
-from perf.fused import FUSED, fused_spec, make_fused
-from perf.measure import Plan, Report, measure
-from perf.page import page
-from perf.peers import make_peers, peers, quantization_for
-from perf.plot import draw_plot
-from perf.stock import STOCK, make_stock, stock_spec
-from perf.subjects import Spec, SubjectError
-from perf.workloads import build_workloads
+from lanner_perf.bench import specs
+from lanner_perf.checks import variant_checks
+from lanner_perf.fused import FUSED, fused_spec, make_fused
+from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.page import page
+from lanner_perf.peers import make_peers, peers, quantization_for
+from lanner_perf.plot import draw_plot
+from lanner_perf.stock import STOCK, make_stock, stock_spec
+from lanner_perf.subjects import Spec, SubjectError
+from lanner_perf.workloads import build_workloads
 
 Progress = Callable[[str], object]
 PEERS_PYTHON = Path(".venv-peers/bin/python")
@@ -50,14 +50,16 @@ def main() -> int:
         args.output.mkdir(parents=True, exist_ok=True)
         report = _report(args, artifact)
     except (LannerError, SubjectError, OSError) as error:
-        sys.stderr.write(f"perf.variants_report: error: {error}\n")
+        sys.stderr.write(f"lanner_perf.variants_report: error: {error}\n")
         return 1
     _write(report, args.output / _stem(report, args.machine))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m perf.variants_report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lanner_perf.variants_report", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument("--checkpoint", required=True, help="the checkpoint that it was made from")

@@ -3,7 +3,7 @@
 from typing import Any, BinaryIO
 
 from lanner.artifact import BATCH_INDEPENDENT_COSINE
-from perf.checks import MOST_LOST_SPEARMAN
+from lanner_perf.checks import MOST_LOST_SPEARMAN
 
 Report = dict[str, Any]
 #: By kind or engine; Lanner's are filled.
@@ -21,7 +21,7 @@ def draw_plot(report: Report, file: BinaryIO) -> None:
     """Writes a PNG: over speed, on the left quality, on the right batch independence.
 
     Args:
-        report: What `perf.variants_report` measured.
+        report: What `lanner_perf.variants_report` measured.
         file: Where the PNG goes.
     """
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only needed here)

@@ -21,7 +21,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Self
 
-from perf.kinds import KINDS, Encode
+from lanner_perf.kinds import KINDS, Encode
+from lanner_perf.launch import program
 
 if TYPE_CHECKING:
     from lanner.similarity import Vectors
@@ -39,7 +40,7 @@ class Spec:
 
     Attributes:
         name: How the tables name it.
-        kind: What loads it, of `perf.kinds.KINDS`.
+        kind: What loads it, of `lanner_perf.kinds.KINDS`.
         path: The artifact, the checkpoint or the model file.
         options: What else its kind needs to know.
         python: The interpreter that it runs in.
@@ -74,9 +75,9 @@ class Subject:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._connection, theirs = Pipe()
         # Not multiprocessing's own start: it would import the harness into the subject.
-        program = f"from perf.subjects import serve; serve({theirs.fileno()})"
+        code = f"from lanner_perf.subjects import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen(
-            [spec.python, "-c", program],
+            [spec.python, "-c", program(code)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lanner_export.graph_edits import add_constant, biased, constant, insert, producer
 from lanner_export.quantization import write_dynamic
-from perf.subjects import Spec, SubjectError
+from lanner_perf.subjects import Spec, SubjectError
 
 FUSED = "dynamic int8, QAttention"
 _DOMAIN = "com.microsoft"

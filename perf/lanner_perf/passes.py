@@ -1,6 +1,6 @@
 """What each rewrite of the graph gains: batches with it and without it, in turns.
 
-python -m perf.passes CHECKPOINT --output build/passes.md
+python -m lanner_perf.passes CHECKPOINT --output build/passes.md
 """
 
 import argparse
@@ -42,7 +42,7 @@ _CALLS_OF_ONE = 30
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf.passes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lanner_perf.passes", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("checkpoint", help="a checkpoint of the head embed")
     parser.add_argument("--rounds", type=positive, default=12)
@@ -58,7 +58,7 @@ def main() -> int:
                 shape: _medians_ms(graphs, _inputs(loaded, shape), args.rounds) for shape in SHAPES
             }
     except LannerError as error:
-        sys.stderr.write(f"perf.passes: error: {error}\n")
+        sys.stderr.write(f"lanner_perf.passes: error: {error}\n")
         return 1
     text = table(loaded.architecture.model_type, medians_ms)
     if args.output is None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanner.similarity import similarity_pairwise
-from perf.subjects import Subject
-from perf.workloads import SEED, Workloads, spread
+from lanner_perf.subjects import Subject
+from lanner_perf.workloads import SEED, Workloads, spread
 
 PROBES = 100
 #: A batch holds as many probes as other texts, half of them short, half of them mixed.
