@@ -307,7 +307,7 @@ def test_queries_and_documents_have_their_prompts(word_model: EmbeddingModel) ->
 
 def test_what_it_says_of_itself(word_model: EmbeddingModel) -> None:
     assert repr(word_model) == (
-        "EmbeddingModel('words', variant='fp32', engine='onnxruntime', threads=2)"
+        "EmbeddingModel('words', variant='fp32', engine='onnxruntime', workers=2)"
     )
     assert word_model.max_seq_length == 4
     assert word_model.get_embedding_dimension() == 4

@@ -198,7 +198,7 @@ def read_as(artifact: Artifact, **changes: Any) -> Model:
         variant,
         tokenizer=artifact.file("tokenizer.json"),
         engine=open_engine("onnxruntime", artifact.file(variant.file)),
-        threads=1,
+        workers=1,
     )
 
 

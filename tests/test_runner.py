@@ -39,7 +39,7 @@ def test_what_is_read_but_not_pooled_is_marked() -> None:
 
 def test_every_sequence_is_answered_once_but_empty_ones() -> None:
     engine = SumEngine()
-    runner = Runner(engine, pad_token_id=0, threads=2, token_budget=4)  # type: ignore[arg-type]
+    runner = Runner(engine, pad_token_id=0, workers=2, token_budget=4)  # type: ignore[arg-type]
     sequences = [[1, 2, 3], [], [4], [5, 6], [7] * 9]
     answers = np.full(len(sequences), np.nan)
     for rows, block in runner.run(Sequences(sequences), max_sequences=2):

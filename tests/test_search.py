@@ -116,7 +116,7 @@ class Trials:
             manifest.variants[0],
             tokenizer=self.artifact.file(manifest.tokenizer.file),
             engine=open_engine("onnxruntime", path),
-            threads=2,
+            workers=2,
         )
 
     def open(self, path: Path) -> Model:

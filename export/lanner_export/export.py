@@ -159,7 +159,7 @@ def export(
                 variant,
                 tokenizer=staged / TOKENIZER_FILE,
                 engine=open_engine(variant.engine, path),
-                threads=available_cores(),
+                workers=available_cores(),
             )
 
         def keep(int8: Int8, fp32: Variant, trial: Variant) -> list[str]:

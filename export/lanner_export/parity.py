@@ -320,6 +320,6 @@ def _with_one_batch(model: Model) -> Model:
         variant=model.variant,
         tokenizer=model.tokenizer,
         engine=model.runner.engine,
-        threads=1,
+        workers=1,
         token_budget=unbounded,
     )

@@ -94,7 +94,9 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
             settings.intra_op_num_threads = settings.inter_op_num_threads = 1
             self._session = ort.InferenceSession(path, settings, ["CPUExecutionProvider"])
 
-        def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        def run(
+            self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        ) -> NDArray[np.float32]:
             vectors: NDArray[np.float32] = self._session.run(None, dict(inputs))[0]
             return vectors
 
@@ -106,7 +108,7 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
         manifest.variants[0],
         tokenizer=artifact.file(manifest.tokenizer.file),
         engine=StockEngine(),
-        threads=threads,
+        workers=threads,
     )
     loaded = time.perf_counter()
     facts = {

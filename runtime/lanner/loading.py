@@ -32,6 +32,7 @@ def load(
     engine: str = "auto",
     variant: str = "auto",
     threads: int | None = None,
+    workers: int | None = None,
     token_budget: int = TOKEN_BUDGET,
 ) -> Any:  # one of four classes: which one, the artifact says
     """Loads an artifact into this process.
@@ -43,6 +44,8 @@ def load(
             (see `lanner.artifact.Artifact.choose`). ``"fp16"`` and ``"bf16"`` are for GPUs: a CPU
             runs the one slowly, and the other not at all.
         threads: Cores to use, or None for all that this process may use.
+        workers: How many batches run at once, sharing the cores, or None for one a core. A text
+            that comes alone gets all cores if that is faster.
         token_budget: The most padded tokens in one batch.
 
     Returns:
@@ -54,14 +57,20 @@ def load(
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
         EngineError: The engine could not load the variant.
-        InputError: `threads` or `token_budget` is less than 1.
+        InputError: `threads`, `workers` or `token_budget` is less than 1, or there are more workers
+            than threads.
         UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
-    for name, value in (("threads", threads), ("token_budget", token_budget)):
+    workers = threads if workers is None else workers
+    counts = {"threads": threads, "workers": workers, "token_budget": token_budget}
+    for name, value in counts.items():
         if value < 1:
             msg = f"{name} must be at least 1, not {value}"
             raise InputError(msg)
+    if workers > threads:
+        msg = f"workers must be at most threads, not {workers} for {threads} threads"
+        raise InputError(msg)
     artifact = Artifact.open(path)
     if artifact.manifest.head not in _MODEL_OF_HEAD:
         msg = (
@@ -79,9 +88,12 @@ def load(
         tokenizer=artifact.file(artifact.manifest.tokenizer.file),
         ranges=None if ranges is None else artifact.file(ranges.file),
         engine=open_engine(
-            chosen.engine if engine == "auto" else engine, artifact.file(chosen.file)
+            chosen.engine if engine == "auto" else engine,
+            artifact.file(chosen.file),
+            threads=threads,
+            workers=workers,
         ),
-        threads=threads,
+        workers=workers,
         token_budget=token_budget,
     )
 
@@ -92,7 +104,7 @@ def open_model(
     *,
     tokenizer: Path,
     engine: Engine,
-    threads: int,
+    workers: int = 1,
     token_budget: int = TOKEN_BUDGET,
     ranges: Path | None = None,
 ) -> Model:
@@ -109,7 +121,7 @@ def open_model(
         variant=variant,
         tokenizer=_open_tokenizer(tokenizer, manifest),
         engine=engine,
-        threads=threads,
+        workers=workers,
         token_budget=token_budget,
         **own,
     )

@@ -45,7 +45,7 @@ class Model:
         variant: Variant,
         tokenizer: TextTokenizer,
         engine: Engine,
-        threads: int,
+        workers: int,
         token_budget: int,
     ) -> None:
         self.manifest = manifest
@@ -54,7 +54,7 @@ class Model:
         self.runner = Runner(
             engine,
             pad_token_id=manifest.tokenizer.pad_token_id,
-            threads=threads,
+            workers=workers,
             token_budget=token_budget,
         )
         self.model_card_data = ModelCardData()
@@ -62,7 +62,7 @@ class Model:
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.manifest.name!r}, variant={self.variant.name!r}, "
-            f"engine={self.runner.engine.name!r}, threads={self.runner.threads})"
+            f"engine={self.runner.engine.name!r}, workers={self.runner.workers})"
         )
 
     def __getattr__(self, name: str) -> Any:

@@ -46,16 +46,16 @@ class Runner:
     Args:
         engine: What runs a batch.
         pad_token_id: The id that fills up shorter sequences.
-        threads: Cores to use.
+        workers: How many batches run at once.
         token_budget: The most padded tokens in one batch.
     """
 
     def __init__(
-        self, engine: Engine, *, pad_token_id: int, threads: int, token_budget: int
+        self, engine: Engine, *, pad_token_id: int, workers: int, token_budget: int
     ) -> None:
         self.engine = engine
         self.pad_token_id = pad_token_id
-        self.threads = threads
+        self.workers = workers
         self.token_budget = token_budget
         # Made when first needed, and again after a fork, which leaves its threads behind.
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -82,7 +82,7 @@ class Runner:
             )
         ]
         feeds = (feed(sequences, batch, self.pad_token_id) for batch in batches)
-        run: Any = map if self.threads == 1 or len(batches) == 1 else self._workers().map
+        run: Any = map if self.workers == 1 or len(batches) == 1 else self._workers().map
         yield from zip(batches, run(self.engine.run, feeds), strict=True)
 
     def _workers(self) -> ThreadPoolExecutor:
@@ -90,7 +90,7 @@ class Runner:
         # that is cut across cores.
         with self._pool_lock:
             if self._pool is None or self._pool[0] != os.getpid():
-                self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "lanner")
+                self._pool = os.getpid(), ThreadPoolExecutor(self.workers, "lanner")
             return self._pool[1]
 
 

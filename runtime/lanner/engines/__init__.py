@@ -14,17 +14,21 @@ ENGINES = ("onnxruntime",)
 
 
 class Engine(Protocol):
-    """Runs one variant. `run` may be called from several threads at once."""
+    """Runs one variant. It may be called from several threads at once."""
 
     @property
     def name(self) -> str:
         """The engine's name in the manifest and in `lanner.load`."""
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """One batch.
+    def run(
+        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+    ) -> NDArray[np.float32]:
+        """One batch, on the cores of one worker, so that workers do not get into each other's way.
 
         Args:
             inputs: The tensors that the manifest names, int64 [batch, length].
+            is_alone: That nothing else runs or waits: the batch may take the cores of all workers,
+                if that makes it faster. What comes meanwhile may be slowed down.
 
         Returns:
             The first output, float32 [batch, ...].
@@ -34,8 +38,14 @@ class Engine(Protocol):
         """
 
 
-def open_engine(name: str, path: Path) -> Engine:
-    """Loads a model file into the engine of that name, for one thread per call of `run`.
+def open_engine(name: str, path: Path, *, threads: int = 1, workers: int = 1) -> Engine:
+    """Loads a model file into the engine of that name.
+
+    Args:
+        name: One of `ENGINES`.
+        path: The variant's model file.
+        threads: Cores to use.
+        workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
 
     Raises:
         VariantError: There is no such engine.
@@ -45,6 +55,6 @@ def open_engine(name: str, path: Path) -> Engine:
     if name == "onnxruntime":
         from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
 
-        return OnnxRuntimeEngine(path)
+        return OnnxRuntimeEngine(path, threads=threads, workers=workers)
     msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
     raise VariantError(msg)

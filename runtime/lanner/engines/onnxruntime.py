@@ -74,17 +74,24 @@ def open_session(
 
 
 class OnnxRuntimeEngine:
-    """One single-threaded session. A session is thread-safe, so parallel batches share it."""
+    """A session for all workers, and one of all cores for what runs alone.
+
+    A session is thread-safe, so workers share one, and with it one copy of the weights.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path) -> None:
-        self._session = open_session(path)
+    def __init__(self, path: Path, *, threads: int = 1, workers: int = 1) -> None:
+        self._session = open_session(path, threads=max(1, threads // workers))
+        self._alone = open_session(path, threads=threads) if workers > 1 else self._session
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def run(
+        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+    ) -> NDArray[np.float32]:
         """See `lanner.engines.Engine.run`."""
+        session = self._alone if is_alone else self._session
         try:
-            outputs: list[Any] = self._session.run(None, dict(inputs))
+            outputs: list[Any] = session.run(None, dict(inputs))
         except Exception as error:
             msg = f"ONNX Runtime could not run the batch: {_first_line(error)}"
             raise EngineError(msg) from error
