@@ -132,7 +132,9 @@ class Bulk:
         try:
             yield from chunks(self.rows, skips_bad_rows=self.skips_bad_rows)
         except InputError as error:
-            msg = f"{error}{_kept(partial)}"
+            rows = partial.written.rows
+            kept = f"; the same command then goes on behind row {rows:,}" if rows else ""
+            msg = f"{error}{kept}"
             raise InputError(msg) from None
 
     def _written(self, before: Written, chunk: Chunk, state: Mapping[str, Any]) -> Written:
@@ -187,10 +189,10 @@ def _explained(output: Path, partial: PartialFile) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        msg = f"there is no room for {output} ({error.strerror}): make some{_kept(partial)}"
+        rows = partial.written.rows
+        behind = f", which goes on behind row {rows:,}" if rows else ""
+        msg = (
+            f"there is no room for {output} ({error.strerror}): free some and give the same "
+            f"command again{behind}"
+        )
         raise OutputError(msg) from None
-
-
-def _kept(partial: PartialFile) -> str:
-    rows = partial.written.rows
-    return f"; the first {rows:,} rows are kept, and the same command goes on" if rows else ""

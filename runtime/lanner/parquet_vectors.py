@@ -69,15 +69,21 @@ class ParquetFile(VectorFile):
         del count
         whole = body.with_name("whole")
         schema = self._schema({name: _TYPE_OF_KIND[kind] for name, kind in self.state.items()})
-        with body.open("rb") as source, whole.open("wb") as target:
-            stream = pa.ipc.open_stream(source)
-            # Vectors are all different: of them a dictionary and bounds would only cost.
-            others = [name for name in schema.names if name != EMBEDDING]
-            with pq.ParquetWriter(
-                target, schema, use_dictionary=others, write_statistics=others
-            ) as writer:
-                for batch in stream:
+        # Vectors are all different: of them a dictionary and bounds would only cost.
+        others = [name for name in schema.names if name != EMBEDDING]
+        try:
+            with (
+                body.open("rb") as source,
+                whole.open("wb") as target,
+                pq.ParquetWriter(
+                    target, schema, use_dictionary=others, write_statistics=others
+                ) as writer,
+            ):
+                for batch in pa.ipc.open_stream(source):
                     writer.write_batch(self._typed(batch, schema))
+        except BaseException:
+            whole.unlink(missing_ok=True)  # a full disk has room again
+            raise
         return whole
 
     def _schema(self, types: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,16 +76,16 @@ class PartialFile:
             OutputError: It is of another identity, or damaged.
         """
         self._identity = identity
-        if restart:
+        if restart or not self.body.exists():  # which has become the output, before a kill
             self._state.unlink(missing_ok=True)
-        if not (self._state.exists() and self.body.exists()):
+        if not self._state.exists():
             return
         try:
             content = json.loads(self._state.read_bytes())
             earlier, written = dict(content["identity"]), Written(**content["written"])
         except (ValueError, KeyError, TypeError):
-            earlier, written = {}, Written()
-        if not earlier or self.body.stat().st_size < written.bytes:
+            earlier, written = None, Written()
+        if earlier is None or self.body.stat().st_size < written.bytes:
             msg = f"{self.directory} is damaged: give {RESTART} to discard it"
             raise OutputError(msg)
         if earlier != json.loads(json.dumps(identity)):
@@ -99,10 +99,16 @@ class PartialFile:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The body, cut to what counts, to write behind that."""
-        with self.body.open("ab") as file:
-            file.truncate(self.written.bytes)
-            yield file
+        """The body, cut to what counts, to write behind that; cut again where the disk is full."""
+        try:
+            with self.body.open("ab") as file:
+                file.truncate(self.written.bytes)
+                yield file
+        except OSError:
+            # Not after an interrupt, which may come when the state has just gone further.
+            with suppress(OSError):
+                os.truncate(self.body, self.written.bytes)
+            raise
 
     def commit(self, body: BinaryIO, written: Written) -> None:
         """Makes what was written to the body count."""

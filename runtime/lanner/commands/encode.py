@@ -211,7 +211,7 @@ def _write(
             written, earlier_rows = bulk.run()
         except (KeyboardInterrupt, SystemExit):
             if done is not None and done.rows:
-                say(f"the first {done.rows:,} rows are kept, and the same command goes on")
+                say(f"the same command goes on behind row {done.rows:,}")
             raise
     _tell(args, written, {**summary, "resumed_behind_row": earlier_rows})
 
