@@ -13,7 +13,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    what = "reading and writing .parquet files"
+    what = "reading .parquet files"
     raise MissingExtraError(what, "parquet", "pyarrow") from error
 
 _ROWS_AT_ONCE = 1_024
