@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lanner.bulk import Bulk, Outcome, chunks
 from lanner.errors import InputError, OutputError
 from lanner.partial_file import directory_of
-from lanner.rows import Columns, GivenRows, open_rows
+from lanner.row_files import open_rows
+from lanner.rows import Columns, GivenRows
 from lanner.vector_files import VECTOR_SUFFIXES
 
 #: The whole text of a chunk goes into each of its vectors, as the last bits of real ones do.

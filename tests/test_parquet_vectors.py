@@ -12,7 +12,8 @@ import pyarrow.parquet as pq  # noqa: E402 (once it is known to be there)
 
 from lanner.errors import InputError  # noqa: E402
 from lanner.parquet_vectors import ParquetFile, kind_of, kind_of_all  # noqa: E402
-from lanner.rows import Columns, GivenRows, Row, Rows, open_rows  # noqa: E402
+from lanner.row_files import open_rows  # noqa: E402
+from lanner.rows import Columns, GivenRows, Row, Rows  # noqa: E402
 from lanner.vector_files import Layout, vector_file  # noqa: E402
 
 VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)
@@ -35,7 +36,7 @@ def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8])
 def test_vectors_are_lists_of_fixed_size(tmp_path: Path, dtype: type) -> None:
-    vectors = abs(VECTORS).astype(dtype)
+    vectors: NDArray[Any] = abs(VECTORS).astype(dtype)
     table = write(tmp_path / "body", GivenRows(["a", "🦅", ""]), vectors, chunk=2)
     assert table.schema.field("embedding").type == pa.list_(pa.from_numpy_dtype(dtype), 2)
     assert table.to_pylist() == [

@@ -8,12 +8,12 @@ from lanner.errors import OutputError
 from lanner.partial_file import Written, directory_of, partial_file
 
 
-def begin(output: Path, content: bytes, **written: int) -> None:
+def begin(output: Path, content: bytes, *, rows: int, vectors: int = 0) -> None:
     with partial_file(output) as partial:
         partial.recall({"v": 1}, restart=False)
         with partial.opened() as body:
             body.write(content)
-            partial.commit(body, Written(**written))
+            partial.commit(body, Written(rows=rows, vectors=vectors))
 
 
 def test_what_was_committed_is_found_again(tmp_path: Path) -> None:

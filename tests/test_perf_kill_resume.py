@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.rows import BadRow, Columns, open_rows
+from lanner.row_files import open_rows
+from lanner.rows import BadRow, Columns
 from lanner.vector_files import VECTOR_SUFFIXES
 from lanner_perf.kill_resume import run_trial, write_rows
 

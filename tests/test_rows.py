@@ -1,179 +1,7 @@
-import io
-import sys
-from pathlib import Path
-
 import pytest
 
 from lanner.errors import InputError
-from lanner.rows import BadRow, Columns, GivenRows, Row, Rows, open_rows
-
-TEXT_AND_ID = Columns(["text"], ["id"], ["id"])
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def found(path: Path | str, columns: Columns, **options: str) -> list[object]:
-    """Values of good rows, and messages of bad ones without the directory."""
-    with open_rows(path, columns, **options) as rows:
-        return [
-            dict(row.values)
-            if isinstance(row, Row)
-            else row.message.removeprefix(f"{Path(path).parent}/")
-            for row in rows
-        ]
-
-
-def test_bad_lines_of_a_txt_are_passed_over(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\n\xff\n\n\xf0\x9f\xa6\x85")
-    assert found(path, Columns(["t"])) == [
-        {"t": "one"},
-        "a.txt, line 2: not UTF-8: convert the file, for example with iconv",
-        {"t": ""},
-        {"t": "🦅"},
-    ]
-
-
-def test_bad_rows_of_a_csv_are_passed_over(tmp_path: Path) -> None:
-    lines = [
-        b"id,text,more",
-        b'1,"a',
-        b'b",x',
-        b"2",
-        b",no id,x",
-        b"3,c,d,e",
-        b"",
-        b'4,"a"b,x',
-        b"5,\xff,x",
-        b"6,short",
-        b'7,"open',
-    ]
-    assert found(write(tmp_path / "a.csv", b"\n".join(lines)), TEXT_AND_ID) == [
-        {"id": "1", "text": "a\nb", "more": "x"},
-        "a.csv, line 4: no value in the column 'text'",
-        "a.csv, line 5: no value in the column 'id'",
-        "a.csv, line 6: 4 values for the 3 columns of the first line",
-        "a.csv, from line 8 on: not valid CSV (',' expected after '\"')",
-        "a.csv, line 9: not UTF-8: convert the file, for example with iconv",
-        {"id": "6", "text": "short", "more": None},
-        "a.csv, from line 11 on: not valid CSV (unexpected end of data)",
-    ]
-
-
-def test_bad_lines_of_a_jsonl_are_passed_over(tmp_path: Path) -> None:
-    lines = [
-        b'{"id": 1, "text": "a", "more": [2]}',
-        b"{oops",
-        b"",
-        b'"alone"',
-        b'{"id": 2, "text": null}',
-        b'{"text": "a"}',
-        b'{"id": null, "text": "a"}',
-        b'{"id": 3, "text": "\\ud83e\\udd85"}',
-        b'{"id": 4, "text": "\\uD83E"}',
-        b'{"id": 5, "text": "\xff"}',
-        b"[" * 100_000,
-        b"7",
-    ]
-    expected = "expected an object with 'text' as text"
-    assert found(write(tmp_path / "a.jsonl", b"\n".join(lines)), TEXT_AND_ID) == [
-        {"id": 1, "text": "a", "more": [2]},
-        f"a.jsonl, line 2: {expected} and 'id'",
-        f"a.jsonl, line 4: {expected} and 'id'",
-        f"a.jsonl, line 5: {expected}",
-        "a.jsonl, line 6: expected an object with 'id'",
-        "a.jsonl, line 7: no value at the key 'id'",
-        {"id": 3, "text": "🦅"},
-        "a.jsonl, line 9: not valid Unicode (half a surrogate pair as a \\u escape)",
-        "a.jsonl, line 10: not UTF-8: convert the file, for example with iconv",
-        f"a.jsonl, line 11: {expected} and 'id'",
-        f"a.jsonl, line 12: {expected} and 'id'",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "columns", "message"),
-    [
-        ("a.txt", "x", TEXT_AND_ID, r"a.txt is of a kind that .*: use .csv, .jsonl, .parquet$"),
-        ("a.md", "x", Columns(["t"]), r"cannot be read: use .txt, .csv, .jsonl, .parquet$"),
-        ("a.csv", "text\nx", TEXT_AND_ID, r"a.csv has no column 'id' in its first line, which hol"),
-        ("a.csv", "id,text,id\n", TEXT_AND_ID, r"a.csv has 2 columns 'id': rename all but one"),
-        ("a.csv", b"id,text,\xff\n", TEXT_AND_ID, r"a.csv, line 1: not UTF-8: convert the file"),
-    ],
-)
-def test_files_without_such_columns_are_refused(
-    tmp_path: Path, name: str, content: str | bytes, columns: Columns, message: str
-) -> None:
-    path = write(tmp_path / name, content)
-    with pytest.raises(InputError, match=message), open_rows(path, columns):
-        pass
-
-
-def test_standard_input_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stdin(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-
-    stdin(b'{"text": "a", "id": 1}\n"b"')
-    expected = "standard input, line 2: expected an object with 'text' as text and 'id'"
-    assert found("-", TEXT_AND_ID, kind=".jsonl") == [{"text": "a", "id": 1}, expected]
-    assert not sys.stdin.buffer.closed
-    stdin(b"a\nb")
-    with open_rows("-", Columns(["text"])) as rows:
-        assert rows.total is None
-    with (
-        pytest.raises(InputError, match=r"standard input is of a kind that .*: use .csv, .jsonl$"),
-        open_rows("-", TEXT_AND_ID, kind=".parquet"),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.txt", "a\nb\n\nd\n"),
-        ("a.csv", 'text\na\n"b\nb"\n\n"x"x\nd\n'),
-        ("a.jsonl", '"a"\n\n{oops\n"c"\n"d"\n'),
-    ],
-)
-def test_rows_that_were_passed_over_count_as_read(tmp_path: Path, name: str, content: str) -> None:
-    path = write(tmp_path / name, content)
-
-    def state(rows: Rows) -> tuple[int, str]:
-        return rows.position, rows.digest()
-
-    with open_rows(path, Columns(["text"])) as read, open_rows(path, Columns(["text"])) as skipped:
-        rows = [next(read), next(read)]
-        assert skipped.skip(2) == len(rows)
-        assert state(read) == state(skipped)
-        rest = list(read)
-        assert list(skipped) == rest
-        assert len(rest) == 2
-        assert state(read) == state(skipped) != (0, "")
-        assert read.position == read.total == path.stat().st_size
-        assert skipped.skip(1) == 0
-
-
-def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
-    old, new = write(tmp_path / "old.txt", "a\nb\nc\n"), write(tmp_path / "new.txt", "a\nb\nx\n")
-    with open_rows(old, Columns(["t"])) as left, open_rows(new, Columns(["t"])) as right:
-        assert left.skip(2) == right.skip(2) == 2
-        assert left.digest() == right.digest()
-        assert left.skip(1) == right.skip(1) == 1
-        assert left.digest() != right.digest()
-
-
-def test_a_quote_that_is_never_closed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanner.rows.FIELD_CHARACTERS", 10)
-    path = write(tmp_path / "a.csv", 'text\n"open\nmany\nmore\nlines\n')
-    with open_rows(path, Columns(["text"])) as rows:
-        first, *rest = rows
-    assert isinstance(first, BadRow)
-    assert "a.csv, from line 2 on: not valid CSV (field larger than field limit (10))" in (
-        first.message
-    )
-    assert [row.values for row in rest if isinstance(row, Row)] == [{"text": "lines"}]
+from lanner.rows import Columns, GivenRows, Row, require_columns
 
 
 def test_texts_that_are_there_already() -> None:
@@ -184,3 +12,19 @@ def test_texts_that_are_there_already() -> None:
     assert others.skip(5) == 1
     assert rows.digest() != others.digest()
     assert rows.position == rows.total == 3
+
+
+def test_a_row_may_be_a_text_alone() -> None:
+    assert Columns(["a"]).is_one_text
+    assert not Columns(["a", "a"]).is_one_text
+    assert not Columns(["a"], ["b"]).is_one_text
+    assert not Columns(kept=["a"]).is_one_text
+    assert Columns(["a", "b"], ["b", "c"]).names == ("a", "b", "c")
+
+
+def test_columns_are_there_once() -> None:
+    require_columns("x", ["a"], ["b", "a"], where="its schema")
+    with pytest.raises(InputError, match=r"^x has no column 'a' in its schema, which holds b, c$"):
+        require_columns("x", ["a"], ["b", "c"], where="its schema")
+    with pytest.raises(InputError, match=r"^x has 2 columns 'a': rename all but one$"):
+        require_columns("x", ["a"], ["a", "a"], where="its schema")

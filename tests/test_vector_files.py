@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.rows import Columns, GivenRows, Row, Rows, open_rows
+from lanner.row_files import open_rows
+from lanner.rows import Columns, GivenRows, Row, Rows
 from lanner.vector_files import Layout, vector_file
 
 
@@ -29,7 +30,7 @@ def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8])
 @pytest.mark.parametrize("count", [0, 1, 12_345])
 def test_an_npy_is_what_numpy_writes(tmp_path: Path, dtype: type, count: int) -> None:
-    vectors = np.random.default_rng(0).integers(-9, 9, (count, 3)).astype(dtype)
+    vectors: NDArray[Any] = np.random.default_rng(0).integers(-9, 9, (count, 3)).astype(dtype)
     expected = io.BytesIO()
     np.save(expected, vectors)
     written = write(tmp_path / "a.npy", GivenRows(["x"] * count), vectors, chunk=1_000)

@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanner.errors import InputError
-from lanner.rows import (
-    BadRow,
-    Columns,
-    Damage,
-    Row,
-    csv_items,
-    is_unicode,
-    open_rows,
-    open_text,
-    require_suffix,
-)
+from lanner.line_rows import Damage, csv_items, is_unicode, open_text
+from lanner.row_files import open_rows, require_suffix
+from lanner.rows import BadRow, Columns, Row
 
 RECORD_SUFFIXES = (".csv", ".jsonl")
 PAIRS_HEADER = ("sentence1", "sentence2", "score")

@@ -28,7 +28,8 @@ from lanner.embedding_precision import PRECISIONS
 from lanner.machine import available_cores, package_versions, this_machine
 from lanner.manifest import MANIFEST_FILE, file_sha256
 from lanner.partial_file import Written
-from lanner.rows import TEXT_SUFFIXES, Columns, GivenRows, Rows, open_rows
+from lanner.row_files import TEXT_SUFFIXES, open_rows
+from lanner.rows import Columns, GivenRows, Rows
 from lanner.vector_files import EMBEDDING, TEXT, VECTOR_SUFFIXES, Layout
 
 Encode = Callable[[list[str]], NDArray[Any]]
