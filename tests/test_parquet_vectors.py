@@ -111,7 +111,7 @@ def test_columns_of_a_parquet_keep_their_types(tmp_path: Path) -> None:
         "raw": pa.array([b"\xff", None, b""]),
         "tags": pa.array([["a"], None, []], pa.list_(pa.string())),
         "object": pa.array([{"a": 1}, None, {"a": None}]),
-        "vector": pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2)),
+        "vector": pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)),
         "kind": pa.array(["x", "y", None]).dictionary_encode(),
     }
     source = tmp_path / "in.parquet"
