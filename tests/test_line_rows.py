@@ -84,7 +84,7 @@ def test_bad_lines_of_a_jsonl_are_passed_over(tmp_path: Path) -> None:
         "a.jsonl, line 6: expected an object with 'id'",
         "a.jsonl, line 7: no value at the key 'id'",
         {"id": 3, "text": "🦅"},
-        "a.jsonl, line 9: not valid Unicode (half a surrogate pair as a \\u escape)",
+        "a.jsonl, line 9: 'text' is not valid Unicode (it has half of a surrogate pair)",
         "a.jsonl, line 10: not UTF-8: convert the file, for example with iconv",
         f"a.jsonl, line 11: {expected} and 'id'",
         f"a.jsonl, line 12: {expected} and 'id'",

@@ -176,8 +176,9 @@ class JsonlRows(LineRows):
         if empty:
             return f"no value at the key {empty[0]!r}"
         # Half a surrogate pair, which UTF-8 cannot say, can only come from an escape.
-        if "\\ud" in line.lower() and not is_unicode(json.dumps(values, ensure_ascii=False)):
-            return r"not valid Unicode (half a surrogate pair as a \u escape)"
+        for name in self.columns.names if "\\ud" in line.lower() else ():
+            if not is_unicode(json.dumps(values[name], ensure_ascii=False)):
+                return f"{name!r} is not valid Unicode (it has half of a surrogate pair)"
         return ""
 
 
