@@ -56,7 +56,10 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["fly"], "invalid choice: 'fly'"),
         (["encode", "dir"], "give either texts or --input FILE"),
         (["encode", "dir", "a", "--input", "x.txt"], "give either texts or --input FILE"),
-        (["encode", "dir", "a", "--output", "x.csv"], "--output must end in .npy or .jsonl, not"),
+        (
+            ["encode", "dir", "a", "--output", "x.csv"],
+            "must end in .npy or .parquet or .jsonl, not",
+        ),
         (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
         (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
         (["similarity", "dir", "a"], "the following arguments are required: TEXT"),
