@@ -13,7 +13,9 @@ from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError
 from lanner.machine import available_cores
 from lanner.staging import require_output_file, staged_file
-from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.layout import whole_rows
+from lanner_perf.measure import Report, measure
+from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import build_workloads
 
@@ -34,7 +36,7 @@ def main() -> int:
         if args.output is not None:
             require_output_file(args.output)
         artifact = Artifact.open(args.artifact)
-        plan = Plan(threads=args.threads, rounds=args.rounds)
+        plan = Plan(args.threads, BASIC_SUITES, rounds=args.rounds, lengths=())
         workloads = build_workloads(args.pairs)
         with steps() as begin:
             report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
@@ -66,7 +68,7 @@ def summary(report: Report) -> str:
     reference = report["subjects"][0]
     header = ("", "short/s", "", "mixed/s", "", "p50 ms", "", "p95 ms", "p99 ms")
     rows: list[tuple[object, ...]] = [(*header, "import s", "load s", "quality")]
-    for subject in report["subjects"]:
+    for subject in whole_rows(report, BASIC_SUITES):
         quality, latency = subject["quality"], subject["latency_ms"]
         row: list[object] = [subject["name"]]
         for workload in ("short", "mixed"):
@@ -75,7 +77,7 @@ def summary(report: Report) -> str:
             row += [f"{rate:,.0f}", f"{rate / base:.2f}x"]
         row += [f"{latency['p50']:.2f}", f"{latency['p50'] / reference['latency_ms']['p50']:.2f}x"]
         row += [f"{latency['p95']:.2f}", f"{latency['p99']:.2f}"]
-        row += [f"{subject['import_s']:.2f}", f"{subject['load_s']:.2f}"]
+        row += [f"{subject['cold_start'][key]:.2f}" for key in ("import_s", "load_s")]
         if "spearman" in quality:
             row.append(f"{quality['spearman']:.2f} Spearman")
         else:

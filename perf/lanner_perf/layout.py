@@ -5,20 +5,23 @@ latter `left_out` gives the reason. Every figure is the median of its rounds, an
 kept, so that their spread can be shown.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 #: Grows when a reader of the older layout would misread the newer one.
 SCHEMA = 2
 #: In the order in which they run. `Row` has the keys that each of them fills.
 SUITES = (
+    "memory",
     "latency",
     "throughput",
-    "memory",
     "concurrency",
     "open_loop",
     "cold_start",
     "quality",
 )
+#: The key of a row that each suite fills, where it is called otherwise; some fill another one too.
+_KEYS = {"latency": "latency_ms"}
 #: The percentiles of a latency, in the order of its rounds.
 PERCENTILES = (50, 90, 95, 99)
 
@@ -38,11 +41,12 @@ class Latency(TypedDict):
 
 
 class Throughput(TypedDict):
-    """How fast many texts are encoded in one call; `rounds` are texts a second."""
+    """How fast many texts are encoded in calls of `texts` each; `rounds` are texts a second."""
 
     texts_per_s: float
     tokens_per_s: float
     batch_size: int
+    texts: int
     rounds: list[float]
 
 
@@ -174,7 +178,7 @@ class LeftOut(TypedDict):
 
 
 class Workload(TypedDict):
-    """The texts that throughput was measured with."""
+    """The texts that the suites draw from; of throughput, `Throughput` says how many."""
 
     texts: int
     tokens: int
@@ -217,3 +221,9 @@ class Report(TypedDict):
     left_out: list[LeftOut]
     random_batches: dict[str, int]
     seconds: dict[str, float]
+
+
+def whole_rows(report: Mapping[str, Any], suites: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of those subjects that these suites measured, all of them."""
+    keys = [_KEYS.get(suite, suite) for suite in suites]
+    return [row for row in report["subjects"] if all(key in row for key in keys)]
