@@ -15,7 +15,8 @@ def peak_resident_mb() -> float:
 
     Not `resource.getrusage`: its figure is that of the starting process where that was larger.
     """
-    return _read("VmHWM:")
+    # The kernel notes the peak now and then, and what there is now may be above it.
+    return max(_read("VmHWM:"), resident_mb())
 
 
 def _read(name: str) -> float:
