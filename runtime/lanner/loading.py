@@ -186,7 +186,7 @@ def open_model(
     return _MODEL_OF_HEAD[manifest.head](
         manifest=manifest,
         variant=variant,
-        tokenizer=_open_tokenizer(tokenizer, manifest),
+        tokenizer=open_tokenizer(tokenizer, manifest),
         engine=engine,
         workers=workers,
         token_budget=token_budget,
@@ -195,7 +195,12 @@ def open_model(
     )
 
 
-def _open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
+def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
+    """The tokenizer that a manifest describes.
+
+    Raises:
+        ArtifactError: Its file cannot be read.
+    """
     record = manifest.tokenizer
     if record.kind == "words":
         return WordTokenizer(path, record.max_tokens)
