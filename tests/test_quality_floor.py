@@ -44,6 +44,7 @@ def reached(**values: float) -> dict[str, dict[str, float]]:
     return {name: {"value": value} for name, value in values.items()}
 
 
+CARD = {"batch_independence_cosine": 1.0}
 TASK = {
     "measure": "spearman",
     "checkpoint": {"value": 86.72},
@@ -68,10 +69,27 @@ def test_what_depends_on_its_batch_by_the_card_is_refused(tmp_path: Path) -> Non
         assert set(found.values()) == {"its answers depend on the batch"}
 
 
-def test_half_precision_is_refused(word_artifact: Path) -> None:
+def test_half_precision_must_be_asked_for_by_a_budget(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fp32, int8 = Artifact.open(word_artifact).manifest.variants
-    write_manifest(word_artifact, variants=[fp32, replace(int8, precision="bf16")])
-    assert refusals(floor_of(word_artifact))["int8 in onnxruntime"] == "for GPUs"
+    edit_quality(word_artifact, variants=dict.fromkeys(("fp32", "bf16"), CARD))
+    bf16 = replace(int8, name="bf16", precision="bf16")
+    write_manifest(word_artifact, variants=[fp32, bf16])
+    assert refusals(floor_of(word_artifact))["bf16 in onnxruntime"] == NOT_SAFE
+
+    def open_other(name: str, path: Path, **options: Any) -> Engine:
+        if (name, options["precision"]) == ("onnxruntime", "bf16"):
+            msg = "no kernel"
+            raise EngineError(msg)
+        return open_engine("onnxruntime", path, **options)
+
+    # As where the engine that it was made for has no kernels for it, and another has.
+    monkeypatch.setattr(loading, "open_engine", open_other)
+    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime", "other"))
+    found = refusals(floor_of(word_artifact, "cosine:0.99"))
+    assert found["bf16 in onnxruntime"] == "no kernel"
+    assert found["bf16 in other"] == ""
 
 
 @pytest.mark.parametrize(

@@ -191,17 +191,6 @@ def test_what_depends_on_its_batch_is_never_taken(
     assert "what fp32 answers depends on the batch" in caplog.text
 
 
-def test_half_precision_is_never_taken(
-    artifact: Artifact, caplog: pytest.LogCaptureFixture
-) -> None:
-    halves = [replace(v, precision="fp16") for v in artifact.manifest.variants]
-    write_manifest(artifact.directory, variants=halves)
-    artifact = Artifact.open(artifact.directory)
-    store_choice(artifact, CHOICE, threads=2)
-    assert stored_choice(artifact, threads=2) is None
-    assert "fp32 is for GPUs" in caplog.text
-
-
 def test_a_newer_lanner_s_file_is_left_alone(
     artifact: Artifact, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ from lanner.configuration import Configuration
 from lanner.engines import ENGINES
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading import open_configuration
-from lanner.manifest import HALF_PRECISIONS, Variant
+from lanner.manifest import Variant
 from lanner.tokenization import Pair
 
 #: An engine must answer as the one that the quality card was measured with: the least mean cosine
@@ -81,8 +81,6 @@ class QualityFloor:
             return str(error)
 
     def _refused_by_card(self, variant: Variant) -> str:
-        if variant.precision in HALF_PRECISIONS:
-            return "for GPUs"
         if not self.artifact.is_batch_independent(variant.name):
             return "its answers depend on the batch"
         if self.budget is None:
@@ -140,11 +138,12 @@ class QualityFloor:
     def _expected(self, engine: str, variant: Variant) -> Rows:
         """What a variant answers in the engine that it was made for.
 
-        Where that one is not installed, what it answers in the engine that is judged.
+        Where that one is not installed, or does not run it on this machine, what it answers in the
+        engine that is judged.
         """
         try:
             return self._rows_of(variant.engine, variant.name)[0]
-        except MissingExtraError:
+        except (EngineError, MissingExtraError):
             return self._rows_of(engine, variant.name)[0]
 
     @cached_property

@@ -26,7 +26,7 @@ from lanner.configuration import Configuration
 from lanner.engines import ENGINES
 from lanner.errors import ArtifactError, InputError
 from lanner.machine import package_versions, this_machine
-from lanner.manifest import HALF_PRECISIONS, MANIFEST_FILE, file_sha256
+from lanner.manifest import MANIFEST_FILE, file_sha256
 from lanner.staging import staged_file
 
 FORMAT = "lanner-tuning"
@@ -212,12 +212,10 @@ def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
     """
     choice = Choice.from_json(content)
     configuration = choice.configuration
-    variant = artifact.manifest.variant(configuration.variant)
+    names = [variant.name for variant in artifact.manifest.variants]
     problems = {
         f"there is no engine {configuration.engine!r}": configuration.engine not in ENGINES,
-        f"there is no variant {configuration.variant!r}": variant is None,
-        f"{configuration.variant} is for GPUs": variant is not None
-        and variant.precision in HALF_PRECISIONS,
+        f"there is no variant {configuration.variant!r}": configuration.variant not in names,
         f"workers are {configuration.workers}": not 1 <= configuration.workers <= threads,
         f"token_budget is {configuration.token_budget}": configuration.token_budget < 1,
     }
