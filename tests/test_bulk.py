@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import resource
@@ -128,6 +129,28 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
         earlier += run(source, output, skips_bad_rows=True).earlier_rows > 0
         assert output.read_bytes() == whole.read_bytes(), step
     assert earlier > total / 2
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1_024])
+def test_rows_of_a_parquet_are_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    import pyarrow.parquet as pq  # noqa: PLC0415 (an extra)
+
+    monkeypatch.setattr("lanner.parquet_rows._ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr("lanner.bulk.CHUNK_CHARACTERS", 6)
+    texts = ["a", "bb", None, "dddd", "e", "ffffff", "g", "h", "i"]
+    table = pa.table({"text": texts, "id": [1, None, 3, 4, None, 6, 7, 8, 9]})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=4)
+    source, output, whole = (tmp_path / f"{name}.parquet" for name in ("in", "out", "whole"))
+    total = run(source, whole, skips_bad_rows=True).written.rows
+    assert total == len(texts)
+    for rows in range(1, total + 1):
+        with contextlib.suppress(Killed):
+            run(source, output, skips_bad_rows=True, progressed=stop_after(rows))
+        run(source, output, skips_bad_rows=True)
+        assert output.read_bytes() == whole.read_bytes()
 
 
 def test_a_kill_while_it_encodes(tmp_path: Path) -> None:
