@@ -21,7 +21,7 @@ def subject(
         "engine": engine,
         "precision": "int8" if "int8" in name else "fp32",
         "model_bytes": 25_000_000 if "int8" in name else 100_000_000,
-        "load_s": 0.25,
+        "cold_start": {"load_s": 0.25},
         "throughput": {"short": speed, "mixed": speed},
         "latency_ms": {
             "p50": sorted(p50_ms)[len(p50_ms) // 2],
@@ -46,7 +46,7 @@ def small_report() -> dict[str, Any]:
             "python": "3.11.7",
         },
         "versions": {"lanner": "0.1.0", "torch": "2.13.0"},
-        "peers_versions": {"openvino": "2026.4.1"},
+        "environments": {"harness": {"torch": "2.13.0"}, "peers": {"openvino": "2026.4.1"}},
         "threads": 2,
         "rounds": 3,
         "artifact": "minilm",

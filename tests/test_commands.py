@@ -28,7 +28,7 @@ def run(*arguments: object) -> int:
 def test_help_has_examples_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     overview = capsys.readouterr().out
-    for command in ("export", "inspect", "encode", "similarity", "doctor"):
+    for command in ("export", "inspect", "encode", "similarity", "tune", "doctor"):
         assert f"    {command}" in overview
         assert run(command, "--help") == 0
         text = capsys.readouterr().out

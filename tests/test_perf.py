@@ -14,7 +14,8 @@ from lanner.artifact import Artifact
 pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.bench import specs
-from lanner_perf.measure import Plan, measure
+from lanner_perf.measure import measure
+from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.subjects import Spec, Subject, SubjectError
 from lanner_perf.workloads import MIXED_TEXTS, build_workloads, spread
 from tests.perf_inputs import write_pairs
@@ -75,7 +76,7 @@ def test_a_subject_that_dies_says_what_it_said_last(tmp_path: Path) -> None:
 
 def test_only_an_optional_subject_is_left_out(tiny_artifact: Artifact) -> None:
     workloads = build_workloads(None).shortened(short=8, mixed=4)
-    plan = Plan(threads=1, rounds=1, latency_texts=4)
+    plan = replace(Plan.quick(1, BASIC_SUITES), lengths=())
     good, *_ = specs(tiny_artifact, "x")[1:]
     bad = Spec("a peer", "lanner", "/gone", {"variant": "fp32"}, is_optional=True)
     report = measure(tiny_artifact, [good, bad], workloads, plan, lambda _: None)
@@ -115,8 +116,8 @@ def test_the_benchmark_runs_and_records_everything(
     for subject in report["subjects"]:
         assert len(subject["throughput"]["short"]["rounds"]) == 2
         assert subject["latency_ms"]["p50"] <= subject["latency_ms"]["p99"]
-        assert subject["load_s"] > 0
-        assert subject["peak_rss_mb"] > 10
+        assert subject["cold_start"]["load_s"] > 0
+        assert subject["memory"]["peak_mb"] >= subject["memory"]["loaded_mb"] > 10
         assert -100 <= subject["quality"]["spearman"] <= 100
     assert report["subjects"][1]["quality"]["cosine_min"] > 0.9999
     assert "lanner int8" in done.stderr

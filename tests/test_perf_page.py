@@ -40,7 +40,7 @@ def test_what_must_hold_with_what_was_measured(text: str) -> None:
 def test_hardware_versions_and_what_is_missing(text: str) -> None:
     assert "2026-11-22, A CPU (avx2, avx512_vnni), 2 threads, 25 GB, Linux 6, Python 3.11" in text
     assert "Lanner and torch: lanner 0.1.0, torch 2.13.0." in text
-    assert "The other peers: openvino 2026.4.1." in text
+    assert "The environment peers: openvino 2026.4.1." in text
     assert "- a peer: it is not installed" in text
     assert "3,000 texts of pairs.csv (48,709 tokens)" in text
     assert "200 random batches of 16 texts" in text

@@ -13,7 +13,10 @@ from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError
 from lanner.machine import available_cores
 from lanner.staging import require_output_file, staged_file
-from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.heads import head_specs
+from lanner_perf.layout import whole_rows
+from lanner_perf.measure import Report, measure
+from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import build_workloads
 
@@ -34,7 +37,7 @@ def main() -> int:
         if args.output is not None:
             require_output_file(args.output)
         artifact = Artifact.open(args.artifact)
-        plan = Plan(threads=args.threads, rounds=args.rounds)
+        plan = Plan(args.threads, BASIC_SUITES, rounds=args.rounds, lengths=())
         workloads = build_workloads(args.pairs)
         with steps() as begin:
             report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
@@ -54,6 +57,8 @@ def main() -> int:
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """The reference first, then every variant of the artifact."""
+    if artifact.manifest.head != "embed":
+        return head_specs(artifact, checkpoint)
     variants = [
         Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
         for variant in artifact.manifest.variants
@@ -66,8 +71,8 @@ def summary(report: Report) -> str:
     reference = report["subjects"][0]
     header = ("", "short/s", "", "mixed/s", "", "p50 ms", "", "p95 ms", "p99 ms")
     rows: list[tuple[object, ...]] = [(*header, "import s", "load s", "quality")]
-    for subject in report["subjects"]:
-        quality, latency = subject["quality"], subject["latency_ms"]
+    for subject in whole_rows(report, report["suites"]):
+        quality, latency = subject.get("quality", {}), subject["latency_ms"]
         row: list[object] = [subject["name"]]
         for workload in ("short", "mixed"):
             rate = subject["throughput"][workload]["texts_per_s"]
@@ -75,11 +80,11 @@ def summary(report: Report) -> str:
             row += [f"{rate:,.0f}", f"{rate / base:.2f}x"]
         row += [f"{latency['p50']:.2f}", f"{latency['p50'] / reference['latency_ms']['p50']:.2f}x"]
         row += [f"{latency['p95']:.2f}", f"{latency['p99']:.2f}"]
-        row += [f"{subject['import_s']:.2f}", f"{subject['load_s']:.2f}"]
+        row += [f"{subject['cold_start'][key]:.2f}" for key in ("import_s", "load_s")]
         if "spearman" in quality:
             row.append(f"{quality['spearman']:.2f} Spearman")
         else:
-            row.append(f"{quality['cosine_mean']:.4f} cosine")
+            row.append(f"{quality['cosine_mean']:.4f} cosine" if quality else "not measured")
         rows.append(tuple(row))
     machine = report["machine"]
     source = next(iter(report["workloads"].values()))["source"]

@@ -21,7 +21,9 @@ from lanner.loading import load
 from lanner.machine import available_cores
 from lanner.similarity import Vectors
 from lanner_perf.bench import specs
-from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.layout import whole_rows
+from lanner_perf.measure import Report, measure
+from lanner_perf.plan import Plan
 from lanner_perf.subjects import SubjectError
 from lanner_perf.workloads import build_workloads
 
@@ -40,6 +42,7 @@ SENTENCES = (
     "The lanner is a bird of prey.",
 )
 HEAT_MAP_FILE = "similarity.png"
+_SUITES = ("latency", "throughput", "quality")
 _LATENCY_TEXTS = 150
 
 
@@ -77,7 +80,7 @@ def main() -> int:
 def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
     """A short run of the benchmark: at most a thousand short texts, a tenth as many mixed."""
     workloads = build_workloads(pairs).shortened(short=1_000, mixed=100)
-    plan = Plan(threads=available_cores(), latency_texts=_LATENCY_TEXTS)
+    plan = Plan(available_cores(), _SUITES, latency_texts=_LATENCY_TEXTS, lengths=())
     with steps() as begin:
         return measure(artifact, specs(artifact, checkpoint), workloads, plan, begin)
 
@@ -94,7 +97,7 @@ def speed_table(artifact: Artifact, report: Report) -> str:
     rows: list[tuple[object, ...]] = [
         ("", "size", "parity (mean cosine)", "tokens/s", "", "p50 ms", "")
     ]
-    for subject in report["subjects"]:
+    for subject in whole_rows(report, _SUITES):
         rate = subject["throughput"]["short"]["tokens_per_s"]
         p50 = subject["latency_ms"]["p50"]
         weights = Path(get_model_path()) / "model.safetensors"

@@ -12,6 +12,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lanner_perf.resident import resident_mb
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from lanner.similarity import Vectors
 
 Encode = Callable[..., "Vectors"]
+#: Texts and callers to the milliseconds of each call.
+AnswerMany = Callable[[list[str], int], list[float]]
 #: Distributions whose versions a report names.
 PACKAGES = (
     "lanner",
@@ -47,6 +51,9 @@ class Loaded(NamedTuple):
         load_s: How long loading took after them.
         facts: What the report says of it; `model_bytes` is the size of its model's files.
         versions: The distributions of its environment, of `PACKAGES`.
+        imported_mb: Resident memory after the imports, where it was read.
+        answer_many: Its own way to have so many callers at once, each with one text a call; None
+            for threads that call `encode`.
     """
 
     encode: Encode
@@ -54,6 +61,8 @@ class Loaded(NamedTuple):
     load_s: float
     facts: dict[str, Any]
     versions: dict[str, str]
+    imported_mb: float | None = None
+    answer_many: AnswerMany | None = None
 
 
 def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
@@ -61,7 +70,7 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     begin = time.perf_counter()
     import lanner  # noqa: PLC0415 (its import is what is timed)
 
-    imported = time.perf_counter()
+    imported, imported_mb = time.perf_counter(), resident_mb()
     model = lanner.load(path, variant=options["variant"], threads=threads)
     loaded = time.perf_counter()
     variant, files = model.variant, model.manifest.files
@@ -71,7 +80,8 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
         "token_budget": model.runner.token_budget,
         "model_bytes": sum(files[name].bytes for name in variant.files),
     }
-    return Loaded(model.encode, imported - begin, loaded - imported, facts, _versions())
+    times = imported - begin, loaded - imported
+    return Loaded(model.encode, *times, facts, _versions(), imported_mb)
 
 
 def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loaded:
@@ -87,7 +97,7 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
     from lanner.loading import open_model  # noqa: PLC0415
 
     class StockEngine:
-        name = "onnxruntime"
+        name, run_tokens = "onnxruntime", 2
 
         def __init__(self) -> None:
             settings = ort.SessionOptions()
@@ -100,7 +110,7 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
             vectors: NDArray[np.float32] = self._session.run(None, dict(inputs))[0]
             return vectors
 
-    imported = time.perf_counter()
+    imported, imported_mb = time.perf_counter(), resident_mb()
     artifact = Artifact.open(options["artifact"])
     manifest = artifact.manifest
     model = open_model(
@@ -117,7 +127,8 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
         "token_budget": model.runner.token_budget,
         "model_bytes": Path(path).stat().st_size,
     }
-    return Loaded(model.encode, imported - begin, loaded - imported, facts, _versions())
+    times = imported - begin, loaded - imported
+    return Loaded(model.encode, *times, facts, _versions(), imported_mb)
 
 
 def load_sentence_transformers(path: str, options: Mapping[str, str], threads: int) -> Loaded:
@@ -136,7 +147,7 @@ def load_sentence_transformers(path: str, options: Mapping[str, str], threads: i
     for module in _BACKEND_MODULES[backend]:
         import_module(module)
     logging.disable_progress_bar()
-    imported = time.perf_counter()
+    imported, imported_mb = time.perf_counter(), resident_mb()
     torch.set_num_threads(threads)  # pooling is torch's in every backend
     settings = _backend_settings(backend, options, threads)
     model = SentenceTransformer(path, device="cpu", backend=backend, model_kwargs=settings)
@@ -161,7 +172,8 @@ def load_sentence_transformers(path: str, options: Mapping[str, str], threads: i
         vectors: Vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False)
         return vectors
 
-    return Loaded(encode, imported - begin, loaded - imported, facts, _versions())
+    times = imported - begin, loaded - imported
+    return Loaded(encode, *times, facts, _versions(), imported_mb)
 
 
 def _backend_settings(backend: str, options: Mapping[str, str], threads: int) -> dict[str, Any]:

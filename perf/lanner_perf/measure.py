@@ -1,47 +1,62 @@
-"""Interleaved rounds over several subjects, and what they add up to."""
+"""All suites over several subjects, and the report that they add up to."""
 
-import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-from scipy.stats import spearmanr
-
 from lanner.artifact import Artifact
+from lanner.loading import open_tokenizer
 from lanner.machine import package_versions, this_machine
-from lanner.similarity import Vectors, normalize
-from lanner.tokenization import Tokenizer
-from lanner_perf.independence import BATCH_TEXTS, batch_independence, draw_batches
+from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner_perf.heads import inputs_of
+from lanner_perf.independence import BATCH_TEXTS
 from lanner_perf.kinds import PACKAGES
-from lanner_perf.subjects import WARM_UP_TEXTS, Spec, Subject, SubjectError
-from lanner_perf.workloads import Workloads, spread
+from lanner_perf.layout import SCHEMA, LeftOut
+from lanner_perf.lengths import LengthTexts, make_length_texts
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster
+from lanner_perf.subjects import Spec, Subject
+from lanner_perf.suites import (
+    cold_start,
+    concurrency,
+    latency,
+    memory,
+    open_loop,
+    quality,
+    throughput,
+)
+from lanner_perf.suites.inputs import Inputs
+from lanner_perf.workloads import Workloads
 
-BATCH_SIZES = (8, 16, 32, 64)
-PERCENTILES = (50, 95, 99)
-_TRIAL_TEXTS = 256
+SUITES: dict[str, ModuleType] = {
+    "memory": memory,
+    "latency": latency,
+    "throughput": throughput,
+    "concurrency": concurrency,
+    "open_loop": open_loop,
+    "cold_start": cold_start,
+    "quality": quality,
+}
+#: What is timed, by head.
+_TIMED = {
+    "embed": "encode, from texts to vectors",
+    "score": "score, from pairs to numbers",
+    "classify": "classify, from texts to labels",
+    "tag": "tag, from texts to entities",
+}
+_EMBED_ALONE: tuple[LeftOut, ...] = (
+    {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
+    {"name": "texts by length", "reason": "they are made for vectors alone"},
+)
+#: The usual one, for the estimate.
+_START_S = 4.0
 
 Report = dict[str, Any]
 Progress = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        threads: Cores that each subject may use, one subject at a time.
-        rounds: Rounds of every measure; the medians are reported.
-        latency_texts: Single texts of one latency round.
-        random_batches: Batches that batch independence is measured in; 0 leaves it out.
-    """
-
-    threads: int
-    rounds: int = 3
-    latency_texts: int = 300
-    random_batches: int = 0
 
 
 def measure(
@@ -56,160 +71,130 @@ def measure(
     Args:
         artifact: Its tokenizer counts the tokens of the workloads.
         specs: The first is what the others are compared with. An optional one that cannot start is
-            left out, with its reason in the report.
+            left out, with its reason in the report, and so is one of a suite in which it fails.
         workloads: The texts.
         plan: How much.
-        progress: Called when a step begins.
+        progress: Called when a step begins, with about how long the rest will take.
 
     Returns:
-        The report, as JSON values.
+        The report, as JSON values; `lanner_perf.layout.Report` says what is where.
 
     Raises:
-        SubjectError: A subject failed that is not optional, or failed after it had started.
+        SubjectError: A subject failed to start that is not optional, or the first one failed.
     """
-    with ExitStack() as stack:
-        subjects, left_out = _start(specs, workloads, plan, stack, progress)
-        throughput, vectors = _throughput(subjects, workloads, plan, progress)
-        latencies = _latencies(subjects, workloads, plan, progress)
-        independence = _independence(subjects, workloads, plan, progress)
-        rows = [
-            {
-                "name": subject.spec.name,
-                "kind": subject.spec.kind,
-                **subject.started.facts,
-                "import_s": subject.started.import_s,
-                "load_s": subject.started.load_s,
-                "first_answer_ms": subject.started.first_answer_ms,
-                "peak_rss_mb": subject.peak_rss_mb(),
-                "latency_ms": latencies[index],
-                "throughput": throughput[index],
-                "quality": _quality(vectors[index], vectors[0], workloads) | independence[index],
-            }
-            for index, subject in enumerate(subjects)
-        ]
-    tokens = _tokens(artifact, workloads)
-    for row in rows:
-        for workload, figures in row["throughput"].items():
-            count = len(workloads.texts[workload])
-            figures["tokens_per_s"] = figures["texts_per_s"] * tokens[workload] / count
+    head = artifact.manifest.head
+    left_out = [] if head == "embed" else list(_EMBED_ALONE)
+    plan = plan if head == "embed" else replace(plan, lengths=(), suites=_without_quality(plan))
+    inputs = _inputs(artifact, inputs_of(workloads, head), plan)
+    clock = _Clock(plan, len(specs), progress)
+    rows: dict[str, dict[str, Any]] = {}
+    with Roster(specs, plan.threads, clock.tell) as roster:
+        clock.end("starting")
+        for subject in roster.present:
+            rows[subject.name] = _facts(subject)
+        environments = _environments(roster.present)
+        for suite in (name for name in SUITES if name in plan.suites):
+            roster.begin(suite)
+            for name, keys in SUITES[suite].measure(roster, inputs, plan).items():
+                rows[name].update(keys)
+            clock.end(suite)
+        left_out += roster.left_out
     return {
+        "schema": SCHEMA,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": this_machine().to_json(),
         "versions": package_versions(*PACKAGES),
-        "peers_versions": next(
-            (s.started.versions for s in subjects if s.spec.python != sys.executable), {}
-        ),
+        "environments": environments,
         "threads": plan.threads,
         "rounds": plan.rounds,
         "artifact": artifact.manifest.name,
-        "timed": "encode, from texts to vectors, tokenisation included; medians of the rounds",
+        "timed": f"{_TIMED[head]}, tokenisation included; medians of the rounds",
         "workloads": {
-            name: {"texts": len(texts), "tokens": tokens[name], "source": workloads.source}
-            for name, texts in workloads.texts.items()
+            name: {
+                "texts": len(texts),
+                "tokens": inputs.count_tokens(texts),
+                "source": workloads.source,
+            }
+            for name, texts in inputs.workloads.texts.items()
         },
+        "suites": [name for name in SUITES if name in plan.suites],
+        "subjects": list(rows.values()),
+        "left_out": left_out + _lengths_left_out(inputs),
         "random_batches": {"batches": plan.random_batches, "texts": BATCH_TEXTS},
-        "subjects": rows,
-        "left_out": left_out,
+        "seconds": clock.seconds,
     }
 
 
-def _start(
-    specs: Sequence[Spec],
-    workloads: Workloads,
-    plan: Plan,
-    stack: ExitStack,
-    progress: Progress,
-) -> tuple[list[Subject], list[Report]]:
-    subjects, left_out = [], []
-    for spec in specs:
-        progress(f"starting {spec.name}")
-        try:
-            subject = stack.enter_context(Subject(spec, plan.threads))
-            for texts in workloads.texts.values():
-                subject.encode(texts[:WARM_UP_TEXTS])
-        except SubjectError as error:
-            if not spec.is_optional:
-                raise
-            left_out.append({"name": spec.name, "reason": str(error)})
-        else:
-            subjects.append(subject)
-    return subjects, left_out
+def _inputs(artifact: Artifact, workloads: Workloads, plan: Plan) -> Inputs:
+    record = artifact.manifest.tokenizer
+    tokenizer = open_tokenizer(artifact.file(record.file), artifact.manifest)
+    lengths = LengthTexts({}, {})
+    if plan.lengths:
+        short = workloads.texts["short"]
+        lengths = make_length_texts(short, tokenizer, record.max_tokens, plan.lengths)
+    return Inputs(workloads, lengths, partial(_count_tokens, tokenizer))
 
 
-def _throughput(
-    subjects: Sequence[Subject], workloads: Workloads, plan: Plan, progress: Progress
-) -> tuple[list[Report], list[Vectors]]:
-    figures: list[Report] = [{} for _ in subjects]
-    short_vectors: list[Vectors] = []
-    for workload, texts in workloads.texts.items():
-        trial = spread(texts, _TRIAL_TEXTS)
-        progress(f"{workload}: best batch size of each")
-        for subject in subjects:
-            subject.batch_size = min(BATCH_SIZES, key=lambda size: subject.encode(trial, size)[0])
-        rates: list[list[float]] = [[] for _ in subjects]
-        for turn in range(plan.rounds):
-            progress(f"{workload}: round {turn + 1} of {plan.rounds}")
-            for index, subject in enumerate(subjects):
-                seconds, vectors = subject.encode(texts)
-                rates[index].append(len(texts) / seconds)
-                if workload == "short" and turn == 0:
-                    short_vectors.append(vectors)
-        for index, subject in enumerate(subjects):
-            figures[index][workload] = {
-                "texts_per_s": float(np.median(rates[index])),
-                "rounds": rates[index],
-                "batch_size": subject.batch_size,
-            }
-    return figures, short_vectors
+def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
+    """Of texts or pairs, as far as the model reads them; what its windows repeat counts again."""
+    if isinstance(tokenizer, Tokenizer) and tokenizer.overlap_tokens:
+        return sum(len(window) for windows in tokenizer.windows(inputs) for window in windows)
+    if isinstance(tokenizer, Tokenizer) and isinstance(inputs[0], tuple):
+        return sum(map(len, tokenizer.encode_pairs(inputs)))
+    return sum(map(len, tokenizer.encode(inputs)))
 
 
-def _latencies(
-    subjects: Sequence[Subject], workloads: Workloads, plan: Plan, progress: Progress
-) -> list[Report]:
-    texts = spread(workloads.texts["short"], plan.latency_texts)
-    rounds: list[list[list[float]]] = [[] for _ in subjects]
+def _without_quality(plan: Plan) -> tuple[str, ...]:
+    return tuple(suite for suite in plan.suites if suite != "quality")
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    return {
+        "name": subject.name,
+        "kind": subject.spec.kind,
+        "environment": subject.spec.environment,
+        **subject.started.facts,
+        "cold_start": cold_start.cold_start([subject.started]),
+    }
+
+
+def _environments(subjects: Sequence[Subject]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
     for subject in subjects:
-        subject.latencies_ms(texts[:WARM_UP_TEXTS])
-    for turn in range(plan.rounds):
-        progress(f"latency: round {turn + 1} of {plan.rounds}")
-        for index, subject in enumerate(subjects):
-            latencies = subject.latencies_ms(texts)
-            rounds[index].append([float(p) for p in np.percentile(latencies, PERCENTILES)])
-    medians = [np.median(np.array(turns), axis=0) for turns in rounds]
+        found.setdefault(subject.spec.environment, subject.started.versions)
+    return found
+
+
+def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
     return [
-        {
-            **{f"p{p}": float(m) for p, m in zip(PERCENTILES, median, strict=True)},
-            "rounds": turns,
-        }
-        for median, turns in zip(medians, rounds, strict=True)
+        {"name": f"{tokens} tokens", "reason": reason}
+        for tokens, reason in inputs.lengths.left_out.items()
     ]
 
 
-def _independence(
-    subjects: Sequence[Subject], workloads: Workloads, plan: Plan, progress: Progress
-) -> list[Report]:
-    if not plan.random_batches:
-        return [{} for _ in subjects]
-    draw = draw_batches(workloads, plan.random_batches)
-    figures = []
-    for subject in subjects:
-        progress(f"batch independence: {subject.spec.name}")
-        figures.append({"batch_independence_cosine": batch_independence(subject, draw)})
-    return figures
+class _Clock:
+    """How long each suite took, and about how long the rest will take."""
 
+    def __init__(self, plan: Plan, subjects: int, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._begin = time.perf_counter()
+        estimates = {name: SUITES[name].estimate_s(plan) for name in SUITES if name in plan.suites}
+        self._ahead_s = {
+            name: seconds * subjects
+            for name, seconds in {"starting": _START_S, **estimates}.items()
+        }
 
-def _quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Report:
-    unit = normalize(vectors)
-    cosines = (unit * normalize(reference)).sum(axis=1)
-    quality = {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}
-    if workloads.pairs is not None and len(set(workloads.pairs.scores)) > 1:
-        left, right = np.split(unit, 2)
-        gold = workloads.pairs.scores
-        quality["spearman"] = float(100 * spearmanr((left * right).sum(axis=1), gold).statistic)
-    return quality
+    def tell(self, step: str) -> None:
+        """Passes a step on, with the time that is left."""
+        present_s, *later_s = self._ahead_s.values()
+        left_s = max(0.0, present_s - (time.perf_counter() - self._begin)) + sum(later_s)
+        minutes = f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
+        self._progress(f"{step} (about {minutes} left)")
 
-
-def _tokens(artifact: Artifact, workloads: Workloads) -> dict[str, int]:
-    record = artifact.manifest.tokenizer
-    tokenizer = Tokenizer(artifact.file(record.file), record)
-    return {name: sum(map(len, tokenizer.encode(texts))) for name, texts in workloads.texts.items()}
+    def end(self, suite: str) -> None:
+        """Ends a suite, or the start of all subjects."""
+        now = time.perf_counter()
+        self.seconds[suite] = round(now - self._begin, 1)
+        self._begin = now
+        del self._ahead_s[suite]

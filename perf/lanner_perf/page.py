@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lanner_perf.subjects import OWN_ENVIRONMENT
+
 Report = dict[str, Any]
 
 
@@ -26,8 +28,11 @@ def page(report: Report, picture: str) -> str:
         left_out = [f"- {item['name']}: {item['reason']}" for item in report["left_out"]]
         parts += ["## Not measured", "\n".join(left_out)]
     parts += ["## Versions", _versions("Lanner and torch", report["versions"])]
-    if report["peers_versions"]:
-        parts.append(_versions("The other peers", report["peers_versions"]))
+    parts += [
+        _versions(f"The environment {name}", versions)
+        for name, versions in report["environments"].items()
+        if name != OWN_ENVIRONMENT
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,7 +101,7 @@ def _subject_rows(report: Report) -> list[Sequence[str]]:
                 f"{quality['cosine_mean']:.5f} ({quality['cosine_min']:.4f})",
                 f"{quality['batch_independence_cosine']:.6f}",
                 f"{subject['model_bytes'] / 1e6:.1f}",
-                f"{subject['load_s']:.2f}",
+                f"{subject['cold_start']['load_s']:.2f}",
             )
         )
     return rows

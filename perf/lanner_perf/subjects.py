@@ -2,36 +2,35 @@
 
 So no subject shares threads, caches of the allocator or imports with another, rounds of different
 subjects can be interleaved, and a peer may run in an environment of its own. This module imports
-nothing but the standard library: what a subject's process holds is the subject's.
+nothing but the standard library, because the subject's process has it too.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lanner_perf.kinds import KINDS, Encode
 from lanner_perf.launch import program
 
 if TYPE_CHECKING:
     from lanner.similarity import Vectors
+    from lanner_perf.callers import Calls
 
-WARM_UP_TEXTS = 64
+#: The environment that the harness itself runs in.
+OWN_ENVIRONMENT = "harness"
+#: A subject that says nothing for so long hangs; the slowest start compiles its model.
+PATIENCE_S = 300.0
 
 
 class SubjectError(Exception):
-    """A subject could not start, failed or went away."""
+    """A subject could not start, failed, hung or went away."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Spec:
     """One thing to measure.
 
     Attributes:
-        name: How the tables name it.
+        name: How the tables name it; no two have the same.
         kind: What loads it, of `lanner_perf.kinds.KINDS`.
         path: The artifact, the checkpoint or the model file.
         options: What else its kind needs to know.
@@ -54,14 +53,33 @@ class Spec:
     python: str = sys.executable
     is_optional: bool = False
 
+    @property
+    def environment(self) -> str:
+        """What a report calls the environment of its interpreter."""
+        if self.python == sys.executable:
+            return OWN_ENVIRONMENT
+        return Path(self.python).parent.parent.name or self.python
+
 
 @dataclass(frozen=True)
 class Started:
-    """What starting a subject took, and what it says of itself and its environment."""
+    """What starting a subject took, and what it says of itself and its environment.
+
+    Attributes:
+        import_s: How long the imports took.
+        load_s: How long loading took after them.
+        first_answer_ms: How long the first call took.
+        imported_mb: Resident memory after the imports; None where the kind does not say.
+        loaded_mb: Resident memory after loading.
+        facts: What the report says of it.
+        versions: The distributions of its environment.
+    """
 
     import_s: float
     load_s: float
     first_answer_ms: float
+    imported_mb: float | None
+    loaded_mb: float
     facts: dict[str, Any]
     versions: dict[str, str]
 
@@ -71,11 +89,10 @@ class Subject:
 
     def __init__(self, spec: Spec, threads: int) -> None:
         self.spec = spec
-        self.batch_size = 32
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._connection, theirs = Pipe()
         # Not multiprocessing's own start: it would import the harness into the subject.
-        code = f"from lanner_perf.subjects import serve; serve({theirs.fileno()})"
+        code = f"from lanner_perf.serving import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen(
             [spec.python, "-c", program(code)],
             pass_fds=[theirs.fileno()],
@@ -86,7 +103,7 @@ class Subject:
         )
         theirs.close()
         try:
-            self.started: Started = self._ask((spec, threads))
+            self.started: Started = self._ask(spec, threads)
         except BaseException:
             self.__exit__()
             raise
@@ -103,31 +120,57 @@ class Subject:
             self._process.wait()
         self._log.close()
 
-    def encode(self, texts: list[str], batch_size: int | None = None) -> tuple[float, Vectors]:
+    @property
+    def name(self) -> str:
+        """The name of its spec."""
+        return self.spec.name
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> tuple[float, Vectors]:
         """Encodes all texts in one call; seconds and vectors."""
-        seconds, vectors = self._ask(("encode", texts, batch_size or self.batch_size))
+        seconds, vectors = self._ask("encode", texts, batch_size)
         return seconds, vectors
+
+    def rate(self, texts: list[str], batch_size: int, least_s: float = 0.0) -> float:
+        """Texts a second of calls with all texts, repeated until `least_s` have gone by."""
+        return float(self._ask("rate", texts, batch_size, least_s))
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
         """Encodes the texts one call each; milliseconds of each call."""
-        latencies: list[float] = self._ask(("latencies", texts, 1))
+        latencies: list[float] = self._ask("latencies_ms", texts)
         return latencies
 
-    def peak_rss_mb(self) -> float:
-        """The most memory that the process has had so far."""
-        return float(self._ask(("rss", [], 1)))
+    def closed_loop(self, texts: list[str], callers: int) -> Calls:
+        """So many callers share the texts out; see `lanner_perf.callers`."""
+        calls: Calls = self._ask("closed_loop", texts, callers)
+        return calls
 
-    def _ask(self, question: object) -> Any:
+    def open_loop(
+        self, texts: list[str], arrivals_s: list[float], *, callers: int, patience_s: float
+    ) -> Calls:
+        """Texts that arrive at given times; see `lanner_perf.callers`."""
+        calls: Calls = self._ask("open_loop", texts, arrivals_s, callers, patience_s)
+        return calls
+
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident memory now, and the most so far."""
+        now, peak = self._ask("memory_mb")
+        return now, peak
+
+    def _ask(self, *question: object) -> Any:
         # Of a process that is gone, what it still said or how it ended is told below.
         with suppress(ConnectionError):
             self._connection.send(question)
         try:
+            if not self._connection.poll(PATIENCE_S):
+                self._process.kill()
+                msg = f"{self.name} gave no answer within {PATIENCE_S:.0f} s and was ended"
+                raise SubjectError(msg)
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             status = self._process.wait()
             self._log.seek(0)
             said = last_line(self._log.read().decode(errors="replace"))
-            msg = f"{self.spec.name} ended unexpectedly with status {status}: {said}"
+            msg = f"{self.name} ended unexpectedly with status {status}: {said}"
             raise SubjectError(msg) from None
         if isinstance(answer, SubjectError):
             raise answer
@@ -148,41 +191,3 @@ def last_line(output: str) -> str:
     """What a program said last, as a rule why it failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
-
-
-def serve(file_descriptor: int) -> None:
-    """The subject's side: starts what it is told to, and answers until the harness goes."""
-    connection: Connection = Connection(file_descriptor)
-    spec, threads = connection.recv()
-    try:
-        encode, started = _start(spec, threads)
-        connection.send(started)
-        while True:
-            command, texts, batch_size = connection.recv()
-            if command == "encode":
-                begin = time.perf_counter()
-                vectors = encode(texts, batch_size=batch_size)
-                connection.send((time.perf_counter() - begin, vectors))
-            elif command == "latencies":
-                connection.send([_milliseconds(partial(encode, text)) for text in texts])
-            else:
-                connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
-    except EOFError:
-        pass  # the harness closed its end
-    except Exception as error:  # noqa: BLE001 (handed to the harness, which raises it)
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        connection.send(SubjectError(f"{spec.name} on {spec.path}: {what}"))
-
-
-def _start(spec: Spec, threads: int) -> tuple[Encode, Started]:
-    loaded = KINDS[spec.kind](spec.path, spec.options, threads)
-    first_answer_ms = _milliseconds(partial(loaded.encode, "How fast is the first answer?"))
-    return loaded.encode, Started(
-        loaded.import_s, loaded.load_s, first_answer_ms, loaded.facts, loaded.versions
-    )
-
-
-def _milliseconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - begin)

@@ -23,9 +23,11 @@ from lanner.text_files import read_texts, shipped_sentences
 from lanner_perf.bench import specs
 from lanner_perf.checks import variant_checks
 from lanner_perf.fused import FUSED, fused_spec, make_fused
-from lanner_perf.measure import Plan, Report, measure
+from lanner_perf.layout import whole_rows
+from lanner_perf.measure import Report, measure
 from lanner_perf.page import page
 from lanner_perf.peers import make_peers, peers, quantization_for
+from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.plot import draw_plot
 from lanner_perf.stock import STOCK, make_stock, stock_spec
 from lanner_perf.subjects import Spec, SubjectError
@@ -94,16 +96,23 @@ def _parser() -> argparse.ArgumentParser:
 def _report(args: argparse.Namespace, artifact: Artifact) -> Report:
     # Of the mixed texts the half, so that a dozen subjects take ten minutes.
     workloads = build_workloads(args.pairs).shortened(mixed=500)
-    plan = Plan(threads=args.threads, rounds=args.rounds, random_batches=_RANDOM_BATCHES)
+    plan = Plan(
+        args.threads,
+        BASIC_SUITES,
+        rounds=args.rounds,
+        lengths=(),
+        random_batches=_RANDOM_BATCHES,
+    )
     if args.quick:
         workloads = workloads.shortened(short=300, mixed=50)
-        plan = Plan(threads=args.threads, rounds=1, latency_texts=50, random_batches=20)
+        plan = replace(Plan.quick(args.threads, BASIC_SUITES), lengths=(), random_batches=20)
     calibration = read_texts(args.calibration) if args.calibration else shipped_sentences()
     _BUILD.mkdir(exist_ok=True)
     with steps() as begin, tempfile.TemporaryDirectory(prefix="peers-", dir=_BUILD) as work:
         subjects, left_out = _subjects(args, artifact, calibration, Path(work), begin)
         report = measure(artifact, subjects, workloads, plan, begin)
     report["left_out"] = left_out + report["left_out"]
+    report["subjects"] = whole_rows(report, BASIC_SUITES)
     report["checks"] = [check.to_json() for check in variant_checks(report)]
     return report
 

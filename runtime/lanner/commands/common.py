@@ -62,7 +62,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of the commands that load a model."""
     parser.add_argument("model", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument(
-        "--variant", default="auto", help="fp32, int8, or auto: the fastest that is safe here"
+        "--variant",
+        default="auto",
+        help="fp32, int8, or auto: what 'lanner tune' chose, or else the fastest that is safe here",
     )
     parser.add_argument("--engine", default="auto", help="onnxruntime, or auto")
     parser.add_argument(

@@ -1,0 +1,79 @@
+"""How much is measured: what takes how long, and how often."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from lanner_perf.layout import SUITES
+from lanner_perf.lengths import LENGTHS
+
+CALLERS = (1, 2, 4, 8, 16, 32, 64)
+#: Arrivals, as multiples of the texts a second of the reference in bulk.
+LOADS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+#: What a table of variants shows.
+BASIC_SUITES = ("memory", "latency", "throughput", "quality")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    A duration is of one subject in one round, and a slow subject may take it twice: all subjects
+    get the same texts, as many as the slowest does in that time.
+
+    Attributes:
+        threads: Cores that each subject may use, one subject at a time.
+        suites: Which of `lanner_perf.layout.SUITES`.
+        rounds: Rounds of latency and throughput; the medians are reported.
+        latency_texts: Most single texts of one latency round.
+        latency_s: Duration of a latency round; those by length take a quarter of it.
+        throughput_s: Duration of a throughput round; those by length take a quarter of it.
+        call_tokens: The fewest tokens of a call that measures throughput.
+        lengths: The tokens of the texts of the measures by length.
+        callers: How many callers at once.
+        loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
+        point_s: Duration of one number of callers, or of one rate of arrivals.
+        point_rounds: Rounds of these.
+        cold_starts: Fresh processes.
+        random_batches: Batches that batch independence is measured in; 0 leaves it out.
+    """
+
+    threads: int
+    suites: tuple[str, ...] = SUITES
+    rounds: int = 3
+    latency_texts: int = 300
+    latency_s: float = 1.6
+    throughput_s: float = 2.0
+    call_tokens: int = 4_096
+    lengths: tuple[int, ...] = LENGTHS
+    callers: tuple[int, ...] = CALLERS
+    loads: tuple[float, ...] = LOADS
+    point_s: float = 1.2
+    point_rounds: int = 2
+    cold_starts: int = 3
+    random_batches: int = 0
+
+    @classmethod
+    def full(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
+        """Everything: under 25 minutes for a dozen subjects on two cores."""
+        return cls(threads, suites, random_batches=100)
+
+    @classmethod
+    def quick(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
+        """One short round of fewer points, to try it out: under 3 minutes for a dozen subjects."""
+        return cls(
+            threads,
+            suites,
+            rounds=1,
+            latency_texts=50,
+            latency_s=0.4,
+            throughput_s=0.4,
+            call_tokens=2_048,
+            lengths=(16, 128),
+            callers=(1, 16),
+            loads=(0.5, 2.0),
+            point_s=0.4,
+            point_rounds=1,
+            cold_starts=0,
+            random_batches=10,
+        )

@@ -1,0 +1,45 @@
+"""Cold start: a fresh process that imports, loads and answers once; its files are in memory."""
+
+from lanner_perf.layout import ColdStart
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster, by_name
+from lanner_perf.subjects import Started, Subject
+from lanner_perf.suites.inputs import Inputs, Parts, median
+
+#: Of a framework that imports torch; others are far faster.
+_LIKELY_S = 3.0
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    return plan.cold_starts * _LIKELY_S
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Starts each subject again beside itself, which has read its files already."""
+
+    def start(subject: Subject) -> Started:
+        with Subject(subject.spec, roster.threads) as fresh:
+            return fresh.started
+
+    rounds: dict[str, list[Started]] = {}
+    for turn in range(plan.cold_starts):
+        roster.tell(f"cold start: round {turn + 1} of {plan.cold_starts}")
+        by_name(roster.each(start), rounds)
+    if not rounds:
+        return {}
+    return {
+        subject.name: {"cold_start": cold_start(rounds[subject.name])} for subject in roster.present
+    }
+
+
+def cold_start(starts: list[Started]) -> ColdStart:
+    """The medians of some starts."""
+    rounds = [[start.import_s, start.load_s, start.first_answer_ms] for start in starts]
+    import_s, load_s, first_answer_ms = (median(column) for column in zip(*rounds, strict=True))
+    return {
+        "import_s": import_s,
+        "load_s": load_s,
+        "first_answer_ms": first_answer_ms,
+        "rounds": rounds,
+    }

@@ -1,0 +1,84 @@
+"""Concurrency: so many callers at once, each sending its next text when the last is answered."""
+
+import numpy as np
+
+from lanner_perf.callers import Calls
+from lanner_perf.layout import Concurrency, ConcurrencyRound
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster, by_name
+from lanner_perf.subjects import Subject
+from lanner_perf.suites.inputs import Inputs, Parts, median, repeated
+
+#: Calls of each caller, so that a round is not all beginning and end.
+_LEAST_CALLS_A_CALLER = 4
+_MOST_CALLS = 20_000
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    return len(plan.callers) * plan.point_s * (plan.point_rounds + 0.5)
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Texts a second against latency, for each number of callers."""
+    short = inputs.workloads.texts["short"]
+    points = {str(callers): _point(roster, short, plan, callers) for callers in plan.callers}
+    return {
+        subject.name: {
+            "concurrency": {callers: found[subject.name] for callers, found in points.items()}
+        }
+        for subject in roster.present
+    }
+
+
+def _point(roster: Roster, texts: list[str], plan: Plan, callers: int) -> dict[str, Concurrency]:
+    """Every subject answers for about the same time, and so as many texts as it can."""
+    what = f"{callers} callers at once" if callers > 1 else "one caller"
+    roster.tell(f"{what}: warming up")
+    probe = repeated(texts, max(16, 2 * callers))
+    speeds = {
+        name: _speed(calls) for name, calls in roster.each(lambda s: s.closed_loop(probe, callers))
+    }
+
+    def ask(subject: Subject) -> Calls:
+        fitting = int(speeds[subject.name] * plan.point_s)
+        count = min(max(fitting, _LEAST_CALLS_A_CALLER * callers), _MOST_CALLS)
+        return subject.closed_loop(repeated(texts, count), callers)
+
+    rounds: dict[str, list[Calls]] = {}
+    for turn in range(plan.point_rounds):
+        roster.tell(f"{what}: round {turn + 1} of {plan.point_rounds}")
+        by_name(roster.each(ask), rounds)
+    return {subject.name: summary(rounds[subject.name]) for subject in roster.present}
+
+
+def summary(rounds: list[Calls]) -> Concurrency:
+    """The medians of the rounds."""
+    figures = [_round(calls) for calls in rounds]
+    return {
+        "texts_per_s": median(figure["texts_per_s"] for figure in figures),
+        "p50_ms": median(figure["p50_ms"] for figure in figures),
+        "p90_ms": median(figure["p90_ms"] for figure in figures),
+        "p99_ms": median(figure["p99_ms"] for figure in figures),
+        "failed": sum(figure["failed"] for figure in figures),
+        "failure": next((calls.failure for calls in rounds if calls.failure), ""),
+        "rounds": figures,
+    }
+
+
+def _round(calls: Calls) -> ConcurrencyRound:
+    answered = [call for call in calls.calls if call.outcome == "answered"]
+    latencies_ms = [1e3 * (call.end_s - call.due_s) for call in answered] or [0.0]
+    p50, p90, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 99)))
+    return {
+        "texts_per_s": _speed(calls),
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p99_ms": p99,
+        "failed": len(calls.calls) - len(answered),
+    }
+
+
+def _speed(calls: Calls) -> float:
+    answered = sum(call.outcome == "answered" for call in calls.calls)
+    return answered / max(call.end_s for call in calls.calls)

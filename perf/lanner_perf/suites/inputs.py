@@ -1,0 +1,44 @@
+"""What the suites measure with, and how they share it out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+
+from lanner_perf.lengths import LengthTexts
+from lanner_perf.workloads import Item, Workloads, spread
+
+#: The keys of a row that a suite gives each subject, by its name.
+Parts = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The texts of all suites.
+
+    Attributes:
+        workloads: Natural texts.
+        lengths: Texts of exactly so many tokens.
+        count_tokens: The tokens of some texts together, as the artifact counts them.
+    """
+
+    workloads: Workloads
+    lengths: LengthTexts
+    count_tokens: Callable[[Sequence[str]], int]
+
+
+def fitting(items: list[Item], per_s: float, seconds: float, *, least: int) -> list[Item]:
+    """As many as take so long at that rate, evenly spaced over the list; all if there are fewer."""
+    return spread(items, max(least, int(per_s * seconds)))
+
+
+def repeated(items: Sequence[Item], count: int) -> list[Item]:
+    """That many, beginning anew where there are fewer."""
+    return list(islice(cycle(items), count))
+
+
+def median(values: Iterable[float]) -> float:
+    """The median as a plain number."""
+    return float(np.median(list(values)))

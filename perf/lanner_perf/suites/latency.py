@@ -1,0 +1,69 @@
+"""Latency: one text a call, one call at a time."""
+
+from typing import Any
+
+import numpy as np
+
+from lanner_perf.layout import PERCENTILES, Latency
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster, by_name
+from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
+from lanner_perf.workloads import spread
+
+#: Calls that warm up and show how long a call takes, natural and by length, and the fewest of a
+#: round.
+_WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    by_length = len(plan.lengths) * plan.latency_s / 4
+    return 0.6 * plan.rounds * (plan.latency_s + by_length)
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Over natural short texts, and by length in tokens."""
+    most = plan.latency_texts
+    short = spread(inputs.workloads.texts["short"], most)
+    natural = _latencies(roster, short, plan, "latency")
+    by_length = {
+        str(tokens): _latencies(
+            roster, repeated(texts, most), plan, f"latency of {tokens} tokens", is_natural=False
+        )
+        for tokens, texts in inputs.lengths.texts.items()
+    }
+    return {
+        subject.name: {
+            "latency_ms": natural[subject.name],
+            "latency_by_length": {
+                tokens: found[subject.name] for tokens, found in by_length.items()
+            },
+        }
+        for subject in roster.present
+    }
+
+
+def _latencies(
+    roster: Roster, texts: list[str], plan: Plan, what: str, *, is_natural: bool = True
+) -> dict[str, Latency]:
+    """The same texts for all, as many as the slowest answers in the time of a round."""
+    warm_up, least = (calls[not is_natural] for calls in (_WARM_UP_CALLS, _LEAST_CALLS))
+    roster.tell(f"{what}: warming up")
+    probe = spread(texts, warm_up)
+    slowest_ms = max(median(found) for _, found in roster.each(lambda s: s.latencies_ms(probe)))
+    seconds = plan.latency_s if is_natural else plan.latency_s / 4
+    texts = fitting(texts, 1e3 / slowest_ms, seconds, least=least)
+    rounds: dict[str, list[Any]] = {}
+    for turn in range(plan.rounds):
+        roster.tell(f"{what}: round {turn + 1} of {plan.rounds}")
+        by_name(roster.each(lambda subject: _percentiles(subject.latencies_ms(texts))), rounds)
+    return {subject.name: _summary(rounds[subject.name], len(texts)) for subject in roster.present}
+
+
+def _percentiles(latencies_ms: list[float]) -> list[float]:
+    return [float(value) for value in np.percentile(latencies_ms, PERCENTILES)]
+
+
+def _summary(rounds: list[list[float]], calls: int) -> Latency:
+    p50, p90, p95, p99 = (median(column) for column in zip(*rounds, strict=True))
+    return {"p50": p50, "p90": p90, "p95": p95, "p99": p99, "calls": calls, "rounds": rounds}

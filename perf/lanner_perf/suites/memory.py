@@ -1,0 +1,42 @@
+"""Memory: what the subject's process holds after each step of its life.
+
+This is the first suite, so that nothing but the workloads has been encoded before.
+"""
+
+from lanner_perf.layout import Memory
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster
+from lanner_perf.subjects import Subject
+from lanner_perf.suites.inputs import Inputs, Parts
+from lanner_perf.workloads import spread
+
+_BATCH_SIZE = 32
+#: Texts of each workload by the seconds of a throughput round.
+_TEXTS_A_SECOND = {"short": 256, "mixed": 64}
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    return 0.7 * plan.throughput_s
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """After imports, loading, and one call with the texts of each workload."""
+    texts = [
+        spread(texts, max(1, int(_TEXTS_A_SECOND[name] * plan.throughput_s)))
+        for name, texts in inputs.workloads.texts.items()
+    ]
+
+    def memory(subject: Subject) -> Memory:
+        for workload in texts:
+            subject.rate(workload, _BATCH_SIZE)
+        after_mb, peak_mb = subject.memory_mb()
+        return {
+            "imported_mb": subject.started.imported_mb,
+            "loaded_mb": subject.started.loaded_mb,
+            "after_mb": after_mb,
+            "peak_mb": peak_mb,
+        }
+
+    roster.tell("memory after the workloads")
+    return {name: {"memory": found} for name, found in roster.each(memory)}

@@ -1,0 +1,122 @@
+"""Open loop: texts arrive at random times of a fixed rate, whether or not a subject keeps up."""
+
+from functools import partial
+
+import numpy as np
+
+from lanner_perf.callers import Calls
+from lanner_perf.layout import OpenLoop, OpenLoopRound
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster, by_name
+from lanner_perf.subjects import Subject
+from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
+from lanner_perf.workloads import SEED, spread
+
+#: What is due and finds so many calls under way waits for one of them to end.
+CALLERS = 64
+_MOST_ARRIVALS = 20_000
+_TRIAL_TEXTS, _BATCH_SIZE = 64, 32
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    return len(plan.loads) * plan.point_s * plan.point_rounds
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Latency from the arrival, for each rate; the rates and times are the same for all.
+
+    The rates are multiples of what the reference encodes in bulk, so that those of one report can
+    be compared, and those of another machine mean the same.
+    """
+    short = inputs.workloads.texts["short"]
+    roster.tell("open loop: speed of the reference")
+    probe = spread(short, _TRIAL_TEXTS)
+    speed = roster.reference.rate(probe, _BATCH_SIZE, plan.point_s / 4)
+    texts = fitting(short, speed, plan.point_s, least=_TRIAL_TEXTS)
+    speed = roster.reference.rate(texts, _BATCH_SIZE)
+    points = {}
+    for load in plan.loads:
+        rate = round_rate(load * speed)
+        points[f"{rate:g}"] = _point(roster, short, plan, rate)
+    return {
+        subject.name: {"open_loop": {rate: found[subject.name] for rate, found in points.items()}}
+        for subject in roster.present
+    }
+
+
+def round_rate(rate: float) -> float:
+    """To two digits: what was measured is no more exact than that."""
+    return float(f"{rate:.2g}")
+
+
+def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
+    """Ascending times of a Poisson process, the same for everyone who asks, `turn` by `turn`.
+
+    Given how many arrive, the times of such a process are uniform ones in order (Ross, Introduction
+    to Probability Models, 5.3.5). So the rate is exact, also in a short run.
+    """
+    generator = np.random.default_rng((SEED, turn))
+    count = min(int(rate * seconds) + 1, _MOST_ARRIVALS)
+    times: list[float] = np.sort(generator.uniform(0, count / rate, count)).tolist()
+    return times
+
+
+def _point(roster: Roster, texts: list[str], plan: Plan, rate: float) -> dict[str, OpenLoop]:
+    # Who is so far behind will not catch up.
+    patience_s = plan.point_s / 2
+    rounds: dict[str, list[Calls]] = {}
+    for turn in range(plan.point_rounds):
+        roster.tell(f"{rate:g} arrivals/s: round {turn + 1} of {plan.point_rounds}")
+        ask = partial(_ask, texts, poisson_arrivals_s(rate, plan.point_s, turn), patience_s)
+        by_name(roster.each(ask), rounds)
+    return {subject.name: summary(rounds[subject.name], rate) for subject in roster.present}
+
+
+def _ask(texts: list[str], arrivals_s: list[float], patience_s: float, subject: Subject) -> Calls:
+    return subject.open_loop(texts, arrivals_s, callers=CALLERS, patience_s=patience_s)
+
+
+def summary(rounds: list[Calls], rate: float) -> OpenLoop:
+    """The medians of the rounds."""
+    figures = [_round(calls, rate) for calls in rounds]
+    return {
+        "offered_per_s": rate,
+        "answered_per_s": median(figure["answered_per_s"] for figure in figures),
+        "p50_ms": median(figure["p50_ms"] for figure in figures),
+        "p99_ms": median(figure["p99_ms"] for figure in figures),
+        "refused": sum(figure["refused"] for figure in figures),
+        "failed": sum(figure["failed"] for figure in figures),
+        "backlog": max(figure["backlog"] for figure in figures),
+        "is_cut_short": any(figure["is_cut_short"] for figure in figures),
+        "failure": next((calls.failure for calls in rounds if calls.failure), ""),
+        "rounds": figures,
+    }
+
+
+def _round(calls: Calls, rate: float) -> OpenLoopRound:
+    outcomes = [call.outcome for call in calls.calls]
+    served = [call for call in calls.calls if call.outcome in ("answered", "waiting")]
+    latencies_ms = [1e3 * (call.end_s - call.due_s) for call in served] or [0.0]
+    end_s = max(call.end_s for call in calls.calls)
+    if not calls.is_cut_short:
+        end_s = max(end_s, len(calls.calls) / rate)  # the last may arrive early
+    p50, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 99)))
+    return {
+        "answered_per_s": outcomes.count("answered") / end_s,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "refused": outcomes.count("refused"),
+        "failed": outcomes.count("failed"),
+        "backlog": most_at_once(calls),
+        "is_cut_short": calls.is_cut_short,
+    }
+
+
+def most_at_once(calls: Calls) -> int:
+    """The most calls that were due and not over at any time."""
+    due_s = np.sort([call.due_s for call in calls.calls])
+    end_s = np.sort([call.end_s for call in calls.calls])
+    # At each arrival: those that have come, this one too, less those that were over by then.
+    gone = np.searchsorted(end_s, due_s, side="right")
+    return int((np.arange(1, len(due_s) + 1) - gone).max())

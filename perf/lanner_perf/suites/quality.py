@@ -1,0 +1,46 @@
+"""Quality beside speed: how near the vectors are to the reference's, and how well they rank."""
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from lanner.similarity import Vectors, normalize
+from lanner_perf.independence import batch_independence, draw_batches
+from lanner_perf.layout import Quality
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster
+from lanner_perf.suites.inputs import Inputs, Parts
+from lanner_perf.workloads import Workloads
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    return 2 * plan.throughput_s + 0.03 * plan.random_batches
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Over all short texts; batch independence in random batches, where the plan has some."""
+    workloads = inputs.workloads
+    roster.tell("quality of the vectors")
+    parts: Parts = {}
+    reference: Vectors | None = None
+    for name, (_, vectors) in roster.each(lambda s: s.encode(workloads.texts["short"])):
+        reference = vectors if reference is None else reference  # it comes first
+        parts[name] = {"quality": quality(vectors, reference, workloads)}
+    if plan.random_batches:
+        roster.tell("batch independence")
+        draw = draw_batches(workloads, plan.random_batches)
+        for name, cosine in roster.each(lambda subject: batch_independence(subject, draw)):
+            parts[name]["quality"]["batch_independence_cosine"] = cosine
+    return {subject.name: parts[subject.name] for subject in roster.present}
+
+
+def quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Quality:
+    """Of the vectors of all short texts, float32 [n, dim]."""
+    unit = normalize(vectors)
+    cosines = (unit * normalize(reference)).sum(axis=1)
+    figures: Quality = {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}
+    if workloads.pairs is not None and len(set(workloads.pairs.scores)) > 1:
+        left, right = np.split(unit, 2)
+        gold = workloads.pairs.scores
+        figures["spearman"] = float(100 * spearmanr((left * right).sum(axis=1), gold).statistic)
+    return figures

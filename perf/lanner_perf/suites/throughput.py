@@ -1,0 +1,97 @@
+"""Throughput: many texts in one call, each subject at its best batch size."""
+
+from functools import partial
+
+from lanner_perf.layout import Throughput
+from lanner_perf.plan import Plan
+from lanner_perf.roster import Roster, by_name
+from lanner_perf.subjects import Subject
+from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
+from lanner_perf.workloads import spread
+
+BATCH_SIZES = (8, 16, 32, 64)
+_PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
+
+
+def estimate_s(plan: Plan) -> float:
+    """About how long one subject takes."""
+    seconds = 2 * plan.throughput_s + len(plan.lengths) * plan.throughput_s / 4
+    return (0.8 + 0.7 * plan.rounds) * seconds
+
+
+def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+    """Of short and mixed texts, and by length in tokens."""
+    natural = {
+        workload: _throughput(roster, inputs, plan, texts, f"{workload} texts")
+        for workload, texts in inputs.workloads.texts.items()
+    }
+    by_length = {
+        str(tokens): _throughput(
+            roster, inputs, plan, texts, f"texts of {tokens} tokens", is_natural=False
+        )
+        for tokens, texts in inputs.lengths.texts.items()
+    }
+    return {
+        subject.name: {
+            "throughput": {name: found[subject.name] for name, found in natural.items()},
+            "throughput_by_length": {
+                tokens: found[subject.name] for tokens, found in by_length.items()
+            },
+        }
+        for subject in roster.present
+    }
+
+
+def _throughput(
+    roster: Roster,
+    inputs: Inputs,
+    plan: Plan,
+    texts: list[str],
+    what: str,
+    *,
+    is_natural: bool = True,
+) -> dict[str, Throughput]:
+    """The same texts for all, as many as the slowest encodes in the time of a round.
+
+    A faster subject repeats them for half of that time, so that its round is not a moment's.
+    """
+    seconds = plan.throughput_s if is_natural else plan.throughput_s / 4
+    roster.tell(f"{what}: best batch size of each")
+    probe = spread(texts, _PROBE_TEXTS)
+    # Of fewer, some workers would have no batch.
+    least = max(_LEAST_TEXTS, plan.call_tokens * len(probe) // inputs.count_tokens(probe))
+    texts = texts if is_natural else repeated(texts, max(least, len(texts)))
+    speeds = dict(roster.each(lambda subject: subject.rate(probe, max(BATCH_SIZES))))
+    texts = fitting(texts, min(speeds.values()), seconds, least=least)
+    best = dict(
+        roster.each(
+            lambda subject: _best_batch_size(
+                subject, fitting(texts, speeds[subject.name], seconds / 2, least=least)
+            )
+        )
+    )
+    rounds: dict[str, list[float]] = {}
+    for turn in range(plan.rounds):
+        roster.tell(f"{what}: round {turn + 1} of {plan.rounds}")
+        by_name(
+            roster.each(lambda subject: subject.rate(texts, best[subject.name], seconds / 2)),
+            rounds,
+        )
+    tokens = inputs.count_tokens(texts) / len(texts)
+    return {
+        subject.name: {
+            "texts_per_s": median(rounds[subject.name]),
+            "tokens_per_s": median(rounds[subject.name]) * tokens,
+            "batch_size": best[subject.name],
+            "texts": len(texts),
+            "rounds": rounds[subject.name],
+        }
+        for subject in roster.present
+    }
+
+
+def _best_batch_size(subject: Subject, texts: list[str]) -> int:
+    trial = spread(texts, _MOST_TRIAL_TEXTS)
+    # A larger batch than there are texts is the same as the largest that there are texts for.
+    sizes = [size for size in BATCH_SIZES if size <= len(trial)] or list(BATCH_SIZES[:1])
+    return max(sizes, key=partial(subject.rate, trial))
