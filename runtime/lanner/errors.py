@@ -12,6 +12,7 @@
     ├── VariantError            the variant or engine asked for is not there
     ├── HeadError               the artifact has another head than the call (also an AttributeError)
     ├── EngineError             an engine refused to load or run a variant
+    ├── BenchmarkError          a benchmark could not run, or found what was not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
         ├── ParityError         ... because the artifact does not answer as its checkpoint does
@@ -85,6 +86,10 @@ class HeadError(LannerError, AttributeError):
 
 class EngineError(LannerError):
     """An engine refused to load or to run a variant."""
+
+
+class BenchmarkError(LannerError):
+    """A benchmark could not run, or its result is worse than was allowed."""
 
 
 class ExportError(LannerError):
