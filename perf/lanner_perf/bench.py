@@ -1,93 +1,172 @@
-"""Measures an artifact beside sentence-transformers on the same checkpoint; writes JSON.
+"""One run of `lanner bench`: what is measured, and the report of it."""
 
-python -m lanner_perf.bench build/minilm.lanner --checkpoint CHECKPOINT --output bench.json
-"""
-
-import argparse
-import json
-import sys
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NotRequired
 
 from lanner.artifact import Artifact
-from lanner.commands.common import positive, steps, table
-from lanner.errors import LannerError
-from lanner.machine import available_cores
-from lanner.staging import require_output_file, staged_file
-from lanner_perf.layout import whole_rows
-from lanner_perf.measure import Report, measure
-from lanner_perf.plan import BASIC_SUITES, Plan
+from lanner.commands.common import table
+from lanner.errors import BenchmarkError, UnsupportedError, UsageError
+from lanner_perf.against import ALL, NONE, Peers, check_names, make
+from lanner_perf.bench_checks import TORCH, bench_checks
+from lanner_perf.content import check_table, headline
+from lanner_perf.layout import SUITES, Report
+from lanner_perf.measure import measure
+from lanner_perf.peers import FRAMEWORK
+from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import build_workloads
 
-REFERENCE = "sentence-transformers"
+Progress = Callable[[str], object]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lanner_perf.bench", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
-    parser.add_argument("--checkpoint", required=True, help="the checkpoint that it was made from")
-    parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
-    parser.add_argument("--threads", type=positive, default=available_cores())
-    parser.add_argument("--rounds", type=positive, default=3)
-    parser.add_argument("--output", type=Path, help="where the JSON goes (default: stdout)")
-    args = parser.parse_args()
+class BenchReport(Report):
+    """A report with what only the whole run knows.
+
+    Attributes:
+        command: The command line that made it.
+        is_quick: Whether it was measured with ``--quick``.
+        is_whole: Whether every suite and every peer was asked for.
+        whole_s: How long all of it took, making the peers included.
+        checks: What must hold; see `lanner_perf.checks.Check`.
+        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor`.
+    """
+
+    command: str
+    is_quick: bool
+    is_whole: bool
+    whole_s: float
+    checks: list[dict[str, Any]]
+    floor: NotRequired[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        artifact: An artifact with the head ``embed``.
+        checkpoint: What it was made from; what peers run. None without peers.
+        against: Names of peers, or `ALL`, or `NONE`.
+        suites: Of `lanner_perf.layout.SUITES`.
+        pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
+        threads: Cores that each subject may use.
+        rounds: Rounds of latency and throughput, or None for the plan's.
+        is_quick: Whether to measure little, to try it out.
+        command: The command line.
+    """
+
+    artifact: Path
+    checkpoint: str | None
+    against: tuple[str, ...]
+    suites: tuple[str, ...]
+    pairs: Path | None
+    threads: int
+    rounds: int | None
+    is_quick: bool
+    command: tuple[str, ...]
+
+
+def bench(request: Request, progress: Progress) -> dict[str, Any]:
+    """Measures what is asked for.
+
+    Args:
+        request: What.
+        progress: Told when a step begins.
+
+    Returns:
+        The report, as JSON values; `BenchReport` says what is where.
+
+    Raises:
+        UsageError: A peer's name is unknown, or peers need a checkpoint.
+        UnsupportedError: The artifact has another head than ``embed``.
+        BenchmarkError: A subject failed without which there is nothing to compare.
+        LannerError: The artifact or the pairs cannot be used.
+    """
+    begin = time.perf_counter()
+    check_names(request.against)
+    artifact = open_artifact(request.artifact)
+    workloads = build_workloads(request.pairs)
+    size = Plan.quick if request.is_quick else Plan.full
+    plan = size(request.threads, request.suites)
+    if request.rounds is not None:
+        plan = replace(plan, rounds=request.rounds)
     try:
-        if args.output is not None:
-            require_output_file(args.output)
-        artifact = Artifact.open(args.artifact)
-        plan = Plan(args.threads, BASIC_SUITES, rounds=args.rounds, lengths=())
-        workloads = build_workloads(args.pairs)
-        with steps() as begin:
-            report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
-    except (LannerError, SubjectError, OSError) as error:
-        sys.stderr.write(f"lanner_perf.bench: error: {error}\n")
-        return 1
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-    sys.stderr.write(summary(report) + "\n")
-    if args.output is None:
-        sys.stdout.write(text)
-    else:
-        with staged_file(args.output) as file:
-            file.write(text.encode())
-        sys.stderr.write(f"\nwritten to {args.output}\n")
-    return 0
+        with tempfile.TemporaryDirectory(prefix="lanner-bench-") as work:
+            subjects = _subjects(request, artifact, Path(work), progress)
+            report = measure(artifact, subjects.specs, workloads, plan, progress)
+    except SubjectError as error:
+        raise BenchmarkError(str(error)) from None
+    report["left_out"] = subjects.left_out + report["left_out"]
+    report["command"] = shlex.join(request.command)
+    report["is_quick"] = request.is_quick
+    report["is_whole"] = set(request.suites) == set(SUITES) and request.against == ALL
+    report["whole_s"] = round(time.perf_counter() - begin, 1)
+    report["checks"] = [check.to_json() for check in bench_checks(report)]
+    return report
+
+
+def open_artifact(path: Path) -> Artifact:
+    """An artifact whose answers are vectors.
+
+    Raises:
+        UnsupportedError: Its head is another.
+        ArtifactError: It is none.
+    """
+    artifact = Artifact.open(path)
+    if artifact.manifest.head != "embed":
+        msg = (
+            f"{path} has the head {artifact.manifest.head!r}, and the benchmark compares "
+            "vectors: give an artifact with the head 'embed'"
+        )
+        raise UnsupportedError(msg)
+    return artifact
 
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """The reference first, then every variant of the artifact."""
-    variants = [
-        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
-        for variant in artifact.manifest.variants
+    return [Spec(TORCH, FRAMEWORK, checkpoint), *_variants(artifact)]
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The first table of the report and what must hold, for a terminal."""
+    figures, checks = headline(report), check_table(report)
+    rows: list[list[object]] = [[*figures.header]]
+    rows += [
+        [subject["name"], *(" ".join(filter(None, cell[:2])) for cell in row[1:])]
+        for subject, row in zip(report["subjects"], figures.rows, strict=True)
     ]
-    return [Spec(f"{REFERENCE} torch fp32", REFERENCE, checkpoint), *variants]
-
-
-def summary(report: Report) -> str:
-    """The report as a table, every figure with its ratio to the reference."""
-    reference = report["subjects"][0]
-    header = ("", "short/s", "", "mixed/s", "", "p50 ms", "", "p95 ms", "p99 ms")
-    rows: list[tuple[object, ...]] = [(*header, "import s", "load s", "quality")]
-    for subject in whole_rows(report, BASIC_SUITES):
-        quality, latency = subject["quality"], subject["latency_ms"]
-        row: list[object] = [subject["name"]]
-        for workload in ("short", "mixed"):
-            rate = subject["throughput"][workload]["texts_per_s"]
-            base = reference["throughput"][workload]["texts_per_s"]
-            row += [f"{rate:,.0f}", f"{rate / base:.2f}x"]
-        row += [f"{latency['p50']:.2f}", f"{latency['p50'] / reference['latency_ms']['p50']:.2f}x"]
-        row += [f"{latency['p95']:.2f}", f"{latency['p99']:.2f}"]
-        row += [f"{subject['cold_start'][key]:.2f}" for key in ("import_s", "load_s")]
-        if "spearman" in quality:
-            row.append(f"{quality['spearman']:.2f} Spearman")
-        else:
-            row.append(f"{quality['cosine_mean']:.4f} cosine")
-        rows.append(tuple(row))
     machine = report["machine"]
     source = next(iter(report["workloads"].values()))["source"]
     where = f"{machine['cpu']}, {report['threads']} threads"
-    return f"{report['artifact']} on {where}, texts: {source}\n\n{table(rows)}"
+    parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
+    parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
+    return "\n\n".join(parts)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
+    """The reference first; without peers it is the first variant of the artifact."""
+    variants = _variants(artifact)
+    if request.against == NONE:
+        return Peers(variants, [])
+    if request.checkpoint is None:
+        msg = (
+            "the peers run the checkpoint that the artifact was made from: give it with "
+            "--checkpoint, or --against none to measure the artifact alone"
+        )
+        raise UsageError(msg)
+    peers = make(request.against, request.checkpoint, work, progress)
+    # A variant may be for another machine than this one.
+    optional = [replace(variant, is_optional=True) for variant in variants]
+    return Peers(peers.specs + optional, peers.left_out)
+
+
+def _variants(artifact: Artifact) -> list[Spec]:
+    return [
+        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
+        for variant in artifact.manifest.variants
+    ]
