@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
 from lanner_export.export import export  # noqa: E402
+from lanner_perf.operations import count_operations  # noqa: E402
 from tests.census import require_half_graph  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,9 @@ def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path)
         assert set(artifact.choose(precision).fused_ops) >= row.fused
         products = require_half_graph(artifact.file(f"model.{precision}.onnx"), precision)
         assert products >= 4 * artifact.manifest.architecture.layers
+    work = [count_operations(artifact.file(f"model.{p}.onnx")) for p in ("fp32", "int8")]
+    assert work[0].flop_per_token_squared > 0
+    assert work[0] == work[1]
     # What is not fused is said, and nothing is said of what is.
     assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
     assert bool(warnings) or counts["Attention"] == 2

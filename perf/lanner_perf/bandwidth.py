@@ -1,0 +1,70 @@
+"""Memory bandwidth, by the method of STREAM.
+
+J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", IEEE
+TCCA Newsletter, December 1995: simple loops over arrays that are much larger than the last level of
+cache, each byte counted that a loop names. Copy is a = b, triad is a = b + s c. Beside them reading
+alone, which is what weights need.
+
+This module runs in a process of its own, and imports nothing but the standard library until then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
+_LEAST_ARRAY_BYTES = 64 * 1024**2
+_ITEM_BYTES = 4
+
+Loops = dict[str, tuple[list[Callable[[], object]], float]]
+
+
+def stream_loops(threads: int, array_bytes: int) -> Loops:
+    """The calls of each loop, one for each thread on its own part, and the bytes of one call."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    items = max(1, array_bytes // _ITEM_BYTES // threads)
+    # Written here once, so that every page is there.
+    parts = [[torch.ones(items) for _ in range(3)] for _ in range(threads)]
+    size = float(items * _ITEM_BYTES)
+    return {
+        "copy": ([partial(a.copy_, b) for a, b, _ in parts], 2 * size),
+        "triad": ([partial(torch.add, b, c, alpha=3.0, out=a) for a, b, c in parts], 3 * size),
+        "read": ([b.sum for _, b, _ in parts], size),
+    }
+
+
+def reading(threads: int, read_bytes: int) -> tuple[list[Callable[[], object]], float]:
+    """Calls that read so many bytes together, a part each, and the bytes of one call."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    items = max(1, read_bytes // _ITEM_BYTES // threads)
+    return [torch.ones(items).sum for _ in range(threads)], float(items * _ITEM_BYTES)
+
+
+def stream_array_bytes(cache_bytes: int) -> int:
+    """What STREAM asks for, four times the caches together, as far as a quarter of memory goes."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(max(_LEAST_ARRAY_BYTES, 4 * cache_bytes), memory_bytes // 4 // 3)
+
+
+def last_cache_bytes(cpus: Path = _CPUS) -> int:
+    """Size of the last level of cache of all cores that may be used; 0 where it is not told."""
+    sizes: dict[str, int] = {}
+    for core in os.sched_getaffinity(0):
+        levels = sorted(
+            (int((index / "level").read_text()), index)
+            for index in (cpus / f"cpu{core}" / "cache").glob("index*")
+        )
+        if levels:
+            last = levels[-1][1]
+            size = (last / "size").read_text().strip()
+            shared_by = (last / "shared_cpu_list").read_text()
+            sizes[shared_by] = int(size[:-1]) * _UNITS[size[-1]]
+    return sum(sizes.values())
