@@ -12,7 +12,7 @@ from PIL import Image
 
 from lanner_perf.charts import draw_charts
 from lanner_perf.drawing import _apart
-from tests.bench_report import bench_report
+from tests.bench_report import bench_report, with_floor
 
 
 def test_every_plot_in_black_and_white_with_words() -> None:
@@ -38,6 +38,11 @@ def test_every_plot_in_black_and_white_with_words() -> None:
         "Bars of short texts/s and mixed texts/s. The lowest is 100 of sentence-transformers torch "
         "fp32, the highest 1,000 of lanner int8."
     )
+
+
+def test_the_floor_where_it_was_measured() -> None:
+    charts = {chart.name: chart for chart in draw_charts(with_floor(bench_report()))}
+    assert charts["floor"].alt.endswith("the highest 50 of lanner int8.")
 
 
 def test_the_same_report_draws_the_same_plots() -> None:

@@ -44,9 +44,12 @@ def test_a_tiny_artifact_is_measured_whole(
     assert report["workloads"]["short"]["texts"] == 60
     assert {"cpu", "cores"} <= set(report["machine"])
     assert {"onnxruntime", "lanner"} <= set(report["versions"])
+    assert {
+        row["of_floor"]["throughput"]["short"]["of_best"] > 0 for row in report["subjects"]
+    } == {True}
     assert report["whole_s"] > sum(report["seconds"].values()) > 0
     assert {check["holds"] for check in report["checks"][:6]} == {None}  # there is no peer
-    assert page.read_text().count("data:image/svg+xml;base64,") == 8
+    assert page.read_text().count("data:image/svg+xml;base64,") == 9
     assert captured.err.splitlines()[-1].startswith(f"written to {page}, ")
 
 

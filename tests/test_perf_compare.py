@@ -6,7 +6,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner.errors import InputError
 from lanner_perf.compare import Change, compare, comparison_text
-from tests.bench_report import LANNER, PEER, TORCH, bench_report
+from tests.bench_report import LANNER, PEER, TORCH, bench_report, with_floor
 
 
 def faster(report: dict[str, Any], factor: float, name: str = LANNER) -> dict[str, Any]:
@@ -95,6 +95,11 @@ def test_with_another_reference_it_is_the_first_that_both_have() -> None:
     assert comparison.base == PEER
     assert comparison.only_old == (TORCH,)
     assert change_of(bench_report(), new, "throughput.short").new == 5
+
+
+def test_parts_of_the_floor_are_not_compared() -> None:
+    reports = [with_floor(bench_report()) for _ in range(2)]
+    assert not [one for one in compare(*reports).changes if one.key.startswith("of_floor")]
 
 
 def test_nothing_in_common_cannot_be_compared() -> None:

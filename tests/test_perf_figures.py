@@ -3,7 +3,7 @@ import pytest
 pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.figures import Figure, figures, ratio
-from tests.bench_report import bench_report
+from tests.bench_report import bench_report, with_floor
 
 
 def figure(*rounds: float) -> Figure:
@@ -32,6 +32,13 @@ def test_every_figure_has_a_name_a_unit_and_its_rounds() -> None:
     assert found["memory.peak_mb"].label == "memory peak MB"
     assert found["quality.spearman"].median == 86.6
     assert "memory.imported_mb" not in found  # None: the kind does not say
+
+
+def test_parts_of_the_floor_have_the_spread_of_their_speed() -> None:
+    found = figures(with_floor(bench_report())["subjects"][2])["of_floor.short"]
+    assert found.label == "short: % of the floor"
+    assert found.median == pytest.approx(50)  # 1,000 of 2,000
+    assert list(found.rounds) == pytest.approx([50, 45, 55])
 
 
 def test_more_is_better_of_rates_and_quality_alone() -> None:

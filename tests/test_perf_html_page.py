@@ -12,7 +12,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner_perf.drawing import Chart
 from lanner_perf.html_page import html_page
 from lanner_perf.markdown import markdown_page
-from tests.bench_report import LANNER, bench_report
+from tests.bench_report import LANNER, bench_report, with_floor
 
 ODD = "<script>alert('&')</script> 猎隼 🦅 $x_1$ | \""
 
@@ -94,6 +94,15 @@ def test_tables_by_length_callers_and_arrivals() -> None:
     rows = [[cell.strip() for cell in row] for row in page.rows if row[0] == f"3. {LANNER}"]
     assert rows[1][1:] == ["1,000 900 to 1,100"] * 2
     assert rows[-1][1:] == ["9.0", "> 9.0 7 refused"]
+
+
+def test_the_floor_and_how_near_to_it() -> None:
+    page = page_of(with_floor(bench_report()))
+    assert "The floor" in page.titles
+    assert page.row("short, texts/s at most")[1:] == ["500", "2,000"]
+    column = [cell.strip() for cell in page.rows[0]].index("short: % of the floor")
+    assert page.row(LANNER)[column] == "50.0 45.0 to 55.0"
+    assert "up to 30% of their median apart" in html_page(with_floor(bench_report()), [])
 
 
 def test_what_was_not_measured_is_absent() -> None:

@@ -1,9 +1,10 @@
 """One run of `lanner bench`: what is measured, and the report of it."""
 
 import shlex
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
@@ -14,12 +15,13 @@ from lanner.errors import BenchmarkError, UnsupportedError, UsageError
 from lanner_perf.against import ALL, NONE, Peers, check_names, make
 from lanner_perf.bench_checks import TORCH, bench_checks
 from lanner_perf.content import check_table, headline
+from lanner_perf.floor import fractions, measure_floor
 from lanner_perf.layout import SUITES, Report
 from lanner_perf.measure import measure
 from lanner_perf.peers import FRAMEWORK
 from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec, SubjectError
-from lanner_perf.workloads import build_workloads
+from lanner_perf.workloads import Workloads, build_workloads
 
 Progress = Callable[[str], object]
 
@@ -33,7 +35,8 @@ class BenchReport(Report):
         is_whole: Whether every suite and every peer was asked for.
         whole_s: How long all of it took, making the peers included.
         checks: What must hold; see `lanner_perf.checks.Check`.
-        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor`.
+        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.Floor`. A
+            subject's ``of_floor`` is what `lanner_perf.floor.fractions` says of it.
     """
 
     command: str
@@ -102,12 +105,43 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
     except SubjectError as error:
         raise BenchmarkError(str(error)) from None
     report["left_out"] = subjects.left_out + report["left_out"]
+    if "throughput" in request.suites:
+        pythons = dict.fromkeys([sys.executable, *(spec.python for spec in subjects.specs)])
+        _add_floor(report, request, artifact, workloads, tuple(pythons), progress)
     report["command"] = shlex.join(request.command)
     report["is_quick"] = request.is_quick
     report["is_whole"] = set(request.suites) == set(SUITES) and request.against == ALL
     report["whole_s"] = round(time.perf_counter() - begin, 1)
     report["checks"] = [check.to_json() for check in bench_checks(report)]
     return report
+
+
+def _add_floor(
+    report: dict[str, Any],
+    request: Request,
+    artifact: Artifact,
+    workloads: Workloads,
+    pythons: Sequence[str],
+    progress: Progress,
+) -> None:
+    """The floor of the report, and how near each subject comes; or why there is none."""
+    begin = time.perf_counter()
+    try:
+        floor = measure_floor(
+            artifact,
+            workloads,
+            threads=request.threads,
+            is_quick=request.is_quick,
+            pythons=pythons,
+            progress=progress,
+        )
+    except (UnsupportedError, SubjectError) as error:
+        report["left_out"].append({"name": "the floor", "reason": str(error)})
+        return
+    report["floor"] = floor
+    for row in report["subjects"]:
+        row["of_floor"] = fractions(row, floor)
+    report["seconds"]["floor"] = round(time.perf_counter() - begin, 1)
 
 
 def open_artifact(path: Path) -> Artifact:

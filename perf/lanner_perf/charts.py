@@ -106,6 +106,17 @@ def _open_loop(subjects: Sequence[Plotted]) -> Chart | None:
     )
 
 
+def _of_floor(subjects: Sequence[Plotted]) -> Chart | None:
+    return bars(
+        subjects,
+        {"short texts, % of the floor": "of_floor.short", "mixed texts": "of_floor.mixed"},
+        name="floor",
+        title="How near to the floor",
+        caption="Texts/s in parts of what the matrix products alone would allow at the best "
+        "precision of this machine. The factor is to the first subject.",
+    )
+
+
 def _quality(subjects: Sequence[Plotted]) -> Chart | None:
     rows = [one.row for one in subjects]
     if not any("quality" in row and "short" in row.get("throughput", {}) for row in rows):
@@ -132,6 +143,7 @@ _CHARTS = (
     _throughput_by_length,
     _concurrency,
     _open_loop,
+    _of_floor,
     _memory,
     stacked_starts,
 )

@@ -12,7 +12,7 @@ from typing import Any
 from lanner.commands.common import table
 from lanner.errors import InputError
 from lanner_perf.content import HEADLINE
-from lanner_perf.figures import Figure, figures, ratio
+from lanner_perf.figures import OF_FLOOR, Figure, figures, ratio
 
 Report = Mapping[str, Any]
 #: What a newer Lanner may change: it is what two results are compared for.
@@ -107,7 +107,7 @@ def compare(old: Report, new: Report) -> Comparison:
         )
         raise InputError(msg)
     differences = tuple(_differences(old, new))
-    found = [{name: figures(of[name]) for name in shared} for of in rows]
+    found = [{name: _own(of[name]) for name in shared} for of in rows]
     if differences:
         bases = [of[shared[0]] for of in found]
         found = [
@@ -154,6 +154,11 @@ def _changed_packages(old: Report, new: Report) -> list[str]:
         if environments[0][name].get(package) != environments[1][name].get(package)
     }
     return sorted(changed - {_OURS})
+
+
+def _own(row: Report) -> dict[str, Figure]:
+    """The figures that were measured, and not put together of others and the floor."""
+    return {key: one for key, one in figures(row).items() if not key.startswith(OF_FLOOR)}
 
 
 def _relative(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> dict[str, Figure]:

