@@ -18,6 +18,9 @@ def test_the_public_names_are_these() -> None:
         "VariantError",
         "HeadError",
         "EngineError",
+        "Overloaded",
+        "DeadlineError",
+        "CancelledError",
         "BenchmarkError",
         "ExportError",
         "CheckpointError",
@@ -38,6 +41,7 @@ def test_callers_can_catch_the_builtin_kinds() -> None:
     assert issubclass(errors.InputTypeError, TypeError)
     assert issubclass(errors.InputError, ValueError)
     assert issubclass(errors.MissingExtraError, ImportError)
+    assert issubclass(errors.DeadlineError, TimeoutError)
 
 
 def test_a_missing_extra_says_how_to_get_it() -> None:

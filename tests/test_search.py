@@ -140,7 +140,7 @@ def int8_of(artifact: Artifact, source: Path) -> Int8:
     sequences = Sequences.of(
         tokenizer.encode_pairs(inputs, with_types=has_types), with_types=has_types
     )
-    feeds = [feed(sequences, [row], pad_token_id=0) for row in range(len(inputs))]
+    feeds = [feed([(sequences, [row])], pad_token_id=0) for row in range(len(inputs))]
     found = products(source)
     activations = list(dict.fromkeys(product.activation for product in found))
     return Int8(source, found, measure_ranges(source, activations, feeds, CALIBRATION_METHODS[0]))

@@ -210,4 +210,4 @@ def calibration_feeds(
         None if types is None else [row[:_MOST_TOKENS] for row in types],
     )
     # One text a feed: padding would be measured as if it were text.
-    return [feed(sequences, [row], pad_token_id=0) for row in range(len(encodings))]
+    return [feed([(sequences, [row])], pad_token_id=0) for row in range(len(encodings))]

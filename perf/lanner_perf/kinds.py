@@ -97,7 +97,7 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
     from lanner.loading import open_model  # noqa: PLC0415
 
     class StockEngine:
-        name = "onnxruntime"
+        name, run_tokens = "onnxruntime", 2
 
         def __init__(self) -> None:
             settings = ort.SessionOptions()

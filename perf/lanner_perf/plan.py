@@ -28,6 +28,7 @@ class Plan:
         latency_texts: Most single texts of one latency round.
         latency_s: Duration of a latency round; those by length take a quarter of it.
         throughput_s: Duration of a throughput round; those by length take a quarter of it.
+        call_tokens: The fewest tokens of a call that measures throughput.
         lengths: The tokens of the texts of the measures by length.
         callers: How many callers at once.
         loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
@@ -43,6 +44,7 @@ class Plan:
     latency_texts: int = 300
     latency_s: float = 1.6
     throughput_s: float = 2.0
+    call_tokens: int = 4_096
     lengths: tuple[int, ...] = LENGTHS
     callers: tuple[int, ...] = CALLERS
     loads: tuple[float, ...] = LOADS
@@ -66,7 +68,8 @@ class Plan:
             latency_texts=50,
             latency_s=0.4,
             throughput_s=0.4,
-            lengths=(16, 64),
+            call_tokens=2_048,
+            lengths=(16, 128),
             callers=(1, 16),
             loads=(0.5, 2.0),
             point_s=0.4,

@@ -11,7 +11,7 @@ def resident_mb() -> float:
 
 
 def peak_resident_mb() -> float:
-    """The most resident memory so far.
+    """The most resident memory so far, to a few parts in ten thousand, as the kernel counts it.
 
     Not `resource.getrusage`: its figure is that of the starting process where that was larger.
     """

@@ -93,7 +93,8 @@ class Answers:
 
     def memory_mb(self) -> tuple[float, float]:
         """Resident memory now, and the most so far."""
-        return resident_mb(), peak_resident_mb()
+        now = resident_mb()
+        return now, max(now, peak_resident_mb())
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -8,6 +8,7 @@ model.similarity(vectors, vectors)
 
 from lanner._version import __version__
 from lanner.artifact import Artifact
+from lanner.asynchronous import AsyncModel, load_async
 from lanner.classification import Classification, ClassificationModel
 from lanner.embedding import EmbeddingModel
 from lanner.embedding_precision import quantize_embeddings
@@ -21,6 +22,7 @@ from lanner.tagging import TaggingModel
 
 __all__ = [
     "Artifact",
+    "AsyncModel",
     "Classification",
     "ClassificationModel",
     "EmbeddingModel",
@@ -32,6 +34,7 @@ __all__ = [
     "TaggingModel",
     "__version__",
     "load",
+    "load_async",
     "quantize_embeddings",
     "retrieve",
 ]

@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 #: The most padded tokens in one batch. Small enough that the activations of one layer stay in a
 #: core's L2 cache, large enough that the matrix products are not launched in vain.
 TOKEN_BUDGET = 512
+#: What is cut for several workers has this many tokens or more: less is not worth a second thread.
+LEAST_SHARE = 64
 
 
 def plan_batches(
-    lengths: NDArray[np.int64], *, token_budget: int = TOKEN_BUDGET, max_texts: int | None = None
+    lengths: NDArray[np.int64],
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    max_texts: int | None = None,
+    workers: int = 1,
 ) -> list[NDArray[np.int64]]:
     """Groups texts by length, so that little of a batch is padding.
 
@@ -22,11 +28,16 @@ def plan_batches(
         token_budget: The most padded tokens (texts x longest) of a batch. A text that is longer
             by itself gets a batch of its own.
         max_texts: The most texts of a batch, or None for no such limit.
+        workers: How many batches run at once: what would be fewer batches is cut smaller, so that
+            none is idle.
 
     Returns:
         The indices of each batch; every index from 0 to n - 1 stands in exactly one.
     """
     order = np.argsort(-lengths, kind="stable")
+    if workers > 1:
+        share = -(-int(lengths.sum()) // workers)
+        token_budget = min(token_budget, max(share, LEAST_SHARE))
     batches = []
     start = 0
     while start < len(order):

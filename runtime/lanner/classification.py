@@ -51,6 +51,7 @@ class ClassificationModel(LogitsModel):
         threshold: float = 0.5,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
     ) -> Any:  # a list, or of one text its item
         """The labels of texts.
 
@@ -60,6 +61,7 @@ class ClassificationModel(LogitsModel):
             threshold: The score from which on a label of a multi-label classifier holds.
             batch_size: The most texts in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
 
         Returns:
             A `Classification` a text, in their order; for a single str that one alone. The scores
@@ -69,13 +71,20 @@ class ClassificationModel(LogitsModel):
         Raises:
             InputTypeError: An item is neither a text nor a pair; the message names its index.
             InputError: `top_k` is less than 1, or a text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
         """
         if top_k is not None and top_k < 1:
             msg = f"top_k must be at least 1, not {top_k}"
             raise InputError(msg)
         single = isinstance(texts, str)
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
-        logits = self.logits(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        logits = self.logits(
+            inputs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
         answers = [self._answer(scores, top_k, threshold) for scores in self.activate(logits)]
         return answers[0] if single else answers
 

@@ -56,6 +56,7 @@ class EmbeddingModel(Model):
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        timeout_ms: float | None = None,
     ) -> Any:  # an array, unless tensors are asked for
         """The vectors of texts. Arguments mean what they mean in sentence-transformers.
 
@@ -73,6 +74,7 @@ class EmbeddingModel(Model):
             convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
             normalize_embeddings: Whether to scale the vectors to length 1.
             truncate_dim: How many of the first dimensions to keep, or None for all.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
 
         Returns:
             float32 [n, dim] in the order of the texts; [dim] for a single str. A text without a
@@ -83,6 +85,8 @@ class EmbeddingModel(Model):
             InputTypeError: An item is not a string; the message names its index.
             InputError: An argument is out of range, or there is no such prompt or precision.
             UnsupportedError: The artifact stores no ranges for int8 and uint8.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
         """
         precision = require_precision(precision)
         ranges = None
@@ -93,7 +97,7 @@ class EmbeddingModel(Model):
         single = isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
         vectors = self._encode(
-            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar
+            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
         )
         if dimension < vectors.shape[1]:
             vectors = np.ascontiguousarray(vectors[:, :dimension])
@@ -297,7 +301,12 @@ class EmbeddingModel(Model):
         return self.prompts[name]
 
     def _encode(
-        self, texts: list[str], prompt: str, batch_size: int, show_progress_bar: bool | None
+        self,
+        texts: list[str],
+        prompt: str,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        timeout_ms: float | None,
     ) -> Vectors:
         if prompt:
             # A wrong type must be named at its index, not by str's "+".
@@ -310,6 +319,7 @@ class EmbeddingModel(Model):
             check_texts,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
         )
 
 

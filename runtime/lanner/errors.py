@@ -12,6 +12,9 @@
     ├── VariantError            the variant or engine asked for is not there
     ├── HeadError               the artifact has another head than the call (also an AttributeError)
     ├── EngineError             an engine refused to load or run a variant
+    ├── Overloaded              too many calls wait for the model already
+    ├── DeadlineError           the time that was allowed is up (also a TimeoutError)
+    ├── CancelledError          whoever called no longer waits for the answer
     ├── BenchmarkError          a benchmark could not run, or found what was not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
@@ -86,6 +89,18 @@ class HeadError(LannerError, AttributeError):
 
 class EngineError(LannerError):
     """An engine refused to load or to run a variant."""
+
+
+class Overloaded(LannerError):  # noqa: N818 (the name that servers of models give it)
+    """Too many calls wait for the model already; nothing of this one was run."""
+
+
+class DeadlineError(LannerError, TimeoutError):
+    """The time that the caller allowed is up before the answer is there."""
+
+
+class CancelledError(LannerError):
+    """Whoever called no longer waits for the answer."""
 
 
 class BenchmarkError(LannerError):

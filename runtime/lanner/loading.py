@@ -13,6 +13,7 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.machine import available_cores
 from lanner.manifest import Manifest, Variant
 from lanner.model import Model
+from lanner.runner import MAX_WAITING
 from lanner.scoring import ScoringModel
 from lanner.tagging import TaggingModel
 from lanner.tokenization import TextTokenizer, Tokenizer
@@ -34,6 +35,7 @@ def load(
     threads: int | None = None,
     workers: int | None = None,
     token_budget: int = TOKEN_BUDGET,
+    max_waiting: int = MAX_WAITING,
 ) -> Any:  # one of four classes: which one, the artifact says
     """Loads an artifact into this process.
 
@@ -47,6 +49,8 @@ def load(
         workers: How many batches run at once, sharing the cores, or None for one a core. A text
             that comes alone gets all cores if that is faster.
         token_budget: The most padded tokens in one batch.
+        max_waiting: The most calls that wait while all workers are busy; more are refused with
+            `lanner.errors.Overloaded`.
 
     Returns:
         By the head of the artifact an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel`
@@ -57,13 +61,13 @@ def load(
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
         EngineError: The engine could not load the variant.
-        InputError: `threads`, `workers` or `token_budget` is less than 1, or there are more workers
-            than threads.
+        InputError: A number is less than 1, or there are more workers than threads.
         UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
     workers = threads if workers is None else workers
     counts = {"threads": threads, "workers": workers, "token_budget": token_budget}
+    counts["max_waiting"] = max_waiting
     for name, value in counts.items():
         if value < 1:
             msg = f"{name} must be at least 1, not {value}"
@@ -81,6 +85,8 @@ def load(
     chosen = artifact.choose(variant)
     if chosen.weights_file is not None:
         artifact.file(chosen.weights_file)
+    # A table in a file of its own is looked up: one core is enough for that.
+    is_multiplied = chosen.weights_file is None
     ranges = artifact.manifest.embedding_ranges
     return open_model(
         artifact.manifest,
@@ -90,11 +96,12 @@ def load(
         engine=open_engine(
             chosen.engine if engine == "auto" else engine,
             artifact.file(chosen.file),
-            threads=threads,
-            workers=workers,
+            precision=chosen.precision,
+            **({"threads": threads, "workers": workers} if is_multiplied else {}),
         ),
         workers=workers,
         token_budget=token_budget,
+        max_waiting=max_waiting,
     )
 
 
@@ -106,6 +113,7 @@ def open_model(
     engine: Engine,
     workers: int = 1,
     token_budget: int = TOKEN_BUDGET,
+    max_waiting: int = MAX_WAITING,
     ranges: Path | None = None,
 ) -> Model:
     """The model of a head around an engine; the export stage uses it before there is an artifact.
@@ -123,6 +131,7 @@ def open_model(
         engine=engine,
         workers=workers,
         token_budget=token_budget,
+        max_waiting=max_waiting,
         **own,
     )
 

@@ -18,6 +18,7 @@ class LogitsModel(Model):
         *,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
     ) -> Scores:
         """What the graph answers, before its activation.
 
@@ -26,6 +27,7 @@ class LogitsModel(Model):
                 pair the longer text first.
             batch_size: The most inputs in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
 
         Returns:
             float32 [n, labels] in the order of the inputs.
@@ -33,6 +35,8 @@ class LogitsModel(Model):
         Raises:
             InputTypeError: An item is neither a string nor a pair; the message names its index.
             InputError: An item is not valid Unicode, or `batch_size` is less than 1.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
         """
         require_batch_size(batch_size)
         tokenizer = cast("Tokenizer", self.tokenizer)
@@ -45,6 +49,7 @@ class LogitsModel(Model):
             check_texts_or_pairs,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
         )
 
     def activate(self, logits: Scores) -> Scores:

@@ -1,6 +1,9 @@
 """What the models of all heads share: an artifact's tokenizer and engine, loaded."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,8 @@ from lanner.engines import Engine
 from lanner.errors import HeadError, InputError, InputTypeError, MissingExtraError
 from lanner.evaluation import ModelCardData
 from lanner.manifest import Manifest, Variant
-from lanner.runner import Runner, Sequences
+from lanner.runner import MAX_WAITING, Runner, Sequences
+from lanner.scheduler import Call, Output, Rows
 from lanner.tokenization import TextTokenizer
 
 #: What each head answers to, first the method that users look for.
@@ -31,6 +35,8 @@ METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
 TEXTS_AT_ONCE = 8_192
+#: Of a large call the first that are tokenised: enough to keep the workers busy while the next are.
+FIRST_TEXTS = 256
 
 Texts = str | Sequence[str] | NDArray[np.str_]
 
@@ -47,6 +53,7 @@ class Model:
         engine: Engine,
         workers: int,
         token_budget: int,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.manifest = manifest
         self.variant = variant
@@ -56,6 +63,7 @@ class Model:
             pad_token_id=manifest.tokenizer.pad_token_id,
             workers=workers,
             token_budget=token_budget,
+            max_waiting=max_waiting,
         )
         self.model_card_data = ModelCardData()
 
@@ -85,6 +93,7 @@ class Model:
         *,
         batch_size: int,
         show_progress_bar: bool | None,
+        timeout_ms: float | None = None,
     ) -> NDArray[np.float32]:
         """The graph's row of output for each input, float32 [n, dimension].
 
@@ -94,27 +103,84 @@ class Model:
             check: Names the first of all inputs that cannot be used.
             batch_size: The most inputs in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr.
+            timeout_ms: When to give up, from now on, or None.
 
         Returns:
             The rows in the order of the inputs; zeros for an input without a single token.
         """
+        deadline_s = deadline_after(timeout_ms)
         output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+
+        def tokens(start: int, end: int) -> Sequences:
+            try:
+                return tokenize(inputs[start:end])
+            except InputError:
+                check(inputs)  # the message counts from the first of all
+                raise
+
         with tqdm(total=len(inputs), unit="text", disable=not show_progress_bar) as progress:
-            for start in range(0, len(inputs), TEXTS_AT_ONCE):
-                try:
-                    sequences = tokenize(inputs[start : start + TEXTS_AT_ONCE])
-                except InputError:
-                    check(inputs)  # the message counts from the first of all
-                    raise
-                for rows, block in self.runner.run(sequences, max_sequences=batch_size):
+
+            def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
+                for rows, block in answers:
                     output[rows + start] = block
                     progress.update(len(rows))
+
+            if len(inputs) <= FIRST_TEXTS:
+                collect(
+                    0,
+                    self.runner.run(
+                        tokens(0, len(inputs)), max_sequences=batch_size, deadline_s=deadline_s
+                    ),
+                )
+                return output
+            # What comes next is tokenised while the workers are busy with what came before.
+            started: deque[tuple[int, Call]] = deque()
+            try:
+                for start, end in _groups(len(inputs)):
+                    call = self.runner.start(
+                        tokens(start, end),
+                        max_sequences=batch_size,
+                        deadline_s=deadline_s,
+                        is_admitted=start > 0,
+                    )
+                    started.append((start, call))
+                    if len(started) > 1:
+                        first, call = started.popleft()
+                        collect(first, call.answers())
+                while started:
+                    first, call = started.popleft()
+                    collect(first, call.answers())
+            finally:
+                for _, call in started:
+                    call.drop()
         return output
 
     @property
     def max_seq_length(self) -> int | None:
         """Longest input in tokens, special tokens included; None where there is no limit."""
         return self.manifest.tokenizer.max_tokens
+
+
+def _groups(count: int) -> Iterator[tuple[int, int]]:
+    """Where each group of inputs begins and ends that is tokenised at once."""
+    start, end = 0, FIRST_TEXTS
+    while start < count:
+        yield start, min(end, count)
+        start, end = end, end + TEXTS_AT_ONCE
+
+
+def deadline_after(timeout_ms: float | None) -> float | None:
+    """When a call that begins now must be answered, by `time.monotonic`.
+
+    Raises:
+        InputError: It is no time.
+    """
+    if timeout_ms is None:
+        return None
+    if not (timeout_ms > 0 and math.isfinite(timeout_ms)):
+        msg = f"timeout_ms must be a number of milliseconds above 0, not {timeout_ms}"
+        raise InputError(msg)
+    return time.monotonic() + timeout_ms / 1e3
 
 
 def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:

@@ -2,9 +2,9 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from tokenizers import Encoding
 
 from lanner.batching import pad, plan_batches
 from lanner.engines import Engine
+from lanner.scheduler import Batch, Call, Output, Rows, Scheduler
 
 #: The tensor that tells the texts of a pair apart; a graph has it only where its model takes it.
 TYPE_IDS = "token_type_ids"
+#: The most calls that wait for one model, as a rule.
+MAX_WAITING = 1_024
 
 
 class Sequences(NamedTuple):
@@ -48,62 +51,132 @@ class Runner:
         pad_token_id: The id that fills up shorter sequences.
         workers: How many batches run at once.
         token_budget: The most padded tokens in one batch.
+        max_waiting: The most calls that wait while all workers are busy.
     """
 
     def __init__(
-        self, engine: Engine, *, pad_token_id: int, workers: int, token_budget: int
+        self,
+        engine: Engine,
+        *,
+        pad_token_id: int,
+        workers: int,
+        token_budget: int,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.engine = engine
         self.pad_token_id = pad_token_id
         self.workers = workers
         self.token_budget = token_budget
-        # Made when first needed, and again after a fork, which leaves its threads behind.
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        self._pool_lock = threading.Lock()
+        self.max_waiting = max_waiting
+        self._scheduler: Scheduler | None = None
+        self._scheduler_lock = threading.Lock()
 
     def run(
-        self, sequences: Sequences, *, max_sequences: int
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        self,
+        sequences: Sequences,
+        *,
+        max_sequences: int,
+        deadline_s: float | None = None,
+        is_admitted: bool = False,
+    ) -> Iterator[tuple[Rows, Output]]:
         """The engine's answers, batch by batch, in whatever order batches are finished.
 
         Args:
             sequences: What to run. One without a single token is left out.
             max_sequences: The most sequences of a batch; the token budget bounds it too.
+            deadline_s: When to give up, by `time.monotonic`, or None.
+            is_admitted: That it is part of something larger that was let in already: it waits
+                however many others do.
 
         Yields:
             Indices int64 [batch] of sequences, and their outputs float32 [batch, ...].
+
+        Raises:
+            Overloaded: Too many calls wait already.
+            DeadlineError: The deadline passes first.
+            CancelledError: It was cancelled from elsewhere (`lanner.cancellation`).
+            EngineError: The engine failed.
         """
+        call = self._call(sequences, max_sequences, deadline_s, is_admitted=is_admitted)
+        if call.batches:
+            yield from self.scheduler.run(call)
+
+    def start(
+        self,
+        sequences: Sequences,
+        *,
+        max_sequences: int,
+        deadline_s: float | None = None,
+        is_admitted: bool = False,
+    ) -> Call:
+        """`run` in the background: its `answers` are fetched later, or it is dropped."""
+        call = self._call(sequences, max_sequences, deadline_s, is_admitted=is_admitted)
+        self.scheduler.start(call)
+        return call
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The queue before the workers; a new one after a fork, which leaves threads behind."""
+        if self._scheduler is None or self._scheduler.pid != os.getpid():
+            with self._scheduler_lock:
+                if self._scheduler is None or self._scheduler.pid != os.getpid():
+                    self._scheduler = Scheduler(
+                        self._run,
+                        workers=self.workers,
+                        token_budget=self.token_budget,
+                        run_tokens=self.engine.run_tokens,
+                        max_waiting=self.max_waiting,
+                    )
+        return self._scheduler
+
+    def _call(
+        self,
+        sequences: Sequences,
+        max_sequences: int,
+        deadline_s: float | None,
+        *,
+        is_admitted: bool,
+    ) -> Call:
         lengths = np.fromiter(map(len, sequences.token_ids), np.int64, len(sequences.token_ids))
         rows = np.flatnonzero(lengths)
-        batches = [
-            rows[batch]
-            for batch in plan_batches(
-                lengths[rows], token_budget=self.token_budget, max_texts=max_sequences
-            )
-        ]
-        feeds = (feed(sequences, batch, self.pad_token_id) for batch in batches)
-        run: Any = map if self.workers == 1 or len(batches) == 1 else self._workers().map
-        yield from zip(batches, run(self.engine.run, feeds), strict=True)
+        lengths = lengths[rows]
+        batches = plan_batches(
+            lengths,
+            token_budget=self.token_budget,
+            max_texts=max_sequences,
+            workers=self.workers,
+        )
+        call = Call(
+            sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
+        )
+        # The first of a batch is the longest: they are planned by length.
+        call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)
+        return call
 
-    def _workers(self) -> ThreadPoolExecutor:
-        # Each worker runs the engine on one core: independent batches scale better than one batch
-        # that is cut across cores.
-        with self._pool_lock:
-            if self._pool is None or self._pool[0] != os.getpid():
-                self._pool = os.getpid(), ThreadPoolExecutor(self.workers, "lanner")
-            return self._pool[1]
+    def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
+        parts = [(batch.call.sequences, batch.rows) for batch in batches]
+        return self.engine.run(feed(parts, self.pad_token_id), is_alone=is_alone)
 
 
 def feed(
-    sequences: Sequences, rows: Sequence[int] | NDArray[np.int64], pad_token_id: int
+    parts: Sequence[tuple[Sequences, Sequence[int] | Rows]], pad_token_id: int
 ) -> Mapping[str, NDArray[np.int64]]:
     """The tensors of one batch, int64 [batch, longest] each.
 
     `attention_mask` is 1 for a token, 0 for filling, and 2 for a token that is read but not pooled.
+
+    Args:
+        parts: Sequences, and which of them; of one call or of several.
+        pad_token_id: The id that fills up shorter sequences.
     """
-    ids, mask = pad([sequences.token_ids[row] for row in rows], pad_token_id)
-    mask[:, : sequences.unpooled_tokens] *= 2
+    ids, mask = pad([some.token_ids[row] for some, rows in parts for row in rows], pad_token_id)
+    start = 0
+    for sequences, rows in parts:
+        if sequences.unpooled_tokens:
+            mask[start : start + len(rows), : sequences.unpooled_tokens] *= 2
+        start += len(rows)
     tensors = {"input_ids": ids, "attention_mask": mask}
-    if sequences.type_ids is not None:
-        tensors[TYPE_IDS], _ = pad([sequences.type_ids[row] for row in rows], 0)
+    if parts[0][0].type_ids is not None:
+        types = [some.type_ids[row] for some, rows in parts for row in rows if some.type_ids]
+        tensors[TYPE_IDS], _ = pad(types, 0)
     return tensors

@@ -33,6 +33,8 @@ class ScoringModel(LogitsModel):
         pairs: Pairs,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        *,
+        timeout_ms: float | None = None,
     ) -> Any:  # an array, or of one pair a number
         """How well the two texts of each pair go together, as the checkpoint was trained to say.
 
@@ -40,6 +42,7 @@ class ScoringModel(LogitsModel):
             pairs: Pairs of texts, or one pair.
             batch_size: The most pairs in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
 
         Returns:
             float32 [n] in the order of the pairs; a float32 for one pair. After the checkpoint's
@@ -49,6 +52,8 @@ class ScoringModel(LogitsModel):
         Raises:
             InputTypeError: An item is no pair of strings; the message names its index.
             InputError: A text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
         """
         listed = text_list(pairs, "score", "pairs of texts")
         single = bool(listed) and isinstance(listed[0], str)
@@ -57,7 +62,12 @@ class ScoringModel(LogitsModel):
             if isinstance(item, str):
                 msg = f"score takes pairs of texts, but the item at index {index} is one text"
                 raise InputTypeError(msg)
-        logits = self.logits(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        logits = self.logits(
+            inputs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
         scores = self.scores_of(logits)
         return scores[0] if single else scores
 

@@ -9,9 +9,15 @@ from tokenizers import Encoding
 from tqdm import tqdm
 
 from lanner.activation import Scores, softmax
-from lanner.entities import AGGREGATION_STRATEGIES, TokenScores, join_entities, parse_tags
+from lanner.entities import (
+    AGGREGATION_STRATEGIES,
+    Entity,
+    TokenScores,
+    join_entities,
+    parse_tags,
+)
 from lanner.errors import InputError
-from lanner.model import Model, Texts, require_batch_size, text_list
+from lanner.model import Model, Texts, deadline_after, require_batch_size, text_list
 from lanner.runner import Sequences
 from lanner.tokenization import Tokenizer, check_texts
 
@@ -31,6 +37,7 @@ class TaggingModel(Model):
         ignore_labels: str | Sequence[str] = ("O",),
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
     ) -> Any:  # a list of lists, or of one text its list
         """The entities of texts; arguments mean what they mean in transformers' pipeline.
 
@@ -43,6 +50,7 @@ class TaggingModel(Model):
             ignore_labels: Labels that are no entity.
             batch_size: The most windows in one batch; the token budget bounds it too.
             show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
 
         Returns:
             A list of `Entity` a text, in their order; for a single str that list alone.
@@ -50,6 +58,8 @@ class TaggingModel(Model):
         Raises:
             InputTypeError: An item is not a string; the message names its index.
             InputError: There is no such strategy, or a text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
         """
         require_batch_size(batch_size)
         if aggregation_strategy not in AGGREGATION_STRATEGIES:
@@ -63,10 +73,14 @@ class TaggingModel(Model):
         check_texts(listed)
         tags = parse_tags(self.manifest.labels)
         ignored = (ignore_labels,) if isinstance(ignore_labels, str) else ignore_labels
-        found = []
+        deadline_s = deadline_after(timeout_ms)
+        found: list[list[Entity]] = []
         with tqdm(total=len(listed), unit="text", disable=not show_progress_bar) as progress:
             for some in _groups(listed):
-                for text, tokens in zip(some, self.token_scores(some, batch_size), strict=True):
+                answers = self.token_scores(
+                    some, batch_size, deadline_s=deadline_s, is_admitted=bool(found)
+                )
+                for text, tokens in zip(some, answers, strict=True):
                     found.append(
                         join_entities(
                             text,
@@ -79,23 +93,28 @@ class TaggingModel(Model):
                 progress.update(len(some))
         return found[0] if single else found
 
-    def token_scores(self, texts: Sequence[str], batch_size: int = 32) -> list[TokenScores]:
+    def token_scores(
+        self, texts: Sequence[str], batch_size: int = 32, **options: Any
+    ) -> list[TokenScores]:
         """The probabilities of the labels of each token, before tokens are joined."""
         tokenizer = cast("Tokenizer", self.tokenizer)
-        windows, logits = self.window_logits(texts, batch_size=batch_size)
+        windows, logits = self.window_logits(texts, batch_size=batch_size, **options)
         return [
             join_windows(text, of_text, rows, tokenizer)
             for text, of_text, rows in zip(texts, windows, logits, strict=True)
         ]
 
     def window_logits(
-        self, texts: Sequence[str], *, batch_size: int = 32
+        self, texts: Sequence[str], *, batch_size: int = 32, **options: Any
     ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
-        """The windows of each text, and the graph's answer to each, float32 [tokens, labels]."""
+        """The windows of each text, and the graph's answer to each, float32 [tokens, labels].
+
+        The options are those of `Runner.run`.
+        """
         windows = cast("Tokenizer", self.tokenizer).windows(texts)
         flat = [window.ids for of_text in windows for window in of_text]
         logits: list[Scores] = [np.empty((0, self.manifest.dimension), np.float32)] * len(flat)
-        for rows, block in self.runner.run(Sequences(flat), max_sequences=batch_size):
+        for rows, block in self.runner.run(Sequences(flat), max_sequences=batch_size, **options):
             for row, of_window in zip(rows, block, strict=True):
                 logits[row] = of_window[: len(flat[row])]
         answers = iter(logits)

@@ -6,13 +6,11 @@ from lanner_perf.layout import Throughput
 from lanner_perf.plan import Plan
 from lanner_perf.roster import Roster, by_name
 from lanner_perf.subjects import Subject
-from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
+from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.workloads import spread
 
 BATCH_SIZES = (8, 16, 32, 64)
-_PROBE_TEXTS, _MOST_TRIAL_TEXTS = 32, 256
-#: The fewest texts of a call, of natural texts and by length.
-_LEAST_TEXTS = (max(BATCH_SIZES), 16)
+_PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
 
 
 def estimate_s(plan: Plan) -> float:
@@ -58,9 +56,11 @@ def _throughput(
     A faster subject repeats them for half of that time, so that its round is not a moment's.
     """
     seconds = plan.throughput_s if is_natural else plan.throughput_s / 4
-    least = _LEAST_TEXTS[not is_natural]
     roster.tell(f"{what}: best batch size of each")
-    probe = spread(texts, min(_PROBE_TEXTS, least))
+    probe = spread(texts, _PROBE_TEXTS)
+    # Of fewer, some workers would have no batch.
+    least = max(_LEAST_TEXTS, plan.call_tokens * len(probe) // inputs.count_tokens(probe))
+    texts = texts if is_natural else repeated(texts, max(least, len(texts)))
     speeds = dict(roster.each(lambda subject: subject.rate(probe, max(BATCH_SIZES))))
     texts = fitting(texts, min(speeds.values()), seconds, least=least)
     best = dict(

@@ -20,6 +20,13 @@ class Engine(Protocol):
     def name(self) -> str:
         """The engine's name in the manifest and in `lanner.load`."""
 
+    @property
+    def run_tokens(self) -> int:
+        """What a run costs beside its tokens, in tokens.
+
+        Texts of different callers run together where filling them up to one length costs less.
+        """
+
     def run(
         self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
     ) -> NDArray[np.float32]:
@@ -38,12 +45,15 @@ class Engine(Protocol):
         """
 
 
-def open_engine(name: str, path: Path, *, threads: int = 1, workers: int = 1) -> Engine:
+def open_engine(
+    name: str, path: Path, *, precision: str = "fp32", threads: int = 1, workers: int = 1
+) -> Engine:
     """Loads a model file into the engine of that name.
 
     Args:
         name: One of `ENGINES`.
         path: The variant's model file.
+        precision: The variant's.
         threads: Cores to use.
         workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
 
@@ -55,6 +65,6 @@ def open_engine(name: str, path: Path, *, threads: int = 1, workers: int = 1) ->
     if name == "onnxruntime":
         from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
 
-        return OnnxRuntimeEngine(path, threads=threads, workers=workers)
+        return OnnxRuntimeEngine(path, precision=precision, threads=threads, workers=workers)
     msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
     raise VariantError(msg)

@@ -1,0 +1,151 @@
+"""All suites on an artifact that answers in no time; what they measure is not a test's business."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import pytest
+
+from lanner.artifact import Artifact
+
+pytest.importorskip("scipy", reason="needs the bench extra")
+
+from lanner_perf.layout import SUITES, Report, whole_rows
+from lanner_perf.measure import SUITES as MODULES
+from lanner_perf.measure import measure
+from lanner_perf.plan import Plan
+from lanner_perf.subjects import Spec
+from lanner_perf.workloads import build_workloads
+
+QUICK = replace(
+    Plan.quick(threads=1),
+    rounds=2,
+    latency_s=0.05,
+    throughput_s=0.05,
+    call_tokens=64,
+    lengths=(2, 4, 8),
+    callers=(1, 4),
+    loads=(0.25, 1.0),
+    point_s=0.05,
+    point_rounds=2,
+    cold_starts=2,
+)
+
+
+def check(value: Any, kind: Any, where: str = "report") -> None:
+    """Refuses what is not laid out as the type says, missing and further keys too."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_typeddict(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        assert set(value) <= set(hints), f"{where}: {set(value) - set(hints)}"
+        for name, hint in hints.items():
+            if name in value:
+                check(
+                    value[name],
+                    get_args(hint)[0] if get_origin(hint) is NotRequired else hint,
+                    f"{where}.{name}",
+                )
+            else:
+                assert get_origin(hint) is NotRequired, f"{where}: no {name}"
+    elif origin in (dict, list):
+        assert isinstance(value, origin), where
+        for key, item in value.items() if origin is dict else enumerate(value):
+            check(item, arguments[-1], f"{where}.{key}")
+    elif origin in (Union, UnionType):
+        assert value is None or isinstance(value, arguments), where
+        assert NoneType in arguments
+    elif kind is not Any:
+        # bool is an int to isinstance
+        assert type(value) is kind, f"{where}: {value!r} is no {kind.__name__}"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    pytest.importorskip("onnx", reason="needs the export extra to write a graph")
+    from tests.word_artifact import write_word_artifact  # noqa: PLC0415
+
+    artifact = Artifact.open(write_word_artifact(tmp_path_factory.mktemp("words") / "words.lanner"))
+    specs = [
+        Spec(name, "lanner", str(artifact.directory), {"variant": name})
+        for name in ("fp32", "int8")
+    ]
+    told: list[str] = []
+    workloads = build_workloads(None).shortened(short=40, mixed=20)
+    report = measure(artifact, specs, workloads, QUICK, told.append)
+    return {"report": report, "told": told}
+
+
+def test_a_report_is_laid_out_as_written_down(report: dict[str, Any]) -> None:
+    check(report["report"], Report)
+    assert [row["name"] for row in whole_rows(report["report"], SUITES)] == ["fp32", "int8"]
+
+
+def test_the_suites_are_those_of_the_layout() -> None:
+    assert tuple(MODULES) == SUITES
+    assert all(MODULES[name].__name__.endswith(f".{name}") for name in SUITES)
+
+
+def test_every_round_is_kept(report: dict[str, Any]) -> None:
+    for row in report["report"]["subjects"]:
+        assert [len(turn) for turn in row["latency_ms"]["rounds"]] == [4, 4]
+        assert list(row["latency_by_length"]) == list(row["throughput_by_length"]) == ["2", "4"]
+        assert list(row["throughput"]) == ["short", "mixed"]
+        assert [len(figures["rounds"]) for figures in row["throughput"].values()] == [2, 2]
+        assert list(row["concurrency"]) == ["1", "4"]
+        assert [len(figures["rounds"]) for figures in row["open_loop"].values()] == [2, 2]
+        assert [len(turn) for turn in row["cold_start"]["rounds"]] == [3, 3]
+
+
+def test_tokens_are_counted(report: dict[str, Any]) -> None:
+    for row in report["report"]["subjects"]:
+        for length, figures in row["throughput_by_length"].items():
+            assert figures["tokens_per_s"] == pytest.approx(int(length) * figures["texts_per_s"])
+
+
+def test_memory_grows_with_each_step(report: dict[str, Any]) -> None:
+    for row in report["report"]["subjects"]:
+        memory = row["memory"]
+        assert 5 < memory["imported_mb"] < memory["loaded_mb"] < memory["peak_mb"]
+        assert memory["after_mb"] <= memory["peak_mb"]
+
+
+def test_loads_are_the_same_for_all(report: dict[str, Any]) -> None:
+    first, second = report["report"]["subjects"]
+    assert list(first["open_loop"]) == list(second["open_loop"])
+    assert [float(rate) for rate in first["open_loop"]] == [
+        figures["offered_per_s"] for figures in first["open_loop"].values()
+    ]
+
+
+def test_quality_is_that_of_the_same_graph(report: dict[str, Any]) -> None:
+    quality = report["report"]["subjects"][1]["quality"]
+    assert quality["cosine_mean"] == pytest.approx(1)
+    assert quality["batch_independence_cosine"] == pytest.approx(1)
+    assert "spearman" not in quality
+
+
+def test_what_the_model_cuts_is_left_out(report: dict[str, Any]) -> None:
+    assert report["report"]["left_out"] == [
+        {"name": "8 tokens", "reason": "the model cuts at 4 tokens"}
+    ]
+
+
+def test_the_time_that_is_left_is_told(report: dict[str, Any]) -> None:
+    assert all(line.endswith(" left)") for line in report["told"])
+    assert report["told"][0].startswith("starting fp32 (about ")
+    assert list(report["report"]["seconds"]) == ["starting", *SUITES]
+
+
+def test_only_the_suites_that_are_asked_for(word_artifact: Path) -> None:
+    artifact = Artifact.open(word_artifact)
+    spec = Spec("fp32", "lanner", str(word_artifact), {"variant": "fp32"})
+    plan = replace(QUICK, suites=("latency",), lengths=(), cold_starts=0)
+    workloads = build_workloads(None).shortened(short=8, mixed=8)
+    report = measure(artifact, [spec], workloads, plan, lambda _: None)
+    check(report, Report)
+    row = report["subjects"][0]
+    assert set(row) & set(SUITES) == {"cold_start"}
+    assert len(row["cold_start"]["rounds"]) == 1
+    assert whole_rows(report, ["latency"]) == [row]
+    assert whole_rows(report, ["latency", "throughput"]) == []
