@@ -62,7 +62,11 @@ def headline(report: Report) -> Table:
         keys.remove("quality.cosine_mean")
     labels = {key: figure.label for row in rows for key, figure in row.items()}
     cells = [
-        [_name(index, row), Cell(_precision(row)), *(_cell(key, found, rows[0]) for key in keys)]
+        [
+            _name(index, row),
+            Cell(precision_text(row)),
+            *(_cell(key, found, rows[0]) for key in keys),
+        ]
         for index, (row, found) in enumerate(zip(report["subjects"], rows, strict=True))
     ]
     note = (
@@ -192,13 +196,14 @@ def lanner_names(report: Report) -> list[Cell]:
     return [_name(index, row) for index, row in rows if row["kind"] == "lanner"]
 
 
-def _name(index: int, row: Report) -> Cell:
-    return Cell(f"{index + 1}. {row['name']}")
-
-
-def _precision(row: Report) -> str:
+def precision_text(row: Report) -> str:
+    """The precision of its weights, and that of its products where it says so."""
     compute = row.get("compute", "")
     return f"{row['precision']}, in {compute}" if compute else str(row["precision"])
+
+
+def _name(index: int, row: Report) -> Cell:
+    return Cell(f"{index + 1}. {row['name']}")
 
 
 def _cell(key: str, row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> Cell:

@@ -10,8 +10,19 @@ from lanner_perf.figures import Figure
 
 Row = Mapping[str, Any]
 #: By kind or engine; Lanner's are filled.
-_MARKERS = {"lanner": "s", "onnx-file": "P", "torch": "o", "onnx": "^", "openvino": "D"}
-_OTHER_MARKER = "v"
+_MARKERS = {
+    "lanner": "s",
+    "onnx-file": "P",
+    "fastembed": "v",
+    "light-embed": "<",
+    "embed-anything": ">",
+    "ctranslate2": "*",
+    "infinity": "X",
+    "torch": "o",
+    "onnx": "^",
+    "openvino": "D",
+}
+_OTHER_MARKER = "d"
 _LINES = ("-", "--", "-.", ":")
 #: Where the number of a point may stand, in points above it, and how near, in parts of the axis,
 #: another may stand there.
