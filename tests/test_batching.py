@@ -20,6 +20,17 @@ def test_a_text_over_the_budget_gets_a_batch_of_its_own() -> None:
     assert plan([50, 4, 4], budget=8) == [[0], [1, 2]]
 
 
+def test_what_is_less_than_a_batch_for_each_worker_is_cut_smaller() -> None:
+    lengths = np.array([40, 40, 30, 30], np.int64)
+    assert [b.tolist() for b in plan_batches(lengths, token_budget=512)] == [[0, 1, 2, 3]]
+    # 140 tokens are 70 a worker, and half of the longest more: two of 40, and two of 30.
+    halves = plan_batches(lengths, token_budget=512, workers=2)
+    assert [batch.tolist() for batch in halves] == [[0, 1], [2, 3]]
+    # Less than 64 tokens are not worth a second worker.
+    few = plan_batches(np.array([20, 20], np.int64), token_budget=512, workers=2)
+    assert [batch.tolist() for batch in few] == [[0, 1]]
+
+
 def test_no_texts_are_no_batches() -> None:
     assert plan([], budget=8) == []
 

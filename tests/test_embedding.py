@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,10 @@ import pytest
 import lanner
 from lanner.embedding import EmbeddingModel
 from lanner.embedding_ranges import EmbeddingRanges
-from lanner.errors import InputError, InputTypeError, UnsupportedError
+from lanner.errors import DeadlineError, InputError, InputTypeError, UnsupportedError
 from lanner.loading import load
 from lanner.manifest import RangesRecord
-from lanner.model import TEXTS_AT_ONCE
+from lanner.model import FIRST_TEXTS, TEXTS_AT_ONCE
 from tests.word_artifact import DIMENSION, write_manifest
 
 
@@ -286,6 +287,33 @@ if child == 0:
     os._exit(0 if (model.encode(texts, batch_size=4) == expected).all() else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+
+
+def test_a_call_has_so_much_time(word_model: EmbeddingModel) -> None:
+    assert word_model.encode("a", timeout_ms=60_000).tolist() == [1, 0, 0, 0]
+    for count in (1, 3 * FIRST_TEXTS):
+        with pytest.raises(
+            DeadlineError, match=r"^the deadline passed before the answer was there"
+        ):
+            word_model.encode(["a b"] * count, timeout_ms=1e-6)
+    assert word_model.encode(["b"]).tolist() == [[0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, math.inf, math.nan])
+def test_no_time_is_refused(word_model: EmbeddingModel, timeout_ms: float) -> None:
+    with pytest.raises(
+        InputError,
+        match=rf"^timeout_ms must be a number of milliseconds above 0, not {timeout_ms}$",
+    ):
+        word_model.encode("a", timeout_ms=timeout_ms)
+
+
+def test_a_bad_text_far_behind_is_counted_from_the_first(word_model: EmbeddingModel) -> None:
+    texts: list[object] = ["a"] * (FIRST_TEXTS + 5)
+    texts[FIRST_TEXTS + 2] = 7
+    with pytest.raises(InputTypeError, match=rf"the one at index {FIRST_TEXTS + 2} is of type int"):
+        word_model.encode(texts)  # type: ignore[arg-type]
+    assert word_model.encode("a").tolist() == [1, 0, 0, 0]
 
 
 def test_a_forked_child_may_call(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:

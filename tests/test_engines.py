@@ -1,14 +1,17 @@
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lanner.artifact import Artifact
 from lanner.engines import onnxruntime as engine_module
 from lanner.engines import open_engine
+from lanner.engines.onnxruntime import WEIGHTS_FILE
 from lanner.errors import EngineError, VariantError
 from lanner.machine import this_machine
 
@@ -35,6 +38,73 @@ def test_int8_is_exact_without_the_fast_instructions(
     monkeypatch.setattr(engine_module, "this_machine", lambda: slow_machine)
     slow = engine_module.open_session(path).run(None, feed)[0]
     assert np.abs(fast - slow).max() < 1e-5
+
+
+def feed_of(*shape: int) -> dict[str, NDArray[np.int64]]:
+    ids = np.random.default_rng(0).integers(1_000, 20_000, shape)
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_all_cores_answer_as_one_does(minilm_artifact: Artifact, variant: str) -> None:
+    path = minilm_artifact.file(f"model.{variant}.onnx")
+    engine = open_engine("onnxruntime", path, precision=variant, threads=2, workers=2)
+    one = open_engine("onnxruntime", path, precision=variant)
+    for shape in ((1, 8), (1, 120)):
+        answer = one.run(feed_of(*shape))
+        for is_alone in (False, True):
+            np.testing.assert_allclose(
+                engine.run(feed_of(*shape), is_alone=is_alone), answer, atol=1e-6
+            )
+
+
+def test_both_sessions_map_the_same_weights(
+    minilm_artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = minilm_artifact.file("model.fp32.onnx")
+    engine = open_engine("onnxruntime", path, threads=2, workers=2)
+    mapped = [
+        line.split()[4]  # the file's inode
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if f"{tmp_path}/" in line and WEIGHTS_FILE in line
+    ]
+    assert len(mapped) >= 2
+    assert len(set(mapped)) == 1
+    assert not list(tmp_path.iterdir())
+    assert engine.run(feed_of(2, 8)).shape == (2, 384)
+
+
+def test_without_a_place_for_them_each_session_has_its_own_weights(
+    word_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    engine = open_engine("onnxruntime", word_artifact / "model.fp32.onnx", threads=2, workers=2)
+    for is_alone in (False, True):
+        assert engine.run(FEED, is_alone=is_alone).tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from lanner.engines import open_engine
+engine = open_engine("onnxruntime", Path(sys.argv[1]), threads=2, workers=2)
+feed = {name: np.ones((1, 8), np.int64) for name in ("input_ids", "attention_mask")}
+answer = engine.run(feed, is_alone=True)
+child = os.fork()
+if child == 0:
+    for is_alone in (True, False):
+        assert np.allclose(engine.run(feed, is_alone=is_alone), answer, atol=1e-6)
+    sys.exit(7)  # what ends an interpreter also ends the sessions
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_may_use_all_cores(minilm_artifact: Artifact) -> None:
+    path = minilm_artifact.file("model.fp32.onnx")
+    done = subprocess.run([sys.executable, "-c", FORK, str(path)], timeout=60, check=False)
+    assert done.returncode == 7
 
 
 def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:

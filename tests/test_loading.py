@@ -7,10 +7,15 @@ from lanner.loading import load
 from tests.word_artifact import write_manifest
 
 
-@pytest.mark.parametrize("name", ["threads", "token_budget"])
+@pytest.mark.parametrize("name", ["threads", "workers", "token_budget", "max_waiting"])
 def test_numbers_below_one_are_refused(word_artifact: Path, name: str) -> None:
     with pytest.raises(InputError, match=rf"{name} must be at least 1, not 0"):
         load(word_artifact, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_more_workers_than_threads_are_refused(word_artifact: Path) -> None:
+    with pytest.raises(InputError, match=r"^workers must be at most threads, not 3 for 2 threads$"):
+        load(word_artifact, threads=2, workers=3)
 
 
 def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:

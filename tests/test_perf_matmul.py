@@ -21,7 +21,7 @@ def test_every_worker_gets_its_product(library: Library) -> None:
     generator = np.random.default_rng(0)
     activations = [generator.integers(0, 8, (16, 24)) for _ in range(2)]
     weights = generator.integers(-4, 4, (24, 12))
-    if library.distribution == "openvino":
+    if library.name == "openvino":
         pytest.importorskip("openvino", reason="needs the openvino extra")
     try:
         calls = library.prepare(activations, weights, 1)

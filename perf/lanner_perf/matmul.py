@@ -24,14 +24,14 @@ class Library(NamedTuple):
     """How one library multiplies at one precision.
 
     Attributes:
-        distribution: Its distribution, which is also its name.
+        name: Its name, as it is imported.
         precision: Of what goes into the product.
         prepare: Takes the activations of each worker [m, k], the weights [k, n], both of small
             whole numbers (activations not negative), and the threads of each product. Gives what
             multiplies for each worker; all share one packed copy of the weights.
     """
 
-    distribution: str
+    name: str
     precision: str
     prepare: Callable[[list[Numbers], Numbers, int], list[Multiply]]
 

@@ -10,7 +10,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Rate(TypedDict):
 
     Attributes:
         precision: Of what goes into the products.
-        library: Its distribution.
+        library: Its name, as it is imported.
         version: The version of that.
         layout: `THREAD`, `WORKERS` or `ONE`.
         shape: Rows of the activations, their columns, and columns of the weights: the shape that
@@ -84,7 +84,7 @@ class Bandwidth(TypedDict):
         loops: By name.
         array_bytes: Of each array.
         cache_bytes: Of the last level of cache; 0 where it is not told.
-        library: The distribution that ran them.
+        library: What ran them.
         version: The version of that.
     """
 
@@ -146,8 +146,8 @@ def measure_products(question: Question) -> tuple[list[Rate], list[tuple[str, st
     return [
         {
             "precision": library.precision,
-            "library": library.distribution,
-            "version": metadata.version(library.distribution),
+            "library": library.name,
+            "version": _version(library.name),
             "layout": layout,
             "shape": list(shapes[library]),
             "tflop_per_s": statistics.median(rounds[library, layout]),
@@ -214,7 +214,7 @@ def measure_bandwidth(question: Question) -> Bandwidth:
         "array_bytes": array_bytes,
         "cache_bytes": cache_bytes,
         "library": "torch",
-        "version": metadata.version("torch"),
+        "version": _version("torch"),
     }
 
 
@@ -229,6 +229,11 @@ def measure_reading(question: Question) -> list[float]:
             calls, amount = reading(question.threads, count)
             rounds[index].append(rate(calls, amount / 1e9, question.window_s))
     return [statistics.median(of) for of in rounds]
+
+
+def _version(library: str) -> str:
+    # Not the distribution's: there are several of onnxruntime.
+    return str(import_module(library).__version__)
 
 
 def spread(rounds: Sequence[float]) -> float:

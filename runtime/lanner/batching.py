@@ -35,8 +35,9 @@ def plan_batches(
         The indices of each batch; every index from 0 to n - 1 stands in exactly one.
     """
     order = np.argsort(-lengths, kind="stable")
-    if workers > 1:
-        share = -(-int(lengths.sum()) // workers)
+    if workers > 1 and len(lengths):
+        # Half a text more than the even share: no worker is left with a remainder.
+        share = -(-int(lengths.sum()) // workers) + int(lengths.max()) // 2
         token_budget = min(token_budget, max(share, LEAST_SHARE))
     batches = []
     start = 0

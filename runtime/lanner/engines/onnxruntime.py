@@ -1,10 +1,12 @@
 """ONNX Runtime on the CPU."""
 
+import ctypes
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +131,10 @@ class OnnxRuntimeEngine:
         self._alone_tokens = ALONE_TOKENS.get(precision, 1)
         self.run_tokens = BYTE_RUN_TOKENS if precision in ALONE_TOKENS else RUN_TOKENS
         self._open()
+        _ENGINES.add(self)
 
     def _open(self) -> None:
-        self._pid = os.getpid()
+        self._is_open = True
         if self._threads == self._worker_threads:
             self._session = self._alone = open_session(self._path, threads=self._threads)
             return
@@ -141,8 +144,8 @@ class OnnxRuntimeEngine:
         self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
     ) -> NDArray[np.float32]:
         """See `lanner.engines.Engine.run`."""
-        if self._threads > 1 and self._pid != os.getpid():
-            self._open()  # a fork leaves a session's threads behind
+        if not self._is_open:
+            self._open()
         if is_alone and next(iter(inputs.values())).size < self._alone_tokens:
             is_alone = False
         session = self._alone if is_alone else self._session
@@ -153,6 +156,27 @@ class OnnxRuntimeEngine:
             raise EngineError(msg) from error
         result: NDArray[np.float32] = outputs[0]
         return result
+
+    def leave_threads_behind(self) -> None:
+        """In a forked child: the sessions' threads are in the parent alone.
+
+        The sessions must not be used, and never end either: they would wait for their threads.
+        """
+        for session in (self._session, self._alone) if self._threads > 1 else ():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+            self._is_open = False
+
+
+#: All that there are in this process.
+_ENGINES: "WeakSet[OnnxRuntimeEngine]" = WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in _ENGINES:
+        engine.leave_threads_behind()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
