@@ -18,6 +18,7 @@ CALIBRATION ?=
 # --quick measures in minutes; --against, --suites and --rounds choose (lanner bench --help).
 BENCH_ARGS ?=
 REPORT_ARGS ?=
+SOAK_ARGS ?=
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,7 +28,7 @@ export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo test test-transformers5 test-transformers4 check format bench report passes \
-	peers constraints clean
+	soak peers constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -69,6 +70,10 @@ report: $(VENV)/installed ## quality against speed of every variant and its peer
 		--checkpoint $(CHECKPOINT) --peers-python $(VENV_PEERS)/bin/python \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
+
+soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	$(VENV)/bin/python -m lanner_perf.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md

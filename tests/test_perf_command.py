@@ -71,6 +71,20 @@ def test_against_the_checkpoint_and_some_suites(
     assert names == ["sentence-transformers torch fp32", "lanner fp32", "lanner int8"]
 
 
+def test_another_head_is_measured_without_quality(
+    scorer_artifact: Artifact, tmp_path: Path
+) -> None:
+    options = ["--against", "none", "--quick", "--suites", "latency,throughput,quality"]
+    page = tmp_path / "scorer.html"
+    assert main(["bench", str(scorer_artifact.directory), *options, "--output", str(page)]) == 0
+    report = json.loads((tmp_path / "scorer.json").read_text())
+    assert [row["kind"] for row in report["subjects"]] == ["lanner-head"] * 2
+    assert {item["name"] for item in report["left_out"]} >= {"quality", "the floor"}
+    missing = "how good the answers are was not measured"
+    assert report["checks"][0]["missing"] == missing
+    assert page.read_text().count('<tr class="lanner">') == 2
+
+
 def test_two_results_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = bench_report()
     speed = report["subjects"][2]["throughput"]["short"]
@@ -162,9 +176,11 @@ def test_what_cannot_be_measured_is_one_sentence(
         "--against torch,none: there is no such peer, use all, none, or a comma-separated list of "
         "sentence-transformers onnx fp32, "
     )
-    assert refused(capsys, scorer_artifact.directory, "--against", "none") == (
-        f"{scorer_artifact.directory} has the head 'score', and the benchmark compares vectors: "
-        "give an artifact with the head 'embed'"
+    scorer = scorer_artifact.directory
+    options = ["--checkpoint", "x", "--against", "sentence-transformers openvino"]
+    assert refused(capsys, scorer, *options, status=2) == (
+        f"{scorer} has the head 'score', and the peers answer with vectors: use --against all for "
+        "its own framework, or none"
     )
     assert refused(capsys, "grpc://here:8001", "--against", "none") == (
         "grpc://here:8001: this Lanner cannot talk to a server yet, give an artifact directory"

@@ -53,13 +53,12 @@ def test_a_short_soak_holds_and_is_written(tiny_artifact: Artifact, tmp_path: Pa
     assert chosen == {"variant": "fp32", "engine": "onnxruntime", "threads": 2, "callers": 3}
     assert report["baseline_mb"] == report["samples"][4][1]
     assert report["peak_mb"] >= report["highest_mb"]
-    assert list(report["parts_mb"]) == [
-        "python_and_lanner",
-        "tokenizer",
-        "engine_package",
-        "first_engine",
-        "second_engine",
-    ]
+    assert list(report["parts_mb_by_threads"]) == ["1", "2"]
+    for parts in report["parts_mb_by_threads"].values():
+        assert list(parts) == ["python_and_lanner", "engine_package", "tokenizer", "engine"]
+        assert sum(part["resident_mb"] for part in parts.values()) > 20
+        # No more than what is resident, and less where a library is mapped by others too.
+        assert all(part["proportional_mb"] <= part["resident_mb"] + 1 for part in parts.values())
     assert done.stdout.startswith(f"{report['artifact']} fp32 in onnxruntime, 2 threads, 3 callers")
 
 

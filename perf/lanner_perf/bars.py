@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lanner_perf.drawing import Chart, Plotted, extremes, image, is_lanner, new_figure
-from lanner_perf.figures import ratio
+from lanner_perf.drawing import Chart, Plotted, extremes, image, new_figure
+from lanner_perf.figures import is_lanner, ratio
 
 _WIDTH = 11.0
 _HATCHES = ("", "////", "....")

@@ -16,6 +16,7 @@ from lanner_perf.against import ALL, NONE, Peers, check_names, make
 from lanner_perf.bench_checks import TORCH, bench_checks
 from lanner_perf.content import check_table, headline
 from lanner_perf.floor import fractions, measure_floor
+from lanner_perf.heads import head_specs
 from lanner_perf.layout import SUITES, Report
 from lanner_perf.measure import measure
 from lanner_perf.peers import FRAMEWORK
@@ -24,6 +25,7 @@ from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import Workloads, build_workloads
 
 Progress = Callable[[str], object]
+_VECTORS = "embed"
 
 
 class BenchReport(Report):
@@ -52,7 +54,7 @@ class Request:
     """What is asked for.
 
     Attributes:
-        artifact: An artifact with the head ``embed``.
+        artifact: An artifact.
         checkpoint: What it was made from; what peers run. None without peers.
         against: Names of peers, or `ALL`, or `NONE`.
         suites: Of `lanner_perf.layout.SUITES`.
@@ -85,14 +87,13 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
         The report, as JSON values; `BenchReport` says what is where.
 
     Raises:
-        UsageError: A peer's name is unknown, or peers need a checkpoint.
-        UnsupportedError: The artifact has another head than ``embed``.
+        UsageError: A peer's name is unknown or of another head, or peers need a checkpoint.
         BenchmarkError: A subject failed without which there is nothing to compare.
         LannerError: The artifact or the pairs cannot be used.
     """
     begin = time.perf_counter()
     check_names(request.against)
-    artifact = open_artifact(request.artifact)
+    artifact = Artifact.open(request.artifact)
     workloads = build_workloads(request.pairs)
     size = Plan.quick if request.is_quick else Plan.full
     plan = size(request.threads, request.suites)
@@ -116,6 +117,61 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
     return report
 
 
+def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
+    """The reference first, which is the checkpoint's own framework, then every variant."""
+    if artifact.manifest.head != _VECTORS:
+        return head_specs(artifact, checkpoint)
+    variants = [
+        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
+        for variant in artifact.manifest.variants
+    ]
+    return [Spec(TORCH, FRAMEWORK, checkpoint), *variants]
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The first table of a report and, where it was checked, what must hold; for a terminal."""
+    figures = headline(report)
+    rows: list[list[object]] = [[*figures.header]]
+    rows += [
+        [subject["name"], *(" ".join(filter(None, cell[:2])) for cell in row[1:])]
+        for subject, row in zip(report["subjects"], figures.rows, strict=True)
+    ]
+    machine = report["machine"]
+    source = next(iter(report["workloads"].values()))["source"]
+    where = f"{machine['cpu']}, {report['threads']} threads"
+    parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
+    if "checks" in report:
+        checks = check_table(report)
+        parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
+    return "\n\n".join(parts)
+
+
+def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
+    """The reference first; without peers it is the first variant of the artifact."""
+    reference, *variants = specs(artifact, request.checkpoint or "")
+    if request.against == NONE:
+        return Peers(variants, [])
+    if request.checkpoint is None:
+        msg = (
+            "the peers run the checkpoint that the artifact was made from: give it with "
+            "--checkpoint, or --against none to measure the artifact alone"
+        )
+        raise UsageError(msg)
+    # A variant may be for another machine than this one.
+    optional = [replace(variant, is_optional=True) for variant in variants]
+    head = artifact.manifest.head
+    if head == _VECTORS:
+        peers = make(request.against, request.checkpoint, work, progress)
+        return Peers(peers.specs + optional, peers.left_out)
+    if request.against == ALL:
+        return Peers([reference, *optional], [])
+    msg = (
+        f"{artifact.directory} has the head {head!r}, and the peers answer with vectors: "
+        "use --against all for its own framework, or none"
+    )
+    raise UsageError(msg)
+
+
 def _add_floor(
     report: dict[str, Any],
     request: Request,
@@ -127,6 +183,9 @@ def _add_floor(
     """The floor of the report, and how near each subject comes; or why there is none."""
     begin = time.perf_counter()
     try:
+        if artifact.manifest.head != _VECTORS:
+            msg = "its operations are counted for texts that become vectors"
+            raise UnsupportedError(msg)
         floor = measure_floor(
             artifact,
             workloads,
@@ -142,65 +201,3 @@ def _add_floor(
     for row in report["subjects"]:
         row["of_floor"] = fractions(row, floor)
     report["seconds"]["floor"] = round(time.perf_counter() - begin, 1)
-
-
-def open_artifact(path: Path) -> Artifact:
-    """An artifact whose answers are vectors.
-
-    Raises:
-        UnsupportedError: Its head is another.
-        ArtifactError: It is none.
-    """
-    artifact = Artifact.open(path)
-    if artifact.manifest.head != "embed":
-        msg = (
-            f"{path} has the head {artifact.manifest.head!r}, and the benchmark compares "
-            "vectors: give an artifact with the head 'embed'"
-        )
-        raise UnsupportedError(msg)
-    return artifact
-
-
-def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
-    """The reference first, then every variant of the artifact."""
-    return [Spec(TORCH, FRAMEWORK, checkpoint), *_variants(artifact)]
-
-
-def summary(report: Mapping[str, Any]) -> str:
-    """The first table of the report and what must hold, for a terminal."""
-    figures, checks = headline(report), check_table(report)
-    rows: list[list[object]] = [[*figures.header]]
-    rows += [
-        [subject["name"], *(" ".join(filter(None, cell[:2])) for cell in row[1:])]
-        for subject, row in zip(report["subjects"], figures.rows, strict=True)
-    ]
-    machine = report["machine"]
-    source = next(iter(report["workloads"].values()))["source"]
-    where = f"{machine['cpu']}, {report['threads']} threads"
-    parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
-    parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
-    return "\n\n".join(parts)
-
-
-def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
-    """The reference first; without peers it is the first variant of the artifact."""
-    variants = _variants(artifact)
-    if request.against == NONE:
-        return Peers(variants, [])
-    if request.checkpoint is None:
-        msg = (
-            "the peers run the checkpoint that the artifact was made from: give it with "
-            "--checkpoint, or --against none to measure the artifact alone"
-        )
-        raise UsageError(msg)
-    peers = make(request.against, request.checkpoint, work, progress)
-    # A variant may be for another machine than this one.
-    optional = [replace(variant, is_optional=True) for variant in variants]
-    return Peers(peers.specs + optional, peers.left_out)
-
-
-def _variants(artifact: Artifact) -> list[Spec]:
-    return [
-        Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
-        for variant in artifact.manifest.variants
-    ]

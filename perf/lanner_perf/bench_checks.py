@@ -17,7 +17,7 @@ TORCH = "sentence-transformers torch fp32"
 CALLERS = 16
 #: Of the whole report, and of a quick one.
 MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
-_LANNER, _GUEST = "lanner", "onnx-file"
+_GUEST = "onnx-file"
 
 
 class _Rule(NamedTuple):
@@ -70,12 +70,8 @@ def bench_checks(report: Report) -> list[Check]:
     """The checks of a report of `lanner bench`; its first subject is the reference."""
     rows = report["subjects"]
     reference = figures(rows[0])
-    lanner = [_Candidate(row["name"], figures(row)) for row in rows if row["kind"] == _LANNER]
-    peers = [
-        _Candidate(row["name"], figures(row))
-        for row in rows
-        if row["kind"] not in {_LANNER, _GUEST}
-    ]
+    lanner = _candidates(row for row in rows if is_lanner(row))
+    peers = _candidates(row for row in rows if not is_lanner(row) and row["kind"] != _GUEST)
     sides = {_TORCH: [peer for peer in peers if peer.name == TORCH], _PEER: peers}
     good = [one for one in lanner if _is_good(one.figures, reference)]
     reason = "" if good else _why_none_is_good(lanner, reference)
@@ -107,6 +103,8 @@ def _best(candidates: list[_Candidate], key: str) -> _Candidate | None:
 def _why_none_is_good(lanner: list[_Candidate], reference: Mapping[str, Figure]) -> str:
     if not lanner:
         return "no variant of the artifact was measured"
+    if "quality.cosine_mean" not in reference:
+        return "how good the answers are was not measured"
     if "quality.spearman" not in reference:
         return "without labelled pairs nobody knows which variant is good enough"
     return f"no variant is within {MOST_LOST_SPEARMAN} Spearman of the reference"

@@ -11,11 +11,10 @@ from lanner_perf.drawing import (
     Chart,
     Plotted,
     image,
-    is_lanner,
     legend_handles,
     new_figure,
 )
-from lanner_perf.figures import figures
+from lanner_perf.figures import figures, is_lanner
 from lanner_perf.lines import curve, lines
 from lanner_perf.plot import draw_quality
 

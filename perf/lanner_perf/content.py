@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lanner_perf.figures import OF_FLOOR, Figure, by_number, figures, ratio
+from lanner_perf.figures import OF_FLOOR, Figure, by_number, figures, is_lanner, ratio
 
 Report = Mapping[str, Any]
 NOT_MEASURED = "not measured"
@@ -193,7 +193,7 @@ def left_out(report: Report) -> list[str]:
 def lanner_names(report: Report) -> list[Cell]:
     """The first cells of the rows of Lanner."""
     rows = enumerate(report["subjects"])
-    return [_name(index, row) for index, row in rows if row["kind"] == "lanner"]
+    return [_name(index, row) for index, row in rows if is_lanner(row)]
 
 
 def precision_text(row: Report) -> str:

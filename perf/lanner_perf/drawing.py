@@ -6,7 +6,7 @@ from io import BytesIO
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from lanner_perf.figures import Figure
+from lanner_perf.figures import Figure, is_lanner
 
 Row = Mapping[str, Any]
 #: By kind or engine; Lanner's are filled.
@@ -88,16 +88,11 @@ def image(figure: Any, kind: str) -> bytes:
     return file.getvalue()
 
 
-def is_lanner(row: Row) -> bool:
-    """Whether it is a variant of the artifact."""
-    return bool(row["kind"] == "lanner")
-
-
 def point_style(row: Row) -> dict[str, Any]:
     """A marker without a line."""
-    kind = row["kind"] if row["kind"] in _MARKERS else row["engine"]
+    names = ("lanner",) if is_lanner(row) else (row["kind"], row["engine"])
     return {
-        "marker": _MARKERS.get(kind, _OTHER_MARKER),
+        "marker": next((_MARKERS[name] for name in names if name in _MARKERS), _OTHER_MARKER),
         "markersize": 8,
         "linestyle": "none",
         "color": "black",

@@ -57,6 +57,11 @@ class Figure:
         return f"{min(self.rounds):{self.form}} to {max(self.rounds):{self.form}}"
 
 
+def is_lanner(row: Row) -> bool:
+    """Whether it is a variant of the artifact, of whatever head."""
+    return str(row["kind"]) in {"lanner", "lanner-head"}
+
+
 def figures(row: Row) -> dict[str, Figure]:
     """All figures of a subject, by a key that is the same for every subject and in every result.
 

@@ -8,12 +8,11 @@ from lanner_perf.drawing import (
     Plotted,
     extremes,
     image,
-    is_lanner,
     label_ends,
     line_style,
     new_figure,
 )
-from lanner_perf.figures import Figure, by_number
+from lanner_perf.figures import Figure, by_number, is_lanner
 
 _WIDTH, _HEIGHT = 11.0, 6.2
 #: The axes, in parts of the picture: the rest is for the names to the right.

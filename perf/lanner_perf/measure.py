@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from lanner.artifact import Artifact
 from lanner.loading import open_tokenizer
 from lanner.machine import package_versions, this_machine
+from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner_perf.heads import inputs_of
 from lanner_perf.independence import BATCH_TEXTS
 from lanner_perf.kinds import PACKAGES
 from lanner_perf.layout import SCHEMA, LeftOut
-from lanner_perf.lengths import make_length_texts
+from lanner_perf.lengths import LengthTexts, make_length_texts
 from lanner_perf.plan import Plan
 from lanner_perf.roster import Roster
 from lanner_perf.subjects import Spec, Subject
@@ -37,6 +41,17 @@ SUITES: dict[str, ModuleType] = {
     "cold_start": cold_start,
     "quality": quality,
 }
+#: What is timed, by head.
+_TIMED = {
+    "embed": "encode, from texts to vectors",
+    "score": "score, from pairs to numbers",
+    "classify": "classify, from texts to labels",
+    "tag": "tag, from texts to entities",
+}
+_EMBED_ALONE: tuple[LeftOut, ...] = (
+    {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
+    {"name": "texts by length", "reason": "they are made for vectors alone"},
+)
 #: The usual one, for the estimate.
 _START_S = 4.0
 
@@ -67,7 +82,10 @@ def measure(
     Raises:
         SubjectError: A subject failed to start that is not optional, or the first one failed.
     """
-    inputs = _inputs(artifact, workloads, plan)
+    head = artifact.manifest.head
+    left_out = [] if head == "embed" else list(_EMBED_ALONE)
+    plan = plan if head == "embed" else replace(plan, lengths=(), suites=_without_quality(plan))
+    inputs = _inputs(artifact, inputs_of(workloads, head), plan)
     clock = _Clock(plan, len(specs), progress)
     rows: dict[str, dict[str, Any]] = {}
     with Roster(specs, plan.threads, clock.tell) as roster:
@@ -80,7 +98,7 @@ def measure(
             for name, keys in SUITES[suite].measure(roster, inputs, plan).items():
                 rows[name].update(keys)
             clock.end(suite)
-        left_out = roster.left_out
+        left_out += roster.left_out
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -90,14 +108,14 @@ def measure(
         "threads": plan.threads,
         "rounds": plan.rounds,
         "artifact": artifact.manifest.name,
-        "timed": "encode, from texts to vectors, tokenisation included; medians of the rounds",
+        "timed": f"{_TIMED[head]}, tokenisation included; medians of the rounds",
         "workloads": {
             name: {
                 "texts": len(texts),
                 "tokens": inputs.count_tokens(texts),
                 "source": workloads.source,
             }
-            for name, texts in workloads.texts.items()
+            for name, texts in inputs.workloads.texts.items()
         },
         "suites": [name for name in SUITES if name in plan.suites],
         "subjects": list(rows.values()),
@@ -110,10 +128,24 @@ def measure(
 def _inputs(artifact: Artifact, workloads: Workloads, plan: Plan) -> Inputs:
     record = artifact.manifest.tokenizer
     tokenizer = open_tokenizer(artifact.file(record.file), artifact.manifest)
-    lengths = make_length_texts(
-        workloads.texts["short"], tokenizer, record.max_tokens, plan.lengths
-    )
-    return Inputs(workloads, lengths, lambda texts: sum(map(len, tokenizer.encode(texts))))
+    lengths = LengthTexts({}, {})
+    if plan.lengths:
+        short = workloads.texts["short"]
+        lengths = make_length_texts(short, tokenizer, record.max_tokens, plan.lengths)
+    return Inputs(workloads, lengths, partial(_count_tokens, tokenizer))
+
+
+def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
+    """Of texts or pairs, as far as the model reads them; what its windows repeat counts again."""
+    if isinstance(tokenizer, Tokenizer) and tokenizer.overlap_tokens:
+        return sum(len(window) for windows in tokenizer.windows(inputs) for window in windows)
+    if isinstance(tokenizer, Tokenizer) and isinstance(inputs[0], tuple):
+        return sum(map(len, tokenizer.encode_pairs(inputs)))
+    return sum(map(len, tokenizer.encode(inputs)))
+
+
+def _without_quality(plan: Plan) -> tuple[str, ...]:
+    return tuple(suite for suite in plan.suites if suite != "quality")
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

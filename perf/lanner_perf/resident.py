@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-_STATUS = Path("/proc/self/status")
+_STATUS, _ROLLUP = Path("/proc/self/status"), Path("/proc/self/smaps_rollup")
 
 
 def resident_mb() -> float:
     """Resident memory now, in megabytes of a million bytes."""
-    return _read("VmRSS:")
+    return _read(_STATUS, "VmRSS:")
 
 
 def peak_resident_mb() -> float:
@@ -15,9 +15,17 @@ def peak_resident_mb() -> float:
 
     Not `resource.getrusage`: its figure is that of the starting process where that was larger.
     """
-    return _read("VmHWM:")
+    return _read(_STATUS, "VmHWM:")
 
 
-def _read(name: str) -> float:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(name))
+def proportional_mb() -> float:
+    """Resident memory, in which a page that is mapped several times counts once.
+
+    Resident memory as such counts it each time, be it in this process or in several.
+    """
+    return _read(_ROLLUP, "Pss:")
+
+
+def _read(file: Path, name: str) -> float:
+    line = next(line for line in file.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024 / 1e6  # the kernel's "kB" are 1,024 bytes

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lanner_perf.callers import Call, Calls, closed_loop, open_loop
+from lanner_perf.heads import HEAD_KINDS, first_input
 from lanner_perf.kinds import KINDS, Loaded
 from lanner_perf.resident import peak_resident_mb, resident_mb
 from lanner_perf.subjects import Spec, Started, SubjectError
@@ -36,9 +37,10 @@ def serve(file_descriptor: int) -> None:
 
 
 def _start(spec: Spec, threads: int) -> tuple[Loaded, Started]:
-    loaded = KINDS[spec.kind](spec.path, spec.options, threads)
+    loaded = (KINDS | HEAD_KINDS)[spec.kind](spec.path, spec.options, threads)
     loaded_mb = resident_mb()
-    first_answer_ms = _milliseconds(partial(loaded.encode, "How fast is the first answer?"))
+    first = first_input(spec.options.get("head", "embed"))
+    first_answer_ms = _milliseconds(partial(loaded.encode, first))
     return loaded, Started(
         import_s=loaded.import_s,
         load_s=loaded.load_s,

@@ -8,9 +8,10 @@ Writes the samples as JSON and a plot beside it. Fails where memory grew beyond 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +28,7 @@ from lanner.machine import available_cores, package_versions, this_machine
 from lanner.model import METHODS_OF_HEAD, Model
 from lanner.staging import require_output_file, staged_file
 from lanner.text_files import shipped_sentences
-from lanner_perf.resident import peak_resident_mb, resident_mb
+from lanner_perf.resident import peak_resident_mb, proportional_mb, resident_mb
 from lanner_perf.workloads import SEED
 
 #: What is resident after so many texts counts as the usual, and the rest of the run is held to it.
@@ -45,6 +46,13 @@ class Sample(NamedTuple):
 
     texts: int
     resident_mb: float
+
+
+class Held(NamedTuple):
+    """What a part holds: resident, and with a page that is mapped several times counted once."""
+
+    resident_mb: float
+    proportional_mb: float
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,13 @@ def main() -> int:
         artifact = Artifact.open(args.artifact)
         with steps() as begin:
             begin("what each part holds")
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                split = fresh.submit(parts_mb, args.artifact, args.engine, args.variant).result()
+            # With one thread an engine has one session, with several it may have more.
+            parts = {
+                str(threads): _in_fresh_process(
+                    parts_mb, args.artifact, args.engine, args.variant, threads
+                )
+                for threads in sorted({1, args.threads})
+            }
             model = load(
                 args.artifact, engine=args.engine, variant=args.variant, threads=args.threads
             )
@@ -104,8 +117,9 @@ def main() -> int:
         "threads": args.threads,
         "callers": args.callers,
         "texts": args.texts,
-        "parts_mb": split,
+        "parts_mb_by_threads": parts,
         "loaded_mb": loaded_mb,
+        "end_proportional_mb": proportional_mb(),
         "peak_mb": max(growth.highest_mb, peak_resident_mb()),
         **asdict(growth),
         "bound": MOST_GROWTH,
@@ -114,6 +128,12 @@ def main() -> int:
     _write(report, args.output)
     sys.stdout.write(f"{summary(report)}\n")
     return 0 if growth.holds else 1
+
+
+def _in_fresh_process(call: Callable[..., dict[str, Held]], *arguments: object) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        held = process.submit(call, *arguments).result()
+    return {name: part._asdict() for name, part in held.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,42 +194,49 @@ def random_texts(limit_tokens: int) -> Iterator[str]:
         yield " ".join(generator.choice(words, count))
 
 
-def parts_mb(path: str, engine: str, variant: str) -> dict[str, float]:
-    """What each part adds to the resident memory of this process, which should be a fresh one.
-
-    The second engine is one more of the same file, whose weights are there already.
-    """
-    found = {"python_and_lanner": resident_mb()}
-    artifact = Artifact.open(path)
-    chosen = artifact.choose(variant)
-    manifest = artifact.manifest
+def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, Held]:
+    """What each part adds to the memory of this process, which should be a fresh one."""
+    found: dict[str, Held] = {}
     held: list[object] = []
 
     def add(name: str, part: object) -> None:
         held.append(part)
-        found[name] = resident_mb() - sum(found.values())
+        resident, proportional = resident_mb(), proportional_mb()
+        for earlier in found.values():
+            resident -= earlier.resident_mb
+            proportional -= earlier.proportional_mb
+        found[name] = Held(resident, proportional)
 
-    add("tokenizer", open_tokenizer(artifact.file(manifest.tokenizer.file), manifest))
+    add("python_and_lanner", None)
+    artifact = Artifact.open(path)
+    chosen, manifest = artifact.choose(variant), artifact.manifest
     engine = chosen.engine if engine == "auto" else engine
-    file = artifact.file(chosen.file)
-    add("engine_package", __import__(engine))
-    for name in ("first_engine", "second_engine"):
-        add(name, open_engine(engine, file, threads=1, workers=1))
+    add("engine_package", import_module(engine))
+    add("tokenizer", open_tokenizer(artifact.file(manifest.tokenizer.file), manifest))
+    file, precision = artifact.file(chosen.file), chosen.precision
+    add("engine", open_engine(engine, file, precision=precision, threads=threads, workers=threads))
     return found
 
 
 def summary(report: dict[str, Any]) -> str:
-    """One line of what was run, one of what it showed."""
+    """A line each of what was run, what its parts hold and what it showed."""
     holds = "holds" if report["holds"] else "does not hold"
-    parts = ", ".join(
-        f"{name.replace('_', ' ')} {value:.0f}" for name, value in report["parts_mb"].items()
-    )
+    parts = [
+        f"with {threads} thread{'s' if threads != '1' else ''} "
+        + ", ".join(
+            f"{name.replace('_', ' ')} {part['resident_mb']:.0f} ({part['proportional_mb']:.0f})"
+            for name, part in held.items()
+        )
+        for threads, held in report["parts_mb_by_threads"].items()
+    ]
     return (
         f"{report['artifact']} {report['variant']} in {report['engine']}, {report['threads']} "
-        f"threads, {report['callers']} callers: loaded {report['loaded_mb']:.0f} MB ({parts})\n"
+        f"threads, {report['callers']} callers: loaded {report['loaded_mb']:.0f} MB\n"
+        f"MB of the parts, in brackets what is mapped twice counted once: {'; '.join(parts)}\n"
         f"{report['baseline_mb']:.0f} MB after {BASELINE_TEXTS:,} texts, at most "
         f"{report['highest_mb']:.0f} MB until {report['texts']:,}: {report['ratio']:.3f}x, at most "
-        f"{report['bound']}x {holds}"
+        f"{report['bound']}x {holds}; at the end {report['end_proportional_mb']:.0f} MB with what "
+        "is mapped twice counted once"
     )
 
 
