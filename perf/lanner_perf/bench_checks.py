@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lanner_perf.checks import MOST_LOST_SPEARMAN, Check
-from lanner_perf.figures import Figure, Row, figures, ratio
+from lanner_perf.figures import Figure, Row, figures, is_lanner, ratio
 
 Report = Mapping[str, Any]
 TORCH = "sentence-transformers torch fp32"

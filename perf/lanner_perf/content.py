@@ -225,7 +225,7 @@ def _family(
     loads = _loads(report, suite)
     rows = []
     for index, row in enumerate(report["subjects"]):
-        if suite in row:
+        if row.get(suite):
             found = figures(row)
             cells = (
                 _family_cell(found.get(pattern.format(load)), found.get(beside.format(load)))
@@ -245,7 +245,7 @@ def _open_loop(report: Report) -> Table:
     loads = _loads(report, "open_loop")
     rows = []
     for index, row in enumerate(report["subjects"]):
-        if "open_loop" in row:
+        if row.get("open_loop"):
             cells = (row["open_loop"].get(load) for load in loads)
             rows.append([_name(index, row), *map(_open_loop_cell, cells)])
     note = (
