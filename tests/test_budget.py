@@ -3,8 +3,8 @@ import math
 
 import pytest
 
+from lanner.budget import Budget, budget_argument
 from lanner.errors import UnsupportedError, UsageError
-from lanner_export.budget import Budget, budget_argument
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def run(*arguments: object) -> int:
 def test_help_has_examples_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     overview = capsys.readouterr().out
-    for command in ("export", "inspect", "encode", "similarity", "doctor"):
+    for command in ("export", "inspect", "encode", "similarity", "tune", "doctor"):
         assert f"    {command}" in overview
         assert run(command, "--help") == 0
         text = capsys.readouterr().out
@@ -56,7 +56,10 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["fly"], "invalid choice: 'fly'"),
         (["encode", "dir"], "give either texts or --input FILE"),
         (["encode", "dir", "a", "--input", "x.txt"], "give either texts or --input FILE"),
-        (["encode", "dir", "a", "--output", "x.csv"], "--output must end in .npy or .jsonl, not"),
+        (
+            ["encode", "dir", "a", "--output", "x.csv"],
+            "must end in .npy or .parquet or .jsonl, not",
+        ),
         (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
         (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
         (["similarity", "dir", "a"], "the following arguments are required: TEXT"),

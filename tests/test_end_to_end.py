@@ -240,7 +240,7 @@ def test_the_code_of_the_readme_runs(
 ) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     artifacts = {
         "build/minilm.lanner": minilm_artifact,
         "ranker.lanner": scorer_artifact,

@@ -19,12 +19,12 @@ from tests.checkpoints import bert_model, plain_checkpoint
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
+from lanner.answers import row_cosines  # noqa: E402
 from lanner_export.export import export  # noqa: E402
 from lanner_export.graph import write_fp32  # noqa: E402
 from lanner_export.half_precision import measurable, write_half  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
 from lanner_export.lookup_graph import LookupTable  # noqa: E402
-from lanner_export.parity import row_cosines  # noqa: E402
 from lanner_export.quality import parity_texts  # noqa: E402
 from tests.census import require_half_graph  # noqa: E402
 

@@ -8,19 +8,13 @@ from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
 from lanner.loading import load
 from lanner_export import PRECISIONS
-from lanner_export.parity import LogitsParity, VectorParity, measure_parity, row_cosines
+from lanner_export.parity import LogitsParity, VectorParity, measure_parity
 
 GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
 
 
 def with_changes(**changes: float) -> VectorParity:
     return VectorParity(**{**GOOD.to_json(), **changes})
-
-
-def test_row_cosines_by_hand() -> None:
-    a = np.array([[3, 4], [1, 0], [0, 0], [0, 0], [2, 0]], np.float32)
-    b = np.array([[4, 3], [0, 1], [0, 0], [1, 0], [-1, 0]], np.float32)
-    np.testing.assert_allclose(row_cosines(a, b), [0.96, 0, 1, 0, -1], atol=1e-9)
 
 
 def test_a_model_is_measured_against_its_reference(word_model: EmbeddingModel) -> None:

@@ -150,6 +150,13 @@ def test_an_open_loop_in_figures() -> None:
     assert (figures["backlog"], figures["is_cut_short"]) == (3, True)
 
 
+def test_who_keeps_up_answers_what_is_offered() -> None:
+    calls = Calls([Call(0.01, 0.02, "answered"), Call(0.03, 0.04, "answered")])
+    assert open_summary([calls], 20.0)["answered_per_s"] == pytest.approx(20)
+    late = Calls([Call(0.01, 0.02, "answered"), Call(0.03, 0.2, "answered")])
+    assert open_summary([late], 20.0)["answered_per_s"] == pytest.approx(10)
+
+
 def test_without_an_answer_there_is_no_latency() -> None:
     figures = closed_summary([Calls([Call(0, 0.1, "failed")], "x")])
     assert (figures["texts_per_s"], figures["p99_ms"], figures["failed"]) == (0, 0, 1)
@@ -162,6 +169,7 @@ def test_arrivals_are_those_of_a_poisson_process() -> None:
     gaps = [b - a for a, b in pairwise(arrivals_s)]
     mean = sum(gaps) / len(gaps)
     variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
+    assert len(arrivals_s) == 5_001
     # Of an exponential distribution the deviation is the mean.
     assert mean == pytest.approx(1e-3, rel=0.05)
     assert variance**0.5 == pytest.approx(1e-3, rel=0.05)

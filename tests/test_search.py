@@ -25,8 +25,8 @@ from tests.checkpoints import bert_model, plain_checkpoint
 
 pytest.importorskip("torch", reason="needs the export extra")
 
+from lanner.budget import Budget
 from lanner_export import CALIBRATION_METHODS
-from lanner_export.budget import Budget
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.export import export
 from lanner_export.journal import Journal

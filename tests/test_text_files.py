@@ -38,7 +38,7 @@ def test_lines_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("eins\nzwei 🦅\n".encode())))
     assert read_texts("-") == ["eins", "zwei 🦅"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ok\n\xff\n")))
-    with pytest.raises(InputError, match=r"standard input is not UTF-8 \(byte 3\): convert it"):
+    with pytest.raises(InputError, match=r"standard input, line 2: not UTF-8: convert the file"):
         read_texts("-")
 
 
@@ -53,7 +53,7 @@ def test_long_fields_of_a_csv(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.xlsx", "", r"a.xlsx is of a kind that cannot be read: use .txt, .csv, .jsonl"),
-        ("a.txt", b"\xff\xfe", r"a.txt is not UTF-8 \(byte 0\): convert it, for example with ic"),
+        ("a.txt", b"\xff\xfe", r"a.txt, line 1: not UTF-8: convert the file, for example with ic"),
         (
             "a.csv",
             "id,body\n1,x\n",

@@ -12,7 +12,7 @@ from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, HEADS, PRECIS
 
 if TYPE_CHECKING:
     from lanner.artifact import Artifact
-    from lanner_export.budget import Budget
+    from lanner.budget import Budget
 
 _EXAMPLES = """\
   lanner export path/to/checkpoint --output mine.lanner
@@ -181,7 +181,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
 
 
 def _budget(text: str) -> "Budget":
-    from lanner_export.budget import budget_argument  # noqa: PLC0415 (only where there is one)
+    from lanner.budget import budget_argument  # noqa: PLC0415 (only where there is one)
 
     return budget_argument(text)
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from lanner._version import __version__
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.budget import Budget
 from lanner.engines import open_engine
 from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner.loading import open_model
@@ -27,7 +28,6 @@ from lanner.manifest import (
 from lanner.model import Model
 from lanner.staging import staged_directory
 from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, PRECISIONS
-from lanner_export.budget import Budget
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint

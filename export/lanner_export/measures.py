@@ -15,6 +15,12 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.answers import row_cosines
+from lanner.budget import (
+    LABELLED_MEASURES,
+    agreement_measure_names,
+    labelled_measure_name,
+)
 from lanner.errors import InputError
 from lanner.logits import LogitsModel
 from lanner.model import Model
@@ -24,15 +30,10 @@ from lanner.tagging import TaggingModel
 from lanner.text_files import LabelledPairs, shipped_sentences
 from lanner.tokenization import Pair
 from lanner_export import statistic
-from lanner_export.budget import (
-    LABELLED_MEASURES,
-    agreement_measure_names,
-    labelled_measure_name,
-)
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Reference
 from lanner_export.first_windows import FirstWindows
-from lanner_export.parity import answers, row_cosines
+from lanner_export.parity import answers
 from lanner_export.quality_data import LabelledTexts, QualityData, TaggedTexts
 from lanner_export.statistic import Items
 
@@ -79,7 +80,7 @@ class Measure:
     """One measure on fixed data.
 
     Attributes:
-        name: Of `lanner_export.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
+        name: Of `lanner.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
         inputs: What models are asked.
         reference: The checkpoint.
         items_of: What answers to these inputs contribute to the measure.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.activation import ACTIVATIONS
+from lanner.answers import row_cosines
 from lanner.artifact import BATCH_INDEPENDENT_COSINE, BATCH_INDEPENDENT_DIFFERENCE
 from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
@@ -301,16 +302,6 @@ def shown(item: str | Pair) -> str:
     """A text, or the texts of a pair, cut to 60 characters."""
     text = item if isinstance(item, str) else " | ".join(item)
     return text[:_SHOWN_CHARACTERS]
-
-
-def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> np.ndarray:
-    """Cosine of row i of one with row i of the other, float64 [n]; of two zero vectors, 1."""
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    both_zero = ~left.any(axis=1) & ~right.any(axis=1)
-    dots = np.einsum("ij,ij->i", left, right)
-    cosines: np.ndarray = np.where(both_zero, 1.0, dots / np.where(lengths == 0, 1.0, lengths))
-    return cosines
 
 
 def _with_one_batch(model: Model) -> Model:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from lanner.answers import row_cosines
 from lanner.similarity import Vectors, similarity
-from lanner_export.parity import row_cosines
 
 #: What the texts or pairs contribute, [rows] or [rows, several].
 Items = NDArray[np.float64]

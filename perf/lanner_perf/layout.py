@@ -74,7 +74,7 @@ class OpenLoopRound(TypedDict):
     """One round of Poisson arrivals, whose latencies count from the scheduled arrival.
 
     Attributes:
-        answered_per_s: Answers a second, until the last answer.
+        answered_per_s: Answers a second, until the last answer or the end of the arrivals.
         p50_ms: Of all arrivals but those refused or failed. Where the round was cut short, what was
             due and had no answer counts with the time that it had waited: the percentiles are then
             lower bounds.

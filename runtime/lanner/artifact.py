@@ -106,14 +106,13 @@ class Artifact:
         """
         names = self._names()
         if variant == "auto":
-            fast = this_machine().has_fast_int8 and self._is_batch_independent("int8")
-            variant = next((n for n in (["int8"] if fast else []) + ["fp32"] if n in names), "")
-            if not variant:
-                msg = (
-                    f"{self.directory} holds no variant that is safe to pick by itself on this "
-                    f"machine; name one of: {', '.join(names)}"
-                )
-                raise VariantError(msg)
+            if safe := self.safe_variants():
+                return safe[0]
+            msg = (
+                f"{self.directory} holds no variant that is safe to pick by itself on this "
+                f"machine; name one of: {', '.join(names)}"
+            )
+            raise VariantError(msg)
         chosen = self.manifest.variant(variant)
         if chosen is None:
             msg = (
@@ -123,13 +122,20 @@ class Artifact:
             raise VariantError(msg)
         return chosen
 
-    def _names(self) -> list[str]:
-        return [variant.name for variant in self.manifest.variants]
+    def safe_variants(self) -> list[Variant]:
+        """What ``"auto"`` may take on this machine, the fastest first."""
+        fast = this_machine().has_fast_int8 and self.is_batch_independent("int8")
+        found = map(self.manifest.variant, ["int8", "fp32"] if fast else ["fp32"])
+        return [variant for variant in found if variant is not None]
 
-    def _is_batch_independent(self, variant: str) -> bool:
+    def is_batch_independent(self, variant: str) -> bool:
+        """Whether there is that variant, and `quality.json` says so of it."""
         if self.manifest.variant(variant) is None:
             return False
         return is_batch_independent(self.quality()["variants"][variant])
+
+    def _names(self) -> list[str]:
+        return [variant.name for variant in self.manifest.variants]
 
 
 def _difference(path: Path, record: FileRecord) -> str:

@@ -4,6 +4,7 @@
     ├── UsageError              the call itself is wrong (command line: exit status 2)
     ├── InputError              a text or an array that was given cannot be used
     │   └── InputTypeError      ... because of its type (also a TypeError)
+    ├── OutputError             an output cannot be written, or gone on with
     ├── MissingExtraError       an optional dependency is not installed
     ├── UnsupportedError        understood, and not something that Lanner does
     ├── ArtifactError           a directory is not a usable artifact
@@ -40,6 +41,10 @@ class InputError(LannerError, ValueError):
 
 class InputTypeError(InputError, TypeError):
     """A text or an array that was given has the wrong type."""
+
+
+class OutputError(LannerError):
+    """An output cannot be written, or what an earlier run left of it cannot be gone on with."""
 
 
 class MissingExtraError(LannerError, ImportError):

@@ -1,11 +1,13 @@
 """From an artifact on disk to a model that answers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lanner.artifact import Artifact
 from lanner.batching import TOKEN_BUDGET
 from lanner.classification import ClassificationModel
+from lanner.configuration import Configuration
 from lanner.embedding import EmbeddingModel
 from lanner.embedding_ranges import EmbeddingRanges
 from lanner.engines import Engine, open_engine
@@ -17,6 +19,7 @@ from lanner.runner import MAX_WAITING
 from lanner.scoring import ScoringModel
 from lanner.tagging import TaggingModel
 from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner.tuning import stored_choice
 from lanner.word_tokenizer import WordTokenizer
 
 _MODEL_OF_HEAD: dict[str, type[Model]] = {
@@ -34,10 +37,14 @@ def load(
     variant: str = "auto",
     threads: int | None = None,
     workers: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     max_waiting: int = MAX_WAITING,
 ) -> Any:  # one of four classes: which one, the artifact says
     """Loads an artifact into this process.
+
+    What is left open is decided by what ``lanner tune`` measured on this machine for as many
+    threads, if it did (see `lanner.tuning`), and else by the defaults below. What is given wins; a
+    stored choice of another engine or variant than the given one is not used at all.
 
     Args:
         path: A directory that ``lanner export`` wrote.
@@ -48,7 +55,7 @@ def load(
         threads: Cores to use, or None for all that this process may use.
         workers: How many batches run at once, sharing the cores, or None for one a core. A text
             that comes alone gets all cores if that is faster.
-        token_budget: The most padded tokens in one batch.
+        token_budget: The most padded tokens in one batch, or None for 512.
         max_waiting: The most calls that wait while all workers are busy; more are refused with
             `lanner.errors.Overloaded`.
 
@@ -65,16 +72,41 @@ def load(
         UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
-    workers = threads if workers is None else workers
-    counts = {"threads": threads, "workers": workers, "token_budget": token_budget}
-    counts["max_waiting"] = max_waiting
+    _require_counts(
+        threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
+    )
+    artifact = open_artifact(path)
+    choice = stored_choice(artifact, threads=threads)
+    if choice is not None and choice.configuration.fits(engine=engine, variant=variant):
+        decided = choice.configuration
+    else:
+        decided = Configuration.default(artifact, threads=threads, engine=engine, variant=variant)
+    configuration = replace(
+        decided,
+        workers=workers or decided.workers,
+        token_budget=token_budget or decided.token_budget,
+    )
+    return open_configuration(artifact, configuration, threads=threads, max_waiting=max_waiting)
+
+
+def _require_counts(**counts: int | None) -> None:
     for name, value in counts.items():
-        if value < 1:
+        if value is not None and value < 1:
             msg = f"{name} must be at least 1, not {value}"
             raise InputError(msg)
-    if workers > threads:
+    threads, workers = counts["threads"], counts["workers"]
+    if threads is not None and workers is not None and workers > threads:
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
+
+
+def open_artifact(path: str | Path) -> Artifact:
+    """An artifact whose head this Lanner has.
+
+    Raises:
+        ArtifactError: It is not an artifact, or a damaged or a newer one.
+        UnsupportedError: Its head is of a newer Lanner.
+    """
     artifact = Artifact.open(path)
     if artifact.manifest.head not in _MODEL_OF_HEAD:
         msg = (
@@ -82,25 +114,52 @@ def load(
             f"{', '.join(_MODEL_OF_HEAD)}: upgrade it with pip install --upgrade lanner"
         )
         raise UnsupportedError(msg)
-    chosen = artifact.choose(variant)
-    if chosen.weights_file is not None:
-        artifact.file(chosen.weights_file)
-    # A table in a file of its own is looked up: one core is enough for that.
-    is_multiplied = chosen.weights_file is None
-    ranges = artifact.manifest.embedding_ranges
-    return open_model(
-        artifact.manifest,
-        chosen,
-        tokenizer=artifact.file(artifact.manifest.tokenizer.file),
-        ranges=None if ranges is None else artifact.file(ranges.file),
-        engine=open_engine(
-            chosen.engine if engine == "auto" else engine,
+    return artifact
+
+
+def open_configuration(
+    artifact: Artifact,
+    configuration: Configuration,
+    *,
+    threads: int,
+    max_waiting: int = MAX_WAITING,
+    engine: Engine | None = None,
+) -> Model:
+    """The model of an artifact, run in one way; the files that it needs are verified.
+
+    Args:
+        artifact: What `open_artifact` opened.
+        configuration: How it is run.
+        threads: Cores to use.
+        max_waiting: The most calls that wait while all workers are busy.
+        engine: The engine of a model with the same engine, variant, workers and threads, to share
+            it; None opens one.
+
+    Raises:
+        LannerError: As `load` says.
+    """
+    manifest, chosen = artifact.manifest, artifact.choose(configuration.variant)
+    if engine is None:
+        if chosen.weights_file is not None:
+            artifact.file(chosen.weights_file)
+        # A table in a file of its own is looked up: one core is enough for that.
+        is_multiplied = chosen.weights_file is None
+        engine = open_engine(
+            configuration.engine,
             artifact.file(chosen.file),
             precision=chosen.precision,
-            **({"threads": threads, "workers": workers} if is_multiplied else {}),
-        ),
-        workers=workers,
-        token_budget=token_budget,
+            threads=threads if is_multiplied else 1,
+            workers=configuration.workers if is_multiplied else 1,
+        )
+    ranges = manifest.embedding_ranges
+    return open_model(
+        manifest,
+        chosen,
+        tokenizer=artifact.file(manifest.tokenizer.file),
+        ranges=None if ranges is None else artifact.file(ranges.file),
+        engine=engine,
+        workers=configuration.workers,
+        token_budget=configuration.token_budget,
         max_waiting=max_waiting,
     )
 

@@ -1,19 +1,17 @@
-"""Files of texts and of labelled pairs: .txt, .csv and .jsonl, UTF-8."""
+"""Files of texts and of labelled pairs, read as a whole."""
 
-import csv
-import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from lanner.errors import InputError
+from lanner.line_rows import Damage, csv_items, is_unicode, open_text
+from lanner.row_files import open_rows, require_suffix
+from lanner.rows import BadRow, Columns, Row
 
-TEXT_SUFFIXES = (".txt", ".csv", ".jsonl")
-PAIR_SUFFIXES = (".csv", ".jsonl")
+RECORD_SUFFIXES = (".csv", ".jsonl")
 PAIRS_HEADER = ("sentence1", "sentence2", "score")
 
 
@@ -41,23 +39,14 @@ def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
     """The texts of a file, in order.
 
     Args:
-        path: ``.txt`` (a text a line), ``.csv`` (with a header) or ``.jsonl`` (an object or a
-            string a line); ``"-"`` for lines of standard input.
-        column: Column or key that holds the text in ``.csv`` and ``.jsonl``.
+        path: ``.txt`` (a text a line), ``.csv`` (with a header), ``.jsonl`` (an object or a string
+            a line) or ``.parquet``; ``"-"`` for lines of standard input.
+        column: Column or key that holds the text, in all but ``.txt``.
 
     Raises:
-        InputError: The file is missing, of another kind, or has a bad line; the message names it.
+        InputError: The file is missing, of another kind, or has a bad row; the message names it.
     """
-    if str(path) == "-":
-        return _lines(StringIO(_decoded(sys.stdin.buffer.read(), "standard input"), newline=""))
-    path = Path(path)
-    suffix = _require_suffix(path, TEXT_SUFFIXES)
-    with _open(path) as file:
-        if suffix == ".txt":
-            return _lines(file)
-        if suffix == ".csv":
-            return [text for (text,) in _csv_columns(path, file, [column])]
-        return [_jsonl_text(path, number, line, column) for number, line in _numbered(file)]
+    return [row.values[column] for row in _rows(path, Columns([column]))]
 
 
 def read_pairs(
@@ -66,24 +55,14 @@ def read_pairs(
     """The pairs of texts of a file, in order.
 
     Args:
-        path: ``.csv`` with a header, or ``.jsonl`` with an object a line.
+        path: ``.csv`` with a header, ``.jsonl`` with an object a line, or ``.parquet``.
         columns: Columns or keys that hold the two texts.
 
     Raises:
-        InputError: The file is missing, of another kind, or has a bad line; the message names it.
+        InputError: The file is missing, of another kind, or has a bad row; the message names it.
     """
-    path = Path(path)
-    suffix = _require_suffix(path, PAIR_SUFFIXES)
-    with _open(path) as file:
-        if suffix == ".csv":
-            return [(left, right) for left, right in _csv_columns(path, file, columns)]
-        return [
-            (
-                _jsonl_text(path, number, line, columns[0], is_pair=True),
-                _jsonl_text(path, number, line, columns[1], is_pair=True),
-            )
-            for number, line in _numbered(file)
-        ]
+    left, right = columns
+    return [(row.values[left], row.values[right]) for row in _rows(path, Columns(columns))]
 
 
 def read_records(path: Path | str, *, columns: Sequence[str]) -> list[Record]:
@@ -96,12 +75,10 @@ def read_records(path: Path | str, *, columns: Sequence[str]) -> list[Record]:
     Raises:
         InputError: The file is missing, of another kind, or has a bad line; the message names it.
     """
-    path = Path(path)
-    suffix = _require_suffix(path, PAIR_SUFFIXES)
-    with _open(path) as file:
-        if suffix == ".csv":
-            return list(_csv_records(path, file, columns))
-        return [_jsonl_record(path, number, line, columns) for number, line in _numbered(file)]
+    require_suffix(path, Path(path).suffix.lower(), RECORD_SUFFIXES)
+    return [
+        Record(row.place, dict(row.values)) for row in _rows(path, Columns(kept=tuple(columns)))
+    ]
 
 
 def read_first_row(path: Path | str) -> list[str]:
@@ -110,9 +87,7 @@ def read_first_row(path: Path | str) -> list[str]:
     Raises:
         InputError: The file is missing, or no CSV.
     """
-    path = Path(path)
-    with _open(path) as file:
-        return next((row for _, row in _csv_rows(path, csv.reader(file, strict=True)) if row), [])
+    return next((row for _, row in _csv_rows(path) if row), [])
 
 
 def shipped_sentences() -> list[str]:
@@ -127,51 +102,47 @@ def read_labelled_pairs(path: Path | str) -> LabelledPairs:
     Raises:
         InputError: The file is missing, empty, or has a bad row; the message names its line.
     """
-    path = Path(path)
     pairs = LabelledPairs([], [], [])
-    with _open(path) as file:
-        for line, row in _csv_rows(path, csv.reader(file, strict=True)):
-            if not row or (line == 1 and tuple(row) == PAIRS_HEADER):
-                continue
-            try:
-                left, right, score = row
-                pairs.scores.append(_finite(score))
-            except ValueError:
-                msg = (
-                    f"{path}, line {line}: expected sentence1,sentence2,score "
-                    f"with a number last, found {len(row)} columns: {','.join(row)[:80]!r}"
-                )
-                raise InputError(msg) from None
-            pairs.left.append(left)
-            pairs.right.append(right)
+    for line, row in _csv_rows(path):
+        if not row or (line == 1 and tuple(row) == PAIRS_HEADER):
+            continue
+        try:
+            left, right, score = row
+            pairs.scores.append(_finite(score))
+        except ValueError:
+            msg = (
+                f"{path}, line {line}: expected sentence1,sentence2,score "
+                f"with a number last, found {len(row)} columns: {','.join(row)[:80]!r}"
+            )
+            raise InputError(msg) from None
+        pairs.left.append(left)
+        pairs.right.append(right)
     if not pairs.scores:
         msg = f"{path} holds no pairs: expected rows of sentence1,sentence2,score"
         raise InputError(msg)
     return pairs
 
 
-def _open(path: Path) -> TextIO:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        msg = f"there is no file {path}: check the path"
-        raise InputError(msg) from None
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise InputError(msg) from None
-    return StringIO(_decoded(raw, str(path)), newline="")
+def _rows(path: Path | str, columns: Columns) -> Iterator[Row]:
+    """Rows of which the first bad one is an error."""
+    with open_rows(path, columns) as rows:
+        for row in rows:
+            if isinstance(row, BadRow):
+                raise InputError(row.message)
+            yield row
 
 
-def _lines(file: TextIO) -> list[str]:
-    return [line.rstrip("\r\n") for line in file]
-
-
-def _decoded(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        msg = f"{where} is not UTF-8 (byte {error.start}): convert it, for example with iconv"
-        raise InputError(msg) from None
+def _csv_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line that each ends in, the first one too."""
+    with open_text(path) as (name, file):
+        for line, row in csv_items(iter(file)):
+            if isinstance(row, Damage):
+                msg = f"{name}, from line {row.first_line} on: not valid CSV ({row.reason})"
+                raise InputError(msg)
+            if not all(map(is_unicode, row)):
+                msg = f"{name}, line {line}: not UTF-8: convert the file, for example with iconv"
+                raise InputError(msg)
+            yield line, row
 
 
 def _finite(text: str) -> float:
@@ -179,80 +150,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
-
-
-def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, Any]]:
-    """Rows with the line that each ends in; the module's own errors get their place."""
-    csv.field_size_limit(sys.maxsize)  # its 128 kB would refuse long texts
-    last = reader.line_num
-    try:
-        for row in reader:
-            last = reader.line_num
-            yield last, row
-    except csv.Error as error:
-        msg = f"{path}, from line {last + 1} on: not valid CSV ({error})"
-        raise InputError(msg) from None
-
-
-def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-
-
-def _csv_columns(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[list[str]]:
-    for record in _csv_records(path, file, columns):
-        yield [record.values[column] for column in columns]
-
-
-def _csv_records(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Record]:
-    reader = csv.DictReader(file, strict=True)
-    csv.field_size_limit(sys.maxsize)
-    try:
-        names = reader.fieldnames or ()
-    except csv.Error as error:
-        msg = f"{path}, line 1: not valid CSV ({error})"
-        raise InputError(msg) from None
-    for column in columns:
-        if column not in names:
-            known = ", ".join(names) or "nothing"
-            msg = f"{path} has no column {column!r} in its first line, which holds {known[:200]}"
-            raise InputError(msg)
-    for line, row in _csv_rows(path, reader):
-        for column in columns:
-            if row[column] is None:
-                msg = f"{path}, line {line}: no value in the column {column!r}"
-                raise InputError(msg)
-        yield Record(f"{path}, line {line}", row)
-
-
-def _jsonl_record(path: Path, number: int, line: str, columns: Sequence[str]) -> Record:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        values = None
-    missing = [name for name in columns if not isinstance(values, dict) or name not in values]
-    if missing or not isinstance(values, dict):
-        wanted = " and ".join(map(repr, missing or columns)) or "keys"
-        msg = f"{path}, line {number}: expected an object with {wanted}"
-        raise InputError(msg)
-    return Record(f"{path}, line {number}", values)
-
-
-def _jsonl_text(path: Path, number: int, line: str, column: str, *, is_pair: bool = False) -> str:
-    try:
-        value = json.loads(line)
-        text = value if isinstance(value, str) and not is_pair else value[column]
-    except (ValueError, KeyError, TypeError, IndexError):
-        text = None
-    if not isinstance(text, str):
-        what = "an object" if is_pair else "a JSON string or an object"
-        msg = f"{path}, line {number}: expected {what} with {column!r} as text"
-        raise InputError(msg)
-    return text
-
-
-def _require_suffix(path: Path, suffixes: Sequence[str]) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in suffixes:
-        msg = f"{path} is of a kind that cannot be read: use {', '.join(suffixes)}"
-        raise InputError(msg)
-    return suffix

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 
 from lanner import interruption
 from lanner._version import __version__
-from lanner.commands import classify, doctor, encode, inspect, score, similarity, tag
+from lanner.commands import classify, doctor, encode, inspect, score, similarity, tag, tune
 from lanner.commands.common import Parser
 from lanner.errors import LannerError, UsageError
 
@@ -27,6 +27,7 @@ examples:
   lanner export CHECKPOINT --output minilm.lanner     make an artifact of a checkpoint
   lanner inspect minilm.lanner                        what it holds, and whether it is whole
   lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
+  lanner tune minilm.lanner --goal throughput         find what is fastest on this machine
   lanner doctor                                       what this machine can run
 """
 
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         score,
         classify,
         tag,
+        tune,
         doctor,
     ]:
         module.add_parser(subparsers)

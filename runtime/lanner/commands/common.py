@@ -62,7 +62,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of the commands that load a model."""
     parser.add_argument("model", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument(
-        "--variant", default="auto", help="fp32, int8, or auto: the fastest that is safe here"
+        "--variant",
+        default="auto",
+        help="fp32, int8, or auto: what 'lanner tune' chose, or else the fastest that is safe here",
     )
     parser.add_argument("--engine", default="auto", help="onnxruntime, or auto")
     parser.add_argument(
@@ -92,11 +94,11 @@ def add_input_options(
     parser.add_argument(
         "--input",
         metavar="FILE",
-        help="a .txt, .csv or .jsonl file of texts; - for stdin"
-        + (" (of pairs: .csv, .jsonl)" if pairs else ""),
+        help="a .txt, .csv, .jsonl or .parquet file of texts; - for stdin"
+        + (" (of pairs: all but .txt)" if pairs else ""),
     )
     parser.add_argument(
-        "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
+        "--column", default="text", help="column or key that holds the text (default: text)"
     )
     if pairs:
         parser.add_argument(
@@ -111,13 +113,12 @@ def add_input_options(
     parser.set_defaults(output_suffixes=tuple(outputs))
 
 
-def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]:
-    """The texts or pairs that the options of `add_input_options` describe.
+def check_input_options(args: argparse.Namespace) -> None:
+    """Refuses what the options of `add_input_options` cannot mean.
 
     Raises:
-        UsageError: None are given, or twice, or an odd number for pairs, or the output has another
-            suffix.
-        InputError: The file cannot be read, or no output can be written.
+        UsageError: Texts are given neither or twice, or the output has another suffix.
+        InputError: No output can be written.
     """
     need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
     suffixes = args.output_suffixes
@@ -127,6 +128,17 @@ def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]
     )
     if args.output is not None:
         require_output_file(args.output)
+
+
+def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]:
+    """The texts or pairs that the options of `add_input_options` describe.
+
+    Raises:
+        UsageError: None are given, or twice, or an odd number for pairs, or the output has another
+            suffix.
+        InputError: The file cannot be read, or no output can be written.
+    """
+    check_input_options(args)
     if not as_pairs:
         return args.texts or read_texts(args.input, column=args.column)
     if args.input:

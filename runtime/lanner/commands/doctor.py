@@ -30,6 +30,7 @@ EXTRA_MODULES = {
         "scipy",
     ),
     "openvino": ("openvino",),
+    "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
 }
 _PACKAGES = (

@@ -1,35 +1,51 @@
-"""`lanner encode`: texts to vectors, to stdout or a file."""
+"""`lanner encode`: texts to vectors, to stdout or a file of any size."""
 
 import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from lanner._version import __version__
+from lanner.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.commands.common import (
     Subparsers,
     add_command,
     add_input_options,
     add_model_options,
+    check_input_options,
     load_model,
+    need,
+    positive,
     print_json,
-    read_input,
     say,
-    shows_progress,
-    write_jsonl,
 )
+from lanner.commands.progress import Progress
 from lanner.embedding_precision import PRECISIONS
-from lanner.staging import staged_file
+from lanner.machine import available_cores, package_versions, this_machine
+from lanner.manifest import MANIFEST_FILE, file_sha256
+from lanner.partial_file import Written
+from lanner.row_files import TEXT_SUFFIXES, open_rows
+from lanner.rows import Columns, GivenRows, Rows
+from lanner.vector_files import EMBEDDING, TEXT, VECTOR_SUFFIXES, Layout
+
+Encode = Callable[[list[str]], NDArray[Any]]
 
 _EXAMPLES = """\
   lanner encode minilm.lanner "A plane is taking off."
   lanner encode minilm.lanner --input sentences.txt --output vectors.npy
   lanner encode minilm.lanner --input rows.csv --column body --output vectors.jsonl
   lanner encode minilm.lanner --input sentences.txt --precision binary --output bits.npy
-  cat sentences.txt | lanner encode minilm.lanner --input - --output vectors.npy
+  lanner encode minilm.lanner --input big.jsonl --id-column id --keep lang,url --no-text \\
+      --on-bad-row skip --output vectors.parquet
+  zcat big.jsonl.gz | lanner encode minilm.lanner --input - --input-format jsonl --output out.npy
+
+A file is encoded in chunks of 8,192 rows. After a kill the same command goes on behind the last
+whole chunk, and the output is the same byte for byte; .FILE.partial beside it holds what is done.
 """
-OUTPUT_SUFFIXES = (".npy", ".jsonl")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -37,9 +53,36 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "encode", summary="turn texts into vectors", examples=_EXAMPLES
     )
     add_model_options(parser)
-    add_input_options(parser, outputs=OUTPUT_SUFFIXES)
+    add_input_options(parser, outputs=VECTOR_SUFFIXES)
+    parser.add_argument(
+        "--input-format",
+        choices=[suffix[1:] for suffix in TEXT_SUFFIXES],
+        help="what --input is, where its name does not end in it (stdin: txt)",
+    )
+    parser.add_argument(
+        "--id-column", metavar="COLUMN", help="carry this column along; no row may lack its value"
+    )
+    parser.add_argument(
+        "--keep", metavar="COLUMN[,COLUMN...]", default="", help="carry these columns along, too"
+    )
+    parser.add_argument("--no-text", action="store_true", help="leave the texts out of the output")
+    parser.add_argument(
+        "--on-bad-row",
+        choices=("fail", "skip"),
+        default="fail",
+        help="what to do with a row that cannot be used (default: fail; what was done is kept)",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="discard what an earlier run has done"
+    )
     parser.add_argument("--prompt-name", help="which of the checkpoint's prompts to use")
     parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
+    parser.add_argument(
+        "--truncate-dim",
+        metavar="N",
+        type=positive,
+        help="only the first N dimensions (Matryoshka)",
+    )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -51,42 +94,175 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    texts = read_input(args)
-    model = load_model(args)
-    vectors = model.encode(
-        texts,
-        prompt_name=args.prompt_name,
-        normalize_embeddings=args.normalize,
-        precision=args.precision,
-        show_progress_bar=shows_progress(args),
+    check_input_options(args)
+    columns = _columns(args)
+    with _rows(args, columns) as rows:
+        model = load_model(args)
+        encode = partial(
+            model.encode,
+            prompt_name=args.prompt_name,
+            normalize_embeddings=args.normalize,
+            truncate_dim=args.truncate_dim,
+            precision=args.precision,
+        )
+        summary = {
+            "dimension": args.truncate_dim or model.manifest.dimension,
+            "precision": args.precision,
+            "variant": model.variant.name,
+        }
+        if args.output is None:
+            _print(args, rows, encode, summary)
+        else:
+            _write(args, rows, encode, summary, _identity(args, model, columns))
+
+
+def _columns(args: argparse.Namespace) -> Columns:
+    ids = [args.id_column] if args.id_column else []
+    kept = list(dict.fromkeys([*ids, *filter(None, map(str.strip, args.keep.split(",")))]))
+    is_json = args.output is None and args.json
+    need(
+        not kept or not (is_json or (args.output and args.output.suffix == ".npy")),
+        f"{'--json' if is_json else 'a .npy file'} gives the vectors alone: give a .parquet or "
+        ".jsonl --output for --id-column and --keep",
     )
-    if args.output is not None:
-        _write(args.output, texts, vectors)
-        kind = "vectors" if args.precision == "float32" else f"{args.precision} vectors"
-        say(f"{len(texts):,} {kind} of {model.manifest.dimension} dimensions in {args.output}")
-    summary = {
-        "texts": len(texts),
-        "dimension": model.manifest.dimension,
-        "precision": args.precision,
-        "variant": model.variant.name,
-    }
-    if args.json and args.output is not None:
-        print_json({**summary, "output": str(args.output)})
-    elif args.json:
-        print_json({**summary, "embeddings": vectors.tolist()})
-    elif args.output is None:
-        for text, vector in zip(texts, vectors, strict=True):
-            print_json(_record(text, vector))
+    need(not kept or args.input, "--id-column and --keep need --input FILE")
+    taken = {EMBEDDING} if args.no_text else {EMBEDDING, TEXT}
+    for name in kept:
+        need(
+            name not in taken,
+            f"the output has a column {name!r} of its own: keep that of the input under another "
+            "name" + (", or give --no-text" if name == TEXT else ""),
+        )
+    return Columns([args.column], kept, ids)
 
 
-def _write(path: Path, texts: list[str], vectors: NDArray[Any]) -> None:
-    if path.suffix == ".npy":
-        with staged_file(path) as file:
-            np.save(file, vectors)
+@contextmanager
+def _rows(args: argparse.Namespace, columns: Columns) -> Iterator[Rows]:
+    if args.texts:
+        yield GivenRows(args.texts, args.column)
     else:
-        pairs = zip(texts, vectors, strict=True)
-        write_jsonl(path, (_record(text, vector) for text, vector in pairs))
+        with open_rows(args.input, columns, kind=f".{_input_format(args)}") as rows:
+            yield rows
 
 
-def _record(text: str, vector: NDArray[Any]) -> dict[str, object]:
-    return {"text": text, "embedding": vector.tolist()}
+def _input_format(args: argparse.Namespace) -> str:
+    if args.input_format or not args.input:
+        return args.input_format or "arguments"
+    return "txt" if args.input == "-" else Path(args.input).suffix.lower().removeprefix(".")
+
+
+def _print(
+    args: argparse.Namespace, rows: Rows, encode: Encode, summary: Mapping[str, Any]
+) -> None:
+    """Vectors to stdout: chunk by chunk, or as one JSON object."""
+    layout = Layout(rows, encode([]), with_text=not args.no_text)
+    if not args.json:
+        layout.require_json()
+    embeddings: list[Any] = []
+    bad_rows: list[str] = []
+    texts = skipped = 0
+    with Progress(rows) as progress:
+        progress.show(0)
+        for chunk in chunks(rows, skips_bad_rows=args.on_bad_row == "skip"):
+            vectors = encode([row.values[args.column] for row in chunk.rows])
+            if args.json:
+                embeddings += vectors.tolist()
+            else:
+                for row, vector in zip(chunk.rows, vectors, strict=True):
+                    print_json(layout.record(row, vector))
+            texts += len(chunk.rows)
+            skipped += len(chunk.bad)
+            bad_rows = [*bad_rows, *(row.message for row in chunk.bad)][:BAD_ROWS_SHOWN]
+            progress.show(texts)
+    if skipped:
+        say(_skipped(skipped, bad_rows))
+    if args.json:
+        print_json({"texts": texts, **summary, "embeddings": embeddings})
+
+
+def _write(
+    args: argparse.Namespace,
+    rows: Rows,
+    encode: Encode,
+    summary: Mapping[str, Any],
+    identity: Mapping[str, Any],
+) -> None:
+    """Vectors to a file."""
+    done: Written | None = None
+
+    def progressed(written: Written) -> None:
+        nonlocal done
+        if done is None and written.rows:
+            say(f"going on behind row {written.rows:,} of {rows.name}")
+        done = written
+        progress.show(written.vectors)
+
+    with Progress(rows) as progress:
+        bulk = Bulk(
+            rows,
+            encode,
+            args.output,
+            identity,
+            with_text=not args.no_text,
+            skips_bad_rows=args.on_bad_row == "skip",
+            restart=args.restart,
+            progressed=progressed,
+        )
+        try:
+            written, earlier_rows = bulk.run()
+        except (KeyboardInterrupt, SystemExit):
+            if done is not None and done.rows:
+                say(f"the same command goes on behind row {done.rows:,}")
+            raise
+    _tell(args, written, {**summary, "resumed_behind_row": earlier_rows})
+
+
+def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]) -> None:
+    kind = "vectors" if args.precision == "float32" else f"{args.precision} vectors"
+    say(f"{written.vectors:,} {kind} of {summary['dimension']} dimensions in {args.output}")
+    if written.skipped:
+        say(_skipped(written.skipped, written.bad_rows))
+    if args.json:
+        print_json(
+            {
+                "texts": written.vectors,
+                **summary,
+                "output": str(args.output),
+                "skipped_rows": written.skipped,
+                "bad_rows": written.bad_rows,
+            }
+        )
+
+
+def _skipped(count: int, messages: Sequence[str]) -> str:
+    """Bad rows, the first of them in full."""
+    more = ["..."] if count > len(messages) else []
+    return "\n  ".join([f"{count:,} bad rows skipped:", *messages, *more])
+
+
+def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[str, Any]:
+    """All that a byte of the output depends on, but the input."""
+    runner, machine = model.runner, this_machine()
+    engine = runner.engine.name
+    packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
+    if args.output and args.output.suffix == ".parquet":
+        packages.append("pyarrow")
+    return {
+        "artifact": file_sha256(Path(args.model) / MANIFEST_FILE)[:16],
+        "variant": model.variant.name,
+        "engine": engine,
+        "number of threads": args.threads or available_cores(),
+        "number of workers": runner.workers,
+        "token budget": runner.token_budget,
+        "prompt": args.prompt_name,
+        "setting of --normalize": args.normalize,
+        "dimension": args.truncate_dim or model.manifest.dimension,
+        "precision": args.precision,
+        "text column": args.column,
+        "set of kept columns": [*columns.kept],
+        "setting of --no-text": args.no_text,
+        "input format": _input_format(args),
+        "CPU": f"{machine.cpu} {' '.join(machine.cpu_flags)}",
+        "lanner version": __version__,
+        **{f"{name} version": v for name, v in package_versions(*packages).items()},
+    }

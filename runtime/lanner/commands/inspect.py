@@ -9,8 +9,10 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
+from lanner.machine import available_cores
 from lanner.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
+from lanner.tuning import Choice, stored_choice
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner
@@ -40,7 +42,9 @@ def run(args: argparse.Namespace) -> None:
     quality = artifact.quality()
     if args.json:
         content = asdict(artifact.manifest)
-        print_json({**content, "quality": quality, "verified": True})
+        choice = _stored(artifact)
+        tuned = None if choice is None else choice.to_json()
+        print_json({**content, "quality": quality, "verified": True, "tuned": tuned})
     else:
         print(describe(artifact, quality))
 
@@ -52,6 +56,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
         picked = f"{artifact.choose().name} on this machine"
     except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
         picked = "none on this machine: a variant must be named"
+    tuned = _stored(artifact)
     size_bytes = sum(record.bytes for record in manifest.files.values())
     header: list[tuple[object, ...]] = [("variant", "opset", "fused operators", "")]
     variants: list[tuple[object, ...]] = [
@@ -78,6 +83,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             *_lines(f"  made with   {versions}", indent=14),
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
             f"  default     {picked}",
+            *(_lines(f"  tuned       {tuned}", indent=14) if tuned else []),
             "",
             table(header + variants),
             *_quantization(manifest),
@@ -85,6 +91,11 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
     )
+
+
+def _stored(artifact: Artifact) -> Choice | None:
+    """What `lanner tune` stored for this machine, with all cores that are allowed."""
+    return stored_choice(artifact, threads=available_cores())
 
 
 def _quantization(manifest: Manifest) -> Iterator[str]:
