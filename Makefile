@@ -15,6 +15,8 @@ PAIRS ?=
 # The variants of the report, and a file of texts for the ranges of int8, Lanner's and OpenVINO's.
 PRECISIONS ?= fp32,int8,int8-dynamic
 CALIBRATION ?=
+# --quick measures in minutes; --against, --suites and --rounds choose (lanner bench --help).
+BENCH_ARGS ?=
 REPORT_ARGS ?=
 SOAK_ARGS ?=
 PYTEST_ARGS ?=
@@ -54,10 +56,11 @@ format: $(VENV)/installed ## format the code and sort its imports
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(VENV)/installed ## measure the demo's artifact against sentence-transformers
+bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: build/bench.html
+	-$(MAKE) peers
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
-	$(VENV)/bin/python -m lanner_perf.bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
-		--output build/bench.json $(if $(PAIRS),--pairs $(PAIRS))
+	$(VENV)/bin/lanner bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
+		--output build/bench.html $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_ARGS)
 
 report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
 	-$(MAKE) peers

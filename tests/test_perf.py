@@ -1,8 +1,5 @@
 """The benchmark's own parts; what it measures is not a test's business."""
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +16,6 @@ from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.subjects import Spec, Subject, SubjectError
 from lanner_perf.workloads import MIXED_TEXTS, build_workloads, spread
 from tests.perf_inputs import write_pairs
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_workloads_of_a_file(tmp_path: Path) -> None:
@@ -92,68 +87,3 @@ def test_only_an_optional_subject_is_left_out(tiny_artifact: Artifact) -> None:
         measure(
             tiny_artifact, [good, replace(bad, is_optional=False)], workloads, plan, lambda _: None
         )
-
-
-def test_the_benchmark_runs_and_records_everything(
-    tiny_artifact: Artifact, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("torch", reason="the peer")
-    output = tmp_path / "bench.json"
-    options = ["--checkpoint", tiny_checkpoint, "--pairs", write_pairs(tmp_path / "pairs.csv")]
-    options += ["--rounds", "2", "--output", output]
-    command = [sys.executable, "-m", "lanner_perf.bench", tiny_artifact.directory, *options]
-    done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(output.read_text())
-    names = [subject["name"] for subject in report["subjects"]]
-    assert names == ["sentence-transformers torch fp32", "lanner fp32", "lanner int8"]
-    assert [subject["precision"] for subject in report["subjects"]] == ["float32", "fp32", "int8"]
-    assert report["workloads"]["short"]["texts"] == 60
-    assert {"cpu", "cores"} <= set(report["machine"])
-    assert {"torch", "onnxruntime", "lanner"} <= set(report["versions"])
-    for subject in report["subjects"]:
-        assert len(subject["throughput"]["short"]["rounds"]) == 2
-        assert subject["latency_ms"]["p50"] <= subject["latency_ms"]["p99"]
-        assert subject["cold_start"]["load_s"] > 0
-        assert subject["memory"]["peak_mb"] >= subject["memory"]["loaded_mb"] > 10
-        assert -100 <= subject["quality"]["spearman"] <= 100
-    assert report["subjects"][1]["quality"]["cosine_min"] > 0.9999
-    assert "lanner int8" in done.stderr
-
-
-def test_a_missing_artifact_is_one_sentence(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "lanner_perf.bench",
-        str(tmp_path / "gone"),
-        "--checkpoint",
-        "x",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"lanner_perf.bench: error: {tmp_path}/gone is not a directory: "
-        "give one that 'lanner export' wrote\n"
-    )
-
-
-def test_a_subject_that_cannot_start_is_one_sentence(tiny_artifact: Artifact) -> None:
-    command = [sys.executable, "-m", "lanner_perf.bench", str(tiny_artifact.directory)]
-    command += ["--checkpoint", "/gone"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("lanner_perf.bench: error: sentence-transformers torch fp32 on /gone: ")
-
-
-def test_a_place_for_no_output_is_found_at_once(tiny_artifact: Artifact, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lanner_perf.bench", str(tiny_artifact.directory)]
-    command += ["--checkpoint", "x", "--output", str(tmp_path / "no" / "bench.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == (
-        f"lanner_perf.bench: error: there is no directory {tmp_path}/no for bench.json: "
-        "make it first\n"
-    )

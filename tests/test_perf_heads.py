@@ -81,4 +81,4 @@ def test_every_head_is_measured(scorer_artifact: Artifact, scorer_checkpoint: Pa
         assert row["concurrency"]["2"]["failed"] == row["open_loop"].popitem()[1]["failed"] == 0
     assert [item["name"] for item in report["left_out"]] == ["quality", "texts by length"]
     assert report["timed"].startswith("score, from pairs to numbers")
-    assert summary(report).count("not measured") == 2
+    assert "lanner fp32" in summary(report)

@@ -1,96 +1,203 @@
-"""Measures an artifact beside sentence-transformers on the same checkpoint; writes JSON.
+"""One run of `lanner bench`: what is measured, and the report of it."""
 
-python -m lanner_perf.bench build/minilm.lanner --checkpoint CHECKPOINT --output bench.json
-"""
-
-import argparse
-import json
+import shlex
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NotRequired
 
 from lanner.artifact import Artifact
-from lanner.commands.common import positive, steps, table
-from lanner.errors import LannerError
-from lanner.machine import available_cores
-from lanner.staging import require_output_file, staged_file
+from lanner.commands.common import table
+from lanner.errors import BenchmarkError, UnsupportedError, UsageError
+from lanner_perf.against import ALL, NONE, Peers, check_names, make
+from lanner_perf.bench_checks import TORCH, bench_checks
+from lanner_perf.content import check_table, headline
+from lanner_perf.floor import fractions, measure_floor
 from lanner_perf.heads import head_specs
-from lanner_perf.layout import whole_rows
-from lanner_perf.measure import Report, measure
-from lanner_perf.plan import BASIC_SUITES, Plan
+from lanner_perf.layout import SUITES, Report
+from lanner_perf.measure import measure
+from lanner_perf.peers import FRAMEWORK
+from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec, SubjectError
-from lanner_perf.workloads import build_workloads
+from lanner_perf.workloads import Workloads, build_workloads
 
-REFERENCE = "sentence-transformers"
+Progress = Callable[[str], object]
+_VECTORS = "embed"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lanner_perf.bench", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
-    parser.add_argument("--checkpoint", required=True, help="the checkpoint that it was made from")
-    parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
-    parser.add_argument("--threads", type=positive, default=available_cores())
-    parser.add_argument("--rounds", type=positive, default=3)
-    parser.add_argument("--output", type=Path, help="where the JSON goes (default: stdout)")
-    args = parser.parse_args()
+class BenchReport(Report):
+    """A report with what only the whole run knows.
+
+    Attributes:
+        command: The command line that made it.
+        is_quick: Whether it was measured with ``--quick``.
+        is_whole: Whether every suite and every peer was asked for.
+        whole_s: How long all of it took, making the peers included.
+        checks: What must hold; see `lanner_perf.checks.Check`.
+        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.Floor`. A
+            subject's ``of_floor`` is what `lanner_perf.floor.fractions` says of it.
+    """
+
+    command: str
+    is_quick: bool
+    is_whole: bool
+    whole_s: float
+    checks: list[dict[str, Any]]
+    floor: NotRequired[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        artifact: An artifact.
+        checkpoint: What it was made from; what peers run. None without peers.
+        against: Names of peers, or `ALL`, or `NONE`.
+        suites: Of `lanner_perf.layout.SUITES`.
+        pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
+        threads: Cores that each subject may use.
+        rounds: Rounds of latency and throughput, or None for the plan's.
+        is_quick: Whether to measure little, to try it out.
+        command: The command line.
+    """
+
+    artifact: Path
+    checkpoint: str | None
+    against: tuple[str, ...]
+    suites: tuple[str, ...]
+    pairs: Path | None
+    threads: int
+    rounds: int | None
+    is_quick: bool
+    command: tuple[str, ...]
+
+
+def bench(request: Request, progress: Progress) -> dict[str, Any]:
+    """Measures what is asked for.
+
+    Args:
+        request: What.
+        progress: Told when a step begins.
+
+    Returns:
+        The report, as JSON values; `BenchReport` says what is where.
+
+    Raises:
+        UsageError: A peer's name is unknown or of another head, or peers need a checkpoint.
+        BenchmarkError: A subject failed without which there is nothing to compare.
+        LannerError: The artifact or the pairs cannot be used.
+    """
+    begin = time.perf_counter()
+    check_names(request.against)
+    artifact = Artifact.open(request.artifact)
+    workloads = build_workloads(request.pairs)
+    size = Plan.quick if request.is_quick else Plan.full
+    plan = size(request.threads, request.suites)
+    if request.rounds is not None:
+        plan = replace(plan, rounds=request.rounds)
     try:
-        if args.output is not None:
-            require_output_file(args.output)
-        artifact = Artifact.open(args.artifact)
-        plan = Plan(args.threads, BASIC_SUITES, rounds=args.rounds, lengths=())
-        workloads = build_workloads(args.pairs)
-        with steps() as begin:
-            report = measure(artifact, specs(artifact, args.checkpoint), workloads, plan, begin)
-    except (LannerError, SubjectError, OSError) as error:
-        sys.stderr.write(f"lanner_perf.bench: error: {error}\n")
-        return 1
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-    sys.stderr.write(summary(report) + "\n")
-    if args.output is None:
-        sys.stdout.write(text)
-    else:
-        with staged_file(args.output) as file:
-            file.write(text.encode())
-        sys.stderr.write(f"\nwritten to {args.output}\n")
-    return 0
+        with tempfile.TemporaryDirectory(prefix="lanner-bench-") as work:
+            subjects = _subjects(request, artifact, Path(work), progress)
+            report = measure(artifact, subjects.specs, workloads, plan, progress)
+    except SubjectError as error:
+        raise BenchmarkError(str(error)) from None
+    report["left_out"] = subjects.left_out + report["left_out"]
+    if "throughput" in request.suites:
+        pythons = dict.fromkeys([sys.executable, *(spec.python for spec in subjects.specs)])
+        _add_floor(report, request, artifact, workloads, tuple(pythons), progress)
+    report["command"] = shlex.join(request.command)
+    report["is_quick"] = request.is_quick
+    report["is_whole"] = set(request.suites) == set(SUITES) and request.against == ALL
+    report["whole_s"] = round(time.perf_counter() - begin, 1)
+    report["checks"] = [check.to_json() for check in bench_checks(report)]
+    return report
 
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
-    """The reference first, then every variant of the artifact."""
-    if artifact.manifest.head != "embed":
+    """The reference first, which is the checkpoint's own framework, then every variant."""
+    if artifact.manifest.head != _VECTORS:
         return head_specs(artifact, checkpoint)
     variants = [
         Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
         for variant in artifact.manifest.variants
     ]
-    return [Spec(f"{REFERENCE} torch fp32", REFERENCE, checkpoint), *variants]
+    return [Spec(TORCH, FRAMEWORK, checkpoint), *variants]
 
 
-def summary(report: Report) -> str:
-    """The report as a table, every figure with its ratio to the reference."""
-    reference = report["subjects"][0]
-    header = ("", "short/s", "", "mixed/s", "", "p50 ms", "", "p95 ms", "p99 ms")
-    rows: list[tuple[object, ...]] = [(*header, "import s", "load s", "quality")]
-    for subject in whole_rows(report, report["suites"]):
-        quality, latency = subject.get("quality", {}), subject["latency_ms"]
-        row: list[object] = [subject["name"]]
-        for workload in ("short", "mixed"):
-            rate = subject["throughput"][workload]["texts_per_s"]
-            base = reference["throughput"][workload]["texts_per_s"]
-            row += [f"{rate:,.0f}", f"{rate / base:.2f}x"]
-        row += [f"{latency['p50']:.2f}", f"{latency['p50'] / reference['latency_ms']['p50']:.2f}x"]
-        row += [f"{latency['p95']:.2f}", f"{latency['p99']:.2f}"]
-        row += [f"{subject['cold_start'][key]:.2f}" for key in ("import_s", "load_s")]
-        if "spearman" in quality:
-            row.append(f"{quality['spearman']:.2f} Spearman")
-        else:
-            row.append(f"{quality['cosine_mean']:.4f} cosine" if quality else "not measured")
-        rows.append(tuple(row))
+def summary(report: Mapping[str, Any]) -> str:
+    """The first table of a report and, where it was checked, what must hold; for a terminal."""
+    figures = headline(report)
+    rows: list[list[object]] = [[*figures.header]]
+    rows += [
+        [subject["name"], *(" ".join(filter(None, cell[:2])) for cell in row[1:])]
+        for subject, row in zip(report["subjects"], figures.rows, strict=True)
+    ]
     machine = report["machine"]
     source = next(iter(report["workloads"].values()))["source"]
     where = f"{machine['cpu']}, {report['threads']} threads"
-    return f"{report['artifact']} on {where}, texts: {source}\n\n{table(rows)}"
+    parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
+    if "checks" in report:
+        checks = check_table(report)
+        parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
+    return "\n\n".join(parts)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
+    """The reference first; without peers it is the first variant of the artifact."""
+    reference, *variants = specs(artifact, request.checkpoint or "")
+    if request.against == NONE:
+        return Peers(variants, [])
+    if request.checkpoint is None:
+        msg = (
+            "the peers run the checkpoint that the artifact was made from: give it with "
+            "--checkpoint, or --against none to measure the artifact alone"
+        )
+        raise UsageError(msg)
+    # A variant may be for another machine than this one.
+    optional = [replace(variant, is_optional=True) for variant in variants]
+    head = artifact.manifest.head
+    if head == _VECTORS:
+        peers = make(request.against, request.checkpoint, work, progress)
+        return Peers(peers.specs + optional, peers.left_out)
+    if request.against == ALL:
+        return Peers([reference, *optional], [])
+    msg = (
+        f"{artifact.directory} has the head {head!r}, and the peers answer with vectors: "
+        "use --against all for its own framework, or none"
+    )
+    raise UsageError(msg)
+
+
+def _add_floor(
+    report: dict[str, Any],
+    request: Request,
+    artifact: Artifact,
+    workloads: Workloads,
+    pythons: Sequence[str],
+    progress: Progress,
+) -> None:
+    """The floor of the report, and how near each subject comes; or why there is none."""
+    begin = time.perf_counter()
+    try:
+        if artifact.manifest.head != _VECTORS:
+            msg = "its operations are counted for texts that become vectors"
+            raise UnsupportedError(msg)
+        floor = measure_floor(
+            artifact,
+            workloads,
+            threads=request.threads,
+            is_quick=request.is_quick,
+            pythons=pythons,
+            progress=progress,
+        )
+    except (UnsupportedError, SubjectError) as error:
+        report["left_out"].append({"name": "the floor", "reason": str(error)})
+        return
+    report["floor"] = floor
+    for row in report["subjects"]:
+        row["of_floor"] = fractions(row, floor)
+    report["seconds"]["floor"] = round(time.perf_counter() - begin, 1)

@@ -30,6 +30,7 @@ class Check:
         measured: The figure; None where a subject is missing.
         rounds: The figure of each round, where there are several.
         missing: What was not measured.
+        of: Which subjects the figure is of, where that was found out.
     """
 
     what: str
@@ -38,6 +39,7 @@ class Check:
     measured: float | None = None
     rounds: tuple[float, ...] = ()
     missing: str = ""
+    of: str = ""
 
     @property
     def holds(self) -> bool | None:

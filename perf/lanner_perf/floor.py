@@ -251,12 +251,12 @@ def _product_seconds(operations: Operations, lengths: ArrayLike, peaks: Peaks) -
     }
 
 
-def summary(floor: Floor) -> str:
-    """The floor as tables, with a warning where the rounds are far apart."""
+def summary_rows(floor: Floor) -> list[tuple[str, ...]]:
+    """A table of the floor, a column a precision; the first row is its header."""
     peaks = floor["peaks"]
     columns = {"fp32": peaks["fp32"], "bf16": peaks["bf16"], "int8": peaks["int8"]}
     found = {name: peak for name, peak in columns.items() if peak is not None}
-    rows: list[tuple[object, ...]] = [("", *found)]
+    rows: list[tuple[str, ...]] = [("", *found)]
     rows.append(("peak, TFLOP/s", *(f"{p['tflop_per_s']:.3f}" for p in found.values())))
     rows.append(("  one thread", *(f"{p['tflop_per_s_one_thread']:.3f}" for p in found.values())))
     rows.append(("  spread of the rounds", *(f"{p['spread']:.0%}" for p in found.values())))
@@ -270,6 +270,12 @@ def summary(floor: Floor) -> str:
     latency = floor["latency_floor_ms"]
     tokens = f"one text of {floor['latency_tokens']:g} tokens, ms at least"
     rows.append((tokens, *(f"{latency[name] or 0:.3f}" for name in found)))
+    return rows
+
+
+def summary(floor: Floor) -> str:
+    """The floor as tables, with a warning where the rounds are far apart."""
+    peaks = floor["peaks"]
     bandwidth = peaks["bandwidth"]
     loops = ", ".join(f"{n} {loop['gb_per_s']:.1f}" for n, loop in bandwidth["loops"].items())
     memory = (
@@ -281,7 +287,7 @@ def summary(floor: Floor) -> str:
         f"{floor['attention_flop_per_token_squared']:,} a token squared, "
         f"{floor['flop_per_text']:,} a text; {floor['weights']:,} weights"
     )
-    lines = [table(rows), "", memory, work]
+    lines = [table(summary_rows(floor)), "", memory, work]
     if noise := noisy(floor):
         lines += ["", noise]
     return "\n".join(lines)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lanner_perf.content import precision_text
+from lanner_perf.markdown import markdown_table
 from lanner_perf.subjects import OWN_ENVIRONMENT
 
 Report = dict[str, Any]
@@ -19,10 +21,10 @@ def page(report: Report, picture: str) -> str:
         f"# {report['artifact']}: quality against speed",
         _conditions(report),
         f"![quality against speed]({picture})",
-        _table(_subject_rows(report)),
+        markdown_table(_subject_rows(report)),
         _legend(report),
         "## What must hold",
-        _table(_check_rows(report)),
+        markdown_table(_check_rows(report)),
     ]
     if report["left_out"]:
         left_out = [f"- {item['name']}: {item['reason']}" for item in report["left_out"]]
@@ -94,7 +96,7 @@ def _subject_rows(report: Report) -> list[Sequence[str]]:
         rows.append(
             (
                 subject["name"],
-                _precision(subject),
+                precision_text(subject),
                 *speeds,
                 _spread(latency["p50"], [turn[0] for turn in latency["rounds"]], ".2f"),
                 f"{quality['spearman']:.2f}" if "spearman" in quality else "",
@@ -119,11 +121,6 @@ def _check_rows(report: Report) -> list[Sequence[str]]:
     return rows
 
 
-def _precision(subject: Report) -> str:
-    compute = subject.get("compute", "")
-    return f"{subject['precision']}, in {compute}" if compute else str(subject["precision"])
-
-
 def _spread(median: float, rounds: Sequence[float], style: str) -> str:
     if len(rounds) < 2:
         return f"{median:{style}}"
@@ -132,9 +129,3 @@ def _spread(median: float, rounds: Sequence[float], style: str) -> str:
 
 def _versions(where: str, versions: dict[str, str]) -> str:
     return f"{where}: {', '.join(f'{name} {version}' for name, version in versions.items())}."
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    lines.insert(1, f"|{'---|' * len(rows[0])}")
-    return "\n".join(lines)

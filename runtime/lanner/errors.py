@@ -16,6 +16,7 @@
     ├── Overloaded              too many calls wait for the model already
     ├── DeadlineError           the time that was allowed is up (also a TimeoutError)
     ├── CancelledError          whoever called no longer waits for the answer
+    ├── BenchmarkError          a benchmark could not run, or found what was not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
         ├── ParityError         ... because the artifact does not answer as its checkpoint does
@@ -105,6 +106,10 @@ class DeadlineError(LannerError, TimeoutError):
 
 class CancelledError(LannerError):
     """Whoever called no longer waits for the answer."""
+
+
+class BenchmarkError(LannerError):
+    """A benchmark could not run, or its result is worse than was allowed."""
 
 
 class ExportError(LannerError):

@@ -1,0 +1,241 @@
+"""`lanner bench`: an artifact beside everyone else, in one report."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanner.commands import common
+from lanner.commands.doctor import missing_modules
+from lanner.errors import BenchmarkError, MissingExtraError, UnsupportedError
+from lanner.machine import available_cores
+from lanner_perf.layout import SUITES
+
+if TYPE_CHECKING:
+    from lanner_perf.compare import Comparison
+
+_EXAMPLES = """\
+  lanner bench minilm.lanner --checkpoint path/to/checkpoint --output bench.html
+  lanner bench minilm.lanner --checkpoint path/to/checkpoint --pairs pairs.csv --quick
+  lanner bench minilm.lanner --against none --suites latency,throughput
+  lanner bench --compare old.json new.json --fail-below 0.95
+  lanner bench --render bench.json
+"""
+
+
+def add_parser(subparsers: common.Subparsers) -> None:
+    """See `lanner.commands`. Nothing heavy is imported before the command runs."""
+    missing = missing_modules()["bench"]
+    parser = common.add_command(
+        subparsers,
+        "bench",
+        summary="measure an artifact beside everyone else"
+        + (" (needs: pip install 'lanner[bench]')" if missing else ""),
+        examples=_EXAMPLES,
+    )
+    parser.add_argument(
+        "model", metavar="DIR", nargs="?", help="an artifact that 'lanner export' wrote"
+    )
+    parser.add_argument(
+        "--checkpoint", help="the checkpoint that it was made from, which its peers run"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="NAME,...",
+        type=_names,
+        help="peers to measure beside it, or all, or none (default: all)",
+    )
+    parser.add_argument(
+        "--suites",
+        metavar="LIST",
+        type=_suites,
+        help=f"what to measure, comma-separated, of {', '.join(map(_option, SUITES))} "
+        "(default: everything)",
+    )
+    parser.add_argument(
+        "--pairs",
+        metavar="FILE",
+        type=Path,
+        help="CSV of sentence1,sentence2,score: the texts, and the correlation that is reached "
+        "(default: the sentences that Lanner ships, which have no scores)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=common.positive,
+        help="cores that each may use (default: all that are allowed)",
+    )
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=common.positive,
+        help="rounds of latency and throughput (default: 3, with --quick 1)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="measure little, to try it out in minutes"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="an .html page with its plots inside; beside it .json, .md and the plots as .png "
+        "(default: a table on stdout)",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar=("OLD", "NEW"),
+        nargs=2,
+        type=Path,
+        help="show what changed between two results (.json) beyond their noise",
+    )
+    parser.add_argument(
+        "--fail-below",
+        metavar="RATIO",
+        type=_ratio,
+        help="with --compare: exit with 1 if a figure became worse than this, beyond the noise "
+        "(0.95: by more than a twentieth)",
+    )
+    parser.add_argument(
+        "--render",
+        metavar="RESULT",
+        type=Path,
+        help="write the pages and plots of a result (.json) anew, beside it or to --output",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measures, compares or renders.
+
+    Raises:
+        UsageError: Not one of the three is asked for, or options of another.
+        MissingExtraError: The packages of the bench extra are not all installed.
+        BenchmarkError: A subject failed, or something became worse than was allowed.
+    """
+    asked = [args.model is not None, args.compare is not None, args.render is not None]
+    common.need(sum(asked) == 1, "give one of an artifact DIR, --compare OLD NEW, --render RESULT")
+    measuring = ("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick")
+    given = [name for name in measuring if getattr(args, name)]
+    common.need(
+        args.model or not given, f"--{given[0] if given else ''} is for measuring an artifact DIR"
+    )
+    common.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
+    common.need(not args.compare or args.output is None, "--compare writes to stdout alone")
+    if missing := missing_modules()["bench"]:
+        what = "lanner bench"
+        raise MissingExtraError(what, "bench", missing[0])
+    if args.compare:
+        _compare(args)
+    elif args.render:
+        _render(args)
+    else:
+        _measure(args)
+
+
+def _measure(args: argparse.Namespace) -> None:
+    if "://" in args.model:
+        msg = f"{args.model}: this Lanner cannot talk to a server yet, give an artifact directory"
+        raise UnsupportedError(msg)
+    from lanner_perf.bench import Request, bench, summary  # noqa: PLC0415 (scipy, which is slow)
+    from lanner_perf.results import require_page, write_report  # noqa: PLC0415
+
+    if args.output is not None:
+        require_page(args.output)
+    request = Request(
+        artifact=Path(args.model),
+        checkpoint=args.checkpoint,
+        against=args.against or ("all",),
+        suites=args.suites or SUITES,
+        pairs=args.pairs,
+        threads=args.threads or available_cores(),
+        rounds=args.rounds,
+        is_quick=args.quick,
+        command=("lanner", *sys.argv[1:]),
+    )
+    with common.steps() as begin:
+        report = bench(request, begin)
+    files = [] if args.output is None else write_report(report, args.output)
+    _show(args, report, summary(report), files)
+
+
+def _render(args: argparse.Namespace) -> None:
+    from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
+    from lanner_perf.bench_checks import bench_checks  # noqa: PLC0415
+    from lanner_perf.results import (  # noqa: PLC0415
+        PAGE_SUFFIX,
+        read_result,
+        require_page,
+        write_report,
+    )
+
+    page = args.output or args.render.with_suffix(PAGE_SUFFIX)
+    report = read_result(args.render)
+    require_page(page)
+    report["checks"] = [check.to_json() for check in bench_checks(report)]
+    _show(args, report, summary(report), write_report(report, page))
+
+
+def _show(args: argparse.Namespace, report: Any, text: str, files: list[Path]) -> None:
+    if args.json:
+        common.print_json(report)
+    else:
+        print(text)
+    if files:
+        common.say(f"written to {', '.join(str(file) for file in files)}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from lanner_perf.compare import compare, comparison_text  # noqa: PLC0415
+    from lanner_perf.results import read_result  # noqa: PLC0415
+
+    old, new = map(read_result, args.compare)
+    comparison = compare(old, new)
+    if comparison.differences:
+        common.say(f"lanner: warning: {comparison.warning}")
+    if args.json:
+        common.print_json(comparison.to_json())
+    else:
+        print(comparison_text(comparison))
+    if args.fail_below is not None:
+        _require(comparison, args.fail_below)
+
+
+def _require(comparison: "Comparison", bound: float) -> None:
+    if worse := comparison.worse_than(bound):
+        names = ", ".join(f"{one.subject} {one.label}" for one in worse[:3])
+        more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
+        msg = f"worse than {bound:g} of the older result, beyond the noise: {names}{more}"
+        raise BenchmarkError(msg)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        msg = f"{text!r}: use all, none, or names of peers"
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _suites(text: str) -> tuple[str, ...]:
+    names = [name.strip().replace("-", "_") for name in text.split(",")]
+    if unknown := [_option(name) for name in names if name not in SUITES]:
+        known = ", ".join(map(_option, SUITES))
+        msg = f"there is no suite {', '.join(unknown)!r}: use a comma-separated list of {known}"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(name for name in SUITES if name in names)
+
+
+def _option(suite: str) -> str:
+    """A suite as people write it."""
+    return suite.replace("_", "-")
+
+
+def _ratio(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        msg = f"must be a number above 0, at most 1, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
