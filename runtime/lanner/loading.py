@@ -8,7 +8,7 @@ from lanner.batching import TOKEN_BUDGET
 from lanner.classification import ClassificationModel
 from lanner.embedding import EmbeddingModel
 from lanner.embedding_ranges import EmbeddingRanges
-from lanner.engines import Engine, open_engine
+from lanner.engines import Engine, choose_engine, open_engine
 from lanner.errors import InputError, UnsupportedError
 from lanner.machine import available_cores
 from lanner.manifest import Manifest, Variant
@@ -39,10 +39,11 @@ def load(
 
     Args:
         path: A directory that ``lanner export`` wrote.
-        engine: ``"onnxruntime"``, or ``"auto"`` for the one that the variant was made for.
+        engine: ``"onnxruntime"``, ``"openvino"``, or ``"auto"``: the fastest as a rule of those
+            that are installed (see `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
-            (see `lanner.artifact.Artifact.choose`). ``"fp16"`` and ``"bf16"`` are for GPUs: a CPU
-            runs the one slowly, and the other not at all.
+            (see `lanner.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the CPU has
+            it. ``"fp16"`` is for GPUs, and slow on a CPU.
         threads: Cores to use, or None for all that this process may use.
         workers: How many batches run at once, sharing the cores, or None for one a core. A text
             that comes alone gets all cores if that is faster.
@@ -56,7 +57,7 @@ def load(
         ArtifactError: It is no artifact, or a file of it is missing, truncated or changed.
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
-        EngineError: The engine could not load the variant.
+        EngineError: The engine could not load the variant, or this CPU lacks its precision.
         InputError: `threads`, `workers` or `token_budget` is less than 1, or there are more workers
             than threads.
         UnsupportedError: Its head is of a newer Lanner.
@@ -88,10 +89,11 @@ def load(
         tokenizer=artifact.file(artifact.manifest.tokenizer.file),
         ranges=None if ranges is None else artifact.file(ranges.file),
         engine=open_engine(
-            chosen.engine if engine == "auto" else engine,
+            choose_engine(chosen) if engine == "auto" else engine,
             artifact.file(chosen.file),
             threads=threads,
             workers=workers,
+            max_tokens=artifact.manifest.tokenizer.max_tokens,
         ),
         workers=workers,
         token_budget=token_budget,

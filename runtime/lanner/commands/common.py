@@ -62,9 +62,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of the commands that load a model."""
     parser.add_argument("model", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument(
-        "--variant", default="auto", help="fp32, int8, or auto: the fastest that is safe here"
+        "--variant",
+        default="auto",
+        help="fp32, int8, bf16, or auto: the fastest that is safe here",
     )
-    parser.add_argument("--engine", default="auto", help="onnxruntime, or auto")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="onnxruntime, openvino, or auto: the fastest as a rule of those installed",
+    )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
     )
