@@ -44,10 +44,9 @@ class Engine(Protocol):
 def choose_engine(variant: Variant) -> str:
     """What ``engine="auto"`` stands for: of the engines that are installed, the fastest as a rule.
 
-    That is ONNX Runtime: on a CPU with VNNI it runs int8 as fast as OpenVINO does (21 against 20 ms
-    for 4 texts of 128 tokens of all-MiniLM-L6-v2, 0.8 against 0.8 ms for one of 12), and fp32 too,
-    in less memory, and OpenVINO takes 5 ms more for each shape that is new to it. For bf16, which
-    ONNX Runtime cannot run on a CPU, it is OpenVINO.
+    That is ONNX Runtime. On a CPU with VNNI OpenVINO runs int8 in 0.9 of its time where shapes come
+    again, and takes 5 ms more for each that is new, which is six texts' time, and more memory; fp32
+    takes as long in both. For bf16, which ONNX Runtime cannot run on a CPU, it is OpenVINO.
 
     Raises:
         MissingExtraError: None is installed.
