@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from lanner.artifact import Artifact
 from lanner.commands import main, parser
 from lanner.commands.common import table
+from lanner.machine import this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -251,11 +253,14 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     text = capsys.readouterr().out
     assert "onnxruntime  ok" in text
+    assert re.search(r"engines +onnxruntime \d+\.\d+", text)
     assert run("doctor", "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["default_precision"] in ("fp32", "int8")
     assert content["missing"]["onnxruntime"] == []
     assert content["versions"]["lanner"] == "0.1.0"
+    assert next(iter(content["engines"])) == "onnxruntime"
+    assert content["bf16"] is this_machine().has_bf16
 
 
 def test_export_without_its_extra_says_so(

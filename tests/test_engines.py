@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import lanner.engines as engines_module
 from lanner.artifact import Artifact
+from lanner.engines import choose_engine, open_engine
 from lanner.engines import onnxruntime as engine_module
-from lanner.engines import open_engine
 from lanner.engines.onnxruntime import WEIGHTS_FILE
-from lanner.errors import EngineError, VariantError
+from lanner.errors import EngineError, MissingExtraError, VariantError
 from lanner.machine import this_machine
+from lanner.manifest import Variant
 
 FEED = {
     "input_ids": np.array([[2, 3], [2, 0]], np.int64),
@@ -108,8 +110,38 @@ def test_a_forked_child_may_use_all_cores(minilm_artifact: Artifact) -> None:
 
 
 def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:
-    with pytest.raises(VariantError, match=r"no engine 'abacus': use onnxruntime or 'auto'"):
+    with pytest.raises(VariantError, match=r"'abacus': use onnxruntime, openvino or 'auto'$"):
         open_engine("abacus", word_artifact / "model.fp32.onnx")
+
+
+@pytest.mark.parametrize(
+    ("installed", "precision", "chosen"),
+    [
+        ({"onnxruntime", "openvino"}, "int8", "onnxruntime"),
+        ({"onnxruntime", "openvino"}, "bf16", "openvino"),
+        ({"onnxruntime"}, "bf16", "onnxruntime"),  # which says that it has no bf16
+        ({"openvino"}, "int8", "openvino"),
+    ],
+)
+def test_auto_takes_what_is_installed_and_fits(
+    installed: set[str], precision: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        engines_module, "find_spec", lambda name: name if name in installed else None
+    )
+    assert choose_engine(Variant("any", precision, "any", "onnxruntime", 23, {})) == chosen
+    # What was made for another engine is no file for these.
+    assert choose_engine(Variant("plan", "fp16", "plan", "tensorrt", 0, {})) == "tensorrt"
+
+
+def test_auto_names_both_extras_where_neither_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines_module, "find_spec", lambda _name: None)
+    with pytest.raises(
+        MissingExtraError,
+        match=r"^running a model in process needs the package 'onnxruntime' or 'openvino', and has "
+        r"neither: pip install 'lanner\[onnxruntime\]' or 'lanner\[openvino\]'$",
+    ):
+        choose_engine(Variant("any", "fp32", "any", "onnxruntime", 23, {}))
 
 
 def test_a_damaged_graph_is_one_sentence(tmp_path: Path, word_artifact: Path) -> None:
@@ -129,7 +161,7 @@ def test_without_its_package_the_extra_is_named(word_artifact: Path) -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"  # as if it were not installed
         "import lanner\n"
-        "try: lanner.load(sys.argv[1])\n"
+        "try: lanner.load(sys.argv[1], engine='onnxruntime')\n"
         "except lanner.LannerError as error: print(error)\n"
     )
     done = subprocess.run(

@@ -52,3 +52,9 @@ def test_a_missing_extra_says_how_to_get_it() -> None:
         "lanner export needs the package 'torch', which is not installed: "
         "pip install 'lanner[export]'"
     )
+    either = errors.MissingExtraError("a model", "onnxruntime", "onnxruntime", "openvino")
+    assert str(pickle.loads(pickle.dumps(either))) == str(either)  # noqa: S301
+    assert str(either) == (
+        "a model needs the package 'onnxruntime' or 'openvino', and has neither: "
+        "pip install 'lanner[onnxruntime]' or 'lanner[openvino]'"
+    )

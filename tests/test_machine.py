@@ -30,6 +30,15 @@ def test_int8_is_fast_only_with_vnni_or_amx(flags: tuple[str, ...], fast: bool) 
     assert replace(machine.this_machine(), cpu_flags=flags).has_fast_int8 is fast
 
 
+def test_bf16_is_either_of_two_instruction_sets() -> None:
+    def has_bf16(*flags: str) -> bool:
+        return replace(machine.this_machine(), cpu_flags=flags).has_bf16
+
+    assert has_bf16("avx512f", "avx512_bf16")
+    assert has_bf16("avx2", "amx_bf16")
+    assert not has_bf16("avx512f", "avx512_vnni")
+
+
 def test_cores_are_those_of_the_affinity() -> None:
     allowed = os.sched_getaffinity(0)
     try:

@@ -5,6 +5,7 @@ from typing import Self
 
 from lanner.artifact import Artifact
 from lanner.batching import TOKEN_BUDGET
+from lanner.engines import choose_engine
 
 
 @dataclass(frozen=True, order=True)
@@ -32,14 +33,16 @@ class Configuration:
         Args:
             artifact: What is run.
             threads: Cores to use.
-            engine: One of `lanner.engines.ENGINES`, or ``"auto"``.
+            engine: One of `lanner.engines.ENGINES`, or ``"auto"``; see
+                `lanner.engines.choose_engine`.
             variant: One of the artifact's, or ``"auto"``; see `lanner.artifact.Artifact.choose`.
 
         Raises:
             VariantError: There is no such variant.
+            MissingExtraError: No engine is installed.
         """
         chosen = artifact.choose(variant)
-        engine = chosen.engine if engine == "auto" else engine
+        engine = choose_engine(chosen) if engine == "auto" else engine
         return cls(engine, chosen.name, workers=threads, token_budget=TOKEN_BUDGET)
 
     def fits(self, *, engine: str, variant: str) -> bool:

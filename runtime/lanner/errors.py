@@ -54,16 +54,18 @@ class MissingExtraError(LannerError, ImportError):
         what: What was asked for, for example ``"the onnxruntime engine"``.
         extra: The extra that brings it.
         module: The module that could not be imported.
+        alternative: An extra that would do as well, of the same name as its module.
     """
 
-    def __init__(self, what: str, extra: str, module: str) -> None:
-        self._arguments = (what, extra, module)
-        super().__init__(
-            f"{what} needs the package {module!r}, which is not installed: "
-            f"pip install 'lanner[{extra}]'"
-        )
+    def __init__(self, what: str, extra: str, module: str, alternative: str = "") -> None:
+        self._arguments = (what, extra, module, alternative)
+        message = f"{what} needs the package {module!r}, which is not installed"
+        if alternative:
+            message = f"{what} needs the package {module!r} or {alternative!r}, and has neither"
+        message += f": pip install 'lanner[{extra}]'"
+        super().__init__(message + (f" or 'lanner[{alternative}]'" if alternative else ""))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
         # An exception is pickled by its message alone, which is not what it is made from.
         return type(self), self._arguments
 

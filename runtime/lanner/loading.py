@@ -48,10 +48,11 @@ def load(
 
     Args:
         path: A directory that ``lanner export`` wrote.
-        engine: ``"onnxruntime"``, or ``"auto"`` for the one that the variant was made for.
+        engine: ``"onnxruntime"``, ``"openvino"``, or ``"auto"``: the fastest as a rule of those
+            that are installed (see `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
-            (see `lanner.artifact.Artifact.choose`). ``"fp16"`` and ``"bf16"`` are for GPUs: a CPU
-            runs the one slowly, and the other not at all.
+            (see `lanner.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the CPU has
+            it. ``"fp16"`` is for GPUs, and slow on a CPU.
         threads: Cores to use, or None for all that this process may use.
         workers: How many batches run at once, sharing the cores, or None for one a core. A text
             that comes alone gets all cores if that is faster.
@@ -67,7 +68,7 @@ def load(
         ArtifactError: It is no artifact, or a file of it is missing, truncated or changed.
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
-        EngineError: The engine could not load the variant.
+        EngineError: The engine could not load the variant, or this CPU lacks its precision.
         InputError: A number is less than 1, or there are more workers than threads.
         UnsupportedError: Its head is of a newer Lanner.
     """
@@ -150,6 +151,7 @@ def open_configuration(
             precision=chosen.precision,
             threads=threads if is_multiplied else 1,
             workers=configuration.workers if is_multiplied else 1,
+            max_tokens=manifest.tokenizer.max_tokens,
         )
     ranges = manifest.embedding_ranges
     return open_model(

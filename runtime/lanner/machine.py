@@ -23,6 +23,9 @@ NOTABLE_CPU_FLAGS = (
 #: (ONNX Runtime's documentation, "Quantize ONNX models", data type selection).
 INT8_CPU_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 
+#: Any of these multiplies bfloat16.
+BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -48,6 +51,11 @@ class Machine:
     def has_fast_int8(self) -> bool:
         """Whether 8-bit matrix products are both exact and fast here (VNNI or AMX)."""
         return not INT8_CPU_FLAGS.isdisjoint(self.cpu_flags)
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether it has instructions for products of bfloat16 (AVX-512 BF16 or AMX)."""
+        return not BF16_CPU_FLAGS.isdisjoint(self.cpu_flags)
 
     def to_json(self) -> dict[str, object]:
         """The fields as plain JSON values."""

@@ -64,9 +64,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         default="auto",
-        help="fp32, int8, or auto: what 'lanner tune' chose, or else the fastest that is safe here",
+        help="fp32, int8, bf16, or auto: what 'lanner tune' chose, or else the fastest safe one",
     )
-    parser.add_argument("--engine", default="auto", help="onnxruntime, or auto")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="onnxruntime, openvino, or auto: the fastest as a rule of those installed",
+    )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
     )

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from lanner._version import __version__
 from lanner.commands.common import Subparsers, add_command, print_json, table
-from lanner.machine import package_versions, this_machine
+from lanner.engines import ENGINES
+from lanner.machine import package_version, package_versions, this_machine
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
 EXTRA_MODULES = {
@@ -38,6 +39,7 @@ _PACKAGES = (
     "tokenizers",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "torch",
     "transformers",
     "sentence-transformers",
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
             {
                 "machine": machine.to_json(),
                 "default_precision": default_precision(),
+                "bf16": machine.has_bf16,
+                "engines": installed_engines(),
                 "versions": versions,
                 "missing": missing,
                 "nvidia_driver": has_nvidia_driver(),
@@ -85,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
                 f"memory     {machine.memory_bytes / 2**30:.1f} GiB",
                 f"gpu        {gpu}",
                 f"precision  {default_precision()} by default: {_why()}",
+                f"bf16       {_bf16()}",
+                f"engines    {_engines()}",
                 f"versions   {', '.join(f'{k} {v}' for k, v in versions.items())}",
                 "",
                 table(rows),
@@ -101,6 +107,16 @@ def missing_modules() -> dict[str, list[str]]:
     }
 
 
+def installed_engines() -> dict[str, str]:
+    """The engines that are installed, and their versions; `engine="auto"` prefers the first."""
+    found = {}
+    for name in ENGINES:
+        version = package_version(name) or package_version(f"{name}-gpu")
+        if version is not None:
+            found[name] = version
+    return found
+
+
 def default_precision() -> str:
     """What `variant="auto"` prefers on this machine."""
     return "int8" if this_machine().has_fast_int8 else "fp32"
@@ -109,6 +125,18 @@ def default_precision() -> str:
 def has_nvidia_driver() -> bool:
     """Whether an NVIDIA driver's own tool is there."""
     return shutil.which("nvidia-smi") is not None
+
+
+def _engines() -> str:
+    found = [f"{name} {version}" for name, version in installed_engines().items()]
+    hint = " or ".join(f"pip install 'lanner[{name}]'" for name in ENGINES)
+    return ", ".join(found) or f"none: {hint}"
+
+
+def _bf16() -> str:
+    if this_machine().has_bf16:
+        return "this CPU multiplies it (AVX-512 or AMX): the variant bf16 runs in openvino"
+    return "this CPU does not multiply it (neither AVX-512 BF16 nor AMX)"
 
 
 def _why() -> str:

@@ -1,16 +1,19 @@
 """What runs a variant. Engines share one small protocol, so that the model need not know them."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import VariantError
+from lanner.errors import MissingExtraError, VariantError
+from lanner.manifest import Variant
 
-#: Names that `lanner.load(engine=...)` takes, "auto" aside.
-ENGINES = ("onnxruntime",)
+#: Names that `lanner.load(engine=...)` takes, "auto" aside. Each is the name of its package and of
+#: its extra, too.
+ENGINES = ("onnxruntime", "openvino")
 
 
 class Engine(Protocol):
@@ -45,8 +48,34 @@ class Engine(Protocol):
         """
 
 
+def choose_engine(variant: Variant) -> str:
+    """What ``engine="auto"`` stands for: of the engines that are installed, the fastest as a rule.
+
+    That is ONNX Runtime. On a CPU with VNNI OpenVINO runs int8 in 0.9 of its time where shapes come
+    again, and takes 5 ms more for each that is new, which is six texts' time, and more memory; fp32
+    takes as long in both. For bf16, which ONNX Runtime cannot run on a CPU, it is OpenVINO.
+
+    Raises:
+        MissingExtraError: None is installed.
+    """
+    if variant.engine not in ENGINES:
+        return variant.engine
+    best_first = reversed(ENGINES) if variant.precision == "bf16" else ENGINES
+    found = next((name for name in best_first if find_spec(name) is not None), None)
+    if found is None:
+        what = "running a model in process"
+        raise MissingExtraError(what, *ENGINES[:1] * 2, alternative=ENGINES[1])
+    return found
+
+
 def open_engine(
-    name: str, path: Path, *, precision: str = "fp32", threads: int = 1, workers: int = 1
+    name: str,
+    path: Path,
+    *,
+    precision: str = "fp32",
+    threads: int = 1,
+    workers: int = 1,
+    max_tokens: int | None = None,
 ) -> Engine:
     """Loads a model file into the engine of that name.
 
@@ -56,15 +85,21 @@ def open_engine(
         precision: The variant's.
         threads: Cores to use.
         workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
+        max_tokens: The longest input that the model takes, or None where that is not known: up to
+            there an engine may fill inputs up with tokens that are masked.
 
     Raises:
         VariantError: There is no such engine.
         MissingExtraError: Its package is not installed.
-        EngineError: It could not load the file.
+        EngineError: It could not load the file, or this CPU lacks the precision of it.
     """
     if name == "onnxruntime":
         from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
 
         return OnnxRuntimeEngine(path, precision=precision, threads=threads, workers=workers)
+    if name == "openvino":
+        from lanner.engines.openvino import OpenVinoEngine  # noqa: PLC0415 (an extra)
+
+        return OpenVinoEngine(path, threads=threads, workers=workers, max_tokens=max_tokens)
     msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
     raise VariantError(msg)
