@@ -82,14 +82,14 @@ def test_longer_inputs_come_in_few_lengths(
 
 def test_int8_does_not_depend_on_the_batch(minilm_artifact: Artifact) -> None:
     engine, reference = open_both(minilm_artifact, "int8")
-    for length in (5, 13, 21):
-        texts = feed(minilm_artifact, 4, length)
-        alone = np.concatenate(
-            [engine.run({k: v[i : i + 1] for k, v in texts.items()}) for i in range(4)]
-        )
-        padded = engine.run(feed(minilm_artifact, 4, length, padding=19))
-        assert np.array_equal(alone, padded)  # bit for bit
-        assert (alone * reference.run(texts)).sum(axis=1).min() > 0.98
+    # Of these, four have other bits behind padding where attention is fused.
+    texts = feed(minilm_artifact, 48, 30)
+    alone = np.concatenate(
+        [engine.run({k: v[i : i + 1] for k, v in texts.items()}) for i in range(48)]
+    )
+    padded = engine.run(feed(minilm_artifact, 48, 30, padding=19))
+    assert np.array_equal(alone, padded)
+    assert (alone * reference.run(texts)).sum(axis=1).min() > 0.98
 
 
 def test_int8_is_right_without_the_fast_instructions(
