@@ -70,10 +70,10 @@ def test_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFixture[s
     assert content["unit"] == "texts/s"
     assert content["machine"]["threads"] == 1
     by_configuration = {
-        (one["variant"], one["workers"], one["token_budget"]): one for one in content["measured"]
+        tuple(one[name] for name in ("engine", "variant", "workers", "token_budget")): one
+        for one in content["measured"]
     }
-    chosen = content["choice"]["configuration"]
-    one = by_configuration[chosen["variant"], chosen["workers"], chosen["token_budget"]]
+    one = by_configuration[tuple(content["choice"]["configuration"].values())]
     assert one["value"] == pytest.approx(content["choice"]["value"])
     assert len(one["rounds"]) >= 1
     assert set(content["default"]) == {"engine", "variant", "workers", "token_budget"}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lanner import quality_floor
 from lanner.artifact import Artifact
 from lanner.budget import Budget
 from lanner.configuration import Configuration
@@ -36,8 +37,9 @@ DEFAULT = configuration("fp32", 2)
 
 @pytest.fixture
 def artifact(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    """Whose default is fp32, on any machine."""
+    """Whose default is fp32, on any machine, and that one engine runs."""
     artifact = Artifact.open(word_artifact)
+    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime",))
     monkeypatch.setattr(Artifact, "safe_variants", lambda self: self.manifest.variants)
     return artifact
 

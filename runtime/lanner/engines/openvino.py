@@ -18,6 +18,7 @@ as its quality card was measured.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from queue import LifoQueue
@@ -33,12 +34,22 @@ from lanner.machine import this_machine
 # keeps what it uses itself (KERNELS_OF_WORKER, KERNELS_ALONE). It is read when the first kernel is
 # made. What the user has set stays.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
+# Importing OpenVINO counts the import, in a file in the home directory, and tells its maker. Where
+# that package is missing it takes a stub, so it is missing for the moment. What is imported already
+# stays.
+_TELEMETRY = "openvino_telemetry"
+_hides_telemetry = _TELEMETRY not in sys.modules
+if _hides_telemetry:
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
 try:
     import openvino as ov
     from openvino.frontend import FrontEndManager
 except ImportError as error:
     what = "the openvino engine"
     raise MissingExtraError(what, "openvino", "openvino") from error
+finally:
+    if _hides_telemetry:
+        del sys.modules[_TELEMETRY]
 
 #: The reader of ONNX in 2026.0 does not know Attention, and that of 2026.2 gets it wrong without a
 #: word: vectors have a cosine of 0.3 with the right ones.
