@@ -89,8 +89,9 @@ def check_table(report: Report) -> Table:
             holds = Cell("yes" if check["holds"] else "NO")
         rows.append([Cell(check["what"], check["of"]), Cell(must), measured, holds])
     note = (
-        "Lanner's side is its best configuration within 0.2 Spearman of the reference, the peers' "
-        "the best of all. Ratios are medians of the rounds' ratios, with the lowest and highest."
+        "Lanner's side is its best configuration within 0.2 Spearman of the reference whose "
+        "vectors do not depend on their batch, the peers' the best of all. Ratios are medians of "
+        "the rounds' ratios, with the lowest and highest."
     )
     return Table("What must hold", note, ["", "must be", "measured", "holds"], rows)
 
