@@ -7,7 +7,18 @@ from lanner_perf.checks import MOST_LOST_SPEARMAN
 
 Report = dict[str, Any]
 #: By kind or engine; Lanner's are filled.
-_MARKERS = {"lanner": "s", "onnx-file": "P", "torch": "o", "onnx": "^", "openvino": "D"}
+_MARKERS = {
+    "lanner": "s",
+    "onnx-file": "P",
+    "fastembed": "v",
+    "light-embed": "<",
+    "embed-anything": ">",
+    "ctranslate2": "*",
+    "infinity": "X",
+    "torch": "o",
+    "onnx": "^",
+    "openvino": "D",
+}
 #: Below it is the noise of single precision.
 _FLOOR = 1e-7
 _SPEARMAN = "Spearman x100"
