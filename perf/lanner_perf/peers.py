@@ -1,68 +1,39 @@
-"""What others make of the same checkpoint: the backends of sentence-transformers.
+"""Everyone else: which runtimes a checkpoint is measured in beside Lanner, and how they get it.
 
-They need an environment of their own, because they hold transformers back at 4.57. `make_peers`
-runs this file there, where it writes the model files and says which it could not. It imports
-nothing but the standard library until then.
+`all_peers` makes the environments and model files that are not there yet, has every runtime answer
+a few sentences, and leaves out with its reason what cannot be made or answers something else.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lanner_perf.launch import program
-from lanner_perf.subjects import Spec, last_line, subject_environment
+from lanner.errors import InputError
+from lanner.machine import this_machine
+from lanner.text_files import shipped_sentences
+from lanner_perf import recipes
+from lanner_perf.layouts import MODEL, Layout, hub_layout, limited_layout, plain_layout
+from lanner_perf.peer_models import Made, Peer, Place, make_models
+from lanner_perf.verification import verified
 
-FRAMEWORK = "sentence-transformers"
+REFERENCE = "torch"
+#: Where the environments go, and the model files, unless it is said.
+ENVIRONMENTS, WORK = Path("build/peers"), Path("build/peer-models")
 #: The kinds of CPU that optimum knows recipes for, with the flag that each needs, best first.
 QUANTIZATIONS = (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f"), ("avx2", "avx2"))
-_CALIBRATION_DIRECTORY, _REASONS_FILE = "calibration", "reasons.json"
+#: Cosine to the checkpoint that single precision keeps, and what eight bits of mantissa may lose.
+_EXACT, _BF16 = 0.9999, 0.999
 
-
-@dataclass(frozen=True)
-class Peer:
-    """One backend with one model file.
-
-    Attributes:
-        name: What the tables call it, after "sentence-transformers".
-        backend: As sentence-transformers calls it.
-        file: Its model file, in the directory of all peers.
-        precision: Of its weights and matrix products.
-        compute: The type that OpenVINO is told to compute in; empty for its own choice.
-    """
-
-    name: str
-    backend: str
-    file: str
-    precision: str
-    compute: str = ""
-
-    def spec(self, directory: Path, python: str) -> Spec:
-        """What measures it."""
-        options = {"backend": self.backend, "file": self.file, "precision": self.precision}
-        if self.compute:
-            options["compute"] = self.compute
-        name = f"{FRAMEWORK} {self.name}"
-        return Spec(name, FRAMEWORK, str(directory), options, python, is_optional=True)
-
-
-def peers(quantization: str) -> list[Peer]:
-    """All that are measured; `quantization` is one of `QUANTIZATIONS`."""
-    openvino = "openvino/openvino_model.xml"
-    openvino_int8 = "openvino/openvino_model_qint8_quantized.xml"
-    return [
-        Peer("onnx fp32", "onnx", "onnx/model.onnx", "fp32"),
-        Peer("onnx O3", "onnx", "onnx/model_O3.onnx", "fp32"),
-        Peer("onnx qint8", "onnx", f"onnx/model_qint8_{quantization}.onnx", "int8 dynamic"),
-        Peer("openvino", "openvino", openvino, "fp32"),
-        Peer("openvino f32", "openvino", openvino, "fp32", compute="f32"),
-        Peer("openvino qint8", "openvino", openvino_int8, "int8 static"),
-    ]
+#: What was tried and is not measured, and why.
+NOT_MEASURED = {
+    "EmbedAnything candle": "embed_anything 0.7.1 cuts at 512 tokens whatever the checkpoint says",
+    "infinity torch int8": "infinity_emb 0.0.78 quantizes so that the mean cosine to the "
+    "checkpoint is 0.93",
+    "llama.cpp": "llama-cpp-python 0.3.36 has no wheel for this platform, and its tokenizer gives "
+    "other tokens: cosine 0.68 on a sentence that Lanner ships",
+    "text-embeddings-inference": "it is not on the package index, neither as a wheel nor as source",
+}
 
 
 def quantization_for(cpu_flags: Sequence[str]) -> str:
@@ -70,109 +41,160 @@ def quantization_for(cpu_flags: Sequence[str]) -> str:
     return next((name for name, flag in QUANTIZATIONS if flag in cpu_flags), "arm64")
 
 
-def make_peers(
-    checkpoint: str, python: Path, directory: Path, *, quantization: str, calibration: list[str]
-) -> dict[str, str]:
-    """Writes the model files of all peers, in their own environment.
+def peers(quantization: str) -> dict[str, Peer]:
+    """All of them by the names that a person gives; `quantization` is one of `QUANTIZATIONS`."""
+    qint8 = recipes.onnx_qint8(quantization)
+    return {
+        **_sentence_transformers(qint8),
+        **_of_onnx_files("FastEmbed", "fastembed", "light", plain_layout, qint8),
+        **_of_onnx_files("light-embed", "light-embed", "light", plain_layout, qint8),
+        **_of_onnx_files("EmbedAnything", "embed-anything", "embed-anything", hub_layout, qint8),
+        **_ctranslate2(),
+        **_infinity(qint8),
+    }
+
+
+def _sentence_transformers(qint8: str) -> dict[str, Peer]:
+    kind = "sentence-transformers"
+
+    def backend(
+        name: str, file: str, precision: str, least_cosine: float | None, **options: str
+    ) -> Peer:
+        framework, _, inside = file.partition("/")
+        backend = name.partition(" ")[0]
+        options |= {"backend": backend, "file": inside, "precision": precision}
+        where = (kind, backend, (file,), framework)
+        return Peer(f"{kind} {name}", kind, *where, options=options, least_cosine=least_cosine)
+
+    openvino, openvino_qint8 = recipes.OPENVINO, recipes.OPENVINO_QINT8
+    return {
+        REFERENCE: Peer(f"{kind} torch fp32", kind, least_cosine=_EXACT),
+        "torch-bf16": Peer(
+            f"{kind} torch bf16", kind, options={"dtype": "bfloat16"}, least_cosine=_BF16
+        ),
+        "onnx": backend("onnx fp32", recipes.ONNX, "fp32", _EXACT),
+        "onnx-o3": backend("onnx O3", recipes.ONNX_O3, "fp32", _EXACT),
+        "onnx-qint8": backend("onnx qint8", qint8, "int8 dynamic", None),
+        # By its own choice it computes in bfloat16 where the CPU can.
+        "openvino": backend("openvino", openvino, "fp32", _BF16),
+        "openvino-f32": backend("openvino f32", openvino, "fp32", _EXACT, compute="f32"),
+        "openvino-qint8": backend("openvino qint8", openvino_qint8, "int8 static", None),
+    }
+
+
+def _of_onnx_files(
+    title: str, kind: str, environment: str, layout: Layout, qint8: str
+) -> dict[str, Peer]:
+    """A runtime of plain ONNX files, with the checkpoint's export and that in int8."""
+
+    def peer(precision: str, file: str, least_cosine: float | None) -> Peer:
+        return Peer(
+            f"{title} {'qint8' if least_cosine is None else precision}",
+            kind,
+            environment,
+            "onnx",
+            (recipes.PLAIN, file),
+            layout=layout,
+            options={"file": MODEL, "precision": precision},
+            least_cosine=least_cosine,
+        )
+
+    return {
+        kind: peer("fp32", recipes.ONNX, _EXACT),
+        f"{kind}-qint8": peer("int8 dynamic", qint8, None),
+    }
+
+
+def _ctranslate2() -> dict[str, Peer]:
+    kind = "ctranslate2"
+
+    def peer(name: str, file: str, goal: str, least_cosine: float | None) -> Peer:
+        title, options = f"CTranslate2 {name}", {"compute": file, "goal": goal}
+        where = ("light", kind, (file,), file)
+        return Peer(title, kind, *where, options=options, least_cosine=least_cosine)
+
+    # A batch a thread, or all threads for a batch: each is best at something.
+    float32, int8 = recipes.CTRANSLATE2, recipes.CTRANSLATE2_INT8
+    return {
+        "ctranslate2": peer("float32", float32, "throughput", _EXACT),
+        "ctranslate2-latency": peer("float32, latency", float32, "latency", _EXACT),
+        "ctranslate2-int8": peer("int8", int8, "throughput", None),
+        "ctranslate2-int8-latency": peer("int8, latency", int8, "latency", None),
+    }
+
+
+def _infinity(qint8: str) -> dict[str, Peer]:
+    kind = "infinity"
+
+    def torch(name: str, dtype: str, least_cosine: float) -> Peer:
+        options = {"engine": "torch", "dtype": dtype}
+        title = f"{kind} torch {name}"
+        return Peer(title, kind, kind, options=options, least_cosine=least_cosine)
+
+    def onnx(name: str, file: str, precision: str, least_cosine: float | None) -> Peer:
+        return Peer(
+            f"{kind} {name}",
+            kind,
+            kind,
+            "onnx",
+            (recipes.PLAIN, file),
+            layout=limited_layout,
+            options={"engine": "optimum", "file": MODEL, "precision": precision},
+            least_cosine=least_cosine,
+        )
+
+    return {
+        "infinity": torch("fp32", "float32", _EXACT),
+        "infinity-bf16": torch("bf16", "bfloat16", _BF16),
+        "infinity-onnx": onnx("onnx O3", recipes.ONNX_O3, "fp32", _EXACT),
+        "infinity-onnx-qint8": onnx("onnx qint8", qint8, "int8 dynamic", None),
+    }
+
+
+def all_peers(
+    checkpoint: str,
+    environments: Path = ENVIRONMENTS,
+    work: Path = WORK,
+    *,
+    names: Sequence[str] | None = None,
+    calibration: Sequence[str] | None = None,
+    threads: int = 1,
+    progress: Callable[[str], object] = lambda _: None,
+) -> Made:
+    """Makes what the peers need, and what measures them.
 
     Args:
         checkpoint: A checkpoint of sentence-transformers.
-        python: The interpreter of that environment.
-        directory: Where they go; it is there.
-        quantization: One of `QUANTIZATIONS`.
-        calibration: Texts for the ranges of OpenVINO's int8.
+        environments: Where the environments are, or are made.
+        work: Where the model files are, or are made; those of the same checkpoint, tools and
+            settings are taken as they are.
+        names: Of `peers`, `REFERENCE` among them or not: it is always the first. None for all.
+        calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
+        threads: With how many their answers are checked.
+        progress: Told when a step begins.
 
     Returns:
-        Why a file could not be made, by its name; empty where all could.
+        What measures them, and what is left out; of all, also what was never to be measured.
+
+    Raises:
+        InputError: A name is none of them, or the checkpoint is no directory.
+        SubjectError: The reference cannot start.
     """
-    files = {peer.file for peer in peers(quantization)}
-    if not python.exists():
-        return dict.fromkeys(files, f"there is no {python}: `make peers` installs it")
-    texts = directory / _CALIBRATION_DIRECTORY
-    texts.mkdir()
-    lines = [json.dumps({"sentence": text}) + "\n" for text in calibration]
-    (texts / "train.jsonl").write_text("".join(lines))
-    # Without its own, datasets would write into the user's cache.
-    environment = {**subject_environment(1), "HF_HOME": str(directory / "cache")}
-    code = program("from lanner_perf.peers import main; main()")
-    command = [str(python), "-c", code, checkpoint, str(directory), quantization]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return dict.fromkeys(files, last_line(done.stderr))
-    reasons: dict[str, str] = json.loads((directory / _REASONS_FILE).read_text())
-    return reasons
-
-
-def main() -> None:
-    """Runs in the peers' environment."""
-    checkpoint, directory, quantization = sys.argv[1:]
-    target = Path(directory)
-    onnx, onnx_o3, onnx_int8, openvino, _, openvino_int8 = peers(quantization)
-    reasons = {
-        **_make(
-            checkpoint,
-            "onnx",
-            {
-                onnx.file: lambda model: model.save_pretrained(directory),
-                onnx_o3.file: lambda model: _optimize(model, target),
-                onnx_int8.file: lambda model: _quantize_onnx(model, target, quantization),
-            },
-        ),
-        **_make(
-            checkpoint,
-            "openvino",
-            {
-                openvino.file: lambda model: model.save_pretrained(directory),
-                openvino_int8.file: lambda model: _quantize_openvino(model, target),
-            },
-        ),
-    }
-    (target / _REASONS_FILE).write_text(json.dumps(reasons))
-
-
-def _make(checkpoint: str, backend: str, steps: dict[str, Callable[[Any], None]]) -> dict[str, str]:
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-    try:
-        model = SentenceTransformer(
-            checkpoint, device="cpu", backend=backend, model_kwargs={"export": True}
+    quantization = quantization_for(this_machine().cpu_flags)
+    known = peers(quantization)
+    if unknown := [name for name in names or () if name not in known]:
+        msg = f"there is no peer {unknown[0]!r}: give some of {', '.join(known)}"
+        raise InputError(msg)
+    if not Path(checkpoint).is_dir():
+        msg = f"{checkpoint} is no directory: give that of the checkpoint which the peers run"
+        raise InputError(msg)
+    chosen = {name: peer for name, peer in known.items() if names is None or name in names}
+    texts = shipped_sentences()
+    settings = {"quantization": quantization, "calibration": list(calibration or texts)}
+    place = Place(Path(checkpoint), environments, work)
+    made = make_models({REFERENCE: known[REFERENCE], **chosen}, place, settings, progress)
+    if names is None:
+        made.left_out.extend(
+            {"name": name, "reason": reason} for name, reason in NOT_MEASURED.items()
         )
-    except Exception as error:  # noqa: BLE001 (whatever a backend met is the report's to say)
-        return dict.fromkeys(steps, _reason(error))
-    reasons = {}
-    for file, step in steps.items():
-        try:
-            step(model)
-        except Exception as error:  # noqa: BLE001
-            reasons[file] = _reason(error)
-    return reasons
-
-
-def _optimize(model: Any, directory: Path) -> None:
-    from sentence_transformers import export_optimized_onnx_model  # noqa: PLC0415
-
-    export_optimized_onnx_model(model, "O3", str(directory))
-
-
-def _quantize_onnx(model: Any, directory: Path, quantization: str) -> None:
-    from sentence_transformers import export_dynamic_quantized_onnx_model  # noqa: PLC0415
-
-    export_dynamic_quantized_onnx_model(model, quantization, str(directory))
-
-
-def _quantize_openvino(model: Any, directory: Path) -> None:
-    from sentence_transformers import export_static_quantized_openvino_model  # noqa: PLC0415
-
-    export_static_quantized_openvino_model(
-        model,
-        None,  # its own defaults
-        str(directory),
-        dataset_name=str(directory / _CALIBRATION_DIRECTORY),
-        dataset_config_name="default",
-        dataset_split="train",
-        column_name="sentence",
-    )
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return verified(made, place, texts, threads, progress)

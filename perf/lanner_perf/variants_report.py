@@ -17,7 +17,7 @@ from pathlib import Path
 from lanner.artifact import Artifact
 from lanner.commands.common import positive, steps
 from lanner.errors import LannerError, UnsupportedError
-from lanner.machine import available_cores, this_machine
+from lanner.machine import available_cores
 from lanner.staging import staged_file
 from lanner.text_files import read_texts, shipped_sentences
 from lanner_perf.bench import specs
@@ -26,7 +26,7 @@ from lanner_perf.fused import FUSED, fused_spec, make_fused
 from lanner_perf.layout import whole_rows
 from lanner_perf.measure import Report, measure
 from lanner_perf.page import page
-from lanner_perf.peers import make_peers, peers, quantization_for
+from lanner_perf.peers import ENVIRONMENTS, WORK, all_peers
 from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.plot import draw_plot
 from lanner_perf.stock import STOCK, make_stock, stock_spec
@@ -34,7 +34,6 @@ from lanner_perf.subjects import Spec, SubjectError
 from lanner_perf.workloads import build_workloads
 
 Progress = Callable[[str], object]
-PEERS_PYTHON = Path(".venv-peers/bin/python")
 _RANDOM_BATCHES = 200
 _BUILD = Path("build")
 
@@ -76,13 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to try it out")
     parser.add_argument(
-        "--without-peers", action="store_true", help="leave out what needs their environment"
+        "--without-peers", action="store_true", help="leave out what others make of it"
     )
     parser.add_argument(
-        "--peers-python",
+        "--environments",
+        metavar="DIR",
         type=Path,
-        default=PEERS_PYTHON,
-        help="interpreter of the peers' environment (default: %(default)s)",
+        default=ENVIRONMENTS,
+        help="where the peers' environments are, or are made (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peer-models",
+        metavar="DIR",
+        type=Path,
+        default=WORK,
+        help="where their model files are, or are made (default: %(default)s)",
     )
     parser.add_argument(
         "--machine", help="what the files call this machine (default: its processor and cores)"
@@ -130,21 +137,15 @@ def _subjects(
     if args.without_peers:
         left_out.append({"name": "the peers", "reason": "--without-peers was given"})
     else:
-        begin("making the models of the peers")
-        quantization = quantization_for(this_machine().cpu_flags)
-        reasons = make_peers(
+        made = all_peers(
             args.checkpoint,
-            args.peers_python,
-            work,
-            quantization=quantization,
+            args.environments,
+            args.peer_models,
             calibration=calibration,
+            threads=args.threads,
+            progress=begin,
         )
-        for peer in peers(quantization):
-            spec = peer.spec(work, str(args.peers_python))
-            if peer.file in reasons:
-                left_out.append({"name": spec.name, "reason": reasons[peer.file]})
-            else:
-                found.append(spec)
+        found, left_out = made.specs, made.left_out
     begin("quantizing the checkpoint with stock tools")
     try:
         make_stock(args.checkpoint, work / "stock.onnx")

@@ -1,0 +1,25 @@
+"""A variant of an artifact, in Lanner itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lanner_perf.kinds.loaded import Loaded, Start
+
+
+def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
+    """A variant of an artifact; `options` names it as ``variant``."""
+    start = Start(options, threads)
+    import lanner  # noqa: PLC0415 (its import is what is timed)
+
+    start.imported()
+    model = lanner.load(path, variant=options["variant"], threads=threads)
+    start.loaded()
+    variant, files = model.variant, model.manifest.files
+    facts = {
+        "engine": model.runner.engine.name,
+        "precision": variant.precision,
+        "token_budget": model.runner.token_budget,
+        "model_bytes": sum(files[name].bytes for name in variant.files),
+    }
+    return start.done(model.encode, facts)

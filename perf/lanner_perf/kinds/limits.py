@@ -1,0 +1,26 @@
+"""The threads of runtimes that have no setting for them."""
+
+from __future__ import annotations
+
+import os
+
+
+def bound_sessions(threads: int) -> None:
+    """Gives so many threads to each session of ONNX Runtime that is made from now on.
+
+    For runtimes that make their own `SessionOptions` and hand no thread count down. To be called
+    before they are imported, because they may import the name.
+    """
+    import onnxruntime as ort  # noqa: PLC0415
+
+    class SessionOptions(ort.SessionOptions):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads, self.inter_op_num_threads = threads, 1
+
+    ort.SessionOptions = SessionOptions
+
+
+def bound_cores(threads: int) -> None:
+    """Keeps this process to so many of its cores, for runtimes that have a thread a core."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

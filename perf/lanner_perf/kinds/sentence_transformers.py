@@ -1,0 +1,77 @@
+"""sentence-transformers with any of its backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanner_perf.kinds.loaded import Loaded, Start, size_of
+
+if TYPE_CHECKING:
+    from lanner.similarity import Vectors
+
+#: What a backend imports when it loads its first model.
+_MODULES = {"torch": (), "onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel",)}
+
+
+def load_sentence_transformers(path: str, options: Mapping[str, str], threads: int) -> Loaded:
+    """A `SentenceTransformer`, of torch or of what `options` names as ``backend``.
+
+    Of torch `options` may name another ``dtype`` than that of the checkpoint. Of a backend it names
+    the ``file`` within `path`, its ``precision``, and for OpenVINO, which computes in bfloat16
+    where the CPU can unless it is told, the ``compute`` type if it is not to choose.
+    """
+    backend = options.get("backend", "torch")
+    start = Start(options, threads)
+    import torch  # noqa: PLC0415 (its import is what is timed)
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    for module in _MODULES[backend]:
+        import_module(module)
+    logging.disable_progress_bar()
+    start.imported()
+    torch.set_num_threads(threads)  # pooling is torch's in every backend
+    settings = _settings(backend, options, threads)
+    model = SentenceTransformer(path, device="cpu", backend=backend, model_kwargs=settings)
+    if "dtype" in options:
+        model.to(getattr(torch, options["dtype"]))
+    start.loaded()
+    if backend == "torch":
+        precision = str(next(model.parameters()).dtype).removeprefix("torch.")
+        files = list(Path(path).rglob("*.safetensors"))
+    else:
+        precision = options["precision"]
+        files = list((Path(path) / options["file"]).parent.glob(f"{Path(options['file']).stem}.*"))
+    facts = {"engine": backend, "precision": precision, "model_bytes": size_of(*files)}
+    if backend == "openvino":
+        compiled = model[0].auto_model.request
+        hint = compiled.get_property("INFERENCE_PRECISION_HINT")
+        facts["compute"] = str(hint.get_type_name())
+
+    def encode(texts: str | list[str], batch_size: int = 32) -> Vectors:
+        vectors: Vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False)
+        return vectors
+
+    return start.done(encode, facts)
+
+
+def _settings(backend: str, options: Mapping[str, str], threads: int) -> dict[str, Any]:
+    if backend == "onnx":
+        import onnxruntime as ort  # noqa: PLC0415
+
+        session = ort.SessionOptions()
+        session.intra_op_num_threads, session.inter_op_num_threads = threads, 1
+        return {
+            "file_name": options["file"],
+            "provider": "CPUExecutionProvider",
+            "session_options": session,
+        }
+    if backend == "openvino":
+        config = {"INFERENCE_NUM_THREADS": str(threads)}
+        if "compute" in options:
+            config["INFERENCE_PRECISION_HINT"] = options["compute"]
+        return {"file_name": options["file"], "ov_config": config}
+    return {}
