@@ -42,6 +42,16 @@ def test_who_dies_is_left_out_of_the_suite_alone(word_artifact: Path) -> None:
         assert [name for name, _ in roster.each(Subject.memory_mb)] == ["first", "second", "third"]
 
 
+def test_who_is_not_kept_is_left_out_for_good(word_artifact: Path) -> None:
+    with Roster(specs(word_artifact, "first", "second", "third"), 1, lambda _: None) as roster:
+        roster.keep({"first", "third"}, "two will do")
+        roster.begin("open_loop")
+        assert [name for name, _ in roster.each(Subject.memory_mb)] == ["first", "third"]
+        assert roster.left_out == [
+            {"name": "second", "reason": "two will do", "suite": "concurrency"}
+        ]
+
+
 def test_without_the_reference_there_is_nothing_to_compare_with(word_artifact: Path) -> None:
     with Roster(specs(word_artifact, "first", "second"), 1, lambda _: None) as roster:
         kill(roster, "first")

@@ -13,7 +13,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.layout import SUITES, Report, whole_rows
 from lanner_perf.measure import SUITES as MODULES
-from lanner_perf.measure import measure
+from lanner_perf.measure import leaders, measure
 from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec
 from lanner_perf.workloads import build_workloads
@@ -149,3 +149,22 @@ def test_only_the_suites_that_are_asked_for(word_artifact: Path) -> None:
     assert len(row["cold_start"]["rounds"]) == 1
     assert whole_rows(report, ["latency"]) == [row]
     assert whole_rows(report, ["latency", "throughput"]) == []
+
+
+def test_the_fastest_of_each_kind_lead() -> None:
+    def row(name: str, kind: str, texts_per_s: float, p50: float) -> dict[str, Any]:
+        throughput = {"short": {"texts_per_s": texts_per_s}}
+        return {"name": name, "kind": kind, "throughput": throughput, "latency_ms": {"p50": p50}}
+
+    rows = [
+        row("reference", "torch", 1, 9),
+        row("torch bulk", "torch", 5, 8),
+        row("torch lone", "torch", 3, 2),
+        row("torch neither", "torch", 4, 3),
+        row("other", "onnx", 2, 4),
+        row("ours", "lanner", 1, 9),
+        row("ours too", "lanner", 2, 8),
+    ]
+    assert leaders(rows) == {row["name"] for row in rows} - {"torch neither"}
+    del rows[3]["latency_ms"]
+    assert leaders(rows) == {row["name"] for row in rows}

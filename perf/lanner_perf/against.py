@@ -10,6 +10,16 @@ from lanner_perf.peers import all_peers, peers, quantization_for
 from lanner_perf.subjects import Spec
 
 ALL, NONE = ("all",), ("none",)
+#: All that there is time for in a quick run: the reference, and the fastest as a rule of each kind.
+QUICK = (
+    "torch",
+    "onnx-qint8",
+    "openvino",
+    "openvino-qint8",
+    "fastembed-qint8",
+    "ctranslate2-int8",
+    "infinity-onnx-qint8",
+)
 Progress = Callable[[str], object]
 
 

@@ -11,7 +11,7 @@ from typing import Any, NotRequired
 from lanner.artifact import Artifact
 from lanner.commands.common import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
-from lanner_perf.against import ALL, NONE, Peers, check_names, make
+from lanner_perf.against import ALL, NONE, QUICK, Peers, check_names, make
 from lanner_perf.bench_checks import TORCH, bench_checks
 from lanner_perf.content import check_table, headline
 from lanner_perf.floor import fractions, measure_floor
@@ -45,6 +45,10 @@ class BenchReport(Report):
     whole_s: float
     checks: list[dict[str, Any]]
     floor: NotRequired[dict[str, Any]]
+
+
+#: Texts of each workload in a quick run.
+_QUICK_TEXTS = 400
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
     check_names(request.against)
     artifact = Artifact.open(request.artifact)
     workloads = build_workloads(request.pairs)
+    if request.is_quick:
+        workloads = workloads.shortened(short=_QUICK_TEXTS, mixed=_QUICK_TEXTS)
     size = Plan.quick if request.is_quick else Plan.full
     plan = size(request.threads, request.suites)
     if request.rounds is not None:
@@ -158,7 +164,8 @@ def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers
     optional = [replace(variant, is_optional=True) for variant in variants]
     head = artifact.manifest.head
     if head == _VECTORS:
-        peers = make(request.against, request.checkpoint, request.threads, progress)
+        names = QUICK if request.is_quick and request.against == ALL else request.against
+        peers = make(names, request.checkpoint, request.threads, progress)
         return Peers(peers.specs + optional, peers.left_out)
     if request.against == ALL:
         return Peers([reference, *optional], [])

@@ -15,10 +15,10 @@ SUITES = (
     "memory",
     "latency",
     "throughput",
+    "quality",
     "concurrency",
     "open_loop",
     "cold_start",
-    "quality",
 )
 #: The key of a row that each suite fills, where it is called otherwise; some fill another one too.
 _KEYS = {"latency": "latency_ms"}

@@ -12,6 +12,7 @@ from lanner.artifact import Artifact
 from lanner.loading import open_tokenizer
 from lanner.machine import package_versions, this_machine
 from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner_perf.figures import Row, is_lanner
 from lanner_perf.heads import inputs_of
 from lanner_perf.independence import BATCH_TEXTS
 from lanner_perf.kinds import PACKAGES
@@ -36,11 +37,13 @@ SUITES: dict[str, ModuleType] = {
     "memory": memory,
     "latency": latency,
     "throughput": throughput,
+    "quality": quality,
     "concurrency": concurrency,
     "open_loop": open_loop,
     "cold_start": cold_start,
-    "quality": quality,
 }
+#: Of these suites two dozen subjects would take too long: they are of `leaders` alone.
+OF_LEADERS = ("concurrency", "open_loop", "cold_start")
 #: What is timed, by head.
 _TIMED = {
     "embed": "encode, from texts to vectors",
@@ -94,6 +97,10 @@ def measure(
             rows[subject.name] = _facts(subject)
         environments = _environments(roster.present)
         for suite in (name for name in SUITES if name in plan.suites):
+            if suite in OF_LEADERS:
+                roster.keep(
+                    leaders(list(rows.values())), "others of its kind are faster in bulk and alone"
+                )
             roster.begin(suite)
             for name, keys in SUITES[suite].measure(roster, inputs, plan).items():
                 rows[name].update(keys)
@@ -123,6 +130,24 @@ def measure(
         "random_batches": {"batches": plan.random_batches, "texts": BATCH_TEXTS},
         "seconds": clock.seconds,
     }
+
+
+def leaders(rows: Sequence[Row]) -> set[str]:
+    """The names of the reference, of every variant of Lanner, and of each other kind the fastest.
+
+    Those are the one with the most short texts a second and the one with the least p50 of one text;
+    all, where either was not measured.
+    """
+    if not all("throughput" in row and "latency_ms" in row for row in rows):
+        return {row["name"] for row in rows}
+    reference, *others = rows
+    found = {row["name"] for row in (reference, *filter(is_lanner, others))}
+    for kind in {row["kind"] for row in others}:
+        some = [row for row in others if row["kind"] == kind]
+        fastest = max(some, key=lambda row: row["throughput"]["short"]["texts_per_s"])
+        soonest = min(some, key=lambda row: row["latency_ms"]["p50"])
+        found |= {fastest["name"], soonest["name"]}
+    return found
 
 
 def _inputs(artifact: Artifact, workloads: Workloads, plan: Plan) -> Inputs:

@@ -42,25 +42,25 @@ class Plan:
     suites: tuple[str, ...] = SUITES
     rounds: int = 3
     latency_texts: int = 300
-    latency_s: float = 1.6
-    throughput_s: float = 2.0
+    latency_s: float = 1.0
+    throughput_s: float = 1.2
     call_tokens: int = 4_096
     lengths: tuple[int, ...] = LENGTHS
     callers: tuple[int, ...] = CALLERS
     loads: tuple[float, ...] = LOADS
-    point_s: float = 1.2
+    point_s: float = 1.0
     point_rounds: int = 2
-    cold_starts: int = 3
+    cold_starts: int = 2
     random_batches: int = 0
 
     @classmethod
     def full(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
-        """Everything: under 25 minutes for a dozen subjects on two cores."""
-        return cls(threads, suites, random_batches=100)
+        """Everything: under 25 minutes for two dozen subjects on two cores."""
+        return cls(threads, suites, random_batches=50)
 
     @classmethod
     def quick(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
-        """One short round of fewer points, to try it out: under 3 minutes for a dozen subjects."""
+        """One short round of fewer points, to try it out: under 3 minutes for ten subjects."""
         return cls(
             threads,
             suites,

@@ -1,6 +1,6 @@
 """The subjects of a run: who takes part, who was lost, and questions to all of them in turn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
@@ -65,6 +65,14 @@ class Roster:
         for spec in list(self._specs):
             if spec.name not in self._running:
                 self._start(spec, must_start=False)
+
+    def keep(self, names: Collection[str], reason: str) -> None:
+        """Leaves all others out from now on; the reason says why."""
+        for spec in [spec for spec in self._specs if spec.name not in names]:
+            self._specs.remove(spec)
+            self.left_out.append({"name": spec.name, "reason": reason, "suite": "concurrency"})
+            if (subject := self._running.pop(spec.name, None)) is not None:
+                subject.__exit__()
 
     def each(self, question: Callable[[Subject], Answer]) -> Iterator[tuple[str, Answer]]:
         """The name and the answer of each, one after the other; who fails is lost to the suite."""
