@@ -221,7 +221,7 @@ def test_a_cpu_does_not_run_bf16_and_says_so(artifact: Artifact) -> None:
         r"implementation for [^)]+\)[^)]+\): it needs a GPU, so load another variant$"
     )
     with pytest.raises(EngineError, match=message):
-        load(artifact.directory, variant="bf16")
+        load(artifact.directory, variant="bf16", engine="onnxruntime")
 
 
 def test_half_precision_is_never_picked_unasked(artifact: Artifact) -> None:

@@ -21,6 +21,11 @@ PROBES = ["a", "b c", "a b c d", "f"]
 NOT_SAFE = "not exact or not fast on this CPU: name a --min-quality"
 
 
+@pytest.fixture(autouse=True)
+def _one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime",))
+
+
 def floor_of(directory: Path, budget: str | None = None) -> QualityFloor:
     parsed = None if budget is None else Budget.parse(budget)
     return QualityFloor(Artifact.open(directory), parsed, PROBES, threads=1)

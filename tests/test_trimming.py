@@ -44,7 +44,7 @@ def test_a_corpus_without_a_text_is_refused(tmp_path: Path, content: str) -> Non
 
 def test_a_corpus_of_half_characters_is_refused(tmp_path: Path) -> None:
     (tmp_path / "half.jsonl").write_text('"whole"\n"\\ud800"\n')
-    with pytest.raises(InputError, match=r"^the text at index 1 is not valid Unicode"):
+    with pytest.raises(InputError, match=r"half.jsonl, line 2: 'text' is not valid Unicode"):
         Corpus.read(tmp_path / "half.jsonl")
 
 

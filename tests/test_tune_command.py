@@ -253,7 +253,11 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
     endless = _PROGRAM.replace("least_round_s=0.0, most_round_s=0.0", "least_round_s=99")
     arguments[2] = endless
     with subprocess.Popen(
-        [*arguments, "--goal", "throughput"], stderr=subprocess.PIPE, text=True
+        [*arguments, "--goal", "throughput"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # In a background job the tests themselves may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
