@@ -63,6 +63,7 @@ def test_every_head_is_measured(scorer_artifact: Artifact, scorer_checkpoint: Pa
         Plan.quick(1),
         latency_s=0.05,
         throughput_s=0.05,
+        throughput_by_length_s=0.02,
         call_tokens=64,
         callers=(2,),
         loads=(0.5,),

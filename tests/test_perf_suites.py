@@ -23,6 +23,7 @@ QUICK = replace(
     rounds=2,
     latency_s=0.05,
     throughput_s=0.05,
+    throughput_by_length_s=0.02,
     call_tokens=64,
     lengths=(2, 4, 8),
     callers=(1, 4),

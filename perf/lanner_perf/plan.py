@@ -27,7 +27,8 @@ class Plan:
         rounds: Rounds of latency and throughput; the medians are reported.
         latency_texts: Most single texts of one latency round.
         latency_s: Duration of a latency round; those by length take a quarter of it.
-        throughput_s: Duration of a throughput round; those by length take a quarter of it.
+        throughput_s: Duration of a throughput round.
+        throughput_by_length_s: Duration of one of texts of one length.
         call_tokens: The fewest tokens of a call that measures throughput.
         lengths: The tokens of the texts of the measures by length.
         callers: How many callers at once.
@@ -43,7 +44,8 @@ class Plan:
     rounds: int = 3
     latency_texts: int = 300
     latency_s: float = 1.0
-    throughput_s: float = 1.2
+    throughput_s: float = 3.0
+    throughput_by_length_s: float = 0.3
     call_tokens: int = 4_096
     lengths: tuple[int, ...] = LENGTHS
     callers: tuple[int, ...] = CALLERS
@@ -56,7 +58,7 @@ class Plan:
     @classmethod
     def full(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
         """Everything: under 25 minutes for two dozen subjects on two cores."""
-        return cls(threads, suites, random_batches=50)
+        return cls(threads, suites, random_batches=15)
 
     @classmethod
     def quick(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
@@ -67,7 +69,8 @@ class Plan:
             rounds=1,
             latency_texts=50,
             latency_s=0.4,
-            throughput_s=0.4,
+            throughput_s=1.0,
+            throughput_by_length_s=0.1,
             call_tokens=2_048,
             lengths=(16, 128),
             callers=(1, 16),
@@ -75,5 +78,5 @@ class Plan:
             point_s=0.4,
             point_rounds=1,
             cold_starts=0,
-            random_batches=10,
+            random_batches=5,
         )

@@ -12,12 +12,12 @@ from lanner_perf.workloads import spread
 
 _BATCH_SIZE = 32
 #: Texts of each workload by the seconds of a throughput round.
-_TEXTS_A_SECOND = {"short": 256, "mixed": 64}
+_TEXTS_A_SECOND = {"short": 100, "mixed": 25}
 
 
 def estimate_s(plan: Plan) -> float:
     """About how long one subject takes."""
-    return 0.7 * plan.throughput_s
+    return 0.6 * plan.throughput_s
 
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:

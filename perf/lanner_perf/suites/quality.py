@@ -14,7 +14,7 @@ from lanner_perf.workloads import Workloads
 
 def estimate_s(plan: Plan) -> float:
     """About how long one subject takes."""
-    return 2 * plan.throughput_s + 0.03 * plan.random_batches
+    return 1.7 * plan.throughput_s + 0.1 * plan.random_batches
 
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:

@@ -11,12 +11,15 @@ from lanner_perf.workloads import spread
 
 BATCH_SIZES = (8, 16, 32, 64)
 _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
+#: What part of a round's time a fast subject takes at least: by length, and of natural texts.
+_PARTS = (2, 4)
 
 
 def estimate_s(plan: Plan) -> float:
     """About how long one subject takes."""
-    seconds = 2 * plan.throughput_s + len(plan.lengths) * plan.throughput_s / 4
-    return (0.8 + 0.7 * plan.rounds) * seconds
+    natural = 2 * plan.throughput_s * (0.4 + 0.35 * plan.rounds)
+    by_length = len(plan.lengths) * plan.throughput_by_length_s * (0.8 + 0.7 * plan.rounds)
+    return natural + by_length
 
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
@@ -53,9 +56,11 @@ def _throughput(
 ) -> dict[str, Throughput]:
     """The same texts for all, as many as the slowest encodes in the time of a round.
 
-    A faster subject repeats them for half of that time, so that its round is not a moment's.
+    A faster subject repeats them for a while, so that its round is not a moment's; and each begins
+    its turn with a few of them untimed, because others ran meanwhile.
     """
-    seconds = plan.throughput_s if is_natural else plan.throughput_s / 4
+    seconds = plan.throughput_s if is_natural else plan.throughput_by_length_s
+    least_s = seconds / _PARTS[is_natural]
     roster.tell(f"{what}: best batch size of each")
     probe = spread(texts, _PROBE_TEXTS)
     # Of fewer, some workers would have no batch.
@@ -63,20 +68,22 @@ def _throughput(
     texts = texts if is_natural else repeated(texts, max(least, len(texts)))
     speeds = dict(roster.each(lambda subject: subject.rate(probe, max(BATCH_SIZES))))
     texts = fitting(texts, min(speeds.values()), seconds, least=least)
+
+    def rate(subject: Subject) -> float:
+        subject.rate(probe, best[subject.name])
+        return subject.rate(texts, best[subject.name], least_s)
+
     best = dict(
         roster.each(
             lambda subject: _best_batch_size(
-                subject, fitting(texts, speeds[subject.name], seconds / 2, least=least)
+                subject, fitting(texts, speeds[subject.name], least_s, least=least)
             )
         )
     )
     rounds: dict[str, list[float]] = {}
     for turn in range(plan.rounds):
         roster.tell(f"{what}: round {turn + 1} of {plan.rounds}")
-        by_name(
-            roster.each(lambda subject: subject.rate(texts, best[subject.name], seconds / 2)),
-            rounds,
-        )
+        by_name(roster.each(rate), rounds)
     tokens = inputs.count_tokens(texts) / len(texts)
     return {
         subject.name: {
