@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -106,6 +107,25 @@ def test_a_rate_of_calls() -> None:
     assert 1 <= len(calls) <= 5  # each takes 10 ms or more
     assert set(calls) == {8}
     assert 0 < rate <= 200
+
+
+def test_what_a_call_takes_beyond_its_engine() -> None:
+    called: list[str] = []
+
+    def encode(text: str) -> Any:
+        called.append(f"call {text}")
+        time.sleep(0.02)
+
+    def bare_call(text: str) -> Callable[[], object]:
+        return lambda: called.append(f"engine {text}")
+
+    overheads_ms = Answers(Loaded(encode, 0, 0, {}, {}, bare_call=bare_call)).overheads_ms(
+        ["a", "b"]
+    )
+    assert called == ["call a", "engine a", "engine b", "call b"]  # neither always first
+    assert len(overheads_ms) == 2
+    assert min(overheads_ms) > 10  # it slept 20 ms beyond an engine that only noted its name
+    assert Answers(Loaded(encode, 0, 0, {}, {})).overheads_ms(["a"]) == []
 
 
 def answered(*spans_ms: tuple[float, float]) -> Calls:

@@ -77,7 +77,8 @@ def bench_checks(report: Report) -> list[Check]:
     good = [one for one in lanner if _is_good(one.figures, reference)]
     reason = "" if good else _why_none_is_good(lanner, reference)
     checks = [_ratio_check(rule, good, sides[rule.than], reason) for rule in _RULES]
-    return [*checks, *_callers_checks(good, reason), _time_check(report)]
+    checks += [*_callers_checks(good, reason), _overhead_check(good, reason), _time_check(report)]
+    return checks
 
 
 def _candidates(rows: Iterable[Row]) -> list[_Candidate]:
@@ -141,6 +142,15 @@ def _callers_checks(good: list[_Candidate], reason: str) -> list[Check]:
     rates = ratio(ours.figures[f"{key}.texts_per_s"], replace(bulk, rounds=()))
     tails = ratio(ours.figures[f"{key}.p99_ms"], ours.figures[f"{key}.p50_ms"])
     return [_filled(rate, rates, ours.name), _filled(slow, tails, ours.name)]
+
+
+def _overhead_check(good: list[_Candidate], reason: str) -> Check:
+    """What one caller alone pays for what stands before the engine, the tokenizer included."""
+    check = Check("one caller: ms beyond the bare engine", 0.1, is_least=False)
+    ours = _best(good, "latency.p50")
+    if ours is None or "overhead.p50" not in ours.figures:
+        return replace(check, missing=reason or "of Lanner's soonest it was not measured")
+    return _filled(check, ours.figures["overhead.p50"], ours.name)
 
 
 def _filled(check: Check, part: Figure | None, of: str) -> Check:

@@ -40,6 +40,16 @@ class Latency(TypedDict):
     rounds: list[list[float]]
 
 
+class Overhead(TypedDict):
+    """Milliseconds of a call with one text beyond those of its engine, tokenisation included.
+
+    Medians: of the rounds, and of the calls of each of them.
+    """
+
+    p50: float
+    rounds: list[float]
+
+
 class Throughput(TypedDict):
     """How fast many texts are encoded in calls of `texts` each; `rounds` are texts a second."""
 
@@ -161,6 +171,7 @@ class Row(TypedDict):
     cold_start: ColdStart
     latency_ms: NotRequired[Latency]
     latency_by_length: NotRequired[dict[str, Latency]]
+    overhead_ms: NotRequired[Overhead]
     throughput: NotRequired[dict[str, Throughput]]
     throughput_by_length: NotRequired[dict[str, Throughput]]
     memory: NotRequired[Memory]

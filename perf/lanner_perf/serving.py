@@ -77,6 +77,24 @@ class Answers:
         """Milliseconds of a call with each text."""
         return [_milliseconds(partial(self._encode, text)) for text in texts]
 
+    def overheads_ms(self, texts: list[str]) -> list[float]:
+        """Milliseconds of a call with each text beyond those of its engine; none if unknown.
+
+        Either comes first in turn, because what was just computed is computed faster again.
+        """
+        if self._loaded.bare_call is None:
+            return []
+        overheads = []
+        for index, text in enumerate(texts):
+            calls: dict[str, Callable[[], object]] = {
+                "whole": partial(self._encode, text),
+                "bare": self._loaded.bare_call(text),
+            }
+            order = ("bare", "whole") if index % 2 else ("whole", "bare")
+            took_ms = {which: _milliseconds(calls[which]) for which in order}
+            overheads.append(took_ms["whole"] - took_ms["bare"])
+        return overheads
+
     def closed_loop(self, texts: list[str], callers: int) -> Calls:
         """See `lanner_perf.callers`; or the subject's own way to have many callers."""
         if self._loaded.answer_many is None:

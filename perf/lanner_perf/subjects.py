@@ -139,6 +139,11 @@ class Subject:
         latencies: list[float] = self._ask("latencies_ms", texts)
         return latencies
 
+    def overheads_ms(self, texts: list[str]) -> list[float]:
+        """Milliseconds of a call with each text beyond those of its engine; none if unknown."""
+        overheads: list[float] = self._ask("overheads_ms", texts)
+        return overheads
+
     def closed_loop(self, texts: list[str], callers: int) -> Calls:
         """So many callers share the texts out; see `lanner_perf.callers`."""
         calls: Calls = self._ask("closed_loop", texts, callers)

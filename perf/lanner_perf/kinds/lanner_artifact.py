@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from lanner_perf.kinds.loaded import Loaded, Start
 
@@ -22,4 +23,13 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
         "token_budget": model.runner.token_budget,
         "model_bytes": sum(files[name].bytes for name in variant.files),
     }
-    return start.done(model.encode, facts)
+    runner = model.runner
+
+    def bare_call(text: str) -> Callable[[], object]:
+        from lanner.runner import Sequences, feed  # noqa: PLC0415 (it is imported already)
+
+        sequences = Sequences(model.tokenizer.encode([text]))
+        tensors = feed([(sequences, [0])], runner.pad_token_id)
+        return partial(runner.engine.run, tensors, is_alone=True)
+
+    return start.done(model.encode, facts)._replace(bare_call=bare_call)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lanner_perf.layout import PERCENTILES, Latency
+from lanner_perf.layout import PERCENTILES, Latency, Overhead
 from lanner_perf.plan import Plan
 from lanner_perf.roster import Roster, by_name
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
@@ -32,6 +32,7 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
         )
         for tokens, texts in inputs.lengths.texts.items()
     }
+    overheads = _overheads(roster, short, plan)
     return {
         subject.name: {
             "latency_ms": natural[subject.name],
@@ -39,6 +40,22 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
                 tokens: found[subject.name] for tokens, found in by_length.items()
             },
         }
+        | overheads[subject.name]
+        for subject in roster.present
+    }
+
+
+def _overheads(roster: Roster, texts: list[str], plan: Plan) -> dict[str, dict[str, Overhead]]:
+    """Of whoever can tell its engine's part."""
+    roster.tell("what a call costs beyond its engine")
+    rounds: dict[str, list[float]] = {}
+    for _ in range(plan.rounds):
+        found = roster.each(lambda subject: subject.overheads_ms(texts))
+        by_name(((name, median(calls)) for name, calls in found if calls), rounds)
+    return {
+        subject.name: {"overhead_ms": {"p50": median(turns), "rounds": turns}}
+        if (turns := rounds.get(subject.name))
+        else {}
         for subject in roster.present
     }
 
