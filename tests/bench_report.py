@@ -46,7 +46,7 @@ def subject(name: str, kind: str, engine: str, *, speed: float, spearman: float)
         "model_bytes": 90_000_000,
         "latency_ms": latency,
         "latency_by_length": {"8": latency, "128": latency},
-        "overhead_ms": {"p50": 0.05, "rounds": [0.05, 0.04, 0.06]},
+        "dispatch_ms": {"p50": 0.05, "rounds": [0.05, 0.04, 0.06]},
         "throughput": {"short": throughput, "mixed": throughput},
         "throughput_by_length": {"8": throughput, "128": throughput},
         "memory": {"imported_mb": None, "loaded_mb": 100.0, "after_mb": 120.0, "peak_mb": 150.0},

@@ -109,23 +109,22 @@ def test_a_rate_of_calls() -> None:
     assert 0 < rate <= 200
 
 
-def test_what_a_call_takes_beyond_its_engine() -> None:
+def test_what_a_dispatcher_adds() -> None:
     called: list[str] = []
 
-    def encode(text: str) -> Any:
-        called.append(f"call {text}")
-        time.sleep(0.02)
+    def dispatch(text: str) -> tuple[Callable[[], object], Callable[[], object]]:
+        def dispatched() -> None:
+            called.append(f"dispatched {text}")
+            time.sleep(0.02)
 
-    def bare_call(text: str) -> Callable[[], object]:
-        return lambda: called.append(f"engine {text}")
+        return dispatched, lambda: called.append(f"bare {text}")
 
-    overheads_ms = Answers(Loaded(encode, 0, 0, {}, {}, bare_call=bare_call)).overheads_ms(
-        ["a", "b"]
-    )
-    assert called == ["call a", "engine a", "engine b", "call b"]  # neither always first
+    loaded = Loaded(called.append, 0, 0, {}, {}, dispatch=dispatch)  # type: ignore[arg-type]
+    overheads_ms = Answers(loaded).overheads_ms(["a", "b"])
+    assert called == ["a", "dispatched a", "bare a", "b", "bare b", "dispatched b"]
     assert len(overheads_ms) == 2
     assert min(overheads_ms) > 10  # it slept 20 ms beyond an engine that only noted its name
-    assert Answers(Loaded(encode, 0, 0, {}, {})).overheads_ms(["a"]) == []
+    assert Answers(loaded._replace(dispatch=None)).overheads_ms(["a"]) == []
 
 
 def answered(*spans_ms: tuple[float, float]) -> Calls:

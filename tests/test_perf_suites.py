@@ -93,7 +93,7 @@ def test_every_round_is_kept(report: dict[str, Any]) -> None:
         assert list(row["latency_by_length"]) == list(row["throughput_by_length"]) == ["2", "4"]
         assert list(row["throughput"]) == ["short", "mixed"]
         assert [len(figures["rounds"]) for figures in row["throughput"].values()] == [2, 2]
-        assert len(row["overhead_ms"]["rounds"]) == 2
+        assert len(row["dispatch_ms"]["rounds"]) == 2
         assert list(row["concurrency"]) == ["1", "4"]
         assert [len(figures["rounds"]) for figures in row["open_loop"].values()] == [2, 2]
         assert [len(turn) for turn in row["cold_start"]["rounds"]] == [3, 3]

@@ -145,12 +145,12 @@ def _callers_checks(good: list[_Candidate], reason: str) -> list[Check]:
 
 
 def _overhead_check(good: list[_Candidate], reason: str) -> Check:
-    """What one caller alone pays for what stands before the engine, the tokenizer included."""
-    check = Check("one caller: ms beyond the bare engine", 0.1, is_least=False)
+    """What one caller alone pays for what stands between the tokenizer and the engine."""
+    check = Check("one caller: ms of the dispatcher over the bare engine", 0.1, is_least=False)
     ours = _best(good, "latency.p50")
-    if ours is None or "overhead.p50" not in ours.figures:
+    if ours is None or "dispatch.p50" not in ours.figures:
         return replace(check, missing=reason or "of Lanner's soonest it was not measured")
-    return _filled(check, ours.figures["overhead.p50"], ours.name)
+    return _filled(check, ours.figures["dispatch.p50"], ours.name)
 
 
 def _filled(check: Check, part: Figure | None, of: str) -> Check:

@@ -66,7 +66,7 @@ def figures(row: Row) -> dict[str, Figure]:
     """All figures of a subject, by a key that is the same for every subject and in every result.
 
     ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (of so many tokens),
-    ``overhead.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
+    ``dispatch.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
     ``open_loop.500.p99_ms`` (at so many arrivals a second), ``cold_start.load_s``,
     ``memory.peak_mb``, ``quality.spearman``, ``of_floor.short``.
 
@@ -102,9 +102,9 @@ def _all(row: Row) -> Iterator[tuple[str, Figure]]:
         yield f"throughput.{workload}", _speed(f"{workload} texts/s", speed["texts_per_s"], speed)
     if "latency_ms" in row:
         yield from _latencies("latency", "one text", row["latency_ms"])
-    if "overhead_ms" in row:
-        overhead, label = row["overhead_ms"], "one text: ms beyond the engine"
-        yield "overhead.p50", _figure(label, overhead["p50"], overhead["rounds"], ".3f", False)
+    if "dispatch_ms" in row:
+        overhead, label = row["dispatch_ms"], "one text: ms of the dispatcher"
+        yield "dispatch.p50", _figure(label, overhead["p50"], overhead["rounds"], ".3f", False)
     lengths = row.get("throughput_by_length", {})
     for tokens in by_number(lengths):
         speed = lengths[tokens]

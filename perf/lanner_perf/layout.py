@@ -41,9 +41,9 @@ class Latency(TypedDict):
 
 
 class Overhead(TypedDict):
-    """Milliseconds of a call with one text beyond those of its engine, tokenisation included.
+    """Milliseconds that a dispatcher adds to the bare engine's for one text of a lone caller.
 
-    Medians: of the rounds, and of the calls of each of them.
+    Medians: of the rounds, and of the texts of each of them.
     """
 
     p50: float
@@ -171,7 +171,7 @@ class Row(TypedDict):
     cold_start: ColdStart
     latency_ms: NotRequired[Latency]
     latency_by_length: NotRequired[dict[str, Latency]]
-    overhead_ms: NotRequired[Overhead]
+    dispatch_ms: NotRequired[Overhead]
     throughput: NotRequired[dict[str, Throughput]]
     throughput_by_length: NotRequired[dict[str, Throughput]]
     memory: NotRequired[Memory]

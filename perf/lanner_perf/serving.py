@@ -78,21 +78,19 @@ class Answers:
         return [_milliseconds(partial(self._encode, text)) for text in texts]
 
     def overheads_ms(self, texts: list[str]) -> list[float]:
-        """Milliseconds of a call with each text beyond those of its engine; none if unknown.
+        """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown.
 
         Either comes first in turn, because what was just computed is computed faster again.
         """
-        if self._loaded.bare_call is None:
+        if self._loaded.dispatch is None:
             return []
         overheads = []
         for index, text in enumerate(texts):
-            calls: dict[str, Callable[[], object]] = {
-                "whole": partial(self._encode, text),
-                "bare": self._loaded.bare_call(text),
-            }
-            order = ("bare", "whole") if index % 2 else ("whole", "bare")
+            self._encode(text)  # what was computed last is found in the caches
+            calls = self._loaded.dispatch(text)
+            order = (1, 0) if index % 2 else (0, 1)
             took_ms = {which: _milliseconds(calls[which]) for which in order}
-            overheads.append(took_ms["whole"] - took_ms["bare"])
+            overheads.append(took_ms[0] - took_ms[1])
         return overheads
 
     def closed_loop(self, texts: list[str], callers: int) -> Calls:

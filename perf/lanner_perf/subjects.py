@@ -140,7 +140,7 @@ class Subject:
         return latencies
 
     def overheads_ms(self, texts: list[str]) -> list[float]:
-        """Milliseconds of a call with each text beyond those of its engine; none if unknown."""
+        """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown."""
         overheads: list[float] = self._ask("overheads_ms", texts)
         return overheads
 

@@ -66,6 +66,9 @@ def pad(
     Returns:
         The sequences, and a mask (1 for a token, 0 for filling), int64 [texts, longest].
     """
+    if len(sequences) == 1 and sequences[0]:
+        filled = np.array(sequences, dtype=np.int64)
+        return filled, np.ones_like(filled)
     longest = max(1, *map(len, sequences))
     filled = np.full((len(sequences), longest), pad_id, dtype=np.int64)
     mask = np.zeros_like(filled)

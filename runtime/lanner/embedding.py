@@ -103,7 +103,8 @@ class EmbeddingModel(Model):
             vectors = np.ascontiguousarray(vectors[:, :dimension])
         if normalize_embeddings:
             vectors = normalize(vectors)
-        vectors = quantize_embeddings(vectors, precision, ranges)
+        if precision != "float32":
+            vectors = quantize_embeddings(vectors, precision, ranges)
         return converted(
             vectors[0] if single else vectors,
             is_single=single,

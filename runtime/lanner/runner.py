@@ -137,6 +137,13 @@ class Runner:
         *,
         is_admitted: bool,
     ) -> Call:
+        call = Call(
+            sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
+        )
+        if len(sequences.token_ids) == 1:  # there is nothing to plan, and planning takes its time
+            if length := len(sequences.token_ids[0]):
+                call.batches.append(Batch(call, np.zeros(1, np.int64), length))
+            return call
         lengths = np.fromiter(map(len, sequences.token_ids), np.int64, len(sequences.token_ids))
         rows = np.flatnonzero(lengths)
         lengths = lengths[rows]
@@ -145,9 +152,6 @@ class Runner:
             token_budget=self.token_budget,
             max_texts=max_sequences,
             workers=self.workers,
-        )
-        call = Call(
-            sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
         )
         # The first of a batch is the longest: they are planned by length.
         call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)

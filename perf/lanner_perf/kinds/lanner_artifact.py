@@ -25,11 +25,12 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     }
     runner = model.runner
 
-    def bare_call(text: str) -> Callable[[], object]:
+    def dispatch(text: str) -> tuple[Callable[[], object], Callable[[], object]]:
         from lanner.runner import Sequences, feed  # noqa: PLC0415 (it is imported already)
 
         sequences = Sequences(model.tokenizer.encode([text]))
         tensors = feed([(sequences, [0])], runner.pad_token_id)
-        return partial(runner.engine.run, tensors, is_alone=True)
+        bare = partial(runner.engine.run, tensors, is_alone=True)
+        return lambda: list(runner.run(sequences, max_sequences=1)), bare
 
-    return start.done(model.encode, facts)._replace(bare_call=bare_call)
+    return start.done(model.encode, facts)._replace(dispatch=dispatch)

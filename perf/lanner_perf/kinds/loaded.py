@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Encode = Callable[..., "Vectors"]
 #: Texts and callers to the milliseconds of each call.
 AnswerMany = Callable[[list[str], int], list[float]]
-#: A text to a call of the bare engine with its tokens, to be timed.
-BareCall = Callable[[str], Callable[[], object]]
+#: A text to two calls with its tokens: through the subject's dispatcher, and of its bare engine.
+Dispatch = Callable[[str], tuple[Callable[[], object], Callable[[], object]]]
 #: Distributions whose versions a report names.
 PACKAGES = (
     "ctranslate2",
@@ -53,7 +53,7 @@ class Loaded(NamedTuple):
         imported_mb: Resident memory after the imports, where it was read.
         answer_many: Its own way to have so many callers at once, each with one text a call; None
             for threads that call `encode`.
-        bare_call: What `encode` asks its engine for one text, where a subject can tell.
+        dispatch: What shows the part of its dispatcher, where it has one that can be left out.
     """
 
     encode: Encode
@@ -63,7 +63,7 @@ class Loaded(NamedTuple):
     versions: dict[str, str]
     imported_mb: float | None = None
     answer_many: AnswerMany | None = None
-    bare_call: BareCall | None = None
+    dispatch: Dispatch | None = None
 
 
 class Start:

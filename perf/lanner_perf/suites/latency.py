@@ -46,14 +46,14 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
 
 
 def _overheads(roster: Roster, texts: list[str], plan: Plan) -> dict[str, dict[str, Overhead]]:
-    """Of whoever can tell its engine's part."""
-    roster.tell("what a call costs beyond its engine")
+    """Of whoever can tell its dispatcher's part."""
+    roster.tell("what the dispatcher adds")
     rounds: dict[str, list[float]] = {}
     for _ in range(plan.rounds):
         found = roster.each(lambda subject: subject.overheads_ms(texts))
         by_name(((name, median(calls)) for name, calls in found if calls), rounds)
     return {
-        subject.name: {"overhead_ms": {"p50": median(turns), "rounds": turns}}
+        subject.name: {"dispatch_ms": {"p50": median(turns), "rounds": turns}}
         if (turns := rounds.get(subject.name))
         else {}
         for subject in roster.present
