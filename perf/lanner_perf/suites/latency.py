@@ -18,7 +18,7 @@ _WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
 def estimate_s(plan: Plan) -> float:
     """About how long one subject takes."""
     by_length = len(plan.lengths) * plan.latency_s / 4
-    return 0.6 * plan.rounds * (plan.latency_s + by_length)
+    return 0.6 * (plan.rounds * (plan.latency_s + by_length) + (plan.rounds + 1) * plan.latency_s)
 
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
@@ -71,8 +71,10 @@ def _latencies(
     seconds = plan.latency_s if is_natural else plan.latency_s / 4
     texts = fitting(texts, 1e3 / slowest_ms, seconds, least=least)
     rounds: dict[str, list[Any]] = {}
-    for turn in range(plan.rounds):
-        roster.tell(f"{what}: round {turn + 1} of {plan.rounds}")
+    # A machine's slow moments last about as long as a round: a median needs several others.
+    count = 2 * plan.rounds + 1 if is_natural else plan.rounds
+    for turn in range(count):
+        roster.tell(f"{what}: round {turn + 1} of {count}")
         by_name(roster.each(lambda subject: _percentiles(subject.latencies_ms(texts))), rounds)
     return {subject.name: _summary(rounds[subject.name], len(texts)) for subject in roster.present}
 

@@ -1,5 +1,6 @@
 """Throughput: many texts in one call, each subject at its best batch size."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from lanner_perf.layout import Throughput
@@ -10,6 +11,7 @@ from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.workloads import spread
 
 BATCH_SIZES = (8, 16, 32, 64)
+_SIZES_BY_LENGTH = (8, 32)
 _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
 #: What part of a round's time a fast subject takes at least: by length, and of natural texts.
 _PARTS = (2, 4)
@@ -76,7 +78,9 @@ def _throughput(
     best = dict(
         roster.each(
             lambda subject: _best_batch_size(
-                subject, fitting(texts, speeds[subject.name], least_s, least=least)
+                subject,
+                fitting(texts, speeds[subject.name], least_s, least=least),
+                BATCH_SIZES if is_natural else _SIZES_BY_LENGTH,
             )
         )
     )
@@ -97,8 +101,8 @@ def _throughput(
     }
 
 
-def _best_batch_size(subject: Subject, texts: list[str]) -> int:
+def _best_batch_size(subject: Subject, texts: list[str], sizes: Sequence[int]) -> int:
     trial = spread(texts, _MOST_TRIAL_TEXTS)
     # A larger batch than there are texts is the same as the largest that there are texts for.
-    sizes = [size for size in BATCH_SIZES if size <= len(trial)] or list(BATCH_SIZES[:1])
+    sizes = [size for size in sizes if size <= len(trial)] or sizes[:1]
     return max(sizes, key=partial(subject.rate, trial))
