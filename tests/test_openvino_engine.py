@@ -80,6 +80,23 @@ def test_longer_inputs_come_in_few_lengths(
     assert engine_module._bucket(length, max_tokens) == filled
 
 
+@pytest.mark.parametrize(
+    ("length", "max_tokens", "filled"),
+    [
+        *[(1, 512, 4), (4, 512, 4), (5, 512, 8), (31, 512, 32), (33, 512, 40), (65, 512, 80)],
+        *[(200, 512, 224), (510, 512, 512), (512, 512, 512), (99, 100, 100), (7, None, 7)],
+    ],
+)
+def test_lone_inputs_come_in_still_fewer(length: int, max_tokens: int | None, filled: int) -> None:
+    assert engine_module._alone_bucket(length, max_tokens) == filled
+
+
+def test_a_lone_text_has_the_bits_of_one_in_a_batch(minilm_artifact: Artifact) -> None:
+    engine, _ = open_both(minilm_artifact, "int8")
+    text = feed(minilm_artifact, 1, 13)
+    assert np.array_equal(engine.run(text, is_alone=True), engine.run(text))
+
+
 def test_int8_does_not_depend_on_the_batch(minilm_artifact: Artifact) -> None:
     engine, reference = open_both(minilm_artifact, "int8")
     # Of these, four have other bits behind padding where attention is fused.
