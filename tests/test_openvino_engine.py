@@ -199,6 +199,20 @@ def test_memory_is_bounded_over_shapes(
     assert run(range(33, 73)) - before < 50e6
 
 
+def test_free_memory_is_returned_once_in_so_many_runs(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    trims: list[int] = []
+    monkeypatch.setattr(engine_module, "_RUNS_PER_TRIM", 3)
+    monkeypatch.setattr(engine_module, "_trim_heap", lambda: trims.append(len(runs)))
+    engine = open_engine("openvino", tiny_artifact.file("model.fp32.onnx"), max_tokens=MAX_TOKENS)
+    for number in range(1, 8):
+        runs.append(number)
+        engine.run(feed(tiny_artifact, 1, 4))
+    assert trims == [3, 6]
+
+
 def test_a_model_is_loaded_into_it(tiny_artifact: Artifact) -> None:
     model = load(tiny_artifact.directory, engine="openvino", variant="fp32", threads=2)
     reference = load(tiny_artifact.directory, engine="onnxruntime", variant="fp32")
