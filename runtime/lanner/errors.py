@@ -16,6 +16,10 @@
     ├── Overloaded              too many calls wait for the model already
     ├── DeadlineError           the time that was allowed is up (also a TimeoutError)
     ├── CancelledError          whoever called no longer waits for the answer
+    ├── RepositoryError         a Triton model repository cannot be made, read or served
+    ├── ServerError             a Triton server did not answer as it should
+    │   ├── ServerUnavailableError  ... it cannot be reached, or is going away
+    │   └── ModelUnavailableError   ... it has no such model, or the model is not ready
     ├── BenchmarkError          a benchmark could not run, or found what was not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
@@ -108,6 +112,22 @@ class DeadlineError(LannerError, TimeoutError):
 
 class CancelledError(LannerError):
     """Whoever called no longer waits for the answer."""
+
+
+class RepositoryError(LannerError):
+    """A Triton model repository cannot be made, read or served."""
+
+
+class ServerError(LannerError):
+    """A Triton server did not answer as it should."""
+
+
+class ServerUnavailableError(ServerError):
+    """The server cannot be reached, or is going away."""
+
+
+class ModelUnavailableError(ServerError):
+    """The server has no such model, or the model is not ready."""
 
 
 class BenchmarkError(LannerError):

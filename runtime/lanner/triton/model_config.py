@@ -1,0 +1,53 @@
+"""config.pbtxt of a Triton model, read and written through Triton's own schema.
+
+The schema: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import MissingExtraError, RepositoryError
+
+try:
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+except ImportError as error:
+    what = "a Triton model repository"
+    raise MissingExtraError(what, "triton", "tritonclient") from error
+
+CONFIG_FILE = "config.pbtxt"
+
+
+def parse_config(text: str, place: Path) -> Any:
+    """The `ModelConfig` that a config.pbtxt says.
+
+    Args:
+        text: Its content.
+        place: Where it stands, for the message.
+
+    Raises:
+        RepositoryError: It is not in the text format of the schema; the message says line and
+            column.
+    """
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        msg = (
+            f"{place} is not a model configuration of Triton: {error}: mend it there, or make the "
+            "repository again with 'lanner repository'"
+        )
+        raise RepositoryError(msg) from None
+
+
+def read_config(path: Path) -> Any:
+    """The `ModelConfig` in a file.
+
+    Raises:
+        RepositoryError: It is missing, or not in the text format of the schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as a model configuration of Triton ({error})"
+        raise RepositoryError(msg) from None
+    return parse_config(text, path)
