@@ -23,7 +23,11 @@ class HeldEngine:
         self.shapes: list[tuple[int, ...]] = []
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         self.shapes.append(inputs["input_ids"].shape)
         self.has_begun.set()

@@ -156,7 +156,11 @@ class Skewed:
         self.by_batch = by_batch
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         rows = self.inner.run(inputs, is_alone=is_alone)
         skew = 0.1 * (len(rows) - 1) if self.by_batch else 0.1

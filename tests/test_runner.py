@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,11 @@ class SumEngine:
         self.shapes: list[tuple[int, ...]] = []
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         self.shapes.append(ids.shape)
@@ -43,7 +48,7 @@ def test_what_is_read_but_not_pooled_is_marked() -> None:
 
 def test_every_sequence_is_answered_once_but_empty_ones() -> None:
     engine = SumEngine()
-    runner = Runner(engine, pad_token_id=0, workers=2, token_budget=4)
+    runner = Runner(engine, feed=partial(feed, pad_token_id=0), workers=2, token_budget=4)
     sequences = [[1, 2, 3], [], [4], [5, 6], [7] * 9]
     answers = np.full(len(sequences), np.nan)
     for rows, block in runner.run(Sequences(sequences), max_sequences=2):

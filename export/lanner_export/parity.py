@@ -19,6 +19,7 @@ from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
 from lanner.logits import LogitsModel
 from lanner.model import Model
+from lanner.runner import Runner
 from lanner.similarity import Vectors
 from lanner.tagging import TaggingModel
 from lanner.tokenization import Pair
@@ -310,7 +311,7 @@ def _with_one_batch(model: Model) -> Model:
         manifest=model.manifest,
         variant=model.variant,
         tokenizer=model.tokenizer,
-        engine=model.runner.engine,
-        workers=1,
-        token_budget=unbounded,
+        runner=Runner(
+            model.runner.engine, feed=model.runner.feed, workers=1, token_budget=unbounded
+        ),
     )

@@ -313,10 +313,15 @@ class EmbeddingModel(Model):
             # A wrong type must be named at its index, not by str's "+".
             texts = [prompt + text if isinstance(text, str) else text for text in texts]
         pools_prompt = self.manifest.pools_prompt or not prompt
-        unpooled_tokens = 0 if pools_prompt else self.tokenizer.count_prompt_tokens(prompt)
+
+        def tokenize(some: list[str]) -> Sequences:
+            tokenizer = self.tokenizer
+            unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
+            return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)
+
         return self._rows(
             texts,
-            lambda some: Sequences(self.tokenizer.encode(some), unpooled_tokens=unpooled_tokens),
+            tokenize,
             check_texts,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,

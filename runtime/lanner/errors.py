@@ -19,7 +19,8 @@
     ├── RepositoryError         a Triton model repository cannot be made, read or served
     ├── ServerError             a Triton server did not answer as it should
     │   ├── ServerUnavailableError  ... it cannot be reached, or is going away
-    │   └── ModelUnavailableError   ... it has no such model, or the model is not ready
+    │   ├── ModelUnavailableError   ... it has no such model, or the model is not ready
+    │   └── ModelChangedError       ... it runs another version by now
     ├── BenchmarkError          a benchmark could not run, or found what was not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
@@ -128,6 +129,10 @@ class ServerUnavailableError(ServerError):
 
 class ModelUnavailableError(ServerError):
     """The server has no such model, or the model is not ready."""
+
+
+class ModelChangedError(ServerError):
+    """The server runs another version of the model than the one that was asked."""
 
 
 class BenchmarkError(LannerError):

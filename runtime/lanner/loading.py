@@ -1,6 +1,7 @@
 """From an artifact on disk to a model that answers."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.machine import available_cores
 from lanner.manifest import Manifest, Variant
 from lanner.model import Model
-from lanner.runner import MAX_WAITING
+from lanner.runner import MAX_WAITING, Runner, feed
 from lanner.scoring import ScoringModel
 from lanner.tagging import TaggingModel
 from lanner.tokenization import TextTokenizer, Tokenizer
@@ -189,10 +190,13 @@ def open_model(
         manifest=manifest,
         variant=variant,
         tokenizer=open_tokenizer(tokenizer, manifest),
-        engine=engine,
-        workers=workers,
-        token_budget=token_budget,
-        max_waiting=max_waiting,
+        runner=Runner(
+            engine,
+            feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id),
+            workers=workers,
+            token_budget=token_budget,
+            max_waiting=max_waiting,
+        ),
         **own,
     )
 

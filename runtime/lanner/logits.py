@@ -39,13 +39,16 @@ class LogitsModel(Model):
             DeadlineError: The time is up.
         """
         require_batch_size(batch_size)
-        tokenizer = cast("Tokenizer", self.tokenizer)
         with_types = TYPE_IDS in self.manifest.inputs
+
+        def tokenize(some: list[str | Pair]) -> Sequences:
+            tokenizer = cast("Tokenizer", self.tokenizer)
+            encodings = tokenizer.encode_pairs(some, with_types=with_types)
+            return Sequences.of(encodings, with_types=with_types)
+
         return self._rows(
             list(inputs),
-            lambda some: Sequences.of(
-                tokenizer.encode_pairs(some, with_types=with_types), with_types=with_types
-            ),
+            tokenize,
             check_texts_or_pairs,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,

@@ -5,17 +5,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lanner.engines import Engine
-from lanner.errors import HeadError, InputError, InputTypeError, MissingExtraError
+from lanner.errors import (
+    HeadError,
+    InputError,
+    InputTypeError,
+    MissingExtraError,
+    ModelChangedError,
+)
 from lanner.evaluation import ModelCardData
 from lanner.manifest import Manifest, Variant
-from lanner.runner import MAX_WAITING, Runner, Sequences
+from lanner.runner import Runner, Sequences
 from lanner.scheduler import Call, Output, Rows
 from lanner.tokenization import TextTokenizer
 
@@ -38,12 +43,18 @@ METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
 TEXTS_AT_ONCE = 8_192
 #: Of a large call the first that are tokenised: enough to keep the workers busy while the next are.
 FIRST_TEXTS = 256
+#: How often a call is begun anew because its server exchanged the model meanwhile.
+MOST_RENEWALS = 3
 
+Answer = TypeVar("Answer")
 Texts = str | Sequence[str] | NDArray[np.str_]
 
 
 class Model:
-    """A loaded variant. Any number of threads may call it at once. Made by `lanner.load`."""
+    """A variant that answers. Any number of threads may call it at once.
+
+    Made by `lanner.load` and `lanner.connect`.
+    """
 
     def __init__(
         self,
@@ -51,21 +62,14 @@ class Model:
         manifest: Manifest,
         variant: Variant,
         tokenizer: TextTokenizer,
-        engine: Engine,
-        workers: int,
-        token_budget: int,
-        max_waiting: int = MAX_WAITING,
+        runner: Runner,
     ) -> None:
         self.manifest = manifest
         self.variant = variant
         self.tokenizer = tokenizer
-        self.runner = Runner(
-            engine,
-            pad_token_id=manifest.tokenizer.pad_token_id,
-            workers=workers,
-            token_budget=token_budget,
-            max_waiting=max_waiting,
-        )
+        self.runner = runner
+        #: Of a model that a server runs: adopts what the server runs by now.
+        self.renew: Callable[[Model], None] | None = None
         self.model_card_data = ModelCardData()
 
     def __repr__(self) -> str:
@@ -110,6 +114,48 @@ class Model:
             The rows in the order of the inputs; zeros for an input without a single token.
         """
         deadline_s = deadline_after(timeout_ms)
+        return self.of_one_version(
+            lambda runner: self._rows_of(
+                runner,
+                inputs,
+                tokenize,
+                check,
+                batch_size=batch_size,
+                is_shown=bool(show_progress_bar),
+                deadline_s=deadline_s,
+            )
+        )
+
+    def of_one_version(self, answer: Callable[[Runner], Answer]) -> Answer:
+        """What a function answers with the runner, asked again if a server changed the model.
+
+        The function must tokenise what it sends: the tokenizer may be another one then.
+        """
+        for _ in range(MOST_RENEWALS):
+            runner = self.runner  # before the tokenizer: `renew` writes them the other way round
+            try:
+                return answer(runner)
+            except ModelChangedError:
+                if self.renew is None:
+                    raise
+                self.renew(self)
+        msg = (
+            f"{self.manifest.name} was exchanged {MOST_RENEWALS} times while one call ran: call "
+            "again when its server has come to rest"
+        )
+        raise ModelChangedError(msg)
+
+    def _rows_of(
+        self,
+        runner: Runner,
+        inputs: list[Any],
+        tokenize: Callable[[list[Any]], Sequences],
+        check: Callable[[Sequence[object]], None],
+        *,
+        batch_size: int,
+        is_shown: bool,
+        deadline_s: float | None,
+    ) -> NDArray[np.float32]:
         output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
 
         def tokens(start: int, end: int) -> Sequences:
@@ -119,7 +165,7 @@ class Model:
                 check(inputs)  # the message counts from the first of all
                 raise
 
-        with _progress(len(inputs), is_shown=bool(show_progress_bar)) as advance:
+        with _progress(len(inputs), is_shown=is_shown) as advance:
 
             def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
                 for rows, block in answers:
@@ -129,7 +175,7 @@ class Model:
             if len(inputs) <= FIRST_TEXTS:
                 collect(
                     0,
-                    self.runner.run(
+                    runner.run(
                         tokens(0, len(inputs)), max_sequences=batch_size, deadline_s=deadline_s
                     ),
                 )
@@ -138,7 +184,7 @@ class Model:
             started: deque[tuple[int, Call]] = deque()
             try:
                 for start, end in _groups(len(inputs)):
-                    call = self.runner.start(
+                    call = runner.start(
                         tokens(start, end),
                         max_sequences=batch_size,
                         deadline_s=deadline_s,

@@ -3,8 +3,8 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,16 @@ class Sequences(NamedTuple):
         )
 
 
+#: Some sequences, and which of them.
+Part = tuple[Sequences, Sequence[int] | Rows]
+
+
 class Runner:
     """Runs sequences through one engine. Any number of threads may call it at once.
 
     Args:
         engine: What runs a batch.
-        pad_token_id: The id that fills up shorter sequences.
+        feed: Makes the tensors of a batch; see the function of this name.
         workers: How many batches run at once.
         token_budget: The most padded tokens in one batch.
         max_waiting: The most calls that wait while all workers are busy.
@@ -58,13 +62,13 @@ class Runner:
         self,
         engine: Engine,
         *,
-        pad_token_id: int,
+        feed: Callable[[Sequence[Part]], Mapping[str, NDArray[Any]]],
         workers: int,
         token_budget: int,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self.engine = engine
-        self.pad_token_id = pad_token_id
+        self.feed = feed
         self.workers = workers
         self.token_budget = token_budget
         self.max_waiting = max_waiting
@@ -158,13 +162,14 @@ class Runner:
         return call
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
-        parts = [(batch.call.sequences, batch.rows) for batch in batches]
-        return self.engine.run(feed(parts, self.pad_token_id), is_alone=is_alone)
+        tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])
+        # What several wait for is not given up when the first of them does.
+        deadlines = [batch.call.deadline_s for batch in batches]
+        latest_s = None if None in deadlines else max(filter(None, deadlines))
+        return self.engine.run(tensors, is_alone=is_alone, deadline_s=latest_s)
 
 
-def feed(
-    parts: Sequence[tuple[Sequences, Sequence[int] | Rows]], pad_token_id: int
-) -> Mapping[str, NDArray[np.int64]]:
+def feed(parts: Sequence[Part], pad_token_id: int) -> Mapping[str, NDArray[np.int64]]:
     """The tensors of one batch, int64 [batch, longest] each.
 
     `attention_mask` is 1 for a token, 0 for filling, and 2 for a token that is read but not pooled.

@@ -18,7 +18,7 @@ from lanner.entities import (
 )
 from lanner.errors import InputError
 from lanner.model import Model, Texts, deadline_after, require_batch_size, text_list
-from lanner.runner import Sequences
+from lanner.runner import Runner, Sequences
 from lanner.tokenization import Tokenizer, check_texts
 
 #: Texts that are read together, and their characters: the logits, a row a token, are in memory at
@@ -97,12 +97,17 @@ class TaggingModel(Model):
         self, texts: Sequence[str], batch_size: int = 32, **options: Any
     ) -> list[TokenScores]:
         """The probabilities of the labels of each token, before tokens are joined."""
-        tokenizer = cast("Tokenizer", self.tokenizer)
-        windows, logits = self.window_logits(texts, batch_size=batch_size, **options)
-        return [
-            join_windows(text, of_text, rows, tokenizer)
-            for text, of_text, rows in zip(texts, windows, logits, strict=True)
-        ]
+
+        def answer(runner: Runner) -> list[TokenScores]:
+            tokenizer = cast("Tokenizer", self.tokenizer)
+            found = _window_logits(runner, tokenizer, texts, self.manifest.dimension, **options)
+            return [
+                join_windows(text, of_text, rows, tokenizer)
+                for text, of_text, rows in zip(texts, *found, strict=True)
+            ]
+
+        options["max_sequences"] = batch_size
+        return self.of_one_version(answer)
 
     def window_logits(
         self, texts: Sequence[str], *, batch_size: int = 32, **options: Any
@@ -111,14 +116,22 @@ class TaggingModel(Model):
 
         The options are those of `Runner.run`.
         """
-        windows = cast("Tokenizer", self.tokenizer).windows(texts)
-        flat = [window.ids for of_text in windows for window in of_text]
-        logits: list[Scores] = [np.empty((0, self.manifest.dimension), np.float32)] * len(flat)
-        for rows, block in self.runner.run(Sequences(flat), max_sequences=batch_size, **options):
-            for row, of_window in zip(rows, block, strict=True):
-                logits[row] = of_window[: len(flat[row])]
-        answers = iter(logits)
-        return windows, [[next(answers) for _ in of_text] for of_text in windows]
+        tokenizer, width = cast("Tokenizer", self.tokenizer), self.manifest.dimension
+        options["max_sequences"] = batch_size
+        return _window_logits(self.runner, tokenizer, texts, width, **options)
+
+
+def _window_logits(
+    runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], width: int, **options: Any
+) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+    windows = tokenizer.windows(texts)
+    flat = [window.ids for of_text in windows for window in of_text]
+    logits: list[Scores] = [np.empty((0, width), np.float32)] * len(flat)
+    for rows, block in runner.run(Sequences(flat), **options):
+        for row, of_window in zip(rows, block, strict=True):
+            logits[row] = of_window[: len(flat[row])]
+    answers = iter(logits)
+    return windows, [[next(answers) for _ in of_text] for of_text in windows]
 
 
 def _groups(texts: list[str]) -> Iterator[list[str]]:

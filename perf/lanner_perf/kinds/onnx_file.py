@@ -34,7 +34,11 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
             self._session = ort.InferenceSession(path, settings, ["CPUExecutionProvider"])
 
         def run(
-            self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+            self,
+            inputs: Mapping[str, NDArray[np.int64]],
+            *,
+            is_alone: bool = False,
+            deadline_s: float | None = None,
         ) -> NDArray[np.float32]:
             vectors: NDArray[np.float32] = self._session.run(None, dict(inputs))[0]
             return vectors

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,11 @@ class Engine(Protocol):
         """
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         """One batch, on the cores of one worker, so that workers do not get into each other's way.
 
@@ -39,6 +43,8 @@ class Engine(Protocol):
             inputs: The tensors that the manifest names, int64 [batch, length].
             is_alone: That nothing else runs or waits: the batch may take the cores of all workers,
                 if that makes it faster. What comes meanwhile may be slowed down.
+            deadline_s: When nobody waits for it any longer, by `time.monotonic`, or None. An engine
+                in this process, where a batch takes milliseconds, need not look at it.
 
         Returns:
             The first output, float32 [batch, ...].

@@ -142,7 +142,11 @@ class OnnxRuntimeEngine:
         self._session, self._alone = _open_shared(self._path, self._worker_threads, self._threads)
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         """See `lanner.engines.Engine.run`."""
         if not self._is_open:

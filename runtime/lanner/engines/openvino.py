@@ -126,7 +126,11 @@ class OpenVinoEngine:
         self._runs = count(1)
 
     def run(
-        self, inputs: Mapping[str, NDArray[np.int64]], *, is_alone: bool = False
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         """See `lanner.engines.Engine.run`."""
         shapes = {tensor.shape for tensor in inputs.values()}
