@@ -250,7 +250,8 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
     subprocess.run([*arguments, "--goal", "latency"], capture_output=True, check=True)
     path = tuning_file(Artifact.open(word_artifact))
     before = path.read_bytes()
-    endless = _PROGRAM.replace("least_round_s=0.0, most_round_s=0.0", "least_round_s=99")
+    endless = _PROGRAM.replace("last_rounds=2", "last_rounds=10**9")
+    assert endless != _PROGRAM
     arguments[2] = endless
     with subprocess.Popen(
         [*arguments, "--goal", "throughput"],
