@@ -10,6 +10,7 @@ from lanner._version import __version__
 from lanner.artifact import Artifact
 from lanner.asynchronous import AsyncModel, load_async
 from lanner.classification import Classification, ClassificationModel
+from lanner.connection import connect, connect_async
 from lanner.embedding import EmbeddingModel
 from lanner.embedding_precision import quantize_embeddings
 from lanner.entities import Entity
@@ -33,6 +34,8 @@ __all__ = [
     "SearchResult",
     "TaggingModel",
     "__version__",
+    "connect",
+    "connect_async",
     "load",
     "load_async",
     "quantize_embeddings",

@@ -66,7 +66,7 @@ def pad(
     Returns:
         The sequences, and a mask (1 for a token, 0 for filling), int64 [texts, longest].
     """
-    if len(sequences) == 1 and sequences[0]:
+    if len(sequences) == 1 and len(sequences[0]):  # a list, or an array
         filled = np.array(sequences, dtype=np.int64)
         return filled, np.ones_like(filled)
     longest = max(1, *map(len, sequences))

@@ -110,12 +110,7 @@ def open_artifact(path: str | Path) -> Artifact:
         UnsupportedError: Its head is of a newer Lanner.
     """
     artifact = Artifact.open(path)
-    if artifact.manifest.head not in _MODEL_OF_HEAD:
-        msg = (
-            f"{path} has the head {artifact.manifest.head!r}, and this Lanner has "
-            f"{', '.join(_MODEL_OF_HEAD)}: upgrade it with pip install --upgrade lanner"
-        )
-        raise UnsupportedError(msg)
+    model_class(artifact.manifest, str(path))
     return artifact
 
 
@@ -186,7 +181,7 @@ def open_model(
     own: dict[str, Any] = {}
     if ranges is not None:
         own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
-    return _MODEL_OF_HEAD[manifest.head](
+    return model_class(manifest)(
         manifest=manifest,
         variant=variant,
         tokenizer=open_tokenizer(tokenizer, manifest),
@@ -199,6 +194,25 @@ def open_model(
         ),
         **own,
     )
+
+
+def model_class(manifest: Manifest, place: str = "") -> type[Model]:
+    """The class with the methods of a manifest's head.
+
+    Args:
+        manifest: The manifest.
+        place: Where it was found, for the message.
+
+    Raises:
+        UnsupportedError: The head is of a newer Lanner.
+    """
+    if manifest.head not in _MODEL_OF_HEAD:
+        msg = (
+            f"{place or manifest.name} has the head {manifest.head!r}, and this Lanner has "
+            f"{', '.join(_MODEL_OF_HEAD)}: upgrade it with pip install --upgrade lanner"
+        )
+        raise UnsupportedError(msg)
+    return _MODEL_OF_HEAD[manifest.head]
 
 
 def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:

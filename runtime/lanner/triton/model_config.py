@@ -3,6 +3,7 @@
 The schema: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,21 @@ def read_config(path: Path) -> Any:
         msg = f"{path} cannot be read as a model configuration of Triton ({error})"
         raise RepositoryError(msg) from None
     return parse_config(text, path)
+
+
+def written_config(sections: Iterable[tuple[str, dict[str, Any]]]) -> str:
+    """The text of a config.pbtxt.
+
+    Args:
+        sections: A comment, and the fields of the schema that it is about, in their order.
+    """
+    parts = []
+    for comment, fields in sections:
+        lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+        parts.append("\n".join(lines) + "\n" + _written(fields))
+    return "\n".join(parts)
+
+
+def _written(fields: dict[str, Any]) -> str:
+    text: str = text_format.MessageToString(ModelConfig(**fields), as_utf8=True)
+    return text

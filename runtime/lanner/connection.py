@@ -1,0 +1,224 @@
+"""From a Triton server to a model that answers, with the methods of `lanner.load`."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lanner.artifact import Artifact
+from lanner.asynchronous import AsyncModel
+from lanner.embedding_ranges import EmbeddingRanges
+from lanner.engines.triton import TritonEngine
+from lanner.errors import ServerError
+from lanner.loading import model_class, open_artifact, open_tokenizer
+from lanner.manifest import Manifest
+from lanner.model import Model
+from lanner.runner import MAX_WAITING, Runner, feed
+from lanner.triton.served_model import ServedModel
+from lanner.triton.text_requests import (
+    ServerTaggingModel,
+    ServerTokenizer,
+    feed_texts,
+)
+from lanner.triton.transport import Address, Transport
+
+#: Requests of one model that are on their way at once.
+REQUESTS_AT_ONCE = 16
+#: The most padded tokens of one request: four of the batches that an engine in process gets, so
+#: that what a request takes beside its tokens is a small part of it.
+REQUEST_TOKENS = 2_048
+
+
+def connect(
+    url: str,
+    name: str,
+    *,
+    version: str = "",
+    artifact: str | Path | None = None,
+    headers: Mapping[str, str] | None = None,
+    root_certificates: str | Path | None = None,
+    private_key: str | Path | None = None,
+    certificate_chain: str | Path | None = None,
+    retries: int = 3,
+    priority: int = 0,
+    requests_at_once: int = REQUESTS_AT_ONCE,
+    request_tokens: int = REQUEST_TOKENS,
+    max_waiting: int = MAX_WAITING,
+) -> Any:  # one of four classes: which one, the server's manifest says
+    """A model on a Triton server, with the methods that `lanner.load` gives one in process.
+
+    Texts are tokenised here, with the tokenizer that the server's model carries; of ``<name>_text``
+    they are sent as they are. When the server goes over to a new version of the model, calls go
+    with it: every call is answered by one version, from the beginning if need be.
+
+    Args:
+        url: ``"grpc://localhost:8001"`` or ``"http://localhost:8000"``; ``grpcs`` and ``https``
+            over TLS.
+        name: The model's.
+        version: The version to stay with; empty for the newest, always.
+        artifact: The artifact that the model was made of, where it was not made by ``lanner
+            repository``; it needs the tensors that this writes.
+        headers: Sent with every request, for example an authorisation.
+        root_certificates: A PEM file of who is trusted; None for who the system trusts.
+        private_key: A PEM file of the client's key.
+        certificate_chain: A PEM file of the client's certificate.
+        retries: How often a request is sent again where the server or the model is away, after
+            0.1 s, 0.2 s and so on.
+        priority: From 1, served first; 0 for the model's default.
+        requests_at_once: How many requests are on their way at once.
+        request_tokens: The most padded tokens of one request.
+        max_waiting: The most calls that wait here; more are refused with
+            `lanner.errors.Overloaded`.
+
+    Returns:
+        By the head of the model an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a
+        `TaggingModel`.
+
+    Raises:
+        UsageError: The URL is none.
+        ServerUnavailableError: No server answers there.
+        ModelUnavailableError: It has no such model, or the model is not ready.
+        ServerError: The model carries no tokenizer, and no artifact is given.
+        MissingExtraError: tritonclient is not installed.
+    """
+    address = Address.parse(
+        url,
+        headers=headers,
+        root_certificates=root_certificates,
+        private_key=private_key,
+        certificate_chain=certificate_chain,
+    )
+    engine_options = {"version": version, "retries": retries, "priority": priority}
+    connection = _Connection(_transport(address), name, version, artifact, engine_options)
+    return connection.model(
+        partial(
+            Runner, workers=requests_at_once, token_budget=request_tokens, max_waiting=max_waiting
+        )
+    )
+
+
+async def connect_async(url: str, name: str, **options: Any) -> AsyncModel:
+    """`connect` for asyncio: the same arguments and errors, and methods that are awaited."""
+    return AsyncModel(await asyncio.to_thread(connect, url, name, **options))
+
+
+class _Connection:
+    """A model of one server: asked for what it is now, and again when it changed."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        name: str,
+        version: str,
+        given: str | Path | None,
+        engine_options: Mapping[str, Any],
+    ) -> None:
+        self._transport, self._name, self._version = transport, name, version
+        self._given = None if given is None else open_artifact(given)
+        self._engine_options = engine_options
+        self._lock = threading.Lock()
+
+    def model(self, runner: Callable[..., Runner]) -> Model:
+        """The model as it is now; it renews itself.
+
+        Args:
+            runner: Makes one of an engine and of what feeds it.
+        """
+        served = self._served()
+        with self._artifact(served) as artifact:
+            manifest = artifact.manifest
+            kind = ServerTaggingModel if _tags_there(served, manifest) else model_class(manifest)
+            own: dict[str, Any] = {}
+            ranges = manifest.embedding_ranges
+            if ranges is not None:
+                own["ranges"] = EmbeddingRanges.read(artifact.file(ranges.file), manifest.dimension)
+            model = kind(
+                manifest=manifest,
+                variant=served.variant(manifest),
+                tokenizer=_tokenizer(served, artifact),
+                runner=self._runner(runner, served, manifest),
+                **own,
+            )
+        model.renew = partial(self._renew, make_runner=runner)
+        return model
+
+    def _renew(self, model: Model, make_runner: Callable[..., Runner]) -> None:
+        with self._lock:
+            before: TritonEngine = model.runner.engine  # type: ignore[assignment]
+            served = self._served()
+            if served.version == before.served.version:
+                return  # another thread was here first
+            with self._artifact(served) as artifact:
+                manifest = artifact.manifest
+                _require_alike(model.manifest, manifest, self._name)
+                tokenizer = _tokenizer(served, artifact)
+            model.manifest, model.variant = manifest, served.variant(manifest)
+            model.tokenizer = tokenizer
+            # The last: see `Model.of_one_version`.
+            model.runner = self._runner(make_runner, served, manifest)
+
+    def _runner(
+        self, make: Callable[..., Runner], served: ServedModel, manifest: Manifest
+    ) -> Runner:
+        engine = TritonEngine(
+            self._transport, served, output=manifest.outputs[0], **self._engine_options
+        )
+        if served.takes_texts:
+            return make(engine, feed=feed_texts)
+        return make(engine, feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id))
+
+    def _served(self) -> ServedModel:
+        """What the server says of the version that it answers with now."""
+        version = self._version or self._transport.versions(self._name)[-1]
+        config = self._transport.config(self._name, version)
+        parameters = {
+            key: value.get("string_value", "")
+            for key, value in config.get("parameters", {}).items()
+        }
+        return ServedModel(
+            self._name, version, parameters, max_batch_size=int(config.get("max_batch_size", 0))
+        )
+
+    @contextmanager
+    def _artifact(self, served: ServedModel) -> Iterator[Artifact]:
+        if self._given is not None:
+            yield self._given
+            return
+        with served.artifact() as artifact:
+            yield artifact
+
+
+def _transport(address: Address) -> Transport:
+    if address.protocol == "grpc":
+        from lanner.triton.grpc_transport import GrpcTransport  # noqa: PLC0415 (an extra)
+
+        return GrpcTransport(address)
+    from lanner.triton.http_transport import HttpTransport  # noqa: PLC0415 (an extra)
+
+    return HttpTransport(address)
+
+
+def _tags_there(served: ServedModel, manifest: Manifest) -> bool:
+    return served.takes_texts and manifest.head == "tag"
+
+
+def _tokenizer(served: ServedModel, artifact: Artifact) -> Any:
+    manifest = artifact.manifest
+    if served.takes_texts:
+        return ServerTokenizer(manifest)
+    return open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
+
+
+def _require_alike(before: Manifest, after: Manifest, name: str) -> None:
+    """Refuses a version whose answers mean something else than those before it."""
+    for what in ("head", "dimension", "similarity", "labels", "activation"):
+        old, new = getattr(before, what), getattr(after, what)
+        if old != new:
+            msg = (
+                f"the server goes over to a version of {name} with another {what} ({new}, before "
+                f"{old}), whose answers cannot stand beside the earlier ones: connect again"
+            )
+            raise ServerError(msg)

@@ -1,0 +1,254 @@
+"""What Triton is told of a model: its config.pbtxt, section by section."""
+
+from typing import Any
+
+from lanner.manifest import Manifest, Variant
+from lanner.runner import TYPE_IDS
+from lanner.triton.model_config import written_config
+from lanner.triton.serving import Serving
+from lanner.triton.tensors import (
+    BUCKETS,
+    CONTINUES,
+    IDS,
+    INPUT_KIND,
+    OFFSETS,
+    TEXT,
+    TEXT_KIND,
+    TEXT_PAIR,
+    TEXT_SUFFIX,
+    TOKENS_KIND,
+    VARIANT,
+)
+
+Section = tuple[str, dict[str, Any]]
+#: Memory of pinned transfers and so on does not matter on a CPU; what does is said here.
+_CPU, _GPU = "KIND_CPU", "KIND_GPU"
+
+
+def token_config(
+    name: str, manifest: Manifest, variant: Variant, serving: Serving, carried: dict[str, str]
+) -> str:
+    """The config.pbtxt of a token model.
+
+    Args:
+        name: The model's.
+        manifest: Of its newest version.
+        variant: What runs.
+        serving: How it is served.
+        carried: Parameters that a client reads; see `lanner.triton.served_model`.
+    """
+    is_ragged = serving.backend == "python"
+    inputs = [
+        {
+            "name": tensor,
+            "data_type": "TYPE_INT64",
+            "dims": [-1],
+            **({"allow_ragged_batch": True} if is_ragged else {}),
+            **({"optional": True} if is_ragged and tensor == TYPE_IDS else {}),
+        }
+        for tensor in manifest.inputs
+    ]
+    buckets = serving.lengths(manifest.tokenizer.max_tokens)
+    how = (
+        "Requests of unequal length run together: the model packs them itself."
+        if is_ragged
+        else "Only requests of equal length run together: fill them up to a length of\n"
+        f"{BUCKETS} below, as Lanner's client and text model do."
+    )
+    return written_config(
+        [
+            _head(name, manifest, variant, serving),
+            (f"{how}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
+            ("", {"output": [_output(manifest)]}),
+            *_batching(serving),
+            _instances(serving),
+            *_warmup(manifest, buckets, serving),
+            *_optimization(serving),
+            _parameters(serving, {INPUT_KIND: TOKENS_KIND, VARIANT: variant.name}, buckets),
+            _carried(carried),
+        ]
+    )
+
+
+def text_config(
+    name: str, manifest: Manifest, variant: Variant, serving: Serving, carried: dict[str, str]
+) -> str:
+    """The config.pbtxt of a text model, which tokenises in the server; see `token_config`."""
+    takes_pairs = manifest.head in ("score", "classify")
+    inputs: list[dict[str, Any]] = [{"name": TEXT, "data_type": "TYPE_STRING", "dims": [1]}]
+    if takes_pairs:
+        pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
+        inputs.append(pair | ({"optional": True} if manifest.head == "classify" else {}))
+    outputs = [_output(manifest)]
+    if manifest.head == "tag":
+        outputs.append({"name": OFFSETS, "data_type": "TYPE_INT64", "dims": [-1, 2]})
+        outputs.append({"name": CONTINUES, "data_type": "TYPE_INT64", "dims": [-1]})
+    own: dict[str, str] = {INPUT_KIND: TEXT_KIND, VARIANT: variant.name}
+    buckets = serving.lengths(manifest.tokenizer.max_tokens)
+    if serving.backend != "python":
+        own["token_model"] = name.removesuffix(TEXT_SUFFIX)
+    in_python = Serving(**{**vars(serving), "backend": "python"})
+    return written_config(
+        [
+            _head(name, manifest, variant, in_python),
+            ("Texts in UTF-8; they batch whatever their lengths are.", {"input": inputs}),
+            ("", {"output": outputs}),
+            *_batching(serving),
+            _instances(in_python),
+            _text_warmup(takes_pairs=manifest.head == "score"),
+            _parameters(in_python, own, buckets if serving.backend != "python" else ()),
+            _carried(carried),
+        ]
+    )
+
+
+def _head(name: str, manifest: Manifest, variant: Variant, serving: Serving) -> Section:
+    fields: dict[str, Any] = {
+        "name": name,
+        "backend": serving.backend,
+        "max_batch_size": serving.max_batch_size,
+        "version_policy": {"latest": {"num_versions": 1}},
+    }
+    if serving.backend != "python":
+        fields["default_model_filename"] = variant.file
+    comment = (
+        f"{manifest.name}, {manifest.head}, {variant.name}. Written by 'lanner repository', which\n"
+        "writes it anew for a new version; 'lanner repository --check' checks what you change.\n"
+        "max_batch_size: the most texts that run together.\n"
+        "version_policy: a new version takes over, the old one ends what it has begun."
+    )
+    return comment, fields
+
+
+def _output(manifest: Manifest) -> dict[str, Any]:
+    dims = [-1, manifest.dimension] if manifest.head == "tag" else [manifest.dimension]
+    return {"name": manifest.outputs[0], "data_type": "TYPE_FP32", "dims": dims}
+
+
+def _batching(serving: Serving) -> list[Section]:
+    policy: dict[str, Any] = {
+        "timeout_action": "REJECT",
+        "allow_timeout_override": True,
+        "max_queue_size": serving.max_queue_size,
+    }
+    if serving.queue_timeout_ms is not None:
+        policy["default_timeout_microseconds"] = serving.queue_timeout_ms * 1_000
+    batching: dict[str, Any] = {"default_queue_policy": policy}
+    if serving.preferred_batch_sizes:
+        batching["preferred_batch_size"] = list(serving.preferred_batch_sizes)
+    if serving.max_queue_delay_us:
+        batching["max_queue_delay_microseconds"] = serving.max_queue_delay_us
+    if serving.priority_levels:
+        batching["priority_levels"] = serving.priority_levels
+        batching["default_priority_level"] = (serving.priority_levels + 1) // 2
+    comment = (
+        "What waits while the model is busy runs together next. A delay makes batches larger and\n"
+        "every answer later: max_queue_delay_microseconds, with preferred_batch_size to end it.\n"
+        "max_queue_size: more are refused at once. default_timeout_microseconds: who waits longer\n"
+        "is refused; a request may bring its own."
+    )
+    sections: list[Section] = [(comment, {"dynamic_batching": batching})]
+    if serving.response_cache:
+        comment = "Answers are remembered where tritonserver runs with --cache-config."
+        sections.append((comment, {"response_cache": {"enable": True}}))
+    return sections
+
+
+def _instances(serving: Serving) -> Section:
+    kind = _GPU if serving.backend == "tensorrt" else _CPU
+    comment = (
+        "Instances share the cores: count times threads must not exceed them (see parameters)."
+        if kind == _CPU
+        else "An instance a GPU; a second one hides its transfers."
+    )
+    return comment, {"instance_group": [{"count": serving.instances, "kind": kind}]}
+
+
+def _warmup(manifest: Manifest, buckets: tuple[int, ...], serving: Serving) -> list[Section]:
+    if not serving.warmup:
+        return []
+    limit = manifest.tokenizer.max_tokens
+    lengths = buckets or tuple(n for n in (8, 16, 32, 64, 128, 256, 512) if n <= (limit or 512))
+    samples = []
+    for length in lengths:
+        tensors = {
+            name: {
+                "data_type": "TYPE_INT64",
+                "dims": [length],
+                **(
+                    {"input_data_file": warmup_mask_file(length)}
+                    if name not in (IDS, TYPE_IDS)
+                    else {"zero_data": True}
+                ),
+            }
+            for name in manifest.inputs
+        }
+        samples.append({"name": f"{length} tokens", "batch_size": 1, "inputs": tensors})
+    comment = "Each length runs once before the model counts as ready; the files are in warmup/."
+    return [(comment, {"model_warmup": samples})]
+
+
+def warmup_mask_file(length: int) -> str:
+    """The file in ``warmup/`` that holds so many ones, INT64."""
+    return f"ones.{length}"
+
+
+#: The file in ``warmup/`` of a text model: one text, as Triton serialises it.
+WARMUP_TEXT_FILE = "text"
+
+
+def _text_warmup(*, takes_pairs: bool) -> Section:
+    sample = {
+        "data_type": "TYPE_STRING",
+        "dims": [1],
+        "input_data_file": WARMUP_TEXT_FILE,
+    }
+    names = [TEXT, TEXT_PAIR] if takes_pairs else [TEXT]
+    inputs = dict.fromkeys(names, sample)
+    comment = "A text runs once before the model counts as ready; it is in warmup/."
+    return comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]}
+
+
+def _optimization(serving: Serving) -> list[Section]:
+    if serving.backend == "onnxruntime":
+        comment = (
+            "The graph in the file is optimized already, without the fusions that are slow on a\n"
+            "CPU: -1 leaves it so (1 would make them, 2 switches off what is needed)."
+        )
+        return [(comment, {"optimization": {"graph": {"level": -1}}})]
+    if serving.backend == "tensorrt":
+        comment = "A CUDA graph for each shape that comes again: launches cost nothing."
+        return [(comment, {"optimization": {"cuda": {"graphs": True}}})]
+    return []
+
+
+def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...]) -> Section:
+    parameters = dict(own)
+    threads = "auto" if serving.threads is None else str(serving.threads)
+    comment = "What the client and the text model go by."
+    if buckets:
+        parameters[BUCKETS] = ",".join(map(str, buckets))
+    if serving.backend == "python":
+        comment += "\nthreads: the cores of one instance, or auto for all that it may use."
+        parameters |= {"threads": threads, "engine": "auto"}
+    elif serving.backend == "onnxruntime":
+        comment += "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's."
+        parameters |= {
+            "intra_op_thread_count": "0" if threads == "auto" else threads,
+            "inter_op_thread_count": "1",
+            "enable_mem_pattern": "0",
+        }
+    elif serving.backend == "openvino":
+        comment += "\nINFERENCE_NUM_THREADS: the cores of one instance."
+        parameters |= {"NUM_STREAMS": "1"}
+        if serving.threads is not None:
+            parameters["INFERENCE_NUM_THREADS"] = threads
+    return comment, {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
+
+
+def _carried(carried: dict[str, str]) -> Section:
+    comment = (
+        "For clients, which fetch it with the configuration: the manifest of each version and the\n"
+        "files that are needed to tokenise for it (zlib, base64). Do not change it by hand."
+    )
+    return comment, {"parameters": {k: {"string_value": v} for k, v in carried.items()}}

@@ -1,0 +1,124 @@
+"""gRPC, through tritonclient."""
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lanner.errors import LannerError, MissingExtraError
+from lanner.triton.transport import Address, Answer, datatype, server_error
+
+try:
+    from google.protobuf.json_format import MessageToDict
+    from tritonclient.grpc import (
+        InferenceServerClient,
+        InferenceServerException,
+        InferInput,
+        InferRequestedOutput,
+    )
+except ImportError as error:
+    what = "talking to a Triton server"
+    raise MissingExtraError(what, "triton", "tritonclient") from error
+
+
+class GrpcTransport:
+    """See `lanner.triton.transport.Transport`. A channel is shared by all threads."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client: Any = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    def infer(
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: tuple[str, ...],
+        *,
+        timeout_s: float | None,
+        priority: int,
+    ) -> Answer:
+        """See `lanner.triton.transport.Transport.infer`."""
+        tensors = []
+        for name, tensor in inputs.items():
+            given = InferInput(name, list(tensor.shape), datatype(tensor))
+            given.set_data_from_numpy(tensor)
+            tensors.append(given)
+        try:
+            result = self.client.infer(
+                model,
+                tensors,
+                model_version=version,
+                outputs=[InferRequestedOutput(name) for name in outputs],
+                priority=priority,
+                timeout=None if timeout_s is None else max(1, int(timeout_s * 1e6)),
+                client_timeout=timeout_s,
+                headers=dict(self._address.headers) or None,
+            )
+        except InferenceServerException as error:
+            raise self._error(error, model, version) from None
+        return Answer(
+            {name: result.as_numpy(name) for name in outputs},
+            result.get_response().model_version,
+        )
+
+    def config(self, model: str, version: str) -> dict[str, Any]:
+        """See `lanner.triton.transport.Transport.config`."""
+        try:
+            response = self.client.get_model_config(
+                model, version, headers=dict(self._address.headers) or None
+            )
+        except InferenceServerException as error:
+            raise self._error(error, model, version) from None
+        found: dict[str, Any] = MessageToDict(response.config, preserving_proto_field_name=True)
+        return found
+
+    def versions(self, model: str) -> list[str]:
+        """See `lanner.triton.transport.Transport.versions`."""
+        try:
+            response = self.client.get_model_metadata(
+                model, headers=dict(self._address.headers) or None
+            )
+        except InferenceServerException as error:
+            raise self._error(error, model, "") from None
+        return sorted(response.versions, key=int)
+
+    def close(self) -> None:
+        """See `lanner.triton.transport.Transport.close`."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    @property
+    def client(self) -> Any:
+        """The channel; a new one after a fork, which no channel survives."""
+        if self._client is None or self._pid != os.getpid():
+            with self._lock:
+                if self._client is None or self._pid != os.getpid():
+                    self._client, self._pid = self._connected(), os.getpid()
+        return self._client
+
+    def _connected(self) -> Any:
+        address = self._address
+        return InferenceServerClient(
+            address.host,
+            ssl=address.is_encrypted,
+            root_certificates=_text(address.root_certificates),
+            private_key=_text(address.private_key),
+            certificate_chain=_text(address.certificate_chain),
+        )
+
+    def _error(self, error: Any, model: str, version: str) -> LannerError:
+        code = (error.status() or "").removeprefix("StatusCode.")
+        return server_error(
+            code, error.message() or "", address=self._address, model=model, version=version
+        )
+
+
+def _text(path: Any) -> str | None:
+    return None if path is None else str(path)

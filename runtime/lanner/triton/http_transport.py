@@ -1,0 +1,147 @@
+"""HTTP: the messages of tritonclient over urllib3, whose pool any number of threads may share.
+
+tritonclient's own HTTP client belongs to one thread, and has one timeout for all its requests.
+"""
+
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lanner.errors import LannerError, MissingExtraError
+from lanner.triton.transport import Address, Answer, datatype, server_error
+
+try:
+    import urllib3
+    from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+except ImportError as error:
+    what = "talking to a Triton server"
+    raise MissingExtraError(what, "triton", "tritonclient") from error
+
+_HEADER_BYTES = "Inference-Header-Content-Length"
+#: Connections that are kept; more than these are made and dropped.
+_CONNECTIONS = 64
+_CONNECT_S = 10.0
+
+
+class HttpTransport:
+    """See `lanner.triton.transport.Transport`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        host, _, port = address.host.rpartition(":")
+        options: dict[str, Any] = {"maxsize": _CONNECTIONS, "retries": False}
+        self._pool: urllib3.HTTPConnectionPool
+        if address.is_encrypted:
+            self._pool = urllib3.HTTPSConnectionPool(
+                host, int(port), ssl_context=_tls(address), **options
+            )
+        else:
+            self._pool = urllib3.HTTPConnectionPool(host, int(port), **options)
+
+    def infer(
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: tuple[str, ...],
+        *,
+        timeout_s: float | None,
+        priority: int,
+    ) -> Answer:
+        """See `lanner.triton.transport.Transport.infer`."""
+        tensors = []
+        for name, tensor in inputs.items():
+            given = InferInput(name, list(tensor.shape), datatype(tensor))
+            given.set_data_from_numpy(tensor)
+            tensors.append(given)
+        body, header_bytes = InferenceServerClient.generate_request_body(
+            tensors,
+            outputs=[InferRequestedOutput(name) for name in outputs],
+            priority=priority,
+            timeout=None if timeout_s is None else max(1, int(timeout_s * 1e6)),
+        )
+        headers = {} if header_bytes is None else {_HEADER_BYTES: str(header_bytes)}
+        path = f"{_path(model, version)}/infer"
+        response = self._request("POST", path, model, version, timeout_s, body, headers)
+        length = response.headers.get(_HEADER_BYTES)
+        result = InferenceServerClient.parse_response_body(
+            response.data, header_length=None if length is None else int(length)
+        )
+        return Answer(
+            {name: result.as_numpy(name) for name in outputs},
+            str(result.get_response()["model_version"]),
+        )
+
+    def config(self, model: str, version: str) -> dict[str, Any]:
+        """See `lanner.triton.transport.Transport.config`."""
+        path = f"{_path(model, version)}/config"
+        found: dict[str, Any] = json.loads(self._request("GET", path, model, version).data)
+        return found
+
+    def versions(self, model: str) -> list[str]:
+        """See `lanner.triton.transport.Transport.versions`."""
+        found = json.loads(self._request("GET", _path(model, ""), model, "").data)
+        return sorted(found["versions"], key=int)
+
+    def close(self) -> None:
+        """See `lanner.triton.transport.Transport.close`."""
+        self._pool.close()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        model: str,
+        version: str,
+        timeout_s: float | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        try:
+            response = self._pool.request(
+                method,
+                path,
+                body=body,
+                headers={**self._address.headers, **(headers or {})},
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s, total=timeout_s),
+            )
+        except urllib3.exceptions.TimeoutError:
+            if timeout_s is None:  # it could not be connected to
+                detail = f"no connection in {_CONNECT_S:.0f} s"
+                raise self._unavailable(detail) from None
+            code, detail = "DEADLINE_EXCEEDED", "the time is up"
+            raise self._error(code, detail, model, version) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unavailable(str(error.args[-1] if error.args else error)) from None
+        if response.status != 200:
+            raise self._error(str(response.status), _reason(response.data), model, version)
+        return response
+
+    def _unavailable(self, detail: str) -> LannerError:
+        return server_error("UNAVAILABLE", detail, address=self._address, model="")
+
+    def _error(self, code: str, detail: str, model: str, version: str) -> LannerError:
+        return server_error(code, detail, address=self._address, model=model, version=version)
+
+
+def _path(model: str, version: str) -> str:
+    return f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:300].decode(errors="replace")
+
+
+def _tls(address: Address) -> ssl.SSLContext:
+    context = ssl.create_default_context(
+        cafile=None if address.root_certificates is None else str(address.root_certificates)
+    )
+    if address.certificate_chain is not None:
+        context.load_cert_chain(address.certificate_chain, address.private_key)
+    return context

@@ -1,0 +1,132 @@
+"""Requests of a token model, of any lengths, run together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import InputError
+from lanner.manifest import Manifest
+from lanner.runner import TYPE_IDS, Runner, Sequences
+from lanner.triton.tensors import IDS, MASK
+
+#: Requests are put together by Triton, and cut into batches by the token budget alone.
+_ANY_NUMBER = 1 << 30
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """What a request holds, without what fills it up.
+
+    Attributes:
+        token_ids: Of each text its tokens, int64 [tokens].
+        type_ids: Of each text their types, or None where the model takes none.
+        length: How long each text was with its filling.
+        unpooled_tokens: How many tokens at the start of each text are read but not pooled.
+    """
+
+    token_ids: list[NDArray[np.int64]]
+    type_ids: list[NDArray[np.int64]] | None
+    length: int
+    unpooled_tokens: int
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
+        """Reads the tensors of a request, int64 [texts, length] each.
+
+        The filling may stand on either side, and anything else than 0 and 2 in the mask is a token.
+
+        Raises:
+            InputError: A tensor is missing, of another shape, or holds what the model cannot take.
+        """
+        ids, mask = tensors.get(IDS), tensors.get(MASK)
+        if ids is None or mask is None:
+            msg = f"{manifest.name} takes {IDS} and {MASK}, and the request lacks one of them"
+            raise InputError(msg)
+        types = tensors.get(TYPE_IDS)
+        if types is None and TYPE_IDS in manifest.inputs:
+            types = np.zeros_like(ids)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if ids.ndim != 2 or len(set(shapes.values())) != 1:
+            msg = f"{manifest.name} takes tensors [texts, tokens] of one shape, not {shapes}"
+            raise InputError(msg)
+        is_token = mask != 0
+        _check(ids, is_token, manifest)
+        return cls(
+            [row[kept] for row, kept in zip(ids, is_token, strict=True)],
+            None
+            if types is None
+            else [row[kept] for row, kept in zip(types, is_token, strict=True)],
+            ids.shape[1],
+            _unpooled(mask, manifest),
+        )
+
+
+def run_together(
+    requests: Sequence[TokenRequest], runner: Runner, manifest: Manifest
+) -> list[NDArray[np.float32]]:
+    """The output of each request, float32 [texts, dimension], or of tags [texts, length, labels].
+
+    Raises:
+        LannerError: See `Runner.run`.
+    """
+    by_token = manifest.head == "tag"
+    outputs = [
+        np.zeros(
+            (len(r.token_ids), *([r.length] if by_token else []), manifest.dimension), np.float32
+        )
+        for r in requests
+    ]
+    # The tokens that are not pooled are counted for all sequences of a call.
+    for unpooled in {request.unpooled_tokens for request in requests}:
+        places: list[tuple[int, int]] = []
+        ids: list[Any] = []
+        types: list[Any] | None = [] if requests[0].type_ids is not None else None
+        for number, request in enumerate(requests):
+            if request.unpooled_tokens != unpooled:
+                continue
+            places += [(number, row) for row in range(len(request.token_ids))]
+            ids += request.token_ids
+            if types is not None:
+                types += request.type_ids or []
+        sequences = Sequences(ids, types, unpooled_tokens=unpooled)
+        for rows, block in runner.run(sequences, max_sequences=_ANY_NUMBER):
+            for index, answer in zip(rows, block, strict=True):
+                number, row = places[index]
+                if by_token:
+                    tokens = len(ids[index])
+                    outputs[number][row, :tokens] = answer[:tokens]
+                else:
+                    outputs[number][row] = answer
+    return outputs
+
+
+def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
+    limit = manifest.tokenizer.max_tokens
+    longest = int(is_token.sum(axis=1).max(initial=0))
+    if limit is not None and longest > limit:
+        msg = f"{manifest.name} takes at most {limit} tokens, and a text has {longest}: cut it"
+        raise InputError(msg)
+    known = manifest.architecture.vocabulary_size
+    wrong = ids[is_token & ((ids < 0) | (ids >= known))]
+    if wrong.size:
+        msg = (
+            f"{manifest.name} knows tokens from 0 to {known - 1}, not {wrong[0]}: tokenise with "
+            "its own tokenizer.json"
+        )
+        raise InputError(msg)
+
+
+def _unpooled(mask: NDArray[Any], manifest: Manifest) -> int:
+    is_unpooled = mask == 2
+    counts = is_unpooled.sum(axis=1)
+    count = int(counts.max(initial=0))
+    if count and not (is_unpooled[:, :count].all() and (counts == count).all()):
+        msg = (
+            f"{manifest.name} takes 2 in {MASK} for tokens that are read but not pooled, as many "
+            "at the start of every text of a request"
+        )
+        raise InputError(msg)
+    return count

@@ -1,0 +1,280 @@
+"""A Triton model repository, made of artifacts.
+
+repository/
+minilm/             the token model
+config.pbtxt
+warmup/         what its warm-up sends
+1/              an artifact with one variant, and the code that serves it
+minilm_text/        the same model, tokenising in the server
+"""
+
+import re
+import shutil
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lanner.artifact import QUALITY_FILE, Artifact
+from lanner.errors import InputError, RepositoryError, UnsupportedError
+from lanner.loading import open_artifact
+from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
+from lanner.staging import staged_directory, staged_file
+from lanner.triton.config_text import (
+    WARMUP_TEXT_FILE,
+    text_config,
+    token_config,
+    warmup_mask_file,
+)
+from lanner.triton.model_config import CONFIG_FILE, parse_config
+from lanner.triton.served_model import carried_files
+from lanner.triton.serving import Serving
+from lanner.triton.tensors import TEXT_SUFFIX
+
+MODEL_FILE = "model.py"
+WARMUP_DIRECTORY = "warmup"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_WARMUP_TEXT = "A plane is taking off."
+_CODE = '''\
+"""Serves the artifact in this directory; the server's Python needs lanner[{extra}]."""
+
+from lanner.triton.python_backend import {kind} as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+@dataclass(frozen=True)
+class Written:
+    """A model that was written into a repository.
+
+    Attributes:
+        name: The model's.
+        version: Which of its versions.
+        variant: What runs.
+    """
+
+    name: str
+    version: int
+    variant: str
+
+
+def write_repository(
+    artifacts: Sequence[str | Path],
+    repository: Path,
+    *,
+    serving: Serving | None = None,
+    variant: str = "auto",
+    names: Sequence[str] | None = None,
+    with_text: bool = True,
+) -> list[Written]:
+    """Writes the models of artifacts, each a token model and a text model.
+
+    A model that is in the repository already gets a new version beside its old ones: a server that
+    watches the repository goes over to it.
+
+    Args:
+        artifacts: Directories that ``lanner export`` wrote.
+        repository: Where they go; made if it is not there.
+        serving: How they are served; None for the defaults.
+        variant: Which variant is served, or ``"auto"``: the fastest that is safe on this machine.
+        names: Of the models, or None for those of the artifacts.
+        with_text: Whether each gets a text model, too.
+
+    Returns:
+        What was written, token models and text models.
+
+    Raises:
+        ArtifactError: A directory is no artifact, or a damaged one.
+        VariantError: An artifact has no such variant.
+        InputError: A name cannot be used, or two are the same.
+        RepositoryError: The directory is there and is no repository.
+    """
+    serving = serving or Serving()
+    opened = [open_artifact(path) for path in artifacts]
+    names = names or [artifact.manifest.name for artifact in opened]
+    _require_names(names, len(opened))
+    _require_repository(repository)
+    written = []
+    for artifact, name in zip(opened, names, strict=True):
+        chosen = artifact.choose(variant)
+        _require_served(artifact, chosen, serving)
+        model = repository / name
+        version = 1 + max([*_versions(model), *_versions(repository / f"{name}{TEXT_SUFFIX}"), 0])
+        # The token model first: a text model may call it.
+        _write_token_model(artifact, chosen, model, version, serving)
+        written.append(Written(name, version, chosen.name))
+        if with_text:
+            text_name = f"{name}{TEXT_SUFFIX}"
+            _write_text_model(artifact, chosen, repository / text_name, version, serving)
+            written.append(Written(text_name, version, chosen.name))
+    return written
+
+
+def _write_token_model(
+    artifact: Artifact, variant: Variant, model: Path, version: int, serving: Serving
+) -> None:
+    with staged_directory(model / str(version)) as staged:
+        part = _copy(artifact, variant, staged, serving)
+        if serving.backend == "python":
+            code = _CODE.format(extra=variant.engine, kind="TokenModel")
+            (staged / MODEL_FILE).write_text(code, encoding="utf-8")
+    text = token_config(model.name, part.manifest, variant, serving, _carried(model, is_text=False))
+    config = parse_config(text, model / CONFIG_FILE)
+    masks = {
+        warmup_mask_file(sample.inputs[name].dims[0])
+        for sample in config.model_warmup
+        for name in sample.inputs
+        if sample.inputs[name].input_data_file
+    }
+    _write_warmup(
+        model,
+        {mask: np.ones(int(mask.rpartition(".")[2]), np.int64).tobytes() for mask in masks},
+    )
+    _write_config(model, text)
+
+
+def _write_text_model(
+    artifact: Artifact, variant: Variant, model: Path, version: int, serving: Serving
+) -> None:
+    with staged_directory(model / str(version)) as staged:
+        # With its own engine it needs the model file; else the token model has it.
+        part = _copy(artifact, variant, staged, serving, with_weights=serving.backend == "python")
+        code = _CODE.format(
+            extra=variant.engine if serving.backend == "python" else "triton", kind="TextModel"
+        )
+        (staged / MODEL_FILE).write_text(code, encoding="utf-8")
+    text = text_config(model.name, part.manifest, variant, serving, _carried(model, is_text=True))
+    content = _WARMUP_TEXT.encode()
+    _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
+    _write_config(model, text)
+
+
+def _copy(
+    artifact: Artifact,
+    variant: Variant,
+    directory: Path,
+    serving: Serving,
+    *,
+    with_weights: bool = True,
+) -> Artifact:
+    """An artifact of one variant, whole and checksummed like any other."""
+    manifest = artifact.manifest
+    names = [manifest.tokenizer.file, QUALITY_FILE]
+    if manifest.embedding_ranges is not None:
+        names.append(manifest.embedding_ranges.file)
+    if with_weights:
+        names += variant.files
+    for name in names:
+        shutil.copyfile(artifact.file(name), directory / name)
+    if with_weights and serving.backend == "onnxruntime":
+        _bake(directory / variant.file)
+    part = replace(
+        manifest,
+        variants=[variant] if with_weights else [],
+        files={name: FileRecord.of(directory / name) for name in names},
+    )
+    (directory / MANIFEST_FILE).write_bytes(part.to_bytes())
+    return Artifact(directory, part)
+
+
+def _bake(path: Path) -> None:
+    """Writes a graph as ONNX Runtime optimizes it with Lanner's settings.
+
+    Triton's backend cannot switch single fusions off, so they are made or left out beforehand.
+    """
+    from lanner.engines.onnxruntime import open_session  # noqa: PLC0415 (an extra)
+
+    optimized = path.with_name(f"optimized.{path.name}")
+    open_session(path, save_optimized_to=optimized)
+    optimized.replace(path)
+
+
+def _carried(model: Path, *, is_text: bool) -> dict[str, str]:
+    carried: dict[str, str] = {}
+    for version in _versions(model):
+        part = Artifact.open(model / str(version))
+        carried |= carried_files(part, version, is_text=is_text)
+    return carried
+
+
+def _write_warmup(model: Path, files: dict[str, bytes]) -> None:
+    (model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
+    for name, content in files.items():
+        with staged_file(model / WARMUP_DIRECTORY / name) as file:
+            file.write(content)
+
+
+def _write_config(model: Path, text: str) -> None:
+    with staged_file(model / CONFIG_FILE) as file:
+        file.write(text.encode())
+
+
+def _versions(model: Path) -> list[int]:
+    if not model.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in model.iterdir() if entry.name.isdecimal())
+
+
+def _require_names(names: Sequence[str], count: int) -> None:
+    if len(names) != count:
+        msg = f"{count} artifacts need as many names, not {len(names)}"
+        raise InputError(msg)
+    for name in names:
+        if not _NAME.fullmatch(name) or name.endswith(TEXT_SUFFIX):
+            msg = (
+                f"a model cannot be called {name!r}: use letters, digits, '_', '.' and '-', and "
+                f"do not end it in {TEXT_SUFFIX}, which is for text models"
+            )
+            raise InputError(msg)
+    if len(set(names)) < count:
+        msg = f"two models would be called the same ({', '.join(names)}): give each a name"
+        raise InputError(msg)
+
+
+def _require_repository(path: Path) -> None:
+    if path.is_file():
+        msg = f"{path} is a file: give a directory for the repository"
+        raise RepositoryError(msg)
+    if (path / MANIFEST_FILE).exists():
+        msg = f"{path} is an artifact, not a repository: give another directory for --output"
+        raise RepositoryError(msg)
+    if not path.is_dir():
+        return
+    foreign = [
+        entry.name
+        for entry in path.iterdir()
+        if not (entry / CONFIG_FILE).is_file() and not entry.name.startswith(".")
+    ]
+    if foreign:
+        msg = (
+            f"{path} is no model repository of Triton: it holds {min(foreign)!r}, which has no "
+            f"{CONFIG_FILE}; give an empty or a new directory"
+        )
+        raise RepositoryError(msg)
+
+
+def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> None:
+    wanted: dict[str, Any] = {"onnxruntime": "onnxruntime", "openvino": "onnxruntime"}
+    if serving.backend == "tensorrt" and variant.engine != "tensorrt":
+        msg = (
+            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, and the "
+            "backend tensorrt needs an engine: build one first with 'lanner build-engine', or "
+            "choose the backend python or onnxruntime"
+        )
+        raise UnsupportedError(msg)
+    if serving.backend in wanted and variant.engine != wanted[serving.backend]:
+        msg = (
+            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, which "
+            f"the backend {serving.backend} does not run: name another with --variant"
+        )
+        raise UnsupportedError(msg)
+    if serving.backend != "python" and variant.weights_file is not None:
+        msg = (
+            f"{artifact.directory} has its weights in a file of their own, which is not tried with "
+            f"the backend {serving.backend}: use the backend python"
+        )
+        raise UnsupportedError(msg)

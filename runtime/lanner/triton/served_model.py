@@ -1,0 +1,118 @@
+"""What a server says of a model: its configuration's parameters, written and read.
+
+A client fetches the configuration through Triton's own API and needs nothing else: the manifest and
+the tokenizer of every version stand in its parameters.
+"""
+
+import base64
+import binascii
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanner.artifact import Artifact
+from lanner.errors import ArtifactError, ServerError
+from lanner.manifest import MANIFEST_FILE, Manifest, Variant
+from lanner.triton.buckets import parse_buckets
+from lanner.triton.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, VARIANT
+
+_PREFIX = "lanner_file"
+
+
+def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) -> dict[str, str]:
+    """The parameters that carry what a client needs of a version.
+
+    Args:
+        artifact: The version's directory.
+        version: Its number.
+        is_text: Whether the server tokenises, so that the client need not.
+    """
+    manifest = artifact.manifest
+    names = [] if is_text else [manifest.tokenizer.file]
+    if manifest.embedding_ranges is not None:
+        names.append(manifest.embedding_ranges.file)
+    paths = [artifact.directory / MANIFEST_FILE, *(artifact.file(name) for name in names)]
+    return {f"{_PREFIX}.{version}.{path.name}": _packed(path.read_bytes()) for path in paths}
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A version of a model, as its server describes it.
+
+    Attributes:
+        name: The model's name on the server.
+        version: The version's number.
+        parameters: Of its configuration.
+        max_batch_size: The most texts of a request; 0 where the model does not batch.
+    """
+
+    name: str
+    version: str
+    parameters: Mapping[str, str]
+    max_batch_size: int
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the server tokenises."""
+        return self.parameters.get(INPUT_KIND) == TEXT_KIND
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The lengths that requests are filled up to; none where any length will do."""
+        return parse_buckets(self.parameters.get(BUCKETS, ""))
+
+    def variant(self, manifest: Manifest) -> Variant:
+        """What runs, as far as the manifest of a client knows it."""
+        name = self.parameters.get(VARIANT, "")
+        unknown = Variant(
+            name=name, precision=name, file="", engine="triton", opset=0, fused_ops={}
+        )
+        return manifest.variant(name) or unknown
+
+    @property
+    def is_of_lanner(self) -> bool:
+        """Whether it carries what a client needs, of any version."""
+        return any(key.startswith(f"{_PREFIX}.") for key in self.parameters)
+
+    @contextmanager
+    def artifact(self) -> Iterator[Artifact]:
+        """The files that it carries, as an artifact without model files, while the block runs.
+
+        Raises:
+            ServerError: It carries none of this version.
+            ArtifactError: They cannot be used.
+        """
+        start = f"{_PREFIX}.{self.version}."
+        files = {
+            key.removeprefix(start): value
+            for key, value in self.parameters.items()
+            if key.startswith(start)
+        }
+        if MANIFEST_FILE not in files:
+            msg = (
+                f"the model {self.name} on the server carries no tokenizer of its version "
+                f"{self.version}: make its repository with 'lanner repository', or pass artifact= "
+                "with the artifact that it was made of"
+            )
+            raise ServerError(msg)
+        with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
+            for name, content in files.items():
+                (Path(directory) / Path(name).name).write_bytes(self._unpacked(name, content))
+            yield Artifact.open(directory)
+
+    def _unpacked(self, name: str, content: str) -> bytes:
+        try:
+            return zlib.decompress(base64.b64decode(content, validate=True))
+        except (binascii.Error, zlib.error) as error:
+            msg = (
+                f"the {name} that the model {self.name} on the server carries is damaged "
+                f"({error}): make its repository again with 'lanner repository'"
+            )
+            raise ArtifactError(msg) from None
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()

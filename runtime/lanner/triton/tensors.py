@@ -1,0 +1,13 @@
+"""The names of Lanner's tensors and parameters in a Triton model repository."""
+
+IDS, MASK = "input_ids", "attention_mask"
+#: Of `lanner.runner.TYPE_IDS`: INT64, as the two above.
+TEXT, TEXT_PAIR = "text", "text_pair"
+#: Where a text model of the head `tag` says which characters each token is, INT64 [tokens, 2].
+OFFSETS, CONTINUES = "offsets", "continues"
+#: What the name of a text model ends in.
+TEXT_SUFFIX = "_text"
+#: Parameters of a configuration: what a model takes, the lengths that requests are filled up to,
+#: and the variant that runs.
+INPUT_KIND, BUCKETS, VARIANT = "lanner_input", "lanner_buckets", "lanner_variant"
+TOKENS_KIND, TEXT_KIND = "tokens", "text"
