@@ -37,7 +37,7 @@ def parse_config(text: str, place: Path) -> Any:
             f"{place} is not a model configuration of Triton: {error}: mend it there, or make the "
             "repository again with 'lanner repository'"
         )
-        raise RepositoryError(msg) from None
+        raise RepositoryError(msg) from error  # its cause knows the line
 
 
 def read_config(path: Path) -> Any:

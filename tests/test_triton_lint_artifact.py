@@ -1,0 +1,244 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+pytest.importorskip("tritonclient", reason="needs the triton extra")
+
+from lanner.manifest import TokenizerRecord, Variant
+from lanner.triton.serving_machine import Gpu, ServingMachine
+from tests.triton_repository import ONNX, PYTHON, changed, check, faults, write_model
+from tests.word_artifact import MAX_TOKENS, VOCABULARY, write_manifest
+
+CONFIG = "minilm/config.pbtxt"
+BUCKETS = 'parameters { key: "lanner_buckets" value { string_value: "2,4" } }\n'
+AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSITORY"
+VARIANTS = ("model.fp32.onnx", "model.int8.onnx")
+
+
+def write_artifact(
+    version: Path,
+    *,
+    max_tokens: int | None = MAX_TOKENS,
+    truncation: int | None = None,
+    vocabulary: dict[str, int] = VOCABULARY,
+    **changes: Any,
+) -> None:
+    """Makes an artifact of a version; the models in it are no models."""
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 (not a secret)
+    if truncation is not None:
+        tokenizer.enable_truncation(truncation)
+    tokenizer.save(str(version / "tokenizer.json"))
+    for name in VARIANTS:
+        (version / name).write_bytes(b"no model")
+    record = TokenizerRecord("tokenizer.json", max_tokens, 0)
+    write_manifest(version, tokenizer=record, **changes)
+
+
+def write_pair(repository: Path) -> tuple[Path, Path]:
+    """The versions of a model and of the one that takes text."""
+    model = write_model(repository, "minilm", ONNX) / "1"
+    text = write_model(repository, "minilm_text", PYTHON) / "1"
+    write_artifact(model)
+    write_artifact(text)
+    return model, text
+
+
+def line_of(path: Path, text: str) -> int:
+    rows = path.read_text(encoding="utf-8").splitlines()
+    return next(number for number, row in enumerate(rows, 1) if text in row)
+
+
+def test_a_pair_as_lanner_makes_it(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    assert check(tmp_path) == []
+
+
+def test_a_changed_file(tmp_path: Path) -> None:
+    model, _ = write_pair(tmp_path)
+    (model / VARIANTS[0]).write_bytes(b"no_model")
+    problem = (
+        f"{model / VARIANTS[0]} was changed after it was written (its SHA-256 is not the "
+        "manifest's): copy it again from its source, or export again"
+    )
+    assert faults(tmp_path) == [("minilm/1/manifest.json", 1, "error", "artifact-files", problem)]
+    assert check(tmp_path)[0].remedy == AGAIN
+
+
+def test_a_changed_manifest(tmp_path: Path) -> None:
+    _, text = write_pair(tmp_path)
+    with (text / "manifest.json").open("ab") as file:
+        file.write(b" ")
+    path = text / "manifest.json"
+    problem = f"{path} was changed or damaged after it was written: export the checkpoint again"
+    assert faults(tmp_path) == [
+        ("minilm_text/1/manifest.json", 1, "error", "artifact-files", problem)
+    ]
+
+
+def test_versions_that_are_not_served_are_verified_too(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "minilm", ONNX, versions=("1", "2"))
+    write_artifact(model / "1")
+    (model / "1" / "tokenizer.json").unlink()
+    assert [(str(found.file), found.rule) for found in check(tmp_path)] == [
+        (str(model / "1" / "manifest.json"), "artifact-files")
+    ]
+
+
+def test_the_manifest_of_something_else(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "minilm", ONNX)
+    (model / "1" / "manifest.json").write_text('{"name": "a web page"}', encoding="utf-8")
+    assert check(tmp_path) == []
+
+
+def test_limits_that_disagree(tmp_path: Path) -> None:
+    _, text = write_pair(tmp_path)
+    write_artifact(text, max_tokens=3)
+    line = line_of(text / "manifest.json", '"max_tokens": 3')
+    problem = "minilm_text takes 3 tokens, and minilm 4"
+    assert faults(tmp_path) == [
+        ("minilm_text/1/manifest.json", line, "error", "tokenizer", problem)
+    ]
+    assert check(tmp_path)[0].remedy == AGAIN
+
+
+def test_tokenizers_that_disagree(tmp_path: Path) -> None:
+    _, text = write_pair(tmp_path)
+    write_artifact(text, vocabulary={**VOCABULARY, "g": 8})
+    line = line_of(text / "manifest.json", '"tokenizer.json": {')
+    problem = "the tokenizer of minilm_text is not that of minilm"
+    assert faults(tmp_path) == [
+        ("minilm_text/1/manifest.json", line, "error", "tokenizer", problem)
+    ]
+
+
+def test_only_the_served_versions_of_a_pair_must_agree(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "minilm", ONNX, versions=("1", "2"))
+    text = write_model(tmp_path, "minilm_text", PYTHON)
+    write_artifact(model / "1", max_tokens=3)
+    write_artifact(model / "2")
+    write_artifact(text / "1")
+    assert check(tmp_path) == []
+
+
+@pytest.mark.parametrize("max_tokens", [8, None])
+def test_a_tokenizer_that_cuts_elsewhere(tmp_path: Path, max_tokens: int | None) -> None:
+    version = write_model(tmp_path, "minilm", PYTHON) / "1"
+    write_artifact(version, truncation=6, max_tokens=max_tokens)
+    line = line_of(version / "tokenizer.json", '"max_length": 6')
+    problem = f"it cuts texts to 6 tokens, and max_tokens of manifest.json is {max_tokens}"
+    assert faults(tmp_path) == [("minilm/1/tokenizer.json", line, "error", "tokenizer", problem)]
+
+
+def test_a_tokenizer_that_cuts_where_the_manifest_says(tmp_path: Path) -> None:
+    write_artifact(write_model(tmp_path, "minilm", ONNX) / "1", truncation=MAX_TOKENS)
+    assert check(tmp_path) == []
+
+
+@pytest.mark.parametrize("stated", ["2,3", "2"])
+def test_buckets_that_do_not_hold_the_longest_text(tmp_path: Path, stated: str) -> None:
+    config = changed(ONNX, '"2,4"', f'"{stated}"')
+    write_artifact(write_model(tmp_path, "minilm", config) / "1")
+    problem = f"lanner_buckets ends at {stated[-1]}, and texts have up to 4 tokens"
+    assert faults(tmp_path) == [(CONFIG, 18, "error", "buckets", problem)]
+    assert check(tmp_path)[0].remedy == BUCKETS.replace("2,4", f"{stated},4").strip()
+
+
+def test_buckets_of_a_model_whose_partner_has_the_tokenizer(tmp_path: Path) -> None:
+    write_model(tmp_path, "minilm", changed(ONNX, '"2,4"', '"2"'))
+    write_artifact(write_model(tmp_path, "minilm_text", PYTHON) / "1")
+    assert [(found.line, found.rule) for found in check(tmp_path)] == [(18, "buckets")]
+
+
+@pytest.mark.parametrize("stated", ["4,2", "2,2", "a", "", "0,4", "-2,4", "2,,4"])
+def test_buckets_that_are_no_lengths(tmp_path: Path, stated: str) -> None:
+    config = changed(ONNX, '"2,4"', f'"{stated}"')
+    write_model(tmp_path, "minilm", config)
+    problem = f"lanner_buckets is {stated!r}"
+    assert (CONFIG, 18, "error", "buckets", problem) in faults(tmp_path)
+
+
+def test_buckets_without_a_limit_of_tokens(tmp_path: Path) -> None:
+    write_artifact(write_model(tmp_path, "minilm", ONNX) / "1", max_tokens=None)
+    assert check(tmp_path) == []
+
+
+TENSORRT = changed(ONNX, '"onnxruntime"', '"tensorrt"')
+H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0")
+L4 = Gpu("NVIDIA L4", "8.9")
+
+
+@pytest.mark.parametrize("name", ["h100-10.7", "h100-80gb-10.7.0", "sm90-10", "nvidia-h100-10.7"])
+def test_an_engine_of_this_gpu(tmp_path: Path, name: str) -> None:
+    file = f"model.{name}.plan"
+    write_model(tmp_path, "minilm", f'default_model_filename: "{file}"\n{TENSORRT}', file)
+    for gpus in [(H100,), (L4, H100)]:
+        machine = ServingMachine(cores=2, has_gpu=True, gpus=gpus, tensorrt="10.7.0")
+        assert check(tmp_path, machine) == []
+    unknown = ServingMachine(cores=2, has_gpu=True, gpus=(H100,))
+    assert check(tmp_path, unknown) == []
+
+
+@pytest.mark.parametrize("name", ["l4-10.7.0", "h10-10.7.0", "h100-10.8", "h100-11", "sm89-10.7"])
+def test_an_engine_of_something_else(tmp_path: Path, name: str) -> None:
+    file = f"model.{name}.plan"
+    config = f'# made elsewhere\ndefault_model_filename: "{file}"\n{TENSORRT}'
+    write_model(tmp_path, "minilm", config, file)
+    machine = ServingMachine(cores=2, has_gpu=True, gpus=(H100,), tensorrt="10.7.0")
+    problem = f"{file} was built for something else than NVIDIA H100 80GB HBM3 and TensorRT 10.7.0"
+    assert faults(tmp_path, machine) == [(CONFIG, 2, "error", "tensorrt-engine", problem)]
+    assert check(tmp_path, machine)[0].remedy == (
+        "build the engine here: run lanner export on this machine"
+    )
+
+
+@pytest.mark.parametrize("machine", [ServingMachine(cores=2), ServingMachine(2, has_gpu=True)])
+def test_without_a_gpu_to_ask_nothing_is_said_of_engines(
+    tmp_path: Path, machine: ServingMachine
+) -> None:
+    file = "model.l4-10.7.0.plan"
+    write_model(tmp_path, "minilm", f'default_model_filename: "{file}"\n{TENSORRT}', file)
+    assert check(tmp_path, machine) == []
+
+
+def test_among_engines_by_compute_capability_one_must_fit(tmp_path: Path) -> None:
+    files = ("model.h100-10.7.plan", "model.l4-10.7.plan")
+    names = "\n".join(
+        f'cc_model_filenames {{ key: "{key}" value: "{file}" }}'
+        for key, file in zip(("9.0", "8.9"), files, strict=True)
+    )
+    write_model(tmp_path, "minilm", TENSORRT + names, *files)
+    for gpu in (H100, L4):
+        machine = ServingMachine(cores=2, has_gpu=True, gpus=(gpu,), tensorrt="10.7.0")
+        assert check(tmp_path, machine) == []
+    other = ServingMachine(cores=2, has_gpu=True, gpus=(Gpu("Tesla T4", "7.5"),))
+    assert [found.problem for found in check(tmp_path, other)] == [
+        "model.h100-10.7.plan, model.l4-10.7.plan was built for something else than Tesla T4"
+    ]
+
+
+def engine_variants(*names: str) -> list[Variant]:
+    engines = {"plan": "tensorrt", "onnx": "onnxruntime"}
+    return [Variant(n, "fp16", n, engines[n.rpartition(".")[2]], 23, {}) for n in names]
+
+
+def test_a_python_model_with_nothing_but_engines(tmp_path: Path) -> None:
+    version = write_model(tmp_path, "minilm", PYTHON) / "1"
+    (version / "model.l4-10.7.plan").write_bytes(b"no engine")
+    machine = ServingMachine(cores=2, has_gpu=True, gpus=(H100,), tensorrt="10.7.0")
+    write_artifact(version, variants=engine_variants("model.l4-10.7.plan"))
+    assert [found.rule for found in check(tmp_path, machine)] == ["tensorrt-engine"]
+    # With another variant it need not be loaded.
+    write_artifact(version, variants=engine_variants("model.l4-10.7.plan", VARIANTS[0]))
+    assert check(tmp_path, machine) == []
+
+
+def test_the_truncation_of_a_damaged_tokenizer_is_not_looked_at(tmp_path: Path) -> None:
+    version = write_model(tmp_path, "minilm", PYTHON) / "1"
+    write_artifact(version, truncation=MAX_TOKENS)
+    content = json.loads((version / "tokenizer.json").read_text(encoding="utf-8"))
+    (version / "tokenizer.json").write_text(json.dumps([content]), encoding="utf-8")
+    assert [found.rule for found in check(tmp_path)] == ["artifact-files"]

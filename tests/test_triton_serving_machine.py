@@ -1,0 +1,70 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lanner.machine import available_cores
+from lanner.triton import serving_machine
+from lanner.triton.serving_machine import Gpu, ServingMachine
+
+
+def give_gpu(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, script: str | None, tensorrt: str = ""
+) -> None:
+    """A device file, and an nvidia-smi that does what the script says."""
+    device = directory / "nvidia0"
+    device.touch()
+    monkeypatch.setattr(serving_machine, "GPU_DEVICE", device)
+    programs = directory / "bin"
+    programs.mkdir()
+    if script is not None:
+        program = programs / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    versions = {"tensorrt-cu12": tensorrt or None}
+    monkeypatch.setattr(serving_machine, "package_version", versions.get)
+
+
+def test_without_a_driver_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    give_gpu(monkeypatch, tmp_path, "echo 'NVIDIA L4, 8.9'")
+    monkeypatch.setattr(serving_machine, "GPU_DEVICE", tmp_path / "none")
+    assert ServingMachine.this() == ServingMachine(available_cores())
+
+
+def test_cores_may_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(serving_machine, "GPU_DEVICE", tmp_path / "none")
+    assert ServingMachine.this(cores=64).cores == 64
+
+
+def test_the_gpus_are_those_of_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = "echo 'NVIDIA H100 80GB HBM3, 9.0'; echo 'NVIDIA L4, 8.9'"
+    give_gpu(monkeypatch, tmp_path, script, tensorrt="10.7.0")
+    machine = ServingMachine.this()
+    assert machine.has_gpu
+    assert machine.gpus == (Gpu("NVIDIA H100 80GB HBM3", "9.0"), Gpu("NVIDIA L4", "8.9"))
+    assert machine.tensorrt == "10.7.0"
+
+
+@pytest.mark.parametrize(
+    "script", [None, "exit 9", "echo 'No devices were found'"], ids=["absent", "fails", "no rows"]
+)
+def test_a_gpu_that_does_not_say_its_name_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str | None
+) -> None:
+    if script is None:
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+    give_gpu(monkeypatch, tmp_path, script)
+    machine = ServingMachine.this()
+    assert machine.has_gpu
+    assert machine.gpus == ()
+    assert machine.tensorrt is None
+
+
+@pytest.mark.gpu
+def test_this_gpu_has_a_name_and_a_compute_capability() -> None:
+    machine = ServingMachine.this()
+    assert machine.gpus
+    assert all(gpu.name.startswith("NVIDIA") for gpu in machine.gpus)
+    assert all(float(gpu.compute_capability) > 3 for gpu in machine.gpus)
