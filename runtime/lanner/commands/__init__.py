@@ -16,7 +16,17 @@ from importlib.metadata import entry_points
 
 from lanner import interruption
 from lanner._version import __version__
-from lanner.commands import classify, doctor, encode, inspect, score, similarity, tag, tune
+from lanner.commands import (
+    classify,
+    doctor,
+    encode,
+    inspect,
+    repository,
+    score,
+    similarity,
+    tag,
+    tune,
+)
 from lanner.commands.common import Parser
 from lanner.errors import LannerError, UsageError
 
@@ -28,6 +38,7 @@ examples:
   lanner inspect minilm.lanner                        what it holds, and whether it is whole
   lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
   lanner tune minilm.lanner --goal throughput         find what is fastest on this machine
+  lanner repository minilm.lanner --output repository Triton models of it
   lanner doctor                                       what this machine can run
 """
 
@@ -53,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         classify,
         tag,
         tune,
+        repository,
         doctor,
     ]:
         module.add_parser(subparsers)

@@ -11,7 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lanner import interruption
-from lanner.errors import UnsupportedError, UsageError
+from lanner.connection import connect
+from lanner.errors import UsageError
 from lanner.loading import load
 from lanner.staging import require_output_file, staged_file
 from lanner.text_files import read_pairs, read_texts
@@ -60,7 +61,19 @@ def add_command(
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of the commands that load a model."""
-    parser.add_argument("model", metavar="DIR", help="an artifact that 'lanner export' wrote")
+    parser.add_argument(
+        "model",
+        metavar="DIR|URL",
+        help="an artifact that 'lanner export' wrote, or a model on a Triton server, "
+        "grpc://HOST:8001/NAME or http://HOST:8000/NAME",
+    )
+    parser.add_argument(
+        "--header",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help="send this to the server with every request, for example an authorisation",
+    )
     parser.add_argument(
         "--variant",
         default="auto",
@@ -77,11 +90,35 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model(args: argparse.Namespace) -> Any:
-    """Loads the model that the options of `add_model_options` describe; which class, it says."""
-    if "://" in args.model:
-        msg = f"{args.model}: this Lanner cannot talk to a server yet, give an artifact directory"
-        raise UnsupportedError(msg)
-    return load(args.model, engine=args.engine, variant=args.variant, threads=args.threads)
+    """Loads the model that the options of `add_model_options` describe; which class, it says.
+
+    Raises:
+        UsageError: The options do not fit a server.
+        LannerError: See `lanner.load` and `lanner.connect`.
+    """
+    if not is_url(args.model):
+        need(not args.header, "--header is for a server, and a directory is given")
+        return load(args.model, engine=args.engine, variant=args.variant, threads=args.threads)
+    given = (args.engine, args.variant, args.threads)
+    need(
+        given == ("auto", "auto", None),
+        "--engine, --variant and --threads are decided by the server: leave them out with a URL",
+    )
+    url, _, name = args.model.rpartition("/")
+    need(
+        name and not url.endswith("/"),
+        f"{args.model} names no model: add it, for example {args.model.rstrip('/')}/minilm",
+    )
+    pairs = [header.partition(":") for header in args.header]
+    for header, (key, colon, _) in zip(args.header, pairs, strict=True):
+        need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
+    headers = {key.strip(): value.strip() for key, _, value in pairs}
+    return connect(url, name, headers=headers)
+
+
+def is_url(model: str) -> bool:
+    """Whether it is a server's model, and not a directory."""
+    return "://" in model
 
 
 def add_input_options(

@@ -1,6 +1,7 @@
 """`lanner encode`: texts to vectors, to stdout or a file of any size."""
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from lanner.commands.common import (
     add_input_options,
     add_model_options,
     check_input_options,
+    is_url,
     load_model,
     need,
     positive,
@@ -240,18 +242,34 @@ def _skipped(count: int, messages: Sequence[str]) -> str:
     return "\n  ".join([f"{count:,} bad rows skipped:", *messages, *more])
 
 
+def _place(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """What runs, and on what; of a server, what it says of the model."""
+    if is_url(args.model):
+        manifest = hashlib.sha256(model.manifest.to_bytes()).hexdigest()
+        return {
+            "server": args.model,
+            "version of the model": model.runner.engine.served.version,
+            "artifact": manifest[:16],
+        }
+    machine = this_machine()
+    return {
+        "artifact": file_sha256(Path(args.model) / MANIFEST_FILE)[:16],
+        "number of threads": args.threads or available_cores(),
+        "CPU": f"{machine.cpu} {' '.join(machine.cpu_flags)}",
+    }
+
+
 def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[str, Any]:
     """All that a byte of the output depends on, but the input."""
-    runner, machine = model.runner, this_machine()
+    runner = model.runner
     engine = runner.engine.name
     packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
     if args.output and args.output.suffix == ".parquet":
         packages.append("pyarrow")
     return {
-        "artifact": file_sha256(Path(args.model) / MANIFEST_FILE)[:16],
+        **_place(args, model),
         "variant": model.variant.name,
         "engine": engine,
-        "number of threads": args.threads or available_cores(),
         "number of workers": runner.workers,
         "token budget": runner.token_budget,
         "prompt": args.prompt_name,
@@ -262,7 +280,6 @@ def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[st
         "set of kept columns": [*columns.kept],
         "setting of --no-text": args.no_text,
         "input format": _input_format(args),
-        "CPU": f"{machine.cpu} {' '.join(machine.cpu_flags)}",
         "lanner version": __version__,
         **{f"{name} version": v for name, v in package_versions(*packages).items()},
     }

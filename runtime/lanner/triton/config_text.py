@@ -229,8 +229,10 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
     if buckets:
         parameters[BUCKETS] = ",".join(map(str, buckets))
     if serving.backend == "python":
-        comment += "\nthreads: the cores of one instance, or auto for all that it may use."
-        parameters |= {"threads": threads, "engine": "auto"}
+        comment += "\nthreads: the cores of one instance; without it, all that it may use."
+        parameters["engine"] = "auto"
+        if serving.threads is not None:
+            parameters["threads"] = threads
     elif serving.backend == "onnxruntime":
         comment += "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's."
         parameters |= {
@@ -240,7 +242,7 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
         }
     elif serving.backend == "openvino":
         comment += "\nINFERENCE_NUM_THREADS: the cores of one instance."
-        parameters |= {"NUM_STREAMS": "1"}
+        parameters |= {"NUM_STREAMS": "1", "ENABLE_BATCH_PADDING": "YES"}
         if serving.threads is not None:
             parameters["INFERENCE_NUM_THREADS"] = threads
     return comment, {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}

@@ -1,6 +1,6 @@
 """Rules on how a model runs: its threads and instances, its GPU, its warm-up, its cache."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from lanner.triton.finding import Finding, Rule
 from lanner.triton.repository_model import RepositoryModel
 from lanner.triton.serving_machine import ServingMachine
+from lanner.triton.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX
 
 #: The threads of one instance, in the configuration of Lanner's own models of the python backend.
 LANNER_THREADS = "threads"
@@ -89,7 +90,12 @@ def lint_cores(
     repository: Path, models: Sequence[RepositoryModel], machine: ServingMachine
 ) -> Iterator[Finding]:
     """The threads of all models together, where more than one has any."""
-    loads = {model.name: load for model in models if (load := _load(model, machine)) is not None}
+    names = {model.name for model in models}
+    loads = {
+        model.name: load
+        for model in models
+        if not _is_other_way_in(model, names) and (load := _load(model, machine)) is not None
+    }
     total = sum(load.total for load in loads.values())
     if len(loads) > 1 and total > machine.cores:
         each = ", ".join(f"{name} {load.total}" for name, load in sorted(loads.items()))
@@ -97,6 +103,12 @@ def lint_cores(
         problem = f"the models run up to {total} threads on {cores}: {each}"
         remedy = "give each a part of the cores by its count of instances and of threads"
         yield TOO_MANY_THREADS.at(repository, 1, problem, remedy)
+
+
+def _is_other_way_in(model: RepositoryModel, names: Set[str]) -> bool:
+    """Whether it is Lanner's text model beside its token model: a client calls one or the other."""
+    is_text = model.parameter(INPUT_KIND) == TEXT_KIND
+    return is_text and model.name.removesuffix(TEXT_SUFFIX) in names - {model.name}
 
 
 def lint_caches(models: Sequence[RepositoryModel], machine: ServingMachine) -> Iterator[Finding]:

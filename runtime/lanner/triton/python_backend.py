@@ -175,7 +175,7 @@ def _load(directory: Path, parameters: Mapping[str, str]) -> Model:
     counts = {
         name: int(parameters[name])
         for name in ("threads", "workers", "token_budget")
-        if parameters.get(name, "auto") != "auto"
+        if name in parameters
     }
     variant = open_artifact(directory).manifest.variants[0].name
     model: Model = load(
