@@ -6,7 +6,9 @@ import pytest
 
 from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
+from lanner.errors import ServerError
 from lanner.loading import load
+from lanner.triton.installation import Installation, find_tritonserver
 from tests.checkpoints import (
     bert_checkpoint,
     bert_model,
@@ -103,6 +105,15 @@ def tagger_artifact(tagger_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
     from lanner_export.export import export  # noqa: PLC0415
 
     return export(tagger_checkpoint, tmp_path_factory.mktemp("artifact") / "tagger.lanner")
+
+
+@pytest.fixture(scope="session")
+def tritonserver() -> Installation:
+    """A real Triton server, for `lanner.triton.server.TritonServer`."""
+    try:
+        return find_tritonserver()
+    except ServerError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

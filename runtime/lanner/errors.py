@@ -17,7 +17,7 @@
     ├── DeadlineError           the time that was allowed is up (also a TimeoutError)
     ├── CancelledError          whoever called no longer waits for the answer
     ├── RepositoryError         a Triton model repository cannot be made, read or served
-    ├── ServerError             a Triton server did not answer as it should
+    ├── ServerError             a Triton server did not start, or answer, as it should
     │   ├── ServerUnavailableError  ... it cannot be reached, or is going away
     │   ├── ModelUnavailableError   ... it has no such model, or the model is not ready
     │   └── ModelChangedError       ... it runs another version by now
@@ -120,7 +120,7 @@ class RepositoryError(LannerError):
 
 
 class ServerError(LannerError):
-    """A Triton server did not answer as it should."""
+    """A Triton server is not there, or did not start or answer as it should."""
 
 
 class ServerUnavailableError(ServerError):

@@ -1,0 +1,143 @@
+"""The log of a Triton server: made readable, and asked why the server is gone."""
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
+
+_RECORD = re.compile(r"([IWEFV])\d{4} (\d\d:\d\d:\d\d)\.\d+ +\d+ [\w.]+:\d+\] ?(.*)", re.DOTALL)
+_LEVELS = {"I": "info", "W": "warn", "E": "error", "F": "fatal", "V": "debug"}
+_FAILED_LOAD = re.compile(r"failed to load '(.+?)' version (\d+): (.*)", re.DOTALL)
+_FAILED_POLL = re.compile(r"Poll failed for model directory '(.+?)': (.*)", re.DOTALL)
+_SCHEMA = re.compile(r"\[libprotobuf ERROR .*Error parsing text-format [\w.]+: (.*)")
+_LOADER = re.compile(r".*: (error while loading shared libraries: .*)")
+_USAGE = "Usage: tritonserver [options]"
+#: What a server says of a GPU that nobody has.
+_NO_GPU = (
+    "CudaDriverHelper has not been initialized.",
+    "Unable to allocate pinned system memory",
+    "CUDA memory pool disabled",
+    "DCGM unable to start",
+    "Error: Failed to initialize NVML",
+)
+
+
+class ServerLog:
+    """What a server writes, line for line.
+
+    Args:
+        tell: Gets readable lines; it may fail, and then gets no more.
+        verbose: Whether it gets every line as the server wrote it.
+    """
+
+    def __init__(
+        self, tell: Callable[[str], object] | None = None, *, verbose: bool = False
+    ) -> None:
+        self._tell = tell
+        self._verbose = verbose
+        self._hides_gpu = not Path("/dev/nvidiactl").exists()
+        self._in_table = False
+        self._usage: str | None = None  # the line before the usage, which says what was wrong
+        self._failures: dict[str, str] = {}
+        self._schema: str | None = None
+        self._error: str | None = None
+        self._lines: deque[str] = deque(maxlen=1000)
+
+    @property
+    def text(self) -> str:
+        """The last thousand lines, as the server wrote them."""
+        return "\n".join(self._lines)
+
+    def add(self, line: str) -> None:
+        """Takes the next line."""
+        self._note(line)
+        self._lines.append(line)
+        if self._tell is None:
+            return
+        try:
+            for shown in [line] if self._verbose else self._readable(line):
+                self._tell(shown)
+        except (OSError, ValueError):  # nobody reads any more; the server must not wait for it
+            self._tell = None
+
+    def last(self) -> str:
+        """The last line that says something."""
+        return next((line.strip() for line in reversed(self._lines) if line.strip()), "")
+
+    def failure(self, ended: str, repository: Path) -> LannerError:
+        """The error that says why a server ended before it was ready.
+
+        Args:
+            ended: How: its status, or that it was killed.
+            repository: What it was to serve.
+        """
+        if self._usage is not None:
+            why = self._usage.rpartition("tritonserver: ")[2] or self.last()
+            return UsageError(f"tritonserver refuses its options: {why.strip()}")
+        if self._failures:
+            which = "; ".join(f"{model}: {why}" for model, why in self._failures.items())
+            return RepositoryError(
+                f"tritonserver cannot load {which}; mend this in {repository}, or take it out"
+            )
+        why = self._error or self.last() or "without a word"
+        return ServerError(f"tritonserver {ended} before it was ready: {why}")
+
+    def _note(self, line: str) -> None:
+        """Keeps what may turn out to be the reason of the end."""
+        level, _, message = _parsed(line)
+        if line.startswith(_USAGE):
+            self._usage = self.last()
+        elif found := _FAILED_LOAD.fullmatch(message):
+            model, version, why = found.groups()
+            self._failures[f"'{model}' version {version}"] = _sentence(why)
+        elif found := _FAILED_POLL.fullmatch(message):
+            model, why = found.groups()
+            self._failures[f"'{model}'"] = _sentence(why) + (self._schema or "")
+            self._schema = None
+        elif found := _SCHEMA.fullmatch(line):
+            self._schema = f" ({found[1]})"
+        elif found := _LOADER.fullmatch(line):
+            self._error = found[1]
+        elif line.startswith("error: "):
+            # It sums up what a record told; only where none did it is the reason.
+            self._error = self._error or line.removeprefix("error: ")
+        elif level in ("error", "fatal") and not message.startswith(_NO_GPU):
+            self._error = _sentence(message)
+
+    def _readable(self, line: str) -> list[str]:
+        level, time, message = _parsed(line)
+        if self._usage is not None or (self._hides_gpu and message.startswith(_NO_GPU)):
+            return []
+        if level is None:
+            if self._in_table and (not line or line[0] in "+|"):
+                return []
+            self._in_table = False
+            return [line]
+        self._in_table = not message  # the tables of the start-up follow an empty record
+        first, *rest = message.rstrip().split("\n")
+        return [f"{time} {level:5} {first}", *rest] if message else []
+
+
+def _parsed(line: str) -> tuple[str | None, str, str]:
+    """Level, time and message of a record; of any other line the message alone."""
+    found = _RECORD.fullmatch(line)
+    if not found:
+        return None, "", line
+    level, time, message = found.groups()
+    message = message.strip()
+    if message[:1] == message[-1:] == '"':
+        try:
+            message = str(json.loads(message))
+        except ValueError:  # not quite JSON's way to quote
+            message = message[1:-1]
+    return _LEVELS[level], time, message
+
+
+def _sentence(why: str) -> str:
+    """A reason on one line, with the innermost place of a Python traceback."""
+    what, _, trace = why.partition("\n\nAt:\n")
+    place = trace.strip().split("\n")[0].strip()
+    return " ".join(what.split()).rstrip(".;:") + (f" ({place})" if place else "")
