@@ -21,6 +21,7 @@ from lanner.triton.served_model import ServedModel
 from lanner.triton.text_requests import (
     ServerTaggingModel,
     ServerTokenizer,
+    TextEngine,
     feed_texts,
 )
 from lanner.triton.transport import Address, Transport
@@ -163,9 +164,8 @@ class _Connection:
     def _runner(
         self, make: Callable[..., Runner], served: ServedModel, manifest: Manifest
     ) -> Runner:
-        engine = TritonEngine(
-            self._transport, served, output=manifest.outputs[0], **self._engine_options
-        )
+        kind = TextEngine if served.takes_texts else TritonEngine
+        engine = kind(self._transport, served, output=manifest.outputs[0], **self._engine_options)
         if served.takes_texts:
             return make(engine, feed=feed_texts)
         return make(engine, feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id))

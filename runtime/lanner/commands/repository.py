@@ -19,7 +19,7 @@ from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Serv
 
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
-  lanner repository minilm.lanner reranker.lanner --output repository --response-cache off
+  lanner repository minilm.lanner reranker.lanner --output repository --response-cache
   lanner repository newer.lanner --output repository --name minilm     a new version beside the old
   lanner repository minilm.lanner --output repository --backend onnxruntime --cores 4
   lanner repository --check repository
@@ -128,9 +128,14 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--response-cache",
-        choices=("on", "off"),
-        default="on",
-        help="remember answers, where the server has a cache (default: on)",
+        action="store_true",
+        help="remember answers, where the server has a cache; Triton 2.51 remembers failures, too",
+    )
+    add(
+        "--share-engine",
+        dest="shares_engine",
+        action="store_true",
+        help="let NAME_text call NAME instead of loading its weights, too: less memory, and slower",
     )
     add("--no-warmup", action="store_true", help="leave out the runs before a model is ready")
 
@@ -152,7 +157,7 @@ def run(args: argparse.Namespace) -> None:
         for field in fields(Serving)
         if hasattr(args, field.name)
     }
-    values |= {"response_cache": args.response_cache == "on", "warmup": not args.no_warmup}
+    values["warmup"] = not args.no_warmup
     written = write_repository(
         args.artifacts,
         args.output,

@@ -75,11 +75,10 @@ class TritonEngine:
         if not self.served.takes_texts:
             inputs = fill_to_bucket(inputs, self._buckets)
         (output,) = self.answer(inputs, self._outputs, deadline_s).values()
-        if output is None or output.dtype != np.float32:
-            kind = "nothing" if output is None else str(output.dtype)
+        if output.dtype != np.float32:
             msg = (
-                f"the model {self.served.name} answered {kind} as {self._outputs[0]}, where "
-                "float32 is expected: make its repository with 'lanner repository'"
+                f"the model {self.served.name} answered {output.dtype} as {self._outputs[0]}, "
+                "where float32 is expected: make its repository with 'lanner repository'"
             )
             raise EngineError(msg)
         return output
@@ -115,8 +114,19 @@ class TritonEngine:
                     f"the texts were tokenised for version {self.served.version}"
                 )
                 raise ModelChangedError(msg)
-            return answer.outputs
+            return self._whole(answer.outputs)
         raise AssertionError  # the last try raises
+
+    def _whole(self, outputs: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
+        found = {name: output for name, output in outputs.items() if output is not None}
+        missing = outputs.keys() - found.keys()
+        if missing:
+            msg = (
+                f"the model {self.served.name} answered without {min(missing)}: it has no such "
+                "output, or its response cache remembers that this request failed"
+            )
+            raise EngineError(msg)
+        return found
 
     def _wait(
         self, error: LannerError, attempt: int, wait_s: float, deadline_s: float | None

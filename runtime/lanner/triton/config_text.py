@@ -1,5 +1,6 @@
 """What Triton is told of a model: its config.pbtxt, section by section."""
 
+from dataclasses import replace
 from typing import Any
 
 from lanner.manifest import Manifest, Variant
@@ -16,6 +17,7 @@ from lanner.triton.tensors import (
     TEXT_KIND,
     TEXT_PAIR,
     TEXT_SUFFIX,
+    TOKEN_MODEL,
     TOKENS_KIND,
     VARIANT,
 )
@@ -85,9 +87,11 @@ def text_config(
         outputs.append({"name": CONTINUES, "data_type": "TYPE_INT64", "dims": [-1]})
     own: dict[str, str] = {INPUT_KIND: TEXT_KIND, VARIANT: variant.name}
     buckets = serving.lengths(manifest.tokenizer.max_tokens)
-    if serving.backend != "python":
-        own["token_model"] = name.removesuffix(TEXT_SUFFIX)
-    in_python = Serving(**{**vars(serving), "backend": "python"})
+    # While a server loads its models it runs none of them, so such a model cannot warm up.
+    warmup = [] if serving.calls_token_model else _text_warmup(manifest, serving)
+    if serving.calls_token_model:
+        own[TOKEN_MODEL] = name.removesuffix(TEXT_SUFFIX)
+    in_python = replace(serving, backend="python")
     return written_config(
         [
             _head(name, manifest, variant, in_python),
@@ -95,8 +99,8 @@ def text_config(
             ("", {"output": outputs}),
             *_batching(serving),
             _instances(in_python),
-            _text_warmup(takes_pairs=manifest.head == "score"),
-            _parameters(in_python, own, buckets if serving.backend != "python" else ()),
+            *warmup,
+            _parameters(in_python, own, buckets),
             _carried(carried),
         ]
     )
@@ -197,16 +201,14 @@ def warmup_mask_file(length: int) -> str:
 WARMUP_TEXT_FILE = "text"
 
 
-def _text_warmup(*, takes_pairs: bool) -> Section:
-    sample = {
-        "data_type": "TYPE_STRING",
-        "dims": [1],
-        "input_data_file": WARMUP_TEXT_FILE,
-    }
-    names = [TEXT, TEXT_PAIR] if takes_pairs else [TEXT]
+def _text_warmup(manifest: Manifest, serving: Serving) -> list[Section]:
+    if not serving.warmup:
+        return []
+    sample = {"data_type": "TYPE_STRING", "dims": [1], "input_data_file": WARMUP_TEXT_FILE}
+    names = [TEXT, TEXT_PAIR] if manifest.head == "score" else [TEXT]
     inputs = dict.fromkeys(names, sample)
     comment = "A text runs once before the model counts as ready; it is in warmup/."
-    return comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]}
+    return [(comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]})]
 
 
 def _optimization(serving: Serving) -> list[Section]:

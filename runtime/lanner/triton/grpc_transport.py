@@ -13,6 +13,7 @@ from lanner.triton.transport import Address, Answer, datatype, server_error
 try:
     from google.protobuf.json_format import MessageToDict
     from tritonclient.grpc import (
+        MAX_GRPC_MESSAGE_SIZE,
         InferenceServerClient,
         InferenceServerException,
         InferInput,
@@ -21,6 +22,16 @@ try:
 except ImportError as error:
     what = "talking to a Triton server"
     raise MissingExtraError(what, "triton", "tritonclient") from error
+
+#: Messages of any size; and a server that comes back is found within a second, where gRPC would let
+#: two minutes pass between its tries (doc/connection-backoff.md of grpc).
+_CHANNEL = {
+    "grpc.max_send_message_length": MAX_GRPC_MESSAGE_SIZE,
+    "grpc.max_receive_message_length": MAX_GRPC_MESSAGE_SIZE,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+}
 
 
 class GrpcTransport:
@@ -111,6 +122,7 @@ class GrpcTransport:
             root_certificates=_text(address.root_certificates),
             private_key=_text(address.private_key),
             certificate_chain=_text(address.certificate_chain),
+            channel_args=list(_CHANNEL.items()),
         )
 
     def _error(self, error: Any, model: str, version: str) -> LannerError:

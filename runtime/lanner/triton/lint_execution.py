@@ -8,7 +8,7 @@ from typing import Any
 from lanner.triton.finding import Finding, Rule
 from lanner.triton.repository_model import RepositoryModel
 from lanner.triton.serving_machine import ServingMachine
-from lanner.triton.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX
+from lanner.triton.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX, TOKEN_MODEL
 
 #: The threads of one instance, in the configuration of Lanner's own models of the python backend.
 LANNER_THREADS = "threads"
@@ -250,7 +250,9 @@ def _gpu(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
 
 
 def _warm_up(model: RepositoryModel) -> Iterator[Finding]:
-    if model.backend in _WARMED_BACKENDS and not model.config.model_warmup:
+    # What calls another model cannot warm up: a server that is still loading answers nobody.
+    calls_another = model.parameter(TOKEN_MODEL) is not None
+    if model.backend in _WARMED_BACKENDS and not model.config.model_warmup and not calls_another:
         problem = f"{model.name} is not warmed up"
         remedy = f'model_warmup {{ name: "first" batch_size: 1 {_warm_up_inputs(model)} }}'
         yield model.finding(NO_WARM_UP, "model_warmup", problem, remedy)

@@ -23,7 +23,7 @@ from lanner.model import Model
 from lanner.triton.backend_engine import BackendEngine
 from lanner.triton.packing import TokenRequest, run_together
 from lanner.triton.served_model import ServedModel
-from lanner.triton.tensors import TEXT, TEXT_PAIR
+from lanner.triton.tensors import TEXT, TEXT_PAIR, TOKEN_MODEL
 from lanner.triton.text_answers import TextRequest, answer_texts
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -125,7 +125,7 @@ class TextModel(_ServedModel[TextRequest]):
 
     def open(self, directory: Path, version: str, parameters: Mapping[str, str]) -> Model:
         """See `_ServedModel.open`."""
-        token_model = parameters.get("token_model")
+        token_model = parameters.get(TOKEN_MODEL)
         if token_model is None:
             return _load(directory, parameters)
         artifact = open_artifact(directory)
@@ -165,8 +165,8 @@ def _require_numpy() -> None:
     if not np.array_equal(sent, received):
         msg = (
             f"the Python backend of this Triton was built for numpy 1, and finds numpy "
-            f"{np.__version__}: put numpy below 2 first on the PYTHONPATH of tritonserver, for "
-            "example with pip install --target DIR 'numpy<2', or take a newer Triton"
+            f"{np.__version__}: install numpy below 2 into its Python, start it with 'lanner "
+            "serve', which finds one beside it, or take a newer Triton"
         )
         raise pb_utils.TritonModelException(msg)
 

@@ -146,14 +146,14 @@ def _write_text_model(
 ) -> None:
     with staged_directory(model / str(version)) as staged:
         # With its own engine it needs the model file; else the token model has it.
-        part = _copy(artifact, variant, staged, serving, with_weights=serving.backend == "python")
-        code = _CODE.format(
-            extra=variant.engine if serving.backend == "python" else "triton", kind="TextModel"
-        )
+        part = _copy(artifact, variant, staged, serving, with_weights=not serving.calls_token_model)
+        extra = "triton" if serving.calls_token_model else variant.engine
+        code = _CODE.format(extra=extra, kind="TextModel")
         (staged / MODEL_FILE).write_text(code, encoding="utf-8")
     text = text_config(model.name, part.manifest, variant, serving, _carried(model, is_text=True))
-    content = _WARMUP_TEXT.encode()
-    _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
+    if parse_config(text, model / CONFIG_FILE).model_warmup:
+        content = _WARMUP_TEXT.encode()
+        _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
     _write_config(model, text)
 
 

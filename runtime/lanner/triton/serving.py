@@ -32,8 +32,11 @@ class Serving:
             request may bring a time of its own.
         priority_levels: Levels of priority, 1 being served first; 0 for none.
         buckets: The lengths that requests are filled up to, or None for those of the backend.
-        response_cache: Whether answers are remembered, where the server has a cache.
+        response_cache: Whether answers are remembered, where the server has a cache. Triton 2.51
+            remembers failures, too, as answers of nothing, so it is not the default.
         warmup: Whether each bucket runs once before the model counts as ready.
+        shares_engine: Whether a text model calls its token model instead of loading the weights a
+            second time: less memory, and slower by a call. Of other backends than Python's, always.
     """
 
     backend: str = "python"
@@ -46,8 +49,9 @@ class Serving:
     queue_timeout_ms: int | None = None
     priority_levels: int = 0
     buckets: tuple[int, ...] | None = None
-    response_cache: bool = True
+    response_cache: bool = False
     warmup: bool = True
+    shares_engine: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -77,6 +81,11 @@ class Serving:
     def threads(self) -> int | None:
         """The cores of one instance, or None for all."""
         return None if self.cores is None else self.cores // self.instances
+
+    @property
+    def calls_token_model(self) -> bool:
+        """Whether text models call their token models."""
+        return self.shares_engine or self.backend != "python"
 
     def lengths(self, max_tokens: int | None) -> tuple[int, ...]:
         """The buckets of a model: of the Python backend none, unless they were asked for.

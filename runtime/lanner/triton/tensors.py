@@ -10,4 +10,6 @@ TEXT_SUFFIX = "_text"
 #: Parameters of a configuration: what a model takes, the lengths that requests are filled up to,
 #: and the variant that runs.
 INPUT_KIND, BUCKETS, VARIANT = "lanner_input", "lanner_buckets", "lanner_variant"
+#: Of a text model without an engine of its own, the token model that it calls.
+TOKEN_MODEL = "token_model"  # noqa: S105 (no password)
 TOKENS_KIND, TEXT_KIND = "tokens", "text"

@@ -1,7 +1,7 @@
 """Texts that the server tokenises: what stands for a tokenizer, and for its tokens, here.
 
 A text counts as one token for each byte of its UTF-8, which bounds requests and sorts them by
-length as tokens do, and one more, so that an empty text is sent like any other.
+length as tokens do, and one more for its end, so that an empty text is sent like any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,15 @@ from lanner.tagging import TaggingModel
 from lanner.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
-_END = b"\0"
+#: After a text, and so between those of a pair; no UTF-8 has it.
+_END = b"\xff"
 
 
 class _Encoded(NamedTuple):
     """A text or a pair in UTF-8, in the fields of an encoding of the `tokenizers` library."""
 
     ids: bytes
-    type_ids: bytes
+    type_ids: bytes = b""
 
 
 class ServerTokenizer:
@@ -46,11 +47,8 @@ class ServerTokenizer:
     ) -> list[_Encoded]:
         """See `lanner.tokenization.Tokenizer.encode_pairs`."""
         check_texts_or_pairs(inputs)
-        pairs = [(one, None) if isinstance(one, str) else one for one in inputs]
-        return [
-            _Encoded(left.encode() + _END, b"" if right is None else right.encode() + _END)
-            for left, right in pairs
-        ]
+        texts = [(one,) if isinstance(one, str) else one for one in inputs]
+        return [_Encoded(b"".join(text.encode() + _END for text in item)) for item in texts]
 
     def count_prompt_tokens(self, prompt: str) -> int:
         """See `lanner.tokenization.TextTokenizer.count_prompt_tokens`; the server counts them.
@@ -66,13 +64,40 @@ class ServerTokenizer:
 
 
 def feed_texts(parts: Sequence[Part]) -> Mapping[str, NDArray[Any]]:
-    """The tensors of one request: BYTES [texts, 1] each; see `lanner.runner.feed`."""
-    texts = [cast("bytes", some.token_ids[row]) for some, rows in parts for row in rows]
-    tensors = {TEXT: _column(texts)}
-    pairs = [some.type_ids[row] for some, rows in parts for row in rows if some.type_ids]
-    if any(pairs):
-        tensors[TEXT_PAIR] = _column(cast("list[bytes]", pairs))
+    """The tensors of texts, BYTES [texts, 1] each; see `lanner.runner.feed`.
+
+    The second text is None where there is none, which `TextEngine` sends as a request of its own.
+    """
+    items = [cast("bytes", some.token_ids[row]) for some, rows in parts for row in rows]
+    texts = [item[: -len(_END)].split(_END) for item in items]
+    tensors = {TEXT: _column([item[0] for item in texts])}
+    if any(len(item) > 1 for item in texts):
+        tensors[TEXT_PAIR] = _column([item[1] if len(item) > 1 else None for item in texts])
     return tensors
+
+
+class TextEngine(TritonEngine):
+    """Sends texts to a model that tokenises them."""
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        """See `TritonEngine.run`. A request holds texts or pairs, so a mixture becomes two."""
+        if TEXT_PAIR not in inputs:
+            return super().run(inputs, is_alone=is_alone, deadline_s=deadline_s)
+        is_pair = np.array([pair is not None for pair in inputs[TEXT_PAIR][:, 0]])
+        if is_pair.all():
+            return super().run(inputs, is_alone=is_alone, deadline_s=deadline_s)
+        pairs = {name: column[is_pair] for name, column in inputs.items()}
+        of_pairs = super().run(pairs, deadline_s=deadline_s)
+        of_texts = super().run({TEXT: inputs[TEXT][~is_pair]}, deadline_s=deadline_s)
+        output = np.empty((len(is_pair), *of_pairs.shape[1:]), np.float32)
+        output[is_pair], output[~is_pair] = of_pairs, of_texts
+        return output
 
 
 class ServerTaggingModel(TaggingModel):
@@ -96,7 +121,7 @@ class ServerTaggingModel(TaggingModel):
     ) -> list[TokenScores]:
         engine = cast("TritonEngine", runner.engine)
         names = (self.manifest.outputs[0], OFFSETS, CONTINUES)
-        inputs = {TEXT: _column([text.encode() + _END for text in texts])}
+        inputs = {TEXT: _column([text.encode() for text in texts])}
         found = engine.answer(inputs, names, deadline_s)
         answers = []
         for logits, offsets, continues in zip(*(found[name] for name in names), strict=True):
@@ -106,7 +131,7 @@ class ServerTaggingModel(TaggingModel):
         return answers
 
 
-def _column(texts: list[bytes]) -> NDArray[np.object_]:
+def _column(texts: Sequence[bytes | None]) -> NDArray[np.object_]:
     column = np.empty((len(texts), 1), dtype=np.object_)
-    column[:, 0] = [text[: -len(_END)] for text in texts]
+    column[:, 0] = texts
     return column

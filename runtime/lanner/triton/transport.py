@@ -78,11 +78,11 @@ class Answer(NamedTuple):
     """What a server answered.
 
     Attributes:
-        outputs: The tensors that were asked for.
+        outputs: The tensors that were asked for; None for one that is not there.
         version: The version of the model that answered.
     """
 
-    outputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any] | None]
     version: str
 
 

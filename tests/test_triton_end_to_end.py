@@ -1,0 +1,349 @@
+"""The whole way: artifacts, a repository, a real Triton server, clients."""
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import lanner
+from lanner.artifact import Artifact
+from lanner.errors import (
+    DeadlineError,
+    InputError,
+    LannerError,
+    ModelUnavailableError,
+    Overloaded,
+    ServerError,
+    ServerUnavailableError,
+    UnsupportedError,
+)
+
+pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
+
+from lanner.triton.installation import Installation
+from lanner.triton.linter import lint
+from lanner.triton.repository import write_repository
+from lanner.triton.server import TritonServer
+from lanner.triton.serving import Serving
+
+HEADS = ("embed", "score", "classify", "tag")
+TEXTS = [
+    "a man is eating",
+    "two dogs",
+    "",
+    "a",
+    "\N{FOX FACE} \u4f60\u597d a man",
+    "man " * 300,
+    *(f"a man {'plays the guitar ' * count}" for count in range(12)),
+]
+PAIRS = [(text, TEXTS[-number]) for number, text in enumerate(TEXTS, 1)]
+
+
+class Served(NamedTuple):
+    server: TritonServer
+    artifacts: dict[str, Artifact]
+
+
+def start(
+    repository: Path, tritonserver: Installation, *options: str, http: int = 0, grpc: int = 0
+) -> TritonServer:
+    return TritonServer(
+        repository,
+        http_port=http,
+        grpc_port=grpc,
+        metrics_port=0,
+        installation=tritonserver,
+        options=options,
+    )
+
+
+def fetch(url: str, method: str = "GET") -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method)) as reply:  # noqa: S310
+        content: bytes = reply.read()
+    return content
+
+
+@pytest.fixture(scope="module")
+def served(
+    tritonserver: Installation,
+    tiny_artifact: Artifact,
+    scorer_artifact: Artifact,
+    classifier_artifact: Artifact,
+    tagger_artifact: Artifact,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    """Every head on one server; and one whose text model calls its token model."""
+    artifacts = dict(
+        zip(
+            HEADS,
+            (tiny_artifact, scorer_artifact, classifier_artifact, tagger_artifact),
+            strict=True,
+        )
+    )
+    repository = tmp_path_factory.mktemp("served") / "repository"
+    directories = [artifact.directory for artifact in artifacts.values()]
+    write_repository(directories, repository, names=HEADS, variant="fp32")
+    remembering = Serving(response_cache=True)
+    write_repository(
+        [tiny_artifact.directory], repository, names=["cached"], variant="fp32", serving=remembering
+    )
+    sharing = Serving(shares_engine=True)
+    write_repository(
+        [tiny_artifact.directory], repository, names=["chained"], variant="fp32", serving=sharing
+    )
+    assert lint(repository) == []
+    with start(repository, tritonserver) as server:
+        yield Served(server, artifacts)
+
+
+def ask(model: Any, head: str) -> Any:
+    if head == "embed":
+        return model.encode(TEXTS)
+    if head == "score":
+        return model.score(PAIRS)
+    if head == "classify":
+        return [list(one.scores.values()) for one in model.classify([*TEXTS, *PAIRS])]
+    return [[(e.text, e.label, e.start, e.end) for e in found] for found in model.tag(TEXTS)]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("suffix", ["", "_text"])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_answers_as_in_process(
+    served: Served, head: str, suffix: str, protocol: str
+) -> None:
+    url = served.server.grpc_url if protocol == "grpc" else served.server.http_url
+    model = lanner.connect(url, f"{head}{suffix}")
+    expected = ask(lanner.load(served.artifacts[head].directory, variant="fp32"), head)
+    found = ask(model, head)
+    if head == "tag":
+        assert found == expected
+    else:
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert model.variant.name == "fp32"
+    assert f"engine='triton', workers={model.runner.workers}" in repr(model)
+
+
+def test_a_text_model_may_call_the_token_model(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "chained_text")
+    expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(TEXTS)
+    np.testing.assert_allclose(model.encode(TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["", "_text"])
+def test_callers_of_all_lengths_batch_and_get_their_own(served: Served, suffix: str) -> None:
+    """Each text's cosine with itself in process is 0.9999 or more, whatever it is batched with."""
+    model = lanner.connect(served.server.grpc_url, f"embed{suffix}")
+    texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
+    expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(texts)
+    with ThreadPoolExecutor(16) as threads:
+        found = np.stack(list(threads.map(model.encode, texts)))
+    cosines = (found * expected).sum(axis=1)
+    cosines /= np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    assert cosines.min() >= 0.9999
+    reply = fetch(f"{served.server.http_url}/v2/models/embed{suffix}/stats")
+    (stats,) = json.loads(reply)["model_stats"]
+    assert stats["execution_count"] < stats["inference_count"]
+
+
+def test_a_large_call_keeps_its_order(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "embed", request_tokens=64)
+    texts = [f"man {'a ' * (number % 37)}{number}" for number in range(1_000)]
+    expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(texts)
+    np.testing.assert_allclose(model.encode(texts), expected, atol=1e-5)
+
+
+def test_answers_are_awaited(served: Served) -> None:
+    async def main() -> Any:
+        model = await lanner.connect_async(served.server.grpc_url, "embed")
+        return await asyncio.gather(*(model.encode(text) for text in TEXTS))
+
+    expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(TEXTS)
+    np.testing.assert_allclose(asyncio.run(main()), expected, atol=1e-5)
+
+
+def test_what_was_answered_is_remembered(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "cached_text")
+    text = "a text that nobody else asks for"
+    np.testing.assert_array_equal(model.encode(text), model.encode(text))
+    metrics = fetch(served.server.metrics_url).decode()
+    hits = [line for line in metrics.splitlines() if line.startswith("nv_cache_num_hits")]
+    assert any('model="cached_text"' in line and float(line.split()[-1]) >= 1 for line in hits)
+
+
+def test_a_model_that_is_not_there_is_named(served: Served) -> None:
+    message = r"^the model gone on .* is not there or not ready: .*'gone' is not found"
+    for url in (served.server.grpc_url, served.server.http_url):
+        with pytest.raises(ModelUnavailableError, match=message):
+            lanner.connect(url, "gone")
+
+
+def test_a_version_that_is_not_there_is_named(served: Served) -> None:
+    with pytest.raises(ModelUnavailableError, match=r"^the model embed \(version 7\) on grpc"):
+        lanner.connect(served.server.grpc_url, "embed", version="7")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_cannot_be_answered_fails_alone(served: Served, protocol: str) -> None:
+    """A request that the model refuses leaves those alone that it came with."""
+    url = served.server.grpc_url if protocol == "grpc" else served.server.http_url
+    model = lanner.connect(url, "embed")
+    engine = model.runner.engine
+    ids = np.full((1, 70), 5, dtype=np.int64)
+    wrong = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    wrong = {name: wrong.get(name, np.zeros_like(ids)) for name in model.manifest.inputs}
+    expected = model.encode("a man")
+
+    def send(number: int) -> str:
+        if number % 4:
+            np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
+            return ""
+        with pytest.raises(InputError) as caught:
+            engine.run(wrong)
+        return str(caught.value)
+
+    with ThreadPoolExecutor(8) as threads:
+        messages = {message for message in threads.map(send, range(40)) if message}
+    (message,) = messages
+    assert message.endswith("tiny takes at most 16 tokens, and a text has 70: cut it")
+
+
+def test_a_deadline_is_kept(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "embed")
+    with pytest.raises(DeadlineError, match=r"^the deadline passed before "):
+        model.encode(TEXTS * 500, timeout_ms=1)
+
+
+def test_prompts_are_those_of_the_checkpoint(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "embed")
+    in_process = lanner.load(served.artifacts["embed"].directory, variant="fp32")
+    assert model.prompts == in_process.prompts
+    assert model.max_seq_length == in_process.max_seq_length
+    with pytest.raises(InputError, match=r"has no prompt 'gone': it has "):
+        model.encode("a", prompt_name="gone")
+
+
+def test_an_artifact_stands_in_for_what_a_server_does_not_carry(
+    served: Served, tmp_path: Path, tritonserver: Installation
+) -> None:
+    repository = tmp_path / "repository"
+    artifact = served.artifacts["embed"].directory
+    write_repository([artifact], repository, names=["bare"], with_text=False, variant="fp32")
+    config = repository / "bare" / "config.pbtxt"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("lanner_file.", "other_file."), encoding="utf-8")
+    with start(repository, tritonserver) as server:
+        with pytest.raises(ServerError, match=r"carries no tokenizer of its version 1: make its "):
+            lanner.connect(server.grpc_url, "bare")
+        model = lanner.connect(server.grpc_url, "bare", artifact=artifact)
+        expected = lanner.load(artifact, variant="fp32").encode(TEXTS)
+        np.testing.assert_allclose(model.encode(TEXTS), expected, atol=1e-5)
+
+
+def test_a_full_queue_refuses(
+    tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
+) -> None:
+    repository = tmp_path / "repository"
+    serving = Serving(max_queue_size=1)
+    write_repository([tiny_artifact.directory], repository, names=["m"], serving=serving)
+    with start(repository, tritonserver) as server:
+        model = lanner.connect(server.grpc_url, "m", requests_at_once=32, request_tokens=64)
+        refused = outcomes(lambda number: model.encode([f"{number} man"] * 64), calls=200)
+    assert {type(error) for error in refused} <= {Overloaded}
+    assert refused
+    assert str(refused[0]).endswith("waiting as its queue takes: try again later")
+
+
+def test_a_new_version_takes_over_under_load(
+    tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
+) -> None:
+    repository = tmp_path / "repository"
+    write_repository([tiny_artifact.directory], repository, names=["m"], variant="fp32")
+    options = ("--model-control-mode=explicit", "--load-model=*")
+    expected = lanner.load(tiny_artifact.directory, variant="fp32").encode(TEXTS)
+    with start(repository, tritonserver, *options) as server:
+        models = [lanner.connect(server.grpc_url, name) for name in ("m", "m_text")]
+        stop = threading.Event()
+
+        def call(number: int) -> int:
+            count = 0
+            while not stop.is_set():
+                found = models[number % 2].encode(TEXTS)
+                np.testing.assert_allclose(found, expected, atol=1e-5)
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(6) as threads:
+            calls = [threads.submit(call, number) for number in range(6)]
+            try:
+                write_repository([tiny_artifact.directory], repository, names=["m"], variant="fp32")
+                for name in ("m", "m_text"):
+                    fetch(f"{server.http_url}/v2/repository/models/{name}/load", "POST")
+                wait_for(lambda: [m.runner.engine.served.version for m in models] == ["2", "2"])
+            finally:
+                stop.set()
+            assert all(call.result() > 0 for call in calls)
+
+
+def test_a_server_that_is_killed_and_comes_back(
+    tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
+) -> None:
+    repository = tmp_path / "repository"
+    write_repository([tiny_artifact.directory], repository, names=["m"], variant="fp32")
+    expected = lanner.load(tiny_artifact.directory, variant="fp32").encode("a man")
+    with start(repository, tritonserver) as server:
+        model = lanner.connect(server.grpc_url, "m", retries=0)
+        patient = lanner.connect(server.http_url, "m", retries=60)
+        http, grpc = (int(url.rpartition(":")[2]) for url in (server.http_url, server.grpc_url))
+
+        def kill(number: int) -> Any:
+            if number == 100:
+                os.kill(server.pid, signal.SIGKILL)
+            return model.encode("a man")
+
+        failed = outcomes(kill, calls=400)
+    assert failed
+    assert {type(error) for error in failed} == {ServerUnavailableError}
+    assert str(failed[-1]).startswith(f"no server answers at {server.grpc_url} (")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(patient.encode, "a man")
+        with start(repository, tritonserver, http=http, grpc=grpc):
+            np.testing.assert_allclose(waiting.result(), expected, atol=1e-5)
+            np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
+
+
+def test_a_prompt_that_is_not_pooled_is_for_the_token_model(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "embed_text")
+    with pytest.raises(UnsupportedError, match=r"connect to the token model for 'query: '$"):
+        model.tokenizer.count_prompt_tokens("query: ")
+
+
+def outcomes(call: Callable[[int], Any], *, calls: int) -> list[LannerError]:
+    """What failed of so many calls from 16 threads."""
+
+    def attempt(number: int) -> LannerError | None:
+        try:
+            call(number)
+        except LannerError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(16) as threads:
+        return [error for error in threads.map(attempt, range(calls)) if error is not None]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.05)
