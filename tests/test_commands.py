@@ -30,7 +30,7 @@ def run(*arguments: object) -> int:
 def test_help_has_examples_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     overview = capsys.readouterr().out
-    for command in ("export", "inspect", "encode", "similarity", "tune", "doctor"):
+    for command in ("export", "inspect", "encode", "similarity", "tune", "serve", "doctor"):
         assert f"    {command}" in overview
         assert run(command, "--help") == 0
         text = capsys.readouterr().out
@@ -261,6 +261,23 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert content["versions"]["lanner"] == "0.1.0"
     assert next(iter(content["engines"])) == "onnxruntime"
     assert content["bf16"] is this_machine().has_bf16
+
+
+def test_doctor_shows_the_tritonserver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binary = tmp_path / "tritonserver"
+    monkeypatch.setenv("LANNER_TRITONSERVER", str(binary))
+    assert run("doctor") == 0
+    problem = f"LANNER_TRITONSERVER names {binary}, and there is no such file: pip install "
+    assert f"\ntriton     {problem}" in capsys.readouterr().out
+    assert run("doctor", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tritonserver"] is None
+    binary.touch(0o755)
+    assert run("doctor") == 0
+    assert f"\ntriton     {binary}, by LANNER_TRITONSERVER\n" in capsys.readouterr().out
+    assert run("doctor", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tritonserver"] == str(binary)
 
 
 def test_export_without_its_extra_says_so(

@@ -59,9 +59,14 @@ def add_numpy(binary: Path, version: str) -> None:
 def test_none_is_found_and_the_way_to_one_is_said(tmp_path: Path) -> None:
     message = (
         "no tritonserver is found: pip install --no-deps --target DIR nvidia-pytriton 'numpy<2', "
-        "and set LANNER_TRITONSERVER=DIR/pytriton/tritonserver/bin/tritonserver, or take NVIDIA's "
-        f"container: docker run --rm --shm-size=1g -p 8000-8002:8000-8002 -v {tmp_path}/models:"
-        "/models nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver --model-repository=/models"
+        "and set LANNER_TRITONSERVER=DIR/pytriton/tritonserver/bin/tritonserver"
+    )
+    with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
+        find_tritonserver()
+    message += (
+        "; or take NVIDIA's container: docker run --rm --shm-size=1g -p 8000-8002:8000-8002 "
+        f"-v {tmp_path}/models:/models nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver "
+        "--model-repository=/models"
     )
     with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
         find_tritonserver(tmp_path / "models")

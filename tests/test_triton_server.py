@@ -19,7 +19,7 @@ from lanner.manifest import MANIFEST_FILE
 from lanner.triton import server as server_module
 from lanner.triton.installation import Installation
 from lanner.triton.server import TritonServer, require_repository
-from tests.triton_models import BROKEN, DOUBLE, write_triton_model
+from tests.triton_models import BROKEN, DOUBLE, processes, write_triton_model
 
 Make = Callable[..., TritonServer]
 
@@ -57,19 +57,6 @@ def traces() -> list[str]:
     """What servers of this very process have in shared memory; others may run beside."""
     mark = f"lanner-{os.getpid()}-"
     return [name for name in os.listdir("/dev/shm") if name.startswith(mark)]  # noqa: PTH208, S108
-
-
-def processes(of: Path) -> list[int]:
-    """Running processes that name a repository: the server and the stubs of its models."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-        except OSError:  # it has just gone
-            continue
-        if str(of).encode() in command:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_a_server_gets_ready_answers_and_leaves_nothing(make: Make, repository: Path) -> None:

@@ -33,3 +33,16 @@ def write_triton_model(repository: Path, name: str = "double", code: str = DOUBL
     (model / "config.pbtxt").write_text(_CONFIG)
     (model / "1" / "model.py").write_text(code)
     return repository
+
+
+def processes(of: Path) -> list[int]:
+    """Running processes that name a repository: the server and the stubs of its models."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:  # it has just gone
+            continue
+        if str(of).encode() in command:
+            found.append(int(path.parent.name))
+    return found

@@ -23,6 +23,7 @@ from lanner.commands import (
     inspect,
     repository,
     score,
+    serve,
     similarity,
     tag,
     tune,
@@ -39,6 +40,7 @@ examples:
   lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
   lanner tune minilm.lanner --goal throughput         find what is fastest on this machine
   lanner repository minilm.lanner --output repository Triton models of it
+  lanner serve repository                             a Triton server of them
   lanner doctor                                       what this machine can run
 """
 
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         tag,
         tune,
         repository,
+        serve,
         doctor,
     ]:
         module.add_parser(subparsers)

@@ -22,14 +22,23 @@ Subparsers = Any  # argparse does not name the type of add_subparsers()
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options between texts: without it ``DIR --json TEXT`` would be refused."""
+    """Takes options between texts: without it ``DIR --json TEXT`` would be refused.
 
+    Attributes:
+        rest: What holds the arguments after ``--``, where those are for another program.
+    """
+
+    rest: str | None = None
     _is_within = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse, whose intermixed form calls this one for its two passes."""
         if self._is_within:
             return super().parse_known_args(args, namespace)
+        if self.rest is not None:
+            end = args.index("--") if "--" in args else len(args)
+            self.set_defaults(**{self.rest: args[end + 1 :]})
+            args = args[:end]
         self._is_within = True
         try:
             return self.parse_known_intermixed_args(args, namespace)

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from lanner._version import __version__
 from lanner.commands.common import Subparsers, add_command, print_json, table
 from lanner.engines import ENGINES
+from lanner.errors import ServerError
 from lanner.machine import package_version, package_versions, this_machine
+from lanner.triton.installation import find_tritonserver
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
 EXTRA_MODULES = {
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
                 "versions": versions,
                 "missing": missing,
                 "nvidia_driver": has_nvidia_driver(),
+                "tritonserver": tritonserver(),
             }
         )
         return
@@ -91,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
                 f"precision  {default_precision()} by default: {_why()}",
                 f"bf16       {_bf16()}",
                 f"engines    {_engines()}",
+                f"triton     {_triton()}",
                 f"versions   {', '.join(f'{k} {v}' for k, v in versions.items())}",
                 "",
                 table(rows),
@@ -125,6 +129,22 @@ def default_precision() -> str:
 def has_nvidia_driver() -> bool:
     """Whether an NVIDIA driver's own tool is there."""
     return shutil.which("nvidia-smi") is not None
+
+
+def tritonserver() -> str | None:
+    """The tritonserver that 'lanner serve' would start, if it could."""
+    try:
+        return str(find_tritonserver().binary)
+    except ServerError:
+        return None
+
+
+def _triton() -> str:
+    try:
+        found = find_tritonserver()
+    except ServerError as error:
+        return str(error)
+    return f"{found.binary}, by {found.found}"
 
 
 def _engines() -> str:

@@ -170,11 +170,11 @@ class Installation:
         raise ServerError(msg)
 
 
-def find_tritonserver(repository: str | os.PathLike[str] = "REPO") -> Installation:
+def find_tritonserver(repository: str | os.PathLike[str] | None = None) -> Installation:
     """The tritonserver to use: LANNER_TRITONSERVER, or of PATH, or of an installed nvidia-pytriton.
 
     Args:
-        repository: What is to be served, for the message.
+        repository: What is to be served; the message says how a container would.
 
     Raises:
         ServerError: There is none, or it cannot be run; the message says how to get one.
@@ -187,8 +187,10 @@ def find_tritonserver(repository: str | os.PathLike[str] = "REPO") -> Installati
     elif wheel := _installed_wheel():
         found = Installation(wheel, "nvidia-pytriton")
     else:
-        docker = _DOCKER.format(repository=Path(repository).absolute())
-        msg = f"no tritonserver is found: {_ADVICE}, or take NVIDIA's container: {docker}"
+        msg = f"no tritonserver is found: {_ADVICE}"
+        if repository is not None:
+            docker = _DOCKER.format(repository=Path(repository).absolute())
+            msg += f"; or take NVIDIA's container: {docker}"
         raise ServerError(msg)
     found.check()
     return found

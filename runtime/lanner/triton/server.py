@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from urllib.parse import quote
 
 from lanner import interruption
 from lanner.errors import RepositoryError, ServerError, UsageError
@@ -169,11 +170,16 @@ class TritonServer:
         Raises:
             ServerError: It does not answer.
         """
-        status, body = self._ask("POST", "/v2/repository/index")
-        if status != 200:
-            msg = f"{self.http_url} does not say which models it has: {body.decode()[:200]}"
-            raise ServerError(msg)
-        found: list[dict[str, str]] = json.loads(body)
+        found: list[dict[str, str]] = self._json("POST", "/v2/repository/index")
+        return found
+
+    def configuration(self, model: str) -> dict[str, Any]:
+        """The configuration of a model that is ready, as Triton completed it.
+
+        Raises:
+            ServerError: It does not answer, or has no such model.
+        """
+        found: dict[str, Any] = self._json("GET", f"/v2/models/{quote(model, safe='')}/config")
         return found
 
     def wait(self) -> None:
@@ -298,6 +304,13 @@ class TritonServer:
             return self._ask("GET", "/v2/health/ready")[0] == 200
         except ServerError:
             return False
+
+    def _json(self, method: str, path: str) -> Any:
+        status, body = self._ask(method, path)
+        if status != 200:
+            msg = f"{self.http_url}{path} answers {status}: {body.decode(errors='replace')[:200]}"
+            raise ServerError(msg)
+        return json.loads(body)
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Over HTTP by hand: Lanner serves without the extra of its client, and by no proxy."""

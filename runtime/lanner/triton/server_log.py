@@ -19,6 +19,7 @@ _USAGE = "Usage: tritonserver [options]"
 _NO_GPU = (
     "CudaDriverHelper has not been initialized.",
     "Unable to allocate pinned system memory",
+    "failed to allocate pinned system memory",
     "CUDA memory pool disabled",
     "DCGM unable to start",
     "Error: Failed to initialize NVML",

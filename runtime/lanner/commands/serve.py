@@ -1,0 +1,149 @@
+"""`lanner serve`: a real Triton server on a model repository."""
+
+import argparse
+import sys
+from typing import Any
+
+from lanner.commands.common import Subparsers, add_command, print_json, say
+from lanner.errors import ArtifactError, ServerError
+from lanner.triton.ports import DEFAULT_PORTS
+from lanner.triton.served_model import ServedModel
+from lanner.triton.server import GRACE_S, READY_TIMEOUT_S, TritonServer
+from lanner.triton.tensors import TEXT_SUFFIX
+
+_EXAMPLES = f"""\
+  lanner serve repository
+  lanner serve repository --http-port 0 --grpc-port 0 --metrics-port 0 --json
+  lanner serve repository -- --model-control-mode=poll --log-verbose=1
+  lanner serve repository -- --http-address=127.0.0.1 --grpc-address=127.0.0.1
+
+What follows -- goes to tritonserver as it is (tritonserver --help). Its log is on stderr.
+
+Ctrl-C or SIGTERM stops it: requests in flight, and clients that keep an HTTP connection open, have
+{GRACE_S} s (-- --exit-timeout-secs=N); a second one ends it at once.
+"""
+#: Head -> a call that shows what a model does.
+_CALLS = {
+    "embed": 'model.encode("a sentence")',
+    "score": 'model.score([("a question", "a passage")])',
+    "classify": 'model.classify(["a text"])',
+    "tag": 'model.tag(["a text"])',
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "serve",
+        summary="serve a model repository with a real Triton server",
+        examples=_EXAMPLES,
+    )
+    parser.usage = "%(prog)s REPO [options] [-- TRITON OPTIONS]"
+    parser.rest = "triton_options"  # type: ignore[attr-defined]
+    parser.add_argument("repository", metavar="REPO", help="what 'lanner repository' made")
+    for name, port in DEFAULT_PORTS.items():
+        parser.add_argument(
+            f"--{name}-port",
+            metavar="N",
+            type=_port,
+            default=port,
+            help=f"0 takes a free one (default: {port})",
+        )
+    parser.add_argument(
+        "--ready-timeout",
+        metavar="S",
+        type=_seconds,
+        default=READY_TIMEOUT_S,
+        help=f"seconds in which the models must be loaded (default: {READY_TIMEOUT_S:g})",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the log of tritonserver as it writes it"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    server = TritonServer(
+        args.repository,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        options=args.triton_options,
+        ready_timeout_s=args.ready_timeout,
+        tell=say,
+        verbose=args.verbose,
+    )
+    try:
+        server.start()
+        _announce(server, as_json=args.json)
+        server.wait()
+    except (KeyboardInterrupt, SystemExit):
+        # What a server is there for: it ran until it was told to stop, which is no failure.
+        say("stopping; Ctrl-C again does not wait for requests in flight")
+    finally:
+        server.stop()
+
+
+def _announce(server: TritonServer, *, as_json: bool) -> None:
+    models = server.models()
+    for model in models:
+        state = model.get("state", "not loaded").lower()
+        reason = f": {model['reason']}" if model.get("reason") else ""
+        say(f"{' version '.join(_name_and_version(model))} is {state}{reason}")
+    say(f"ready: {server.http_url}, {server.grpc_url}, {server.metrics_url}")
+    for line in _python(server, models):
+        say(line)
+    if as_json:
+        print_json(
+            {
+                "http_url": server.http_url,
+                "grpc_url": server.grpc_url,
+                "metrics_url": server.metrics_url,
+                "pid": server.pid,
+                "models": models,
+            }
+        )
+        sys.stdout.flush()  # whoever reads it waits for it, and the command goes on
+
+
+def _name_and_version(model: dict[str, str]) -> list[str]:
+    return [model[key] for key in ("name", "version") if key in model]
+
+
+def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
+    """What a user can paste, for the first model that Lanner made."""
+    ready = [model for model in models if model.get("state") == "READY"]
+    for model in sorted(ready, key=lambda one: one["name"].endswith(TEXT_SUFFIX)):
+        name, version = model["name"], model["version"]
+        try:
+            parameters = _parameters(server.configuration(name))
+            with ServedModel(name, version, parameters, max_batch_size=0).artifact() as artifact:
+                call = _CALLS[artifact.manifest.head]
+        except (ServerError, ArtifactError, KeyError):  # of somebody else's making
+            continue
+        connect = f'model = lanner.connect("{server.grpc_url}", "{name}")'
+        return ["", "import lanner", connect, call, ""]
+    return []
+
+
+def _parameters(configuration: dict[str, Any]) -> dict[str, str]:
+    found = configuration.get("parameters", {})
+    return {key: value.get("string_value", "") for key, value in found.items()}
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) < 2**16:
+        return int(text)
+    msg = f"must be a port, 0 to 65535, not {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if 0 < value < float("inf"):
+        return value
+    msg = f"must be a number of seconds, not {text!r}"
+    raise argparse.ArgumentTypeError(msg)
