@@ -61,7 +61,7 @@ def token_config(
         [
             _head(name, manifest, variant, serving),
             (f"{how}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
-            ("", {"output": [_output(manifest)]}),
+            ("What it answers, for each text.", {"output": [_output(manifest)]}),
             *_batching(serving),
             _instances(serving),
             *_warmup(manifest, buckets, serving),
@@ -96,7 +96,7 @@ def text_config(
         [
             _head(name, manifest, variant, in_python),
             ("Texts in UTF-8; they batch whatever their lengths are.", {"input": inputs}),
-            ("", {"output": outputs}),
+            ("What it answers, for each text.", {"output": outputs}),
             *_batching(serving),
             _instances(in_python),
             *warmup,
