@@ -12,6 +12,7 @@ import pytest
 from lanner.artifact import Artifact
 from lanner.commands import main, parser
 from lanner.commands.common import table
+from lanner.loading import load
 from lanner.machine import this_machine
 
 
@@ -65,6 +66,31 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
         (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
         (["similarity", "dir", "a"], "the following arguments are required: TEXT"),
+        (
+            ["similarity", "grpc://host:1", "a", "b"],
+            "grpc://host:1 names no model: add it, for example grpc://host:1/minilm",
+        ),
+        (
+            ["encode", "http://host:1/", "a"],
+            "http://host:1/ names no model: add it, for example http://host:1/minilm",
+        ),
+        (["encode", "ftp://host/m", "a"], "'ftp://host' is no address of a server: write for"),
+        (["encode", "grpc://host/a/b", "a"], "'grpc://host/a' is no address of a server: write"),
+        (["encode", "grpc://host/m", "a", "--threads", "2"], "are decided by the server: leave th"),
+        (["encode", "grpc://host/m", "a", "--variant", "int8"], "are decided by the server: leave"),
+        (["score", "grpc://host/m", "a", "b", "--engine", "openvino"], "are decided by the server"),
+        (
+            ["tag", "grpc://host/m", "a", "--header", "authorization"],
+            "--header 'authorization' is not NAME:VALUE",
+        ),
+        (
+            ["classify", "grpc://host/m", "a", "--header", " : x"],
+            "--header ' : x' is not NAME:VALU",
+        ),
+        (
+            ["encode", "dir", "a", "--header", "a:b"],
+            "--header is for a server, and a directory is given",
+        ),
         (["export", "x"], "the following arguments are required: --output"),
         (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
         (["export", "x", "--output", "y", "--head", "tail"], "invalid choice: 'tail'"),
@@ -93,7 +119,6 @@ def test_layers_are_a_list_or_a_number(text: str, layers: int | tuple[int, ...])
     [
         (["inspect", "gone"], "gone is not a directory: give one that 'lanner export' wrote"),
         (["encode", "gone", "a"], "gone is not a directory: give one that 'lanner export' wrote"),
-        (["similarity", "grpc://host:1", "a", "b"], "cannot talk to a server yet, give an artifac"),
     ],
 )
 def test_a_failed_job_exits_with_1_and_one_line(
@@ -105,6 +130,26 @@ def test_a_failed_job_exits_with_1_and_one_line(
     assert err.startswith("lanner: error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_url_is_the_model_of_a_server(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+
+    def connect(url: str, name: str, **options: object) -> object:
+        asked.append((url, name, options))
+        return load(word_artifact, variant="fp32", threads=1)
+
+    monkeypatch.setattr("lanner.commands.common.connect", connect)
+    headers = ["--header", "Authorization: Bearer a:b", "--header", "x:"]
+    assert run("similarity", "grpc://host:1/minilm", "a b", "a", *headers) == 0
+    assert capsys.readouterr().out == "0.7071\n"
+    assert run("encode", "https://host/minilm_text", "a") == 0
+    assert asked == [
+        ("grpc://host:1", "minilm", {"headers": {"Authorization": "Bearer a:b", "x": ""}}),
+        ("https://host", "minilm_text", {"headers": {}}),
+    ]
 
 
 def test_debug_shows_the_traceback() -> None:

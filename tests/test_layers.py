@@ -11,6 +11,7 @@ import pytest
 import lanner
 
 HEAVY = {"torch", "transformers", "sentence_transformers", "onnx", "scipy", "optimum"}
+CLIENTS = {"tritonclient", "grpc", "google", "urllib3"}
 
 
 def modules_after(code: str, *args: str) -> set[str]:
@@ -37,21 +38,29 @@ def test_importing_lanner_imports_no_engine_and_no_framework() -> None:
     assert not modules_after("import lanner") & (HEAVY | {"onnxruntime", "lanner_export"})
 
 
+def test_importing_lanner_imports_no_client_of_triton() -> None:
+    # These modules are what a client is made of, as far as no server is talked to.
+    code = "import lanner, lanner.engines.triton, lanner.triton.text_requests"
+    assert not modules_after(code) & (HEAVY | CLIENTS)
+
+
 def test_encoding_needs_neither_torch_nor_transformers(word_artifact: Path) -> None:
     code = "import sys, lanner; lanner.load(sys.argv[1]).encode(['a', 'b'])"
     modules = modules_after(code, str(word_artifact))
     assert "onnxruntime" in modules
-    assert not modules & (HEAVY | {"lanner_export"})
+    assert not modules & (HEAVY | CLIENTS | {"lanner_export"})
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['export', '--help']", "['doctor']"])
+@pytest.mark.parametrize(
+    "arguments", ["['--help']", "['export', '--help']", "['repository', '--help']", "['doctor']"]
+)
 def test_the_command_line_imports_no_framework(arguments: str) -> None:
     code = (
         "import contextlib, io\nfrom lanner.commands import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         f"    main({arguments})"
     )
-    assert not modules_after(code) & HEAVY
+    assert not modules_after(code) & (HEAVY | CLIENTS)
 
 
 def test_nothing_is_written_outside_and_nothing_sent(word_artifact: Path, tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     runner = model.runner
 
     def dispatch(text: str) -> tuple[Callable[[], object], Callable[[], object]]:
-        from lanner.runner import Sequences, feed  # noqa: PLC0415 (it is imported already)
+        from lanner.runner import Sequences  # noqa: PLC0415 (it is imported already)
 
         sequences = Sequences(model.tokenizer.encode([text]))
-        tensors = feed([(sequences, [0])], runner.pad_token_id)
+        tensors = runner.feed([(sequences, [0])])
         bare = partial(runner.engine.run, tensors, is_alone=True)
         return lambda: list(runner.run(sequences, max_sequences=1)), bare
 

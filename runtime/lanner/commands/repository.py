@@ -191,11 +191,19 @@ def _check(args: argparse.Namespace) -> None:
         print("\n\n".join(map(str, findings)))
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
-        what = "1 error" if errors == 1 else f"{errors} errors"
-        msg = f"{args.check} has {what} among {len(findings)} findings, shown above"
+        what = f"{_counted(errors, 'error')} among {_counted(len(findings), 'finding')}"
+        msg = f"{args.check} has {what}, shown above"
         raise RepositoryError(msg)
     if not args.json:
-        say(f"{args.check}: {len(findings)} warnings, no errors" if findings else "nothing found")
+        say(
+            f"{args.check}: {_counted(len(findings), 'warning')}, no errors"
+            if findings
+            else "nothing found"
+        )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import (
     EngineError,
+    InputError,
     LannerError,
     ModelChangedError,
     ModelUnavailableError,
@@ -37,6 +38,9 @@ class TritonEngine:
         version: The version to ask for; empty for the newest.
         retries: How often a request is sent again where the server or the model is away.
         priority: From 1, served first; 0 for the model's default.
+
+    Raises:
+        InputError: The retries are less than none.
     """
 
     name = "triton"
@@ -53,6 +57,9 @@ class TritonEngine:
         retries: int = 3,
         priority: int = 0,
     ) -> None:
+        if retries < 0:
+            msg = f"retries must be at least 0, not {retries}"
+            raise InputError(msg)
         self.transport, self.served = transport, served
         self._outputs = (output,)
         self._version, self._retries, self._priority = version, retries, priority
@@ -74,6 +81,18 @@ class TritonEngine:
         """
         if not self.served.takes_texts:
             inputs = fill_to_bucket(inputs, self._buckets)
+        count = len(next(iter(inputs.values())))
+        # Callers that wait are answered together, and may be more than the server takes at once.
+        most = self.served.max_batch_size or count
+        parts = [
+            self._ask({name: t[start : start + most] for name, t in inputs.items()}, deadline_s)
+            for start in range(0, count, most)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _ask(
+        self, inputs: Mapping[str, NDArray[Any]], deadline_s: float | None
+    ) -> NDArray[np.float32]:
         (output,) = self.answer(inputs, self._outputs, deadline_s).values()
         if output.dtype != np.float32:
             msg = (

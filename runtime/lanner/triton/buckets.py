@@ -17,9 +17,9 @@ _SHORTEST = 16
 
 
 def default_buckets(max_tokens: int) -> tuple[int, ...]:
-    """Buckets up to the model's limit, at most half of which is filling.
+    """Buckets up to the model's limit: 16, 24, 32, 48, 64, 96, 128 and so on.
 
-    16, 24, 32, 48, 64, 96, 128 and so on: a text is filled up by a fifth of its length on average.
+    Of a bucket beyond the first, less than a third is filling.
     """
     found = []
     step = _SHORTEST

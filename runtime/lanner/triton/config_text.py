@@ -25,6 +25,9 @@ from lanner.triton.tensors import (
 Section = tuple[str, dict[str, Any]]
 #: Memory of pinned transfers and so on does not matter on a CPU; what does is said here.
 _CPU, _GPU = "KIND_CPU", "KIND_GPU"
+#: A day. Without a time of the model's, Triton ignores that of a request: it may only be shorter
+#: (PolicyQueue::Enqueue of triton-inference-server/core).
+_FOR_EVER_MS = 24 * 3_600_000
 
 
 def token_config(
@@ -130,13 +133,13 @@ def _output(manifest: Manifest) -> dict[str, Any]:
 
 
 def _batching(serving: Serving) -> list[Section]:
+    timeout_ms = serving.queue_timeout_ms or _FOR_EVER_MS
     policy: dict[str, Any] = {
         "timeout_action": "REJECT",
+        "default_timeout_microseconds": timeout_ms * 1_000,
         "allow_timeout_override": True,
         "max_queue_size": serving.max_queue_size,
     }
-    if serving.queue_timeout_ms is not None:
-        policy["default_timeout_microseconds"] = serving.queue_timeout_ms * 1_000
     batching: dict[str, Any] = {"default_queue_policy": policy}
     if serving.preferred_batch_sizes:
         batching["preferred_batch_size"] = list(serving.preferred_batch_sizes)
@@ -149,7 +152,7 @@ def _batching(serving: Serving) -> list[Section]:
         "What waits while the model is busy runs together next. A delay makes batches larger and\n"
         "every answer later: max_queue_delay_microseconds, with preferred_batch_size to end it.\n"
         "max_queue_size: more are refused at once. default_timeout_microseconds: who waits longer\n"
-        "is refused; a request may bring its own."
+        "is refused; a request may bring a shorter time of its own."
     )
     sections: list[Section] = [(comment, {"dynamic_batching": batching})]
     if serving.response_cache:
@@ -171,8 +174,8 @@ def _instances(serving: Serving) -> Section:
 def _warmup(manifest: Manifest, buckets: tuple[int, ...], serving: Serving) -> list[Section]:
     if not serving.warmup:
         return []
-    limit = manifest.tokenizer.max_tokens
-    lengths = buckets or tuple(n for n in (8, 16, 32, 64, 128, 256, 512) if n <= (limit or 512))
+    longest = min(manifest.tokenizer.max_tokens or 512, 512)
+    lengths = buckets or (*(n for n in (8, 16, 32, 64, 128, 256) if n < longest), longest)
     samples = []
     for length in lengths:
         tensors = {

@@ -62,8 +62,8 @@ def written_config(sections: Iterable[tuple[str, dict[str, Any]]]) -> str:
     """
     parts = []
     for comment, fields in sections:
-        lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-        parts.append("\n".join(lines) + "\n" + _written(fields))
+        lines = [f"# {line}".rstrip() + "\n" for line in comment.splitlines()]
+        parts.append("".join(lines) + _written(fields))
     return "\n".join(parts)
 
 

@@ -23,14 +23,14 @@ class TokenRequest:
     Attributes:
         token_ids: Of each text its tokens, int64 [tokens].
         type_ids: Of each text their types, or None where the model takes none.
-        length: How long each text was with its filling.
-        unpooled_tokens: How many tokens at the start of each text are read but not pooled.
+        unpooled_tokens: Of each text how many tokens at its start are read but not pooled.
+        is_token: Where they stood among what fills them up, bool [texts, length].
     """
 
     token_ids: list[NDArray[np.int64]]
     type_ids: list[NDArray[np.int64]] | None
-    length: int
-    unpooled_tokens: int
+    unpooled_tokens: list[int]
+    is_token: NDArray[np.bool_]
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
@@ -45,9 +45,7 @@ class TokenRequest:
         if ids is None or mask is None:
             msg = f"{manifest.name} takes {IDS} and {MASK}, and the request lacks one of them"
             raise InputError(msg)
-        types = tensors.get(TYPE_IDS)
-        if types is None and TYPE_IDS in manifest.inputs:
-            types = np.zeros_like(ids)
+        types = tensors.get(TYPE_IDS, np.zeros_like(ids)) if TYPE_IDS in manifest.inputs else None
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if ids.ndim != 2 or len(set(shapes.values())) != 1:
             msg = f"{manifest.name} takes tensors [texts, tokens] of one shape, not {shapes}"
@@ -59,8 +57,8 @@ class TokenRequest:
             None
             if types is None
             else [row[kept] for row, kept in zip(types, is_token, strict=True)],
-            ids.shape[1],
-            _unpooled(mask, manifest),
+            [_unpooled(row[kept], manifest) for row, kept in zip(mask, is_token, strict=True)],
+            is_token,
         )
 
 
@@ -74,30 +72,27 @@ def run_together(
     """
     by_token = manifest.head == "tag"
     outputs = [
-        np.zeros(
-            (len(r.token_ids), *([r.length] if by_token else []), manifest.dimension), np.float32
-        )
+        np.zeros((*r.is_token.shape[: 2 if by_token else 1], manifest.dimension), np.float32)
         for r in requests
     ]
     # The tokens that are not pooled are counted for all sequences of a call.
-    for unpooled in {request.unpooled_tokens for request in requests}:
-        places: list[tuple[int, int]] = []
-        ids: list[Any] = []
-        types: list[Any] | None = [] if requests[0].type_ids is not None else None
-        for number, request in enumerate(requests):
-            if request.unpooled_tokens != unpooled:
-                continue
-            places += [(number, row) for row in range(len(request.token_ids))]
-            ids += request.token_ids
-            if types is not None:
-                types += request.type_ids or []
-        sequences = Sequences(ids, types, unpooled_tokens=unpooled)
+    for unpooled in sorted({count for request in requests for count in request.unpooled_tokens}):
+        places = [
+            (number, row)
+            for number, request in enumerate(requests)
+            for row, count in enumerate(request.unpooled_tokens)
+            if count == unpooled
+        ]
+        ids: list[Any] = [requests[number].token_ids[row] for number, row in places]
+        types: list[Any] = [
+            of[row] for number, row in places if (of := requests[number].type_ids) is not None
+        ]
+        sequences = Sequences(ids, types or None, unpooled_tokens=unpooled)
         for rows, block in runner.run(sequences, max_sequences=_ANY_NUMBER):
             for index, answer in zip(rows, block, strict=True):
                 number, row = places[index]
                 if by_token:
-                    tokens = len(ids[index])
-                    outputs[number][row, :tokens] = answer[:tokens]
+                    outputs[number][row, requests[number].is_token[row]] = answer[: len(ids[index])]
                 else:
                     outputs[number][row] = answer
     return outputs
@@ -120,13 +115,12 @@ def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -
 
 
 def _unpooled(mask: NDArray[Any], manifest: Manifest) -> int:
-    is_unpooled = mask == 2
-    counts = is_unpooled.sum(axis=1)
-    count = int(counts.max(initial=0))
-    if count and not (is_unpooled[:, :count].all() and (counts == count).all()):
+    """How many tokens of one text are not pooled, by the mask of its tokens alone."""
+    count = int((mask == 2).sum())
+    if (mask[:count] != 2).any():
         msg = (
-            f"{manifest.name} takes 2 in {MASK} for tokens that are read but not pooled, as many "
-            "at the start of every text of a request"
+            f"{manifest.name} takes 2 in {MASK} for tokens that are read but not pooled, at the "
+            "start of a text alone"
         )
         raise InputError(msg)
     return count

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from lanner.artifact import QUALITY_FILE, Artifact
-from lanner.errors import InputError, RepositoryError, UnsupportedError
+from lanner.errors import ArtifactError, InputError, RepositoryError, UnsupportedError
 from lanner.loading import open_artifact
-from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
+from lanner.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
 from lanner.staging import staged_directory, staged_file
 from lanner.triton.config_text import (
     WARMUP_TEXT_FILE,
@@ -30,6 +30,7 @@ from lanner.triton.config_text import (
     warmup_mask_file,
 )
 from lanner.triton.model_config import CONFIG_FILE, parse_config
+from lanner.triton.repository_model import version_directories
 from lanner.triton.served_model import carried_files
 from lanner.triton.serving import Serving
 from lanner.triton.tensors import TEXT_SUFFIX
@@ -94,40 +95,54 @@ def write_repository(
     Raises:
         ArtifactError: A directory is no artifact, or a damaged one.
         VariantError: An artifact has no such variant.
-        InputError: A name cannot be used, or two are the same.
-        RepositoryError: The directory is there and is no repository.
+        InputError: A name cannot be used, or two are the same; or the buckets do not fit a model.
+        UnsupportedError: The backend does not run the variant.
+        RepositoryError: The directory is there and is no repository, or a model in it that would
+            get a new version is not Lanner's.
     """
     serving = serving or Serving()
     opened = [open_artifact(path) for path in artifacts]
     names = names or [artifact.manifest.name for artifact in opened]
     _require_names(names, len(opened))
     _require_repository(repository)
+    # All is looked over before anything is written.
+    chosen = [artifact.choose(variant) for artifact in opened]
+    for artifact, served in zip(opened, chosen, strict=True):
+        _require_served(artifact, served, serving)
+    older = {
+        name: _carried(repository / name)
+        for one in names
+        for name in ((one, one + TEXT_SUFFIX) if with_text else (one,))
+    }
     written = []
-    for artifact, name in zip(opened, names, strict=True):
-        chosen = artifact.choose(variant)
-        _require_served(artifact, chosen, serving)
-        model = repository / name
-        version = 1 + max([*_versions(model), *_versions(repository / f"{name}{TEXT_SUFFIX}"), 0])
+    for artifact, served, name in zip(opened, chosen, names, strict=True):
+        both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
+        version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
         # The token model first: a text model may call it.
-        _write_token_model(artifact, chosen, model, version, serving)
-        written.append(Written(name, version, chosen.name))
+        _write_token_model(artifact, served, both[0], version, serving, older)
+        written.append(Written(name, version, served.name))
         if with_text:
-            text_name = f"{name}{TEXT_SUFFIX}"
-            _write_text_model(artifact, chosen, repository / text_name, version, serving)
-            written.append(Written(text_name, version, chosen.name))
+            _write_text_model(artifact, served, both[1], version, serving, older)
+            written.append(Written(both[1].name, version, served.name))
     return written
 
 
 def _write_token_model(
-    artifact: Artifact, variant: Variant, model: Path, version: int, serving: Serving
+    artifact: Artifact,
+    variant: Variant,
+    model: Path,
+    version: int,
+    serving: Serving,
+    older: dict[str, dict[str, str]],
 ) -> None:
     with staged_directory(model / str(version)) as staged:
         part = _copy(artifact, variant, staged, serving)
         if serving.backend == "python":
             code = _CODE.format(extra=variant.engine, kind="TokenModel")
             (staged / MODEL_FILE).write_text(code, encoding="utf-8")
-    text = token_config(model.name, part.manifest, variant, serving, _carried(model, is_text=False))
-    config = parse_config(text, model / CONFIG_FILE)
+        carried = older[model.name] | carried_files(part, version)
+        text = token_config(model.name, part.manifest, variant, serving, carried)
+        config = parse_config(text, model / CONFIG_FILE)
     masks = {
         warmup_mask_file(sample.inputs[name].dims[0])
         for sample in config.model_warmup
@@ -142,7 +157,12 @@ def _write_token_model(
 
 
 def _write_text_model(
-    artifact: Artifact, variant: Variant, model: Path, version: int, serving: Serving
+    artifact: Artifact,
+    variant: Variant,
+    model: Path,
+    version: int,
+    serving: Serving,
+    older: dict[str, dict[str, str]],
 ) -> None:
     with staged_directory(model / str(version)) as staged:
         # With its own engine it needs the model file; else the token model has it.
@@ -150,8 +170,10 @@ def _write_text_model(
         extra = "triton" if serving.calls_token_model else variant.engine
         code = _CODE.format(extra=extra, kind="TextModel")
         (staged / MODEL_FILE).write_text(code, encoding="utf-8")
-    text = text_config(model.name, part.manifest, variant, serving, _carried(model, is_text=True))
-    if parse_config(text, model / CONFIG_FILE).model_warmup:
+        carried = older[model.name] | carried_files(part, version, is_text=True)
+        text = text_config(model.name, part.manifest, variant, serving, carried)
+        warms_up = bool(parse_config(text, model / CONFIG_FILE).model_warmup)
+    if warms_up:
         content = _WARMUP_TEXT.encode()
         _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
     _write_config(model, text)
@@ -166,23 +188,24 @@ def _copy(
     with_weights: bool = True,
 ) -> Artifact:
     """An artifact of one variant, whole and checksummed like any other."""
-    manifest = artifact.manifest
-    names = [manifest.tokenizer.file, QUALITY_FILE]
-    if manifest.embedding_ranges is not None:
-        names.append(manifest.embedding_ranges.file)
-    if with_weights:
-        names += variant.files
+    names = _files(artifact.manifest) + (variant.files if with_weights else [])
     for name in names:
         shutil.copyfile(artifact.file(name), directory / name)
     if with_weights and serving.backend == "onnxruntime":
         _bake(directory / variant.file)
     part = replace(
-        manifest,
+        artifact.manifest,
         variants=[variant] if with_weights else [],
         files={name: FileRecord.of(directory / name) for name in names},
     )
     (directory / MANIFEST_FILE).write_bytes(part.to_bytes())
     return Artifact(directory, part)
+
+
+def _files(manifest: Manifest) -> list[str]:
+    """The files of an artifact that every part of it has."""
+    ranges = manifest.embedding_ranges
+    return [manifest.tokenizer.file, QUALITY_FILE, *([] if ranges is None else [ranges.file])]
 
 
 def _bake(path: Path) -> None:
@@ -197,16 +220,25 @@ def _bake(path: Path) -> None:
     optimized.replace(path)
 
 
-def _carried(model: Path, *, is_text: bool) -> dict[str, str]:
+def _carried(model: Path) -> dict[str, str]:
+    """What the versions carry that are there already."""
     carried: dict[str, str] = {}
+    is_text = model.name.endswith(TEXT_SUFFIX)
     for version in _versions(model):
-        part = Artifact.open(model / str(version))
-        carried |= carried_files(part, version, is_text=is_text)
+        try:
+            carried |= carried_files(Artifact.open(version), int(version.name), is_text=is_text)
+        except ArtifactError as error:
+            msg = (
+                f"{model} cannot get a new version, since {version.name} is no whole artifact "
+                f"({error}): remove that one, or give the model another name"
+            )
+            raise RepositoryError(msg) from None
     return carried
 
 
 def _write_warmup(model: Path, files: dict[str, bytes]) -> None:
-    (model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
+    if files:
+        (model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
     for name, content in files.items():
         with staged_file(model / WARMUP_DIRECTORY / name) as file:
             file.write(content)
@@ -217,10 +249,8 @@ def _write_config(model: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _versions(model: Path) -> list[int]:
-    if not model.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in model.iterdir() if entry.name.isdecimal())
+def _versions(model: Path) -> list[Path]:
+    return version_directories(model) if model.is_dir() else []
 
 
 def _require_names(names: Sequence[str], count: int) -> None:
@@ -282,3 +312,6 @@ def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> N
             f"the backend {serving.backend}: use the backend python"
         )
         raise UnsupportedError(msg)
+    serving.lengths(artifact.manifest.tokenizer.max_tokens)
+    for name in (*_files(artifact.manifest), *variant.files):
+        artifact.file(name)

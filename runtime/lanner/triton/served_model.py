@@ -5,7 +5,6 @@ the tokenizer of every version stand in its parameters.
 """
 
 import base64
-import binascii
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -106,7 +105,7 @@ class ServedModel:
     def _unpacked(self, name: str, content: str) -> bytes:
         try:
             return zlib.decompress(base64.b64decode(content, validate=True))
-        except (binascii.Error, zlib.error) as error:
+        except (ValueError, zlib.error) as error:
             msg = (
                 f"the {name} that the model {self.name} on the server carries is damaged "
                 f"({error}): make its repository again with 'lanner repository'"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanner.errors import InputError
-from lanner.triton.buckets import default_buckets
+from lanner.triton.buckets import default_buckets, parse_buckets
 
 BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
 #: What a GPU has room for, and a CPU's cache for the texts of many callers.
@@ -28,13 +28,13 @@ class Serving:
         preferred_batch_sizes: Sizes at which a batch does not wait longer.
         max_queue_delay_us: How long the first request of a batch waits for others.
         max_queue_size: Requests that may wait; more are refused.
-        queue_timeout_ms: How long a request may wait before it is refused, or None for ever. A
-            request may bring a time of its own.
+        queue_timeout_ms: How long a request may wait before it is refused, or None for ever (a
+            day). A request may bring a shorter time of its own.
         priority_levels: Levels of priority, 1 being served first; 0 for none.
         buckets: The lengths that requests are filled up to, or None for those of the backend.
         response_cache: Whether answers are remembered, where the server has a cache. Triton 2.51
             remembers failures, too, as answers of nothing, so it is not the default.
-        warmup: Whether each bucket runs once before the model counts as ready.
+        warmup: Whether each bucket, or a text, runs once before the model counts as ready.
         shares_engine: Whether a text model calls its token model instead of loading the weights a
             second time: less memory, and slower by a call. Of other backends than Python's, always.
     """
@@ -73,6 +73,7 @@ class Serving:
                 "the largest batch"
             )
             raise InputError(msg)
+        parse_buckets(",".join(map(str, self.buckets or ())))  # refuses what are no lengths
         if self.max_queue_delay_us and not self.preferred_batch_sizes:
             # Without one, every request waits that long however many have come already.
             object.__setattr__(self, "preferred_batch_sizes", (self.max_batch_size,))
@@ -91,7 +92,7 @@ class Serving:
         """The buckets of a model: of the Python backend none, unless they were asked for.
 
         Raises:
-            InputError: The longest is shorter than the model's limit.
+            InputError: The longest is not the model's limit.
         """
         limit = max_tokens or _LIMIT_OF_THE_UNLIMITED
         if self.buckets is None:

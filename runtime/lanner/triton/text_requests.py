@@ -32,15 +32,30 @@ class _Encoded(NamedTuple):
 
 
 class ServerTokenizer:
-    """Sends texts as they are, where a tokenizer makes tokens of them."""
+    """Sends texts as they are, where a tokenizer makes tokens of them.
+
+    The server puts the model's default prompt before each, so that it is taken off here.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
+        name = manifest.default_prompt_name
+        self._prompt = "" if name is None else manifest.prompts.get(name, "")
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:
-        """See `lanner.tokenization.TextTokenizer.encode`."""
+        """See `lanner.tokenization.TextTokenizer.encode`.
+
+        Raises:
+            UnsupportedError: A text has not the prompt before it that the server puts there.
+        """
         check_texts(texts)
-        return [text.encode() + _END for text in texts]
+        if not all(text.startswith(self._prompt) for text in texts):
+            msg = (
+                f"the text model of {self._manifest.name} puts the prompt {self._prompt!r} before "
+                "every text: connect to the token model for another one, or for none"
+            )
+            raise UnsupportedError(msg)
+        return [text[len(self._prompt) :].encode() + _END for text in texts]
 
     def encode_pairs(
         self, inputs: Sequence[str | Pair], *, with_types: bool = False
@@ -51,11 +66,13 @@ class ServerTokenizer:
         return [_Encoded(b"".join(text.encode() + _END for text in item)) for item in texts]
 
     def count_prompt_tokens(self, prompt: str) -> int:
-        """See `lanner.tokenization.TextTokenizer.count_prompt_tokens`; the server counts them.
+        """See `lanner.tokenization.TextTokenizer.count_prompt_tokens`; the server counts its own.
 
         Raises:
-            UnsupportedError: Always: it is asked only of a model that does not pool its prompts.
+            UnsupportedError: It is another prompt, which the server would pool.
         """
+        if prompt == self._prompt:
+            return 0
         msg = (
             f"{self._manifest.name} reads its prompts without pooling them, which the text model "
             f"does with its own prompt alone: connect to the token model for {prompt!r}"
@@ -108,18 +125,21 @@ class ServerTaggingModel(TaggingModel):
     ) -> list[TokenScores]:
         """See `TaggingModel.token_scores`."""
         deadline_s = options.get("deadline_s")
-        return self.of_one_version(
-            lambda runner: [
+
+        def answer(runner: Runner) -> list[TokenScores]:
+            engine = cast("TritonEngine", runner.engine)
+            most = min(batch_size, engine.served.max_batch_size or batch_size)
+            return [
                 tokens
-                for start in range(0, len(texts), batch_size)
-                for tokens in self._ask(runner, texts[start : start + batch_size], deadline_s)
+                for start in range(0, len(texts), most)
+                for tokens in self._ask(engine, texts[start : start + most], deadline_s)
             ]
-        )
+
+        return self.of_one_version(answer)
 
     def _ask(
-        self, runner: Runner, texts: Sequence[str], deadline_s: float | None
+        self, engine: TritonEngine, texts: Sequence[str], deadline_s: float | None
     ) -> list[TokenScores]:
-        engine = cast("TritonEngine", runner.engine)
         names = (self.manifest.outputs[0], OFFSETS, CONTINUES)
         inputs = {TEXT: _column([text.encode() for text in texts])}
         found = engine.answer(inputs, names, deadline_s)

@@ -115,15 +115,17 @@ class Address:
         """Reads ``"grpc://host:8001"``; the port may be left out.
 
         Raises:
-            UsageError: It is no such address.
+            UsageError: It is no such address, or a certificate is given for one without TLS.
             InputError: A file of the options is missing.
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            port = -1
-        if parts.scheme not in SCHEMES or not parts.hostname or port == -1:
+            parts, port = urlsplit(""), None
+        # What would not be sent anyhow is not passed over either.
+        is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+        if parts.scheme not in SCHEMES or not parts.hostname or not is_plain:
             msg = (
                 f"{url!r} is no address of a server: write for example grpc://localhost:8001, with "
                 f"one of {', '.join(SCHEMES)}"
@@ -142,6 +144,9 @@ class Address:
             if path is not None and not Path(path).is_file():
                 msg = f"there is no file {path}, which {url} was to be reached with"
                 raise InputError(msg)
+            if path is not None and not is_encrypted:
+                msg = f"{url} is not encrypted, so {path} is of no use: write {parts.scheme}s://"
+                raise UsageError(msg)
         return address
 
 
@@ -208,7 +213,7 @@ def server_error(
     for codes, parts, kind, text in _MEANINGS:
         if code in codes or any(part in said for part in parts):
             return kind(text.format(what=what, url=address.url, detail=detail or code))
-    msg = f"{what} answered {code}: {detail}"
+    msg = f"{what} answered {code}{f': {detail}' if detail else ''}"
     return ServerError(msg)
 
 
