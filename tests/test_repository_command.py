@@ -97,7 +97,8 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
     config = read_config(tmp_path / "repository" / "words" / "config.pbtxt")
     assert config.backend == "python"
     assert (config.instance_group[0].count, config.max_batch_size) == (1, 64)
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 1_024
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.HasField("default_queue_policy")
     assert not config.HasField("response_cache")
     assert config.model_warmup
     assert "threads" not in config.parameters

@@ -16,14 +16,7 @@ name: "%s"
 backend: "%s"
 max_batch_size: 64
 version_policy { latest { num_versions: 1 } }
-dynamic_batching {
-  default_queue_policy {
-    timeout_action: REJECT
-    default_timeout_microseconds: 86400000000
-    allow_timeout_override: true
-    max_queue_size: 1024
-  }
-}
+dynamic_batching { }
 """
 CPU = "instance_group { count: 1 kind: KIND_CPU }\n"
 VECTOR = 'output { name: "sentence_embedding" data_type: TYPE_FP32 dims: [ 4 ] }\n'

@@ -9,7 +9,7 @@ from tests.triton_repository import ENSEMBLE, ONNX, PYTHON, changed, check, faul
 CONFIG = "minilm/config.pbtxt"
 BATCHING = """\
 dynamic_batching {
-  default_queue_policy { max_queue_size: 64 }
+  preserve_ordering: false
 }
 """
 BUCKETS = 'parameters { key: "lanner_buckets" value { string_value: "2,4" } }\n'
@@ -74,9 +74,7 @@ def test_no_dynamic_batching(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, BATCHING, ""))
     problem = "minilm takes batches of 8, and has no dynamic_batching"
     assert faults(tmp_path) == [(CONFIG, 3, "warning", "no-dynamic-batching", problem)]
-    assert check(tmp_path)[0].remedy == (
-        "dynamic_batching { default_queue_policy { max_queue_size: 256 } }"
-    )
+    assert check(tmp_path)[0].remedy == ("dynamic_batching { }")
 
 
 @pytest.mark.parametrize(
@@ -96,8 +94,8 @@ def test_no_dynamic_batching_is_needed(tmp_path: Path, config: str) -> None:
 
 
 def test_preferred_sizes_that_triton_refuses(tmp_path: Path) -> None:
-    sizes = "  preferred_batch_size: [ 4,\n    9, 0 ]\n  default_queue_policy"
-    write_model(tmp_path, "minilm", changed(ONNX, "  default_queue_policy", sizes))
+    sizes = "  preferred_batch_size: [ 4,\n    9, 0 ]\n  preserve_ordering"
+    write_model(tmp_path, "minilm", changed(ONNX, "  preserve_ordering", sizes))
     problem = "batches of {} are preferred, and max_batch_size is 8"
     assert faults(tmp_path) == [
         (CONFIG, 16, "error", "preferred-batch-size", problem.format(0)),
@@ -107,16 +105,16 @@ def test_preferred_sizes_that_triton_refuses(tmp_path: Path) -> None:
 
 
 def test_a_single_preferred_size_that_is_too_large(tmp_path: Path) -> None:
-    sizes = "  preferred_batch_size: 16\n  default_queue_policy"
-    write_model(tmp_path, "minilm", changed(ONNX, "  default_queue_policy", sizes))
+    sizes = "  preferred_batch_size: 16\n  preserve_ordering"
+    write_model(tmp_path, "minilm", changed(ONNX, "  preserve_ordering", sizes))
     assert [found.remedy for found in check(tmp_path)] == ["max_batch_size: 16"]
 
 
-DELAY = "  max_queue_delay_microseconds: 500\n  default_queue_policy"
+DELAY = "  max_queue_delay_microseconds: 500\n  preserve_ordering"
 
 
 def test_a_delay_that_every_smaller_batch_waits(tmp_path: Path) -> None:
-    write_model(tmp_path, "minilm", changed(ONNX, "  default_queue_policy", DELAY))
+    write_model(tmp_path, "minilm", changed(ONNX, "  preserve_ordering", DELAY))
     problem = "every batch of fewer than 8 waits 500 us"
     assert faults(tmp_path) == [(CONFIG, 15, "warning", "queue-delay", problem)]
     assert check(tmp_path)[0].remedy == (
@@ -127,7 +125,7 @@ def test_a_delay_that_every_smaller_batch_waits(tmp_path: Path) -> None:
 
 def test_a_delay_with_preferred_sizes(tmp_path: Path) -> None:
     both = f"  preferred_batch_size: [ 4, 8 ]\n{DELAY}"
-    write_model(tmp_path, "minilm", changed(ONNX, "  default_queue_policy", both))
+    write_model(tmp_path, "minilm", changed(ONNX, "  preserve_ordering", both))
     assert check(tmp_path) == []
 
 
@@ -161,29 +159,25 @@ def test_ragged_inputs_may_be_of_unequal_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "line"),
-    [("", 14), ("  default_queue_policy { }\n", 15), ("\n  priority_levels: 2\n", 14)],
+    ("policy", "name"),
+    [
+        ("default_queue_policy { max_queue_size: 64 }", "default_queue_policy"),
+        (
+            "priority_levels: 1 priority_queue_policy { key: 1 value { max_queue_size: 9 } }",
+            "priority_queue_policy",
+        ),
+    ],
 )
-def test_a_queue_without_a_limit(tmp_path: Path, policy: str, line: int) -> None:
-    config = changed(ONNX, "  default_queue_policy { max_queue_size: 64 }\n", policy)
+def test_a_queue_with_a_policy(tmp_path: Path, policy: str, name: str) -> None:
+    config = changed(ONNX, "  preserve_ordering: false\n", f"  {policy}\n")
     write_model(tmp_path, "minilm", config)
-    problem = "the queue of minilm has no limit"
-    assert faults(tmp_path) == [(CONFIG, line, "warning", "unbounded-queue", problem)]
-    assert check(tmp_path)[0].remedy == (
-        "in dynamic_batching: default_queue_policy { max_queue_size: 256 }"
-    )
+    problem = "the queue of minilm has a policy"
+    assert faults(tmp_path) == [(CONFIG, 15, "warning", "queue-policy", problem)]
+    assert check(tmp_path)[0].remedy == f"leave {name} out, unless requests must be refused"
 
 
-def test_a_limit_for_each_priority(tmp_path: Path) -> None:
-    policies = "".join(
-        f"priority_queue_policy {{ key: {level} value {{ max_queue_size: 9 }} }}\n"
-        for level in (1, 2)
-    )
-    config = changed(
-        ONNX,
-        "  default_queue_policy { max_queue_size: 64 }\n",
-        f"priority_levels: 2 default_priority_level: 1\n{policies}",
-    )
+def test_an_empty_policy_is_none(tmp_path: Path) -> None:
+    config = changed(ONNX, "  preserve_ordering: false\n", "  default_queue_policy { }\n")
     write_model(tmp_path, "minilm", config)
     assert check(tmp_path) == []
 

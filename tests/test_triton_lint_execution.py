@@ -191,7 +191,7 @@ CACHE = "response_cache {\n  enable: true\n}\n"
         (PYTHON + "model_transaction_policy { decoupled: true }", "is decoupled"),
         (
             PYTHON.replace(
-                "dynamic_batching { default_queue_policy { max_queue_size: 64 } }",
+                "dynamic_batching { }",
                 "sequence_batching { }",
             ),
             "has sequence_batching",

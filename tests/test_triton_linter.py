@@ -30,6 +30,7 @@ output { name: "vector" data_type: TYPE_FP32 dims: [ 0 ] }
 instance_group { kind: KIND_CPU count: 2 }
 dynamic_batching {
   preferred_batch_size: 16
+  default_queue_policy { max_queue_size: 64 }
 }
 optimization { graph { level: 2 } }
 parameters { key: "intra_op_thread_count" value { string_value: "9" } }
@@ -38,10 +39,10 @@ LINES = {
     "model-name": 1,
     "unequal-lengths": 4,
     "tensor": 5,
-    "unbounded-queue": 7,
     "preferred-batch-size": 8,
-    "no-graph-optimization": 10,
-    "too-many-threads": 11,
+    "queue-policy": 9,
+    "no-graph-optimization": 11,
+    "too-many-threads": 12,
 }
 
 

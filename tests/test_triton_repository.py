@@ -175,7 +175,6 @@ def test_the_linter_has_nothing_to_say_of_what_was_asked_for(
             cores=2,
             instances=2 if backend == "python" else 1,
             max_queue_delay_us=500,
-            queue_timeout_ms=100,
             priority_levels=3,
             buckets=(2, 4),
             response_cache=True,

@@ -11,7 +11,7 @@ def test_the_defaults_by_hand() -> None:
     serving = Serving()
     assert serving.backend == "python"
     assert (serving.instances, serving.cores, serving.threads) == (1, None, None)
-    assert (serving.max_batch_size, serving.max_queue_size) == (64, 1_024)
+    assert (serving.max_batch_size, serving.max_queue_size) == (64, None)
     assert (serving.max_queue_delay_us, serving.preferred_batch_sizes) == (0, ())
     assert (serving.queue_timeout_ms, serving.priority_levels) == (None, 0)
     assert serving.warmup

@@ -29,7 +29,7 @@ instance_group [
   { kind: KIND_CPU count: 2 }
 ]
 dynamic_batching {
-  default_queue_policy { max_queue_size: 64 }
+  preserve_ordering: false
 }
 parameters { key: "intra_op_thread_count" value { string_value: "1" } }
 parameters { key: "lanner_buckets" value { string_value: "2,4" } }
@@ -45,7 +45,7 @@ backend: "python"
 max_batch_size: 8
 input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
 output { name: "sentence_embedding" data_type: TYPE_FP32 dims: [ 4 ] }
-dynamic_batching { default_queue_policy { max_queue_size: 64 } }
+dynamic_batching { }
 model_warmup {
   name: "first" batch_size: 1
   inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] zero_data: true } }

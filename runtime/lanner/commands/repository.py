@@ -15,7 +15,7 @@ from lanner.commands.common import (
 )
 from lanner.errors import InputError, RepositoryError
 from lanner.triton.buckets import parse_buckets
-from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Serving
+from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, Serving
 
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
@@ -104,8 +104,7 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         "--max-queue-size",
         metavar="N",
         type=positive,
-        default=MAX_QUEUE_SIZE,
-        help=f"requests that may wait; more are refused (default: {MAX_QUEUE_SIZE:,})",
+        help="requests that may wait; more are refused (default: any number)",
     )
     add(
         "--queue-timeout-ms",

@@ -44,8 +44,6 @@ class TritonEngine:
     """
 
     name = "triton"
-    #: A request takes its own time, whatever it holds, and its filling is taken off by the server.
-    run_tokens = 64
 
     def __init__(
         self,
@@ -64,6 +62,9 @@ class TritonEngine:
         self._outputs = (output,)
         self._version, self._retries, self._priority = version, retries, priority
         self._buckets = served.buckets
+        #: A request takes its own time, whatever it holds. Where the server takes its filling off,
+        #: texts of any lengths share one.
+        self.run_tokens = 64 if self._buckets else 1_000
 
     def run(
         self,

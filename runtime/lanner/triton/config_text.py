@@ -133,14 +133,15 @@ def _output(manifest: Manifest) -> dict[str, Any]:
 
 
 def _batching(serving: Serving) -> list[Section]:
-    timeout_ms = serving.queue_timeout_ms or _FOR_EVER_MS
-    policy: dict[str, Any] = {
-        "timeout_action": "REJECT",
-        "default_timeout_microseconds": timeout_ms * 1_000,
-        "allow_timeout_override": True,
-        "max_queue_size": serving.max_queue_size,
-    }
-    batching: dict[str, Any] = {"default_queue_policy": policy}
+    batching: dict[str, Any] = {}
+    if serving.max_queue_size is not None or serving.queue_timeout_ms is not None:
+        timeout_ms = serving.queue_timeout_ms or _FOR_EVER_MS
+        batching["default_queue_policy"] = {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": timeout_ms * 1_000,
+            "allow_timeout_override": True,
+            "max_queue_size": serving.max_queue_size or 0,
+        }
     if serving.preferred_batch_sizes:
         batching["preferred_batch_size"] = list(serving.preferred_batch_sizes)
     if serving.max_queue_delay_us:
@@ -151,8 +152,9 @@ def _batching(serving: Serving) -> list[Section]:
     comment = (
         "What waits while the model is busy runs together next. A delay makes batches larger and\n"
         "every answer later: max_queue_delay_microseconds, with preferred_batch_size to end it.\n"
-        "max_queue_size: more are refused at once. default_timeout_microseconds: who waits longer\n"
-        "is refused; a request may bring a shorter time of its own."
+        "default_queue_policy bounds the queue (max_queue_size) and the time in it\n"
+        "(default_timeout_microseconds; a request may bring a shorter one). With one, Triton\n"
+        "sometimes lets requests wait for half a second (server #8870): set it if you need it."
     )
     sections: list[Section] = [(comment, {"dynamic_batching": batching})]
     if serving.response_cache:

@@ -1,6 +1,7 @@
 """Rules on batching and queues: what keeps requests from running together, or piles them up."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from lanner.triton.finding import Finding, Rule
 from lanner.triton.repository_model import RepositoryModel
@@ -44,11 +45,11 @@ UNEQUAL_LENGTHS = Rule(
     "Triton batches only requests whose inputs have equal shapes, so texts of unequal length run "
     "one by one (ragged_batching.md; server #3395, #6937, #8156)",
 )
-UNBOUNDED_QUEUE = Rule(
-    "unbounded-queue",
+QUEUE_POLICY = Rule(
+    "queue-policy",
     "warning",
-    "max_queue_size 0, the default, is no limit: in an overload requests wait ever longer instead "
-    "of being refused (ModelQueuePolicy of model_config.proto)",
+    "with any policy of its queue Triton's batcher counts its idle instances wrongly, and now and "
+    "then lets requests wait for half a second (server #8870; measured with 2.51)",
 )
 BATCH_PADDING = Rule(
     "openvino-batch-padding",
@@ -107,7 +108,7 @@ def _no_batcher(model: RepositoryModel) -> Iterator[Finding]:
     if model.backend == "openvino" or completes:
         return
     problem = f"{model.name} takes batches of {config.max_batch_size}, and has no dynamic_batching"
-    remedy = "dynamic_batching { default_queue_policy { max_queue_size: 256 } }"
+    remedy = "dynamic_batching { }"
     yield model.finding(NO_DYNAMIC_BATCHING, "max_batch_size", problem, remedy)
 
 
@@ -162,16 +163,17 @@ def _unequal_lengths(model: RepositoryModel) -> Iterator[Finding]:
 
 def _queue(model: RepositoryModel) -> Iterator[Finding]:
     batching = model.config.dynamic_batching
-    policies = batching.priority_queue_policy
-    levels = range(1, batching.priority_levels + 1)
-    all_levels = bool(levels) and all(
-        level in policies and policies[level].max_queue_size for level in levels
-    )
-    if not (batching.default_queue_policy.max_queue_size or all_levels):
-        problem = f"the queue of {model.name} has no limit"
-        remedy = "in dynamic_batching: default_queue_policy { max_queue_size: 256 }"
-        path = "dynamic_batching.default_queue_policy.max_queue_size"
-        yield model.finding(UNBOUNDED_QUEUE, path, problem, remedy)
+    policies = ("default_queue_policy", "priority_queue_policy")
+    for name in policies:
+        if _is_set(batching, name):
+            problem = f"the queue of {model.name} has a policy"
+            remedy = f"leave {name} out, unless requests must be refused"
+            yield model.finding(QUEUE_POLICY, f"dynamic_batching.{name}", problem, remedy)
+
+
+def _is_set(batching: Any, name: str) -> bool:
+    value = getattr(batching, name)
+    return bool(len(value)) if name == "priority_queue_policy" else bool(value.ByteSize())
 
 
 def _padding(model: RepositoryModel) -> Iterator[Finding]:

@@ -9,8 +9,6 @@ from lanner.triton.buckets import default_buckets, parse_buckets
 BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
 #: What a GPU has room for, and a CPU's cache for the texts of many callers.
 MAX_BATCH_SIZE = 64
-#: As many as wait for a model in process.
-MAX_QUEUE_SIZE = 1_024
 #: The limit that buckets are made for where a model has none.
 _LIMIT_OF_THE_UNLIMITED = 512
 
@@ -27,7 +25,7 @@ class Serving:
         max_batch_size: The most texts that run together.
         preferred_batch_sizes: Sizes at which a batch does not wait longer.
         max_queue_delay_us: How long the first request of a batch waits for others.
-        max_queue_size: Requests that may wait; more are refused.
+        max_queue_size: Requests that may wait, or None for any number; more are refused.
         queue_timeout_ms: How long a request may wait before it is refused, or None for ever (a
             day). A request may bring a shorter time of its own.
         priority_levels: Levels of priority, 1 being served first; 0 for none.
@@ -45,7 +43,7 @@ class Serving:
     max_batch_size: int = MAX_BATCH_SIZE
     preferred_batch_sizes: tuple[int, ...] = ()
     max_queue_delay_us: int = 0
-    max_queue_size: int = MAX_QUEUE_SIZE
+    max_queue_size: int | None = None
     queue_timeout_ms: int | None = None
     priority_levels: int = 0
     buckets: tuple[int, ...] | None = None
