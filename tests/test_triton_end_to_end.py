@@ -331,6 +331,8 @@ def test_a_server_that_is_killed_and_comes_back(
         waiting = threads.submit(patient.encode, "a man")
         with start(repository, tritonserver, http=http, grpc=grpc):
             np.testing.assert_allclose(waiting.result(), expected, atol=1e-5)
+            # A channel tries to connect again once a second.
+            wait_for(lambda: not outcomes(lambda _: model.encode("a man"), calls=1))
             np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
 
 
