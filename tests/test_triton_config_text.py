@@ -15,7 +15,7 @@ BEGINNING = """
 name: "%s"
 backend: "%s"
 max_batch_size: 64
-version_policy { latest { num_versions: 1 } }
+version_policy { latest { num_versions: %d } }
 dynamic_batching { }
 """
 CPU = "instance_group { count: 1 kind: KIND_CPU }\n"
@@ -60,6 +60,11 @@ def text_sample(*names: str) -> str:
 
 def parsed(text: str) -> Any:
     return parse_config(text, Path("config.pbtxt"))
+
+
+def beginning(name: str, backend: str) -> str:
+    # A token model that text models call keeps the version before the newest.
+    return BEGINNING % (name, backend, 1 if backend == "python" else 2)
 
 
 def token(made: Any = None, **serving: Any) -> Any:
@@ -118,7 +123,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_token_model(backend: str) -> None:
-    expected = parsed(BEGINNING % ("m", backend) + EXPECTED[backend] + VECTOR)
+    expected = parsed(beginning("m", backend) + EXPECTED[backend] + VECTOR)
     assert token(backend=backend) == expected
 
 
@@ -127,7 +132,7 @@ def test_a_token_model(backend: str) -> None:
 )
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_token_model_of_another_head(backend: str, head: str, output: str) -> None:
-    expected = parsed(BEGINNING % ("m", backend) + EXPECTED[backend] + output)
+    expected = parsed(beginning("m", backend) + EXPECTED[backend] + output)
     assert token(manifest(head), backend=backend) == expected
 
 
@@ -136,9 +141,9 @@ def test_token_types_may_be_left_out_where_the_model_fills_them_in() -> None:
     ragged = "allow_ragged_batch: true"
     types = ids("token_type_ids", more=f"{ragged} optional: true")
     python = EXPECTED["python"].replace(sample(4, *TYPED[:2]), sample(4, *TYPED))
-    assert token(made) == parsed(BEGINNING % ("m", "python") + python + VECTOR + types)
+    assert token(made) == parsed(beginning("m", "python") + python + VECTOR + types)
     onnx = EXPECTED["onnxruntime"].replace(sample(4, *TYPED[:2]), sample(4, *TYPED))
-    expected = BEGINNING % ("m", "onnxruntime") + onnx + VECTOR + ids("token_type_ids")
+    expected = beginning("m", "onnxruntime") + onnx + VECTOR + ids("token_type_ids")
     assert token(made, backend="onnxruntime") == parsed(expected)
 
 
@@ -170,7 +175,7 @@ TEXT_MODELS = {
 @pytest.mark.parametrize("head", TEXT_MODELS)
 def test_a_text_model_with_an_engine_of_its_own(head: str) -> None:
     tensors, warmup = TEXT_MODELS[head]
-    expected = BEGINNING % ("m_text", "python") + tensors + warmup + CPU + IN_PYTHON
+    expected = beginning("m_text", "python") + tensors + warmup + CPU + IN_PYTHON
     assert of_text(manifest(head)) == parsed(expected)
 
 
@@ -179,16 +184,19 @@ def test_a_text_model_with_an_engine_of_its_own(head: str) -> None:
 def test_a_text_model_beside_a_token_model(backend: str, head: str) -> None:
     own = IN_PYTHON + TOKEN_MODEL + parameter("lanner_buckets", "4")
     # A server that is still loading its models runs none of them, so it cannot warm up.
-    expected = BEGINNING % ("m_text", "python") + TEXT_MODELS[head][0] + CPU + own
+    expected = beginning("m_text", "python") + TEXT_MODELS[head][0] + CPU + own
     assert of_text(manifest(head), backend=backend) == parsed(expected)
 
 
 def test_a_text_model_that_shares_an_engine_in_python() -> None:
     own = CPU + IN_PYTHON + TOKEN_MODEL
-    expected = BEGINNING % ("m_text", "python") + TEXT_MODELS["embed"][0] + own
+    expected = beginning("m_text", "python") + TEXT_MODELS["embed"][0] + own
     assert of_text(shares_engine=True) == parsed(expected)
-    # Its token model stays as it is.
-    assert token(shares_engine=True) == token()
+    # Its token model keeps the version before the newest, and stays as it is otherwise.
+    alone, called = token(), token(shares_engine=True)
+    assert called.version_policy.latest.num_versions == 2
+    called.version_policy.latest.num_versions = 1
+    assert called == alone
 
 
 def test_queues_as_they_were_asked_for() -> None:

@@ -13,7 +13,7 @@ from lanner.asynchronous import AsyncModel
 from lanner.embedding_ranges import EmbeddingRanges
 from lanner.engines.triton import TritonEngine
 from lanner.errors import ServerError
-from lanner.loading import model_class, open_artifact, open_tokenizer
+from lanner.loading import model_class, open_artifact, open_tokenizer, require_counts
 from lanner.manifest import Manifest
 from lanner.model import Model
 from lanner.runner import MAX_WAITING, Runner, feed
@@ -82,11 +82,15 @@ def connect(
 
     Raises:
         UsageError: The URL is none.
+        InputError: A number is less than 1.
         ServerUnavailableError: No server answers there.
         ModelUnavailableError: It has no such model, or the model is not ready.
         ServerError: The model carries no tokenizer, and no artifact is given.
         MissingExtraError: tritonclient is not installed.
     """
+    require_counts(
+        requests_at_once=requests_at_once, request_tokens=request_tokens, max_waiting=max_waiting
+    )
     address = Address.parse(
         url,
         headers=headers,

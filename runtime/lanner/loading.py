@@ -74,9 +74,12 @@ def load(
         UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
-    _require_counts(
+    require_counts(
         threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
     )
+    if workers is not None and workers > threads:
+        msg = f"workers must be at most threads, not {workers} for {threads} threads"
+        raise InputError(msg)
     artifact = open_artifact(path)
     choice = stored_choice(artifact, threads=threads)
     if choice is not None and choice.configuration.fits(engine=engine, variant=variant):
@@ -91,15 +94,16 @@ def load(
     return open_configuration(artifact, configuration, threads=threads, max_waiting=max_waiting)
 
 
-def _require_counts(**counts: int | None) -> None:
+def require_counts(**counts: int | None) -> None:
+    """Refuses a number that is less than 1.
+
+    Raises:
+        InputError: One is; the message names it.
+    """
     for name, value in counts.items():
         if value is not None and value < 1:
             msg = f"{name} must be at least 1, not {value}"
             raise InputError(msg)
-    threads, workers = counts["threads"], counts["workers"]
-    if threads is not None and workers is not None and workers > threads:
-        msg = f"workers must be at most threads, not {workers} for {threads} threads"
-        raise InputError(msg)
 
 
 def open_artifact(path: str | Path) -> Artifact:

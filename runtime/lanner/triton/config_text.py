@@ -110,11 +110,13 @@ def text_config(
 
 
 def _head(name: str, manifest: Manifest, variant: Variant, serving: Serving) -> Section:
+    # A text model calls the version that it was tokenised for, also while that goes.
+    is_called = serving.calls_token_model and not name.endswith(TEXT_SUFFIX)
     fields: dict[str, Any] = {
         "name": name,
         "backend": serving.backend,
         "max_batch_size": serving.max_batch_size,
-        "version_policy": {"latest": {"num_versions": 1}},
+        "version_policy": {"latest": {"num_versions": 2 if is_called else 1}},
     }
     if serving.backend != "python":
         fields["default_model_filename"] = variant.file
@@ -122,7 +124,8 @@ def _head(name: str, manifest: Manifest, variant: Variant, serving: Serving) -> 
         f"{manifest.name}, {manifest.head}, {variant.name}. Written by 'lanner repository', which\n"
         "writes it anew for a new version; 'lanner repository --check' checks what you change.\n"
         "max_batch_size: the most texts that run together.\n"
-        "version_policy: a new version takes over, the old one ends what it has begun."
+        "version_policy: a new version takes over, "
+        + ("the text model keeps the one before." if is_called else "the old one ends its work.")
     )
     return comment, fields
 

@@ -143,17 +143,18 @@ def _write_token_model(
         carried = older[model.name] | carried_files(part, version)
         text = token_config(model.name, part.manifest, variant, serving, carried)
         config = parse_config(text, model / CONFIG_FILE)
-    masks = {
-        warmup_mask_file(sample.inputs[name].dims[0])
-        for sample in config.model_warmup
-        for name in sample.inputs
-        if sample.inputs[name].input_data_file
-    }
-    _write_warmup(
-        model,
-        {mask: np.ones(int(mask.rpartition(".")[2]), np.int64).tobytes() for mask in masks},
-    )
-    _write_config(model, text)
+        masks = {
+            warmup_mask_file(sample.inputs[name].dims[0])
+            for sample in config.model_warmup
+            for name in sample.inputs
+            if sample.inputs[name].input_data_file
+        }
+        _write_warmup(
+            model,
+            {mask: np.ones(int(mask.rpartition(".")[2]), np.int64).tobytes() for mask in masks},
+        )
+        # Before the version: a client that meets it finds its tokenizer.
+        _write_config(model, text)
 
 
 def _write_text_model(
@@ -172,11 +173,10 @@ def _write_text_model(
         (staged / MODEL_FILE).write_text(code, encoding="utf-8")
         carried = older[model.name] | carried_files(part, version, is_text=True)
         text = text_config(model.name, part.manifest, variant, serving, carried)
-        warms_up = bool(parse_config(text, model / CONFIG_FILE).model_warmup)
-    if warms_up:
-        content = _WARMUP_TEXT.encode()
-        _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
-    _write_config(model, text)
+        if parse_config(text, model / CONFIG_FILE).model_warmup:
+            content = _WARMUP_TEXT.encode()
+            _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
+        _write_config(model, text)
 
 
 def _copy(
