@@ -27,7 +27,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test test-transformers5 test-transformers4 check format serve bench report \
+.PHONY: help demo triton-report test test-transformers5 test-transformers4 check format serve bench report \
 	passes soak peers constraints clean
 
 help:            ## show the targets
@@ -40,7 +40,7 @@ demo: $(VENV)/installed ## export a real checkpoint, compare it with its framewo
 test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
 
 # Whoever names another server has it tested, and served with.
-test-transformers5 test-transformers4 serve: export LANNER_TRITONSERVER ?= \
+test-transformers5 test-transformers4 serve triton-report: export LANNER_TRITONSERVER ?= \
 	$(CURDIR)/$(TRITON)/pytriton/tritonserver/bin/tritonserver
 
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
@@ -78,6 +78,11 @@ report: $(VENV)/installed ## quality against speed of every variant and its peer
 		--checkpoint $(CHECKPOINT) \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
+
+triton-report: $(VENV)/installed $(TRITON)/installed ## measure a Triton server beside the process: build/triton.md
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	$(VENV)/bin/python -m lanner_perf.triton_report build/minilm.lanner --checkpoint $(CHECKPOINT) \
+		--output build/triton.json $(if $(PAIRS),--pairs $(PAIRS)) $(REPORT_ARGS)
 
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner

@@ -19,7 +19,7 @@ input [
   { name: "input_ids" data_type: TYPE_INT64 dims: [ -1 ] },
   { name: "attention_mask" data_type: TYPE_INT64 dims: [ -1 ] }
 ]
-output [ { name: "sentence_embedding" data_type: TYPE_FP32 dims: [ 384 ] } ]
+output [ { name: "sentence_embedding" data_type: TYPE_FP32 dims: [ %d ] } ]
 dynamic_batching { }
 instance_group [ { count: 1 kind: KIND_CPU } ]
 """
@@ -52,11 +52,11 @@ class TritonPythonModel:
 """
 
 
-def write_plain_repository(graph: Path, repository: Path) -> None:
-    """Writes the repository around an ONNX file."""
+def write_plain_repository(graph: Path, repository: Path, dimension: int) -> None:
+    """Writes the repository around an ONNX file that answers vectors of so many dimensions."""
     version = repository / "plain" / "1"
     version.mkdir(parents=True)
-    (repository / "plain" / "config.pbtxt").write_text(_CONFIG)
+    (repository / "plain" / "config.pbtxt").write_text(_CONFIG % dimension)
     (version / "model.py").write_text(_MODEL)
     shutil.copyfile(graph, version / "model.onnx")
 

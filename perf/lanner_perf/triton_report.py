@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lanner
+from lanner.artifact import Artifact
 from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError
 from lanner.machine import available_cores, package_versions, this_machine
@@ -338,7 +339,8 @@ def _report(args: argparse.Namespace, tell: Callable[[str], object]) -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tell("the repository by hand")
         make_stock(args.checkpoint, work / "stock.onnx")
-        write_plain_repository(work / "stock.onnx", work / "plain")
+        dimension = Artifact.open(args.artifact).manifest.dimension
+        write_plain_repository(work / "stock.onnx", work / "plain", dimension)
         write_repository([args.artifact], work / "ours", names=["model"])
         tell("two servers")
         plain, ours = (stack.enter_context(_server(work / name)) for name in ("plain", "ours"))
