@@ -16,7 +16,7 @@ from lanner.errors import (
     ServerUnavailableError,
     UsageError,
 )
-from lanner.triton.transport import Address, datatype, server_error
+from lanner.triton.transport import Address, input_tensors, server_error
 
 GRPC = Address.parse("grpc://host")
 
@@ -210,6 +210,11 @@ def test_a_refusal_names_the_version_that_was_asked_for() -> None:
     assert str(error) == "the model minilm (version 7) on grpc://host failed: broken"
 
 
-def test_types_of_tensors() -> None:
-    assert datatype(np.zeros((1, 2), np.int64)) == "INT64"
-    assert datatype(np.array([[b"a"]], np.object_)) == "BYTES"
+def test_texts_are_bytes_and_tokens_int64() -> None:
+    grpc = pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
+    given = {"input_ids": np.zeros((1, 2), np.int64), "text": np.array([[b"a"]], np.object_)}
+    tensors = input_tensors(given, grpc.InferInput)
+    assert [(one.name(), one.datatype(), one.shape()) for one in tensors] == [
+        ("input_ids", "INT64", [1, 2]),
+        ("text", "BYTES", [1, 1]),
+    ]

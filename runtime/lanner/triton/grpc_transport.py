@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lanner.errors import LannerError, MissingExtraError
-from lanner.triton.transport import Address, Answer, datatype, server_error
+from lanner.triton.transport import Address, Answer, input_tensors, server_error
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -54,11 +54,7 @@ class GrpcTransport:
         priority: int,
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
-        tensors = []
-        for name, tensor in inputs.items():
-            given = InferInput(name, list(tensor.shape), datatype(tensor))
-            given.set_data_from_numpy(tensor)
-            tensors.append(given)
+        tensors = input_tensors(inputs, InferInput)
         try:
             result = self.client.infer(
                 model,

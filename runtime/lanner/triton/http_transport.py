@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lanner.errors import LannerError, MissingExtraError
-from lanner.triton.transport import Address, Answer, datatype, server_error
+from lanner.triton.transport import Address, Answer, input_tensors, server_error
 
 try:
     import urllib3
@@ -52,11 +52,7 @@ class HttpTransport:
         priority: int,
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
-        tensors = []
-        for name, tensor in inputs.items():
-            given = InferInput(name, list(tensor.shape), datatype(tensor))
-            given.set_data_from_numpy(tensor)
-            tensors.append(given)
+        tensors = input_tensors(inputs, InferInput)
         body, header_bytes = InferenceServerClient.generate_request_body(
             tensors,
             outputs=[InferRequestedOutput(name) for name in outputs],

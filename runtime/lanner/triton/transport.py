@@ -1,7 +1,7 @@
 """How requests reach a Triton server: what gRPC and HTTP have in common."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -217,9 +217,20 @@ def server_error(
     return ServerError(msg)
 
 
-def datatype(tensor: NDArray[Any]) -> str:
-    """Triton's name of a tensor's type."""
-    return "BYTES" if tensor.dtype == np.object_ else "INT64"
+def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) -> list[Any]:
+    """Tensors as tritonclient takes them: INT64, or of objects BYTES.
+
+    Args:
+        inputs: The tensors.
+        kind: The class ``InferInput`` of the protocol.
+    """
+    tensors = []
+    for name, tensor in inputs.items():
+        datatype = "BYTES" if tensor.dtype == np.object_ else "INT64"
+        given = kind(name, list(tensor.shape), datatype)
+        given.set_data_from_numpy(tensor)
+        tensors.append(given)
+    return tensors
 
 
 def _one_line(text: str) -> str:
