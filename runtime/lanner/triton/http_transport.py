@@ -104,6 +104,8 @@ class HttpTransport:
                 headers={**self._address.headers, **(headers or {})},
                 timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s, total=timeout_s),
             )
+        except urllib3.exceptions.NewConnectionError as error:  # a timeout by its class alone
+            raise self._unavailable(str(error).rpartition(": ")[2]) from None
         except urllib3.exceptions.TimeoutError:
             if timeout_s is None:  # it could not be connected to
                 detail = f"no connection in {_CONNECT_S:.0f} s"

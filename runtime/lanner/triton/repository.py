@@ -190,7 +190,15 @@ def _copy(
     """An artifact of one variant, whole and checksummed like any other."""
     names = _files(artifact.manifest) + (variant.files if with_weights else [])
     for name in names:
-        shutil.copyfile(artifact.file(name), directory / name)
+        source = artifact.file(name)
+        try:
+            shutil.copyfile(source, directory / name)
+        except OSError as error:
+            msg = (
+                f"{name} cannot be written into the repository ({error.strerror or error}): make "
+                "room there, or give another --output"
+            )
+            raise RepositoryError(msg) from None
     if with_weights and serving.backend == "onnxruntime":
         _bake(directory / variant.file)
     part = replace(
