@@ -17,6 +17,9 @@ from lanner.loading import load
 from lanner.tuner import Plan
 from lanner.tuning import stored_choice, tuning_file
 
+#: The fixture below replaces it.
+set_signal = signal.signal
+
 SMALL = Plan(
     token_budgets=(64,),
     least_round_s=0.0,
@@ -260,7 +263,7 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         # In a background job the tests themselves may have it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: set_signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
