@@ -179,14 +179,7 @@ class _Connection:
     def _served(self) -> ServedModel:
         """What the server says of the version that it answers with now."""
         version = self._version or self._transport.versions(self._name)[-1]
-        config = self._transport.config(self._name, version)
-        parameters = {
-            key: value.get("string_value", "")
-            for key, value in config.get("parameters", {}).items()
-        }
-        return ServedModel(
-            self._name, version, parameters, max_batch_size=int(config.get("max_batch_size", 0))
-        )
+        return ServedModel.of(self._name, version, self._transport.config(self._name, version))
 
     @contextmanager
     def _artifact(self, served: ServedModel) -> Iterator[Artifact]:

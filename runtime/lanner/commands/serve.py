@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from typing import Any
 
 from lanner.commands.common import Subparsers, add_command, print_json, say
 from lanner.errors import ArtifactError, ServerError
@@ -116,19 +115,14 @@ def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
     for model in sorted(ready, key=lambda one: one["name"].endswith(TEXT_SUFFIX)):
         name, version = model["name"], model["version"]
         try:
-            parameters = _parameters(server.configuration(name))
-            with ServedModel(name, version, parameters, max_batch_size=0).artifact() as artifact:
+            served = ServedModel.of(name, version, server.configuration(name))
+            with served.artifact() as artifact:
                 call = _CALLS[artifact.manifest.head]
         except (ServerError, ArtifactError, KeyError):  # of somebody else's making
             continue
         connect = f'model = lanner.connect("{server.grpc_url}", "{name}")'
         return ["", "import lanner", connect, call, ""]
     return []
-
-
-def _parameters(configuration: dict[str, Any]) -> dict[str, str]:
-    found = configuration.get("parameters", {})
-    return {key: value.get("string_value", "") for key, value in found.items()}
 
 
 def _port(text: str) -> int:

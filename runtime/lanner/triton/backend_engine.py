@@ -8,9 +8,8 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from lanner.errors import EngineError
-from lanner.manifest import Manifest
-from lanner.triton.buckets import fill_to_bucket, parse_buckets
-from lanner.triton.tensors import BUCKETS
+from lanner.triton.buckets import fill_to_bucket
+from lanner.triton.served_model import ServedModel
 
 
 class BackendEngine:
@@ -18,21 +17,18 @@ class BackendEngine:
 
     Args:
         model: The token model's name.
-        version: Its version: that of the text model, whose tokenizer is the same.
-        manifest: What both were made of.
-        parameters: Of the text model's configuration.
+        served: The text model, whose tokenizer, version and buckets are the token model's.
+        output: The tensor that it answers with.
     """
 
     name = "triton"
     #: The token model takes off what fills a batch up, or has buckets anyhow.
     run_tokens = 64
 
-    def __init__(
-        self, model: str, version: str, manifest: Manifest, parameters: Mapping[str, str]
-    ) -> None:
-        self._model, self._version = model, int(version)
-        self._output = manifest.outputs[0]
-        self._buckets = parse_buckets(parameters.get(BUCKETS, ""))
+    def __init__(self, model: str, served: ServedModel, *, output: str) -> None:
+        self._model, self._version = model, int(served.version)
+        self._output = output
+        self._buckets = served.buckets
 
     def run(
         self,

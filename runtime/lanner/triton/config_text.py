@@ -23,7 +23,6 @@ from lanner.triton.tensors import (
 )
 
 Section = tuple[str, dict[str, Any]]
-#: Memory of pinned transfers and so on does not matter on a CPU; what does is said here.
 _CPU, _GPU = "KIND_CPU", "KIND_GPU"
 #: A day. Without a time of the model's, Triton ignores that of a request: it may only be shorter
 #: (PolicyQueue::Enqueue of triton-inference-server/core).
@@ -234,7 +233,6 @@ def _optimization(serving: Serving) -> list[Section]:
 
 def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...]) -> Section:
     parameters = dict(own)
-    threads = "auto" if serving.threads is None else str(serving.threads)
     comment = "What the client and the text model go by."
     if buckets:
         parameters[BUCKETS] = ",".join(map(str, buckets))
@@ -242,11 +240,11 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
         comment += "\nthreads: the cores of one instance; without it, all that it may use."
         parameters["engine"] = "auto"
         if serving.threads is not None:
-            parameters["threads"] = threads
+            parameters["threads"] = str(serving.threads)
     elif serving.backend == "onnxruntime":
         comment += "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's."
         parameters |= {
-            "intra_op_thread_count": "0" if threads == "auto" else threads,
+            "intra_op_thread_count": str(serving.threads or 0),
             "inter_op_thread_count": "1",
             "enable_mem_pattern": "0",
         }
@@ -254,7 +252,7 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
         comment += "\nINFERENCE_NUM_THREADS: the cores of one instance."
         parameters |= {"NUM_STREAMS": "1", "ENABLE_BATCH_PADDING": "YES"}
         if serving.threads is not None:
-            parameters["INFERENCE_NUM_THREADS"] = threads
+            parameters["INFERENCE_NUM_THREADS"] = str(serving.threads)
     return comment, {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
 
 

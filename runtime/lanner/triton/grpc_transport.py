@@ -2,13 +2,13 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
-from lanner.errors import LannerError, MissingExtraError
-from lanner.triton.transport import Address, Answer, input_tensors, server_error
+from lanner.errors import MissingExtraError
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us, server_error
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -55,19 +55,16 @@ class GrpcTransport:
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
         tensors = input_tensors(inputs, InferInput)
-        try:
-            result = self.client.infer(
-                model,
-                tensors,
-                model_version=version,
-                outputs=[InferRequestedOutput(name) for name in outputs],
-                priority=priority,
-                timeout=None if timeout_s is None else max(1, int(timeout_s * 1e6)),
-                client_timeout=timeout_s,
-                headers=dict(self._address.headers) or None,
-            )
-        except InferenceServerException as error:
-            raise self._error(error, model, version) from None
+        result = self._call(
+            self.client.infer,
+            model,
+            version,
+            inputs=tensors,
+            outputs=[InferRequestedOutput(name) for name in outputs],
+            priority=priority,
+            timeout=queue_timeout_us(timeout_s),
+            client_timeout=timeout_s,
+        )
         return Answer(
             {name: result.as_numpy(name) for name in outputs},
             result.get_response().model_version,
@@ -75,23 +72,13 @@ class GrpcTransport:
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.transport.Transport.config`."""
-        try:
-            response = self.client.get_model_config(
-                model, version, headers=dict(self._address.headers) or None
-            )
-        except InferenceServerException as error:
-            raise self._error(error, model, version) from None
+        response = self._call(self.client.get_model_config, model, version)
         found: dict[str, Any] = MessageToDict(response.config, preserving_proto_field_name=True)
         return found
 
     def versions(self, model: str) -> list[str]:
         """See `lanner.triton.transport.Transport.versions`."""
-        try:
-            response = self.client.get_model_metadata(
-                model, headers=dict(self._address.headers) or None
-            )
-        except InferenceServerException as error:
-            raise self._error(error, model, "") from None
+        response = self._call(self.client.get_model_metadata, model, "")
         return sorted(response.versions, key=int)
 
     def close(self) -> None:
@@ -121,11 +108,17 @@ class GrpcTransport:
             channel_args=list(_CHANNEL.items()),
         )
 
-    def _error(self, error: Any, model: str, version: str) -> LannerError:
-        code = (error.status() or "").removeprefix("StatusCode.")
-        return server_error(
-            code, error.message() or "", address=self._address, model=model, version=version
-        )
+    def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
+        """A method of tritonclient, with the headers and errors of every request."""
+        headers = dict(self._address.headers) or None
+        try:
+            return method(model_name=model, model_version=version, headers=headers, **arguments)
+        except InferenceServerException as error:
+            code = (error.status() or "").removeprefix("StatusCode.")
+            detail = error.message() or ""
+            raise server_error(
+                code, detail, address=self._address, model=model, version=version
+            ) from None
 
 
 def _text(path: Any) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lanner.errors import LannerError, MissingExtraError
-from lanner.triton.transport import Address, Answer, input_tensors, server_error
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us, server_error
 
 try:
     import urllib3
@@ -57,7 +57,7 @@ class HttpTransport:
             tensors,
             outputs=[InferRequestedOutput(name) for name in outputs],
             priority=priority,
-            timeout=None if timeout_s is None else max(1, int(timeout_s * 1e6)),
+            timeout=queue_timeout_us(timeout_s),
         )
         headers = {} if header_bytes is None else {_HEADER_BYTES: str(header_bytes)}
         path = f"{_path(model, version)}/infer"

@@ -42,14 +42,12 @@ class _ServedModel(ABC, Generic[Request]):
             args: The backend's own: the model's configuration as JSON, where its directory is, and
                 which version of it this is.
         """
-        config = json.loads(args["model_config"])
-        parameters = {
-            key: value["string_value"] for key, value in config.get("parameters", {}).items()
-        }
-        directory = Path(args["model_repository"]) / args["model_version"]
+        version = args["model_version"]
+        served = ServedModel.of(args["model_name"], version, json.loads(args["model_config"]))
+        directory = Path(args["model_repository"]) / version
         _require_numpy()
         try:
-            self.model = self.open(directory, args["model_version"], parameters)
+            self.model = self.open(directory, served)
         except LannerError as error:
             raise pb_utils.TritonModelException(str(error)) from None
 
@@ -62,7 +60,7 @@ class _ServedModel(ABC, Generic[Request]):
         return [_response(result) for result in results]
 
     @abstractmethod
-    def open(self, directory: Path, version: str, parameters: Mapping[str, str]) -> Model:
+    def open(self, directory: Path, served: ServedModel) -> Model:
         """The model in a version's directory."""
 
     @abstractmethod
@@ -100,9 +98,9 @@ class _ServedModel(ABC, Generic[Request]):
 class TokenModel(_ServedModel[TokenRequest]):
     """``<name>``: tokens to vectors or logits."""
 
-    def open(self, directory: Path, version: str, parameters: Mapping[str, str]) -> Model:
+    def open(self, directory: Path, served: ServedModel) -> Model:
         """See `_ServedModel.open`."""
-        return _load(directory, parameters)
+        return _load(directory, served.parameters)
 
     def read(self, request: Any) -> TokenRequest:
         """See `_ServedModel.read`."""
@@ -123,19 +121,18 @@ class TextModel(_ServedModel[TextRequest]):
     It has an engine of its own, or calls the token model, as its configuration says.
     """
 
-    def open(self, directory: Path, version: str, parameters: Mapping[str, str]) -> Model:
+    def open(self, directory: Path, served: ServedModel) -> Model:
         """See `_ServedModel.open`."""
-        token_model = parameters.get(TOKEN_MODEL)
+        token_model = served.parameters.get(TOKEN_MODEL)
         if token_model is None:
-            return _load(directory, parameters)
+            return _load(directory, served.parameters)
         artifact = open_artifact(directory)
         manifest = artifact.manifest
-        served = ServedModel(token_model, version, parameters, max_batch_size=0)
         return open_model(
             manifest,
             served.variant(manifest),
             tokenizer=artifact.file(manifest.tokenizer.file),
-            engine=BackendEngine(token_model, version, manifest, parameters),
+            engine=BackendEngine(token_model, served, output=manifest.outputs[0]),
         )
 
     def read(self, request: Any) -> TextRequest:

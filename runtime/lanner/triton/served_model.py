@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from lanner.artifact import Artifact
 from lanner.errors import ArtifactError, ServerError
@@ -52,6 +53,15 @@ class ServedModel:
     version: str
     parameters: Mapping[str, str]
     max_batch_size: int
+
+    @classmethod
+    def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
+        """Reads a configuration, as Triton's JSON form of it has it."""
+        parameters = {
+            key: value.get("string_value", "")
+            for key, value in config.get("parameters", {}).items()
+        }
+        return cls(name, version, parameters, max_batch_size=int(config.get("max_batch_size", 0)))
 
     @property
     def takes_texts(self) -> bool:

@@ -233,6 +233,11 @@ def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) 
     return tensors
 
 
+def queue_timeout_us(timeout_s: float | None) -> int | None:
+    """How long a request may wait in the server's queue, in the unit of Triton's parameter."""
+    return None if timeout_s is None else max(1, int(timeout_s * 1e6))
+
+
 def _one_line(text: str) -> str:
     # A traceback of the Python backend follows its message.
     return re.sub(r"\s+", " ", text.partition("\n\nAt:")[0]).strip()
