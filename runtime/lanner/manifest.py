@@ -12,7 +12,8 @@ from types import UnionType
 from typing import Any, Self, get_origin, get_type_hints
 
 from lanner.activation import ACTIVATIONS
-from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
+from lanner.engine_build import EngineBuild
+from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
 
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
@@ -53,6 +54,7 @@ class Variant:
         products: How many it has in all, where that was counted.
         budget: What it was allowed to lose, as `lanner export --budget` was told; empty for no
             bound.
+        build: What a TensorRT engine was built for; None of other variants.
     """
 
     name: str
@@ -67,6 +69,13 @@ class Variant:
     float32_products: list[str] = field(default_factory=list)
     products: int = 0
     budget: str = ""
+    build: EngineBuild | None = None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Reads what `dataclasses.asdict` and JSON made of one."""
+        build = content.get("build")
+        return cls(**{**content, "build": None if build is None else EngineBuild.from_json(build)})
 
     @property
     def files(self) -> list[str]:
@@ -254,12 +263,12 @@ class Manifest:
                     **content,
                     "architecture": Architecture(**content["architecture"]),
                     "tokenizer": TokenizerRecord(**content["tokenizer"]),
-                    "variants": [Variant(**variant) for variant in content["variants"]],
+                    "variants": [Variant.from_json(variant) for variant in content["variants"]],
                     "embedding_ranges": None if ranges is None else RangesRecord(**ranges),
                     "files": {name: FileRecord(**r) for name, r in content["files"].items()},
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, InputError) as error:
             problem = str(error)
         else:
             problem = manifest._problem()
@@ -272,7 +281,8 @@ class Manifest:
         """What is wrong in it, or nothing: only files that Lanner did not write have something."""
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
         parts = [self, self.architecture, self.tokenizer, *ranges]
-        for part in [*parts, *self.variants, *self.files.values()]:
+        builds = [variant.build for variant in self.variants if variant.build is not None]
+        for part in [*parts, *self.variants, *builds, *self.files.values()]:
             for name, kind in get_type_hints(type(part)).items():
                 origin = get_origin(kind)
                 expected = kind if origin in (None, UnionType) else origin

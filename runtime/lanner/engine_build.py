@@ -1,0 +1,124 @@
+"""What a TensorRT engine was built for: it runs nowhere else.
+
+An engine (a plan, in TensorRT's words) holds kernels that were chosen by timing them on one GPU by
+one version of TensorRT, for the shapes of its profiles
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html).
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from lanner.errors import InputError
+
+#: What an engine may be built for beside the GPU that it was built on, by the names of TensorRT's
+#: `HardwareCompatibilityLevel`.
+HARDWARE_COMPATIBILITIES = ("none", "ampere_plus", "same_compute_capability")
+_NAME = re.compile(
+    r"model\.(?P<gpu>.+)-sm(?P<capability>\d+)-(?P<precision>[a-z0-9]+)-(?P<tensorrt>\d+(\.\d+)*)\.plan"
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes [batch, length] that an engine takes in one of its contexts.
+
+    Attributes:
+        smallest: Both at their least.
+        typical: What the kernels are chosen for.
+        largest: Both at their most.
+    """
+
+    smallest: tuple[int, int]
+    typical: tuple[int, int]
+    largest: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        shapes = (self.smallest, self.typical, self.largest)
+        if any(len(shape) != 2 for shape in shapes) or not all(
+            1 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=True)
+        ):
+            msg = (
+                f"the profile {shapes} must have three shapes (batch, length) from 1 on, each at "
+                "least the one before"
+            )
+            raise InputError(msg)
+
+    def takes(self, batch: int, length: int) -> bool:
+        """Whether inputs [batch, length] are within it."""
+        (low_batch, low_length), (high_batch, high_length) = self.smallest, self.largest
+        return low_batch <= batch <= high_batch and low_length <= length <= high_length
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Reads what `dataclasses.asdict` and JSON made of one."""
+        return cls(**{name: tuple(shape) for name, shape in content.items()})
+
+
+@dataclass(frozen=True)
+class EngineBuild:
+    """What an engine was built on, with and for.
+
+    Attributes:
+        gpu: The GPU's name, as CUDA says it: ``"NVIDIA H100 80GB HBM3"``.
+        compute_capability: Its compute capability, ``"9.0"``.
+        tensorrt: The version of TensorRT, ``"10.13.3.9"``.
+        profiles: The shapes that it takes; a context of each can run beside the others.
+        is_version_compatible: Whether later versions of TensorRT of the same major one load it.
+        hardware_compatibility: Of `HARDWARE_COMPATIBILITIES`, which other GPUs run it.
+        settings: What the builder was told beside this: its optimization level, its workspace.
+    """
+
+    gpu: str
+    compute_capability: str
+    tensorrt: str
+    profiles: list[Profile]
+    is_version_compatible: bool = False
+    hardware_compatibility: str = HARDWARE_COMPATIBILITIES[0]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Reads what `dataclasses.asdict` and JSON made of one."""
+        profiles = [Profile.from_json(profile) for profile in content["profiles"]]
+        return cls(**{**content, "profiles": profiles})
+
+    def file_name(self, precision: str) -> str:
+        """Of its model file: ``model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan``."""
+        gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
+        capability = self.compute_capability.replace(".", "")
+        return f"model.{gpu}-sm{capability}-{precision}-{self.tensorrt}.plan"
+
+    def refusal(self, *, gpu: str, compute_capability: str, tensorrt: str) -> str:
+        """Why it does not run on such a GPU with such a TensorRT; empty where it does."""
+        if not _is_version_taken(self.tensorrt, tensorrt, self.is_version_compatible):
+            return f"it was built with TensorRT {self.tensorrt}, and here is {tensorrt}"
+        if self.hardware_compatibility == "ampere_plus":
+            is_gpu_taken = _numbers(compute_capability) >= (8, 0)
+        elif self.hardware_compatibility == "same_compute_capability":
+            is_gpu_taken = compute_capability == self.compute_capability
+        else:
+            is_gpu_taken = (gpu, compute_capability) == (self.gpu, self.compute_capability)
+        if is_gpu_taken:
+            return ""
+        return (
+            f"it was built for {self.gpu} (compute capability {self.compute_capability}), and here "
+            f"is {gpu} ({compute_capability})"
+        )
+
+
+def parse_file_name(name: str) -> dict[str, str] | None:
+    """The `gpu`, `capability`, `precision` and `tensorrt` in an engine's file name, or None."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else match.groupdict()
+
+
+def _is_version_taken(built: str, here: str, is_compatible: bool) -> bool:
+    if not is_compatible:
+        # Of the fourth number on, versions differ in their packaging alone.
+        return _numbers(built)[:3] == _numbers(here)[:3]
+    return _numbers(built)[:1] == _numbers(here)[:1] and _numbers(built) <= _numbers(here)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
