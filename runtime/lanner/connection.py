@@ -27,9 +27,10 @@ from lanner.triton.text_requests import (
 from lanner.triton.transport import Address, Transport
 
 #: Requests of one model that are on their way at once; callers beyond them share the next ones. Of
-#: 1, 2, 4, 8 and 16, 16 callers of one machine of two cores got 1,280, 1,120, 1,120, 960 and 930
-#: texts a second. One would leave the server idle while a request is on its way.
-REQUESTS_AT_ONCE = 4
+#: 1, 2 and 4, on a machine of two cores 16 callers got 1,560, 1,410 and 1,260 texts a second, two
+#: callers 680, 800 and 700, and one call of 10,000 texts 2,060, 2,150 and 2,050. One would leave a
+#: server that is further away idle while a request is on its way.
+REQUESTS_AT_ONCE = 2
 #: The most padded tokens of one request: four of the batches that an engine in process gets, so
 #: that what a request takes beside its tokens is a small part of it.
 REQUEST_TOKENS = 2_048

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from lanner.batching import pad, plan_batches
+from lanner.batching import HANDOVER_TOKENS, pad, plan_batches
 from lanner.engines import Engine
 from lanner.scheduler import Batch, Call, Output, Rows, Scheduler
 
@@ -156,6 +156,7 @@ class Runner:
             token_budget=self.token_budget,
             max_texts=max_sequences,
             workers=self.workers,
+            run_tokens=self.engine.run_tokens + HANDOVER_TOKENS,
         )
         # The first of a batch is the longest: they are planned by length.
         call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)

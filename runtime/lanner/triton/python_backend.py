@@ -76,8 +76,8 @@ class _ServedModel(ABC, Generic[Request]):
         """The output tensors of each."""
 
     def _read(self, request: Any) -> Request | BaseException:
-        if request.is_cancelled():
-            return _Cancelled()
+        # Triton drops what is cancelled while it waits; asking it again for every request takes
+        # longer than reading one.
         try:
             return self.read(request)
         except InputError as error:
@@ -145,11 +145,6 @@ class TextModel(_ServedModel[TextRequest]):
         return answer_texts(requests, self.model)
 
 
-class _Cancelled(Exception):  # noqa: N818 (nobody raises it)
-    def __str__(self) -> str:
-        return "the request was cancelled"
-
-
 def _require_numpy() -> None:
     """Refuses a numpy that the backend was not built for: its tensors would hold something else.
 
@@ -200,6 +195,4 @@ def _code(error: BaseException) -> Any:
         return pb_utils.TritonError.INVALID_ARG
     if isinstance(error, (Overloaded, DeadlineError)):
         return pb_utils.TritonError.UNAVAILABLE
-    if isinstance(error, _Cancelled):
-        return pb_utils.TritonError.CANCELLED
     return pb_utils.TritonError.INTERNAL
