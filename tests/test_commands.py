@@ -91,6 +91,10 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["encode", "dir", "a", "--header", "a:b"],
             "--header is for a server, and a directory is given",
         ),
+        (
+            ["tag", "dir", "a", "--root-certificates", "a.pem"],
+            "--root-certificates is for a server, and a directory is given",
+        ),
         (["export", "x"], "the following arguments are required: --output"),
         (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
         (["export", "x", "--output", "y", "--head", "tail"], "invalid choice: 'tail'"),
@@ -145,10 +149,21 @@ def test_a_url_is_the_model_of_a_server(
     headers = ["--header", "Authorization: Bearer a:b", "--header", "x:"]
     assert run("similarity", "grpc://host:1/minilm", "a b", "a", *headers) == 0
     assert capsys.readouterr().out == "0.7071\n"
-    assert run("encode", "https://host/minilm_text", "a") == 0
+    chain = ["--certificate-chain", "a.pem", "--private-key=a.key", "--root-certificates", "b.pem"]
+    assert run("encode", "https://host/minilm_text", "a", *chain) == 0
+    none = dict.fromkeys(["root_certificates", "certificate_chain", "private_key"])
     assert asked == [
-        ("grpc://host:1", "minilm", {"headers": {"Authorization": "Bearer a:b", "x": ""}}),
-        ("https://host", "minilm_text", {"headers": {}}),
+        ("grpc://host:1", "minilm", {"headers": {"Authorization": "Bearer a:b", "x": ""}, **none}),
+        (
+            "https://host",
+            "minilm_text",
+            {
+                "headers": {},
+                "root_certificates": "b.pem",
+                "certificate_chain": "a.pem",
+                "private_key": "a.key",
+            },
+        ),
     ]
 
 

@@ -153,6 +153,32 @@ def test_models_that_lanner_made_come_with_the_python_that_calls_them(
     assert lines in (tmp_path / "stderr").read_text()
 
 
+def test_over_tls_it_says_what_to_trust(
+    serve: Serve, tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("trustme", reason="needs the dev extra")
+    import trustme  # noqa: PLC0415
+
+    from tests.tls import identity, root  # noqa: PLC0415
+
+    repository = tmp_path / "made"
+    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny", "--no-text"]) == 0
+    authority = trustme.CA()
+    own, trusted = identity(authority, tmp_path, "localhost"), root(authority, tmp_path / "ca.pem")
+    options = [f"--grpc-server-cert={own.certificate}", f"--grpc-server-key={own.key}"]
+    process = serve(repository, "--", "--grpc-use-ssl=1", *options)
+    url = ready(process)["grpc_url"]
+    assert url.startswith("grpcs://")
+    command = [str(PROGRAM), "encode", f"{url}/tiny", "a man", "--root-certificates", str(trusted)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert done.stdout.startswith(b'{"text": "a man", ')
+    process.terminate()
+    assert process.wait() == 0
+    line = f'model = lanner.connect("{url}", "tiny", root_certificates="ca.pem")\n'
+    assert line in (tmp_path / "stderr").read_text()
+
+
 def test_options_of_triton_follow_two_dashes(serve: Serve, repository: Path) -> None:
     process = serve(repository, "--", "--model-control-mode", "explicit", "--load-model=double")
     assert [model["state"] for model in ready(process)["models"]] == ["READY"]

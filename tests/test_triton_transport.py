@@ -5,20 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.errors import (
-    DeadlineError,
-    EngineError,
-    InputError,
-    LannerError,
-    ModelUnavailableError,
-    Overloaded,
-    ServerError,
-    ServerUnavailableError,
-    UsageError,
-)
-from lanner.triton.transport import Address, input_tensors, server_error
-
-GRPC = Address.parse("grpc://host")
+from lanner.errors import InputError, UsageError
+from lanner.triton.transport import Address, input_tensors
 
 
 @pytest.mark.parametrize(
@@ -73,141 +61,42 @@ def test_what_is_no_address(url: str) -> None:
         Address.parse(url)
 
 
-def test_options_of_an_address(tmp_path: Path) -> None:
-    trusted = tmp_path / "ca.pem"
-    trusted.touch()
-    headers = {"authorization": "Bearer x"}
-    options: dict[str, Any] = {"root_certificates": trusted, "private_key": None}
-    address = Address.parse("grpcs://host", headers=headers, **options)
-    assert address.headers == headers
-    assert (address.root_certificates, address.private_key) == (trusted, None)
-    assert Address.parse("grpc://host", headers=None).headers == {}
+def test_options_of_an_address() -> None:
+    assert Address.parse("grpc://host", headers=None, root_certificates=None).headers == {}
+    # The names of headers are in lower case in HTTP/2, and in any case in HTTP/1.
+    headers = {"Authorization": "Bearer x", "x-1_2.3": ""}
+    address = Address.parse("https://host", headers=headers, private_key=None)
+    assert address.headers == {"authorization": "Bearer x", "x-1_2.3": ""}
+    assert (address.root_certificates, address.private_key) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "\u00e4", 3])
+def test_names_that_no_header_has(name: Any) -> None:
+    message = f"no header can be called {name!r}: use letters, digits, '-', '_' and '.'"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        Address.parse("grpc://host", headers={name: "x"})
+
+
+@pytest.mark.parametrize("value", ["a\nb", "\r", "\u00e4", "a\tb", b"a", None])
+def test_values_that_no_header_has(value: Any) -> None:
+    message = "the header secret cannot be sent: its value must be text in ASCII on one line"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        Address.parse("http://host", headers={"secret": value})
 
 
 @pytest.mark.parametrize("option", ["root_certificates", "private_key", "certificate_chain"])
 def test_files_of_an_address(tmp_path: Path, option: str) -> None:
     path = tmp_path / "a.pem"
+    files: dict[str, Any] = {option: path}
     message = f"there is no file {path}, which https://host was to be reached with"
     with pytest.raises(InputError, match=re.escape(message)):
-        Address.parse("https://host", **{option: path})
+        Address.parse("https://host", **files)
     path.touch()
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} "):  # as `certificates` says
+        Address.parse("grpcs://host", **files)
     message = f"http://host is not encrypted, so {path} is of no use: write https://"
     with pytest.raises(UsageError, match=re.escape(message)):
-        Address.parse("http://host", **{option: path})
-
-
-WHAT = "the model minilm on grpc://host"
-LATE = f"the deadline passed before {WHAT} answered: allow more time with timeout_ms, or send less"
-AWAY = f"{WHAT} is not there or not ready: "
-
-
-@pytest.mark.parametrize(
-    ("code", "detail", "kind", "message"),
-    [
-        (
-            "UNAVAILABLE",
-            "[request id: <id_unknown>] Exceeds maximum queue size",
-            Overloaded,
-            f"{WHAT} has as many requests waiting as its queue takes: try again later",
-        ),
-        (
-            "503",
-            "Exceeds maximum queue size",
-            Overloaded,
-            f"{WHAT} has as many requests waiting as its queue takes: try again later",
-        ),
-        (
-            "DEADLINE_EXCEEDED",
-            "Deadline Exceeded",
-            DeadlineError,
-            LATE,
-        ),
-        (
-            "UNAVAILABLE",
-            "Request timeout expired",
-            DeadlineError,
-            LATE,
-        ),
-        (
-            "NOT_FOUND",
-            "Request for unknown model: 'minilm' is not found",
-            ModelUnavailableError,
-            f"{AWAY}Request for unknown model: 'minilm' is not found",
-        ),
-        (
-            "400",
-            "Request for unknown model: 'minilm' version 7 is not found",
-            ModelUnavailableError,
-            f"{AWAY}Request for unknown model: 'minilm' version 7 is not found",
-        ),
-        (
-            "UNAVAILABLE",
-            "Request for unknown model: 'minilm' version 1 is not at ready state",
-            ModelUnavailableError,
-            f"{AWAY}Request for unknown model: 'minilm' version 1 is not at ready state",
-        ),
-        ("404", "", ModelUnavailableError, f"{AWAY}404"),
-        (
-            "UNAUTHENTICATED",
-            "no token",
-            ServerError,
-            "grpc://host refused the request (no token): pass headers= that it accepts",
-        ),
-        (
-            "403",
-            "Forbidden",
-            ServerError,
-            "grpc://host refused the request (Forbidden): pass headers= that it accepts",
-        ),
-        (
-            "UNAVAILABLE",
-            "failed to connect to all addresses;\n last error: refused",
-            ServerUnavailableError,
-            (
-                "no server answers at grpc://host (failed to connect to all addresses; last error: "
-                "refused): see whether it runs and can be reached"
-            ),
-        ),
-        (
-            "502",
-            "",
-            ServerUnavailableError,
-            "no server answers at grpc://host (502): see whether it runs and can be reached",
-        ),
-        (
-            "INVALID_ARGUMENT",
-            "words takes at most 4 tokens, and a text has 5: cut it",
-            InputError,
-            f"{WHAT} refused the request: words takes at most 4 tokens, and a text has 5: cut it",
-        ),
-        (
-            "400",
-            "shape {-1}",
-            InputError,
-            f"{WHAT} refused the request: shape {{-1}}",
-        ),
-        (
-            "INTERNAL",
-            "division by zero\n\nAt:\n  model.py(3): execute\n",
-            EngineError,
-            f"{WHAT} failed: division by zero",
-        ),
-        ("500", "out of memory", EngineError, f"{WHAT} failed: out of memory"),
-        ("CANCELLED", "given up", ServerError, f"{WHAT} answered CANCELLED: given up"),
-        ("418", "", ServerError, f"{WHAT} answered 418"),
-    ],
-)
-def test_what_a_refusal_means(
-    code: str, detail: str, kind: type[LannerError], message: str
-) -> None:
-    error = server_error(code, detail, address=GRPC, model="minilm")
-    assert type(error) is kind
-    assert str(error) == message
-
-
-def test_a_refusal_names_the_version_that_was_asked_for() -> None:
-    error = server_error("500", "broken", address=GRPC, model="minilm", version="7")
-    assert str(error) == "the model minilm (version 7) on grpc://host failed: broken"
+        Address.parse("http://host", **files)
 
 
 def test_texts_are_bytes_and_tokens_int64() -> None:

@@ -67,8 +67,8 @@ def connect(
             repository``; it needs the tensors that this writes.
         headers: Sent with every request, for example an authorisation.
         root_certificates: A PEM file of who is trusted; None for who the system trusts.
-        private_key: A PEM file of the client's key.
-        certificate_chain: A PEM file of the client's certificate.
+        private_key: A PEM file of the client's key, where it is not in that of its certificate.
+        certificate_chain: A PEM file of the client's certificate, where the server asks for one.
         retries: How often a request is sent again where the server or the model is away, after
             0.1 s, 0.2 s and so on.
         priority: From 1, served first; 0 for the model's default.
@@ -82,11 +82,12 @@ def connect(
         `TaggingModel`.
 
     Raises:
-        UsageError: The URL is none.
-        InputError: A number is less than 1.
+        UsageError: The URL is none, or a certificate is given and it is without TLS.
+        InputError: A number is less than 1, a header cannot be sent, or a certificate not be used.
         ServerUnavailableError: No server answers there.
         ModelUnavailableError: It has no such model, or the model is not ready.
-        ServerError: The model carries no tokenizer, and no artifact is given.
+        ServerError: The model carries no tokenizer, and no artifact is given; or the server refuses
+            the headers or the certificates, or its own certificate is not to be trusted.
         MissingExtraError: tritonclient is not installed.
     """
     require_counts(
@@ -100,12 +101,15 @@ def connect(
         certificate_chain=certificate_chain,
     )
     engine_options = {"version": version, "retries": retries, "priority": priority}
-    connection = _Connection(_transport(address), name, version, artifact, engine_options)
-    return connection.model(
-        partial(
-            Runner, workers=requests_at_once, token_budget=request_tokens, max_waiting=max_waiting
-        )
+    make_runner = partial(
+        Runner, workers=requests_at_once, token_budget=request_tokens, max_waiting=max_waiting
     )
+    transport = _transport(address)
+    try:
+        return _Connection(transport, name, version, artifact, engine_options).model(make_runner)
+    except BaseException:
+        transport.close()  # a channel goes on trying
+        raise
 
 
 async def connect_async(url: str, name: str, **options: Any) -> AsyncModel:

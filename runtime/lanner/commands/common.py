@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ from lanner.text_files import read_pairs, read_texts
 from lanner.tokenization import Pair
 
 Subparsers = Any  # argparse does not name the type of add_subparsers()
+
+
+#: Arguments of `lanner.connect` for a server over TLS, and what they are.
+_CERTIFICATES = {
+    "root_certificates": "who is trusted (default: who the system trusts)",
+    "certificate_chain": "your certificate, where the server asks for one",
+    "private_key": "its key (default: in the file of the certificate)",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,6 +92,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="send this to the server with every request, for example an authorisation",
     )
+    for name, what in _CERTIFICATES.items():
+        help_text = f"for grpcs:// and https://, in PEM: {what}"
+        parser.add_argument(_option(name), metavar="FILE", help=help_text)
     parser.add_argument(
         "--variant",
         default="auto",
@@ -105,8 +117,10 @@ def load_model(args: argparse.Namespace) -> Any:
         UsageError: The options do not fit a server.
         LannerError: See `lanner.load` and `lanner.connect`.
     """
+    files = {name: getattr(args, name) for name in _CERTIFICATES}
     if not is_url(args.model):
-        need(not args.header, "--header is for a server, and a directory is given")
+        for name, value in {"header": args.header, **files}.items():
+            need(not value, f"{_option(name)} is for a server, and a directory is given")
         return load(args.model, engine=args.engine, variant=args.variant, threads=args.threads)
     given = (args.engine, args.variant, args.threads)
     need(
@@ -122,7 +136,13 @@ def load_model(args: argparse.Namespace) -> Any:
     for header, (key, colon, _) in zip(args.header, pairs, strict=True):
         need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
     headers = {key.strip(): value.strip() for key, _, value in pairs}
-    return connect(url, name, headers=headers)
+    # What gRPC's core has to say of a failure goes to stderr beside the error that says it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return connect(url, name, headers=headers, **files)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def is_url(model: str) -> bool:

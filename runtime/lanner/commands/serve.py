@@ -15,6 +15,7 @@ _EXAMPLES = f"""\
   lanner serve repository --http-port 0 --grpc-port 0 --metrics-port 0 --json
   lanner serve repository -- --model-control-mode=poll --log-verbose=1
   lanner serve repository -- --http-address=127.0.0.1 --grpc-address=127.0.0.1
+  lanner serve repository -- --grpc-use-ssl=1 --grpc-server-cert=a.pem --grpc-server-key=a.key
 
 What follows -- goes to tritonserver as it is (tritonserver --help). Its log is on stderr.
 
@@ -120,7 +121,8 @@ def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
                 call = _CALLS[artifact.manifest.head]
         except (ServerError, ArtifactError, KeyError):  # of somebody else's making
             continue
-        connect = f'model = lanner.connect("{server.grpc_url}", "{name}")'
+        trusted = ', root_certificates="ca.pem"' if server.grpc_url.startswith("grpcs:") else ""
+        connect = f'model = lanner.connect("{server.grpc_url}", "{name}"{trusted})'
         return ["", "import lanner", connect, call, ""]
     return []
 

@@ -3,12 +3,15 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lanner.errors import MissingExtraError
-from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us, server_error
+from lanner.triton.certificates import system_roots
+from lanner.triton.refusal import server_error
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -32,6 +35,8 @@ _CHANNEL = {
     "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1_000,
 }
+#: Where gRPC lets a user say whom to trust (doc/environment_variables.md of grpc).
+_ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 
 
 class GrpcTransport:
@@ -102,8 +107,9 @@ class GrpcTransport:
         return InferenceServerClient(
             address.host,
             ssl=address.is_encrypted,
-            root_certificates=_text(address.root_certificates),
-            private_key=_text(address.private_key),
+            root_certificates=_text(address.root_certificates or _roots()),
+            # It finds the key among what else is in a file, but looks in no other.
+            private_key=_text(address.private_key or address.certificate_chain),
             certificate_chain=_text(address.certificate_chain),
             channel_args=list(_CHANNEL.items()),
         )
@@ -119,6 +125,11 @@ class GrpcTransport:
             raise server_error(
                 code, detail, address=self._address, model=model, version=version
             ) from None
+
+
+def _roots() -> Path | None:
+    """GRPC brings roots of its own, and would not see those that an administrator added."""
+    return None if _ROOTS_VARIABLE in os.environ else system_roots()
 
 
 def _text(path: Any) -> str | None:

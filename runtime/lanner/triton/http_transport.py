@@ -3,15 +3,16 @@
 tritonclient's own HTTP client belongs to one thread, and has one timeout for all its requests.
 """
 
+import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lanner.errors import LannerError, MissingExtraError
-from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us, server_error
+from lanner.triton.refusal import server_error
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us
 
 try:
     import urllib3
@@ -36,7 +37,7 @@ class HttpTransport:
         self._pool: urllib3.HTTPConnectionPool
         if address.is_encrypted:
             self._pool = urllib3.HTTPSConnectionPool(
-                host, int(port), ssl_context=_tls(address), **options
+                host, int(port), ssl_context=address.tls_context(), **options
             )
         else:
             self._pool = urllib3.HTTPConnectionPool(host, int(port), **options)
@@ -113,7 +114,11 @@ class HttpTransport:
             code, detail = "DEADLINE_EXCEEDED", "the time is up"
             raise self._error(code, detail, model, version) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unavailable(str(error.args[-1] if error.args else error)) from None
+            cause = error.args[-1] if error.args else error
+            # Of no protocol that is known here, and so perhaps not fit to be shown.
+            is_strange = type(cause) is http.client.BadStatusLine
+            detail = "what it says is no HTTP" if is_strange else str(cause)
+            raise self._unavailable(detail) from None
         if response.status != 200:
             raise self._error(str(response.status), _reason(response.data), model, version)
         return response
@@ -134,12 +139,3 @@ def _reason(body: bytes) -> str:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body[:300].decode(errors="replace")
-
-
-def _tls(address: Address) -> ssl.SSLContext:
-    context = ssl.create_default_context(
-        cafile=None if address.root_certificates is None else str(address.root_certificates)
-    )
-    if address.certificate_chain is not None:
-        context.load_cert_chain(address.certificate_chain, address.private_key)
-    return context

@@ -24,6 +24,7 @@ from lanner.triton import launch
 from lanner.triton.installation import Installation, find_tritonserver
 from lanner.triton.ports import DEFAULT_PORTS, choose_ports
 from lanner.triton.server_log import ServerLog
+from lanner.triton.server_options import ServerOptions
 
 CACHE_BYTES = 64 * 2**20
 READY_TIMEOUT_S = 300.0
@@ -33,8 +34,6 @@ _POLL_S = 0.1
 #: How long unloading the models may take after the requests in flight are done.
 _UNLOAD_S = 10.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where shm_open(3) puts its names on Linux)
-#: Options that Lanner must know the values of, because it asks the server by them.
-_OWN_OPTIONS = ("--http-port", "--grpc-port", "--metrics-port", "--allow-http", "--allow-grpc")
 
 
 class TritonServer:
@@ -78,10 +77,10 @@ class TritonServer:
         self.repository = require_repository(Path(repository))
         self.log = ServerLog(tell, verbose=verbose)
         self._ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
-        self._options = list(options)
+        self._options = ServerOptions(options)
         self._cache_bytes = cache_bytes
         self._ready_timeout_s = ready_timeout_s
-        asked = self._option("--exit-timeout-secs") or ""
+        asked = self._options.value("--exit-timeout-secs") or ""
         self._grace_s = int(asked) if asked.isdecimal() else grace_s
         self._installation = installation
         self._work: tempfile.TemporaryDirectory[str] | None = None
@@ -93,26 +92,22 @@ class TritonServer:
         self._was_spawned = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # over the end of the process and of what it leaves
-        for name in _OWN_OPTIONS:
-            if self._option(name) is not None:
-                remedy = "give it before the --" if name.endswith("-port") else "Lanner needs it on"
-                msg = f"{name} cannot be one of the options after --: {remedy}"
-                raise UsageError(msg)
 
     @property
     def http_url(self) -> str:
         """For `lanner.connect`; the ports are known once it has started."""
-        return f"http://{self._host('http')}:{self._ports['http']}"
+        return f"http://{self._options.host('http')}:{self._ports['http']}"
 
     @property
     def grpc_url(self) -> str:
-        """For `lanner.connect`."""
-        return f"grpc://{self._host('grpc')}:{self._ports['grpc']}"
+        """For `lanner.connect`; ``grpcs`` where the options say so."""
+        scheme = "grpcs" if self._options.is_grpc_encrypted else "grpc"
+        return f"{scheme}://{self._options.host('grpc')}:{self._ports['grpc']}"
 
     @property
     def metrics_url(self) -> str:
         """For Prometheus."""
-        return f"http://{self._host('metrics')}:{self._ports['metrics']}/metrics"
+        return f"http://{self._options.host('metrics')}:{self._ports['metrics']}/metrics"
 
     @property
     def pid(self) -> int:
@@ -143,17 +138,20 @@ class TritonServer:
 
         Raises:
             ServerError: There is no tritonserver, a port is taken, or it did not become ready.
+            InputError: A certificate that the options name cannot be used.
             RepositoryError: It could not load a model.
             UsageError: It does not know one of the options.
         """
         if self._thread is not None:
             msg = "a TritonServer starts once: make another"
             raise UsageError(msg)
+        self._options.require_certificates()
         installation = self._installation or find_tritonserver(self.repository)
         self._ports = choose_ports(self._ports)
         self._work = tempfile.TemporaryDirectory(prefix="lanner-serve-")
         layout, environment = installation.lay_out(Path(self._work.name))
-        command = [str(installation.binary), *self._defaults(installation, layout), *self._options]
+        defaults = self._defaults(installation, layout)
+        command = [str(installation.binary), *defaults, *self._options.given]
         self._thread = threading.Thread(
             target=self._run, args=(command, environment), name="tritonserver", daemon=True
         )
@@ -260,28 +258,12 @@ class TritonServer:
             option
             for option in defaults
             if option.startswith("--model-repository")
-            or self._option(option.partition("=")[0]) is None
+            or self._options.value(option.partition("=")[0]) is None
         ]
-        if not any("shm-region-prefix-name" in option for option in self._options):
+        if not any("shm-region-prefix-name" in option for option in self._options.given):
             setting = f"shm-region-prefix-name={self._memory_prefix}"
             kept.append(f"--backend-config=python,{setting}")
         return kept
-
-    def _option(self, name: str) -> str | None:
-        """The value of an option that was given, the last one if it was so more often."""
-        found = None
-        for i, option in enumerate(self._options):
-            if option == name:
-                found = "".join(self._options[i + 1 : i + 2])
-            elif option.startswith(f"{name}="):
-                found = option.partition("=")[2]
-        return found
-
-    def _host(self, name: str) -> str:
-        # Triton's own rule: metrics are where HTTP is.
-        fallback = self._option("--http-address") if name == "metrics" else None
-        address = self._option(f"--{name}-address") or fallback
-        return "localhost" if address in (None, "0.0.0.0") else str(address)  # noqa: S104
 
     def _await_ready(self) -> None:
         end = time.monotonic() + self._ready_timeout_s
@@ -315,10 +297,10 @@ class TritonServer:
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Over HTTP by hand: Lanner serves without the extra of its client, and by no proxy."""
         # localhost may mean ::1 first, where Triton is not, and somebody else may be.
-        host = self._host("http").replace("localhost", "127.0.0.1")
+        host = self._options.host("http").replace("localhost", "127.0.0.1")
         connection = http.client.HTTPConnection(host, self._ports["http"], timeout=10)
         try:
-            connection.request(method, path)
+            connection.request(method, path, headers=self._options.http_headers)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

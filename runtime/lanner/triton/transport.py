@@ -1,6 +1,7 @@
 """How requests reach a Triton server: what gRPC and HTTP have in common."""
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import (
-    DeadlineError,
-    EngineError,
     InputError,
-    LannerError,
-    ModelUnavailableError,
-    Overloaded,
-    ServerError,
-    ServerUnavailableError,
     UsageError,
 )
+from lanner.triton.certificates import tls_context
 
 #: Of each scheme its protocol, whether it is encrypted, and Triton's usual port.
 SCHEMES = {
@@ -30,48 +25,9 @@ SCHEMES = {
     "https": ("http", True, 8000),
 }
 
-
-#: Codes of gRPC and HTTP, and parts of what Triton says in lower case; the first that fits counts,
-#: since one code stands for several things.
-_MEANINGS: tuple[tuple[tuple[str, ...], tuple[str, ...], type[LannerError], str], ...] = (
-    (
-        (),
-        ("exceeds maximum queue size",),
-        Overloaded,
-        "{what} has as many requests waiting as its queue takes: try again later",
-    ),
-    (
-        ("DEADLINE_EXCEEDED",),
-        ("request timeout expired",),
-        DeadlineError,
-        "the deadline passed before {what} answered: allow more time with timeout_ms, or send less",
-    ),
-    (
-        ("NOT_FOUND", "404"),
-        ("unknown model", "is not found", "not at ready state", "is not ready", "unloaded"),
-        ModelUnavailableError,
-        "{what} is not there or not ready: {detail}",
-    ),
-    (
-        ("UNAUTHENTICATED", "PERMISSION_DENIED", "401", "403"),
-        (),
-        ServerError,
-        "{url} refused the request ({detail}): pass headers= that it accepts",
-    ),
-    (
-        ("UNAVAILABLE", "502", "503", "504"),
-        ("failed to connect",),
-        ServerUnavailableError,
-        "no server answers at {url} ({detail}): see whether it runs and can be reached",
-    ),
-    (
-        ("INVALID_ARGUMENT", "400"),
-        (),
-        InputError,
-        "{what} refused the request: {detail}",
-    ),
-    (("INTERNAL", "500"), (), EngineError, "{what} failed: {detail}"),
-)
+#: What gRPC and HTTP both send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name", "ASCII-Value").
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 class Answer(NamedTuple):
@@ -97,7 +53,8 @@ class Address:
         is_encrypted: Whether it is talked to over TLS.
         headers: Sent with every request, for example an authorisation.
         root_certificates: A PEM file of who is trusted; None for who the system trusts.
-        private_key: A PEM file of the client's key, where the server asks for one.
+        private_key: A PEM file of the client's key, where the server asks for one; None where it
+            stands in that of its certificate.
         certificate_chain: A PEM file of the client's certificate.
     """
 
@@ -111,12 +68,24 @@ class Address:
     certificate_chain: Path | None = None
 
     @classmethod
-    def parse(cls, url: str, **options: Any) -> "Address":
+    def parse(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **files: str | Path | None,
+    ) -> "Address":
         """Reads ``"grpc://host:8001"``; the port may be left out.
+
+        Args:
+            url: The address.
+            headers: See the class.
+            files: The others of its attributes.
 
         Raises:
             UsageError: It is no such address, or a certificate is given for one without TLS.
-            InputError: A file of the options is missing.
+            InputError: A file of the options is missing or holds something else (see
+                `lanner.triton.certificates.tls_context`), or a header cannot be sent.
         """
         try:
             parts = urlsplit(url)
@@ -138,16 +107,27 @@ class Address:
             protocol,
             f"{host}:{usual_port if port is None else port}",
             is_encrypted,
-            **{name: value for name, value in options.items() if value is not None},
+            headers=_sendable(headers or {}),
+            **{name: Path(path) for name, path in files.items() if path is not None},
         )
         for path in (address.root_certificates, address.private_key, address.certificate_chain):
-            if path is not None and not Path(path).is_file():
+            if path is not None and not path.is_file():
                 msg = f"there is no file {path}, which {url} was to be reached with"
                 raise InputError(msg)
             if path is not None and not is_encrypted:
                 msg = f"{url} is not encrypted, so {path} is of no use: write {parts.scheme}s://"
                 raise UsageError(msg)
+        if is_encrypted:
+            address.tls_context()
         return address
+
+    def tls_context(self) -> ssl.SSLContext:
+        """What it is talked to with, over TLS.
+
+        Raises:
+            InputError: See `lanner.triton.certificates.tls_context`.
+        """
+        return tls_context(self.root_certificates, self.certificate_chain, self.private_key)
 
 
 class Transport(Protocol):
@@ -174,47 +154,25 @@ class Transport(Protocol):
             priority: From 1, served first; 0 for the model's default.
 
         Raises:
-            LannerError: See `server_error`.
+            LannerError: See `lanner.triton.refusal.server_error`.
         """
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """A model's configuration, as Triton's JSON form of it has it.
 
         Raises:
-            LannerError: See `server_error`.
+            LannerError: See `lanner.triton.refusal.server_error`.
         """
 
     def versions(self, model: str) -> list[str]:
         """The versions of a model that are ready, oldest first.
 
         Raises:
-            LannerError: See `server_error`.
+            LannerError: See `lanner.triton.refusal.server_error`.
         """
 
     def close(self) -> None:
         """Gives its connections up."""
-
-
-def server_error(
-    code: str, detail: str, *, address: Address, model: str, version: str = ""
-) -> LannerError:
-    """What a server's refusal means.
-
-    Args:
-        code: The name of a gRPC status, for example ``"UNAVAILABLE"``, or of HTTP its number.
-        detail: What the server said.
-        address: Which server.
-        model: Which model was asked.
-        version: Which of its versions, where one was asked for.
-    """
-    detail = _one_line(detail)
-    said = detail.lower()
-    what = f"the model {model}{f' (version {version})' if version else ''} on {address.url}"
-    for codes, parts, kind, text in _MEANINGS:
-        if code in codes or any(part in said for part in parts):
-            return kind(text.format(what=what, url=address.url, detail=detail or code))
-    msg = f"{what} answered {code}{f': {detail}' if detail else ''}"
-    return ServerError(msg)
 
 
 def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) -> list[Any]:
@@ -238,6 +196,14 @@ def queue_timeout_us(timeout_s: float | None) -> int | None:
     return None if timeout_s is None else max(1, int(timeout_s * 1e6))
 
 
-def _one_line(text: str) -> str:
-    # A traceback of the Python backend follows its message.
-    return re.sub(r"\s+", " ", text.partition("\n\nAt:")[0]).strip()
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as both protocols take them: names are in lower case in HTTP/2."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            msg = f"no header can be called {name!r}: use letters, digits, '-', '_' and '.'"
+            raise InputError(msg)
+        # The value may be a secret, so it is not shown.
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            msg = f"the header {name} cannot be sent: its value must be text in ASCII on one line"
+            raise InputError(msg)
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,90 @@
+"""The PEM files of TLS: who is trusted, and who one is."""
+
+import ssl
+from pathlib import Path
+
+from lanner.errors import InputError
+
+
+def tls_context(
+    root_certificates: Path | None, certificate_chain: Path | None, private_key: Path | None
+) -> ssl.SSLContext:
+    """What a client encrypts with, of PEM files that are looked over one by one.
+
+    gRPC would only find out while it connects, says then that no server answers, and ends the
+    process where one of a key and its certificate is missing.
+
+    Args:
+        root_certificates: Who is trusted; None for who the system trusts.
+        certificate_chain: The client's certificate, where the server asks for one.
+        private_key: Its key; None where it stands in the file of the certificate.
+
+    Raises:
+        InputError: A file cannot be read, holds something else, or the key is not the
+            certificate's.
+    """
+    for path in (root_certificates, certificate_chain):
+        if path is not None:
+            require_certificate(path)
+    context = ssl.create_default_context(cafile=root_certificates)
+    if certificate_chain is not None:
+        _add_own(context, certificate_chain, private_key or certificate_chain)
+    elif private_key is not None:
+        msg = f"{private_key} is the key of no certificate: give certificate_chain, too"
+        raise InputError(msg)
+    return context
+
+
+def require_key_pair(certificate_chain: Path, private_key: Path) -> None:
+    """Refuses a certificate and a key that no server could use.
+
+    Raises:
+        InputError: See `tls_context`.
+    """
+    require_certificate(certificate_chain)
+    _add_own(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate_chain, private_key)
+
+
+def system_roots() -> Path | None:
+    """The file of the certificates that the system trusts, or None where that is no one file."""
+    found = ssl.get_default_verify_paths().cafile
+    return None if found is None else Path(found)
+
+
+def require_certificate(path: Path) -> None:
+    """Refuses a file that holds no certificate.
+
+    Raises:
+        InputError: It does not, or cannot be read.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        msg = f"{path} holds no certificate in PEM: give a file with -----BEGIN CERTIFICATE-----"
+        raise InputError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}): give a file with a certificate in PEM"
+        raise InputError(msg) from None
+
+
+def _add_own(context: ssl.SSLContext, certificate_chain: Path, private_key: Path) -> None:
+    try:
+        # Without a function OpenSSL asks the terminal for the password of a key.
+        context.load_cert_chain(certificate_chain, private_key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            msg = (
+                f"the key in {private_key} is not that of the certificate in {certificate_chain}: "
+                "give the two that were made together"
+            )
+        elif error.reason in (None, "PEM_LIB"):  # as Python says that it found none
+            msg = (
+                f"{private_key} holds no private key in PEM that can be read without a password: "
+                "give a file with -----BEGIN PRIVATE KEY-----"
+            )
+        else:
+            msg = f"{certificate_chain} and {private_key} cannot be used ({error.reason})"
+        raise InputError(msg) from None
+    except OSError as error:
+        msg = f"{private_key} cannot be read ({error.strerror}): give a file with a key in PEM"
+        raise InputError(msg) from None
