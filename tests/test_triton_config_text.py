@@ -241,13 +241,35 @@ def test_the_default_priority_is_in_the_middle(levels: int, default: int) -> Non
     [
         ("python", "threads"),
         ("onnxruntime", "intra_op_thread_count"),
-        ("openvino", "INFERENCE_NUM_THREADS"),
     ],
 )
 def test_cores_are_shared_by_the_instances(backend: str, key: str) -> None:
     config = token(backend=backend, cores=5, instances=2)
     assert config.instance_group[0].count == 2
     assert config.parameters[key].string_value == "2"
+
+
+def test_cores_that_are_not_known_are_shared_where_they_are() -> None:
+    assert "threads" not in token(instances=3).parameters
+    assert "threads" not in of_text(instances=3).parameters
+
+
+@pytest.mark.parametrize(("instances", "threads"), [(1, "0"), (2, "1"), (9, "1")])
+def test_instances_of_onnxruntime_have_a_core_each_where_none_are_named(
+    instances: int, threads: str
+) -> None:
+    config = token(backend="onnxruntime", instances=instances)
+    assert config.parameters["intra_op_thread_count"].string_value == threads
+
+
+def test_instances_of_openvino_share_their_threads() -> None:
+    config = token(backend="openvino", cores=5, instances=2)
+    assert config.instance_group[0].count == 2
+    found = {key: value.string_value for key, value in config.parameters.items()}
+    assert (found["INFERENCE_NUM_THREADS"], found["NUM_STREAMS"]) == ("5", "2")
+    found = dict(token(backend="openvino", instances=2).parameters)
+    assert "INFERENCE_NUM_THREADS" not in found
+    assert found["NUM_STREAMS"].string_value == "2"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -337,13 +359,17 @@ def test_each_comment_stands_before_what_it_is_about() -> None:
     [
         (
             "python",
-            "# threads: the cores of one instance; without it, all that it may use.",
+            "# threads: the cores of one instance; without it, its share of those that the server",
         ),
         (
             "onnxruntime",
-            "# intra_op_thread_count: the cores of one instance; 0 is all of the server's.",
+            "# intra_op_thread_count: the cores of one instance; 0 is all of the server's, which",
         ),
-        ("openvino", "# INFERENCE_NUM_THREADS: the cores of one instance."),
+        ("openvino", "# INFERENCE_NUM_THREADS: the cores of all instances together; without it,"),
+        (
+            "openvino",
+            "# Instances share one engine and its threads: a stream each (see parameters).",
+        ),
         ("tensorrt", "# A CUDA graph for each shape that comes again: launches cost nothing."),
         ("tensorrt", "# An instance a GPU; a second one hides its transfers."),
         (

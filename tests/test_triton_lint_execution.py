@@ -53,6 +53,11 @@ def threads(directory: Path, config: str, machine: ServingMachine) -> list[tuple
             *(4, 17, 5, 2, 4),
         ),
         (PYTHON + parameter("threads", "3"), 2, 10, 3, 1, 3),
+        # Lanner's own share the cores, but each has one.
+        (
+            PYTHON + parameter("lanner_input", "text") + "instance_group { count: 3 }",
+            *(2, 11, 3, 3, 1),
+        ),
     ],
 )
 def test_more_threads_than_cores(
@@ -83,6 +88,18 @@ def test_the_remedy_fits_the_cores(tmp_path: Path) -> None:
         (changed(ONNX, GROUP, "").replace(INTRA, ""), GPU),
         # Of other people's Python nobody knows.
         (PYTHON + "instance_group { count: 9 }", ServingMachine(cores=2)),
+        (
+            PYTHON + parameter("lanner_input", "text") + "instance_group { count: 2 }",
+            ServingMachine(cores=3),
+        ),
+        # This one has its engine elsewhere.
+        (
+            PYTHON
+            + parameter("lanner_input", "text")
+            + parameter("token_model", "other")
+            + "instance_group { count: 9 }",
+            ServingMachine(cores=2),
+        ),
         # The instances of OpenVINO share its threads.
         (changed(OPENVINO, "count: 2", "count: 12"), ServingMachine(cores=2)),
     ],
@@ -106,6 +123,7 @@ def test_more_threads_of_all_models_than_cores(tmp_path: Path) -> None:
     write_model(tmp_path, "a", changed(ONNX, 'name: "minilm"\n', ""))
     write_model(tmp_path, "b", PYTHON + parameter("threads", "2"))
     write_model(tmp_path, "c", PYTHON)
+    write_model(tmp_path, "d", PYTHON + parameter("lanner_input", "text"))
     assert faults(tmp_path) == [
         (
             ".",

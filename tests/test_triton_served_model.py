@@ -2,6 +2,7 @@ import base64
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,37 @@ def test_its_buckets() -> None:
     assert served({}).buckets == ()
     with pytest.raises(InputError, match=r"the buckets '32,16' must be lengths in tokens"):
         _ = served({"lanner_buckets": "32,16"}).buckets
+
+
+@pytest.mark.parametrize(
+    ("groups", "instances"),
+    [
+        ([], 1),
+        ([{"count": 2, "kind": "KIND_CPU"}], 2),
+        ([{"count": 2}, {"kind": "KIND_CPU"}], 3),
+    ],
+)
+def test_its_instances(groups: list[dict[str, Any]], instances: int) -> None:
+    config = {"max_batch_size": 8, "instance_group": groups}
+    assert ServedModel.of("minilm", "1", config).instances == instances
+
+
+@pytest.mark.parametrize(
+    ("cores", "instances", "parameters", "threads"),
+    [
+        (4, 1, {}, 4),
+        (4, 2, {}, 2),
+        (5, 2, {}, 2),
+        (2, 3, {}, 1),
+        (4, 2, {"threads": "3"}, 3),
+        (4, 1, {"threads": "1"}, 1),
+    ],
+)
+def test_the_cores_of_an_instance(
+    cores: int, instances: int, parameters: dict[str, str], threads: int
+) -> None:
+    found = ServedModel("minilm", "1", parameters, max_batch_size=8, instances=instances)
+    assert found.threads(cores) == threads
 
 
 def test_whether_it_is_of_lanner(word_artifact: Path) -> None:

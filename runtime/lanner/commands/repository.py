@@ -76,7 +76,8 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--cores",
         type=positive,
-        help="CPU cores for a model (default: all of the server's)",
+        help="CPU cores for a model (default: all of the server's; of several instances of "
+        "onnxruntime one each, for it cannot know how many there are)",
     )
     add("--instances", type=positive, default=1, help="copies that share the cores (default: 1)")
     add(

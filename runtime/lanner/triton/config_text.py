@@ -17,6 +17,7 @@ from lanner.triton.tensors import (
     TEXT_KIND,
     TEXT_PAIR,
     TEXT_SUFFIX,
+    THREADS,
     TOKEN_MODEL,
     TOKENS_KIND,
     VARIANT,
@@ -169,9 +170,11 @@ def _instances(serving: Serving) -> Section:
     kind = _GPU if serving.backend == "tensorrt" else _CPU
     comment = (
         "Instances share the cores: count times threads must not exceed them (see parameters)."
-        if kind == _CPU
-        else "An instance a GPU; a second one hides its transfers."
     )
+    if kind == _GPU:
+        comment = "An instance a GPU; a second one hides its transfers."
+    elif serving.backend == "openvino":
+        comment = "Instances share one engine and its threads: a stream each (see parameters)."
     return comment, {"instance_group": [{"count": serving.instances, "kind": kind}]}
 
 
@@ -237,22 +240,34 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
     if buckets:
         parameters[BUCKETS] = ",".join(map(str, buckets))
     if serving.backend == "python":
-        comment += "\nthreads: the cores of one instance; without it, all that it may use."
+        comment += (
+            "\nthreads: the cores of one instance; without it, its share of those that the server\n"
+            "may use."
+        )
         parameters["engine"] = "auto"
         if serving.threads is not None:
-            parameters["threads"] = str(serving.threads)
+            parameters[THREADS] = str(serving.threads)
     elif serving.backend == "onnxruntime":
-        comment += "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's."
+        comment += (
+            "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's, which\n"
+            "only a lone instance may have."
+        )
+        # How many cores there are is not known here, and each instance has one at least.
+        unshared = 0 if serving.instances == 1 else 1
         parameters |= {
-            "intra_op_thread_count": str(serving.threads or 0),
+            "intra_op_thread_count": str(serving.threads or unshared),
             "inter_op_thread_count": "1",
             "enable_mem_pattern": "0",
         }
     elif serving.backend == "openvino":
-        comment += "\nINFERENCE_NUM_THREADS: the cores of one instance."
-        parameters |= {"NUM_STREAMS": "1", "ENABLE_BATCH_PADDING": "YES"}
-        if serving.threads is not None:
-            parameters["INFERENCE_NUM_THREADS"] = str(serving.threads)
+        # The instances share one compiled model ("Throughput mode" of the README of the backend).
+        comment += (
+            "\nINFERENCE_NUM_THREADS: the cores of all instances together; without it,\n"
+            "all of the server's. NUM_STREAMS: how many batches they run at once."
+        )
+        parameters |= {"NUM_STREAMS": str(serving.instances), "ENABLE_BATCH_PADDING": "YES"}
+        if serving.cores is not None:
+            parameters["INFERENCE_NUM_THREADS"] = str(serving.cores)
     return comment, {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
 
 

@@ -8,10 +8,7 @@ from typing import Any
 from lanner.triton.finding import Finding, Rule
 from lanner.triton.repository_model import RepositoryModel
 from lanner.triton.serving_machine import ServingMachine
-from lanner.triton.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX, TOKEN_MODEL
-
-#: The threads of one instance, in the configuration of Lanner's own models of the python backend.
-LANNER_THREADS = "threads"
+from lanner.triton.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX, THREADS, TOKEN_MODEL
 
 TOO_MANY_THREADS = Rule(
     "too-many-threads",
@@ -60,7 +57,7 @@ _WARMED_BACKENDS = ("onnxruntime", "tensorrt", "openvino", "python")
 _THREAD_PARAMETERS = {
     "onnxruntime": ("intra_op_thread_count", "inter_op_thread_count"),
     "openvino": ("INFERENCE_NUM_THREADS",),
-    "python": (LANNER_THREADS,),
+    "python": (THREADS,),
 }
 #: How the kinds of model_config.proto are named in an instance group's `kind`.
 _KIND_AUTO, _KIND_GPU, _KIND_CPU = 0, 1, 2
@@ -94,7 +91,9 @@ def lint_cores(
     loads = {
         model.name: load
         for model in models
-        if not _is_other_way_in(model, names) and (load := _load(model, machine)) is not None
+        if not _is_other_way_in(model, names)
+        and not _shares_itself(model)
+        and (load := _load(model, machine)) is not None
     }
     total = sum(load.total for load in loads.values())
     if len(loads) > 1 and total > machine.cores:
@@ -197,10 +196,20 @@ def _load(model: RepositoryModel, machine: ServingMachine) -> _Load | None:
         threads = _count(model, "INFERENCE_NUM_THREADS", machine)
         threads = max(threads, int(streams) if _is_count(streams) else 0)
         return _Load(instances, threads, threads)
-    if model.backend == "python" and model.parameter(LANNER_THREADS) is not None:
-        threads = _count(model, LANNER_THREADS, machine)
-        return _Load(instances, threads, instances * threads)
-    return None
+    if model.backend == "python" and model.parameter(THREADS) is not None:
+        threads = _count(model, THREADS, machine)
+    elif _shares_itself(model):
+        threads = max(1, machine.cores // instances)
+    else:
+        return None
+    return _Load(instances, threads, instances * threads)
+
+
+def _shares_itself(model: RepositoryModel) -> bool:
+    """Whether its instances share the cores that they find, as Lanner's do without a number."""
+    is_lanner = model.backend == "python" and model.parameter(INPUT_KIND) is not None
+    has_engine = model.parameter(TOKEN_MODEL) is None
+    return is_lanner and has_engine and model.parameter(THREADS) is None
 
 
 def _counted(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import DeadlineError, InputError, LannerError, Overloaded
 from lanner.loading import load, open_artifact, open_model
+from lanner.machine import available_cores
 from lanner.model import Model
 from lanner.triton.backend_engine import BackendEngine
 from lanner.triton.packing import TokenRequest, run_together
@@ -100,7 +101,7 @@ class TokenModel(_ServedModel[TokenRequest]):
 
     def open(self, directory: Path, served: ServedModel) -> Model:
         """See `_ServedModel.open`."""
-        return _load(directory, served.parameters)
+        return _load(directory, served)
 
     def read(self, request: Any) -> TokenRequest:
         """See `_ServedModel.read`."""
@@ -125,7 +126,7 @@ class TextModel(_ServedModel[TextRequest]):
         """See `_ServedModel.open`."""
         token_model = served.parameters.get(TOKEN_MODEL)
         if token_model is None:
-            return _load(directory, served.parameters)
+            return _load(directory, served)
         artifact = open_artifact(directory)
         manifest = artifact.manifest
         return open_model(
@@ -163,15 +164,30 @@ def _require_numpy() -> None:
         raise pb_utils.TritonModelException(msg)
 
 
-def _load(directory: Path, parameters: Mapping[str, str]) -> Model:
+def _load(directory: Path, served: ServedModel) -> Model:
+    parameters, cores = served.parameters, available_cores()
+    threads = served.threads(cores)
     counts = {
-        name: int(parameters[name])
-        for name in ("threads", "workers", "token_budget")
-        if name in parameters
+        name: int(parameters[name]) for name in ("workers", "token_budget") if name in parameters
     }
     variant = open_artifact(directory).manifest.variants[0].name
     model: Model = load(
-        directory, engine=parameters.get("engine", "auto"), variant=variant, **counts
+        directory,
+        engine=parameters.get("engine", "auto"),
+        variant=variant,
+        threads=threads,
+        **counts,
+    )
+    if threads * served.instances > cores:
+        pb_utils.Logger.log_warn(
+            f"{served.name} runs {served.instances * threads} threads of {served.instances} "
+            f"instances on {cores} cores, where they wait for each other: give it fewer in "
+            "instance_group"
+        )
+    of = f"each of {served.instances} instances" if served.instances > 1 else "its instance"
+    pb_utils.Logger.log_info(
+        f"{served.name} version {served.version} runs {variant} in {model.runner.engine.name}, "
+        f"{of} on {threads} of {cores} cores"
     )
     return model
 

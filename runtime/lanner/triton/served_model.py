@@ -17,7 +17,7 @@ from lanner.artifact import Artifact
 from lanner.errors import ArtifactError, ServerError
 from lanner.manifest import MANIFEST_FILE, Manifest, Variant
 from lanner.triton.buckets import parse_buckets
-from lanner.triton.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, VARIANT
+from lanner.triton.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, THREADS, VARIANT
 
 _PREFIX = "lanner_file"
 
@@ -47,12 +47,14 @@ class ServedModel:
         version: The version's number.
         parameters: Of its configuration.
         max_batch_size: The most texts of a request; 0 where the model does not batch.
+        instances: How many of it run at once.
     """
 
     name: str
     version: str
     parameters: Mapping[str, str]
     max_batch_size: int
+    instances: int = 1
 
     @classmethod
     def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
@@ -61,7 +63,14 @@ class ServedModel:
             key: value.get("string_value", "")
             for key, value in config.get("parameters", {}).items()
         }
-        return cls(name, version, parameters, max_batch_size=int(config.get("max_batch_size", 0)))
+        groups = config.get("instance_group", [])
+        return cls(
+            name,
+            version,
+            parameters,
+            max_batch_size=int(config.get("max_batch_size", 0)),
+            instances=max(1, sum(int(group.get("count", 1)) for group in groups)),
+        )
 
     @property
     def takes_texts(self) -> bool:
@@ -72,6 +81,15 @@ class ServedModel:
     def buckets(self) -> tuple[int, ...]:
         """The lengths that requests are filled up to; none where any length will do."""
         return parse_buckets(self.parameters.get(BUCKETS, ""))
+
+    def threads(self, cores: int) -> int:
+        """The cores of one instance: those that the configuration says, or its share of them all.
+
+        Args:
+            cores: Cores that the server may use; each instance has one at least.
+        """
+        given = self.parameters.get(THREADS)
+        return max(1, cores // self.instances) if given is None else int(given)
 
     def variant(self, manifest: Manifest) -> Variant:
         """What runs, as far as the manifest of a client knows it."""

@@ -78,7 +78,7 @@ class Serving:
 
     @property
     def threads(self) -> int | None:
-        """The cores of one instance, or None for all."""
+        """The cores of one instance, or None for its share of all."""
         return None if self.cores is None else self.cores // self.instances
 
     @property

@@ -12,4 +12,6 @@ TEXT_SUFFIX = "_text"
 INPUT_KIND, BUCKETS, VARIANT = "lanner_input", "lanner_buckets", "lanner_variant"
 #: Of a text model without an engine of its own, the token model that it calls.
 TOKEN_MODEL = "token_model"  # noqa: S105 (no password)
+#: Of a model of the Python backend with an engine of its own, the cores of one instance.
+THREADS = "threads"
 TOKENS_KIND, TEXT_KIND = "tokens", "text"
