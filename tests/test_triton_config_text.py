@@ -197,6 +197,9 @@ def test_a_text_model_that_shares_an_engine_in_python() -> None:
     assert called.version_policy.latest.num_versions == 2
     called.version_policy.latest.num_versions = 1
     assert called == alone
+    serving = Serving(shares_engine=True)
+    config = parsed(token_config("m", manifest(), FP32, serving, CARRIED, keeps_one=False))
+    assert config.version_policy.latest.num_versions == 1
 
 
 def test_queues_as_they_were_asked_for() -> None:

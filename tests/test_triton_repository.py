@@ -13,6 +13,7 @@ pytest.importorskip("tritonclient", reason="needs the triton extra")
 
 from lanner.artifact import Artifact
 from lanner.embedding_ranges import EmbeddingRanges
+from lanner.engine_build import EngineBuild, Profile
 from lanner.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -88,8 +89,8 @@ def test_the_layout_of_a_text_model_that_calls_its_token_model(
     word_artifact: Path, repository: Path, backend: str
 ) -> None:
     write(word_artifact, repository, serving=Serving(backend=backend, shares_engine=True))
-    code = ["model.py"] if backend == "python" else []
-    assert files(repository / "words" / "1") == sorted([*ARTIFACT, "model.fp32.onnx", *code])
+    own = ["model.fp32.onnx", "model.py"] if backend == "python" else ["model.onnx"]
+    assert files(repository / "words" / "1") == sorted([*ARTIFACT, *own])
     # The token model has the graph, and warms up.
     assert files(repository / "words_text") == sorted(
         ["config.pbtxt", *(f"1/{name}" for name in [*ARTIFACT, "model.py"])]
@@ -226,6 +227,66 @@ def test_versions_of_both_models_go_together(word_artifact: Path, repository: Pa
         "config.pbtxt",
         "warmup",
     ]
+    assert check(repository) == []
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_one_configuration_loads_versions_of_other_variants(
+    tiny_artifact: Artifact, repository: Path, backend: str
+) -> None:
+    serving = Serving(backend=backend)
+    for variant in ("fp32", "int8"):
+        write(tiny_artifact.directory, repository, variant=variant, serving=serving)
+    assert check(repository) == []
+    config = read_config(repository / "tiny" / "config.pbtxt")
+    assert config.version_policy.latest.num_versions == 2
+    assert config.default_model_filename == "model.onnx"
+    for version, variant in (("1", "fp32"), ("2", "int8")):
+        directory = repository / "tiny" / version
+        assert files(directory) == sorted([*ARTIFACT, "embedding_ranges.npy", "model.onnx"])
+        artifact = Artifact.open(directory)
+        artifact.verify()  # what the manifest recorded is what is there
+        assert [(one.name, one.file) for one in artifact.manifest.variants] == [
+            (variant, "model.onnx")
+        ]
+        assert served(repository, "tiny", version).variant(artifact.manifest).name == variant
+        expected = load(tiny_artifact.directory, variant=variant, threads=1).encode(SENTENCES)
+        found = load(directory, variant=variant, threads=1).encode(SENTENCES)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_one_configuration_loads_engines_of_two_versions_of_tensorrt(
+    word_artifact: Path, repository: Path
+) -> None:
+    for tensorrt in ("10.7.0", "10.13.3"):
+        build = EngineBuild("NVIDIA L4", "8.9", tensorrt, [Profile((1, 1), (8, 4), (64, 4))])
+        file = build.file_name("fp16")
+        (word_artifact / file).write_bytes(tensorrt.encode())
+        engine = Variant("l4", "fp16", file, "tensorrt", 23, {}, build=build)
+        write_manifest(word_artifact, variants=[engine])
+        write(word_artifact, repository, variant="l4", serving=Serving(backend="tensorrt"))
+    config = read_config(repository / "words" / "config.pbtxt")
+    assert config.default_model_filename == "model.plan"
+    for version, tensorrt in (("1", "10.7.0"), ("2", "10.13.3")):
+        artifact = Artifact.open(repository / "words" / version)
+        (variant,) = artifact.manifest.variants
+        assert artifact.file("model.plan").read_bytes() == tensorrt.encode()
+        assert (variant.file, variant.build and variant.build.tensorrt) == ("model.plan", tensorrt)
+
+
+@pytest.mark.parametrize("backends", [("python", "onnxruntime"), ("onnxruntime", "python")])
+def test_a_version_for_another_backend_is_not_kept(
+    word_artifact: Path, repository: Path, backends: tuple[str, str]
+) -> None:
+    """Triton loads no version of a model where it fails to load one."""
+    for backend, kept in zip(backends, (2, 1), strict=True):
+        write(word_artifact, repository, serving=Serving(backend=backend, shares_engine=True))
+        config = read_config(repository / "words" / "config.pbtxt")
+        assert config.version_policy.latest.num_versions == kept
+        assert check(repository) == []
+    write(word_artifact, repository, serving=Serving(backend=backends[1], shares_engine=True))
+    config = read_config(repository / "words" / "config.pbtxt")
+    assert config.version_policy.latest.num_versions == 2
     assert check(repository) == []
 
 
@@ -463,8 +524,11 @@ def test_what_is_no_artifact(tmp_path: Path, repository: Path) -> None:
 def test_a_graph_is_optimized_beforehand_for_onnxruntime_alone(
     word_artifact: Path, repository: Path
 ) -> None:
-    name = "model.fp32.onnx"
-    graph = (word_artifact / name).read_bytes()
-    for backend, is_as_it_was in (("python", True), ("openvino", True), ("onnxruntime", False)):
+    graph = (word_artifact / "model.fp32.onnx").read_bytes()
+    for backend, name, is_as_it_was in (
+        ("python", "model.fp32.onnx", True),
+        ("openvino", "model.onnx", True),
+        ("onnxruntime", "model.onnx", False),
+    ):
         write(word_artifact, repository, names=[backend], serving=Serving(backend=backend))
         assert ((repository / backend / "1" / name).read_bytes() == graph) == is_as_it_was

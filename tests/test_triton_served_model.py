@@ -162,3 +162,5 @@ def test_its_variant() -> None:
         "",
     )
     assert served({}).variant(manifest()).name == ""
+    # The parameter is that of the newest version, and an older one may have another variant.
+    assert served({"lanner_variant": "int8"}).variant(manifest(variants=[FP32])) == FP32

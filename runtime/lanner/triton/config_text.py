@@ -31,7 +31,12 @@ _FOR_EVER_MS = 24 * 3_600_000
 
 
 def token_config(
-    name: str, manifest: Manifest, variant: Variant, serving: Serving, carried: dict[str, str]
+    name: str,
+    manifest: Manifest,
+    variant: Variant,
+    serving: Serving,
+    carried: dict[str, str],
+    keeps_one: bool = True,
 ) -> str:
     """The config.pbtxt of a token model.
 
@@ -41,6 +46,7 @@ def token_config(
         variant: What runs.
         serving: How it is served.
         carried: Parameters that a client reads; see `lanner.triton.served_model`.
+        keeps_one: Whether the version before loads by this configuration, too.
     """
     is_ragged = serving.backend == "python"
     inputs = [
@@ -62,7 +68,7 @@ def token_config(
     )
     return written_config(
         [
-            _head(name, manifest, variant, serving),
+            _head(name, manifest, variant, serving, keeps_one=keeps_one),
             (f"{how}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
             ("What it answers, for each text.", {"output": [_output(manifest)]}),
             *_batching(serving),
@@ -109,24 +115,27 @@ def text_config(
     )
 
 
-def _head(name: str, manifest: Manifest, variant: Variant, serving: Serving) -> Section:
+def _head(
+    name: str, manifest: Manifest, variant: Variant, serving: Serving, *, keeps_one: bool = False
+) -> Section:
     # A text model calls the version that it was tokenised for, also while that goes.
-    is_called = serving.calls_token_model and not name.endswith(TEXT_SUFFIX)
+    keeps_one = keeps_one and serving.calls_token_model
     fields: dict[str, Any] = {
         "name": name,
         "backend": serving.backend,
         "max_batch_size": serving.max_batch_size,
-        "version_policy": {"latest": {"num_versions": 2 if is_called else 1}},
+        "version_policy": {"latest": {"num_versions": 2 if keeps_one else 1}},
     }
-    if serving.backend != "python":
-        fields["default_model_filename"] = variant.file
     comment = (
         f"{manifest.name}, {manifest.head}, {variant.name}. Written by 'lanner repository', which\n"
         "writes it anew for a new version; 'lanner repository --check' checks what you change.\n"
         "max_batch_size: the most texts that run together.\n"
         "version_policy: a new version takes over, "
-        + ("the text model keeps the one before." if is_called else "the old one ends its work.")
+        + ("the text model keeps the one before." if keeps_one else "the old one ends its work.")
     )
+    if serving.backend != "python":
+        fields["default_model_filename"] = variant.file
+        comment += "\ndefault_model_filename: in every version, whichever variant that is."
     return comment, fields
 
 

@@ -36,6 +36,9 @@ from lanner.triton.serving import Serving
 from lanner.triton.tensors import TEXT_SUFFIX
 
 MODEL_FILE = "model.py"
+#: What the model file of every version is called, whichever variant it holds: a configuration names
+#: one for all of them.
+_SERVED_FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
 WARMUP_DIRECTORY = "warmup"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WARMUP_TEXT = "A plane is taking off."
@@ -135,13 +138,19 @@ def _write_token_model(
     serving: Serving,
     older: dict[str, dict[str, str]],
 ) -> None:
+    # Two versions may be served at once, and all must load by the one configuration that there is.
+    file = _SERVED_FILES.get(serving.backend)
+    before = [path for path in _versions(model) if int(path.name) < version][-1:]
+    keeps_one = all((path / (file or MODEL_FILE)).is_file() for path in before)
     with staged_directory(model / str(version)) as staged:
-        part = _copy(artifact, variant, staged, serving)
+        part = _copy(artifact, variant, staged, serving, file=file)
         if serving.backend == "python":
             code = _CODE.format(extra=variant.engine, kind="TokenModel")
             (staged / MODEL_FILE).write_text(code, encoding="utf-8")
         carried = older[model.name] | carried_files(part, version)
-        text = token_config(model.name, part.manifest, variant, serving, carried)
+        text = token_config(
+            model.name, part.manifest, part.manifest.variants[0], serving, carried, keeps_one
+        )
         config = parse_config(text, model / CONFIG_FILE)
         masks = {
             warmup_mask_file(sample.inputs[name].dims[0])
@@ -186,13 +195,26 @@ def _copy(
     serving: Serving,
     *,
     with_weights: bool = True,
+    file: str | None = None,
 ) -> Artifact:
-    """An artifact of one variant, whole and checksummed like any other."""
-    names = _files(artifact.manifest) + (variant.files if with_weights else [])
-    for name in names:
+    """An artifact of one variant, whole and checksummed like any other.
+
+    Args:
+        artifact: What it is made of.
+        variant: Which of its variants.
+        directory: Where it goes.
+        serving: How it is served.
+        with_weights: Whether it has the variant's files, too.
+        file: What its model file is called; None for what it is called already.
+    """
+    served = replace(variant, file=file or variant.file)
+    names = {name: name for name in _files(artifact.manifest)}
+    if with_weights:
+        names |= dict(zip(variant.files, served.files, strict=True))
+    for name, copy in names.items():
         source = artifact.file(name)
         try:
-            shutil.copyfile(source, directory / name)
+            shutil.copyfile(source, directory / copy)
         except OSError as error:
             msg = (
                 f"{name} cannot be written into the repository ({error.strerror or error}): make "
@@ -200,11 +222,11 @@ def _copy(
             )
             raise RepositoryError(msg) from None
     if with_weights and serving.backend == "onnxruntime":
-        _bake(directory / variant.file)
+        _bake(directory / served.file)
     part = replace(
         artifact.manifest,
-        variants=[variant] if with_weights else [],
-        files={name: FileRecord.of(directory / name) for name in names},
+        variants=[served] if with_weights else [],
+        files={name: FileRecord.of(directory / name) for name in names.values()},
     )
     (directory / MANIFEST_FILE).write_bytes(part.to_bytes())
     return Artifact(directory, part)

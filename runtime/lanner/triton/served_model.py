@@ -93,11 +93,12 @@ class ServedModel:
 
     def variant(self, manifest: Manifest) -> Variant:
         """What runs, as far as the manifest of a client knows it."""
-        name = self.parameters.get(VARIANT, "")
+        name = self.parameters.get(VARIANT, "")  # of the newest version
         unknown = Variant(
             name=name, precision=name, file="", engine="triton", opset=0, fused_ops={}
         )
-        return manifest.variant(name) or unknown
+        alone = manifest.variants[0] if len(manifest.variants) == 1 else unknown
+        return manifest.variant(name) or alone
 
     @property
     def is_of_lanner(self) -> bool:
