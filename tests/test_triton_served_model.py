@@ -147,11 +147,6 @@ def test_the_cores_of_an_instance(
     assert found.threads(cores) == threads
 
 
-def test_whether_it_is_of_lanner(word_artifact: Path) -> None:
-    assert served(carried_files(Artifact.open(word_artifact), 9)).is_of_lanner
-    assert not served({"lanner_buckets": "16"}).is_of_lanner
-
-
 def test_its_variant() -> None:
     assert served({"lanner_variant": "fp32"}).variant(manifest()) == FP32
     unknown = served({"lanner_variant": "int4"}).variant(manifest())

@@ -100,11 +100,6 @@ class ServedModel:
         alone = manifest.variants[0] if len(manifest.variants) == 1 else unknown
         return manifest.variant(name) or alone
 
-    @property
-    def is_of_lanner(self) -> bool:
-        """Whether it carries what a client needs, of any version."""
-        return any(key.startswith(f"{_PREFIX}.") for key in self.parameters)
-
     @contextmanager
     def artifact(self) -> Iterator[Artifact]:
         """The files that it carries, as an artifact without model files, while the block runs.
