@@ -230,6 +230,14 @@ def test_what_cannot_be_answered_fails_alone(served: Served, protocol: str) -> N
     assert message.endswith("tiny takes at most 16 tokens, and a text has 70: cut it")
 
 
+def test_token_types_that_no_text_has(served: Served) -> None:
+    model = lanner.connect(served.server.grpc_url, "score")
+    ids = np.full((1, 3), 5, dtype=np.int64)
+    wrong = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids}
+    with pytest.raises(InputError, match=r"knows the token types 0 and 1, .* not 5: tokenise with"):
+        model.runner.engine.run(wrong)
+
+
 def test_a_deadline_is_kept(served: Served) -> None:
     model = lanner.connect(served.server.grpc_url, "embed")
     with pytest.raises(DeadlineError, match=r"^the deadline passed before "):

@@ -132,8 +132,8 @@ def test_only_a_beginning_is_not_pooled(mask: list[int]) -> None:
 def test_types_go_with_their_tokens() -> None:
     made = manifest(dimension=1, inputs=TYPED)
     left = tensors([[0, 5, 6], [1, 2, 3]], [[0, 1, 1], [1, 1, 1]], [[7, 0, 1], [1, 1, 1]])
-    right = tensors([[4, 0]], [[1, 0]], [[2, 7]])
-    assert answers(left, right, made=made) == [[[21], [36]], [[24]]]
+    right = tensors([[4, 0]], [[1, 0]], [[1, 7]])  # of filling it may be any
+    assert answers(left, right, made=made) == [[[21], [36]], [[14]]]
 
 
 def test_types_that_are_not_given_are_zeros() -> None:
@@ -231,3 +231,15 @@ def test_a_token_that_the_model_does_not_know(token: int) -> None:
     message = f"words knows tokens from 0 to 9, not {token}: tokenise with its own tokenizer.json"
     with pytest.raises(InputError, match=re.escape(message)):
         TokenRequest.of(tensors([[0, 9], [9, token]]), manifest())
+
+
+@pytest.mark.parametrize("of_token", [-1, 2, 5])
+def test_a_token_type_that_the_model_does_not_know(of_token: int) -> None:
+    message = (
+        "words knows the token types 0 and 1, of the first and the second text of a pair, not "
+        f"{of_token}: tokenise with its own tokenizer.json"
+    )
+    given = tensors([[0, 9], [9, 1]], types=[[0, 1], [1, of_token]])
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        TokenRequest.of(given, manifest(inputs=TYPED))
+    TokenRequest.of(given, manifest())  # which takes none

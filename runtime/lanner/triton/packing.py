@@ -52,6 +52,8 @@ class TokenRequest:
             raise InputError(msg)
         is_token = mask != 0
         _check(ids, is_token, manifest)
+        if types is not None:
+            _check_types(types, is_token, manifest)
         return cls(
             [row[kept] for row, kept in zip(ids, is_token, strict=True)],
             None
@@ -110,6 +112,18 @@ def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -
         msg = (
             f"{manifest.name} knows tokens from 0 to {known - 1}, not {wrong[0]}: tokenise with "
             "its own tokenizer.json"
+        )
+        raise InputError(msg)
+
+
+def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
+    # An artifact does not say how many there are. A graph takes types only where its checkpoint has
+    # two at least and its tokenizer makes both (`lanner_export.classifier`), and it makes no other.
+    wrong = types[is_token & (types != 0) & (types != 1)]
+    if wrong.size:
+        msg = (
+            f"{manifest.name} knows the token types 0 and 1, of the first and the second text of a "
+            f"pair, not {wrong[0]}: tokenise with its own tokenizer.json"
         )
         raise InputError(msg)
 
