@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanner.artifact import Artifact
 from lanner.asynchronous import AsyncModel
@@ -18,6 +18,7 @@ from lanner.manifest import Manifest
 from lanner.model import Model
 from lanner.runner import MAX_WAITING, Runner, feed
 from lanner.triton.served_model import ServedModel
+from lanner.triton.shared_memory import SharedMemory
 from lanner.triton.text_requests import (
     ServerTaggingModel,
     ServerTokenizer,
@@ -25,6 +26,10 @@ from lanner.triton.text_requests import (
     feed_texts,
 )
 from lanner.triton.transport import Address, Transport
+
+if TYPE_CHECKING:
+    from lanner.triton.grpc_transport import GrpcTransport
+    from lanner.triton.http_transport import HttpTransport
 
 #: Requests of one model that are on their way at once; callers beyond them share the next ones. Of
 #: 1, 2 and 4, on a machine of two cores 16 callers got 1,560, 1,410 and 1,260 texts a second, two
@@ -51,6 +56,7 @@ def connect(
     requests_at_once: int = REQUESTS_AT_ONCE,
     request_tokens: int = REQUEST_TOKENS,
     max_waiting: int = MAX_WAITING,
+    shared_memory: bool = False,
 ) -> Any:  # one of four classes: which one, the server's manifest says
     """A model on a Triton server, with the methods that `lanner.load` gives one in process.
 
@@ -76,6 +82,8 @@ def connect(
         request_tokens: The most padded tokens of one request.
         max_waiting: The most calls that wait here; more are refused with
             `lanner.errors.Overloaded`.
+        shared_memory: Whether tensors go through memory that the server maps, on this machine,
+            instead of through messages.
 
     Returns:
         By the head of the model an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a
@@ -86,8 +94,9 @@ def connect(
         InputError: A number is less than 1, a header cannot be sent, or a certificate not be used.
         ServerUnavailableError: No server answers there.
         ModelUnavailableError: It has no such model, or the model is not ready.
-        ServerError: The model carries no tokenizer, and no artifact is given; or the server refuses
-            the headers or the certificates, or its own certificate is not to be trusted.
+        ServerError: The model carries no tokenizer, and no artifact is given; the server refuses
+            the headers or the certificates, or its own certificate is not to be trusted; or a call
+            finds that it cannot map memory of this machine.
         MissingExtraError: tritonclient is not installed.
     """
     require_counts(
@@ -104,7 +113,7 @@ def connect(
     make_runner = partial(
         Runner, workers=requests_at_once, token_budget=request_tokens, max_waiting=max_waiting
     )
-    transport = _transport(address)
+    transport = _transport(address, shared_memory)
     try:
         return _Connection(transport, name, version, artifact, engine_options).model(make_runner)
     except BaseException:
@@ -176,7 +185,14 @@ class _Connection:
         self, make: Callable[..., Runner], served: ServedModel, manifest: Manifest
     ) -> Runner:
         kind = TextEngine if served.takes_texts else TritonEngine
-        engine = kind(self._transport, served, output=manifest.outputs[0], **self._engine_options)
+        engine = kind(
+            self._transport,
+            served,
+            output=manifest.outputs[0],
+            output_values=manifest.dimension,
+            by_token=manifest.head == "tag",
+            **self._engine_options,
+        )
         if served.takes_texts:
             return make(engine, feed=feed_texts)
         return make(engine, feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id))
@@ -195,14 +211,20 @@ class _Connection:
             yield artifact
 
 
-def _transport(address: Address) -> Transport:
-    if address.protocol == "grpc":
+def _transport(address: Address, shares_memory: bool) -> Transport:
+    kind = _transport_kind(address.protocol)
+    memory = SharedMemory(address.url, kind(address)) if shares_memory else None
+    return kind(address, memory)
+
+
+def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":
+    if protocol == "grpc":
         from lanner.triton.grpc_transport import GrpcTransport  # noqa: PLC0415 (an extra)
 
-        return GrpcTransport(address)
+        return GrpcTransport
     from lanner.triton.http_transport import HttpTransport  # noqa: PLC0415 (an extra)
 
-    return HttpTransport(address)
+    return HttpTransport
 
 
 def _tags_there(served: ServedModel, manifest: Manifest) -> bool:

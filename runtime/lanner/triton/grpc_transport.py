@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lanner.errors import MissingExtraError
 from lanner.triton.certificates import system_roots
 from lanner.triton.refusal import server_error
-from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us
+from lanner.triton.shared_memory import SharedMemory, carrier
+from lanner.triton.transport import Address, Answer, queue_timeout_us
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -37,13 +38,15 @@ _CHANNEL = {
 }
 #: Where gRPC lets a user say whom to trust (doc/environment_variables.md of grpc).
 _ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+#: How long the server may take to hear of a region of memory.
+_SAYING_S = 10.0
 
 
 class GrpcTransport:
     """See `lanner.triton.transport.Transport`. A channel is shared by all threads."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, address: Address, memory: SharedMemory | None = None) -> None:
+        self._address, self._memory = address, memory
         self._client: Any = None
         self._pid = 0
         self._lock = threading.Lock()
@@ -57,23 +60,23 @@ class GrpcTransport:
         *,
         timeout_s: float | None,
         priority: int,
+        output_bytes: int | None = None,
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
-        tensors = input_tensors(inputs, InferInput)
-        result = self._call(
-            self.client.infer,
-            model,
-            version,
-            inputs=tensors,
-            outputs=[InferRequestedOutput(name) for name in outputs],
-            priority=priority,
-            timeout=queue_timeout_us(timeout_s),
-            client_timeout=timeout_s,
-        )
-        return Answer(
-            {name: result.as_numpy(name) for name in outputs},
-            result.get_response().model_version,
-        )
+        with carrier(
+            self._memory, inputs, outputs, output_bytes=output_bytes, timeout_s=timeout_s
+        ) as tensors:
+            result = self._call(
+                self.client.infer,
+                model,
+                version,
+                inputs=tensors.input_tensors(InferInput),
+                outputs=tensors.output_tensors(InferRequestedOutput),
+                priority=priority,
+                timeout=queue_timeout_us(timeout_s),
+                client_timeout=timeout_s,
+            )
+            return Answer(tensors.answers(result), result.get_response().model_version)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.transport.Transport.config`."""
@@ -86,8 +89,20 @@ class GrpcTransport:
         response = self._call(self.client.get_model_metadata, model, "")
         return sorted(response.versions, key=int)
 
+    def register_memory(self, name: str, key: str, size_bytes: int) -> None:
+        """See `lanner.triton.shared_memory.Registrar`."""
+        self._say(
+            self.client.register_system_shared_memory, name=name, key=key, byte_size=size_bytes
+        )
+
+    def unregister_memory(self, name: str) -> None:
+        """See `lanner.triton.shared_memory.Registrar`."""
+        self._say(self.client.unregister_system_shared_memory, name=name)
+
     def close(self) -> None:
         """See `lanner.triton.transport.Transport.close`."""
+        if self._memory is not None:
+            self._memory.close()
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -115,10 +130,19 @@ class GrpcTransport:
         )
 
     def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
+        """A method of tritonclient that speaks of a model."""
+        return self._send(
+            method, model, version, model_name=model, model_version=version, **arguments
+        )
+
+    def _say(self, method: Callable[..., Any], **arguments: Any) -> None:
+        self._send(method, "", "", client_timeout=_SAYING_S, **arguments)
+
+    def _send(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
         """A method of tritonclient, with the headers and errors of every request."""
         headers = dict(self._address.headers) or None
         try:
-            return method(model_name=model, model_version=version, headers=headers, **arguments)
+            return method(headers=headers, **arguments)
         except InferenceServerException as error:
             code = (error.status() or "").removeprefix("StatusCode.")
             detail = error.message() or ""
