@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lanner import selection
 from lanner.engine_build import EngineBuild, Profile
-from lanner.engines import open_engine
+from lanner.engines import open_engine, tensorrt_library
 from lanner.errors import EngineError
-from lanner.gpu import Gpu
+from lanner.loading import load
+from tests.gpu_artifact import H100, add_engines, build
 from tests.host_cuda import HostCuda
 from tests.host_tensorrt import VERSION, HostTensorRt, expected, write_plan
 
-H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 #: Two buckets of one length each.
 BUCKETS = [Profile((1, 8), (4, 8), (8, 8)), Profile((1, 16), (2, 16), (8, 16))]
 Inputs = dict[str, NDArray[np.int64]]
@@ -193,6 +194,28 @@ def test_what_cannot_be_captured_runs_without(
         "profile 0 runs without CUDA graphs: TensorRT could not run the batch: Error Code 1: "
         "operation not permitted in a capture"
     )
+
+
+def test_a_whole_model(
+    machine: Machine, word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (selection, tensorrt_library):
+        monkeypatch.setattr(module, "this_gpu", lambda: H100, raising=False)
+    monkeypatch.setattr(tensorrt_library, "tensorrt_version", lambda: VERSION)
+    monkeypatch.setattr("lanner.selection.require_gpu", lambda _: H100)
+    add_engines(word_artifact, fp16=build())
+    model = load(word_artifact)
+    assert model.runner.engine.name == "tensorrt"
+    # The words "a" to "f" are 2 to 7: the sum, how many, the first and the last.
+    assert model.encode("a b").tolist() == [5, 2, 2, 3]
+    assert model.encode(["f", "c a a", "b b b b", "e f"]).tolist() == [
+        [7, 1, 7, 7],
+        [8, 3, 4, 2],
+        [12, 4, 3, 3],
+        [13, 2, 6, 7],
+    ]
+    # All in one batch, though there are two workers.
+    assert machine.trt.runs == [(1, 2), (4, 4)]
 
 
 def test_many_threads_at_once(machine: Machine) -> None:

@@ -1,6 +1,6 @@
 """What runs a variant. Engines share one small protocol, so that the model need not know them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,6 +85,9 @@ def open_engine(
     workers: int = 1,
     max_tokens: int | None = None,
     build: EngineBuild | None = None,
+    device: str = "cpu",
+    inputs: Sequence[str] = (),
+    engine_cache: Path | None = None,
 ) -> Engine:
     """Loads a model file into the engine of that name.
 
@@ -97,6 +100,10 @@ def open_engine(
         max_tokens: The longest input that the model takes, or None where that is not known: up to
             there an engine may fill inputs up with tokens that are masked.
         build: What an engine of TensorRT was built for.
+        device: ``"cpu"``, or ``"cuda"`` for ONNX Runtime on a GPU.
+        inputs: The names of its inputs, for an engine that is built when it is opened.
+        engine_cache: Where ONNX Runtime keeps the engines that it builds with TensorRT; None for
+            its own kernels.
 
     Raises:
         VariantError: There is no such engine.
@@ -104,6 +111,17 @@ def open_engine(
         EngineError: It could not load the file, or this CPU lacks the precision of it, or this
             machine has no GPU for it.
     """
+    if name == "onnxruntime" and device == "cuda":
+        require_gpu("onnxruntime on cuda")
+        from lanner.engines.onnxruntime_cuda import CudaOnnxRuntimeEngine  # noqa: PLC0415 (an extra)
+
+        return CudaOnnxRuntimeEngine(
+            path,
+            precision=precision,
+            inputs=inputs,
+            max_tokens=max_tokens,
+            engine_cache=engine_cache,
+        )
     if name == "onnxruntime":
         from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
 

@@ -13,6 +13,9 @@ from lanner.triton.buckets import bucket_of, default_buckets
 #: launching it: of BERT-base in fp16 on an A100, 0.62 ms for 128 tokens and 3.85 ms for 4,096
 #: (NVIDIA's BERT demo, TensorRT 10.16), so that filling costs more than a graph gains.
 GRAPH_TOKENS = 4_096
+#: Larger batches are filled up to a multiple of so many tokens, which tensor cores take whole
+#: (NVIDIA, "Matrix Multiplication Background User's Guide").
+_TILE = 8
 
 
 class Placement(NamedTuple):
@@ -82,12 +85,12 @@ def _best(profiles: list[tuple[int, Profile]], rows: int, length: int) -> Placem
 
 def _filled(number: int, profile: Profile, rows: int, length: int) -> Placement:
     (least_rows, least_length), (most_rows, most_length) = profile.smallest, profile.largest
-    filled_length = max(least_length, bucket_of(length, _steps(most_length)))
-    batch = max(least_rows, rows)
-    filled_batch = max(least_rows, bucket_of(rows, _batch_steps(most_rows)))
-    if filled_batch * filled_length <= GRAPH_TOKENS:
-        batch = filled_batch
-    return Placement(number, rows, batch, filled_length)
+    filled_length = max(least_length, min(-(-length // _TILE) * _TILE, most_length))
+    filled_rows = max(least_rows, rows)
+    if filled_rows * filled_length <= GRAPH_TOKENS:
+        filled_length = max(least_length, bucket_of(length, _steps(most_length)))
+        filled_rows = max(least_rows, bucket_of(rows, _batch_steps(most_rows)))
+    return Placement(number, rows, filled_rows, filled_length)
 
 
 @cache

@@ -169,14 +169,19 @@ def _require_numpy() -> None:
 
 
 def _load(directory: Path, parameters: Mapping[str, str]) -> Model:
-    counts = {
+    counts: dict[str, Any] = {
         name: int(parameters[name])
         for name in ("threads", "workers", "token_budget")
         if name in parameters
     }
     variant = open_artifact(directory).manifest.variants[0].name
+    # What takes the GPU says so: the instances of a server share it with others.
     model: Model = load(
-        directory, engine=parameters.get("engine", "auto"), variant=variant, **counts
+        directory,
+        engine=parameters.get("engine", "auto"),
+        variant=variant,
+        device=parameters.get("device", "cpu"),
+        **counts,
     )
     return model
 
