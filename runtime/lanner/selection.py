@@ -101,11 +101,16 @@ def plans(artifact: Artifact) -> list[Variant]:
 
 def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
     """What may run on the GPU, each with its engine; what does not run here says so when opened."""
-    graphs = [variant for variant in artifact.manifest.variants if _runs_on_cuda(variant)]
     return [
         *(("tensorrt", plan) for plan in plans(artifact)),
-        *(("onnxruntime", graph) for graph in graphs),
+        *(("onnxruntime", graph) for graph in cuda_graphs(artifact)),
     ]
+
+
+def cuda_graphs(artifact: Artifact) -> list[Variant]:
+    """The variants that ONNX Runtime runs on a GPU, the best precision first."""
+    found = [variant for variant in artifact.manifest.variants if _runs_on_cuda(variant)]
+    return sorted(found, key=lambda variant: _CUDA_PRECISIONS.index(variant.precision))
 
 
 def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
@@ -159,7 +164,7 @@ def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
         return False
     if named is not None:
         return _runs_on_cuda(named)
-    return any(map(_runs_on_cuda, artifact.manifest.variants))
+    return bool(cuda_graphs(artifact))
 
 
 def _runs_on_cuda(variant: Variant) -> bool:
@@ -179,7 +184,7 @@ def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
         artifact.choose(variant)
         msg = f"there is no engine {engine!r} for a GPU: use onnxruntime, tensorrt or 'auto'"
         raise VariantError(msg)
-    names = [v.name for v in artifact.manifest.variants if _runs_on_cuda(v)]
+    names = [graph.name for graph in cuda_graphs(artifact)]
     if variant != "auto":
         chosen = artifact.choose(variant)
     else:
