@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 # The older generation of transformers that Lanner supports, in an environment of its own.
 VENV4 := .venv-transformers4
+# What needs an NVIDIA GPU: ONNX Runtime on CUDA, and TensorRT where it can be installed.
+VENV_GPU := .venv-gpu
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
 # The Python bindings of two generations of TensorRT, without its libraries.
@@ -29,7 +31,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo triton-report test test-transformers5 test-transformers4 check format serve bench report \
+.PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check format serve bench report \
 	passes soak peers constraints clean
 
 help:            ## show the targets
@@ -90,6 +92,17 @@ soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of r
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
 
+gpu-test: gpu-here $(VENV_GPU)/installed ## run the tests that need an NVIDIA GPU
+	$(VENV_GPU)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+
+gpu-bench: gpu-here $(VENV_GPU)/installed ## measure engines on an NVIDIA GPU: build/gpu.json
+	mkdir -p build
+	$(VENV_GPU)/bin/python -m lanner_perf.gpu_bench --output build/gpu.json $(BENCH_ARGS)
+
+.PHONY: gpu-here
+gpu-here:
+	@test -e /dev/nvidia0 || { echo "error: this machine has no NVIDIA GPU (/dev/nvidia0 is missing)" >&2; exit 1; }
+
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md
 
@@ -105,7 +118,7 @@ constraints:     ## take the newest versions that pyproject.toml allows, and pin
 	$(VENV)/bin/python -m lanner_perf.environments build/peers --newest
 
 clean:           ## remove everything that the other targets made
-	rm -rf $(VENV) $(VENV4) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -118,6 +131,18 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
+	touch $@
+
+# ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python.
+$(VENV_GPU)/installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
+	$(PYTHON) -m venv --clear $(VENV_GPU)
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint constraints.txt --editable '.[dev]'
+	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
+		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' constraints.txt)"
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' || \
+		echo "TensorRT could not be installed: what needs it is left out"
 	touch $@
 
 # Whatever installs it may drop the bit that lets it run.

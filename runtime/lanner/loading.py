@@ -92,9 +92,7 @@ def load(
         raise InputError(msg)
     artifact = open_artifact(path)
     if engine_cache is not None:
-        if (engine, device) not in {
-            (e, d) for e in ("auto", "onnxruntime") for d in ("auto", "cuda")
-        }:
+        if engine not in ("auto", "onnxruntime") or device == "cpu":
             msg = "engine_cache is for onnxruntime on cuda: leave it out, or engine and device"
             raise InputError(msg)
         engine, device = "onnxruntime", "cuda"
