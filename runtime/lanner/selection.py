@@ -19,7 +19,7 @@ from lanner.manifest import Variant
 DEVICES = ("cpu", "cuda")
 #: Engines of TensorRT by precision, in the order in which they are picked. With int8 BERT was often
 #: no faster than with fp16, and loses more (TensorRT #1604, #3147).
-_BEST_PRECISIONS = ("fp16", "bf16", "int8", "fp8", "fp32")
+_BEST_PRECISIONS = ("fp16", "bf16", "int8", "fp8", "tf32", "fp32")
 #: What ONNX Runtime runs on CUDA; int8 of an artifact is laid out for the kernels of a CPU.
 _CUDA_PRECISIONS = ("fp16", "fp32", "bf16")
 
