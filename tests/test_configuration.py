@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from lanner import selection
 from lanner.artifact import Artifact
 from lanner.configuration import Configuration
 from lanner.errors import VariantError
@@ -21,20 +22,35 @@ def test_the_default_is_a_worker_a_core(word_artifact: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "variant", "fits"),
+    ("engine", "variant", "device", "fits"),
     [
-        ("auto", "auto", True),
-        ("onnxruntime", "int8", True),
-        ("onnxruntime", "auto", True),
-        ("auto", "fp32", False),
-        ("openvino", "int8", False),
+        ("auto", "auto", "auto", True),
+        ("onnxruntime", "int8", "cpu", True),
+        ("onnxruntime", "auto", "auto", True),
+        ("auto", "fp32", "auto", False),
+        ("openvino", "int8", "auto", False),
+        ("auto", "auto", "cuda", False),
     ],
 )
-def test_what_was_asked_for_fits_or_not(engine: str, variant: str, fits: bool) -> None:
-    assert INT8.fits(engine=engine, variant=variant) == fits
+def test_what_was_asked_for_fits_or_not(engine: str, variant: str, device: str, fits: bool) -> None:
+    assert INT8.fits(engine=engine, variant=variant, device=device) == fits
+
+
+def test_a_gpu_takes_large_batches_two_at_a_time(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = Artifact.open(word_artifact)
+    monkeypatch.setattr(selection, "require_gpu", lambda _: None)
+    for threads, workers in ((1, 1), (8, 2)):
+        found = Configuration.default(artifact, threads=threads, device="cuda")
+        assert found == Configuration("onnxruntime", "fp32", workers, 16_384, "cuda")
 
 
 def test_in_words() -> None:
     assert str(INT8) == "int8 in onnxruntime, 2 workers, 1,024 tokens a batch"
     one = Configuration("onnxruntime", "fp32", 1, 64)
     assert str(one) == "fp32 in onnxruntime, 1 worker, 64 tokens a batch"
+    on_gpu = Configuration("onnxruntime", "fp16", 2, 16_384, "cuda")
+    assert str(on_gpu) == "fp16 in onnxruntime on cuda, 2 workers, 16,384 tokens a batch"
+    plan = Configuration("tensorrt", "fp16", 2, 16_384, "cuda")
+    assert str(plan) == "fp16 in tensorrt, 2 workers, 16,384 tokens a batch"

@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from lanner.errors import ArtifactError, InputError, UnsupportedError, VariantError
+from lanner.errors import (
+    ArtifactError,
+    EngineError,
+    InputError,
+    UnsupportedError,
+    VariantError,
+)
+from lanner.gpu import this_gpu
 from lanner.loading import load
 from tests.word_artifact import write_manifest
 
@@ -34,3 +41,16 @@ def test_an_unknown_head_is_named(word_artifact: Path) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"gone is not a directory: give one that 'lanner exp"):
         load(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("asked", [{"engine": "openvino"}, {"device": "cpu"}], ids=str)
+def test_an_engine_cache_is_for_a_gpu(word_artifact: Path, asked: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"^engine_cache is for onnxruntime on cuda: leave it out"):
+        load(word_artifact, engine_cache="cache", **asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
+@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"engine_cache": "cache"}], ids=str)
+def test_a_gpu_that_is_not_there_is_an_error(word_artifact: Path, asked: dict[str, str]) -> None:
+    with pytest.raises(EngineError, match=r"^onnxruntime on cuda needs an NVIDIA GPU, and this m"):
+        load(word_artifact, **asked)  # type: ignore[arg-type]

@@ -236,3 +236,19 @@ def test_agreement_is_measured_here(head: str, request: pytest.FixtureRequest) -
     probes = [(text, "a train") for text in texts] if head == "scorer" else texts
     floor = QualityFloor(artifact, Budget.parse("agreement:0.01"), probes, threads=1)
     assert refusals(floor)["fp32 in onnxruntime"] == ""
+
+
+def test_on_a_gpu_its_own_engines_are_candidates(word_artifact: Path) -> None:
+    pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
+    from tests.gpu_artifact import add_engines, build  # noqa: PLC0415
+
+    artifact = add_engines(word_artifact, int8=build(), fp16=build())
+    floor = QualityFloor(artifact, None, PROBES, threads=1, device="cuda")
+    assert [(engine, variant.name) for engine, variant in floor.candidates] == [
+        ("tensorrt", "tensorrt-fp16"),
+        ("tensorrt", "tensorrt-int8"),
+        ("onnxruntime", "fp16"),
+        ("onnxruntime", "fp32"),
+    ]
+    on_cpu = QualityFloor(artifact, None, PROBES, threads=1)
+    assert [variant.name for _, variant in on_cpu.candidates] == ["fp32", "int8", "fp16"]

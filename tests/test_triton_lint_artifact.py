@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tokenizers.models import WordLevel
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
+from lanner.engine_build import EngineBuild, Profile
 from lanner.manifest import TokenizerRecord, Variant
 from lanner.triton.serving_machine import Gpu, ServingMachine
 from tests.triton_repository import ONNX, PYTHON, changed, check, faults, write_model
@@ -169,71 +171,96 @@ def test_buckets_without_a_limit_of_tokens(tmp_path: Path) -> None:
 TENSORRT = changed(ONNX, '"onnxruntime"', '"tensorrt"')
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0")
 L4 = Gpu("NVIDIA L4", "8.9")
+FOR_H100 = "model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan"
+FOR_L4 = "model.nvidia-l4-sm89-fp16-10.13.3.9.plan"
 
 
-@pytest.mark.parametrize("name", ["h100-10.7", "h100-80gb-10.7.0", "sm90-10", "nvidia-h100-10.7"])
-def test_an_engine_of_this_gpu(tmp_path: Path, name: str) -> None:
-    file = f"model.{name}.plan"
-    write_model(tmp_path, "minilm", f'default_model_filename: "{file}"\n{TENSORRT}', file)
+def machine_of(*gpus: Gpu, tensorrt: str | None = "10.13.3.9") -> ServingMachine:
+    return ServingMachine(cores=2, has_gpu=True, gpus=gpus, tensorrt=tensorrt)
+
+
+def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
+    write_model(tmp_path, "minilm", f'default_model_filename: "{FOR_H100}"\n{TENSORRT}', FOR_H100)
     for gpus in [(H100,), (L4, H100)]:
-        machine = ServingMachine(cores=2, has_gpu=True, gpus=gpus, tensorrt="10.7.0")
-        assert check(tmp_path, machine) == []
-    unknown = ServingMachine(cores=2, has_gpu=True, gpus=(H100,))
-    assert check(tmp_path, unknown) == []
+        assert check(tmp_path, machine_of(*gpus)) == []
+    # Of the fourth number on, versions differ in their packaging alone.
+    assert check(tmp_path, machine_of(H100, tensorrt="10.13.3.12")) == []
+    assert check(tmp_path, machine_of(H100, tensorrt=None)) == []
 
 
-@pytest.mark.parametrize("name", ["l4-10.7.0", "h10-10.7.0", "h100-10.8", "h100-11", "sm89-10.7"])
-def test_an_engine_of_something_else(tmp_path: Path, name: str) -> None:
-    file = f"model.{name}.plan"
+@pytest.mark.parametrize(
+    ("file", "tensorrt", "reason"),
+    [
+        (FOR_L4, None, "it was built for something else than NVIDIA H100 80GB HBM3 (9.0)"),
+        (FOR_H100, "11.4.0.106", "it was built with TensorRT 10.13.3.9, and here is 11.4.0.106"),
+    ],
+)
+def test_an_engine_of_something_else(
+    tmp_path: Path, file: str, tensorrt: str | None, reason: str
+) -> None:
     config = f'# made elsewhere\ndefault_model_filename: "{file}"\n{TENSORRT}'
     write_model(tmp_path, "minilm", config, file)
-    machine = ServingMachine(cores=2, has_gpu=True, gpus=(H100,), tensorrt="10.7.0")
-    problem = f"{file} was built for something else than NVIDIA H100 80GB HBM3 and TensorRT 10.7.0"
+    machine = machine_of(H100, tensorrt=tensorrt)
+    problem = f"{file}: {reason}"
     assert faults(tmp_path, machine) == [(CONFIG, 2, "error", "tensorrt-engine", problem)]
     assert check(tmp_path, machine)[0].remedy == (
-        "build the engine here: run lanner export on this machine"
+        "build the engine here: lanner build-engine ARTIFACT"
     )
+
+
+def test_of_an_engine_of_another_name_nothing_is_known(tmp_path: Path) -> None:
+    write_model(tmp_path, "minilm", TENSORRT, "model.plan")
+    assert check(tmp_path, machine_of(H100)) == []
 
 
 @pytest.mark.parametrize("machine", [ServingMachine(cores=2), ServingMachine(2, has_gpu=True)])
 def test_without_a_gpu_to_ask_nothing_is_said_of_engines(
     tmp_path: Path, machine: ServingMachine
 ) -> None:
-    file = "model.l4-10.7.0.plan"
-    write_model(tmp_path, "minilm", f'default_model_filename: "{file}"\n{TENSORRT}', file)
+    write_model(tmp_path, "minilm", f'default_model_filename: "{FOR_L4}"\n{TENSORRT}', FOR_L4)
     assert check(tmp_path, machine) == []
 
 
 def test_among_engines_by_compute_capability_one_must_fit(tmp_path: Path) -> None:
-    files = ("model.h100-10.7.plan", "model.l4-10.7.plan")
     names = "\n".join(
         f'cc_model_filenames {{ key: "{key}" value: "{file}" }}'
-        for key, file in zip(("9.0", "8.9"), files, strict=True)
+        for key, file in (("9.0", FOR_H100), ("8.9", FOR_L4))
     )
-    write_model(tmp_path, "minilm", TENSORRT + names, *files)
+    write_model(tmp_path, "minilm", TENSORRT + names, FOR_H100, FOR_L4)
     for gpu in (H100, L4):
-        machine = ServingMachine(cores=2, has_gpu=True, gpus=(gpu,), tensorrt="10.7.0")
-        assert check(tmp_path, machine) == []
-    other = ServingMachine(cores=2, has_gpu=True, gpus=(Gpu("Tesla T4", "7.5"),))
-    assert [found.problem for found in check(tmp_path, other)] == [
-        "model.h100-10.7.plan, model.l4-10.7.plan was built for something else than Tesla T4"
-    ]
+        assert check(tmp_path, machine_of(gpu)) == []
+    (found,) = check(tmp_path, machine_of(Gpu("Tesla T4", "7.5")))
+    reason = "it was built for something else than Tesla T4 (7.5)"
+    assert found.problem == f"{FOR_H100}: {reason}; {FOR_L4}: {reason}"
 
 
-def engine_variants(*names: str) -> list[Variant]:
+def engine_variants(*names: str, **changes: Any) -> list[Variant]:
     engines = {"plan": "tensorrt", "onnx": "onnxruntime"}
-    return [Variant(n, "fp16", n, engines[n.rpartition(".")[2]], 23, {}) for n in names]
+    made = EngineBuild("NVIDIA L4", "8.9", "10.13.3.9", [Profile((1, 4), (1, 4), (8, 4))])
+    builds: dict[str, EngineBuild | None] = {"plan": replace(made, **changes), "onnx": None}
+    kinds = [(name, name.rpartition(".")[2]) for name in names]
+    return [
+        Variant(name, "fp16", name, engines[kind], 23, {}, build=builds[kind])
+        for name, kind in kinds
+    ]
 
 
 def test_a_python_model_with_nothing_but_engines(tmp_path: Path) -> None:
     version = write_model(tmp_path, "minilm", PYTHON) / "1"
-    (version / "model.l4-10.7.plan").write_bytes(b"no engine")
-    machine = ServingMachine(cores=2, has_gpu=True, gpus=(H100,), tensorrt="10.7.0")
-    write_artifact(version, variants=engine_variants("model.l4-10.7.plan"))
-    assert [found.rule for found in check(tmp_path, machine)] == ["tensorrt-engine"]
+    (version / FOR_L4).write_bytes(b"no engine")
+    write_artifact(version, variants=engine_variants(FOR_L4))
+    (found,) = check(tmp_path, machine_of(H100))
+    assert found.problem == (
+        f"{FOR_L4}: it was built for NVIDIA L4 (compute capability 8.9), and here is NVIDIA H100 "
+        "80GB HBM3 (9.0)"
+    )
+    # What the manifest says goes before the name.
+    compatible = {"hardware_compatibility": "ampere_plus", "is_version_compatible": True}
+    write_artifact(version, variants=engine_variants(FOR_L4, **compatible))
+    assert check(tmp_path, machine_of(H100, tensorrt="10.14.1.48")) == []
     # With another variant it need not be loaded.
-    write_artifact(version, variants=engine_variants("model.l4-10.7.plan", VARIANTS[0]))
-    assert check(tmp_path, machine) == []
+    write_artifact(version, variants=engine_variants(FOR_L4, VARIANTS[0]))
+    assert check(tmp_path, machine_of(H100)) == []
 
 
 def test_the_truncation_of_a_damaged_tokenizer_is_not_looked_at(tmp_path: Path) -> None:

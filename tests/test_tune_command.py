@@ -73,13 +73,13 @@ def test_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFixture[s
     assert content["unit"] == "texts/s"
     assert content["machine"]["threads"] == 1
     by_configuration = {
-        tuple(one[name] for name in ("engine", "variant", "workers", "token_budget")): one
+        tuple(one[name] for name in content["choice"]["configuration"]): one
         for one in content["measured"]
     }
     one = by_configuration[tuple(content["choice"]["configuration"].values())]
     assert one["value"] == pytest.approx(content["choice"]["value"])
     assert len(one["rounds"]) >= 1
-    assert set(content["default"]) == {"engine", "variant", "workers", "token_budget"}
+    assert set(content["default"]) == set(content["choice"]["configuration"])
 
 
 def test_a_dry_run_stores_nothing(word_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 #: The most padded tokens in one batch. Small enough that the activations of one layer stay in a
 #: core's L2 cache, large enough that the matrix products are not launched in vain.
 TOKEN_BUDGET = 512
+#: The same on a GPU, where a run costs about what 640 tokens cost (`lanner.engines.tensorrt`): of
+#: such a batch that is a twenty-fifth.
+GPU_TOKEN_BUDGET = 16_384
 #: What is cut for several workers has this many tokens or more: less is not worth a second thread.
 LEAST_SHARE = 64
 #: What it takes to hand a batch to a worker and its answer back, in tokens.
@@ -21,6 +24,7 @@ def plan_batches(
     max_texts: int | None = None,
     workers: int = 1,
     run_tokens: int = 0,
+    least_share: int = LEAST_SHARE,
 ) -> list[NDArray[np.int64]]:
     """Groups texts by length, so that padding and the cost of runs together are least.
 
@@ -38,6 +42,7 @@ def plan_batches(
         workers: How many batches run at once: what would be fewer batches is cut smaller, so that
             none is idle.
         run_tokens: What a batch costs beside its padded tokens, in tokens.
+        least_share: The tokens that are not cut for several workers.
 
     Returns:
         The indices of each batch, its longest text first; every index from 0 to n - 1 stands in
@@ -49,7 +54,7 @@ def plan_batches(
     if workers > 1:
         # Half a text more than the even share: no worker is left with a remainder.
         share = -(-int(lengths.sum()) // workers) + int(lengths.max()) // 2
-        token_budget = min(token_budget, max(share, LEAST_SHARE))
+        token_budget = min(token_budget, max(share, least_share))
     found, counts = np.unique(-lengths, return_counts=True)
     longest = [max(1, -length) for length in found.tolist()]
     most = [max(1, token_budget // length) for length in longest]

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from lanner.artifact import Artifact
-from lanner.batching import TOKEN_BUDGET
-from lanner.engines import choose_engine
+from lanner.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET
+from lanner.selection import select
+
+#: Batches at once on a GPU: one is made ready while the other runs.
+_GPU_WORKERS = 2
 
 
 @dataclass(frozen=True, order=True)
@@ -13,42 +16,54 @@ class Configuration:
     """What `lanner.load` decides where it is not told; `str` says it in words.
 
     Attributes:
-        engine: Of `lanner.engines.ENGINES`.
+        engine: Of `lanner.engines.ENGINES`, or ``"tensorrt"``.
         variant: The name of a variant of the artifact.
         workers: How many batches run at once, sharing the cores.
         token_budget: The most padded tokens in one batch.
+        device: Of `lanner.selection.DEVICES`.
     """
 
     engine: str
     variant: str
     workers: int
     token_budget: int
+    device: str = "cpu"
 
     @classmethod
     def default(
-        cls, artifact: Artifact, *, threads: int, engine: str = "auto", variant: str = "auto"
+        cls,
+        artifact: Artifact,
+        *,
+        threads: int,
+        engine: str = "auto",
+        variant: str = "auto",
+        device: str = "auto",
     ) -> Self:
         """What is taken where nothing was measured.
 
         Args:
             artifact: What is run.
             threads: Cores to use.
-            engine: One of `lanner.engines.ENGINES`, or ``"auto"``; see
-                `lanner.engines.choose_engine`.
-            variant: One of the artifact's, or ``"auto"``; see `lanner.artifact.Artifact.choose`.
+            engine: What runs it, or ``"auto"``.
+            variant: One of the artifact's, or ``"auto"``.
+            device: Where it runs, or ``"auto"``; see `lanner.selection.select`.
 
         Raises:
-            VariantError: There is no such variant.
-            MissingExtraError: No engine is installed.
+            LannerError: As `lanner.selection.select` says.
         """
-        chosen = artifact.choose(variant)
-        engine = choose_engine(chosen) if engine == "auto" else engine
-        return cls(engine, chosen.name, workers=threads, token_budget=TOKEN_BUDGET)
+        chosen, engine, device = select(artifact, engine=engine, variant=variant, device=device)
+        on_gpu = device == "cuda"
+        workers = min(_GPU_WORKERS, threads) if on_gpu else threads
+        budget = GPU_TOKEN_BUDGET if on_gpu else TOKEN_BUDGET
+        return cls(engine, chosen.name, workers, budget, device)
 
-    def fits(self, *, engine: str, variant: str) -> bool:
-        """Whether a caller who asks for this engine and variant, or ``"auto"``, may get it."""
-        return engine in ("auto", self.engine) and variant in ("auto", self.variant)
+    def fits(self, *, engine: str, variant: str, device: str) -> bool:
+        """Whether who asks for this engine, variant and device, or ``"auto"``, may get it."""
+        asked = ((engine, self.engine), (variant, self.variant), (device, self.device))
+        return all(wanted in ("auto", own) for wanted, own in asked)
 
     def __str__(self) -> str:
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        return f"{self.variant} in {self.engine}, {workers}, {self.token_budget:,} tokens a batch"
+        where = "" if self.device == "cpu" or self.engine == "tensorrt" else f" on {self.device}"
+        what = f"{self.variant} in {self.engine}{where}"
+        return f"{what}, {workers}, {self.token_budget:,} tokens a batch"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact import Artifact
-from lanner.batching import TOKEN_BUDGET
+from lanner.batching import LEAST_SHARE, TOKEN_BUDGET
 from lanner.classification import ClassificationModel
 from lanner.configuration import Configuration
 from lanner.embedding import EmbeddingModel
@@ -36,10 +36,12 @@ def load(
     *,
     engine: str = "auto",
     variant: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
     workers: int | None = None,
     token_budget: int | None = None,
     max_waiting: int = MAX_WAITING,
+    engine_cache: str | Path | None = None,
 ) -> Any:  # one of four classes: which one, the artifact says
     """Loads an artifact into this process.
 
@@ -49,17 +51,23 @@ def load(
 
     Args:
         path: A directory that ``lanner export`` wrote.
-        engine: ``"onnxruntime"``, ``"openvino"``, or ``"auto"``: the fastest as a rule of those
-            that are installed (see `lanner.engines.choose_engine`).
+        engine: ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, or ``"auto"``: the fastest as a
+            rule of those that are installed (see `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
             (see `lanner.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the CPU has
             it. ``"fp16"`` is for GPUs, and slow on a CPU.
+        device: ``"cpu"``, ``"cuda"`` for the first NVIDIA GPU that is visible, or ``"auto"``: the
+            GPU where an engine of TensorRT was built for it, or onnxruntime-gpu is installed, and
+            else the CPU (see `lanner.selection.select`).
         threads: Cores to use, or None for all that this process may use.
-        workers: How many batches run at once, sharing the cores, or None for one a core. A text
-            that comes alone gets all cores if that is faster.
-        token_budget: The most padded tokens in one batch, or None for 512.
+        workers: How many batches run at once, sharing the cores, or None for one a core, and two
+            on a GPU. A text that comes alone gets all cores if that is faster.
+        token_budget: The most padded tokens in one batch, or None for 512, and 16,384 on a GPU.
         max_waiting: The most calls that wait while all workers are busy; more are refused with
             `lanner.errors.Overloaded`.
+        engine_cache: A directory, made if it is not there, for the engines that ONNX Runtime
+            builds with TensorRT: given one, it runs on the GPU through TensorRT. The first load of
+            a variant takes minutes. None for ONNX Runtime's own kernels.
 
     Returns:
         By the head of the artifact an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel`
@@ -69,8 +77,10 @@ def load(
         ArtifactError: It is no artifact, or a file of it is missing, truncated or changed.
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
-        EngineError: The engine could not load the variant, or this CPU lacks its precision.
-        InputError: A number is less than 1, or there are more workers than threads.
+        EngineError: The engine could not load the variant, or this CPU lacks its precision, or
+            there is no such GPU.
+        InputError: A number is less than 1, or there are more workers than threads, or the device
+            is none or not of that engine.
         UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
@@ -81,17 +91,29 @@ def load(
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
     artifact = open_artifact(path)
+    if engine_cache is not None:
+        if engine not in ("auto", "onnxruntime") or device == "cpu":
+            msg = "engine_cache is for onnxruntime on cuda: leave it out, or engine and device"
+            raise InputError(msg)
+        engine, device = "onnxruntime", "cuda"
+    asked = {"engine": engine, "variant": variant, "device": device}
     choice = stored_choice(artifact, threads=threads)
-    if choice is not None and choice.configuration.fits(engine=engine, variant=variant):
+    if choice is not None and choice.configuration.fits(**asked):
         decided = choice.configuration
     else:
-        decided = Configuration.default(artifact, threads=threads, engine=engine, variant=variant)
+        decided = Configuration.default(artifact, threads=threads, **asked)
     configuration = replace(
         decided,
         workers=workers or decided.workers,
         token_budget=token_budget or decided.token_budget,
     )
-    return open_configuration(artifact, configuration, threads=threads, max_waiting=max_waiting)
+    return open_configuration(
+        artifact,
+        configuration,
+        threads=threads,
+        max_waiting=max_waiting,
+        engine_cache=None if engine_cache is None else Path(engine_cache),
+    )
 
 
 def require_counts(**counts: int | None) -> None:
@@ -125,6 +147,7 @@ def open_configuration(
     threads: int,
     max_waiting: int = MAX_WAITING,
     engine: Engine | None = None,
+    engine_cache: Path | None = None,
 ) -> Model:
     """The model of an artifact, run in one way; the files that it needs are verified.
 
@@ -135,6 +158,7 @@ def open_configuration(
         max_waiting: The most calls that wait while all workers are busy.
         engine: The engine of a model with the same engine, variant, workers and threads, to share
             it; None opens one.
+        engine_cache: See `load`.
 
     Raises:
         LannerError: As `load` says.
@@ -152,6 +176,10 @@ def open_configuration(
             threads=threads if is_multiplied else 1,
             workers=configuration.workers if is_multiplied else 1,
             max_tokens=manifest.tokenizer.max_tokens,
+            build=chosen.build,
+            device=configuration.device,
+            inputs=manifest.inputs,
+            engine_cache=engine_cache,
         )
     ranges = manifest.embedding_ranges
     return open_model(
@@ -163,6 +191,8 @@ def open_configuration(
         workers=configuration.workers,
         token_budget=configuration.token_budget,
         max_waiting=max_waiting,
+        # A GPU runs the whole of a call faster than its parts.
+        least_share=LEAST_SHARE if configuration.device == "cpu" else configuration.token_budget,
     )
 
 
@@ -175,6 +205,7 @@ def open_model(
     workers: int = 1,
     token_budget: int = TOKEN_BUDGET,
     max_waiting: int = MAX_WAITING,
+    least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
 ) -> Model:
     """The model of a head around an engine; the export stage uses it before there is an artifact.
@@ -195,6 +226,7 @@ def open_model(
             workers=workers,
             token_budget=token_budget,
             max_waiting=max_waiting,
+            least_share=least_share,
         ),
         **own,
     )

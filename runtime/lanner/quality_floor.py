@@ -12,6 +12,7 @@ from lanner.engines import ENGINES
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading import open_configuration
 from lanner.manifest import Variant
+from lanner.selection import cuda_candidates
 from lanner.tokenization import Pair
 
 #: An engine must answer as the one that the quality card was measured with: the least mean cosine
@@ -50,11 +51,13 @@ class QualityFloor:
         probes: Sequence[str | Pair],
         *,
         threads: int,
+        device: str = "cpu",
     ) -> None:
         self.artifact = artifact
         self.budget = budget
         self.probes = probes
         self.threads = threads
+        self.device = device
         self._manifest = artifact.manifest
         self._quality = artifact.quality()
         self._rows_of = cache(self._answers)
@@ -63,8 +66,11 @@ class QualityFloor:
 
     @property
     def candidates(self) -> list[tuple[str, Variant]]:
-        """Every engine with every variant."""
-        return [(engine, variant) for engine in ENGINES for variant in self._manifest.variants]
+        """Every engine of the device with every variant that it runs there."""
+        if self.device == "cuda":
+            return cuda_candidates(self.artifact)
+        graphs = [variant for variant in self._manifest.variants if variant.engine != "tensorrt"]
+        return [(engine, variant) for engine in ENGINES for variant in graphs]
 
     def refusal(self, engine: str, variant: Variant) -> str:
         """Why a variant may not be chosen in an engine; nothing where it may."""
@@ -84,6 +90,8 @@ class QualityFloor:
         if not self.artifact.is_batch_independent(variant.name):
             return "its answers depend on the batch"
         if self.budget is None:
+            if self.device == "cuda":
+                return ""
             is_safe = variant in self.artifact.safe_variants()
             return "" if is_safe else "not exact or not fast on this CPU: name a --min-quality"
         if self.budget.measure not in _CARD_MEASURES:
@@ -130,7 +138,9 @@ class QualityFloor:
 
     def _answers(self, engine: str, variant: str) -> tuple[Rows, Rows]:
         """The answers to the probes one by one, and in batches of unequal lengths."""
-        configuration = Configuration(engine, variant, workers=1, token_budget=_TOKENS_TOGETHER)
+        configuration = Configuration(
+            engine, variant, workers=1, token_budget=_TOKENS_TOGETHER, device=self.device
+        )
         model = open_configuration(self.artifact, configuration, threads=self.threads)
         together = rows(model, self.probes, batch_size=len(self.probes))
         return rows(model, self.probes, batch_size=1), together

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from lanner.batching import HANDOVER_TOKENS, pad, plan_batches
+from lanner.batching import HANDOVER_TOKENS, LEAST_SHARE, pad, plan_batches
 from lanner.engines import Engine
 from lanner.scheduler import Batch, Call, Output, Rows, Scheduler
 
@@ -56,6 +56,7 @@ class Runner:
         workers: How many batches run at once.
         token_budget: The most padded tokens in one batch.
         max_waiting: The most calls that wait while all workers are busy.
+        least_share: The tokens of a call that are not cut for several workers.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Runner:
         workers: int,
         token_budget: int,
         max_waiting: int = MAX_WAITING,
+        least_share: int = LEAST_SHARE,
     ) -> None:
         self.engine = engine
         self.feed = feed
         self.workers = workers
         self.token_budget = token_budget
         self.max_waiting = max_waiting
+        self.least_share = least_share
         self._scheduler: Scheduler | None = None
         self._scheduler_lock = threading.Lock()
 
@@ -157,6 +160,7 @@ class Runner:
             max_texts=max_sequences,
             workers=self.workers,
             run_tokens=self.engine.run_tokens + HANDOVER_TOKENS,
+            least_share=self.least_share,
         )
         # The first of a batch is the longest: they are planned by length.
         call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)

@@ -8,13 +8,12 @@ the default beyond the noise of that last contest is not chosen.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
 from typing import Any
 
 from lanner.artifact import Artifact
-from lanner.batching import TOKEN_BUDGET
 from lanner.budget import Budget
 from lanner.configuration import Configuration
 from lanner.errors import EngineError, VariantError
@@ -37,7 +36,8 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        token_budgets: Those that are tried beside the default's.
+        token_budgets: Those that are tried beside the default's, on a CPU.
+        gpu_token_budgets: The same on a GPU.
         most_worker_counts: How many numbers of workers are tried.
         least_round_s: How long a round of the default takes about, at least.
         most_round_s: And at most, where fewer texts fill the batches less well; at least 32 texts.
@@ -48,6 +48,7 @@ class Plan:
     """
 
     token_budgets: tuple[int, ...] = (256, 512, 1024, 2048)
+    gpu_token_budgets: tuple[int, ...] = (4_096, 8_192, 16_384, 32_768)
     most_worker_counts: int = 5
     least_round_s: float = 0.3
     most_round_s: float = 2.0
@@ -115,6 +116,7 @@ def tune(
     *,
     goal: str,
     threads: int,
+    device: str = "auto",
     budget: Budget | None = None,
     plan: Plan | None = None,
     tell: Tell = lambda _step, _left_s: None,
@@ -127,6 +129,7 @@ def tune(
         goal: ``"latency"``: the median of one text alone, and ``"throughput"``: many texts at once,
             both from text to answer.
         threads: Cores to use.
+        device: Where it runs; ``"auto"`` for where `lanner.load` would run it.
         budget: The quality floor; see `lanner.quality_floor`.
         plan: How much is measured; None for the usual, a minute or two of a small model.
         tell: Told as work goes on.
@@ -137,8 +140,10 @@ def tune(
         EngineError: The default could not be run.
     """
     plan = plan or Plan()
-    floor = QualityFloor(artifact, budget, workload.probes, threads=threads)
-    default = Configuration.default(artifact, threads=threads)
+    default = Configuration.default(artifact, threads=threads, device=device)
+    if default.device == "cuda":
+        plan = replace(plan, token_budgets=plan.gpu_token_budgets)
+    floor = QualityFloor(artifact, budget, workload.probes, threads=threads, device=default.device)
     admitted, refused = _judged(floor, tell)
     _require_some(admitted, refused, floor)
     default = _admitted_default(default, admitted)
@@ -179,7 +184,7 @@ def _admitted_default(default: Configuration, admitted: list[tuple[str, Variant]
     if (default.engine, default.variant) in found:
         return default
     engine, variant = found[0]
-    return Configuration(engine, variant, default.workers, default.token_budget)
+    return replace(default, engine=engine, variant=variant)
 
 
 def _size(rounds: Rounds, workload: Workload, default: Configuration, plan: Plan) -> float:
@@ -214,10 +219,11 @@ def _grid(
     """Every configuration that is tried, with those that share an engine side by side."""
     divisors = [count for count in range(1, threads + 1) if threads % count == 0]
     # One text alone fills no batch.
-    budgets = {TOKEN_BUDGET} if goal == "latency" else {TOKEN_BUDGET, *plan.token_budgets}
+    own = default.token_budget
+    budgets = {own} if goal == "latency" else {own, *plan.token_budgets}
     counts = {1, *spread(divisors, plan.most_worker_counts - 1), threads}
     found = {
-        Configuration(engine, variant.name, workers, budget)
+        Configuration(engine, variant.name, workers, budget, default.device)
         for engine, variant in admitted
         for workers in counts
         for budget in budgets

@@ -25,14 +25,20 @@ from lanner.artifact import Artifact
 from lanner.configuration import Configuration
 from lanner.engines import ENGINES
 from lanner.errors import ArtifactError, InputError
+from lanner.gpu import this_gpu
 from lanner.machine import package_versions, this_machine
 from lanner.manifest import MANIFEST_FILE, file_sha256
+from lanner.selection import DEVICES
 from lanner.staging import staged_file
 
 FORMAT = "lanner-tuning"
 FORMAT_VERSION = 1
 #: Goal -> the unit of what is measured for it.
 GOALS = {"latency": "ms p50", "throughput": "texts/s"}
+
+_ENGINES = (*ENGINES, "tensorrt")
+#: What a choice depends on, as far as it is installed.
+_PACKAGES = (*_ENGINES, "onnxruntime-gpu", "tensorrt-cu12")
 
 _log = logging.getLogger("lanner")
 
@@ -166,12 +172,13 @@ def machine_key(threads: int) -> dict[str, Any]:
     Args:
         threads: Cores to use.
     """
-    machine = this_machine()
+    machine, gpu = this_machine(), this_gpu()
     return {
+        **({} if gpu is None else {"gpu": gpu.name, "driver": gpu.driver}),
         "cpu": machine.cpu,
         "cpu_flags": list(machine.cpu_flags),
         "threads": threads,
-        "versions": {"lanner": __version__, **package_versions(*ENGINES, "onnxruntime-gpu")},
+        "versions": {"lanner": __version__, **package_versions(*_PACKAGES)},
     }
 
 
@@ -214,7 +221,8 @@ def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
     configuration = choice.configuration
     names = [variant.name for variant in artifact.manifest.variants]
     problems = {
-        f"there is no engine {configuration.engine!r}": configuration.engine not in ENGINES,
+        f"there is no engine {configuration.engine!r}": configuration.engine not in _ENGINES,
+        f"there is no device {configuration.device!r}": configuration.device not in DEVICES,
         f"there is no variant {configuration.variant!r}": configuration.variant not in names,
         f"workers are {configuration.workers}": not 1 <= configuration.workers <= threads,
         f"token_budget is {configuration.token_budget}": configuration.token_budget < 1,

@@ -103,7 +103,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="onnxruntime, openvino, or auto: the fastest as a rule of those installed",
+        help="onnxruntime, openvino, tensorrt, or auto: the fastest as a rule of those installed",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda (an NVIDIA GPU), or auto: the GPU where TensorRT has an engine for it, or "
+        "onnxruntime-gpu is installed",
+    )
+    parser.add_argument(
+        "--engine-cache",
+        metavar="DIR",
+        help="run onnxruntime on the GPU through TensorRT, and keep what that builds here",
     )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
@@ -121,11 +132,19 @@ def load_model(args: argparse.Namespace) -> Any:
     if not is_url(args.model):
         for name, value in {"header": args.header, **files}.items():
             need(not value, f"{_option(name)} is for a server, and a directory is given")
-        return load(args.model, engine=args.engine, variant=args.variant, threads=args.threads)
-    given = (args.engine, args.variant, args.threads)
+        return load(
+            args.model,
+            engine=args.engine,
+            variant=args.variant,
+            device=args.device,
+            threads=args.threads,
+            engine_cache=args.engine_cache,
+        )
+    given = (args.engine, args.variant, args.device, args.threads, args.engine_cache)
     need(
-        given == ("auto", "auto", None),
-        "--engine, --variant and --threads are decided by the server: leave them out with a URL",
+        given == ("auto", "auto", "auto", None, None),
+        "--engine, --variant, --device, --threads and --engine-cache are decided by the server: "
+        "leave them out with a URL",
     )
     url, _, name = args.model.rpartition("/")
     need(

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from lanner._version import __version__
 from lanner.commands.common import Subparsers, add_command, print_json, table
 from lanner.engines import ENGINES
-from lanner.errors import ServerError
+from lanner.engines.tensorrt_library import tensorrt_version
+from lanner.errors import LannerError, ServerError
+from lanner.gpu import missing_gpu, this_gpu
 from lanner.machine import package_version, package_versions, this_machine
 from lanner.triton.installation import find_tritonserver
 
@@ -35,6 +37,7 @@ EXTRA_MODULES = {
     "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
+    "tensorrt": ("tensorrt", "cuda"),
 }
 _PACKAGES = (
     "numpy",
@@ -47,6 +50,9 @@ _PACKAGES = (
     "sentence-transformers",
     "optimum",
     "onnx",
+    "tensorrt-cu12",
+    "tensorrt-cu13",
+    "cuda-bindings",
 )
 
 
@@ -61,7 +67,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    machine = this_machine()
+    machine, gpu = this_machine(), this_gpu()
     missing = missing_modules()
     versions = {"lanner": __version__, **package_versions(*_PACKAGES)}
     if args.json:
@@ -74,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
                 "versions": versions,
                 "missing": missing,
                 "nvidia_driver": has_nvidia_driver(),
+                "gpu": None if gpu is None else gpu.to_json(),
+                "tensorrt": tensorrt_here()[0],
                 "tritonserver": tritonserver(),
             }
         )
@@ -83,14 +91,14 @@ def run(args: argparse.Namespace) -> None:
         (extra, f"missing {', '.join(modules)}: pip install 'lanner[{extra}]'" if modules else "ok")
         for extra, modules in missing.items()
     ]
-    gpu = "NVIDIA driver found; this Lanner runs on the CPU" if has_nvidia_driver() else "none"
     print(
         "\n".join(
             [
                 f"cpu        {machine.cpu}, {machine.cores} cores for this process",
                 f"           {' '.join(machine.cpu_flags) or 'no notable vector instructions'}",
                 f"memory     {machine.memory_bytes / 2**30:.1f} GiB",
-                f"gpu        {gpu}",
+                f"gpu        {gpu or f'none: {missing_gpu()}'}",
+                *([f"tensorrt   {' '.join(filter(None, tensorrt_here()))}"] if gpu else []),
                 f"precision  {default_precision()} by default: {_why()}",
                 f"bf16       {_bf16()}",
                 f"engines    {_engines()}",
@@ -129,6 +137,16 @@ def default_precision() -> str:
 def has_nvidia_driver() -> bool:
     """Whether an NVIDIA driver's own tool is there."""
     return shutil.which("nvidia-smi") is not None
+
+
+def tensorrt_here() -> tuple[str | None, str]:
+    """The version of TensorRT that can be loaded, or None and why there is none."""
+    if this_gpu() is None:
+        return None, missing_gpu()
+    try:
+        return tensorrt_version(), ""
+    except LannerError as error:
+        return None, str(error)
 
 
 def tritonserver() -> str | None:

@@ -12,6 +12,7 @@ from lanner.errors import VariantError
 from lanner.machine import available_cores
 from lanner.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
+from lanner.selection import plans, refusal_here, select
 from lanner.tuning import Choice, stored_choice
 
 _EXAMPLES = """\
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace) -> None:
         content = asdict(artifact.manifest)
         choice = _stored(artifact)
         tuned = None if choice is None else choice.to_json()
-        print_json({**content, "quality": quality, "verified": True, "tuned": tuned})
+        engines = {plan.name: _refusal(plan) for plan in plans(artifact)}
+        here = {"verified": True, "tuned": tuned, "engines_refused_here": engines}
+        print_json({**content, "quality": quality, **here})
     else:
         print(describe(artifact, quality))
 
@@ -53,7 +56,8 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     """The artifact in words and tables."""
     manifest = artifact.manifest
     try:
-        picked = f"{artifact.choose().name} on this machine"
+        variant, _, device = select(artifact)
+        picked = f"{variant.name} on this machine{'' if device == 'cpu' else ', on its GPU'}"
     except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
         picked = "none on this machine: a variant must be named"
     tuned = _stored(artifact)
@@ -86,6 +90,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             *(_lines(f"  tuned       {tuned}", indent=14) if tuned else []),
             "",
             table(header + variants),
+            *_engines(artifact),
             *_quantization(manifest),
             "",
             *_quality(QualityCard(manifest, manifest.files, quality)),
@@ -96,6 +101,26 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
 def _stored(artifact: Artifact) -> Choice | None:
     """What `lanner tune` stored for this machine, with all cores that are allowed."""
     return stored_choice(artifact, threads=available_cores())
+
+
+def _engines(artifact: Artifact) -> Iterator[str]:
+    """Of each engine of TensorRT, what it was built for and whether it runs here."""
+    for plan in plans(artifact):
+        build = plan.build
+        if build is None:
+            continue
+        shapes = [f"{batch} x {length}" for batch, length in (p.largest for p in build.profiles)]
+        refusal = _refusal(plan)
+        here = f"does not run here: {refusal}" if refusal else "runs here"
+        yield from _lines(
+            f"{plan.name}: built for {build.gpu} (compute capability {build.compute_capability}) "
+            f"with TensorRT {build.tensorrt}, profiles up to {', '.join(shapes)}; {here}",
+            indent=2,
+        )
+
+
+def _refusal(plan: Variant) -> str:
+    return "" if plan.build is None else refusal_here(plan.build)
 
 
 def _quantization(manifest: Manifest) -> Iterator[str]:
@@ -109,6 +134,8 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
 
 def purpose_sentence(variant: Variant) -> str:
     """What a variant is for, where it is not for a CPU; else nothing."""
+    if variant.engine == "tensorrt":
+        return "for TensorRT"
     # Its quality is that of a graph that rounds where a GPU does.
     return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 

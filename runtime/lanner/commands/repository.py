@@ -14,6 +14,7 @@ from lanner.commands.common import (
     say,
 )
 from lanner.errors import InputError, RepositoryError
+from lanner.selection import DEVICES
 from lanner.triton.buckets import parse_buckets
 from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, Serving
 
@@ -22,6 +23,8 @@ _EXAMPLES = """\
   lanner repository minilm.lanner reranker.lanner --output repository --response-cache
   lanner repository newer.lanner --output repository --name minilm     a new version beside the old
   lanner repository minilm.lanner --output repository --backend onnxruntime --cores 4
+  lanner repository minilm.lanner --output repository --backend tensorrt
+  lanner repository minilm.lanner --output repository --backend onnxruntime --device cuda
   lanner repository --check repository
 """
 
@@ -72,6 +75,17 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         default="python",
         help="python runs in any Triton whose Python has lanner[onnxruntime], and batches unequal "
         "lengths by itself; the others fill requests up to buckets (default: python)",
+    )
+    add(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="cuda: an NVIDIA GPU, for the backends python and onnxruntime (default: cpu)",
+    )
+    add(
+        "--engine-cache",
+        metavar="DIR",
+        help="run onnxruntime on cuda through TensorRT; the server keeps what that builds here",
     )
     add(
         "--cores",

@@ -81,6 +81,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
     )
     parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda (an NVIDIA GPU), or auto: where lanner.load would run it",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="measure and show, but store nothing"
     )
     parser.set_defaults(run=run)
@@ -97,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
             workload,
             goal=args.goal,
             threads=threads,
+            device=args.device,
             budget=args.min_quality,
             plan=PLAN,
             tell=_teller(begin),

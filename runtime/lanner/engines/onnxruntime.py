@@ -95,14 +95,14 @@ def open_session(
             disabled_optimizers=list(SLOW_FUSIONS),
         )
     except NoKernelError as error:
-        reason = _first_line(error).rpartition(" : ")[2]
+        reason = first_line(error).rpartition(" : ")[2]
         msg = (
             f"ONNX Runtime {ort.__version__} cannot run {path} on a CPU ({reason}): it needs a "
             "GPU, so load another variant"
         )
         raise EngineError(msg) from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-        msg = f"ONNX Runtime {ort.__version__} could not load {path}: {_first_line(error)}"
+        msg = f"ONNX Runtime {ort.__version__} could not load {path}: {first_line(error)}"
         raise EngineError(msg) from error
 
 
@@ -155,7 +155,7 @@ class OnnxRuntimeEngine:
         try:
             outputs: list[Any] = session.run(None, dict(inputs))
         except Exception as error:
-            msg = f"ONNX Runtime could not run the batch: {_first_line(error)}"
+            msg = f"ONNX Runtime could not run the batch: {first_line(error)}"
             raise EngineError(msg) from error
         result: NDArray[np.float32] = outputs[0]
         return result
@@ -199,5 +199,6 @@ def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
         return [open_session(path, threads=n) for n in threads]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without where in its sources it said so."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

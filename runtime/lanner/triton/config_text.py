@@ -5,6 +5,7 @@ from typing import Any
 
 from lanner.manifest import Manifest, Variant
 from lanner.runner import TYPE_IDS
+from lanner.triton.gpu_serving import CONTEXT_MEMORY, accelerator, graph_specs, profile_names
 from lanner.triton.model_config import written_config
 from lanner.triton.serving import Serving
 from lanner.triton.tensors import (
@@ -72,10 +73,12 @@ def token_config(
             (f"{how}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
             ("What it answers, for each text.", {"output": [_output(manifest)]}),
             *_batching(serving),
-            _instances(serving),
+            _instances(serving, variant),
             *_warmup(manifest, buckets, serving),
-            *_optimization(serving),
-            _parameters(serving, {INPUT_KIND: TOKENS_KIND, VARIANT: variant.name}, buckets),
+            *_optimization(manifest, variant, serving, buckets),
+            _parameters(
+                serving, variant, {INPUT_KIND: TOKENS_KIND, VARIANT: variant.name}, buckets
+            ),
             _carried(carried),
         ]
     )
@@ -100,16 +103,18 @@ def text_config(
     warmup = [] if serving.calls_token_model else _text_warmup(manifest, serving)
     if serving.calls_token_model:
         own[TOKEN_MODEL] = name.removesuffix(TEXT_SUFFIX)
-    in_python = replace(serving, backend="python")
+    # What calls another model needs no GPU of its own.
+    device = "cpu" if serving.calls_token_model else serving.device
+    in_python = replace(serving, backend="python", device=device, engine_cache=None)
     return written_config(
         [
             _head(name, manifest, variant, in_python),
             ("Texts in UTF-8; they batch whatever their lengths are.", {"input": inputs}),
             ("What it answers, for each text.", {"output": outputs}),
             *_batching(serving),
-            _instances(in_python),
+            _instances(in_python, variant),
             *warmup,
-            _parameters(in_python, own, buckets),
+            _parameters(in_python, variant, own, buckets),
             _carried(carried),
         ]
     )
@@ -175,16 +180,21 @@ def _batching(serving: Serving) -> list[Section]:
     return sections
 
 
-def _instances(serving: Serving) -> Section:
-    kind = _GPU if serving.backend == "tensorrt" else _CPU
-    comment = (
-        "Instances share the cores: count times threads must not exceed them (see parameters)."
-    )
-    if kind == _GPU:
-        comment = "An instance a GPU; a second one hides its transfers."
-    elif serving.backend == "openvino":
-        comment = "Instances share one engine and its threads: a stream each (see parameters)."
-    return comment, {"instance_group": [{"count": serving.instances, "kind": kind}]}
+def _instances(serving: Serving, variant: Variant) -> Section:
+    group: dict[str, Any] = {"count": serving.instances, "kind": _CPU}
+    if not serving.is_on_gpu:
+        comment = (
+            "Instances share the cores: count times threads must not exceed them (see parameters)."
+        )
+        if serving.backend == "openvino":
+            comment = "Instances share one engine and its threads: a stream each (see parameters)."
+        return comment, {"instance_group": [group]}
+    comment = "An instance a GPU; a second one hides its transfers."
+    group["kind"] = _GPU
+    if serving.backend == "tensorrt" and (profiles := profile_names(variant.build)):
+        comment += "\nprofile: those of the engine; without them Triton uses the first alone."
+        group["profile"] = profiles
+    return comment, {"instance_group": [group]}
 
 
 def _warmup(manifest: Manifest, buckets: tuple[int, ...], serving: Serving) -> list[Section]:
@@ -230,7 +240,18 @@ def _text_warmup(manifest: Manifest, serving: Serving) -> list[Section]:
     return [(comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]})]
 
 
-def _optimization(serving: Serving) -> list[Section]:
+def _optimization(
+    manifest: Manifest, variant: Variant, serving: Serving, buckets: tuple[int, ...]
+) -> list[Section]:
+    if serving.backend == "onnxruntime" and serving.is_on_gpu:
+        if serving.engine_cache is None:
+            return []
+        comment = (
+            "TensorRT runs the graph; the server builds its engine at the first load, which takes\n"
+            "minutes, and keeps it where trt_engine_cache_path says."
+        )
+        found = {"gpu_execution_accelerator": [accelerator(manifest, variant, serving, buckets)]}
+        return [(comment, {"optimization": {"execution_accelerators": found}})]
     if serving.backend == "onnxruntime":
         comment = (
             "The graph in the file is optimized already, without the fusions that are slow on a\n"
@@ -239,11 +260,18 @@ def _optimization(serving: Serving) -> list[Section]:
         return [(comment, {"optimization": {"graph": {"level": -1}}})]
     if serving.backend == "tensorrt":
         comment = "A CUDA graph for each shape that comes again: launches cost nothing."
-        return [(comment, {"optimization": {"cuda": {"graphs": True}}})]
+        cuda: dict[str, Any] = {"graphs": True}
+        if variant.build is not None:
+            comment += "\ngraph_spec: these, captured at the load; others run without."
+            cuda["graph_spec"] = graph_specs(manifest.inputs, buckets, serving)
+        return [(comment, {"optimization": {"cuda": cuda}})]
     return []
 
 
-def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...]) -> Section:
+def _parameters(
+    serving: Serving, variant: Variant, own: dict[str, str], buckets: tuple[int, ...]
+) -> Section:
+    profiles = profile_names(variant.build)
     parameters = dict(own)
     comment = "What the client and the text model go by."
     if buckets:
@@ -254,8 +282,15 @@ def _parameters(serving: Serving, own: dict[str, str], buckets: tuple[int, ...])
             "may use."
         )
         parameters["engine"] = "auto"
+        if serving.is_on_gpu:
+            parameters["device"] = serving.device
         if serving.threads is not None:
             parameters[THREADS] = str(serving.threads)
+    elif serving.backend == "tensorrt" and len(profiles) > 1:
+        comment += "\nexecution_context_allocation_strategy: for each profile the memory it needs."
+        parameters |= CONTEXT_MEMORY
+    elif serving.backend == "onnxruntime" and serving.is_on_gpu:
+        parameters |= {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
     elif serving.backend == "onnxruntime":
         comment += (
             "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's, which\n"

@@ -4,11 +4,11 @@ A version directory of such a model is an artifact, beside whatever else its bac
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lanner.artifact import Artifact
+from lanner.engine_build import EngineBuild, parse_file_name
 from lanner.errors import ArtifactError
 from lanner.manifest import FORMAT, MANIFEST_FILE, Manifest
 from lanner.triton.finding import Finding, Rule
@@ -44,7 +44,6 @@ ENGINE = Rule(
 )
 
 _AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSITORY"
-_ENGINE_NAME = re.compile(r"model\.(?P<gpu>.+)-(?P<tensorrt>\d+(\.\d+)*)\.plan")
 
 
 def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
@@ -62,12 +61,10 @@ def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
 
 def lint_engines(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
     """TensorRT engines that were built for something else; nothing where there is no GPU."""
-    engines = _engines(model)
-    if machine.gpus and engines and not any(_fits(name, machine) for name in engines):
-        here = ", ".join(sorted({gpu.name for gpu in machine.gpus}))
-        here += f" and TensorRT {machine.tensorrt}" if machine.tensorrt else ""
-        problem = f"{', '.join(sorted(engines))} was built for something else than {here}"
-        remedy = "build the engine here: run lanner export on this machine"
+    refusals = {file: _refusal(model, file, machine) for file in _engines(model)}
+    if machine.gpus and refusals and all(refusals.values()):
+        problem = "; ".join(f"{file}: {reason}" for file, reason in refusals.items())
+        remedy = "build the engine here: lanner build-engine ARTIFACT"
         yield model.finding(ENGINE, "default_model_filename", problem, remedy)
 
 
@@ -148,29 +145,47 @@ def _manifest(version: Path) -> Manifest | None:
 
 
 def _engines(model: RepositoryModel) -> list[str]:
-    """The engine files that the model may be loaded from, by names that say what they are for."""
+    """The engine files that the model may be loaded from, where it is known what they are for."""
     names = {default_file(model)}
+    builds = _builds(model)
     if model.config.cc_model_filenames:
         # Triton chooses among these by itself.
         names = set(model.config.cc_model_filenames.values())
     elif model.backend == "python" and (manifest := _served_manifest(model)):
-        engines = {variant.file for variant in manifest.variants if variant.engine == "tensorrt"}
-        names = engines if len(engines) == len(manifest.variants) else set()
-    return sorted(name for name in names if _ENGINE_NAME.fullmatch(name))
+        names = set(builds) if len(builds) == len(manifest.variants) else set()
+    return sorted(name for name in names if name in builds or parse_file_name(name))
 
 
-def _fits(name: str, machine: ServingMachine) -> bool:
-    match = _ENGINE_NAME.fullmatch(name)
-    if match is None or not any(_is_gpu(match["gpu"], gpu) for gpu in machine.gpus):
-        return False
-    if machine.tensorrt is None:
-        return True
-    # As far as the name goes: 10.7 is any 10.7.
-    wanted = match["tensorrt"].split(".")
-    return machine.tensorrt.split(".")[: len(wanted)] == wanted
+def _builds(model: RepositoryModel) -> dict[str, EngineBuild]:
+    """What the engines of a Lanner model were built for, by their files."""
+    manifest = _served_manifest(model)
+    variants = [] if manifest is None else manifest.variants
+    return {variant.file: variant.build for variant in variants if variant.build is not None}
 
 
-def _is_gpu(name: str, gpu: Gpu) -> bool:
-    capability = f"sm{gpu.compute_capability.replace('.', '')}"
-    known = {*re.findall(r"[a-z0-9]+", gpu.name.lower()), capability}
-    return set(re.findall(r"[a-z0-9]+", name.lower())) <= known
+def _refusal(model: RepositoryModel, file: str, machine: ServingMachine) -> str:
+    """Why an engine runs on no GPU of the machine; empty where it runs on one."""
+    build = _builds(model).get(file)
+    reasons = [
+        _named_refusal(file, gpu, machine.tensorrt)
+        if build is None
+        else build.refusal(
+            gpu=gpu.name,
+            compute_capability=gpu.compute_capability,
+            tensorrt=machine.tensorrt or build.tensorrt,
+        )
+        for gpu in machine.gpus
+    ]
+    return "" if "" in reasons else next(iter(reasons), "")
+
+
+def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
+    """The same by the name of the file, which has everything but how compatible it is."""
+    named = parse_file_name(file) or {}
+    here = EngineBuild(gpu.name, gpu.compute_capability, tensorrt or named["tensorrt"], [])
+    own = parse_file_name(here.file_name(named["precision"])) or {}
+    if (own["gpu"], own["capability"]) != (named["gpu"], named["capability"]):
+        return f"it was built for something else than {gpu.name} ({gpu.compute_capability})"
+    if own["tensorrt"].split(".")[:3] != named["tensorrt"].split(".")[:3]:
+        return f"it was built with TensorRT {named['tensorrt']}, and here is {tensorrt}"
+    return ""

@@ -29,6 +29,7 @@ from lanner.triton.config_text import (
     token_config,
     warmup_mask_file,
 )
+from lanner.triton.gpu_serving import choose_served, fitted
 from lanner.triton.model_config import CONFIG_FILE, parse_config
 from lanner.triton.repository_model import version_directories
 from lanner.triton.served_model import carried_files
@@ -109,23 +110,27 @@ def write_repository(
     _require_names(names, len(opened))
     _require_repository(repository)
     # All is looked over before anything is written.
-    chosen = [artifact.choose(variant) for artifact in opened]
+    chosen = [choose_served(artifact, variant, serving) for artifact in opened]
     for artifact, served in zip(opened, chosen, strict=True):
         _require_served(artifact, served, serving)
+    servings = [
+        fitted(serving, artifact.manifest, served)
+        for artifact, served in zip(opened, chosen, strict=True)
+    ]
     older = {
         name: _carried(repository / name)
         for one in names
         for name in ((one, one + TEXT_SUFFIX) if with_text else (one,))
     }
     written = []
-    for artifact, served, name in zip(opened, chosen, names, strict=True):
+    for artifact, served, name, own in zip(opened, chosen, names, servings, strict=True):
         both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
         version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
         # The token model first: a text model may call it.
-        _write_token_model(artifact, served, both[0], version, serving, older)
+        _write_token_model(artifact, served, both[0], version, own, older)
         written.append(Written(name, version, served.name))
         if with_text:
-            _write_text_model(artifact, served, both[1], version, serving, older)
+            _write_text_model(artifact, served, both[1], version, own, older)
             written.append(Written(both[1].name, version, served.name))
     return written
 
@@ -221,7 +226,8 @@ def _copy(
                 "room there, or give another --output"
             )
             raise RepositoryError(msg) from None
-    if with_weights and serving.backend == "onnxruntime":
+    # What is fast on a CPU is not on a GPU, where ONNX Runtime fuses by itself.
+    if with_weights and serving.backend == "onnxruntime" and not serving.is_on_gpu:
         _bake(directory / served.file)
     part = replace(
         artifact.manifest,
@@ -328,6 +334,18 @@ def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> N
             f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, and the "
             "backend tensorrt needs an engine: build one first with 'lanner build-engine', or "
             "choose the backend python or onnxruntime"
+        )
+        raise UnsupportedError(msg)
+    if serving.backend == "python" and variant.engine == "tensorrt" and not serving.is_on_gpu:
+        msg = (
+            f"{artifact.directory} holds the variant {variant.name} for TensorRT, which needs a "
+            "GPU: add --device cuda, or name another with --variant"
+        )
+        raise UnsupportedError(msg)
+    if serving.is_on_gpu and variant.precision.startswith("int8") and variant.engine != "tensorrt":
+        msg = (
+            f"the variant {variant.name} of {artifact.directory} is for CPUs: name another with "
+            "--variant, or leave --device out"
         )
         raise UnsupportedError(msg)
     if serving.backend in wanted and variant.engine != wanted[serving.backend]:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanner.errors import InputError
+from lanner.selection import DEVICES
 from lanner.triton.buckets import default_buckets, parse_buckets
 
 BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
+_CACHED = ("onnxruntime", "cuda")
 #: What a GPU has room for, and a CPU's cache for the texts of many callers.
 MAX_BATCH_SIZE = 64
 #: The limit that buckets are made for where a model has none.
@@ -35,6 +37,9 @@ class Serving:
         warmup: Whether each bucket, or a text, runs once before the model counts as ready.
         shares_engine: Whether a text model calls its token model instead of loading the weights a
             second time: less memory, and slower by a call. Of other backends than Python's, always.
+        device: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU, where the backend tensorrt always is.
+        engine_cache: Where the server keeps the engines that ONNX Runtime builds with TensorRT;
+            None for ONNX Runtime's own kernels.
     """
 
     backend: str = "python"
@@ -50,6 +55,8 @@ class Serving:
     response_cache: bool = False
     warmup: bool = True
     shares_engine: bool = False
+    device: str = "cpu"
+    engine_cache: str | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -62,7 +69,13 @@ class Serving:
             if value is not None and value < bound:
                 msg = f"{name} must be at least {bound}, not {value}"
                 raise InputError(msg)
-        if self.cores is not None and self.instances > self.cores:
+        if self.device not in DEVICES or (self.backend == "openvino" and self.is_on_gpu):
+            msg = f"the backend {self.backend} does not run on {self.device!r}: use 'cpu'"
+            raise InputError(msg)
+        if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
+            msg = "an engine cache is for the backend onnxruntime on the device cuda"
+            raise InputError(msg)
+        if self.cores is not None and not self.is_on_gpu and self.instances > self.cores:
             msg = f"{self.instances} instances share {self.cores} cores: give at most one a core"
             raise InputError(msg)
         if too_large := [n for n in self.preferred_batch_sizes if not 0 < n <= self.max_batch_size]:
@@ -77,9 +90,14 @@ class Serving:
             object.__setattr__(self, "preferred_batch_sizes", (self.max_batch_size,))
 
     @property
+    def is_on_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.backend == "tensorrt" or self.device == "cuda"
+
+    @property
     def threads(self) -> int | None:
         """The cores of one instance, or None for its share of all."""
-        return None if self.cores is None else self.cores // self.instances
+        return None if self.cores is None else max(1, self.cores // self.instances)
 
     @property
     def calls_token_model(self) -> bool:

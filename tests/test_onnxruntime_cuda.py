@@ -1,0 +1,182 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from lanner.artifact import Artifact
+from lanner.engines import open_engine
+from lanner.engines.onnxruntime_cuda import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Buffers,
+    left_for_the_cpu,
+    open_on_gpu,
+    require_providers,
+    tensorrt_options,
+)
+from lanner.errors import EngineError, InputError, MissingExtraError
+from lanner.gpu import this_gpu
+from lanner.loading import load
+from lanner.manifest import file_sha256
+from tests.test_engines import feed_of
+
+needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
+needs_plain = pytest.mark.skipif(
+    CUDA in ort.get_available_providers(), reason="needs ONNX Runtime without CUDA"
+)
+#: Where onnxruntime-gpu was unpacked, for what it does on a machine without CUDA.
+GPU_PACKAGE = os.environ.get("LANNER_ONNXRUNTIME_GPU", "")
+
+
+def session_of(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return ort.InferenceSession(str(path), options, providers=[CPU])
+
+
+@needs_no_gpu
+def test_without_a_gpu_it_says_so(word_artifact: Path) -> None:
+    message = r"^onnxruntime on cuda needs an NVIDIA GPU, and this machine has no NVIDIA driver"
+    with pytest.raises(EngineError, match=message):
+        open_engine("onnxruntime", word_artifact / "model.fp32.onnx", device="cuda")
+    with pytest.raises(EngineError, match=message):
+        load(word_artifact, engine="onnxruntime", device="cuda")
+
+
+@needs_plain
+def test_onnxruntime_without_cuda_is_named(word_artifact: Path) -> None:
+    message = (
+        r"^onnxruntime on cuda needs the package 'onnxruntime-gpu', which is not installed: "
+        r"pip install 'lanner\[gpu\]'$"
+    )
+    with pytest.raises(MissingExtraError, match=message):
+        open_on_gpu(word_artifact / "model.fp32.onnx", [(CUDA, {})])
+
+
+def test_a_provider_that_did_not_start(word_artifact: Path) -> None:
+    session = session_of(word_artifact / "model.fp32.onnx")
+    require_providers(session, [CPU])
+    with pytest.raises(EngineError, match=r"could not start CUDA, and would have run on the CPU: "):
+        require_providers(session, [TENSORRT, CUDA])
+    with pytest.raises(EngineError, match=r"could not start TensorRT, and would have run without"):
+        require_providers(session, [TENSORRT])
+
+
+@pytest.mark.skipif(not GPU_PACKAGE, reason="needs LANNER_ONNXRUNTIME_GPU, where it was unpacked")
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("None", "could not start CUDA, and would have run on the CPU: install the CUDA and cuDNN"),
+        ("Path('cache')", "through TensorRT: "),
+    ],
+)
+def test_the_real_package_without_cuda(
+    word_artifact: Path, tmp_path: Path, cache: str, message: str
+) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from lanner.engines.onnxruntime_cuda import CudaOnnxRuntimeEngine
+CudaOnnxRuntimeEngine(Path(sys.argv[1]), inputs=["input_ids"], engine_cache={cache})
+"""
+    path = os.pathsep.join([GPU_PACKAGE, *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(word_artifact / "model.fp32.onnx")],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("lanner.errors.EngineError: ONNX Runtime ")
+    assert message in last
+    assert done.stdout == ""
+
+
+def test_what_is_left_for_the_cpu_is_named(minilm_artifact: Artifact) -> None:
+    left = left_for_the_cpu(session_of(minilm_artifact.file("model.fp32.onnx")))
+    assert {"MatMul", "LayerNormalization"} <= set(left)
+    assert "Shape" not in left
+
+
+def test_bound_buffers_answer_as_arrays_do(word_artifact: Path) -> None:
+    """On the CPU, whose bindings are those of a GPU."""
+    session = session_of(word_artifact / "model.fp32.onnx")
+    random = np.random.default_rng(0)
+    first, second = (
+        {
+            "input_ids": random.integers(2, 8, (2, 3)),
+            "attention_mask": random.integers(1, 2, (2, 3)),
+        }
+        for _ in range(2)
+    )
+    buffers = Buffers(session, first, "sentence_embedding", "cpu")
+    for inputs in (first, second, first):
+        expected = session.run(None, inputs)[0]
+        kept = buffers.run(inputs)
+        buffers.run(second)
+        np.testing.assert_array_equal(kept, expected)
+
+
+def test_tensorrt_gets_one_profile_of_all_buckets(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    cache = tmp_path / "cache"
+    inputs = ["input_ids", "attention_mask"]
+    options = tensorrt_options(tmp_path / "model.onnx", inputs, "fp16", 256, cache)
+    own = str(cache / file_sha256(tmp_path / "model.onnx")[:16])
+    assert Path(own).is_dir()
+    assert options == {
+        "device_id": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": own,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": own,
+        "trt_profile_min_shapes": "input_ids:1x1,attention_mask:1x1",
+        # Of 16, 24, 32, 48, 64, 96, 128, 192 and 256.
+        "trt_profile_opt_shapes": "input_ids:16x64,attention_mask:16x64",
+        "trt_profile_max_shapes": "input_ids:128x256,attention_mask:128x256",
+        "trt_fp16_enable": "1",
+    }
+    plain = tensorrt_options(tmp_path / "model.onnx", inputs, "fp32", None, cache)
+    assert "trt_fp16_enable" not in plain
+    assert plain["trt_profile_max_shapes"] == "input_ids:128x512,attention_mask:128x512"
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    message = r"^the engine cache .*model.onnx cannot be used \(.*\): name another directory$"
+    with pytest.raises(InputError, match=message):
+        tensorrt_options(tmp_path / "model.onnx", [], "fp32", 4, tmp_path / "model.onnx")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(1, 8), (7, 33), (64, 128)], ids=str)
+def test_a_gpu_answers_as_the_cpu_does(minilm_artifact: Artifact, shape: tuple[int, int]) -> None:
+    path = minilm_artifact.file("model.fp32.onnx")
+    engine = open_engine("onnxruntime", path, device="cuda", max_tokens=256)
+    expected = open_engine("onnxruntime", path).run(feed_of(*shape))
+    for _ in range(3):
+        np.testing.assert_allclose(engine.run(feed_of(*shape)), expected, atol=2e-3)
+
+
+@pytest.mark.gpu
+def test_tensorrt_within_onnxruntime(minilm_artifact: Artifact, tmp_path: Path) -> None:
+    path = minilm_artifact.file("model.fp32.onnx")
+    expected = open_engine("onnxruntime", path).run(feed_of(4, 32))
+    for _ in range(2):  # the second finds the engine of the first
+        engine = open_engine(
+            "onnxruntime",
+            path,
+            device="cuda",
+            inputs=minilm_artifact.manifest.inputs,
+            max_tokens=256,
+            engine_cache=tmp_path,
+        )
+        np.testing.assert_allclose(engine.run(feed_of(4, 32)), expected, atol=5e-3)
+        assert list(tmp_path.rglob("*.engine"))
