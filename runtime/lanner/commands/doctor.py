@@ -35,6 +35,7 @@ EXTRA_MODULES = {
     "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
+    "tensorrt": ("tensorrt", "cuda"),
 }
 _PACKAGES = (
     "numpy",
