@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import MissingExtraError, VariantError
+from lanner.engine_build import EngineBuild
+from lanner.errors import EngineError, MissingExtraError, VariantError
+from lanner.gpu import require_gpu
 from lanner.manifest import Variant
 
 #: Names that `lanner.load(engine=...)` takes, "auto" aside. Each is the name of its package and of
@@ -82,22 +84,25 @@ def open_engine(
     threads: int = 1,
     workers: int = 1,
     max_tokens: int | None = None,
+    build: EngineBuild | None = None,
 ) -> Engine:
     """Loads a model file into the engine of that name.
 
     Args:
-        name: One of `ENGINES`.
+        name: One of `ENGINES`, or ``"tensorrt"``.
         path: The variant's model file.
         precision: The variant's.
         threads: Cores to use.
         workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
         max_tokens: The longest input that the model takes, or None where that is not known: up to
             there an engine may fill inputs up with tokens that are masked.
+        build: What an engine of TensorRT was built for.
 
     Raises:
         VariantError: There is no such engine.
         MissingExtraError: Its package is not installed.
-        EngineError: It could not load the file, or this CPU lacks the precision of it.
+        EngineError: It could not load the file, or this CPU lacks the precision of it, or this
+            machine has no GPU for it.
     """
     if name == "onnxruntime":
         from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 (an extra)
@@ -107,5 +112,14 @@ def open_engine(
         from lanner.engines.openvino import OpenVinoEngine  # noqa: PLC0415 (an extra)
 
         return OpenVinoEngine(path, threads=threads, workers=workers, max_tokens=max_tokens)
+    if name == "tensorrt":
+        if build is None:
+            msg = f"{path} has no record of what it was built for: 'lanner build-engine' makes one"
+            raise EngineError(msg)
+        # First of all: nothing that could be installed would help.
+        require_gpu("the tensorrt engine")
+        from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415 (an extra)
+
+        return TensorRtEngine(path, build)
     msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
     raise VariantError(msg)

@@ -1,0 +1,126 @@
+"""The NVIDIA GPU that CUDA programs of this process use, asked of its driver alone.
+
+Nothing needs to be installed for it but the driver, and without one it costs a failed look-up of a
+library. CUDA's own rules hold: ``CUDA_VISIBLE_DEVICES`` chooses, and the first that is left counts.
+The calls are those of https://docs.nvidia.com/cuda/cuda-driver-api/.
+"""
+
+import ctypes
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import EngineError
+
+LIBRARY = "libcuda.so.1"
+#: Where the kernel module says its version.
+_DRIVER_VERSION = Path("/sys/module/nvidia/version")
+#: Of CUdevice_attribute: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_NO_DEVICE = 100  # of CUresult: CUDA_ERROR_NO_DEVICE
+_NAME_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        name: As CUDA calls it: ``"NVIDIA H100 80GB HBM3"``.
+        compute_capability: For example ``"9.0"``.
+        memory_bytes: All that it has.
+        driver: The version of its driver, ``"570.86.15"``; empty where that is not known.
+        cuda: The newest CUDA that the driver runs, ``"12.8"``.
+    """
+
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    driver: str
+    cuda: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        driver = f", driver {self.driver}" if self.driver else ""
+        return (
+            f"{self.name}, compute capability {self.compute_capability}, "
+            f"{self.memory_bytes / 2**30:.0f} GiB{driver}, CUDA {self.cuda}"
+        )
+
+
+def this_gpu() -> Gpu | None:
+    """The GPU that is used, or None; asked once."""
+    found = _ask()
+    return found if isinstance(found, Gpu) else None
+
+
+def require_gpu(what: str) -> Gpu:
+    """The GPU that is used.
+
+    Args:
+        what: What needs it, for the message: ``"the tensorrt engine"``.
+
+    Raises:
+        EngineError: There is none; the message says why.
+    """
+    found = _ask()
+    if isinstance(found, str):
+        msg = f"{what} needs an NVIDIA GPU, and {found}: load another variant with device='cpu'"
+        raise EngineError(msg)
+    return found
+
+
+def missing_gpu() -> str:
+    """Why there is no GPU; empty where there is one."""
+    found = _ask()
+    return found if isinstance(found, str) else ""
+
+
+@cache
+def _ask() -> Gpu | str:
+    try:
+        driver = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return f"this machine has no NVIDIA driver ({LIBRARY} is not found)"
+    status = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if not status:
+        status = driver.cuDeviceGetCount(ctypes.byref(count))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    of_those = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+    if status not in (0, _NO_DEVICE):
+        return f"its driver does not start (CUresult {status}{of_those})"
+    return _first(driver) if count.value else f"its driver finds none{of_those}"
+
+
+def _first(driver: ctypes.CDLL) -> Gpu:
+    device, version = ctypes.c_int(0), ctypes.c_int(0)
+    name, memory = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t(0)
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetName(name, _NAME_BYTES, device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    parts = []
+    for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+        part = ctypes.c_int(0)
+        driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, device)
+        parts.append(str(part.value))
+    return Gpu(
+        name=name.value.decode(),
+        compute_capability=".".join(parts),
+        memory_bytes=memory.value,
+        driver=_driver_version(),
+        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+    )
+
+
+def _driver_version() -> str:
+    try:
+        return _DRIVER_VERSION.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,158 @@
+"""CUDA in the memory of the host: what `lanner.engines.cuda` calls, as its documentation says it.
+
+Nothing that is put on a stream is done before the stream is waited for, and what is captured is not
+done at all, so that a wait, a copy or a launch that is missing leaves the wrong numbers behind.
+Errors, flags and kinds are those of the real bindings.
+"""
+
+# ruff: noqa: N802, N815 (the names are those of CUDA)
+import ctypes
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+real = pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
+SUCCESS = real.cudaError_t.cudaSuccess
+OUT_OF_MEMORY = real.cudaError_t.cudaErrorMemoryAllocation
+NOT_CAPTURED = real.cudaError_t.cudaErrorStreamCaptureInvalidated
+
+Task = Callable[[], None]
+
+
+class HostStream:
+    """A queue of tasks.
+
+    Attributes:
+        waiting: What is not done yet.
+        captured: What is being captured; None where nothing is.
+        is_spoilt: Whether the capture met what cannot be captured.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Task] = []
+        self.captured: list[Task] | None = None
+        self.is_spoilt = False
+
+    def __int__(self) -> int:
+        return id(self)
+
+    def put(self, task: Task) -> None:
+        (self.waiting if self.captured is None else self.captured).append(task)
+
+
+class HostCuda:
+    """Stands for the module ``cuda.bindings.runtime``.
+
+    Attributes:
+        memory_bytes: What the GPU has.
+        launches: How many graphs were launched.
+        graphs: How many there are.
+        allocations: What was allocated and not freed, by address.
+        streams: Those that are not destroyed, by handle.
+    """
+
+    def __init__(self, memory_bytes: int = 2**30) -> None:
+        self.memory_bytes = memory_bytes
+        self.launches = self.graphs = 0
+        self.allocations: dict[int, Any] = {}
+        self.streams: dict[int, HostStream] = {}
+        self._lock = threading.Lock()
+        for name in ("cudaError_t", "cudaMemcpyKind", "cudaStreamCaptureMode"):
+            setattr(self, name, getattr(real, name))
+        self.cudaStreamNonBlocking = real.cudaStreamNonBlocking
+        self.cudaHostAllocDefault = real.cudaHostAllocDefault
+        self.cudaGetErrorString = real.cudaGetErrorString
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(map(ctypes.sizeof, self.allocations.values()))
+
+    def cudaMalloc(self, size: int) -> tuple[Any, Any]:
+        with self._lock:
+            if self.used_bytes + size > self.memory_bytes:
+                return OUT_OF_MEMORY, None
+            # Not cleared, as on a GPU.
+            block = (ctypes.c_byte * size)(*(b"\x7f" * size))
+            self.allocations[ctypes.addressof(block)] = block
+            return SUCCESS, ctypes.addressof(block)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, Any]:
+        assert flags == real.cudaHostAllocDefault
+        block = (ctypes.c_byte * size)(*(b"\x7f" * size))
+        self.allocations[ctypes.addressof(block)] = block
+        return SUCCESS, ctypes.addressof(block)
+
+    def cudaFree(self, address: int) -> tuple[Any]:
+        del self.allocations[address]
+        return (SUCCESS,)
+
+    cudaFreeHost = cudaFree
+
+    def cudaMemGetInfo(self) -> tuple[Any, int, int]:
+        return SUCCESS, self.memory_bytes - self.used_bytes, self.memory_bytes
+
+    def cudaGetLastError(self) -> tuple[Any]:
+        return (SUCCESS,)
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, HostStream]:
+        assert flags == real.cudaStreamNonBlocking
+        stream = HostStream()
+        self.streams[int(stream)] = stream
+        return SUCCESS, stream
+
+    def cudaStreamDestroy(self, stream: HostStream) -> tuple[Any]:
+        del self.streams[int(stream)]
+        return (SUCCESS,)
+
+    def cudaStreamSynchronize(self, stream: HostStream) -> tuple[Any]:
+        assert stream.captured is None, "a stream is not waited for while it is captured"
+        tasks, stream.waiting = stream.waiting, []
+        for task in tasks:
+            task()
+        return (SUCCESS,)
+
+    def cudaMemcpyAsync(
+        self, target: int, source: int, count: int, kind: Any, stream: HostStream
+    ) -> tuple[Any]:
+        assert kind in (
+            real.cudaMemcpyKind.cudaMemcpyHostToDevice,
+            real.cudaMemcpyKind.cudaMemcpyDeviceToHost,
+        )
+        for address in (target, source):
+            assert count <= ctypes.sizeof(self.allocations[address])
+        stream.put(lambda: (ctypes.memmove(target, source, count), None)[1])
+        return (SUCCESS,)
+
+    def cudaStreamBeginCapture(self, stream: HostStream, mode: Any) -> tuple[Any]:
+        assert mode == real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        stream.captured = []
+        stream.is_spoilt = False
+        return (SUCCESS,)
+
+    def cudaStreamEndCapture(self, stream: HostStream) -> tuple[Any, Any]:
+        tasks, stream.captured = stream.captured, None
+        return (NOT_CAPTURED, None) if stream.is_spoilt else (SUCCESS, tasks)
+
+    def cudaGraphInstantiate(self, graph: list[Task], flags: int) -> tuple[Any, Any]:
+        assert flags == 0
+        self.graphs += 1
+        return SUCCESS, SimpleNamespace(tasks=list(graph))
+
+    def cudaGraphDestroy(self, graph: list[Task]) -> tuple[Any]:
+        graph.clear()
+        return (SUCCESS,)
+
+    def cudaGraphExecDestroy(self, executable: Any) -> tuple[Any]:
+        assert executable.tasks, "a graph is destroyed once"
+        executable.tasks = None
+        self.graphs -= 1
+        return (SUCCESS,)
+
+    def cudaGraphLaunch(self, executable: Any, stream: HostStream) -> tuple[Any]:
+        self.launches += 1
+        for task in executable.tasks:
+            stream.put(task)
+        return (SUCCESS,)
