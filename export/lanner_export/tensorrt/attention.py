@@ -174,7 +174,7 @@ def _scale(attention: ir.Node) -> float:
 
 def _projection(queries: ir.Value | None) -> list[tuple[ir.Node, int]] | None:
     """The inputs that scale the queries if they are scaled: weights, and a bias if there is one."""
-    places = []
+    places: list[tuple[ir.Node, int]] = []
     value = queries
     while value is not None:
         node = value.producer()
