@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lanner.artifact import Artifact
-from lanner.errors import ArtifactError, EngineError, ParityError, UnsupportedError
+from lanner.errors import ArtifactError, EngineError, InputError, ParityError, UnsupportedError
 from lanner.gpu import Gpu
 from lanner.manifest import FileRecord
 from tests.host_builder import VERSION, HostBuilder
@@ -30,6 +30,7 @@ from lanner_export.half_precision import write_emulation
 from lanner_export.tensorrt import builder, building
 from lanner_export.tensorrt.building import EngineRequest, build_engines, plan_engines
 from lanner_export.tensorrt.edges import edge_shapes
+from lanner_export.tensorrt.plan import BuildSettings
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 A100 = Gpu("NVIDIA A100-SXM4-40GB", "8.0", 40 * 2**30, "570.86.15", "12.8")
@@ -237,6 +238,26 @@ def test_a_build_that_fails_leaves_the_artifact_as_it_was(
         build_engines(artifact.directory, request_of("fp16"))
     assert content_of(artifact.directory) == before
     assert [p.name for p in artifact.directory.parent.glob(".*")] == []
+
+
+def test_a_precision_that_the_gpu_has_not(artifact: Artifact, machine: Machine) -> None:
+    machine.gpu = A100
+    message = (
+        r"^NVIDIA A100-SXM4-40GB has the compute capability 8\.0, and fp8 needs 8\.9: use "
+        r"--precision fp16$"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        build_engines(artifact.directory, request_of("bf16", "fp8"))
+    assert not machine.trt.networks
+
+
+def test_a_timing_cache_that_cannot_be_kept(artifact: Artifact, machine: Machine) -> None:
+    cache = artifact.directory / "missing" / "timing.cache"
+    request = request_of("fp16", settings=BuildSettings(timing_cache=cache))
+    message = rf"^there is no directory {cache.parent} for timing\.cache: make it first$"
+    with pytest.raises(InputError, match=message):
+        build_engines(artifact.directory, request)
+    assert not machine.trt.networks
 
 
 @pytest.mark.parametrize("head", ["scorer", "classifier", "tagger"])

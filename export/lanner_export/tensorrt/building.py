@@ -11,11 +11,12 @@ from lanner.engine_build import EngineBuild
 from lanner.engines import Engine, open_engine
 from lanner.engines.tensorrt_library import tensorrt_version
 from lanner.errors import ArtifactError, UnsupportedError
-from lanner.gpu import require_gpu
+from lanner.gpu import Gpu, require_gpu
 from lanner.loading import open_artifact, open_model, open_tokenizer
 from lanner.machine import available_cores
 from lanner.manifest import Manifest, Variant
 from lanner.model import Model
+from lanner.staging import require_output_file
 from lanner.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.measures import (
@@ -49,6 +50,9 @@ _MOST_INT8_ATTENDED = 128
 #: Token ids that fill the rows at the edges of profiles.
 _EDGE_TOKENS = 2_048
 _LONGEST = 2**31
+
+#: The first compute capability that multiplies in a precision; the others every GPU has.
+_LEAST_CAPABILITY = {"bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
 
 Progress = Callable[[str], object]
 
@@ -175,12 +179,17 @@ def build_engines(
 
     Raises:
         EngineError: There is no GPU, or TensorRT could not build or run an engine.
+        UnsupportedError: This GPU does not multiply in a precision.
         MissingExtraError: TensorRT is not installed.
         ParityError: An engine does not answer as the fp32 variant does.
         LannerError: See `plan_engines`.
     """
     gpu = require_gpu(_WHAT)
+    _require_precisions(gpu, request.precisions)
     version = tensorrt_version()
+    # What cannot be kept is found before the long work, not after it.
+    if request.settings.timing_cache is not None:
+        require_output_file(request.settings.timing_cache)
     artifact = open_artifact(directory)
     artifact.verify()
     with _scratch(artifact.directory) as scratch:
@@ -241,6 +250,18 @@ def compared(
         for measure in agreement_measures(fp32, reference, texts)
     }
     return BuiltEngine(variant, path, parity.to_json(), agreement)
+
+
+def _require_precisions(gpu: Gpu, precisions: Sequence[str]) -> None:
+    here = tuple(map(int, gpu.compute_capability.split(".")))
+    for precision in precisions:
+        least = _LEAST_CAPABILITY.get(precision, (0, 0))
+        if here < least:
+            msg = (
+                f"{gpu.name} has the compute capability {gpu.compute_capability}, and {precision} "
+                f"needs {'.'.join(map(str, least))}: use --precision fp16"
+            )
+            raise UnsupportedError(msg)
 
 
 def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
