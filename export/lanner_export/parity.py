@@ -96,6 +96,9 @@ VECTOR_TOLERANCES = {
     ),
     "fp16": VectorTolerance(cosine_min=0.999, cosine_mean=0.9999, largest_difference=float("inf")),
     "bf16": VectorTolerance(cosine_min=0.99, cosine_mean=0.999, largest_difference=float("inf")),
+    # Of TensorRT's engines alone: tf32 has as many bits as fp16, fp8 as few as int8.
+    "tf32": VectorTolerance(cosine_min=0.999, cosine_mean=0.9999, largest_difference=float("inf")),
+    "fp8": VectorTolerance(cosine_min=0.90, cosine_mean=0.97, largest_difference=float("inf")),
 }
 LOGITS_TOLERANCES = {
     "fp32": LogitsTolerance(largest_difference=1e-4, mean_score_difference=1e-4),
@@ -103,6 +106,8 @@ LOGITS_TOLERANCES = {
     "int8-dynamic": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.1),
     "fp16": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.005),
     "bf16": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.03),
+    "tf32": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.005),
+    "fp8": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.1),
 }
 #: Precisions whose scales follow the batch: how much a vector does too is measured, not refused.
 BATCH_DEPENDENT_PRECISIONS = ("int8-dynamic",)

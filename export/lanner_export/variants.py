@@ -144,7 +144,7 @@ def _write_int8(
     texts = recipe.texts
     progress(f"calibrating int8 on {len(texts.texts)} texts")
     tokenizer = Tokenizer(path.parent / record.file, record)
-    feeds = calibration_feeds(tokenizer, loaded, texts.inputs(loaded.head))
+    feeds = calibration_feeds(tokenizer, loaded.inputs, texts.inputs(loaded.head))
     int8 = Int8.calibrated(fp32, feeds, recipe.method)
     kept: list[str] = []
     if recipe.keep is not None:
@@ -191,14 +191,14 @@ def _variant(precision: str, path: Path) -> Variant:
 
 
 def calibration_feeds(
-    tokenizer: Tokenizer, loaded: Checkpoint, inputs: Sequence[str | Pair]
+    tokenizer: Tokenizer, names: Collection[str], inputs: Sequence[str | Pair]
 ) -> list[Feed]:
-    """What a checkpoint's graph is fed of texts or pairs, one at a time.
+    """What a graph with inputs of these names is fed of texts or pairs, one at a time.
 
     Raises:
         InputError: The tokenizer makes no token of any of them.
     """
-    has_types = TYPE_IDS in loaded.inputs
+    has_types = TYPE_IDS in names
     encodings = tokenizer.encode_pairs(inputs, with_types=has_types)
     encodings = [encoding for encoding in encodings if encoding.ids]
     if not encodings:

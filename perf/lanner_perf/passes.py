@@ -76,7 +76,7 @@ def _graphs(loaded: Checkpoint, directory: Path, begin: Any) -> dict[tuple[str, 
         raise LannerError(msg)
     record = loaded.write_tokenizer(directory / "tokenizer.json")
     tokenizer = Tokenizer(directory / record.file, record)
-    feeds = calibration_feeds(tokenizer, loaded, shipped_sentences()[:_CALIBRATION_TEXTS])
+    feeds = calibration_feeds(tokenizer, loaded.inputs, shipped_sentences()[:_CALIBRATION_TEXTS])
     names = [item.name for item in PASSES]
     left_out = {ALL: [], **{name: [name] for name in names}, NONE: names}
     graphs = {}

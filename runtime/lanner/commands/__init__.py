@@ -39,6 +39,7 @@ examples:
   lanner inspect minilm.lanner                        what it holds, and whether it is whole
   lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
   lanner tune minilm.lanner --goal throughput         find what is fastest on this machine
+  lanner build-engine minilm.lanner                   TensorRT engines for this machine's GPU
   lanner repository minilm.lanner --output repository Triton models of it
   lanner serve repository                             a Triton server of them
   lanner doctor                                       what this machine can run

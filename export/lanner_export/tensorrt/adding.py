@@ -1,0 +1,85 @@
+"""Engines put into an artifact that exists, which is at every moment the old one or the new one."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
+from lanner.staging import staged_directory
+from lanner_export.card import readme
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine that was built and compared.
+
+    Attributes:
+        variant: What the manifest is to say of it.
+        path: Its file.
+        figures: What the quality card is to say of it; see `lanner_export.parity.Parity`.
+        agreement: And of its agreement with the fp32 variant.
+    """
+
+    variant: Variant
+    path: Path
+    figures: Mapping[str, Any]
+    agreement: Mapping[str, float]
+
+
+def add_engines(artifact: Artifact, engines: Sequence[BuiltEngine]) -> Artifact:
+    """Adds engines; one of the same name gives way, everything else stays.
+
+    The artifact is linked anew beside itself, file by file, and then takes its own name.
+
+    Raises:
+        CorruptArtifactError: A file of the artifact was changed meanwhile.
+    """
+    target = artifact.directory.resolve()
+    manifest, quality = artifact.manifest, artifact.quality()
+    added = {engine.variant.name: engine for engine in engines}
+    kept = [variant for variant in manifest.variants if variant.name not in added]
+    gone = {name for v in manifest.variants if v.name in added for name in v.files}
+    gone -= {name for variant in kept for name in variant.files}
+    with staged_directory(target, replace=True) as staged:
+        for entry in sorted(target.iterdir()):
+            if entry.name not in gone:
+                _link(entry, staged / entry.name)
+        for engine in engines:
+            _write(staged / engine.variant.file, engine.path.read_bytes())
+            size = engine.path.stat().st_size
+            quality["variants"][engine.variant.name] = {"bytes": size, **engine.figures}
+            agreed = quality.setdefault("agreement", {"variants": {}})["variants"]
+            agreed[engine.variant.name] = dict(engine.agreement)
+        changed = replace(manifest, variants=[*kept, *(engine.variant for engine in engines)])
+        text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        _write(staged / QUALITY_FILE, text.encode())
+        files = {name: record for name, record in manifest.files.items() if name not in gone}
+        for name in (QUALITY_FILE, *(engine.variant.file for engine in engines)):
+            files[name] = FileRecord.of(staged / name)
+        _write(staged / README_FILE, readme(changed, quality, files).encode())
+        files[README_FILE] = FileRecord.of(staged / README_FILE)
+        whole = replace(changed, files=dict(sorted(files.items())))
+        _write(staged / MANIFEST_FILE, whole.to_bytes())
+        Artifact.open(staged).verify()
+    return Artifact.open(artifact.directory)
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # What is linked is the old artifact's, too: a file is replaced, never written into.
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,172 @@
+"""TensorRT's builder, 10.13 and later and 11.x alike.
+
+Networks are strongly typed and no precision is a flag: 11 has neither anything else nor such flags
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html).
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lanner import interruption
+from lanner.engines.tensorrt_library import open_log, tensorrt
+from lanner.errors import EngineError, OutputError
+from lanner.staging import staged_file
+from lanner_export.tensorrt.plan import EnginePlan
+
+#: By the names of `lanner.engine_build.HARDWARE_COMPATIBILITIES`, those of
+#: `tensorrt.HardwareCompatibilityLevel`.
+HARDWARE_LEVELS = {
+    "none": "NONE",
+    "ampere_plus": "AMPERE_PLUS",
+    "same_compute_capability": "SAME_COMPUTE_CAPABILITY",
+}
+_MIB = 2**20
+#: What TensorRT and CUDA say where memory ran out.
+_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient memory")
+
+#: Told how far the builder is: the phase that runs, its steps that are done, and how many it has.
+Steps = Callable[[str, int, int], object]
+
+
+def build_engine(graph: Path, target: Path, plan: EnginePlan, told: Steps) -> None:
+    """Builds the engine of a graph.
+
+    Args:
+        graph: The ONNX file.
+        target: Where the engine goes.
+        plan: What is built.
+        told: Called whenever the builder got on; a signal that came meanwhile stops it.
+
+    Raises:
+        MissingExtraError: TensorRT is not installed.
+        EngineError: Its libraries are not there, or no GPU, or the parser refused a node, or the
+            GPU has not enough memory, or the builder failed; the message says which.
+        OutputError: The timing cache that was named cannot be used.
+    """
+    trt, log = tensorrt(), open_log()
+    builder = _made(lambda: trt.Builder(log), log, "a builder")
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flags)
+    _parse(trt, network, log, graph)
+    config = _configured(trt, builder, network, plan)
+    monitor = _monitor(trt, told)
+    config.progress_monitor = monitor
+    cache = _attach_cache(config, plan.settings.timing_cache)
+    serialized = builder.build_serialized_network(network, config)
+    interruption.check()
+    if serialized is None:
+        raise EngineError(_failed(plan, log.last_error))
+    target.write_bytes(memoryview(serialized))
+    if cache is not None and plan.settings.timing_cache is not None:
+        with staged_file(plan.settings.timing_cache) as file:
+            file.write(memoryview(cache.serialize()))
+
+
+def _made(make: Callable[[], Any], log: Any, what: str) -> Any:
+    # pybind11 says that a factory returned nothing; why, TensorRT told its log.
+    try:
+        return make()
+    except (TypeError, RuntimeError) as error:
+        reason = log.last_error or str(error)
+        msg = (
+            f"TensorRT made no {what.removeprefix('a ')} ({_line(reason)}): building an engine "
+            "needs an NVIDIA GPU with a driver for this TensorRT"
+        )
+        raise EngineError(msg) from error
+
+
+def _parse(trt: Any, network: Any, log: Any, graph: Path) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse_from_file(str(graph)):
+        return
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    shown = "; ".join(
+        f"{error.node_operator()} {error.node_name()}: {_line(error.desc())}" for error in errors
+    )
+    msg = f"the ONNX parser of TensorRT {trt.__version__} refused the graph at {shown}"
+    raise EngineError(msg if errors else f"{msg}its file: {_line(log.last_error)}")
+
+
+def _configured(trt: Any, builder: Any, network: Any, plan: EnginePlan) -> Any:
+    config, settings = builder.create_builder_config(), plan.settings
+    if plan.precision != "tf32":
+        config.clear_flag(trt.BuilderFlag.TF32)  # it is on by default
+    if settings.is_version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    config.hardware_compatibility_level = getattr(
+        trt.HardwareCompatibilityLevel, HARDWARE_LEVELS[settings.hardware_compatibility]
+    )
+    if settings.optimization_level is not None:
+        config.builder_optimization_level = settings.optimization_level
+    if settings.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib * _MIB)
+    names = [network.get_input(index).name for index in range(network.num_inputs)]
+    for item in plan.profiles:
+        profile = builder.create_optimization_profile()
+        for name in names:
+            profile.set_shape(name, item.smallest, item.typical, item.largest)
+        if config.add_optimization_profile(profile) < 0:
+            msg = f"TensorRT {trt.__version__} refused the profile {item}: choose other --buckets"
+            raise EngineError(msg)
+    return config
+
+
+def _attach_cache(config: Any, path: Path | None) -> Any:
+    if path is None:
+        return None
+    known = path.read_bytes() if path.exists() else b""
+    cache = config.create_timing_cache(known)
+    # Of another GPU or version: what was timed there says nothing here.
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        msg = (
+            f"the timing cache {path} is of another GPU or version of TensorRT, or damaged: name "
+            "another file with --timing-cache"
+        )
+        raise OutputError(msg)
+    return cache
+
+
+def _monitor(trt: Any, told: Steps) -> Any:
+    """What the builder tells its progress to: of a class of TensorRT's, so made where that is."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """See `_monitor`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._phases: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """Called by TensorRT, from any thread, as the others are."""
+            self._phases[phase_name] = num_steps
+            told(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """False stops the builder."""
+            told(phase_name, step + 1, self._phases.get(phase_name, step + 1))
+            with suppress(KeyboardInterrupt, SystemExit):
+                interruption.check()
+                return True
+            return False
+
+        def phase_finish(self, phase_name: str) -> None:
+            """The phase is over, or the build was stopped."""
+            self._phases.pop(phase_name, None)
+
+    return Monitor()
+
+
+def _failed(plan: EnginePlan, reason: str) -> str:
+    what = f"TensorRT could not build the {plan.precision} engine"
+    if any(sign in reason.lower().replace("_", "") for sign in _NO_MEMORY):
+        return (
+            f"{what}, because the GPU has not enough memory ({_line(reason)}): close what else "
+            "uses it, or pass a smaller --max-batch-size, fewer --buckets or a --workspace-mib"
+        )
+    return f"{what}: {_line(reason) or 'it did not say why'}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,334 @@
+"""The whole way from an artifact to the engines in it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lanner.artifact import Artifact
+from lanner.engine_build import EngineBuild
+from lanner.engines import Engine, open_engine
+from lanner.engines.tensorrt_library import tensorrt_version
+from lanner.errors import ArtifactError, UnsupportedError
+from lanner.gpu import Gpu, require_gpu
+from lanner.loading import open_artifact, open_model, open_tokenizer
+from lanner.machine import available_cores
+from lanner.manifest import Manifest, Variant
+from lanner.model import Model
+from lanner.staging import require_output_file
+from lanner.tokenization import Pair, Tokenizer
+from lanner_export.calibration import CalibrationTexts
+from lanner_export.measures import (
+    RememberedReference,
+    agreement_inputs,
+    agreement_measures,
+    model_answers,
+)
+from lanner_export.parity import answers, measure_parity
+from lanner_export.quality import parity_inputs
+from lanner_export.ranges import Feed
+from lanner_export.tensorrt import QUANTIZED_PRECISIONS
+from lanner_export.tensorrt.adding import BuiltEngine, add_engines
+from lanner_export.tensorrt.builder import Steps, build_engine
+from lanner_export.tensorrt.edges import require_edges
+from lanner_export.tensorrt.graph import write_tensorrt_graph
+from lanner_export.tensorrt.plan import BuildSettings, EnginePlan, variant_name
+from lanner_export.tensorrt.profiles import (
+    DEFAULT_MAX_BATCH_SIZE,
+    DEFAULT_TYPICAL_BATCH_SIZE,
+    engine_profiles,
+)
+from lanner_export.tensorrt.support import require_parsers
+from lanner_export.variants import calibration_feeds
+
+_WHAT = "lanner build-engine"
+_FP32 = "fp32"
+#: Of what a softmax over so many tokens gives, a step of int8 is no more than the mean: of twice as
+#: many, all that is even vanishes.
+_MOST_INT8_ATTENDED = 128
+#: Token ids that fill the rows at the edges of profiles.
+_EDGE_TOKENS = 2_048
+_LONGEST = 2**31
+
+#: The first compute capability that multiplies in a precision; the others every GPU has.
+_LEAST_CAPABILITY = {"bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
+
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """Which engines of an artifact are wanted.
+
+    Attributes:
+        precisions: Of `lanner_export.tensorrt.PRECISIONS`.
+        calibration: What int8 and fp8 are calibrated on.
+        profiles: ``"buckets"`` or ``"wide"``.
+        buckets: Lengths in tokens; empty for the default ones.
+        max_batch_size: The most texts of a batch.
+        typical_batch_size: What kernels are chosen for.
+        quantizes_attention: Whether int8 and fp8 are the products of attention, too; None for fp8,
+            and for int8 where no input is longer than 128 tokens.
+        settings: What the builder is told.
+    """
+
+    precisions: Sequence[str]
+    calibration: CalibrationTexts
+    profiles: str = "buckets"
+    buckets: Sequence[int] = ()
+    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
+    typical_batch_size: int = DEFAULT_TYPICAL_BATCH_SIZE
+    quantizes_attention: bool | None = None
+    settings: BuildSettings = field(default_factory=BuildSettings)
+
+
+@dataclass(frozen=True)
+class PlannedEngine:
+    """A plan, and the graph that was written for it."""
+
+    plan: EnginePlan
+    graph: Path
+
+
+def plan_engines(
+    artifact: Artifact,
+    request: EngineRequest,
+    directory: Path,
+    progress: Progress = lambda step: None,
+) -> list[PlannedEngine]:
+    """Writes the graphs of engines, and says what is to be built; needs neither GPU nor TensorRT.
+
+    Args:
+        artifact: What they are of.
+        request: Which are wanted.
+        directory: Where the graphs go.
+        progress: Called when a step begins.
+
+    Raises:
+        ArtifactError: The artifact holds no fp32 variant, from which engines are made.
+        UnsupportedError: It holds static vectors, or a node that a parser of TensorRT refuses.
+        InputError: The buckets, or the calibration texts, cannot be used.
+        ExportError: A weight or an activation does not fit into the precision.
+    """
+    manifest = artifact.manifest
+    source = artifact.file(_fp32_variant(artifact).file)
+    limit = manifest.tokenizer.max_tokens
+    if limit is None or not manifest.architecture.layers:
+        msg = (
+            f"{artifact.directory} holds static vectors, which TensorRT would look up no faster: "
+            "run it as it is"
+        )
+        raise UnsupportedError(msg)
+    profiles = engine_profiles(
+        request.profiles,
+        limit,
+        buckets=request.buckets,
+        max_batch_size=request.max_batch_size,
+        typical_batch_size=request.typical_batch_size,
+    )
+    longest = max(profile.largest[1] for profile in profiles)
+    feeds: list[Feed] = []
+    planned = []
+    for precision in dict.fromkeys(request.precisions):
+        is_quantized = precision in QUANTIZED_PRECISIONS
+        if is_quantized and not feeds:
+            feeds = _feeds(artifact, request.calibration)
+        what = f", calibrated on {len(feeds)} texts" if is_quantized else ""
+        progress(f"writing the {precision} graph{what}")
+        quantizes_attention = request.quantizes_attention
+        if quantizes_attention is None:
+            quantizes_attention = precision == "fp8" or longest <= _MOST_INT8_ATTENDED
+        path = directory / f"model.{precision}.tensorrt.onnx"
+        graph = write_tensorrt_graph(
+            source,
+            path,
+            precision,
+            feeds=feeds,
+            keep=_kept(manifest, precision),
+            quantizes_attention=quantizes_attention,
+        )
+        require_parsers(path)
+        plan = EnginePlan(
+            precision=precision,
+            graph=graph,
+            inputs=manifest.inputs,
+            profiles=profiles,
+            settings=request.settings,
+            quantizes_attention=is_quantized and quantizes_attention,
+        )
+        planned.append(PlannedEngine(plan, path))
+    return planned
+
+
+def build_engines(
+    directory: Path,
+    request: EngineRequest,
+    progress: Progress = lambda step: None,
+    steps: Steps = lambda phase, done, count: None,
+) -> Artifact:
+    """Builds engines for this machine's GPU, compares them, and adds them to the artifact.
+
+    Where one of them fails, the artifact stays as it was.
+
+    Args:
+        directory: The artifact.
+        request: Which are wanted.
+        progress: Called when a step begins.
+        steps: Told how far the builder is.
+
+    Raises:
+        EngineError: There is no GPU, or TensorRT could not build or run an engine.
+        UnsupportedError: This GPU does not multiply in a precision.
+        MissingExtraError: TensorRT is not installed.
+        ParityError: An engine does not answer as the fp32 variant does.
+        LannerError: See `plan_engines`.
+    """
+    gpu = require_gpu(_WHAT)
+    _require_precisions(gpu, request.precisions)
+    version = tensorrt_version()
+    # What cannot be kept is found before the long work, not after it.
+    if request.settings.timing_cache is not None:
+        require_output_file(request.settings.timing_cache)
+    artifact = open_artifact(directory)
+    artifact.verify()
+    with _scratch(artifact.directory) as scratch:
+        built = []
+        for planned in plan_engines(artifact, request, scratch, progress):
+            plan = planned.plan
+            build = plan.build_on(gpu.name, gpu.compute_capability, version)
+            path = scratch / plan.file_name(build)
+            progress(f"building the {plan.precision} engine for {gpu.name}")
+            build_engine(planned.graph, path, plan, steps)
+            variant = _variant(plan, build, path, request.calibration)
+            engine = open_engine("tensorrt", path, build=build)
+            built.append(compared(artifact, variant, path, engine, progress))
+        progress("writing the artifact")
+        return add_engines(artifact, built)
+
+
+def compared(
+    artifact: Artifact, variant: Variant, path: Path, engine: Engine, progress: Progress
+) -> BuiltEngine:
+    """An engine, once it answers as the fp32 variant does.
+
+    Compared are whole answers to the texts of the quality card, alone and in one batch, and the
+    edges of each profile.
+
+    Args:
+        artifact: What it is of.
+        variant: What the manifest is to say of it.
+        path: Its file.
+        engine: What runs it.
+        progress: Called when a step begins.
+
+    Raises:
+        ParityError: It differs more than its tolerance, or depends on what a text is batched with.
+    """
+    manifest, precision = artifact.manifest, variant.precision
+    own = _fp32_variant(artifact)
+    exact = open_engine("onnxruntime", artifact.file(own.file), threads=available_cores())
+    fp32, model = (
+        _opened(artifact, described, runs) for described, runs in ((own, exact), (variant, engine))
+    )
+    tokenizer, profiles = _tokenizer(artifact), variant.build.profiles if variant.build else []
+    longest = max((profile.largest[1] for profile in profiles), default=_LONGEST)
+    progress(f"parity of the {precision} engine")
+    inputs = _short_enough(tokenizer, parity_inputs(manifest.head), longest)
+    parity = measure_parity(answers(fp32, inputs, batch_size=1), model, inputs)
+    parity.require(precision, precision)
+    progress(f"the edges of its {len(profiles)} profiles")
+    encodings = tokenizer.encode_pairs(inputs, with_types=False)
+    tokens = [token for encoding in encodings for token in encoding.ids][:_EDGE_TOKENS]
+    require_edges(engine, exact, manifest, precision, profiles, tokens)
+    progress(f"agreement of the {precision} engine")
+    reference = RememberedReference(lambda wanted: answers(fp32, wanted, batch_size=1))
+    texts = _short_enough(tokenizer, agreement_inputs(manifest.head, None), longest)
+    given = model_answers(model, texts)
+    agreement = {
+        measure.name: measure.of_answers(given).value
+        for measure in agreement_measures(fp32, reference, texts)
+    }
+    return BuiltEngine(variant, path, parity.to_json(), agreement)
+
+
+def _require_precisions(gpu: Gpu, precisions: Sequence[str]) -> None:
+    here = tuple(map(int, gpu.compute_capability.split(".")))
+    for precision in precisions:
+        least = _LEAST_CAPABILITY.get(precision, (0, 0))
+        if here < least:
+            msg = (
+                f"{gpu.name} has the compute capability {gpu.compute_capability}, and {precision} "
+                f"needs {'.'.join(map(str, least))}: use --precision fp16"
+            )
+            raise UnsupportedError(msg)
+
+
+def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
+    manifest = artifact.manifest
+    tokenizer = artifact.file(manifest.tokenizer.file)
+    return open_model(manifest, variant, tokenizer=tokenizer, engine=engine)
+
+
+def _variant(
+    plan: EnginePlan, build: EngineBuild, path: Path, calibration: CalibrationTexts
+) -> Variant:
+    quantized = plan.graph.quantized
+    return Variant(
+        name=variant_name(plan.precision, build),
+        precision=plan.precision,
+        file=path.name,
+        engine="tensorrt",
+        opset=plan.graph.opset,
+        fused_ops={},
+        calibration=calibration.to_json() if quantized else {},
+        products=plan.graph.operators["MatMul"] if quantized else 0,
+        build=build,
+    )
+
+
+def _fp32_variant(artifact: Artifact) -> Variant:
+    found = artifact.manifest.variant(_FP32)
+    if found is None:
+        msg = (
+            f"{artifact.directory} holds no fp32 variant, of which engines are made: export the "
+            "checkpoint again with --precision fp32 among others"
+        )
+        raise ArtifactError(msg)
+    return found
+
+
+def _kept(manifest: Manifest, precision: str) -> list[str]:
+    # What the budget of int8 left in float32 on a CPU loses most here, too.
+    int8 = manifest.variant("int8")
+    return [] if precision != "int8" or int8 is None else int8.float32_products
+
+
+def _feeds(artifact: Artifact, texts: CalibrationTexts) -> list[Feed]:
+    names, inputs = artifact.manifest.inputs, texts.inputs(artifact.manifest.head)
+    return calibration_feeds(_tokenizer(artifact), names, inputs)
+
+
+def _tokenizer(artifact: Artifact) -> Tokenizer:
+    manifest = artifact.manifest
+    tokenizer = open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(type(tokenizer).__name__)
+    return tokenizer
+
+
+def _short_enough(
+    tokenizer: Tokenizer, inputs: Sequence[str | Pair], longest: int
+) -> list[str | Pair]:
+    """Those that an engine takes whose longest profile is shorter than the model's limit."""
+    encodings = tokenizer.encode_pairs(inputs, with_types=False)
+    pairs = zip(inputs, encodings, strict=True)
+    return [item for item, encoding in pairs if len(encoding.ids) <= longest]
+
+
+@contextmanager
+def _scratch(directory: Path) -> Iterator[Path]:
+    # Beside the artifact, where there is room for another as large.
+    place = directory.resolve()
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
+        yield Path(scratch)

@@ -1,0 +1,106 @@
+"""The edges of an engine's profiles: its smallest, typical and largest shapes, each run once.
+
+There an engine has other kernels than in between, and there it overflows or reads beyond what it
+has, if it does. Rows that come again in a batch must also be alike in each place.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.activation import ACTIVATIONS
+from lanner.answers import row_cosines
+from lanner.engine_build import Profile
+from lanner.engines import Engine
+from lanner.errors import ParityError
+from lanner.manifest import Manifest
+from lanner.runner import TYPE_IDS
+from lanner_export.parity import LOGITS_TOLERANCES, VECTOR_TOLERANCES
+
+#: As many rows of a batch are different; the float32 graph need not run more.
+_ROWS = 4
+
+
+def edge_shapes(profiles: Sequence[Profile]) -> list[tuple[int, int]]:
+    """The shapes [batch, length] that are run, each once."""
+    shapes = [shape for item in profiles for shape in (item.smallest, item.typical, item.largest)]
+    return list(dict.fromkeys(shapes))
+
+
+def require_edges(
+    engine: Engine,
+    reference: Engine,
+    manifest: Manifest,
+    precision: str,
+    profiles: Sequence[Profile],
+    tokens: Sequence[int],
+) -> None:
+    """Compares an engine at the edges of its profiles with the float32 graph.
+
+    Args:
+        engine: What was built.
+        reference: The float32 variant.
+        manifest: The artifact's.
+        precision: Of the engine.
+        profiles: Those of the engine.
+        tokens: Token ids of real texts, which are repeated to fill the rows.
+
+    Raises:
+        ParityError: An answer is not finite, or differs more than its tolerance.
+    """
+    for shape in edge_shapes(profiles):
+        rows, whole = _inputs(manifest.inputs, shape, tokens)
+        expected = reference.run(rows)
+        found = engine.run(whole)
+        place = f"the {precision} engine at its shape {shape[0]} x {shape[1]}"
+        if not np.isfinite(found).all():
+            msg = (
+                f"{place} answers {int((~np.isfinite(found)).sum()):,} numbers that are not "
+                "finite; fp16 overflows from 65504 on, so use --precision bf16. Nothing was written"
+            )
+            raise ParityError(msg)
+        repeated = expected[np.arange(shape[0]) % len(expected)]
+        if problem := _difference(found, repeated, manifest, precision):
+            msg = (
+                f"{place} does not answer as the fp32 variant does: {problem}. Nothing was written"
+            )
+            raise ParityError(msg)
+
+
+def _inputs(
+    names: Sequence[str], shape: tuple[int, int], tokens: Sequence[int]
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
+    """Different rows, one of them half filling; and the batch that repeats them."""
+    batch, length = shape
+    count = min(batch, _ROWS)
+    ids = np.resize(np.asarray(tokens, np.int64), (count, length))
+    mask = np.ones_like(ids)
+    if count > 1 and length > 1:
+        mask[1, (length + 1) // 2 :] = 0
+    rows: Mapping[str, NDArray[np.int64]] = {
+        "input_ids": ids * mask,
+        "attention_mask": mask,
+        TYPE_IDS: np.zeros_like(ids),
+    }
+    chosen = np.arange(batch) % count
+    return {name: rows[name] for name in names}, {name: rows[name][chosen] for name in names}
+
+
+def _difference(
+    found: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    manifest: Manifest,
+    precision: str,
+) -> str:
+    if found.shape != expected.shape:
+        return f"its answer has the shape {found.shape} instead of {expected.shape}"
+    if manifest.head == "embed":
+        least = float(row_cosines(expected, found).min())
+        allowed = VECTOR_TOLERANCES[precision].cosine_min
+        return "" if least >= allowed else f"smallest cosine {least:.6g}, allowed {allowed:.6g}"
+    activate = ACTIVATIONS[manifest.activation]
+    spread = float(np.ptp(expected)) or 1.0 if manifest.activation == "identity" else 1.0
+    off = float(np.abs(activate(expected) - activate(found)).mean()) / spread
+    allowed = LOGITS_TOLERANCES[precision].mean_score_difference
+    return "" if off <= allowed else f"mean score difference {off:.6g}, allowed {allowed:.6g}"

@@ -1,0 +1,111 @@
+"""The graph that a TensorRT engine is built from, made of an artifact's float32 one.
+
+It carries its precision itself, and has operators of one old operator set only, which the parsers
+of TensorRT 10.13 and 11.x both take (`support`): attention is written as its parts (`attention`),
+what else they lack as ONNX defines it (`functions`).
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from lanner_export.half_precision import write_half
+from lanner_export.ranges import Feed
+from lanner_export.tensorrt import BASE_PRECISIONS, QUANTIZED_PRECISIONS
+from lanner_export.tensorrt.attention import expand_attention, scale_queries
+from lanner_export.tensorrt.functions import expand_functions
+from lanner_export.tensorrt.integers import rewrite_integers
+from lanner_export.tensorrt.quantization import quantize_products
+from lanner_export.tensorrt.ranges import measure_largest
+
+#: The first with Gelu, and with float8 in QuantizeLinear; nothing newer is needed.
+OPSET = 20
+#: Of ONNX 1.16: whatever reads that operator set reads it.
+_IR_VERSION = 10
+#: Operators of the standard set that TensorRT 10.13 lacks, and that have a definition by others.
+_EXPANDED = ("RotaryEmbedding",)
+
+
+@dataclass(frozen=True)
+class TensorRTGraph:
+    """What was written.
+
+    Attributes:
+        operators: How often each operator stands in it.
+        attentions: How many attentions are written as their parts.
+        quantized: The names of the products with quantized inputs.
+        opset: Version of the ONNX operator set.
+    """
+
+    operators: dict[str, int]
+    attentions: int
+    quantized: list[str]
+    opset: int = OPSET
+
+
+def write_tensorrt_graph(
+    source: Path,
+    target: Path,
+    precision: str,
+    *,
+    feeds: Sequence[Feed] = (),
+    keep: Collection[str] = (),
+    quantizes_attention: bool = True,
+) -> TensorRTGraph:
+    """Writes the graph of an engine.
+
+    Args:
+        source: The float32 ONNX file of an artifact.
+        target: Where the ONNX file goes.
+        precision: Of `lanner_export.tensorrt.PRECISIONS`.
+        feeds: What int8 and fp8 are calibrated on, int64 [batch, length] each.
+        keep: Names of products that int8 and fp8 leave in half precision.
+        quantizes_attention: Whether they quantize the two products of each attention, too.
+
+    Raises:
+        ExportError: A weight is beyond the range of the type, or an activation is not finite.
+        UnsupportedError: It has an attention that Lanner does not write as its parts.
+    """
+    base = BASE_PRECISIONS[precision]
+    with tempfile.TemporaryDirectory(prefix="lanner-", dir=target.parent) as directory:
+        scaled, rounded = Path(directory) / "scaled.onnx", Path(directory) / "rounded.onnx"
+        model = _inferred(ir.load(source))
+        scale_queries(model)
+        RemoveUnusedNodesPass()(model)
+        ir.save(model, scaled)
+        if base != "fp32":
+            write_half(scaled, rounded, base)
+            model = _inferred(ir.load(rounded))
+        attentions = expand_attention(model)
+        quantized: list[str] = []
+        if precision in QUANTIZED_PRECISIONS:
+            exact = _inferred(ir.load(scaled))
+            expand_attention(exact)
+            found = measure_largest(_inferred(exact), feeds, precision, Path(directory))
+            quantized = quantize_products(
+                _inferred(model),
+                precision,
+                found,
+                keep=keep,
+                quantizes_attention=quantizes_attention,
+            )
+        model = expand_functions(_inferred(model), _EXPANDED)
+        rewrite_integers(_inferred(model))
+        model.opset_imports[""] = OPSET
+        model.ir_version = _IR_VERSION
+        RemoveUnusedNodesPass()(model)
+        ir.save(model, target)
+    onnx.checker.check_model(target, full_check=True)
+    operators = Counter(node.op_type for node in model.graph)
+    return TensorRTGraph(dict(sorted(operators.items())), attentions, quantized)
+
+
+def _inferred(model: ir.Model) -> ir.Model:
+    ShapeInferencePass()(model)
+    return model
