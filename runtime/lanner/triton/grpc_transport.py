@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lanner.errors import MissingExtraError
+from lanner.errors import LannerError, MissingExtraError
 from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us, server_error
 
 try:
@@ -81,6 +81,21 @@ class GrpcTransport:
         response = self._call(self.client.get_model_metadata, model, "")
         return sorted(response.versions, key=int)
 
+    def server(self) -> dict[str, Any]:
+        """See `lanner.triton.transport.Monitor.server`."""
+        try:
+            response = self.client.get_server_metadata(headers=self._headers)
+        except InferenceServerException as error:
+            raise self._error(error, model="", version="") from None
+        found: dict[str, Any] = MessageToDict(response)
+        return found
+
+    def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
+        """See `lanner.triton.transport.Monitor.statistics`."""
+        response = self._call(self.client.get_inference_statistics, model, version)
+        found = MessageToDict(response, preserving_proto_field_name=True)
+        return list(found["model_stats"])
+
     def close(self) -> None:
         """See `lanner.triton.transport.Transport.close`."""
         with self._lock:
@@ -110,15 +125,20 @@ class GrpcTransport:
 
     def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
         """A method of tritonclient, with the headers and errors of every request."""
-        headers = dict(self._address.headers) or None
+        names = {"model_name": model, "model_version": version}
         try:
-            return method(model_name=model, model_version=version, headers=headers, **arguments)
+            return method(**names, headers=self._headers, **arguments)
         except InferenceServerException as error:
-            code = (error.status() or "").removeprefix("StatusCode.")
-            detail = error.message() or ""
-            raise server_error(
-                code, detail, address=self._address, model=model, version=version
-            ) from None
+            raise self._error(error, model, version) from None
+
+    @property
+    def _headers(self) -> dict[str, str] | None:
+        return dict(self._address.headers) or None
+
+    def _error(self, error: Any, model: str, version: str) -> LannerError:
+        code = (error.status() or "").removeprefix("StatusCode.")
+        detail = error.message() or ""
+        return server_error(code, detail, address=self._address, model=model, version=version)
 
 
 def _text(path: Any) -> str | None:
