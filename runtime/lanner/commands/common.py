@@ -76,13 +76,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="an artifact that 'lanner export' wrote, or a model on a Triton server, "
         "grpc://HOST:8001/NAME or http://HOST:8000/NAME",
     )
-    parser.add_argument(
-        "--header",
-        metavar="NAME:VALUE",
-        action="append",
-        default=[],
-        help="send this to the server with every request, for example an authorisation",
-    )
+    add_header_option(parser)
     parser.add_argument(
         "--variant",
         default="auto",
@@ -95,6 +89,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
+    )
+
+
+def add_header_option(parser: argparse.ArgumentParser) -> None:
+    """``--header``, for a model on a server; see `read_headers`."""
+    parser.add_argument(
+        "--header",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help="send this to the server with every request, for example an authorisation",
     )
 
 
@@ -113,16 +118,34 @@ def load_model(args: argparse.Namespace) -> Any:
         given == ("auto", "auto", None),
         "--engine, --variant and --threads are decided by the server: leave them out with a URL",
     )
-    url, _, name = args.model.rpartition("/")
+    url, name = split_url(args.model)
+    return connect(url, name, headers=read_headers(args.header))
+
+
+def split_url(model: str) -> tuple[str, str]:
+    """The server's URL, and the name of its model.
+
+    Raises:
+        UsageError: There is no name.
+    """
+    url, _, name = model.rpartition("/")
     need(
         name and not url.endswith("/"),
-        f"{args.model} names no model: add it, for example {args.model.rstrip('/')}/minilm",
+        f"{model} names no model: add it, for example {model.rstrip('/')}/minilm",
     )
-    pairs = [header.partition(":") for header in args.header]
-    for header, (key, colon, _) in zip(args.header, pairs, strict=True):
+    return url, name
+
+
+def read_headers(given: Sequence[str]) -> dict[str, str]:
+    """What ``--header`` was given.
+
+    Raises:
+        UsageError: One is not ``NAME:VALUE``.
+    """
+    pairs = [header.partition(":") for header in given]
+    for header, (key, colon, _) in zip(given, pairs, strict=True):
         need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
-    headers = {key.strip(): value.strip() for key, _, value in pairs}
-    return connect(url, name, headers=headers)
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def is_url(model: str) -> bool:
