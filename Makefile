@@ -83,10 +83,10 @@ report: $(VENV)/installed ## quality against speed of every variant and its peer
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
 
-triton-report: $(VENV)/installed $(TRITON)/installed ## measure a Triton server beside the process: build/triton.md
+triton-report: $(VENV)/installed $(TRITON)/installed ## measure a Triton server beside the process: build/triton.html
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.triton_report build/minilm.lanner --checkpoint $(CHECKPOINT) \
-		--output build/triton.json $(if $(PAIRS),--pairs $(PAIRS)) $(REPORT_ARGS)
+		--output build/triton.html $(if $(PAIRS),--pairs $(PAIRS)) $(REPORT_ARGS)
 
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner

@@ -11,9 +11,11 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner_perf.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.kinds import Loaded
 from lanner_perf.serving import Answers
+from lanner_perf.subjects import NEW, SEEN
 from lanner_perf.suites.concurrency import summary as closed_summary
 from lanner_perf.suites.open_loop import most_at_once, poisson_arrivals_s, round_rate
 from lanner_perf.suites.open_loop import summary as open_summary
+from lanner_perf.totals import Totals
 
 
 class Overloaded(Exception):  # noqa: N818 (the runtime's name)
@@ -96,6 +98,62 @@ def test_a_subject_with_callers_of_its_own() -> None:
     assert [1e3 * (call.end_s - call.due_s) for call in calls.calls] == pytest.approx([4, 4])
 
 
+def test_what_a_client_and_its_server_did_meanwhile() -> None:
+    totals = Totals(0, 0.0, 5, 0, 5, 5, 0.0, 0.0)
+    counted = [totals]
+
+    def encode(_: str) -> Any:
+        counted.append(counted[-1]._replace(requests=len(counted), served=5 + len(counted)))
+
+    loaded = Loaded(encode, 0, 0, {}, {}, totals=lambda: counted[-1])
+    calls = Answers(loaded).closed_loop(["a", "b", "c"], 1)
+    assert calls.totals == Totals(3, 0.0, 3, 0, 0, 0, 0.0, 0.0)
+    assert calls.cpu_s > 0
+    assert Answers(loaded._replace(totals=None)).closed_loop(["a"], 1).totals is None
+
+
+def test_texts_that_were_never_seen_are_timed_and_no_others() -> None:
+    seen: list[Any] = []
+
+    def encode(texts: Any, batch_size: int = 32) -> Any:
+        seen.append((texts, batch_size))
+
+    answers = Answers(Loaded(encode, 0, 0, {}, {}), NEW)
+    texts = ["one man plays the guitar", "two dogs", ""] * 20
+    answers.rate(texts, 8, 0.0)
+    answers.latencies_ms(texts)
+    answers.closed_loop(texts, 1)
+    (many, size), *single = seen
+    asked = [*many, *(text for text, _ in single)]
+    assert size == 8
+    assert [len(text.split()) for text in asked] == [5, 2, 0] * 60
+    assert {word for text in asked for word in text.split()} == set(" ".join(texts).split())
+    # There are 7^5 texts of 5 words: that two of these 60 are the same is rare, and that ten never.
+    assert len(set(asked[::3])) > 50
+    answers.encode(["a", "b"], 4)
+    assert seen[-1] == (["a", "b"], 4)  # of quality: what the texts as they are answer
+    answers.latencies_ms([("two dogs", "a passage")])  # type: ignore[list-item]
+    assert len(seen[-1][0][0].split()) == 2
+    assert seen[-1][0][1] == "a passage"
+
+
+def test_texts_that_were_seen_are_asked_once_before() -> None:
+    seen: list[Any] = []
+
+    def encode(texts: Any, batch_size: int = 0) -> Any:
+        seen.append(texts)
+
+    answers = Answers(Loaded(encode, 0, 0, {}, {}), SEEN)
+    assert len(answers.latencies_ms(["a", "b", "a"])) == 3
+    assert seen == ["a", "b", "a", "b", "a"]
+    answers.closed_loop(["b", "c"], 1)
+    assert seen[5:] == ["c", "b", "c"]
+    answers.open_loop(["c", "d"], [0.0, 0.0], 1, 1.0)
+    assert seen[8:] == ["d", "c", "d"]
+    answers.rate(["a", "b"], 8, 0.0)
+    assert seen[11:] == [["a", "b"], ["a", "b"]]
+
+
 def test_a_rate_of_calls() -> None:
     calls: list[int] = []
 
@@ -140,15 +198,27 @@ def test_the_most_at_once() -> None:
 def test_a_closed_loop_in_figures() -> None:
     first = answered((0, 10), (10, 30), (30, 60), (0, 40), (40, 100))  # 10, 20, 30, 40, 60 ms
     second = Calls([*answered((0, 30)).calls, Call(0.03, 0.05, "failed")], "ValueError: x")
-    figures = closed_summary([first, second])
-    assert figures["rounds"][0] == pytest.approx(
-        {"texts_per_s": 50, "p50_ms": 30, "p90_ms": 52, "p99_ms": 59.2, "failed": 0}
-    )
-    assert figures["rounds"][1] == pytest.approx(
-        {"texts_per_s": 20, "p50_ms": 30, "p90_ms": 30, "p99_ms": 30, "failed": 1}
-    )
+    figures = closed_summary([first._replace(cpu_s=0.1), second])
+    expected = {"texts_per_s": 50, "p50_ms": 30, "p90_ms": 52, "p99_ms": 59.2}
+    expected |= {"call_ms": 32, "cpu_ms": 20, "failed": 0}
+    assert figures["rounds"][0] == pytest.approx(expected)
+    expected = {"texts_per_s": 20, "p50_ms": 30, "p90_ms": 30, "p99_ms": 30}
+    expected |= {"call_ms": 30, "cpu_ms": 0, "failed": 1}
+    assert figures["rounds"][1] == pytest.approx(expected)
     assert figures["texts_per_s"] == pytest.approx(35)
     assert (figures["failed"], figures["failure"]) == (1, "ValueError: x")
+
+
+def test_a_closed_loop_on_a_server_in_figures() -> None:
+    # Of 2 requests of 20 ms each, the server had each for 5 ms in the queue and 10 in the model.
+    totals = Totals(2, 0.04, 3, 0, 3, 1, 0.015, 0.03)
+    first = answered((0, 30), (0, 30), (30, 60), (30, 60))._replace(totals=totals)
+    figures = closed_summary([first, first, first])
+    assert (figures["client_ms"], figures["network_ms"]) == pytest.approx((10, 5))
+    assert (figures["queue_ms"], figures["compute_ms"]) == pytest.approx((5, 10))
+    assert figures["other_requests"] == 3  # one in each round
+    gone = Calls([Call(0, 0.1, "failed")], "x", totals=totals)
+    assert "client_ms" not in closed_summary([first, gone])
 
 
 def test_an_open_loop_in_figures() -> None:

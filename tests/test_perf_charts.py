@@ -13,6 +13,7 @@ from PIL import Image
 from lanner_perf.charts import draw_charts
 from lanner_perf.drawing import _apart
 from tests.bench_report import bench_report, with_floor
+from tests.server_report import server_report
 
 
 def test_every_plot_in_black_and_white_with_words() -> None:
@@ -38,6 +39,19 @@ def test_every_plot_in_black_and_white_with_words() -> None:
         "Bars of short texts/s and mixed texts/s. The lowest is 100 of sentence-transformers torch "
         "fp32, the highest 1,000 of lanner int8."
     )
+
+
+def test_a_server_has_the_parts_of_its_calls_and_no_quality_of_its_own() -> None:
+    charts = {chart.name: chart for chart in draw_charts(server_report())}
+    assert "quality" not in charts
+    assert charts["call-parts"].alt == (
+        "Stacked bars of the milliseconds of a call: client, network, queue, model. Of one caller: "
+        "The lowest is 6.00 of in process, the highest 16.00 of by hand, gRPC."
+    )
+    assert ElementTree.fromstring(charts["call-parts"].svg).tag.endswith("svg")  # noqa: S314
+    alone = server_report()
+    alone["subjects"] = alone["subjects"][2:3]  # nothing in process, and no one else
+    assert "call-parts" in {chart.name for chart in draw_charts(alone)}
 
 
 def test_the_floor_where_it_was_measured() -> None:

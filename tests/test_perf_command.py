@@ -13,8 +13,12 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner.artifact import Artifact
 from lanner.commands import doctor, main
+from lanner_perf import command
 from tests.bench_report import bench_report, write_result
 from tests.perf_inputs import write_pairs
+
+MODELS = "an artifact DIR or the URLs of a model on a server"
+GIVE_ONE = f"give one of {MODELS}, --compare OLD NEW, --render RESULT"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: object, status: int = 1) -> str:
@@ -130,17 +134,46 @@ def test_a_result_becomes_its_pages_again(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give one of an artifact DIR, --compare OLD NEW, --render RESULT"),
-        (["x", "--render", "y"], "give one of an artifact DIR, --compare OLD NEW, --render RESULT"),
-        (["--render", "y", "--quick"], "--quick is for measuring an artifact DIR"),
+        ([], GIVE_ONE),
+        (["x", "--render", "y"], GIVE_ONE),
+        (["--render", "y", "--quick"], f"--quick is for measuring {MODELS}"),
+        (["--compare", "a", "b", "--header", "a:b"], f"--header is for measuring {MODELS}"),
         (["x", "--fail-below", "0.9"], "--fail-below is for --compare OLD NEW"),
         (["--compare", "a", "b", "--output", "c"], "--compare writes to stdout alone"),
+        (["x", "y"], "give one artifact DIR, or the URLs of one model"),
+        (["x", "grpc://here/y"], "give one artifact DIR, or the URLs of one model"),
+        (["x", "--header", "a:b"], "--header is for a server, and a directory is given"),
+        (["grpc://here/x", "--header", "a"], "--header 'a' is not NAME:VALUE"),
     ],
 )
 def test_a_call_without_meaning(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused(capsys, *options, status=2) == message
+
+
+def test_what_is_not_for_a_server_or_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "grpc://here/x", "--checkpoint", "y", status=2) == (
+        "--checkpoint is for the peers of an artifact DIR: beside a model on a server --against "
+        "DIR measures its artifact"
+    )
+    assert refused(capsys, "grpc://here/x", "--against", "a,b", status=2) == (
+        "beside a model on a server --against takes one artifact DIR"
+    )
+    assert refused(capsys, "grpc://here:8001", status=2) == (
+        "grpc://here:8001 names no model: add it, for example grpc://here:8001/minilm"
+    )
+    assert refused(capsys, "grpc://here/x_text", "http://here/x", "http://here/y", status=2) == (
+        "the URLs name different models (x_text, x, y): give one model, over gRPC, HTTP or both"
+    )
+    assert refused(capsys, "grpc://here/x", "grpc://there/x", status=2) == (
+        "grpc://here and grpc://there are of one protocol: give one URL, or one over gRPC and one "
+        "over HTTP of the same server"
+    )
+    assert refused(capsys, "ftp://here/x", status=2) == (
+        "'ftp://here' is no address of a server: write for example grpc://localhost:8001, with one "
+        "of grpc, grpcs, http, https"
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,9 +217,6 @@ def test_what_cannot_be_measured_is_one_sentence(
         f"{scorer} has the head 'score', and the peers answer with vectors: use --against all for "
         "its own framework, or none"
     )
-    assert refused(capsys, "grpc://here:8001", "--against", "none") == (
-        "grpc://here:8001: this Lanner cannot talk to a server yet, give an artifact directory"
-    )
     assert refused(capsys, tmp_path / "gone", "--against", "none") == (
         f"{tmp_path}/gone is not a directory: give one that 'lanner export' wrote"
     )
@@ -210,6 +240,18 @@ def test_a_missing_extra_is_named(
         "lanner bench needs the package 'no_such_module', which is not installed: "
         "pip install 'lanner[bench]'"
     )
+
+
+def test_what_headers_say_is_in_no_report() -> None:
+    arguments = ["bench", "grpc://here/x", "--header", "a: b c", "--header=key:secret", "--quick"]
+    assert command._without_secrets(arguments, ["a: b c", "key:secret"]) == [
+        "bench",
+        "grpc://here/x",
+        "--header",
+        "a:...",
+        "--header=key:...",
+        "--quick",
+    ]
 
 
 def test_no_damaged_result_is_compared_or_rendered(

@@ -7,6 +7,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner.errors import InputError
 from lanner_perf.compare import Change, compare, comparison_text
 from tests.bench_report import LANNER, PEER, TORCH, bench_report, with_floor
+from tests.server_report import HERE, server_report
 
 
 def faster(report: dict[str, Any], factor: float, name: str = LANNER) -> dict[str, Any]:
@@ -36,6 +37,41 @@ def test_a_change_is_beyond_both_spreads() -> None:
     assert (better.lowest, better.highest) == pytest.approx((1440 / 1100, 1760 / 900))
     worse = change_of(faster(bench_report(), 1.6), bench_report(), "throughput.short")
     assert (worse.has_changed, worse.is_better) == (True, False)
+
+
+def test_a_server_that_moved_or_changed_is_told_and_its_ports_are_not() -> None:
+    new = server_report()
+    new["server"] |= {"urls": ["grpc://elsewhere:1"]}
+    new["server"]["models"][0]["version"] = "2"
+    assert compare(server_report(), new).differences == ()
+    new["server"] |= {"version": "2.52.0", "is_here": False}
+    new["server"]["models"][0]["instances"] = 4
+    comparison = compare(server_report(), new)
+    assert comparison.differences == (
+        "version of Triton",
+        "where the server is",
+        "models of the server",
+    )
+    assert comparison.base == HERE
+    assert compare(server_report(), bench_report() | {"subjects": new["subjects"]}).differences
+
+
+def test_where_the_time_goes_is_no_figure_to_become_worse() -> None:
+    new = server_report()
+    for point in new["subjects"][2]["concurrency"].values():
+        point |= {
+            "queue_ms": 50.0,
+            "rounds": [{**turn, "queue_ms": 50.0} for turn in point["rounds"]],
+        }
+    comparison = compare(server_report(), new)
+    assert not [change for change in comparison.changes if change.has_changed]
+    assert "concurrency.16.p50_ms" in {change.key for change in comparison.changes}
+
+
+def test_a_package_that_one_result_does_not_name_is_no_difference() -> None:
+    new = bench_report()
+    new["environments"]["harness"]["grpcio"] = "1.85.1"
+    assert compare(bench_report(), new).differences == ()
 
 
 def test_less_latency_is_better() -> None:

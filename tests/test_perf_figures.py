@@ -2,8 +2,9 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from lanner_perf.figures import Figure, figures, ratio
+from lanner_perf.figures import Figure, figures, is_call_part, ratio
 from tests.bench_report import bench_report, with_floor
+from tests.server_report import server_report
 
 
 def figure(*rounds: float) -> Figure:
@@ -32,6 +33,19 @@ def test_every_figure_has_a_name_a_unit_and_its_rounds() -> None:
     assert found["memory.peak_mb"].label == "memory peak MB"
     assert found["quality.spearman"].median == 86.6
     assert "memory.imported_mb" not in found  # None: the kind does not say
+
+
+def test_where_a_call_to_a_server_spends_its_time() -> None:
+    report = server_report()
+    found = figures(report["subjects"][2])
+    queue = found["concurrency.16.queue_ms"]
+    assert [queue.label, queue.text] == ["16 callers: ms in the queue", "0.50"]
+    assert queue.rounds == pytest.approx((0.5, 0.55))
+    assert found["concurrency.16.texts_per_run"].text == "5.0"
+    assert {"call_ms", "cpu_ms"} == {
+        key.rpartition(".")[2] for key in figures(report["subjects"][0]) if is_call_part(key)
+    }
+    assert not any(map(is_call_part, figures(bench_report()["subjects"][2])))
 
 
 def test_parts_of_the_floor_have_the_spread_of_their_speed() -> None:

@@ -13,6 +13,7 @@ from lanner_perf.drawing import Chart
 from lanner_perf.html_page import html_page
 from lanner_perf.markdown import markdown_page
 from tests.bench_report import LANNER, bench_report, with_floor
+from tests.server_report import TOKENS, server_report
 
 ODD = "<script>alert('&')</script> 猎隼 🦅 $x_1$ | \""
 
@@ -103,6 +104,24 @@ def test_the_floor_and_how_near_to_it() -> None:
     column = [cell.strip() for cell in page.rows[0]].index("short: % of the floor")
     assert page.row(LANNER)[column] == "50.0 45.0 to 55.0"
     assert "up to 30% of their median apart" in html_page(with_floor(bench_report()), [])
+
+
+def test_a_server_and_the_parts_of_its_calls() -> None:
+    report = server_report()
+    text = html_page(report, [])
+    assert "<h1>minilm on a Triton server: speed, memory and quality</h1>" in text
+    assert "<b>+0.20 ms</b>" in text
+    assert "Triton 2.51.0 at grpc://localhost:8001 and http://localhost:8000" in text
+    page = Page(text)
+    assert "Where the time of a call goes: 16 callers" in page.titles
+    rows = [row for row in page.rows if row and row[0] == f"3. {TOKENS}"]
+    assert [cell.strip() for cell in rows[1]][1:3] == [
+        "8.00 +2.00 8.00 to 8.80",
+        "1.00 1.00 to 1.10",
+    ]
+    lines = markdown_page(report, {}).splitlines()
+    assert lines[0] == "# minilm on a Triton server: speed, memory and quality"
+    assert any(line.startswith(f"| 3. {TOKENS} | 8.00 (+2.00; 8.00 to 8.80) |") for line in lines)
 
 
 def test_what_was_not_measured_is_absent() -> None:

@@ -11,6 +11,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner.errors import InputError
 from lanner_perf.results import read_result, require_page, write_report
 from tests.bench_report import bench_report, write_result
+from tests.server_report import server_report
 
 
 def test_a_report_is_a_page_with_everything_beside_it(tmp_path: Path) -> None:
@@ -23,6 +24,15 @@ def test_a_report_is_a_page_with_everything_beside_it(tmp_path: Path) -> None:
     assert page.count("data:image/svg+xml;base64,") == 8
     assert "http" not in page  # it needs nothing beside it
     assert read_result(tmp_path / "a.b.json") == bench_report()
+
+
+def test_a_report_of_a_server_is_read_again(tmp_path: Path) -> None:
+    path = write_result(tmp_path / "x.json", server_report())
+    assert read_result(path) == server_report()
+    damaged = server_report()
+    del damaged["server"]["models"][0]["backend"]
+    with pytest.raises(InputError, match=r"x\.json is damaged \(KeyError: 'backend'\): measure a"):
+        read_result(write_result(path, damaged))
 
 
 def test_a_place_for_no_page_is_found_at_once(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from lanner_perf.measure import leaders, measure
 from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec
 from lanner_perf.workloads import build_workloads
+from tests.report_layout import require_laid_out
 
 QUICK = replace(
     Plan.quick(threads=1),
@@ -25,6 +25,7 @@ QUICK = replace(
     throughput_s=0.05,
     throughput_by_length_s=0.02,
     call_tokens=64,
+    bulk_texts=90,
     lengths=(2, 4, 8),
     callers=(1, 4),
     loads=(0.25, 1.0),
@@ -32,33 +33,6 @@ QUICK = replace(
     point_rounds=2,
     cold_starts=2,
 )
-
-
-def check(value: Any, kind: Any, where: str = "report") -> None:
-    """Refuses what is not laid out as the type says, missing and further keys too."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if is_typeddict(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        assert set(value) <= set(hints), f"{where}: {set(value) - set(hints)}"
-        for name, hint in hints.items():
-            if name in value:
-                check(
-                    value[name],
-                    get_args(hint)[0] if get_origin(hint) is NotRequired else hint,
-                    f"{where}.{name}",
-                )
-            else:
-                assert get_origin(hint) is NotRequired, f"{where}: no {name}"
-    elif origin in (dict, list):
-        assert isinstance(value, origin), where
-        for key, item in value.items() if origin is dict else enumerate(value):
-            check(item, arguments[-1], f"{where}.{key}")
-    elif origin in (Union, UnionType):
-        assert value is None or isinstance(value, arguments), where
-        assert NoneType in arguments
-    elif kind is not Any:
-        # bool is an int to isinstance
-        assert type(value) is kind, f"{where}: {value!r} is no {kind.__name__}"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +52,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_report_is_laid_out_as_written_down(report: dict[str, Any]) -> None:
-    check(report["report"], Report)
+    require_laid_out(report["report"], Report)
     assert [row["name"] for row in whole_rows(report["report"], SUITES)] == ["fp32", "int8"]
 
 
@@ -92,6 +66,7 @@ def test_every_round_is_kept(report: dict[str, Any]) -> None:
         assert [len(turn) for turn in row["latency_ms"]["rounds"]] == [4] * 5
         assert list(row["latency_by_length"]) == list(row["throughput_by_length"]) == ["2", "4"]
         assert list(row["throughput"]) == ["short", "mixed"]
+        assert row["throughput"]["short"]["texts"] == 90  # of 40, which begin anew
         assert [len(figures["rounds"]) for figures in row["throughput"].values()] == [2, 2]
         assert len(row["dispatch_ms"]["rounds"]) == 2
         assert list(row["concurrency"]) == ["1", "4"]
@@ -145,7 +120,7 @@ def test_only_the_suites_that_are_asked_for(word_artifact: Path) -> None:
     plan = replace(QUICK, suites=("latency",), lengths=(), cold_starts=0)
     workloads = build_workloads(None).shortened(short=8, mixed=8)
     report = measure(artifact, [spec], workloads, plan, lambda _: None)
-    check(report, Report)
+    require_laid_out(report, Report)
     row = report["subjects"][0]
     assert set(row) & set(SUITES) == {"cold_start"}
     assert len(row["cold_start"]["rounds"]) == 1

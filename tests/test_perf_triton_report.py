@@ -1,67 +1,67 @@
+import json
+from pathlib import Path
+
 import pytest
 
+pytest.importorskip("jinja2", reason="needs the bench extra")
+pytest.importorskip("matplotlib", reason="needs the bench extra")
+pytest.importorskip("psutil", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("torch", reason="the repository by hand")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
-from lanner_perf.triton_report import (
-    CALLERS,
-    IN_PROCESS,
-    MAIN,
-    PLAIN,
-    Figures,
-    checks,
-    markdown,
-)
+from lanner.triton.installation import Installation
+from lanner_export.export import export
+from lanner_perf.bench import BenchReport
+from lanner_perf.triton_report import main
+from tests.checkpoints import bert_checkpoint
+from tests.report_layout import require_laid_out
 
 
-def figures(rate: float, p50_ms: float, bulk_per_s: float | None, batch: float | None) -> Figures:
-    """The same figures for any number of callers, in two rounds."""
-    found = Figures()
-    for callers in CALLERS:
-        found.calls_per_s[callers] = [rate, rate]
-        found.p50_ms[callers] = [p50_ms, p50_ms]
-        found.p99_ms[callers] = [2 * p50_ms, 2 * p50_ms]
-        found.cpu_ms[callers] = {"client": [0.5, 0.5]}
-        if batch is not None:
-            found.mean_batch[callers] = [batch, batch]
-            found.cpu_ms[callers] |= {"server": [0.25, 0.25], "model": [1.0, 1.0]}
-            found.server_ms[callers] = {"queue": [3.0, 3.0], "model": [7.0, 7.0]}
-    if bulk_per_s is not None:
-        found.bulk_per_s = [bulk_per_s, bulk_per_s]
-    return found
-
-
-def measured(*, rate: float = 900, batch: float = 5) -> dict[str, Figures]:
-    return {
-        IN_PROCESS: figures(2_000, 0.5, 3_000, None),
-        PLAIN: figures(400, 4, None, 1.25),
-        MAIN: figures(rate, 1.75, 2_400, batch),
+def test_a_server_beside_the_process_and_beside_a_repository_by_hand(
+    tritonserver: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = bert_checkpoint(tmp_path / "tiny", dense=False)  # see test_perf_stock.py
+    artifact = export(checkpoint, tmp_path / "tiny.lanner")
+    options = [artifact.directory, "--checkpoint", checkpoint, "--quick"]
+    page = tmp_path / "triton.html"
+    assert main([*map(str, options), "--threads", "1", "--output", str(page)]) == 0
+    report = json.loads((tmp_path / "triton.json").read_text())
+    require_laid_out(report, BenchReport)
+    assert {row["name"]: row["kind"] for row in report["subjects"]} == {
+        "in process": "lanner",
+        "by hand, gRPC": "triton-plain",
+        "tokens, gRPC": "triton",
+        "texts, gRPC": "triton",
+        "tokens, HTTP": "triton",
+        "texts, HTTP": "triton",
+        "tokens, gRPC, cached": "triton",
+        "texts, gRPC, cached": "triton",
+        "tokens, gRPC, shared memory": "triton",
+        "tokens, HTTP, shared memory": "triton",
     }
+    assert report["left_out"] == []
+    by_hand = report["subjects"][1]
+    assert by_hand["quality"]["cosine_mean"] > 0.9
+    assert by_hand["concurrency"]["16"]["texts_per_request"] == 1
+    assert by_hand["concurrency"]["1"]["texts_per_run"] == 1
+    hits = [row["concurrency"]["1"].get("cached_percent") for row in report["subjects"]]
+    assert hits == [None, 0, 0, 0, 0, 0, 100, 100, 0, 0]
+    assert not report["server"]["new_texts"]
+    assert [check["measured"] is None for check in report["checks"]] == [False] * 7
+    printed = capsys.readouterr().out
+    assert "16 callers: texts/s, of the repository by hand" in printed
+    assert "a client of tritonclient that sends one text a request" in page.read_text()
 
 
-def test_what_must_hold() -> None:
-    held = checks(measured())
-    assert [(check.asked, check.values, check.holds) for check in held] == [
-        ("at least 2", [2.25, 2.25], True),
-        ("at least 4", [5, 5], True),
-        ("below 1", [0.4375, 0.4375], True),
-        ("at most 1.5", [1.25, 1.25], True),
-        ("at least 0.7", [0.8, 0.8], True),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("changes", "number"), [({"rate": 799.0}, 0), ({"batch": 3.9}, 1)], ids=["rate", "batch"]
-)
-def test_what_does_not_hold(changes: dict[str, float], number: int) -> None:
-    assert [check.holds for check in checks(measured(**changes))].index(False) == number
-
-
-def test_the_page() -> None:
-    found = measured()
-    page = markdown(found, checks(found), {"machine": "a machine"})
-    assert "- machine: a machine\n" in page
-    assert "| at least 2 | 2.25 (2.25 to 2.25) | yes |" in page
-    assert "| in process | 2,000 | 2,000 | 2,000 | 2,000 | 2,000 | 3,000 |" in page
-    assert f"| {PLAIN} | 400 | 400 | 400 | 400 | 400 |  |" in page
-    assert f"| {MAIN} | 0.50 | 0.25 | 1.00 | 3.0 | 7.0 | 5.0 |" in page
-    assert f"| {IN_PROCESS} | 0.50 |  |  |  |  |  |" in page
+def test_what_cannot_be_measured_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [str(tmp_path / "gone"), "--checkpoint", "x", "--output"]
+    assert main([*options, str(tmp_path / "a.html")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"lanner_perf.triton_report: error: {tmp_path}/gone is not a directory: give one that "
+        "'lanner export' wrote"
+    )
+    assert main([*options, str(tmp_path / "a.json")]) == 1
+    assert "give a name that ends in .html" in capsys.readouterr().err

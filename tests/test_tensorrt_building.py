@@ -213,8 +213,8 @@ def turned(answer: NDArray[np.float32]) -> NDArray[np.float32]:
         (
             nan_in_full_batches,
             (
-                r"^the fp16 engine at its shape 64 x 16 answers 1 numbers that are not finite; fp16 "
-                r"overflows from 65504 on, so use --precision bf16\. Nothing was written$"
+                r"^the fp16 engine at its shape 64 x 16 answers 1 numbers that are not finite; "
+                r"fp16 overflows from 65504 on, so use --precision bf16\. Nothing was written$"
             ),
         ),
     ],

@@ -193,6 +193,24 @@ def test_the_code_of_the_readme_runs(served: Served) -> None:
     np.testing.assert_allclose(names["vectors"], in_process.encode(texts), atol=1e-5)
 
 
+def test_a_server_says_what_it_is_and_what_it_has_done(served: Served) -> None:
+    transports = [
+        lanner.connect(url, "embed").runner.engine.transport
+        for url in (served.server.grpc_url, served.server.http_url)
+    ]
+    (grpc, http) = (transport.server() for transport in transports)
+    assert grpc == http
+    assert (http["name"], "statistics" in http["extensions"]) == ("triton", True)
+    (grpc, http) = (transport.statistics("embed", "")[0] for transport in transports)
+    assert int(grpc["inference_count"]) == http["inference_count"] > 0
+    assert int(grpc["inference_stats"]["success"]["ns"]) > 0
+    for transport in transports:
+        with pytest.raises(
+            LannerError, match=r"^the model gone on .*: requested model 'gone' is no"
+        ):
+            transport.statistics("gone", "")
+
+
 def test_a_model_that_is_not_there_is_named(served: Served) -> None:
     message = r"^the model gone on .* is not there or not ready: .*'gone' is not found"
     for url in (served.server.grpc_url, served.server.http_url):

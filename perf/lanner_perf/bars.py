@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lanner_perf.call_parts import PARTS
+from lanner_perf.call_tables import callers_text, part_loads
 from lanner_perf.drawing import Chart, Plotted, extremes, image, new_figure
 from lanner_perf.figures import is_lanner, ratio
 
 _WIDTH = 11.0
-_HATCHES = ("", "////", "....")
+#: Of the parts of a bar: grey, hatched, dotted, crossed, black.
+_FILLINGS = (("0.75", ""), ("white", "////"), ("white", "...."), ("white", "xxxx"), ("0.25", ""))
 
 
 def bars(
@@ -82,37 +85,19 @@ def stacked_starts(subjects: Sequence[Plotted]) -> Chart | None:
     with new_figure(_WIDTH, 1.3 + 0.3 * len(shown)) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
-        starts = [0.0] * len(shown)
-        for (part, name), hatch in zip(parts.items(), _HATCHES, strict=True):
-            scale = 1e-3 if name.endswith("_ms") else 1.0
-            widths = [scale * one.figures[f"cold_start.{name}"].median for one in shown]
-            colour = "0.75" if not hatch else "white"
-            axes.barh(
-                range(len(shown)),
-                widths,
-                left=starts,
-                label=part,
-                color=colour,
-                edgecolor="black",
-                hatch=hatch,
-                linewidth=0.8,
-            )
-            starts = [start + width for start, width in zip(starts, widths, strict=True)]
-        for index, total in enumerate(starts):
-            axes.annotate(
-                f"{total:.2f}",
-                (total, index),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-            )
+        widths = {
+            part: [
+                (1e-3 if name.endswith("_ms") else 1.0) * one.figures[f"cold_start.{name}"].median
+                for one in shown
+            ]
+            for part, name in parts.items()
+        }
+        totals = _stack(axes, widths)
         _name_bars(axes, shown)
         axes.set_xlabel("seconds, in a fresh process")
-        axes.set_xlim(0, 1.1 * max(starts))
         axes.legend(frameon=False, loc="best")
         alt = "Stacked bars of import, load and first answer. " + extremes(
-            {one.row["name"]: total for one, total in zip(shown, starts, strict=True)}, ".2f"
+            {one.row["name"]: total for one, total in zip(shown, totals, strict=True)}, ".2f"
         )
         return Chart(
             "cold-start",
@@ -122,3 +107,72 @@ def stacked_starts(subjects: Sequence[Plotted]) -> Chart | None:
             image(figure, "png"),
             image(figure, "svg"),
         )
+
+
+def stacked_calls(subjects: Sequence[Plotted]) -> Chart | None:
+    """The parts of a mean call to a server, of one caller and of many; see `call_parts`."""
+    loads = part_loads({"subjects": [one.row for one in subjects]})
+    mean = "concurrency.{}.call_ms"
+    shown = [one for one in subjects if all(mean.format(load) in one.figures for load in loads)]
+    if not loads or not shown:
+        return None
+    parts = {key: text.partition(":")[0] for key, text in PARTS.items()}
+    with new_figure(_WIDTH, 1.5 + 0.3 * len(shown)) as figure:
+        figure.set_layout_engine("constrained")
+        columns = figure.subplots(1, len(loads), sharey=True, squeeze=False)[0]
+        for axes, load in zip(columns, loads, strict=True):
+            of_key = {key: _medians(shown, f"concurrency.{load}.{key}") for key in parts}
+            calls = _medians(shown, mean.format(load))
+            # What has no such parts is in process; and no part is less than nothing.
+            whole = [
+                0.0 if f"concurrency.{load}.client_ms" in one.figures else call
+                for one, call in zip(shown, calls, strict=True)
+            ]
+            widths = {label: [max(0.0, ms) for ms in of_key[key]] for key, label in parts.items()}
+            _stack(axes, {"in process": whole, **widths} if any(whole) else widths)
+            axes.set_xlabel(f"ms of a call, {callers_text(load)}")
+        _name_bars(columns[0], shown)
+        handles, labels = columns[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+        values = {one.row["name"]: one.figures[mean.format(loads[0])].median for one in shown}
+        return Chart(
+            "call-parts",
+            "Where the time of a call goes",
+            "Means, which add up; what each part is stands below the table of them.",
+            f"Stacked bars of the milliseconds of a call: {', '.join(parts.values())}. Of "
+            f"{callers_text(loads[0])}: {extremes(values, '.2f')}",
+            image(figure, "png"),
+            image(figure, "svg"),
+        )
+
+
+def _medians(shown: Sequence[Plotted], key: str) -> list[float]:
+    return [one.figures[key].median if key in one.figures else 0.0 for one in shown]
+
+
+def _stack(axes: Any, parts: Mapping[str, Sequence[float]]) -> list[float]:
+    """Bars of parts, each beginning where the one before ends; their totals, which stand beside."""
+    totals = [0.0] * len(next(iter(parts.values())))
+    for (part, widths), (colour, hatch) in zip(parts.items(), _FILLINGS, strict=False):
+        axes.barh(
+            range(len(totals)),
+            widths,
+            left=totals,
+            label=part,
+            color=colour,
+            edgecolor="black",
+            hatch=hatch,
+            linewidth=0.8,
+        )
+        totals = [total + width for total, width in zip(totals, widths, strict=True)]
+    for index, total in enumerate(totals):
+        axes.annotate(
+            f"{total:.2f}",
+            (total, index),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+        )
+    axes.set_xlim(0, 1.1 * max(totals))
+    return totals

@@ -1,6 +1,5 @@
 """One run of `lanner bench`: what is measured, and the report of it."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +11,16 @@ from lanner.artifact import Artifact
 from lanner.commands.common import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
 from lanner_perf.against import ALL, NONE, QUICK, Peers, check_names, make
-from lanner_perf.bench_checks import TORCH, bench_checks
+from lanner_perf.bench_checks import TORCH
+from lanner_perf.call_tables import call_tables, server_conditions
 from lanner_perf.content import check_table, headline
+from lanner_perf.extent import Extent
 from lanner_perf.floor import fractions, measure_floor
 from lanner_perf.heads import head_specs
-from lanner_perf.layout import SUITES, Report
+from lanner_perf.layout import Report, Server
 from lanner_perf.measure import measure
-from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec, SubjectError
-from lanner_perf.workloads import Workloads, build_workloads
+from lanner_perf.workloads import Workloads
 
 Progress = Callable[[str], object]
 _VECTORS = "embed"
@@ -37,6 +37,7 @@ class BenchReport(Report):
         checks: What must hold; see `lanner_perf.checks.Check`.
         floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.Floor`. A
             subject's ``of_floor`` is what `lanner_perf.floor.fractions` says of it.
+        server: Whose models were measured, where they are on a server.
     """
 
     command: str
@@ -45,10 +46,7 @@ class BenchReport(Report):
     whole_s: float
     checks: list[dict[str, Any]]
     floor: NotRequired[dict[str, Any]]
-
-
-#: Texts of each workload in a quick run.
-_QUICK_TEXTS = 400
+    server: NotRequired[Server]
 
 
 @dataclass(frozen=True)
@@ -59,23 +57,13 @@ class Request:
         artifact: An artifact.
         checkpoint: What it was made from; what peers run. None without peers.
         against: Names of peers, or `ALL`, or `NONE`.
-        suites: Of `lanner_perf.layout.SUITES`.
-        pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
-        threads: Cores that each subject may use.
-        rounds: Rounds of latency and throughput, or None for the plan's.
-        is_quick: Whether to measure little, to try it out.
-        command: The command line.
+        extent: How much is measured.
     """
 
     artifact: Path
     checkpoint: str | None
     against: tuple[str, ...]
-    suites: tuple[str, ...]
-    pairs: Path | None
-    threads: int
-    rounds: int | None
-    is_quick: bool
-    command: tuple[str, ...]
+    extent: Extent
 
 
 def bench(request: Request, progress: Progress) -> dict[str, Any]:
@@ -93,31 +81,21 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
         BenchmarkError: A subject failed without which there is nothing to compare.
         LannerError: The artifact or the pairs cannot be used.
     """
-    begin = time.perf_counter()
+    begin_s = time.perf_counter()
     check_names(request.against)
     artifact = Artifact.open(request.artifact)
-    workloads = build_workloads(request.pairs)
-    if request.is_quick:
-        workloads = workloads.shortened(short=_QUICK_TEXTS, mixed=_QUICK_TEXTS)
-    size = Plan.quick if request.is_quick else Plan.full
-    plan = size(request.threads, request.suites)
-    if request.rounds is not None:
-        plan = replace(plan, rounds=request.rounds)
+    extent = request.extent
+    workloads, plan = extent.workloads(), extent.plan()
     try:
         subjects = _subjects(request, artifact, progress)
         report = measure(artifact, subjects.specs, workloads, plan, progress)
     except SubjectError as error:
         raise BenchmarkError(str(error)) from None
     report["left_out"] = subjects.left_out + report["left_out"]
-    if "throughput" in request.suites:
+    if "throughput" in extent.suites:
         pythons = dict.fromkeys([sys.executable, *(spec.python for spec in subjects.specs)])
-        _add_floor(report, request, artifact, workloads, tuple(pythons), progress)
-    report["command"] = shlex.join(request.command)
-    report["is_quick"] = request.is_quick
-    report["is_whole"] = set(request.suites) == set(SUITES) and request.against == ALL
-    report["whole_s"] = round(time.perf_counter() - begin, 1)
-    report["checks"] = [check.to_json() for check in bench_checks(report)]
-    return report
+        _add_floor(report, extent, artifact, workloads, tuple(pythons), progress)
+    return extent.finish(report, begin_s=begin_s, has_all=request.against == ALL)
 
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
@@ -143,6 +121,14 @@ def summary(report: Mapping[str, Any]) -> str:
     source = next(iter(report["workloads"].values()))["source"]
     where = f"{machine['cpu']}, {report['threads']} threads"
     parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
+    if "server" in report:
+        parts.insert(1, server_conditions(report)["Server"])
+    for part in call_tables(report):
+        cells = [
+            [name.text.partition(". ")[2], *(cell.text or "-" for cell in row)]
+            for name, *row in part.rows
+        ]
+        parts.append(f"{part.title}\n{table([part.header, *cells])}")
     if "checks" in report:
         checks = check_table(report)
         parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
@@ -162,10 +148,10 @@ def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers
         raise UsageError(msg)
     # A variant may be for another machine than this one.
     optional = [replace(variant, is_optional=True) for variant in variants]
-    head = artifact.manifest.head
+    head, extent = artifact.manifest.head, request.extent
     if head == _VECTORS:
-        names = QUICK if request.is_quick and request.against == ALL else request.against
-        peers = make(names, request.checkpoint, request.threads, progress)
+        names = QUICK if extent.is_quick and request.against == ALL else request.against
+        peers = make(names, request.checkpoint, extent.threads, progress)
         return Peers(peers.specs + optional, peers.left_out)
     if request.against == ALL:
         return Peers([reference, *optional], [])
@@ -178,7 +164,7 @@ def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers
 
 def _add_floor(
     report: dict[str, Any],
-    request: Request,
+    extent: Extent,
     artifact: Artifact,
     workloads: Workloads,
     pythons: Sequence[str],
@@ -193,8 +179,8 @@ def _add_floor(
         floor = measure_floor(
             artifact,
             workloads,
-            threads=request.threads,
-            is_quick=request.is_quick,
+            threads=extent.threads,
+            is_quick=extent.is_quick,
             pythons=pythons,
             progress=progress,
         )

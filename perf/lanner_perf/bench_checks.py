@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner_perf import server_checks
 from lanner_perf.checks import MOST_LOST_SPEARMAN, Check
 from lanner_perf.figures import Figure, Row, figures, is_lanner, ratio
 
@@ -19,6 +20,12 @@ CALLERS = 16
 #: Of the whole report, and of a quick one.
 MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
 _GUEST = "onnx-file"
+#: How a page explains the checks of an artifact.
+NOTE = (
+    "Lanner's side is its best configuration within 0.2 Spearman of the reference whose vectors do "
+    "not depend on their batch, the peers' the best of all. Ratios are medians of the rounds' "
+    "ratios, with the lowest and highest."
+)
 
 
 class _Rule(NamedTuple):
@@ -58,17 +65,19 @@ class Headline(NamedTuple):
 
 
 def headlines(report: Report) -> list[Headline]:
-    """The ratios to everyone else, as the checks of the report have them."""
-    whats = {rule.what for rule in _RULES}
+    """What is told beside everyone else, as the checks of the report have it."""
+    forms = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x") | server_checks.FORMS
     return [
-        Headline(f"{check['measured']:.2f}x", check["what"], check["of"])
+        Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
         for check in report["checks"]
-        if check["what"] in whats and check["measured"] is not None
+        if check["what"] in forms and check["measured"] is not None
     ]
 
 
 def bench_checks(report: Report) -> list[Check]:
     """The checks of a report of `lanner bench`; its first subject is the reference."""
+    if "server" in report:
+        return [*server_checks.server_checks(report), _time_check(report)]
     rows = report["subjects"]
     reference = figures(rows[0])
     lanner = _candidates(row for row in rows if is_lanner(row))

@@ -13,7 +13,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from lanner_perf.totals import Totals
 
 #: How the errors are called that say that too much is waiting.
 REFUSALS = ("Overloaded",)
@@ -41,11 +44,15 @@ class Calls(NamedTuple):
         calls: Each of them.
         failure: What the first call said that failed; empty where none did.
         is_cut_short: Whether the run was ended because it had fallen too far behind.
+        cpu_s: CPU time of the subject's process meanwhile.
+        totals: What was done meanwhile by the client and the server of a subject that is on one.
     """
 
     calls: list[Call]
     failure: str = ""
     is_cut_short: bool = False
+    cpu_s: float = 0.0
+    totals: Totals | None = None
 
 
 def closed_loop(answer: Callable[[str], object], texts: Sequence[str], callers: int) -> Calls:

@@ -6,7 +6,7 @@ A plot whose suite was not measured is left out; so is, within a plot, a subject
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lanner_perf.bars import bars, stacked_starts
+from lanner_perf.bars import bars, stacked_calls, stacked_starts
 from lanner_perf.drawing import (
     Chart,
     Plotted,
@@ -24,7 +24,9 @@ Report = Mapping[str, Any]
 def draw_charts(report: Report) -> list[Chart]:
     """Every plot that the report has figures for."""
     subjects = [Plotted(index, row, figures(row)) for index, row in enumerate(report["subjects"])]
-    drawn = (draw(subjects) for draw in _CHARTS)
+    # Every way to a server leads to the same vectors.
+    of_report = [draw for draw in _CHARTS if "server" not in report or draw is not _quality]
+    drawn = (draw(subjects) for draw in of_report)
     return [chart for chart in drawn if chart is not None]
 
 
@@ -73,6 +75,7 @@ def _throughput_by_length(subjects: Sequence[Plotted]) -> Chart | None:
 
 
 def _concurrency(subjects: Sequence[Plotted]) -> Chart | None:
+    ways = [one.place for one in subjects if one.row["kind"] == "triton"]
     return lines(
         [
             curve(
@@ -80,7 +83,8 @@ def _concurrency(subjects: Sequence[Plotted]) -> Chart | None:
                 "concurrency",
                 "concurrency.{}.p99_ms",
                 "concurrency.{}.texts_per_s",
-                is_marked=is_lanner(one.row),
+                # The first way to a server will do: they are many, and near each other.
+                is_marked=is_lanner(one.row) and one.place not in ways[1:],
             )
             for one in subjects
         ],
@@ -88,8 +92,8 @@ def _concurrency(subjects: Sequence[Plotted]) -> Chart | None:
         name="concurrency",
         title="Concurrent callers",
         caption="Each caller sends one text, and the next when it has the answer. A point is a "
-        "number of callers, which grows along a line and stands beside the points of Lanner. Both "
-        "axes are logarithmic; right and low is better.",
+        "number of callers, which grows along a line and stands beside points of Lanner. Both axes "
+        "are logarithmic; right and low is better.",
     )
 
 
@@ -138,6 +142,7 @@ def _quality(subjects: Sequence[Plotted]) -> Chart | None:
 _CHARTS = (
     _throughput,
     _quality,
+    stacked_calls,
     _latency_by_length,
     _throughput_by_length,
     _concurrency,

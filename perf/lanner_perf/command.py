@@ -1,23 +1,34 @@
-"""`lanner bench`: an artifact beside everyone else, in one report."""
+"""`lanner bench`: an artifact beside everyone else, or a model on a server beside itself."""
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanner.commands import common
 from lanner.commands.doctor import missing_modules
-from lanner.errors import BenchmarkError, MissingExtraError, UnsupportedError
+from lanner.errors import BenchmarkError, MissingExtraError
 from lanner.machine import available_cores
 from lanner_perf.layout import SUITES
 
 if TYPE_CHECKING:
     from lanner_perf.compare import Comparison
+    from lanner_perf.extent import Extent
+
+    Measure = Callable[[Callable[[str], object]], dict[str, Any]]
+
+_MODELS = "an artifact DIR or the URLs of a model on a server"
+_MEASURING = ("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick", "header")
+_HEADER = "--header"
 
 _EXAMPLES = """\
   lanner bench minilm.lanner --checkpoint path/to/checkpoint --output bench.html
   lanner bench minilm.lanner --checkpoint path/to/checkpoint --pairs pairs.csv --quick
   lanner bench minilm.lanner --against none --suites latency,throughput
+  lanner bench grpc://localhost:8001/minilm --against minilm.lanner --output server.html
+  lanner bench grpc://localhost:8001/minilm http://localhost:8000/minilm --quick
   lanner bench --compare old.json new.json --fail-below 0.95
   lanner bench --render bench.json
 """
@@ -29,22 +40,28 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser = common.add_command(
         subparsers,
         "bench",
-        summary="measure an artifact beside everyone else"
+        summary="measure an artifact beside everyone else, or a model on a Triton server"
         + (" (needs: pip install 'lanner[bench]')" if missing else ""),
         examples=_EXAMPLES,
     )
     parser.add_argument(
-        "model", metavar="DIR", nargs="?", help="an artifact that 'lanner export' wrote"
+        "models",
+        metavar="DIR|URL",
+        nargs="*",
+        help="an artifact that 'lanner export' wrote; or a model on a Triton server, "
+        "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both: NAME and NAME_text are measured",
     )
     parser.add_argument(
         "--checkpoint", help="the checkpoint that it was made from, which its peers run"
     )
     parser.add_argument(
         "--against",
-        metavar="NAME,...",
+        metavar="NAME,...|DIR",
         type=_names,
-        help="peers to measure beside it, or all, or none (default: all)",
+        help="peers to measure beside an artifact, or all, or none (default: all); beside a model "
+        "on a server the artifact DIR that it was made of, in process (default: none)",
     )
+    common.add_header_option(parser)
     parser.add_argument(
         "--suites",
         metavar="LIST",
@@ -63,13 +80,14 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--threads",
         metavar="N",
         type=common.positive,
-        help="cores that each may use (default: all that are allowed)",
+        help="cores that each may use, servers aside (default: all that are allowed)",
     )
     parser.add_argument(
         "--rounds",
         metavar="N",
         type=common.positive,
-        help="rounds of latency and throughput (default: 3, with --quick 1)",
+        help="rounds of latency and throughput, on a server of callers, too (default: 3, with "
+        "--quick 1)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="measure little, to try it out in minutes"
@@ -112,12 +130,11 @@ def run(args: argparse.Namespace) -> None:
         MissingExtraError: The packages of the bench extra are not all installed.
         BenchmarkError: A subject failed, or something became worse than was allowed.
     """
-    asked = [args.model is not None, args.compare is not None, args.render is not None]
-    common.need(sum(asked) == 1, "give one of an artifact DIR, --compare OLD NEW, --render RESULT")
-    measuring = ("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick")
-    given = [name for name in measuring if getattr(args, name)]
+    asked = [bool(args.models), args.compare is not None, args.render is not None]
+    common.need(sum(asked) == 1, f"give one of {_MODELS}, --compare OLD NEW, --render RESULT")
+    given = [name for name in _MEASURING if getattr(args, name)]
     common.need(
-        args.model or not given, f"--{given[0] if given else ''} is for measuring an artifact DIR"
+        args.models or not given, f"--{given[0] if given else ''} is for measuring {_MODELS}"
     )
     common.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
     common.need(not args.compare or args.output is None, "--compare writes to stdout alone")
@@ -133,29 +150,79 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    if "://" in args.model:
-        msg = f"{args.model}: this Lanner cannot talk to a server yet, give an artifact directory"
-        raise UnsupportedError(msg)
-    from lanner_perf.bench import Request, bench, summary  # noqa: PLC0415 (scipy, which is slow)
+    are_urls = {common.is_url(model) for model in args.models}
+    is_server = are_urls == {True}
+    common.need(
+        is_server or len(args.models) == 1, "give one artifact DIR, or the URLs of one model"
+    )
+    common.need(is_server or not args.header, "--header is for a server, and a directory is given")
+    common.need(
+        not (is_server and args.checkpoint),
+        "--checkpoint is for the peers of an artifact DIR: beside a model on a server --against "
+        "DIR measures its artifact",
+    )
+    from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
+    from lanner_perf.extent import Extent  # noqa: PLC0415
     from lanner_perf.results import require_page, write_report  # noqa: PLC0415
 
-    if args.output is not None:
-        require_page(args.output)
-    request = Request(
-        artifact=Path(args.model),
-        checkpoint=args.checkpoint,
-        against=args.against or ("all",),
+    extent = Extent(
         suites=args.suites or SUITES,
         pairs=args.pairs,
         threads=args.threads or available_cores(),
         rounds=args.rounds,
         is_quick=args.quick,
-        command=("lanner", *sys.argv[1:]),
+        command=("lanner", *_without_secrets(sys.argv[1:], args.header)),
     )
+    measure = _of_server(args, extent) if is_server else _of_artifact(args, extent)
+    if args.output is not None:
+        require_page(args.output)
     with common.steps() as begin:
-        report = bench(request, begin)
+        report = measure(begin)
     files = [] if args.output is None else write_report(report, args.output)
     _show(args, report, summary(report), files)
+
+
+def _of_artifact(args: argparse.Namespace, extent: "Extent") -> "Measure":
+    from lanner_perf.bench import Request, bench  # noqa: PLC0415
+
+    request = Request(
+        artifact=Path(args.models[0]),
+        checkpoint=args.checkpoint,
+        against=args.against or ("all",),
+        extent=extent,
+    )
+    return partial(bench, request)
+
+
+def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
+    from lanner.triton.tensors import TEXT_SUFFIX  # noqa: PLC0415
+    from lanner_perf.server_bench import ServerRequest, bench_server  # noqa: PLC0415
+
+    against = [] if args.against == ("none",) else list(args.against or ())
+    common.need(len(against) <= 1, "beside a model on a server --against takes one artifact DIR")
+    urls, names = zip(*map(common.split_url, args.models), strict=True)
+    common.need(
+        len({name.removesuffix(TEXT_SUFFIX) for name in names}) == 1,
+        f"the URLs name different models ({', '.join(names)}): give one model, over gRPC, HTTP or "
+        "both",
+    )
+    request = ServerRequest(
+        urls=urls,
+        name=names[0],
+        against=Path(against[0]) if against else None,
+        headers=common.read_headers(args.header),
+        extent=extent,
+    )
+    return partial(bench_server, request)
+
+
+def _without_secrets(arguments: Sequence[str], headers: Sequence[str]) -> list[str]:
+    """A command line for a report that is passed on: what headers say is left out."""
+    shown = list(arguments)
+    for header in headers:
+        name = header.partition(":")[0]
+        shown = [argument.replace(header, f"{name}:...") for argument in shown]
+    return shown
 
 
 def _render(args: argparse.Namespace) -> None:

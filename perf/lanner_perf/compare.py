@@ -12,7 +12,7 @@ from typing import Any
 from lanner.commands.common import table
 from lanner.errors import InputError
 from lanner_perf.content import HEADLINE
-from lanner_perf.figures import OF_FLOOR, Figure, figures, ratio
+from lanner_perf.figures import OF_FLOOR, Figure, figures, is_call_part, ratio
 
 Report = Mapping[str, Any]
 #: What a newer Lanner may change: it is what two results are compared for.
@@ -142,23 +142,39 @@ def _differences(old: Report, new: Report) -> Iterator[str]:
             yield f"workload {name}"
     if old["artifact"] != new["artifact"]:
         yield f"artifact ({old['artifact']} and {new['artifact']})"
+    for name, what in (("version", "version of Triton"), ("is_here", "where the server is")):
+        if old.get("server", {}).get(name) != new.get("server", {}).get(name):
+            yield what
+    if _models(old) != _models(new):
+        yield "models of the server"
+
+
+def _models(report: Report) -> list[dict[str, Any]]:
+    """The models of a server, whatever their versions are numbered."""
+    models = report.get("server", {}).get("models", [])
+    return [{key: of[key] for key in of if key != "version"} for of in models]
 
 
 def _changed_packages(old: Report, new: Report) -> list[str]:
+    """Those of another version; what one of the results does not name was of no use there."""
     environments = [{"": report["versions"], **report["environments"]} for report in (old, new)]
     shared = [name for name in environments[0] if name in environments[1]]
     changed = {
         package
         for name in shared
-        for package in {*environments[0][name], *environments[1][name]}
-        if environments[0][name].get(package) != environments[1][name].get(package)
+        for package in environments[0][name].keys() & environments[1][name].keys()
+        if environments[0][name][package] != environments[1][name][package]
     }
     return sorted(changed - {_OURS})
 
 
 def _own(row: Report) -> dict[str, Figure]:
-    """The figures that were measured, and not put together of others and the floor."""
-    return {key: one for key, one in figures(row).items() if not key.startswith(OF_FLOOR)}
+    """The figures that say how good it is, without those that are put together of others."""
+    return {
+        key: one
+        for key, one in figures(row).items()
+        if not key.startswith(OF_FLOOR) and not is_call_part(key)
+    }
 
 
 def _relative(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> dict[str, Figure]:

@@ -1,12 +1,14 @@
 """What a report of `lanner bench` says, as tables of text that HTML and Markdown both show."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from lanner_perf import bench_checks, server_checks
+from lanner_perf.call_tables import WAYS, call_tables, server_conditions
 from lanner_perf.figures import OF_FLOOR, Figure, by_number, figures, is_lanner, ratio
+from lanner_perf.tables import NOT_MEASURED, Cell, Table, name_cell
 
 Report = Mapping[str, Any]
-NOT_MEASURED = "not measured"
 #: What the first table shows, where it was measured.
 HEADLINE = (
     "throughput.short",
@@ -26,32 +28,10 @@ _WITHOUT_RATIOS = ("quality.", OF_FLOOR)
 _DIFFERENCES = frozenset({"quality.spearman"})
 
 
-class Cell(NamedTuple):
-    """A figure: its text, what it is beside the reference, and its spread; all may be empty."""
-
-    text: str = ""
-    beside: str = ""
-    spread: str = ""
-
-    def __str__(self) -> str:
-        more = "; ".join(part for part in (self.beside, self.spread) if part)
-        return f"{self.text} ({more})" if more else self.text
-
-
-class Table(NamedTuple):
-    """Rows of cells under a header; the first cell of a row is its name.
-
-    Attributes:
-        title: Of the table.
-        note: What is needed to read it.
-        header: A name a column; that of the first is empty.
-        rows: As long as the header.
-    """
-
-    title: str
-    note: str
-    header: list[str]
-    rows: list[list[Cell]]
+def page_title(report: Report) -> str:
+    """What a page is about."""
+    where = " on a Triton server" if "server" in report else ""
+    return f"{report['artifact']}{where}: speed, memory and quality"
 
 
 def headline(report: Report) -> Table:
@@ -63,7 +43,7 @@ def headline(report: Report) -> Table:
     labels = {key: figure.label for row in rows for key, figure in row.items()}
     cells = [
         [
-            _name(index, row),
+            name_cell(index, row),
             Cell(precision_text(row)),
             *(_cell(key, found, rows[0]) for key in keys),
         ]
@@ -74,6 +54,8 @@ def headline(report: Report) -> Table:
         "median of the ratios of the rounds (of Spearman the difference), and the lowest and the "
         "highest round."
     )
+    if "server" in report:
+        note = f"{note} {WAYS}"
     return Table("Every figure", note, ["", "precision", *(labels[key] for key in keys)], cells)
 
 
@@ -88,18 +70,15 @@ def check_table(report: Report) -> Table:
             measured = Cell(figure.text, spread=figure.spread_text)
             holds = Cell("yes" if check["holds"] else "NO")
         rows.append([Cell(check["what"], check["of"]), Cell(must), measured, holds])
-    note = (
-        "Lanner's side is its best configuration within 0.2 Spearman of the reference whose "
-        "vectors do not depend on their batch, the peers' the best of all. Ratios are medians of "
-        "the rounds' ratios, with the lowest and highest."
-    )
+    note = server_checks.NOTE if "server" in report else bench_checks.NOTE
     return Table("What must hold", note, ["", "must be", "measured", "holds"], rows)
 
 
 def detail_tables(report: Report) -> list[Table]:
-    """By length, callers and arrivals, and the floor; what was not measured is left out."""
+    """Parts of a call, by length, callers and arrivals, and the floor, where they were measured."""
     percentiles = "p50 ms, beside it p99 ms; below them the lowest and the highest p50."
     tables = [
+        *call_tables(report),
         _family(report, "throughput_by_length", "throughput.{}", "Texts/s by tokens of a text"),
         _family(
             report,
@@ -174,6 +153,7 @@ def conditions(report: Report) -> dict[str, str]:
         "Memory": f"{machine['memory_bytes'] / 1e9:.0f} GB",
         "System": f"{machine['system']}, Python {machine['python']}",
         "Threads": f"{report['threads']} of {machine['cores']} cores, one subject at a time",
+        **server_conditions(report),
         "Rounds": f"{report['rounds']}, interleaved over the subjects",
         "Timed": report["timed"],
         "Not timed": "Warm-up, choosing each subject's best batch size, moving texts and vectors "
@@ -194,17 +174,13 @@ def left_out(report: Report) -> list[str]:
 def lanner_names(report: Report) -> list[Cell]:
     """The first cells of the rows of Lanner."""
     rows = enumerate(report["subjects"])
-    return [_name(index, row) for index, row in rows if is_lanner(row)]
+    return [name_cell(index, row) for index, row in rows if is_lanner(row)]
 
 
 def precision_text(row: Report) -> str:
     """The precision of its weights, and that of its products where it says so."""
     compute = row.get("compute", "")
     return f"{row['precision']}, in {compute}" if compute else str(row["precision"])
-
-
-def _name(index: int, row: Report) -> Cell:
-    return Cell(f"{index + 1}. {row['name']}")
 
 
 def _cell(key: str, row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> Cell:
@@ -232,7 +208,7 @@ def _family(
                 _family_cell(found.get(pattern.format(load)), found.get(beside.format(load)))
                 for load in loads
             )
-            rows.append([_name(index, row), *cells])
+            rows.append([name_cell(index, row), *cells])
     return Table(title, note, ["", *loads], rows)
 
 
@@ -248,7 +224,7 @@ def _open_loop(report: Report) -> Table:
     for index, row in enumerate(report["subjects"]):
         if row.get("open_loop"):
             cells = (row["open_loop"].get(load) for load in loads)
-            rows.append([_name(index, row), *map(_open_loop_cell, cells)])
+            rows.append([name_cell(index, row), *map(_open_loop_cell, cells)])
     note = (
         "p99 ms from the scheduled arrival, below it what was refused or failed. Arrivals are "
         "Poisson's and do not wait for answers. > is a lower bound: the subject fell so far behind "

@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 #: By kind or engine; Lanner's are filled.
 _MARKERS = {
     "lanner": "s",
+    "triton": "o",
     "onnx-file": "P",
     "fastembed": "v",
     "light-embed": "<",
@@ -90,7 +91,8 @@ def image(figure: Any, kind: str) -> bytes:
 
 def point_style(row: Row) -> dict[str, Any]:
     """A marker without a line."""
-    names = ("lanner",) if is_lanner(row) else (row["kind"], row["engine"])
+    own = row["kind"] if row["kind"] in _MARKERS else "lanner"
+    names = (own,) if is_lanner(row) else (row["kind"], row["engine"])
     return {
         "marker": next((_MARKERS[name] for name in names if name in _MARKERS), _OTHER_MARKER),
         "markersize": 8,

@@ -17,6 +17,23 @@ Row = Mapping[str, Any]
 OF_FLOOR = "of_floor"
 #: A difference of quality below these is rounding: vectors are the same in every round.
 _SPEARMAN_NOISE, _COSINE_NOISE = 0.05, 1e-4
+#: Of a number of callers. The parts are not in every row, nor in results from before they were
+#: measured.
+_CALLS = ("texts_per_s", "p50_ms", "p90_ms", "p99_ms")
+_CALL_PARTS = {
+    "call_ms": "mean ms",
+    "client_ms": "ms in the client",
+    "network_ms": "ms in the network",
+    "queue_ms": "ms in the queue",
+    "compute_ms": "ms in the model",
+    "texts_per_request": "texts a request",
+    "texts_per_run": "texts a run",
+    "cached_percent": "% from the cache",
+    "cpu_ms": "CPU ms a text, own process",
+    "server_cpu_ms": "CPU ms a text, server",
+    "models_cpu_ms": "CPU ms a text, its models",
+}
+_FORMS = {"texts_per_request": ".1f", "texts_per_run": ".1f", "cached_percent": ".0f"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,8 @@ class Figure:
 
 
 def is_lanner(row: Row) -> bool:
-    """Whether it is a variant of the artifact, of whatever head."""
-    return str(row["kind"]) in {"lanner", "lanner-head"}
+    """Whether Lanner answers: a variant of the artifact, of whatever head, here or on a server."""
+    return str(row["kind"]) in {"lanner", "lanner-head", "triton"}
 
 
 def figures(row: Row) -> dict[str, Figure]:
@@ -67,6 +84,7 @@ def figures(row: Row) -> dict[str, Figure]:
 
     ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (of so many tokens),
     ``dispatch.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
+    ``concurrency.16.queue_ms`` (of a subject on a server),
     ``open_loop.500.p99_ms`` (at so many arrivals a second), ``cold_start.load_s``,
     ``memory.peak_mb``, ``quality.spearman``, ``of_floor.short``.
 
@@ -92,6 +110,11 @@ def ratio(figure: Figure, base: Figure) -> Figure | None:
     return replace(figure, median=median, rounds=rounds, form=".2f", noise=None)
 
 
+def is_call_part(key: str) -> bool:
+    """Whether a figure says where the time of a call goes, and not how fast somebody is."""
+    return key.rpartition(".")[2] in _CALL_PARTS
+
+
 def by_number(key_values: Iterable[str]) -> list[str]:
     """Keys such as "8" and "512" in the order of their numbers."""
     return sorted(key_values, key=float)
@@ -113,7 +136,7 @@ def _all(row: Row) -> Iterator[tuple[str, Figure]]:
     lengths = row.get("latency_by_length", {})
     for tokens in by_number(lengths):
         yield from _latencies(f"latency.{tokens}", f"{tokens} tokens", lengths[tokens])
-    yield from _loads(row, "concurrency", "callers", ("texts_per_s", "p50_ms", "p90_ms", "p99_ms"))
+    yield from _loads(row, "concurrency", "callers", (*_CALLS, *_CALL_PARTS))
     yield from _loads(row, "open_loop", "offered/s", ("answered_per_s", "p50_ms", "p99_ms"))
     start = row.get("cold_start", {})
     names = ("import_s", "load_s", "first_answer_ms")
@@ -159,10 +182,12 @@ def _loads(row: Row, suite: str, unit: str, names: Sequence[str]) -> Iterator[tu
     loads = row.get(suite, {})
     for load in by_number(loads):
         for name in names:
+            if name in _CALL_PARTS and name not in loads[load]:
+                continue
             is_rate = name.endswith("_per_s")
             rounds = [turn[name] for turn in loads[load]["rounds"]]
-            label = f"{load} {unit}: {_words(name)}"
-            form = ",.0f" if is_rate else ".2f"
+            label = f"{load} {unit}: {_CALL_PARTS.get(name) or _words(name)}"
+            form = ",.0f" if is_rate else _FORMS.get(name, ".2f")
             yield f"{suite}.{load}.{name}", _figure(label, loads[load][name], rounds, form, is_rate)
 
 

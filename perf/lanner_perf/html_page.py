@@ -15,6 +15,7 @@ from lanner_perf.content import (
     headline,
     lanner_names,
     left_out,
+    page_title,
     versions_table,
 )
 from lanner_perf.drawing import Chart
@@ -39,6 +40,7 @@ def html_page(report: Report, charts: Sequence[Chart]) -> str:
     )
     return environment.get_template(_TEMPLATE).render(
         report=report,
+        title=page_title(report),
         headlines=headlines(report),
         headline=headline(report),
         checks=check_table(report),

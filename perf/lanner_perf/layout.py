@@ -60,20 +60,62 @@ class Throughput(TypedDict):
     rounds: list[float]
 
 
-class ConcurrencyRound(TypedDict):
-    """One round of so many callers; `failed` counts calls that raised an error."""
+class CallParts(TypedDict):
+    """Where the time of a call to a server goes; `lanner_perf.call_parts` defines the four parts.
+
+    Attributes:
+        client_ms: The parts of a mean call.
+        network_ms: See above.
+        queue_ms: See above.
+        compute_ms: See above.
+        texts_per_request: Of the client.
+        texts_per_run: Of the model on the server, its mean batch; not there where it never ran.
+        cached_percent: Of the requests those that the server's response cache answered.
+        other_requests: What others sent to the model meanwhile; the server's parts are of all.
+        server_cpu_ms: CPU time a text of the server's own process; not there where it is not to be
+            seen.
+        models_cpu_ms: That of the processes that run its models.
+    """
+
+    client_ms: NotRequired[float]
+    network_ms: NotRequired[float]
+    queue_ms: NotRequired[float]
+    compute_ms: NotRequired[float]
+    texts_per_request: NotRequired[float]
+    texts_per_run: NotRequired[float]
+    cached_percent: NotRequired[float]
+    other_requests: NotRequired[int]
+    server_cpu_ms: NotRequired[float]
+    models_cpu_ms: NotRequired[float]
+
+
+class ConcurrencyRound(CallParts):
+    """One round of so many callers; a subject on a server has the parts of a call, too.
+
+    Attributes:
+        texts_per_s: Calls answered a second, each with one text.
+        p50_ms: Of a call, as the two below.
+        p90_ms: See above.
+        p99_ms: See above.
+        call_ms: The mean of them.
+        cpu_ms: CPU time a text of the subject's own process.
+        failed: Calls that raised an error.
+    """
 
     texts_per_s: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
+    call_ms: NotRequired[float]
+    cpu_ms: NotRequired[float]
     failed: int
 
 
 class Concurrency(ConcurrencyRound):
     """Closed loop: each caller sends its next text when the last one is answered.
 
-    `failed` is the sum over the rounds, and `failure` what the first of them said.
+    `failed` and `other_requests` are sums over the rounds, and `failure` is what the first of those
+    that failed said.
     """
 
     failure: str
@@ -194,6 +236,48 @@ class Workload(TypedDict):
     texts: int
     tokens: int
     source: str
+
+
+class ModelOnServer(TypedDict):
+    """A model that was measured, as its configuration has it.
+
+    Attributes:
+        name: What it is called there.
+        version: Which of its versions answered.
+        variant: What runs.
+        takes: "tokens" or "texts".
+        backend: That of Triton.
+        instances: Copies of it that run at once.
+        max_batch_size: The most texts of a batch.
+        has_cache: Whether the server's response cache has answers of it.
+    """
+
+    name: str
+    version: str
+    variant: str
+    takes: str
+    backend: str
+    instances: int
+    max_batch_size: int
+    has_cache: bool
+
+
+class Server(TypedDict):
+    """The server whose models were measured.
+
+    Attributes:
+        version: Of Triton.
+        urls: Where it was asked.
+        is_here: Whether that is this machine.
+        models: What was measured of it.
+        new_texts: Whether no text was timed twice, but where the cache itself was measured.
+    """
+
+    version: str
+    urls: list[str]
+    is_here: bool
+    models: list[ModelOnServer]
+    new_texts: bool
 
 
 class Report(TypedDict):

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lanner_perf.content import (
-    Table,
     check_table,
     conditions,
     detail_tables,
     headline,
     left_out,
+    page_title,
     versions_table,
 )
+from lanner_perf.tables import Table
 
 Report = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def markdown_page(report: Report, pictures: Mapping[str, tuple[str, str]]) -> st
     plots = [f"## {title}\n\n![{alt}]({file})" for title, (file, alt) in pictures.items()]
     conditions_rows = [("", ""), *conditions(report).items()]
     parts = [
-        f"# {_inline(report['artifact'])}: speed, memory and quality",
+        f"# {_inline(page_title(report))}",
         _section(headline(report)),
         _section(check_table(report)),
         *plots,

@@ -30,6 +30,8 @@ class Plan:
         throughput_s: Duration of a throughput round.
         throughput_by_length_s: Duration of one of texts of one length.
         call_tokens: The fewest tokens of a call that measures throughput.
+        bulk_texts: Texts of a call that measures throughput of short texts, which begin anew where
+            there are fewer; None for as many as the slowest encodes in a round.
         lengths: The tokens of the texts of the measures by length.
         callers: How many callers at once.
         loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
@@ -47,6 +49,7 @@ class Plan:
     throughput_s: float = 3.0
     throughput_by_length_s: float = 0.3
     call_tokens: int = 4_096
+    bulk_texts: int | None = None
     lengths: tuple[int, ...] = LENGTHS
     callers: tuple[int, ...] = CALLERS
     loads: tuple[float, ...] = LOADS

@@ -5,6 +5,7 @@ It imports nothing but the standard library: what a subject's process holds is t
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,9 +14,12 @@ from typing import Any
 
 from lanner_perf.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.heads import HEAD_KINDS, first_input
-from lanner_perf.kinds import KINDS, Loaded
+from lanner_perf.kinds import KINDS, Encode, Loaded
 from lanner_perf.resident import peak_resident_mb, resident_mb
-from lanner_perf.subjects import Spec, Started, SubjectError
+from lanner_perf.subjects import NEW, SEEN, TEXTS, Spec, Started, SubjectError
+
+#: Words that texts are made new of: as many as a few hundred texts have.
+_MOST_WORDS = 10_000
 
 
 def serve(file_descriptor: int) -> None:
@@ -25,7 +29,7 @@ def serve(file_descriptor: int) -> None:
     try:
         loaded, started = _start(spec, threads)
         connection.send(started)
-        answers = Answers(loaded)
+        answers = Answers(loaded, spec.options.get(TEXTS, ""))
         while True:
             command, *arguments = connection.recv()
             connection.send(getattr(answers, command)(*arguments))
@@ -53,20 +57,29 @@ def _start(spec: Spec, threads: int) -> tuple[Loaded, Started]:
 
 
 class Answers:
-    """What the harness may ask; each method has a namesake in `lanner_perf.subjects.Subject`."""
+    """What the harness may ask; each method has a namesake in `lanner_perf.subjects.Subject`.
 
-    def __init__(self, loaded: Loaded) -> None:
+    Args:
+        loaded: The subject.
+        texts: With which texts it is timed: `NEW` ones, that it has never been asked; `SEEN` ones,
+            that it was asked before, in a call of the same form; empty for neither.
+    """
+
+    def __init__(self, loaded: Loaded, texts: str = "") -> None:
         self._loaded = loaded
-        self._encode = loaded.encode
+        self._encode = with_new_texts(loaded.encode) if texts == NEW else loaded.encode
+        self._has_seen: set[str] | None = set() if texts == SEEN else None
 
     def encode(self, texts: list[str], batch_size: int) -> tuple[float, Any]:
         """Seconds of one call with all texts, and its vectors."""
         begin = time.perf_counter()
-        vectors = self._encode(texts, batch_size=batch_size)
+        vectors = self._loaded.encode(texts, batch_size=batch_size)
         return time.perf_counter() - begin, vectors
 
     def rate(self, texts: list[str], batch_size: int, least_s: float) -> float:
         """Texts a second of calls with all texts, repeated until `least_s` have gone by."""
+        if self._has_seen is not None:
+            self._encode(texts, batch_size=batch_size)
         begin, calls = time.perf_counter(), 0
         while (seconds := time.perf_counter() - begin) < least_s or not calls:
             self._encode(texts, batch_size=batch_size)
@@ -75,6 +88,7 @@ class Answers:
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
         """Milliseconds of a call with each text."""
+        self._see(texts)
         return [_milliseconds(partial(self._encode, text)) for text in texts]
 
     def overheads_ms(self, texts: list[str]) -> list[float]:
@@ -95,6 +109,15 @@ class Answers:
 
     def closed_loop(self, texts: list[str], callers: int) -> Calls:
         """See `lanner_perf.callers`; or the subject's own way to have many callers."""
+        self._see(texts)
+        count = self._loaded.totals
+        before, begin_s = count() if count else None, time.process_time()
+        calls = self._closed_loop(texts, callers)
+        cpu_s = time.process_time() - begin_s
+        totals = count().since(before) if count and before else None
+        return calls._replace(cpu_s=cpu_s, totals=totals)
+
+    def _closed_loop(self, texts: list[str], callers: int) -> Calls:
         if self._loaded.answer_many is None:
             return closed_loop(self._encode, texts, callers)
         begin = time.perf_counter()
@@ -107,12 +130,44 @@ class Answers:
         self, texts: list[str], arrivals_s: list[float], callers: int, patience_s: float
     ) -> Calls:
         """See `lanner_perf.callers`."""
+        self._see(texts)
         return open_loop(self._encode, texts, arrivals_s, callers=callers, patience_s=patience_s)
+
+    def _see(self, texts: list[str]) -> None:
+        """Asks what is to be timed, one text a call, where that has to be seen before."""
+        if self._has_seen is not None:
+            for text in dict.fromkeys(texts):
+                if text not in self._has_seen:
+                    self._encode(text)
+            self._has_seen.update(texts)
 
     def memory_mb(self) -> tuple[float, float]:
         """Resident memory now, and the most so far."""
         now = resident_mb()
         return now, max(now, peak_resident_mb())
+
+
+def with_new_texts(encode: Encode) -> Encode:
+    """Puts as many words of other texts in the place of each text's, so that no cache knows it.
+
+    The words are drawn from the texts of all calls so far: their lengths stay what they are. The
+    draw is another one in every process.
+    """
+    words: list[str] = []
+    draw = random.Random()  # noqa: S311
+
+    def new(text: Any) -> Any:
+        if isinstance(text, tuple):
+            return (new(text[0]), *text[1:])
+        own = text.split()
+        if len(words) < _MOST_WORDS:
+            words.extend(own)
+        return " ".join(draw.choices(words, k=len(own)))
+
+    def encode_new(texts: Any, **options: Any) -> Any:
+        return encode([*map(new, texts)] if isinstance(texts, list) else new(texts), **options)
+
+    return encode_new
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The environment that the harness itself runs in.
 OWN_ENVIRONMENT = "harness"
+#: The option of a spec that says with which texts it is timed where there is a cache: made new for
+#: each call, or seen before; without it, as they are. See `lanner_perf.serving.Answers`.
+TEXTS, NEW, SEEN = "texts", "new", "seen"
 #: A subject that says nothing for so long hangs; the slowest start compiles its model.
 PATIENCE_S = 300.0
 

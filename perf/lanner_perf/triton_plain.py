@@ -1,18 +1,15 @@
 """The model repository that a team writes by hand, for `lanner_perf.triton_report` to compare with.
 
 A Python backend around ONNX Runtime with its defaults and a stock int8 graph, dynamic batching
-switched on as Triton's documentation shows it, and a client of tritonclient and tokenizers.
+switched on as Triton's documentation shows it. `lanner_perf.kinds.triton_plain` is its client.
 """
 
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from lanner_perf.kinds.triton_plain import MODEL
 
 _CONFIG = """\
-name: "plain"
 backend: "python"
 max_batch_size: 64
 input [
@@ -54,38 +51,8 @@ class TritonPythonModel:
 
 def write_plain_repository(graph: Path, repository: Path, dimension: int) -> None:
     """Writes the repository around an ONNX file that answers vectors of so many dimensions."""
-    version = repository / "plain" / "1"
+    version = repository / MODEL / "1"
     version.mkdir(parents=True)
-    (repository / "plain" / "config.pbtxt").write_text(_CONFIG % dimension)
+    (repository / MODEL / "config.pbtxt").write_text(_CONFIG % dimension)
     (version / "model.py").write_text(_MODEL)
     shutil.copyfile(graph, version / "model.onnx")
-
-
-class PlainClient:
-    """What a team writes to call it.
-
-    Args:
-        host: Name and port of the server's gRPC.
-        tokenizer: A tokenizer.json.
-    """
-
-    def __init__(self, host: str, tokenizer: Path) -> None:
-        import tritonclient.grpc  # noqa: PLC0415 (an extra)
-        from tokenizers import Tokenizer  # noqa: PLC0415
-
-        self._grpc: Any = tritonclient.grpc
-        self._client = self._grpc.InferenceServerClient(host)
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.no_padding()
-
-    def encode(self, text: str) -> NDArray[np.float32]:
-        """The vector of one text, float32 [dim]."""
-        ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
-        inputs = []
-        for name, tensor in (("input_ids", ids), ("attention_mask", np.ones_like(ids))):
-            given = self._grpc.InferInput(name, list(tensor.shape), "INT64")
-            given.set_data_from_numpy(tensor)
-            inputs.append(given)
-        result = self._client.infer("plain", inputs)
-        vector: NDArray[np.float32] = result.as_numpy("sentence_embedding")[0]
-        return vector

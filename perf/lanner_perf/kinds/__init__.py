@@ -15,6 +15,8 @@ from lanner_perf.kinds.light_embed import load_light_embed
 from lanner_perf.kinds.loaded import PACKAGES, AnswerMany, Encode, Loaded
 from lanner_perf.kinds.onnx_file import load_onnx_file
 from lanner_perf.kinds.sentence_transformers import load_sentence_transformers
+from lanner_perf.kinds.triton import load_triton
+from lanner_perf.kinds.triton_plain import load_triton_plain
 
 __all__ = ["KINDS", "PACKAGES", "AnswerMany", "Encode", "Loaded"]
 
@@ -28,4 +30,6 @@ KINDS: dict[str, Callable[[str, Mapping[str, str], int], Loaded]] = {
     "ctranslate2": load_ctranslate2,
     "embed-anything": load_embed_anything,
     "infinity": load_infinity,
+    "triton": load_triton,
+    "triton-plain": load_triton_plain,
 }

@@ -13,6 +13,7 @@ from lanner_perf.resident import resident_mb
 
 if TYPE_CHECKING:
     from lanner.similarity import Vectors
+    from lanner_perf.totals import Totals
 
 Encode = Callable[..., "Vectors"]
 #: Texts and callers to the milliseconds of each call.
@@ -24,6 +25,7 @@ PACKAGES = (
     "ctranslate2",
     "embed_anything",
     "fastembed",
+    "grpcio",
     "infinity_emb",
     "lanner",
     "light-embed",
@@ -38,6 +40,7 @@ PACKAGES = (
     "tokenizers",
     "torch",
     "transformers",
+    "tritonclient",
 )
 
 
@@ -54,6 +57,7 @@ class Loaded(NamedTuple):
         answer_many: Its own way to have so many callers at once, each with one text a call; None
             for threads that call `encode`.
         dispatch: What shows the part of its dispatcher, where it has one that can be left out.
+        totals: What its client and its server have done so far, where it is on a server.
     """
 
     encode: Encode
@@ -64,6 +68,7 @@ class Loaded(NamedTuple):
     imported_mb: float | None = None
     answer_many: AnswerMany | None = None
     dispatch: Dispatch | None = None
+    totals: Callable[[], Totals] | None = None
 
 
 class Start:

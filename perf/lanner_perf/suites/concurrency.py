@@ -1,7 +1,10 @@
 """Concurrency: so many callers at once, each sending its next text when the last is answered."""
 
+from typing import Any, cast
+
 import numpy as np
 
+from lanner_perf.call_parts import call_parts
 from lanner_perf.callers import Calls
 from lanner_perf.layout import Concurrency, ConcurrencyRound
 from lanner_perf.plan import Plan
@@ -12,6 +15,8 @@ from lanner_perf.suites.inputs import Inputs, Parts, median, repeated
 #: Calls of each caller, so that a round is not all beginning and end.
 _LEAST_CALLS_A_CALLER = 4
 _MOST_CALLS = 20_000
+#: What is added over the rounds; of everything else the median counts.
+_SUMS = frozenset({"failed", "other_requests"})
 
 
 def estimate_s(plan: Plan) -> float:
@@ -54,28 +59,31 @@ def _point(roster: Roster, texts: list[str], plan: Plan, callers: int) -> dict[s
 
 def summary(rounds: list[Calls]) -> Concurrency:
     """The medians of the rounds."""
-    figures = [_round(calls) for calls in rounds]
-    return {
-        "texts_per_s": median(figure["texts_per_s"] for figure in figures),
-        "p50_ms": median(figure["p50_ms"] for figure in figures),
-        "p90_ms": median(figure["p90_ms"] for figure in figures),
-        "p99_ms": median(figure["p99_ms"] for figure in figures),
-        "failed": sum(figure["failed"] for figure in figures),
-        "failure": next((calls.failure for calls in rounds if calls.failure), ""),
-        "rounds": figures,
+    figures: list[dict[str, Any]] = [{**_round(calls)} for calls in rounds]
+    # A round in which nothing was answered has no parts of a call.
+    names = [name for name in figures[0] if all(name in figure for figure in figures)]
+    of_all = {
+        name: (sum if name in _SUMS else median)(figure[name] for figure in figures)
+        for name in names
     }
+    failure = next((calls.failure for calls in rounds if calls.failure), "")
+    return cast("Concurrency", {**of_all, "failure": failure, "rounds": figures})
 
 
 def _round(calls: Calls) -> ConcurrencyRound:
     answered = [call for call in calls.calls if call.outcome == "answered"]
     latencies_ms = [1e3 * (call.end_s - call.due_s) for call in answered] or [0.0]
     p50, p90, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 99)))
+    call_ms = float(np.mean(latencies_ms))
     return {
         "texts_per_s": _speed(calls),
         "p50_ms": p50,
         "p90_ms": p90,
         "p99_ms": p99,
+        "call_ms": call_ms,
+        "cpu_ms": 1e3 * calls.cpu_s / max(1, len(answered)),
         "failed": len(calls.calls) - len(answered),
+        **call_parts(calls, call_ms, len(answered)),
     }
 
 

@@ -26,8 +26,11 @@ def estimate_s(plan: Plan) -> float:
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
     """Of short and mixed texts, and by length in tokens."""
+    counts = {"short": plan.bulk_texts}
     natural = {
-        workload: _throughput(roster, inputs, plan, texts, f"{workload} texts")
+        workload: _throughput(
+            roster, inputs, plan, texts, f"{workload} texts", count=counts.get(workload)
+        )
         for workload, texts in inputs.workloads.texts.items()
     }
     by_length = {
@@ -55,8 +58,9 @@ def _throughput(
     what: str,
     *,
     is_natural: bool = True,
+    count: int | None = None,
 ) -> dict[str, Throughput]:
-    """The same texts for all, as many as the slowest encodes in the time of a round.
+    """The same texts for all: so many, or as many as the slowest encodes in the time of a round.
 
     A faster subject repeats them for a while, so that its round is not a moment's; and each begins
     its turn with a few of them untimed, because others ran meanwhile.
@@ -69,7 +73,10 @@ def _throughput(
     least = max(_LEAST_TEXTS, plan.call_tokens * len(probe) // inputs.count_tokens(probe))
     texts = texts if is_natural else repeated(texts, max(least, len(texts)))
     speeds = dict(roster.each(lambda subject: subject.rate(probe, max(BATCH_SIZES))))
-    texts = fitting(texts, min(speeds.values()), seconds, least=least)
+    if count is None:
+        texts = fitting(texts, min(speeds.values()), seconds, least=least)
+    else:
+        texts = repeated(texts, count)
 
     def rate(subject: Subject) -> float:
         subject.rate(probe, best[subject.name])

@@ -85,13 +85,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="an artifact that 'lanner export' wrote, or a model on a Triton server, "
         "grpc://HOST:8001/NAME or http://HOST:8000/NAME",
     )
-    parser.add_argument(
-        "--header",
-        metavar="NAME:VALUE",
-        action="append",
-        default=[],
-        help="send this to the server with every request, for example an authorisation",
-    )
+    add_header_option(parser)
     for name, what in _CERTIFICATES.items():
         help_text = f"for grpcs:// and https://, in PEM: {what}"
         parser.add_argument(_option(name), metavar="FILE", help=help_text)
@@ -121,6 +115,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_header_option(parser: argparse.ArgumentParser) -> None:
+    """``--header``, for a model on a server; see `read_headers`."""
+    parser.add_argument(
+        "--header",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help="send this to the server with every request, for example an authorisation",
+    )
+
+
 def load_model(args: argparse.Namespace) -> Any:
     """Loads the model that the options of `add_model_options` describe; which class, it says.
 
@@ -146,18 +151,36 @@ def load_model(args: argparse.Namespace) -> Any:
         "--engine, --variant, --device, --threads and --engine-cache are decided by the server: "
         "leave them out with a URL",
     )
-    url, _, name = args.model.rpartition("/")
-    need(
-        name and not url.endswith("/"),
-        f"{args.model} names no model: add it, for example {args.model.rstrip('/')}/minilm",
-    )
-    pairs = [header.partition(":") for header in args.header]
-    for header, (key, colon, _) in zip(args.header, pairs, strict=True):
-        need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
-    headers = {key.strip(): value.strip() for key, _, value in pairs}
+    url, name = split_url(args.model)
     # What gRPC's core has to say of a failure goes to stderr beside the error that says it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return connect(url, name, headers=headers, **files)
+    return connect(url, name, headers=read_headers(args.header), **files)
+
+
+def split_url(model: str) -> tuple[str, str]:
+    """The server's URL, and the name of its model.
+
+    Raises:
+        UsageError: There is no name.
+    """
+    url, _, name = model.rpartition("/")
+    need(
+        name and not url.endswith("/"),
+        f"{model} names no model: add it, for example {model.rstrip('/')}/minilm",
+    )
+    return url, name
+
+
+def read_headers(given: Sequence[str]) -> dict[str, str]:
+    """What ``--header`` was given.
+
+    Raises:
+        UsageError: One is not ``NAME:VALUE``.
+    """
+    pairs = [header.partition(":") for header in given]
+    for header, (key, colon, _) in zip(given, pairs, strict=True):
+        need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _option(name: str) -> str:

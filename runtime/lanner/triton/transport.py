@@ -176,6 +176,31 @@ class Transport(Protocol):
         """Gives its connections up."""
 
 
+class Monitor(Protocol):
+    """What a server says of itself and of its work; both transports can be asked."""
+
+    def server(self) -> dict[str, Any]:
+        """Its name, its version and its extensions, as KServe's server metadata has them.
+
+        Raises:
+            LannerError: See `server_error`.
+        """
+
+    def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
+        """What it has counted since it loaded a model, of each version as Triton's JSON has it.
+
+        See extension_statistics.md of triton-inference-server/server. Over gRPC what is zero is not
+        there, and numbers are strings.
+
+        Args:
+            model: The model's name.
+            version: Its version; empty for all.
+
+        Raises:
+            LannerError: See `server_error`.
+        """
+
+
 def queue_timeout_us(timeout_s: float | None) -> int | None:
     """How long a request may wait in the server's queue, in the unit of Triton's parameter."""
     return None if timeout_s is None else max(1, int(timeout_s * 1e6))

@@ -1,0 +1,49 @@
+"""A model on a Triton server, through Lanner's own client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from lanner_perf.kinds.loaded import Loaded, Start
+from lanner_perf.totals import Counter, RequestClock
+
+
+def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
+    """A client of the server at the URL `path`.
+
+    `options` names the ``model``, as JSON what `lanner.connect` is given beside it (``connect``),
+    and the ``head`` of the model where that is not ``embed``. A request that fails is not sent
+    again: what is measured is what the server does.
+    """
+    start = Start(options, threads)
+    import lanner  # noqa: PLC0415 (its import is what is timed)
+    from lanner.triton.transport import Address  # noqa: PLC0415
+
+    address = Address.parse(path)
+    import_module(f"lanner.triton.{address.protocol}_transport")
+    start.imported()
+    given: dict[str, Any] = json.loads(options.get("connect", "{}"))
+    model = lanner.connect(path, options["model"], retries=0, **given)
+    start.loaded()
+    from lanner.model import METHODS_OF_HEAD  # noqa: PLC0415 (it is imported already)
+
+    files = model.manifest.files
+    facts = {
+        "engine": "triton",
+        "precision": model.variant.precision,
+        "token_budget": model.runner.token_budget,
+        # Of a model without weights of its own there are none.
+        "model_bytes": sum(files[name].bytes for name in model.variant.files if name in files),
+    }
+    transport, clock = model.runner.engine.transport, RequestClock()
+    transport.infer = clock.timed(transport.infer)
+    method = getattr(model, METHODS_OF_HEAD[model.manifest.head][0])
+    counter = Counter(lambda: transport, options["model"], clock, address.host)
+
+    def encode(inputs: Any, batch_size: int = 32) -> Any:
+        return method(inputs, batch_size=batch_size)
+
+    return start.done(encode, facts)._replace(totals=counter)

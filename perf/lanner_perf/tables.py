@@ -1,0 +1,39 @@
+"""Tables of text that HTML and Markdown both show."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NOT_MEASURED = "not measured"
+
+
+class Cell(NamedTuple):
+    """A figure: its text, what it is beside the reference, and its spread; all may be empty."""
+
+    text: str = ""
+    beside: str = ""
+    spread: str = ""
+
+    def __str__(self) -> str:
+        more = "; ".join(part for part in (self.beside, self.spread) if part)
+        return f"{self.text} ({more})" if more else self.text
+
+
+class Table(NamedTuple):
+    """Rows of cells under a header; the first cell of a row is its name.
+
+    Attributes:
+        title: Of the table.
+        note: What is needed to read it.
+        header: A name a column; that of the first is empty.
+        rows: As long as the header.
+    """
+
+    title: str
+    note: str
+    header: list[str]
+    rows: list[list[Cell]]
+
+
+def name_cell(index: int, row: Mapping[str, Any]) -> Cell:
+    """The first cell of a subject's row: its number, counted from 1, and its name."""
+    return Cell(f"{index + 1}. {row['name']}")
