@@ -102,6 +102,14 @@ MODELS = (
     + "\"failed to load 'b' version 2: Invalid argument: unable.\"\n"
     "error: creating server: Internal - failed to load all models"
 )
+REFUSED = (
+    RECORD + "\"failed to load 'a' version 1: Internal: TritonModelException: /m/a/1/model.onnx is "
+    'missing: copy it again\\n\\nAt:\\n  /lanner/triton/python_backend.py(53): initialize\\n"\n'
+)
+OF_REFUSED = (
+    "tritonserver cannot load 'a' version 1: /m/a/1/model.onnx is missing: copy it again; mend "
+    "this in /m, or take it out"
+)
 OF_MODELS = (
     "tritonserver cannot load 'a' version 1: Internal: ValueError: no weights "
     "(/m/a/1/model.py(3): initialize); 'b' version 2: Invalid argument: unable; mend this in /m, "
@@ -127,6 +135,7 @@ PORT = "failed to start GRPC service: Unavailable - Socket already in use"
     ("lines", "kind", "message"),
     [
         (MODELS, RepositoryError, OF_MODELS),
+        (REFUSED, RepositoryError, OF_REFUSED),
         (CONFIG, RepositoryError, OF_CONFIG),
         (OPTION, UsageError, "tritonserver refuses its options: unrecognized option '--no'"),
         (VALUE, UsageError, "tritonserver refuses its options: Invalid option value. Got x"),
@@ -142,6 +151,7 @@ PORT = "failed to start GRPC service: Unavailable - Socket already in use"
     ],
     ids=[
         "models",
+        "refused by Lanner",
         "config",
         "option",
         "value",
@@ -162,3 +172,18 @@ def test_a_message_that_json_does_not_know_is_shown_bare() -> None:
     shown: list[str] = []
     read(RECORD + '"a \\x quote"', shown)
     assert shown == ["22:46:39 error a \\x quote"]
+
+
+def test_what_is_waited_for_in_vain() -> None:
+    log = read("I1122 22:46:39.891781 25557 pb_stub.cc:366] a line")
+    assert log.stuck(Path("/m")) is None
+    log.add(
+        "I1122 22:46:39.891781 25557 pb_stub.cc:2105]  Failed to preinitialize Python stub: Python "
+        "model file not found in '/m/a/1/model.py'"
+    )
+    error = log.stuck(Path("/m"))
+    assert type(error) is RepositoryError
+    assert str(error) == (
+        "tritonserver waits for ever for a model: Python model file not found in '/m/a/1/model.py'"
+        "; mend this in /m"
+    )

@@ -235,6 +235,15 @@ def test_why_a_server_cannot_be_reached(
     assert str(error) == message
 
 
+def test_a_server_that_answered_before_is_at_the_right_address() -> None:
+    detail = "Stream removed (Socket closed)"
+    error = server_error("UNAVAILABLE", detail, address=GRPC, model="", has_answered=True)
+    assert type(error) is ServerUnavailableError
+    assert (
+        str(error) == f"grpc://host broke the connection off ({detail}): see whether it still runs"
+    )
+
+
 def test_what_a_model_says_of_connections_is_its_own() -> None:
     error = server_error("INTERNAL", "Socket closed", address=GRPC, model="minilm")
     assert type(error) is EngineError

@@ -1,7 +1,9 @@
 import re
+import resource
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -433,14 +435,54 @@ def test_a_damaged_older_version_is_named(word_artifact: Path, repository: Path)
     assert contents(repository) == before
 
 
-def test_what_fails_late_is_taken_back(
+@contextmanager
+def no_file_above(limit_bytes: int) -> Iterator[None]:
+    """The system refuses to let a file grow beyond that, as it does on a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+#: The files of the artifact of words have up to 2,000 bytes each; a configuration, which carries
+#: some of them, has more.
+@pytest.mark.parametrize("limit_bytes", [10, 2_500])
+def test_a_model_that_finds_no_room_is_taken_back(
+    word_artifact: Path, repository: Path, limit_bytes: int
+) -> None:
+    message = (
+        f"{repository / 'words'} cannot be written (File too large): see that there is room and "
+        "leave to write, or give another --output"
+    )
+    with (
+        pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"),
+        no_file_above(limit_bytes),
+    ):
+        write(word_artifact, repository)
+    assert not repository.exists() or files(repository) == []
+    # What is there can be gone on with.
+    assert [model.version for model in write(word_artifact, repository)] == [1, 1]
+    before = contents(repository)
+    with (
+        pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"),
+        no_file_above(limit_bytes),
+    ):
+        write(word_artifact, repository)
+    assert contents(repository) == before
+    assert [model.version for model in write(word_artifact, repository)] == [2, 2]
+
+
+def test_a_text_model_that_finds_no_room_leaves_its_token_model(
     word_artifact: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lanner.triton.repository.text_config", fails)
-    with pytest.raises(OSError, match=r"No space left on device"):
+    message = f"^{repository}/words_text cannot be written \\(No space left on device\\): see that"
+    with pytest.raises(RepositoryError, match=message):
         write(word_artifact, repository)
     assert [path.name for path in repository.iterdir()] == ["words"]
     monkeypatch.undo()

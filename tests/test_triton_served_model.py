@@ -147,6 +147,16 @@ def test_the_cores_of_an_instance(
     assert found.threads(cores) == threads
 
 
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "many"])
+def test_what_is_no_count(value: str) -> None:
+    message = (
+        "the parameter threads in the config.pbtxt of minilm must be a whole number from 1 on, not "
+        f"{value!r}"
+    )
+    with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
+        served({"threads": value}).threads(4)
+
+
 def test_its_variant() -> None:
     assert served({"lanner_variant": "fp32"}).variant(manifest()) == FP32
     unknown = served({"lanner_variant": "int4"}).variant(manifest())

@@ -142,6 +142,17 @@ def test_models_that_cannot_be_loaded_are_named_with_their_reasons(
     assert (processes(repository), traces()) == ([], [])
 
 
+def test_a_model_that_would_be_waited_for_in_vain_is_named(make: Make, repository: Path) -> None:
+    (repository / "double" / "1" / "model.py").unlink()
+    message = (
+        "tritonserver waits for ever for a model: Python model file not found in "
+        f"'{repository}/double/1/model.py'; mend this in {repository}"
+    )
+    with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"), make(grace_s=0):
+        pass
+    assert (processes(repository), traces()) == ([], [])
+
+
 def test_a_server_that_is_killed_is_an_error_and_leaves_nothing(
     make: Make, repository: Path
 ) -> None:

@@ -49,6 +49,7 @@ class GrpcTransport:
         self._address, self._memory = address, memory
         self._client: Any = None
         self._pid = 0
+        self._has_answered = False
         self._lock = threading.Lock()
 
     def infer(
@@ -155,13 +156,20 @@ class GrpcTransport:
         """A method of tritonclient, with the headers and errors of every request."""
         headers = dict(self._address.headers) or None
         try:
-            return method(headers=headers, **arguments)
+            answer = method(headers=headers, **arguments)
         except InferenceServerException as error:
             code = (error.status() or "").removeprefix("StatusCode.")
             detail = error.message() or ""
             raise server_error(
-                code, detail, address=self._address, model=model, version=version
+                code,
+                detail,
+                address=self._address,
+                model=model,
+                version=version,
+                has_answered=self._has_answered,
             ) from None
+        self._has_answered = True
+        return answer
 
 
 def _roots() -> Path | None:

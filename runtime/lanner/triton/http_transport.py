@@ -35,6 +35,7 @@ class HttpTransport:
 
     def __init__(self, address: Address, memory: SharedMemory | None = None) -> None:
         self._address, self._memory = address, memory
+        self._has_answered = False
         host, _, port = address.host.rpartition(":")
         options: dict[str, Any] = {"maxsize": _CONNECTIONS, "retries": False}
         self._pool: urllib3.HTTPConnectionPool
@@ -147,15 +148,23 @@ class HttpTransport:
             is_strange = type(cause) is http.client.BadStatusLine
             detail = "what it says is no HTTP" if is_strange else str(cause)
             raise self._unavailable(detail) from None
+        self._has_answered = True
         if response.status != 200:
             raise self._error(str(response.status), _reason(response.data), model, version)
         return response
 
     def _unavailable(self, detail: str) -> LannerError:
-        return server_error("UNAVAILABLE", detail, address=self._address, model="")
+        return self._error("UNAVAILABLE", detail, model="", version="")
 
     def _error(self, code: str, detail: str, model: str, version: str) -> LannerError:
-        return server_error(code, detail, address=self._address, model=model, version=version)
+        return server_error(
+            code,
+            detail,
+            address=self._address,
+            model=model,
+            version=version,
+            has_answered=self._has_answered,
+        )
 
 
 def _path(model: str, version: str) -> str:

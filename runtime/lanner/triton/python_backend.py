@@ -165,20 +165,18 @@ def _require_numpy() -> None:
 
 
 def _load(directory: Path, served: ServedModel) -> Model:
-    parameters, cores = served.parameters, available_cores()
+    cores = available_cores()
     threads = served.threads(cores)
-    counts: dict[str, Any] = {
-        name: int(parameters[name]) for name in ("workers", "token_budget") if name in parameters
-    }
     variant = open_artifact(directory).manifest.variants[0].name
     # What takes the GPU says so: the instances of a server share it with others.
     model: Model = load(
         directory,
-        engine=parameters.get("engine", "auto"),
+        engine=served.parameters.get("engine", "auto"),
         variant=variant,
-        device=parameters.get("device", "cpu"),
+        device=served.parameters.get("device", "cpu"),
         threads=threads,
-        **counts,
+        workers=served.count("workers"),
+        token_budget=served.count("token_budget"),
     )
     if threads * served.instances > cores:
         pb_utils.Logger.log_warn(

@@ -62,10 +62,7 @@ _OBSTACLES: tuple[tuple[tuple[str, ...], type[LannerError], str], ...] = (
     (
         ("socket closed", "connection reset", "closed connection", "eof occurred", "is no http"),
         ServerUnavailableError,
-        (
-            "{url} broke the connection off ({detail}): see whether it is stopping, whether that "
-            "is its port for {protocol}, and whether it wants {doubt}"
-        ),
+        "{url} broke the connection off ({detail}): see whether {doubts}",
     ),
 )
 
@@ -119,7 +116,13 @@ _MEANINGS: tuple[tuple[tuple[str, ...], tuple[str, ...], type[LannerError], str]
 
 
 def server_error(
-    code: str, detail: str, *, address: Address, model: str, version: str = ""
+    code: str,
+    detail: str,
+    *,
+    address: Address,
+    model: str,
+    version: str = "",
+    has_answered: bool = False,
 ) -> LannerError:
     """What a server's refusal means.
 
@@ -129,22 +132,17 @@ def server_error(
         address: Which server.
         model: Which model was asked.
         version: Which of its versions, where one was asked for.
+        has_answered: Whether the server ever did, so that its address is right.
     """
     said = _one_line(detail).lower()
     detail = _AROUND.sub("", _one_line(detail))
     what = f"the model {model}{f' (version {version})' if version else ''} on {address.url}"
-    scheme = urlsplit(address.url).scheme
-    other = scheme.removesuffix("s") if address.is_encrypted else f"{scheme}s"
     places = {
         "what": what,
         "url": address.url,
         "detail": detail or code,
-        "other": other,
-        "protocol": f"{address.protocol}{' over TLS' if address.is_encrypted else ''}",
-        # What a server does not say that does not get it.
-        "doubt": "a certificate of yours (certificate_chain=, private_key=)"
-        if address.is_encrypted
-        else f"TLS ({other}://)",
+        "other": _other_scheme(address),
+        "doubts": "it still runs" if has_answered else _doubts(address),
     }
     if code == "UNAVAILABLE":
         for parts, kind, text in _OBSTACLES:
@@ -155,6 +153,21 @@ def server_error(
             return kind(text.format(**places))
     msg = f"{what} answered {code}{f': {detail}' if detail else ''}"
     return ServerError(msg)
+
+
+def _other_scheme(address: Address) -> str:
+    """The same protocol with TLS where it is without, and the other way round."""
+    scheme = urlsplit(address.url).scheme
+    return scheme.removesuffix("s") if address.is_encrypted else f"{scheme}s"
+
+
+def _doubts(address: Address) -> str:
+    """What a server may want that does not say why it hangs up."""
+    protocol, wanted = address.protocol, f"TLS ({_other_scheme(address)}://)"
+    if address.is_encrypted:
+        protocol += " over TLS"
+        wanted = "a certificate of yours (certificate_chain=, private_key=)"
+    return f"it is stopping, whether that is its port for {protocol}, and whether it wants {wanted}"
 
 
 def _one_line(text: str) -> str:

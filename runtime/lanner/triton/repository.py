@@ -8,10 +8,13 @@ warmup/         what its warm-up sends
 minilm_text/        the same model, tokenising in the server
 """
 
+import errno
+import os
 import re
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,13 @@ from typing import Any
 import numpy as np
 
 from lanner.artifact import QUALITY_FILE, Artifact
-from lanner.errors import ArtifactError, InputError, RepositoryError, UnsupportedError
+from lanner.errors import (
+    ArtifactError,
+    EngineError,
+    InputError,
+    RepositoryError,
+    UnsupportedError,
+)
 from lanner.loading import open_artifact
 from lanner.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
 from lanner.staging import staged_directory, staged_file
@@ -101,8 +110,8 @@ def write_repository(
         VariantError: An artifact has no such variant.
         InputError: A name cannot be used, or two are the same; or the buckets do not fit a model.
         UnsupportedError: The backend does not run the variant.
-        RepositoryError: The directory is there and is no repository, or a model in it that would
-            get a new version is not Lanner's.
+        RepositoryError: The directory is there and is no repository, or cannot be written to, or a
+            model in it that would get a new version is not Lanner's.
     """
     serving = serving or Serving()
     opened = [open_artifact(path) for path in artifacts]
@@ -127,12 +136,36 @@ def write_repository(
         both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
         version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
         # The token model first: a text model may call it.
-        _write_token_model(artifact, served, both[0], version, own, older)
+        with _whole(both[0]):
+            _write_token_model(artifact, served, both[0], version, own, older)
         written.append(Written(name, version, served.name))
         if with_text:
-            _write_text_model(artifact, served, both[1], version, own, older)
+            with _whole(both[1]):
+                _write_text_model(artifact, served, both[1], version, own, older)
             written.append(Written(both[1].name, version, served.name))
     return written
+
+
+@contextmanager
+def _whole(model: Path) -> Iterator[None]:
+    """Leaves nothing of a new model that could not be written to its end.
+
+    Raises:
+        RepositoryError: It could not.
+    """
+    is_new = not model.exists()
+    try:
+        yield
+    except BaseException as error:
+        if is_new:
+            shutil.rmtree(model, ignore_errors=True)
+        if isinstance(error, OSError):
+            msg = (
+                f"{model} cannot be written ({error.strerror or error}): see that there is room "
+                "and leave to write, or give another --output"
+            )
+            raise RepositoryError(msg) from None
+        raise
 
 
 def _write_token_model(
@@ -217,15 +250,7 @@ def _copy(
     if with_weights:
         names |= dict(zip(variant.files, served.files, strict=True))
     for name, copy in names.items():
-        source = artifact.file(name)
-        try:
-            shutil.copyfile(source, directory / copy)
-        except OSError as error:
-            msg = (
-                f"{name} cannot be written into the repository ({error.strerror or error}): make "
-                "room there, or give another --output"
-            )
-            raise RepositoryError(msg) from None
+        shutil.copyfile(artifact.file(name), directory / copy)
     # What is fast on a CPU is not on a GPU, where ONNX Runtime fuses by itself.
     if with_weights and serving.backend == "onnxruntime" and not serving.is_on_gpu:
         _bake(directory / served.file)
@@ -252,7 +277,13 @@ def _bake(path: Path) -> None:
     from lanner.engines.onnxruntime import open_session  # noqa: PLC0415 (an extra)
 
     optimized = path.with_name(f"optimized.{path.name}")
-    open_session(path, save_optimized_to=optimized)
+    try:
+        open_session(path, save_optimized_to=optimized)
+    except EngineError:
+        # Of a full disk it says that the graph cannot be serialized.
+        if shutil.disk_usage(path.parent).free < path.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise
     optimized.replace(path)
 
 

@@ -88,8 +88,24 @@ class ServedModel:
         Args:
             cores: Cores that the server may use; each instance has one at least.
         """
-        given = self.parameters.get(THREADS)
-        return max(1, cores // self.instances) if given is None else int(given)
+        return self.count(THREADS) or max(1, cores // self.instances)
+
+    def count(self, parameter: str) -> int | None:
+        """A parameter that is a number, or None where it is not given.
+
+        Raises:
+            ServerError: It is none, or less than 1.
+        """
+        value = self.parameters.get(parameter)
+        if value is None:
+            return None
+        if not value.isdecimal() or int(value) < 1:
+            msg = (
+                f"the parameter {parameter} in the config.pbtxt of {self.name} must be a whole "
+                f"number from 1 on, not {value!r}"
+            )
+            raise ServerError(msg)
+        return int(value)
 
     def variant(self, manifest: Manifest) -> Variant:
         """What runs, as far as the manifest of a client knows it."""

@@ -271,6 +271,8 @@ class TritonServer:
             interruption.check()
             if self._is_ready():
                 return
+            if stuck := self.log.stuck(self.repository):
+                raise stuck
             if time.monotonic() > end:
                 msg = (
                     f"tritonserver was not ready after {self._ready_timeout_s:g} s: its log says "

@@ -14,6 +14,10 @@ _FAILED_LOAD = re.compile(r"failed to load '(.+?)' version (\d+): (.*)", re.DOTA
 _FAILED_POLL = re.compile(r"Poll failed for model directory '(.+?)': (.*)", re.DOTALL)
 _SCHEMA = re.compile(r"\[libprotobuf ERROR .*Error parsing text-format [\w.]+: (.*)")
 _LOADER = re.compile(r".*: (error while loading shared libraries: .*)")
+#: After this the Python backend of Triton 2.51 waits for its stub for ever.
+_STUCK = re.compile(r"Failed to preinitialize Python stub: (.*)", re.DOTALL)
+#: How the Python backend passes on what a model refuses in a sentence of its own.
+_REFUSED = "Internal: TritonModelException: "
 _USAGE = "Usage: tritonserver [options]"
 #: What a server says of a GPU that nobody has.
 _NO_GPU = (
@@ -45,6 +49,7 @@ class ServerLog:
         self._failures: dict[str, str] = {}
         self._schema: str | None = None
         self._error: str | None = None
+        self._stuck: str | None = None
         self._lines: deque[str] = deque(maxlen=1000)
 
     @property
@@ -86,6 +91,17 @@ class ServerLog:
         why = self._error or self.last() or "without a word"
         return ServerError(f"tritonserver {ended} before it was ready: {why}")
 
+    def stuck(self, repository: Path) -> LannerError | None:
+        """The error that says why a server will never be ready, though it runs; None if it may be.
+
+        Args:
+            repository: What it is to serve.
+        """
+        if self._stuck is None:
+            return None
+        msg = f"tritonserver waits for ever for a model: {self._stuck}; mend this in {repository}"
+        return RepositoryError(msg)
+
     def _note(self, line: str) -> None:
         """Keeps what may turn out to be the reason of the end."""
         level, _, message = _parsed(line)
@@ -98,6 +114,8 @@ class ServerLog:
             model, why = found.groups()
             self._failures[f"'{model}'"] = _sentence(why) + (self._schema or "")
             self._schema = None
+        elif found := _STUCK.fullmatch(message):
+            self._stuck = _sentence(found[1])
         elif found := _SCHEMA.fullmatch(line):
             self._schema = f" ({found[1]})"
         elif found := _LOADER.fullmatch(line):
@@ -140,5 +158,7 @@ def _parsed(line: str) -> tuple[str | None, str, str]:
 def _sentence(why: str) -> str:
     """A reason on one line, with the innermost place of a Python traceback."""
     what, _, trace = why.partition("\n\nAt:\n")
+    if what.startswith(_REFUSED):  # by Lanner, whose own code is no place to mend
+        what, trace = what.removeprefix(_REFUSED), ""
     place = trace.strip().split("\n")[0].strip()
     return " ".join(what.split()).rstrip(".;:") + (f" ({place})" if place else "")
