@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lanner.artifact import Artifact
+from lanner.triton.installation import Installation
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")
@@ -60,6 +61,24 @@ def test_a_short_soak_holds_and_is_written(tiny_artifact: Artifact, tmp_path: Pa
         # No more than what is resident, and less where a library is mapped by others too.
         assert all(part["proportional_mb"] <= part["resident_mb"] + 1 for part in parts.values())
     assert done.stdout.startswith(f"{report['artifact']} fp32 in onnxruntime, 2 threads, 3 callers")
+
+
+def test_a_short_soak_of_a_client(
+    tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
+) -> None:
+    output = tmp_path / "soak.json"
+    done = run_soak(
+        *(tiny_artifact.directory, "--texts", 1_200, "--output", output, "--through", "grpc"),
+        *("--variant", "fp32", "--threads", 2, "--callers", 3),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(output.read_text())
+    assert [texts for texts, _ in report["samples"]] == [*range(200, 1_201, 200)]
+    chosen = [report[key] for key in ("variant", "engine", "through", "parts_mb_by_threads")]
+    assert chosen == ["fp32", "triton", "grpc", {}]
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{report['artifact']} fp32 in triton, 2 threads, 3 callers: loaded ")
+    assert " MB after 1,000 texts, at most " in second
 
 
 def test_memory_that_grows_fails(

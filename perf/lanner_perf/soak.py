@@ -1,7 +1,9 @@
 """Memory over a long run: texts of random length, in bulk and from many callers, in one process.
 
     python -m lanner_perf.soak build/minilm.lanner --output build/soak.json
+    python -m lanner_perf.soak build/minilm.lanner --through grpc --output build/soak.json
 
+With --through a server runs the model, and it is the memory of its client that counts.
 Writes the samples as JSON and a plot beside it. Fails where memory grew beyond the bound.
 """
 
@@ -10,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import islice
@@ -21,6 +24,7 @@ import numpy as np
 
 from lanner.artifact import Artifact
 from lanner.commands.common import positive, steps
+from lanner.connection import connect
 from lanner.engines import open_engine
 from lanner.errors import LannerError
 from lanner.loading import load, open_tokenizer
@@ -29,6 +33,7 @@ from lanner.model import METHODS_OF_HEAD, Model
 from lanner.staging import require_output_file, staged_file
 from lanner.text_files import shipped_sentences
 from lanner_perf.resident import peak_resident_mb, proportional_mb, resident_mb
+from lanner_perf.served import THROUGH, served
 from lanner_perf.workloads import SEED
 
 #: What is resident after so many texts counts as the usual, and the rest of the run is held to it.
@@ -88,32 +93,35 @@ def main() -> int:
         require_output_file(args.output)
         artifact = Artifact.open(args.artifact)
         with steps() as begin:
-            begin("what each part holds")
-            # With one thread an engine has one session, with several it may have more.
-            parts = {
-                str(threads): _in_fresh_process(
-                    parts_mb, args.artifact, args.engine, args.variant, threads
-                )
-                for threads in sorted({1, args.threads})
-            }
-            model = load(
-                args.artifact, engine=args.engine, variant=args.variant, threads=args.threads
-            )
-            loaded_mb = resident_mb()
-            samples = []
-            for sample in soak(model, args.texts, callers=args.callers):
-                samples.append(sample)
-                begin(f"{sample.texts:,} of {args.texts:,} texts: {sample.resident_mb:.0f} MB")
+            parts = {}
+            if args.through == "process":
+                begin("what each part holds")
+                # With one thread an engine has one session, with several it may have more.
+                parts = {
+                    str(threads): _in_fresh_process(
+                        parts_mb, args.artifact, args.engine, args.variant, threads
+                    )
+                    for threads in sorted({1, args.threads})
+                }
+            with _opened(args) as model:
+                loaded_mb = resident_mb()
+                samples = []
+                for sample in soak(model, args.texts, callers=args.callers):
+                    samples.append(sample)
+                    begin(f"{sample.texts:,} of {args.texts:,} texts: {sample.resident_mb:.0f} MB")
     except (LannerError, OSError) as error:
         sys.stderr.write(f"lanner_perf.soak: error: {error}\n")
         return 1
     growth = Growth.of(samples)
     report = {
         "machine": this_machine().to_json(),
-        "versions": package_versions("lanner", "numpy", "onnxruntime", "openvino", "tokenizers"),
+        "versions": package_versions(
+            "lanner", "numpy", "onnxruntime", "openvino", "tokenizers", "tritonclient"
+        ),
         "artifact": artifact.manifest.name,
         "variant": model.variant.name,
         "engine": model.runner.engine.name,
+        "through": args.through,
         "threads": args.threads,
         "callers": args.callers,
         "texts": args.texts,
@@ -130,6 +138,16 @@ def main() -> int:
     return 0 if growth.holds else 1
 
 
+@contextmanager
+def _opened(args: argparse.Namespace) -> Iterator[Model]:
+    with served(args.artifact, args.through, variant=args.variant, threads=args.threads) as place:
+        if args.through != "process":
+            url, _, name = place.rpartition("/")
+            yield connect(url, name)
+            return
+        yield load(place, engine=args.engine, variant=args.variant, threads=args.threads)
+
+
 def _in_fresh_process(call: Callable[..., dict[str, Held]], *arguments: object) -> dict[str, Any]:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         held = process.submit(call, *arguments).result()
@@ -141,8 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument("--texts", type=_more_than_baseline, default=100_000)
+    parser.add_argument("--through", choices=THROUGH, default="process")
     parser.add_argument("--variant", default="auto")
-    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--engine", default="auto", help="of this process")
     parser.add_argument("--threads", type=positive, default=available_cores())
     parser.add_argument("--callers", type=positive, default=8, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="JSON; the plot goes beside it")
@@ -229,10 +248,15 @@ def summary(report: dict[str, Any]) -> str:
         )
         for threads, held in report["parts_mb_by_threads"].items()
     ]
+    of_parts = (
+        f"MB of the parts, in brackets what is mapped twice counted once: {'; '.join(parts)}\n"
+        if parts
+        else ""
+    )
     return (
         f"{report['artifact']} {report['variant']} in {report['engine']}, {report['threads']} "
         f"threads, {report['callers']} callers: loaded {report['loaded_mb']:.0f} MB\n"
-        f"MB of the parts, in brackets what is mapped twice counted once: {'; '.join(parts)}\n"
+        f"{of_parts}"
         f"{report['baseline_mb']:.0f} MB after {BASELINE_TEXTS:,} texts, at most "
         f"{report['highest_mb']:.0f} MB until {report['texts']:,}: {report['ratio']:.3f}x, at most "
         f"{report['bound']}x {holds}; at the end {report['end_proportional_mb']:.0f} MB with what "

@@ -1,0 +1,50 @@
+"""An artifact in this process or behind a Triton server that is started for it."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lanner.triton.server import TritonServer
+from lanner.triton.serving import Serving
+
+#: Ways to a model.
+THROUGH = ("process", "grpc", "http")
+_NAME = "model"
+
+
+@contextmanager
+def served(
+    artifact: str, through: str, *, variant: str = "auto", threads: int | None = None
+) -> Iterator[str]:
+    """What `lanner.commands` take for an artifact: its directory, or the URL of its token model.
+
+    Args:
+        artifact: The directory.
+        through: Of `THROUGH`.
+        variant: What a server runs.
+        threads: The cores that it runs it on, or None for all.
+
+    Raises:
+        LannerError: The artifact cannot be served, or there is no server.
+    """
+    if through == "process":
+        yield artifact
+        return
+    from lanner.triton.repository import write_repository  # noqa: PLC0415 (an extra)
+
+    with tempfile.TemporaryDirectory(prefix="lanner-") as work:
+        repository = Path(work) / "repository"
+        serving = Serving(cores=threads)
+        write_repository(
+            [artifact],
+            repository,
+            serving=serving,
+            variant=variant,
+            names=[_NAME],
+            with_text=False,
+        )
+        # Its client may keep connections, which are not waited for.
+        server = TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, grace_s=0)
+        with server:
+            yield f"{server.grpc_url if through == 'grpc' else server.http_url}/{_NAME}"
