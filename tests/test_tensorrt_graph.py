@@ -117,8 +117,14 @@ def test_bert_base_multiplies_in_half_precision_alone(
     for node in products:
         types = {value.dtype for value in (*node.inputs, *node.outputs) if value is not None}
         assert types == {HALF[precision]}
-    # Two borders: the mask of pooling from whole numbers, and the last layer to the pooling.
-    assert written.operators["Cast"] == 2
+    casts = [
+        tuple(value.dtype for value in (*node.inputs, *node.outputs) if value is not None)
+        for node in nodes_of(target, "Cast")
+    ]
+    # Two borders at the most: the last layer to the pooling, and the mask of attention, which
+    # transformers 4.57 computes in float32.
+    assert [kinds[0] for kinds in casts].count(HALF[precision]) == 1
+    assert [kinds[1] for kinds in casts].count(HALF[precision]) <= 1
     assert written.attentions == written.operators["Softmax"] == LAYERS
     assert "Attention" not in written.operators
     model = ir.load(target)
