@@ -49,7 +49,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--precision",
         metavar="LIST",
-        type=_precisions,
+        type=common.some_of(PRECISIONS),
         default=DEFAULT_PRECISIONS,
         help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} "
         f"(default: {','.join(DEFAULT_PRECISIONS)}; fp16 and bf16 are for GPUs)",
@@ -184,15 +184,6 @@ def _budget(text: str) -> "Budget":
     from lanner.budget import budget_argument  # noqa: PLC0415 (only where there is one)
 
     return budget_argument(text)
-
-
-def _precisions(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
-        msg = f"{text!r}: use a comma-separated list of {', '.join(PRECISIONS)}"
-        raise argparse.ArgumentTypeError(msg)
-    return names
 
 
 def _layers(text: str) -> int | tuple[int, ...]:

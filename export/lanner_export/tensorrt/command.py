@@ -47,7 +47,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--precision",
         metavar="LIST",
-        type=_precisions,
+        type=common.some_of(PRECISIONS),
         default=DEFAULT_PRECISIONS,
         help=f"engines to build, comma-separated, of {', '.join(PRECISIONS)} "
         f"(default: {','.join(DEFAULT_PRECISIONS)}; fp8 needs an Ada or Hopper GPU, or later)",
@@ -227,15 +227,6 @@ def _request(args: argparse.Namespace) -> "EngineRequest":
             timing_cache=args.timing_cache,
         ),
     )
-
-
-def _precisions(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
-        msg = f"{text!r}: use a comma-separated list of {', '.join(PRECISIONS)}"
-        raise argparse.ArgumentTypeError(msg)
-    return names
 
 
 def _buckets(text: str) -> Any:

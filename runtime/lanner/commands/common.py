@@ -308,6 +308,19 @@ def positive(text: str) -> int:
     return value
 
 
+def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """An argument that must be a comma-separated list of these; a name given twice counts once."""
+
+    def names_of(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        if not names or not set(names) <= set(choices):
+            msg = f"{text!r}: use a comma-separated list of {', '.join(choices)}"
+            raise argparse.ArgumentTypeError(msg)
+        return names
+
+    return names_of
+
+
 def print_json(value: object) -> None:
     """One JSON object on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -18,7 +18,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
+from lanner.engine_build import Profile
 from lanner.engines.onnxruntime import first_line
+from lanner.engines.tensorrt_provider import provider_options
 from lanner.errors import EngineError, InputError, MissingExtraError
 from lanner.manifest import file_sha256
 from lanner.triton.buckets import default_buckets
@@ -252,23 +254,13 @@ def tensorrt_options(
         msg = f"the engine cache {cache} cannot be used ({error.strerror}): name another directory"
         raise InputError(msg) from None
     buckets = default_buckets(max_tokens or _LONGEST_TOKENS)
-    shapes = {
-        "min": (1, 1),
-        "opt": (_TYPICAL_TEXTS, buckets[len(buckets) // 2]),
-        "max": (_MOST_TEXTS, buckets[-1]),
-    }
-    profiles = {
-        f"trt_profile_{which}_shapes": ",".join(f"{name}:{batch}x{length}" for name in inputs)
-        for which, (batch, length) in shapes.items()
-    }
+    profile = Profile(
+        (1, 1), (_TYPICAL_TEXTS, buckets[len(buckets) // 2]), (_MOST_TEXTS, buckets[-1])
+    )
     # The graph carries its precision; without the flag TensorRT 10 refuses its tensors.
     flag = {"fp16": {"trt_fp16_enable": "1"}, "bf16": {"trt_bf16_enable": "1"}}
     return {
         "device_id": "0",
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(own),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(own),
-        **profiles,
+        **provider_options(inputs, profile, own),
         **flag.get(precision, {}),
     }

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from lanner.artifact import Artifact
-from lanner.engine_build import EngineBuild
+from lanner.engine_build import EngineBuild, Profile
 from lanner.engines.profile_shapes import GRAPH_TOKENS
+from lanner.engines.tensorrt_provider import provider_options
 from lanner.errors import UnsupportedError
 from lanner.manifest import Manifest, Variant
 from lanner.selection import cuda_graphs, plans
@@ -145,24 +146,13 @@ def accelerator(
             f"{variant.precision}: name another --variant, or leave --engine-cache out"
         )
         raise UnsupportedError(msg)
-    shapes = {
-        "min": (1, buckets[0]),
-        "opt": (max(1, serving.max_batch_size // 4), buckets[len(buckets) // 2]),
-        "max": (serving.max_batch_size, buckets[-1]),
-    }
-    profiles = {
-        f"trt_profile_{which}_shapes": ",".join(
-            f"{name}:{batch}x{length}" for name in manifest.inputs
-        )
-        for which, (batch, length) in shapes.items()
-    }
-    cache = str(serving.engine_cache)
+    profile = Profile(
+        (1, buckets[0]),
+        (max(1, serving.max_batch_size // 4), buckets[len(buckets) // 2]),
+        (serving.max_batch_size, buckets[-1]),
+    )
     parameters = {
         **_PRECISION_MODES[variant.precision],
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": cache,
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": cache,
-        **profiles,
+        **provider_options(manifest.inputs, profile, str(serving.engine_cache)),
     }
     return {"name": "tensorrt", "parameters": parameters}
