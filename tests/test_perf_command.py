@@ -138,11 +138,19 @@ def test_a_result_becomes_its_pages_again(
         (["x", "--render", "y"], GIVE_ONE),
         (["--render", "y", "--quick"], f"--quick is for measuring {MODELS}"),
         (["--compare", "a", "b", "--header", "a:b"], f"--header is for measuring {MODELS}"),
+        (
+            ["--render", "a", "--private-key", "b"],
+            f"--private-key is for measuring {MODELS}",
+        ),
         (["x", "--fail-below", "0.9"], "--fail-below is for --compare OLD NEW"),
         (["--compare", "a", "b", "--output", "c"], "--compare writes to stdout alone"),
         (["x", "y"], "give one artifact DIR, or the URLs of one model"),
         (["x", "grpc://here/y"], "give one artifact DIR, or the URLs of one model"),
         (["x", "--header", "a:b"], "--header is for a server, and a directory is given"),
+        (
+            ["x", "--root-certificates", "a"],
+            "--root-certificates is for a server, and a directory is given",
+        ),
         (["grpc://here/x", "--header", "a"], "--header 'a' is not NAME:VALUE"),
     ],
 )

@@ -1,6 +1,7 @@
 """Encrypted ways to a real server, its certificates and the client's, and headers that it wants."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -247,6 +248,26 @@ def test_commands_take_certificates(ways: Ways, protocol: str) -> None:
     # One line: what gRPC has to say by itself is not wanted.
     assert re.match(pattern(f"lanner: error: {UNTRUSTED}", url, protocol), bad.stderr)
     assert bad.returncode == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_encrypted_server_is_measured(ways: Ways, protocol: str) -> None:
+    pytest.importorskip("scipy", reason="needs the bench extra")
+    options = [
+        f"--{name.replace('_', '-')}={path}"
+        for name, path in ways.files("root", "client", "client").items()
+    ]
+    command = [str(PROGRAM), "bench", f"{ways.urls['mutual'][protocol]}/m", *options]
+    command += ["--quick", "--suites", "latency", "--threads", "1", "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    subjects = json.loads(done.stdout)["subjects"]
+    name = {"grpc": "gRPC", "http": "HTTP"}[protocol]
+    assert [subject["name"] for subject in subjects] == [
+        f"tokens, {name}",
+        f"tokens, {name}, shared memory",
+    ]
+    assert all(subject["latency_ms"]["p50"] > 0 for subject in subjects)
 
 
 def test_what_is_restricted_takes_a_header(start: Start) -> None:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     Measure = Callable[[Callable[[str], object]], dict[str, Any]]
 
 _MODELS = "an artifact DIR or the URLs of a model on a server"
-_MEASURING = ("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick", "header")
+_MEASURING = (
+    *("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick"),
+    *("header", *common.CERTIFICATES),
+)
 _HEADER = "--header"
 
 _EXAMPLES = """\
@@ -61,7 +64,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
         help="peers to measure beside an artifact, or all, or none (default: all); beside a model "
         "on a server the artifact DIR that it was made of, in process (default: none)",
     )
-    common.add_header_option(parser)
+    common.add_server_options(parser)
     parser.add_argument(
         "--suites",
         metavar="LIST",
@@ -134,7 +137,8 @@ def run(args: argparse.Namespace) -> None:
     common.need(sum(asked) == 1, f"give one of {_MODELS}, --compare OLD NEW, --render RESULT")
     given = [name for name in _MEASURING if getattr(args, name)]
     common.need(
-        args.models or not given, f"--{given[0] if given else ''} is for measuring {_MODELS}"
+        args.models or not given,
+        f"{common.option_of(given[0]) if given else ''} is for measuring {_MODELS}",
     )
     common.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
     common.need(not args.compare or args.output is None, "--compare writes to stdout alone")
@@ -155,7 +159,8 @@ def _measure(args: argparse.Namespace) -> None:
     common.need(
         is_server or len(args.models) == 1, "give one artifact DIR, or the URLs of one model"
     )
-    common.need(is_server or not args.header, "--header is for a server, and a directory is given")
+    if not is_server:
+        common.require_no_server_options(args)
     common.need(
         not (is_server and args.checkpoint),
         "--checkpoint is for the peers of an artifact DIR: beside a model on a server --against "
@@ -210,7 +215,7 @@ def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
         urls=urls,
         name=names[0],
         against=Path(against[0]) if against else None,
-        headers=common.read_headers(args.header),
+        access=common.server_access(args),
         extent=extent,
     )
     return partial(bench_server, request)

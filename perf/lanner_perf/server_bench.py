@@ -38,7 +38,7 @@ class ServerRequest:
         urls: Of one server, each of another protocol, the model's name left off.
         name: The model's.
         against: The artifact that it was made of, or None to leave that out.
-        headers: Sent to the server with every request.
+        access: Headers and certificates, as `lanner.connect` takes them.
         extent: How much is measured.
         cached: Another model of that server, of the same artifact, whose answers are remembered.
         others: What is measured beside it.
@@ -47,7 +47,7 @@ class ServerRequest:
     urls: tuple[str, ...]
     name: str
     against: Path | None
-    headers: Mapping[str, str]
+    access: Mapping[str, Any]
     extent: Extent
     cached: str = ""
     others: Sequence[Spec] = ()
@@ -76,7 +76,7 @@ def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
     workloads = extent.workloads()
     given = None if request.against is None else Artifact.open(request.against)
     progress("asking the server")
-    found = [find_models(url, request.name, request.headers) for url in request.urls]
+    found = [find_models(url, request.name, request.access) for url in request.urls]
     models = [model for one in found for model in one.models]
     cached, reason = _cached_models(request, models)
     _require_one(request, models)
@@ -123,7 +123,7 @@ def _cached_models(
     url = request.urls[0]
     asked = [model for model in models if model.url == url]
     if request.cached:
-        asked = find_models(url, request.cached, request.headers).models
+        asked = find_models(url, request.cached, request.access).models
     if found := [model for model in asked if model.has_cache]:
         return found, ""
     if any(model.asks_for_cache for model in asked):
@@ -176,7 +176,7 @@ def _client(
     own = {
         "head": model.manifest.head,
         "model": model.served.name,
-        "connect": json.dumps({"headers": dict(request.headers), **more}),
+        "connect": json.dumps({**request.access, **more}),
         **options,
     }
     return Spec(name, "triton", model.url, own, is_optional=True)

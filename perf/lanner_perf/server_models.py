@@ -90,8 +90,13 @@ class ServerModel:
         }
 
 
-def find_models(url: str, name: str, headers: Mapping[str, str]) -> Found:
+def find_models(url: str, name: str, access: Mapping[str, Any]) -> Found:
     """The model of that name, and the one that takes texts instead of tokens, or the reverse.
+
+    Args:
+        url: Of the server.
+        name: The model's.
+        access: What else `lanner.connect` takes: headers and certificates.
 
     Raises:
         UsageError: The URL is none.
@@ -103,7 +108,7 @@ def find_models(url: str, name: str, headers: Mapping[str, str]) -> Found:
     found = Found([], [])
     for one in (tokens, tokens + TEXT_SUFFIX):
         try:
-            found.models.append(_find(url, one, headers))
+            found.models.append(_find(url, one, access))
         except ServerUnavailableError:
             raise
         except ServerError as error:
@@ -114,8 +119,8 @@ def find_models(url: str, name: str, headers: Mapping[str, str]) -> Found:
     return found
 
 
-def _find(url: str, name: str, headers: Mapping[str, str]) -> ServerModel:
-    model = lanner.connect(url, name, headers=headers)
+def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
+    model = lanner.connect(url, name, **access)
     engine = model.runner.engine
     transport, served = engine.transport, engine.served
     try:

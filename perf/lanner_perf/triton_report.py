@@ -83,7 +83,7 @@ def _report(args: argparse.Namespace, tell: Callable[[str], object]) -> dict[str
             urls=(ours.grpc_url, ours.http_url),
             name=_NAME,
             against=args.artifact,
-            headers={},
+            access={},
             extent=Extent(
                 suites=SUITES,
                 pairs=args.pairs,

@@ -23,7 +23,7 @@ Subparsers = Any  # argparse does not name the type of add_subparsers()
 
 
 #: Arguments of `lanner.connect` for a server over TLS, and what they are.
-_CERTIFICATES = {
+CERTIFICATES = {
     "root_certificates": "who is trusted (default: who the system trusts)",
     "certificate_chain": "your certificate, where the server asks for one",
     "private_key": "its key (default: in the file of the certificate)",
@@ -85,10 +85,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="an artifact that 'lanner export' wrote, or a model on a Triton server, "
         "grpc://HOST:8001/NAME or http://HOST:8000/NAME",
     )
-    add_header_option(parser)
-    for name, what in _CERTIFICATES.items():
-        help_text = f"for grpcs:// and https://, in PEM: {what}"
-        parser.add_argument(_option(name), metavar="FILE", help=help_text)
+    add_server_options(parser)
     parser.add_argument(
         "--variant",
         default="auto",
@@ -115,8 +112,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_header_option(parser: argparse.ArgumentParser) -> None:
-    """``--header``, for a model on a server; see `read_headers`."""
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """``--header`` and certificates, for a model on a server; see `server_access`."""
     parser.add_argument(
         "--header",
         metavar="NAME:VALUE",
@@ -124,6 +121,33 @@ def add_header_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="send this to the server with every request, for example an authorisation",
     )
+    for name, what in CERTIFICATES.items():
+        help_text = f"for grpcs:// and https://, in PEM: {what}"
+        parser.add_argument(option_of(name), metavar="FILE", help=help_text)
+
+
+def require_no_server_options(args: argparse.Namespace) -> None:
+    """Refuses what `add_server_options` adds.
+
+    Raises:
+        UsageError: One of it is given.
+    """
+    for name in ("header", *CERTIFICATES):
+        need(
+            not getattr(args, name), f"{option_of(name)} is for a server, and a directory is given"
+        )
+
+
+def server_access(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_server_options` say, as arguments of `lanner.connect`.
+
+    Raises:
+        UsageError: A header is not ``NAME:VALUE``.
+    """
+    return {
+        "headers": _headers(args.header),
+        **{name: getattr(args, name) for name in CERTIFICATES},
+    }
 
 
 def load_model(args: argparse.Namespace) -> Any:
@@ -133,10 +157,8 @@ def load_model(args: argparse.Namespace) -> Any:
         UsageError: The options do not fit a server.
         LannerError: See `lanner.load` and `lanner.connect`.
     """
-    files = {name: getattr(args, name) for name in _CERTIFICATES}
     if not is_url(args.model):
-        for name, value in {"header": args.header, **files}.items():
-            need(not value, f"{_option(name)} is for a server, and a directory is given")
+        require_no_server_options(args)
         return load(
             args.model,
             engine=args.engine,
@@ -154,7 +176,7 @@ def load_model(args: argparse.Namespace) -> Any:
     url, name = split_url(args.model)
     # What gRPC's core has to say of a failure goes to stderr beside the error that says it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return connect(url, name, headers=read_headers(args.header), **files)
+    return connect(url, name, **server_access(args))
 
 
 def split_url(model: str) -> tuple[str, str]:
@@ -171,19 +193,15 @@ def split_url(model: str) -> tuple[str, str]:
     return url, name
 
 
-def read_headers(given: Sequence[str]) -> dict[str, str]:
-    """What ``--header`` was given.
-
-    Raises:
-        UsageError: One is not ``NAME:VALUE``.
-    """
+def _headers(given: Sequence[str]) -> dict[str, str]:
     pairs = [header.partition(":") for header in given]
     for header, (key, colon, _) in zip(given, pairs, strict=True):
         need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _option(name: str) -> str:
+def option_of(name: str) -> str:
+    """What an argument of Python is called on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
