@@ -30,7 +30,9 @@ class MemoryPoolType(enum.Enum):
 class Log:
     """As `lanner.engines.tensorrt_library.open_log` gives one."""
 
-    last_error = ""
+    def __init__(self) -> None:
+        self.last_error = ""
+        self.recent: list[str] = []
 
 
 class ParserError:
@@ -132,7 +134,7 @@ class HostBuilder:
     Attributes:
         log: Where it says what went wrong.
         failure: What the builder says instead of giving an engine; empty where it gives one.
-        refused: Of the parser, name, operator and reason of a node that it refuses.
+        refused: Of the parser, name, operator and reason of each node that it refuses.
         configs: Of each build, what the builder was told.
         networks: And what it was given.
     """
@@ -147,7 +149,7 @@ class HostBuilder:
     def __init__(self) -> None:
         self.log = Log()
         self.failure = ""
-        self.refused: tuple[str, str, str] | None = None
+        self.refused: list[tuple[str, str, str]] = []
         self.configs: list[IBuilderConfig] = []
         self.networks: list[INetworkDefinition] = []
 
@@ -164,11 +166,10 @@ class OnnxParser:
 
     @property
     def num_errors(self) -> int:
-        return 0 if self._trt.refused is None else 1
+        return len(self._trt.refused)
 
     def get_error(self, index: int) -> ParserError:
-        assert self._trt.refused is not None
-        return ParserError(*self._trt.refused)
+        return ParserError(*self._trt.refused[index])
 
     def parse_from_file(self, model: str) -> bool:
         import onnx  # noqa: PLC0415 (an extra)
@@ -176,7 +177,7 @@ class OnnxParser:
         self._network.graph = Path(model).read_bytes()
         graph = onnx.load_model_from_string(self._network.graph).graph
         self._network.names = [value.name for value in graph.input]
-        return self._trt.refused is None
+        return not self._trt.refused
 
 
 class Builder:

@@ -34,6 +34,13 @@ def test_the_file_name_says_gpu_precision_and_version() -> None:
     }
 
 
+def test_what_a_package_adds_to_the_version_is_not_in_the_file_name() -> None:
+    # The wheels of 10.13.3.9 say this of themselves.
+    build = replace(BUILD, tensorrt="10.13.3.9.post1")
+    assert build.file_name("fp16") == BUILD.file_name("fp16")
+    assert build.refusal(**H100, tensorrt="10.13.3.9") == ""
+
+
 @pytest.mark.parametrize("name", ["model.plan", "model.fp16.onnx", "model.t4-10.13.plan"])
 def test_other_file_names_say_nothing(name: str) -> None:
     assert parse_file_name(name) is None
@@ -72,9 +79,20 @@ def test_a_profile_whose_shapes_shrink_is_refused(shapes: tuple[tuple[int, int],
             "it was built with TensorRT 10.13.3.9, and here is 10.9.0.34",
         ),
         (
+            {},
+            {**H100, "tensorrt": "10.13.3.10"},
+            "it was built with TensorRT 10.13.3.9, and here is 10.13.3.10",
+        ),
+        ({"is_version_compatible": True}, {**H100, "tensorrt": "11.4.0.106"}, ""),
+        (
             {"is_version_compatible": True},
-            {**H100, "tensorrt": "11.4.0.106"},
-            "it was built with TensorRT 10.13.3.9, and here is 11.4.0.106",
+            {**H100, "tensorrt": "12.0.0.1"},
+            "it was built with TensorRT 10.13.3.9, and here is 12.0.0.1",
+        ),
+        (
+            {"is_version_compatible": True, "tensorrt": "11.4.0.106"},
+            {**H100, "tensorrt": "10.15.1.29"},
+            "it was built with TensorRT 11.4.0.106, and here is 10.15.1.29",
         ),
         (
             {},

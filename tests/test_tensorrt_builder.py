@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lanner import interruption
 from lanner.engine_build import Profile
 from lanner.errors import EngineError, OutputError
 from tests import host_builder
@@ -108,6 +110,19 @@ def test_what_was_asked_for_is_told(graph: Path, trt: HostBuilder, tmp_path: Pat
     assert config.hardware_compatibility_level == HardwareCompatibilityLevel.AMPERE_PLUS
 
 
+def test_an_interrupt_stops_the_builder(graph: Path, trt: HostBuilder, tmp_path: Path) -> None:
+    """And is not raised into it: TensorRT would print it and lose it."""
+
+    def told(phase: str, done: int, count: int) -> None:
+        if done == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with interruption.handled(), pytest.raises(KeyboardInterrupt):
+        build_engine(graph, tmp_path / "model.plan", PLAN, told)
+    assert trt.log.last_error == "stopped"
+    assert not (tmp_path / "model.plan").exists()
+
+
 def test_a_timing_cache_is_read_and_kept(graph: Path, trt: HostBuilder, tmp_path: Path) -> None:
     cache = tmp_path / "timing.cache"
     build(graph, tmp_path / "model.plan", timing_cache=cache)
@@ -127,7 +142,7 @@ def test_a_timing_cache_is_read_and_kept(graph: Path, trt: HostBuilder, tmp_path
 def test_a_node_that_the_parser_refuses_is_named(
     graph: Path, trt: HostBuilder, tmp_path: Path
 ) -> None:
-    trt.refused = ("encoder.layer.0.scores", "MatMul", "types\n  differ")
+    trt.refused = [("encoder.layer.0.scores", "MatMul", "types\n  differ")]
     message = (
         r"^the ONNX parser of TensorRT 10\.13\.3\.9 refused the graph at MatMul "
         r"encoder\.layer\.0\.scores: types differ$"
@@ -135,6 +150,18 @@ def test_a_node_that_the_parser_refuses_is_named(
     with pytest.raises(EngineError, match=message):
         build(graph, tmp_path / "model.plan")
     assert not (tmp_path / "model.plan").exists()
+
+
+def test_of_many_nodes_that_the_parser_refuses_the_first_are_named(
+    graph: Path, trt: HostBuilder, tmp_path: Path
+) -> None:
+    trt.refused = [(f"layer.{number}", "MatMul", "types differ") for number in range(96)]
+    message = (
+        r"at MatMul layer\.0: types differ; MatMul layer\.1: types differ; MatMul layer\.2: types "
+        r"differ, and 93 more$"
+    )
+    with pytest.raises(EngineError, match=message):
+        build(graph, tmp_path / "model.plan")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +193,26 @@ def test_why_a_build_failed_is_said(
     with pytest.raises(EngineError, match=message):
         build(graph, tmp_path / "model.plan")
     assert not (tmp_path / "model.plan").exists()
+
+
+def test_memory_that_ran_out_before_the_end_is_why(
+    graph: Path, trt: HostBuilder, tmp_path: Path
+) -> None:
+    """Kernels without room are passed over, and then there is none for a node (TensorRT #2643)."""
+    trt.log.recent = [
+        "Unused Input: token_type_ids",
+        "Requested amount of GPU memory (8589934592 bytes) could not be allocated.",
+        "Skipping tactic 0x3c due to insufficient memory on requested size of 8589934592.",
+    ]
+    trt.failure = "Error Code 10: Could not find any implementation for node {ForeignNode}."
+    message = (
+        r"^TensorRT could not build the fp16 engine, because the GPU has not enough memory "
+        r"\(Requested amount of GPU memory \(8589934592 bytes\) could not be allocated\.\): close "
+        r"what else uses it, or pass a smaller --max-batch-size, fewer --buckets or another "
+        r"--workspace-mib$"
+    )
+    with pytest.raises(EngineError, match=message):
+        build(graph, tmp_path / "model.plan", workspace_mib=8192)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

@@ -6,6 +6,7 @@ What is then compared is the real graph of TensorRT, run by ONNX Runtime as it r
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from lanner_export.tensorrt.plan import BuildSettings
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 A100 = Gpu("NVIDIA A100-SXM4-40GB", "8.0", 40 * 2**30, "570.86.15", "12.8")
+T4 = Gpu("Tesla T4", "7.5", 16 * 2**30, "570.86.15", "12.8")
 FP16 = "fp16-nvidia-h100-80gb-hbm3-sm90-10.13.3.9"
 
 
@@ -43,12 +45,15 @@ class Machine:
     Attributes:
         trt: The builder.
         shapes: Of the batches that engines ran.
+        held: How many engines the GPU held at the start of each build.
         spoil: Changes what an engine answers.
     """
 
     def __init__(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trt = HostBuilder()
         self.shapes: list[tuple[int, int]] = []
+        self.held: list[int] = []
+        self._engines: list[weakref.ref[Any]] = []
         self.spoil: Any = lambda answer: answer
         self.gpu = H100
         self._scratch, self._open = scratch, open_engine
@@ -57,13 +62,20 @@ class Machine:
         monkeypatch.setattr(building, "require_gpu", lambda _: self.gpu)
         monkeypatch.setattr(building, "tensorrt_version", lambda: VERSION)
         monkeypatch.setattr(building, "open_engine", self.open)
+        monkeypatch.setattr(building, "build_engine", self.build)
 
     def open(self, name: str, path: Path, **options: Any) -> Any:
         if name != "tensorrt":
             return self._open(name, path, **options)
         emulation = self._scratch / "emulation.onnx"
         write_emulation(path, emulation)
-        return Spoilt(self, emulation)
+        engine = Spoilt(self, emulation)
+        self._engines.append(weakref.ref(engine))
+        return engine
+
+    def build(self, *arguments: Any) -> None:
+        self.held.append(sum(engine() is not None for engine in self._engines))
+        builder.build_engine(*arguments)
 
 
 class Spoilt(OnnxRuntimeEngine):
@@ -250,6 +262,32 @@ def test_a_precision_that_the_gpu_has_not(artifact: Artifact, machine: Machine) 
     with pytest.raises(UnsupportedError, match=message):
         build_engines(artifact.directory, request_of("bf16", "fp8"))
     assert not machine.trt.networks
+
+
+def test_ampere_plus_and_what_does_not_go_with_it(artifact: Artifact, machine: Machine) -> None:
+    settings = BuildSettings(hardware_compatibility="ampere_plus")
+    message = (
+        r"^an engine for ampere_plus is to run from compute capability 8\.0 on, and fp8 needs "
+        r"8\.9: use --hardware-compatibility same_compute_capability$"
+    )
+    request = request_of("bf16", "fp8", settings=settings)
+    with pytest.raises(UnsupportedError, match=message):
+        plan_engines(artifact, request, artifact.directory)
+    machine.gpu = T4
+    message = (
+        r"^Tesla T4 has the compute capability 7\.5, and ampere_plus needs 8\.0: use "
+        r"--hardware-compatibility none$"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        build_engines(artifact.directory, request_of("fp16", settings=settings))
+    assert not machine.trt.networks
+
+
+def test_an_engine_leaves_the_gpu_before_the_next_is_built(
+    artifact: Artifact, machine: Machine
+) -> None:
+    build_engines(artifact.directory, request_of("fp16", "bf16", buckets=(8,)))
+    assert machine.held == [0, 0]
 
 
 def test_a_timing_cache_that_cannot_be_kept(artifact: Artifact, machine: Machine) -> None:

@@ -76,11 +76,13 @@ log.log(trt.ILogger.ERROR, "one")
 log.log(trt.ILogger.WARNING, "two")
 log.log(trt.ILogger.INFO, "three")
 print(log.last_error)
+print(*log.recent)
 """
     assert run(generation, code).splitlines() == [
         "DEBUG TensorRT: one",
         "DEBUG TensorRT: two",
         "one",
+        "one two",
     ]
 
 

@@ -183,8 +183,8 @@ def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", f'default_model_filename: "{FOR_H100}"\n{TENSORRT}', FOR_H100)
     for gpus in [(H100,), (L4, H100)]:
         assert check(tmp_path, machine_of(*gpus)) == []
-    # Of the fourth number on, versions differ in their packaging alone.
-    assert check(tmp_path, machine_of(H100, tensorrt="10.13.3.12")) == []
+    # What the package of 10.13.3.9 adds to the version is of the package alone.
+    assert check(tmp_path, machine_of(H100, tensorrt="10.13.3.9.post1")) == []
     assert check(tmp_path, machine_of(H100, tensorrt=None)) == []
 
 
@@ -193,6 +193,7 @@ def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
     [
         (FOR_L4, None, "it was built for something else than NVIDIA H100 80GB HBM3 (9.0)"),
         (FOR_H100, "11.4.0.106", "it was built with TensorRT 10.13.3.9, and here is 11.4.0.106"),
+        (FOR_H100, "10.13.3.10", "it was built with TensorRT 10.13.3.9, and here is 10.13.3.10"),
     ],
 )
 def test_an_engine_of_something_else(

@@ -14,6 +14,9 @@ from lanner.errors import InputError
 #: What an engine may be built for beside the GPU that it was built on, by the names of TensorRT's
 #: `HardwareCompatibilityLevel`.
 HARDWARE_COMPATIBILITIES = ("none", "ampere_plus", "same_compute_capability")
+#: Across major versions, which later one takes a version-compatible engine of which earlier one
+#: (https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/getting-started/support-matrix.html).
+_LATER_MAJORS = {(10, 11)}
 _NAME = re.compile(
     r"model\.(?P<gpu>.+)-sm(?P<capability>\d+)-(?P<precision>[a-z0-9]+)-(?P<tensorrt>\d+(\.\d+)*)\.plan"
 )
@@ -62,9 +65,10 @@ class EngineBuild:
     Attributes:
         gpu: The GPU's name, as CUDA says it: ``"NVIDIA H100 80GB HBM3"``.
         compute_capability: Its compute capability, ``"9.0"``.
-        tensorrt: The version of TensorRT, ``"10.13.3.9"``.
+        tensorrt: The version of TensorRT, ``"10.13.3.9"``, or of its package, with ``".post1"``.
         profiles: The shapes that it takes; a context of each can run beside the others.
-        is_version_compatible: Whether later versions of TensorRT of the same major one load it.
+        is_version_compatible: Whether later versions of TensorRT load it, too: of the same major
+            one, and what was built with 10 also 11.
         hardware_compatibility: Of `HARDWARE_COMPATIBILITIES`, which other GPUs run it.
         settings: What the builder was told beside this: its optimization level, its workspace.
     """
@@ -87,7 +91,8 @@ class EngineBuild:
         """Of its model file: ``model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan``."""
         gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
         capability = self.compute_capability.replace(".", "")
-        return f"model.{gpu}-sm{capability}-{precision}-{self.tensorrt}.plan"
+        version = ".".join(map(str, _numbers(self.tensorrt)))
+        return f"model.{gpu}-sm{capability}-{precision}-{version}.plan"
 
     def refusal(self, *, gpu: str, compute_capability: str, tensorrt: str) -> str:
         """Why it does not run on such a GPU with such a TensorRT; empty where it does."""
@@ -113,12 +118,22 @@ def parse_file_name(name: str) -> dict[str, str] | None:
     return None if match is None else match.groupdict()
 
 
+def is_same_version(built: str, here: str) -> bool:
+    """Whether engines of one version of TensorRT are loaded by the other.
+
+    It compares four numbers: major, minor, patch and build
+    (https://developer.nvidia.com/docs/drive/drive-os/7.0.3/public/drive-os-tensorrt-release-notes/release-properties.html).
+    What a package adds to them, as in ``10.13.3.9.post1``, is of the package alone.
+    """
+    return _numbers(built) == _numbers(here)
+
+
 def _is_version_taken(built: str, here: str, is_compatible: bool) -> bool:
     if not is_compatible:
-        # Of the fourth number on, versions differ in their packaging alone.
-        return _numbers(built)[:3] == _numbers(here)[:3]
-    return _numbers(built)[:1] == _numbers(here)[:1] and _numbers(built) <= _numbers(here)
+        return is_same_version(built, here)
+    first, second = _numbers(built), _numbers(here)
+    return first <= second and (first[0] == second[0] or (first[0], second[0]) in _LATER_MAJORS)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])

@@ -6,7 +6,7 @@ fails where there is no fused kernel. What all of them recognise is written here
 its second method):
 
     queries [batch, heads, length, size]  @  keys [batch, heads, size, length]
-        + mask [batch, 1, length, length]  ->  Softmax  @  values [batch, heads, length, size]
+        + mask [batch, 1, 1 or length, length]  ->  Softmax  @  values [batch, heads, length, size]
 
 Queries or keys must be scaled before the first product; here the projection's weights are.
 """

@@ -4,7 +4,7 @@ Networks are strongly typed and no precision is a flag: 11 has neither anything 
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,16 @@ HARDWARE_LEVELS = {
     "same_compute_capability": "SAME_COMPUTE_CAPABILITY",
 }
 _MIB = 2**20
-#: What TensorRT and CUDA say where memory ran out.
-_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient memory")
+#: What TensorRT and CUDA say where memory ran out, without underscores.
+_NO_MEMORY = (
+    "out of memory",
+    "outofmemory",
+    "cudaerrormemoryallocation",
+    "could not be allocated",
+    "insufficient memory",
+)
+#: Of the nodes that a parser refuses, as many are named.
+_MOST_NAMED = 3
 
 #: Told how far the builder is: the phase that runs, its steps that are done, and how many it has.
 Steps = Callable[[str, int, int], object]
@@ -57,7 +65,7 @@ def build_engine(graph: Path, target: Path, plan: EnginePlan, told: Steps) -> No
     serialized = builder.build_serialized_network(network, config)
     interruption.check()
     if serialized is None:
-        raise EngineError(_failed(plan, log.last_error))
+        raise EngineError(_failed(plan, log.last_error, log.recent))
     target.write_bytes(memoryview(serialized))
     if cache is not None and plan.settings.timing_cache is not None:
         with staged_file(plan.settings.timing_cache) as file:
@@ -81,11 +89,13 @@ def _parse(trt: Any, network: Any, log: Any, graph: Path) -> None:
     parser = trt.OnnxParser(network, log)
     if parser.parse_from_file(str(graph)):
         return
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    count = parser.num_errors
+    errors = [parser.get_error(index) for index in range(min(count, _MOST_NAMED))]
     shown = "; ".join(
         f"{error.node_operator()} {error.node_name()}: {_line(error.desc())}" for error in errors
     )
-    msg = f"the ONNX parser of TensorRT {trt.__version__} refused the graph at {shown}"
+    more = f", and {count - _MOST_NAMED:,} more" if count > _MOST_NAMED else ""
+    msg = f"the ONNX parser of TensorRT {trt.__version__} refused the graph at {shown}{more}"
     raise EngineError(msg if errors else f"{msg}its file: {_line(log.last_error)}")
 
 
@@ -141,12 +151,14 @@ def _monitor(trt: Any, told: Steps) -> Any:
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             """Called by TensorRT, from any thread, as the others are."""
             self._phases[phase_name] = num_steps
-            told(phase_name, 0, num_steps)
+            # What is raised here TensorRT prints and forgets; the next step asks again.
+            with suppress(KeyboardInterrupt, SystemExit):
+                told(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             """False stops the builder."""
-            told(phase_name, step + 1, self._phases.get(phase_name, step + 1))
             with suppress(KeyboardInterrupt, SystemExit):
+                told(phase_name, step + 1, self._phases.get(phase_name, step + 1))
                 interruption.check()
                 return True
             return False
@@ -158,14 +170,22 @@ def _monitor(trt: Any, told: Steps) -> Any:
     return Monitor()
 
 
-def _failed(plan: EnginePlan, reason: str) -> str:
+def _failed(plan: EnginePlan, reason: str, recent: Iterable[str]) -> str:
     what = f"TensorRT could not build the {plan.precision} engine"
-    if any(sign in reason.lower().replace("_", "") for sign in _NO_MEMORY):
+    # A kernel that found no room is passed over; that none is left is what is said last.
+    shortage = next((said for said in (reason, *recent) if _is_shortage(said)), "")
+    if shortage:
+        which = "a" if plan.settings.workspace_mib is None else "another"
         return (
-            f"{what}, because the GPU has not enough memory ({_line(reason)}): close what else "
-            "uses it, or pass a smaller --max-batch-size, fewer --buckets or a --workspace-mib"
+            f"{what}, because the GPU has not enough memory ({_line(shortage)}): close what else "
+            f"uses it, or pass a smaller --max-batch-size, fewer --buckets or {which} "
+            "--workspace-mib"
         )
     return f"{what}: {_line(reason) or 'it did not say why'}"
+
+
+def _is_shortage(said: str) -> bool:
+    return any(sign in said.lower().replace("_", "") for sign in _NO_MEMORY)
 
 
 def _line(text: str) -> str:

@@ -1,5 +1,6 @@
 """The whole way from an artifact to the engines in it."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ _LONGEST = 2**31
 
 #: The first compute capability that multiplies in a precision; the others every GPU has.
 _LEAST_CAPABILITY = {"bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
+#: And the first that runs engines of the hardware compatibility ``"ampere_plus"``.
+_AMPERE = (8, 0)
 
 Progress = Callable[[str], object]
 
@@ -107,10 +110,12 @@ def plan_engines(
 
     Raises:
         ArtifactError: The artifact holds no fp32 variant, from which engines are made.
-        UnsupportedError: It holds static vectors, or a node that a parser of TensorRT refuses.
+        UnsupportedError: It holds static vectors, or a node that a parser of TensorRT refuses, or
+            not all GPUs that are to run an engine multiply in its precision.
         InputError: The buckets, or the calibration texts, cannot be used.
         ExportError: A weight or an activation does not fit into the precision.
     """
+    _require_compatibility(request)
     manifest = artifact.manifest
     source = artifact.file(_fp32_variant(artifact).file)
     limit = manifest.tokenizer.max_tokens
@@ -185,7 +190,7 @@ def build_engines(
         LannerError: See `plan_engines`.
     """
     gpu = require_gpu(_WHAT)
-    _require_precisions(gpu, request.precisions)
+    _require_gpu(gpu, request)
     version = tensorrt_version()
     # What cannot be kept is found before the long work, not after it.
     if request.settings.timing_cache is not None:
@@ -203,6 +208,9 @@ def build_engines(
             variant = _variant(plan, build, path, request.calibration)
             engine = open_engine("tensorrt", path, build=build)
             built.append(compared(artifact, variant, path, engine, progress))
+            # The next builder needs the GPU's memory. A model's parts hold each other.
+            del engine
+            gc.collect()
         progress("writing the artifact")
         return add_engines(artifact, built)
 
@@ -252,16 +260,43 @@ def compared(
     return BuiltEngine(variant, path, parity.to_json(), agreement)
 
 
-def _require_precisions(gpu: Gpu, precisions: Sequence[str]) -> None:
-    here = tuple(map(int, gpu.compute_capability.split(".")))
-    for precision in precisions:
-        least = _LEAST_CAPABILITY.get(precision, (0, 0))
-        if here < least:
+def _require_compatibility(request: EngineRequest) -> None:
+    if not _is_for_ampere(request):
+        return
+    for precision in request.precisions:
+        least = _LEAST_CAPABILITY.get(precision, _AMPERE)
+        if least > _AMPERE:
             msg = (
-                f"{gpu.name} has the compute capability {gpu.compute_capability}, and {precision} "
-                f"needs {'.'.join(map(str, least))}: use --precision fp16"
+                f"an engine for ampere_plus is to run from compute capability {_shown(_AMPERE)} "
+                f"on, and {precision} needs {_shown(least)}: use --hardware-compatibility "
+                "same_compute_capability"
             )
             raise UnsupportedError(msg)
+
+
+def _require_gpu(gpu: Gpu, request: EngineRequest) -> None:
+    needs = {
+        name: (_LEAST_CAPABILITY.get(name, (0, 0)), "--precision fp16")
+        for name in request.precisions
+    }
+    if _is_for_ampere(request):
+        needs["ampere_plus"] = (_AMPERE, "--hardware-compatibility none")
+    here = tuple(map(int, gpu.compute_capability.split(".")))
+    for name, (least, remedy) in needs.items():
+        if here < least:
+            msg = (
+                f"{gpu.name} has the compute capability {gpu.compute_capability}, and {name} needs "
+                f"{_shown(least)}: use {remedy}"
+            )
+            raise UnsupportedError(msg)
+
+
+def _is_for_ampere(request: EngineRequest) -> bool:
+    return request.settings.hardware_compatibility == "ampere_plus"
+
+
+def _shown(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:

@@ -116,7 +116,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--version-compatible",
         action="store_true",
-        help="an engine that later versions of the same major one load, too (slower)",
+        help="an engine that later versions of TensorRT load, too (slower)",
     )
     parser.add_argument(
         "--hardware-compatibility",

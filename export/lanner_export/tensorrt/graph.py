@@ -1,8 +1,8 @@
 """The graph that a TensorRT engine is built from, made of an artifact's float32 one.
 
 It carries its precision itself, and has operators of one old operator set only, which the parsers
-of TensorRT 10.13 and 11.x both take (`support`): attention is written as its parts (`attention`),
-what else they lack as ONNX defines it (`functions`).
+of TensorRT 10.13 and 11.x both take (`support`). Attention and rotary positions are written as
+their parts (`attention`, `rotary`); whole numbers are counted as they take it (`integers`).
 """
 
 import tempfile
@@ -19,17 +19,15 @@ from lanner_export.half_precision import write_half
 from lanner_export.ranges import Feed
 from lanner_export.tensorrt import BASE_PRECISIONS, QUANTIZED_PRECISIONS
 from lanner_export.tensorrt.attention import expand_attention, scale_queries
-from lanner_export.tensorrt.functions import expand_functions
 from lanner_export.tensorrt.integers import rewrite_integers
 from lanner_export.tensorrt.quantization import quantize_products
 from lanner_export.tensorrt.ranges import measure_largest
+from lanner_export.tensorrt.rotary import expand_rotary
 
 #: The first with Gelu, and with float8 in QuantizeLinear; nothing newer is needed.
 OPSET = 20
 #: Of ONNX 1.16: whatever reads that operator set reads it.
 _IR_VERSION = 10
-#: Operators of the standard set that TensorRT 10.13 lacks, and that have a definition by others.
-_EXPANDED = ("RotaryEmbedding",)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,8 @@ def write_tensorrt_graph(
 
     Raises:
         ExportError: A weight is beyond the range of the type, or an activation is not finite.
-        UnsupportedError: It has an attention that Lanner does not write as its parts.
+        UnsupportedError: It has an attention, or rotary positions, that Lanner does not write as
+            their parts.
     """
     base = BASE_PRECISIONS[precision]
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=target.parent) as directory:
@@ -95,7 +94,7 @@ def write_tensorrt_graph(
                 keep=keep,
                 quantizes_attention=quantizes_attention,
             )
-        model = expand_functions(_inferred(model), _EXPANDED)
+        expand_rotary(_inferred(model))
         rewrite_integers(_inferred(model))
         model.opset_imports[""] = OPSET
         model.ir_version = _IR_VERSION

@@ -27,7 +27,7 @@ class BuildSettings:
     Attributes:
         optimization_level: How long it searches, from 0 to 5; None for its own default, 3.
         workspace_mib: The most memory that a layer may take for itself; None for all of the GPU's.
-        is_version_compatible: Whether later versions of the same major one may load the engine.
+        is_version_compatible: Whether later versions may load the engine, too.
         hardware_compatibility: Of `HARDWARE_COMPATIBILITIES`.
         timing_cache: A file that keeps what was timed, for the next engine; None for none.
     """

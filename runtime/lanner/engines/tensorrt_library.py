@@ -1,6 +1,7 @@
 """TensorRT's Python package, which comes without its libraries or with them."""
 
 import logging
+from collections import deque
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -12,6 +13,8 @@ from lanner.errors import EngineError, MissingExtraError
 _MODULES = ("tensorrt", "tensorrt_bindings")
 #: 10.13 is the first whose names are those of 11.
 _OLDEST = (10, 13)
+#: Of the warnings and errors of a log, as many are kept.
+_RECENT = 100
 
 _log = logging.getLogger("lanner")
 
@@ -61,7 +64,7 @@ def _unusable(error: Exception) -> str:
 
 
 def open_log() -> Any:
-    """A logger as TensorRT takes one, which remembers its last error.
+    """A logger as TensorRT takes one, which remembers its last error, and what came before it.
 
     Its warnings and errors go to Python's logger ``lanner``, at the level DEBUG: what concerns the
     user is raised.
@@ -75,12 +78,15 @@ def open_log() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.last_error = ""
+            #: The last warnings and errors, the newest at the end.
+            self.recent: deque[str] = deque(maxlen=_RECENT)
 
         def log(self, severity: Any, message: str) -> None:
             """Called by TensorRT, from any thread."""
             if severity in kept:
                 self.last_error = message
             if severity in (*kept, trt.ILogger.WARNING):
+                self.recent.append(message)
                 _log.debug("TensorRT: %s", message)
 
     return Log()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lanner.artifact import Artifact
-from lanner.engine_build import EngineBuild, parse_file_name
+from lanner.engine_build import EngineBuild, is_same_version, parse_file_name
 from lanner.errors import ArtifactError
 from lanner.manifest import FORMAT, MANIFEST_FILE, Manifest
 from lanner.triton.finding import Finding, Rule
@@ -186,6 +186,6 @@ def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
     own = parse_file_name(here.file_name(named["precision"])) or {}
     if (own["gpu"], own["capability"]) != (named["gpu"], named["capability"]):
         return f"it was built for something else than {gpu.name} ({gpu.compute_capability})"
-    if own["tensorrt"].split(".")[:3] != named["tensorrt"].split(".")[:3]:
+    if not is_same_version(named["tensorrt"], own["tensorrt"]):
         return f"it was built with TensorRT {named['tensorrt']}, and here is {tensorrt}"
     return ""

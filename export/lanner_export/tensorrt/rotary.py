@@ -1,0 +1,85 @@
+"""Rotary positions as the products and sums that they are.
+
+The parser of TensorRT 10.13 does not know ONNX's RotaryEmbedding, which came with 10.15. Its
+definition by other operators (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) computes
+sizes while it runs, and cuts off a rest that has no width; here every size is in the graph.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from lanner.errors import UnsupportedError
+from lanner_export.graph_edits import add_constant, insert
+
+_HEADS_AXIS, _SIZE_AXIS = 1, 3
+
+
+def expand_rotary(model: ir.Model) -> int:
+    """Writes every RotaryEmbedding as its parts, in the type that it has; types must be inferred.
+
+    Raises:
+        UnsupportedError: One takes heads side by side, turns neighbours, or looks its angles up: no
+            encoder that Lanner exports does.
+    """
+    angles: dict[ir.Value, ir.Value] = {}
+    found = [node for node in model.graph if node.op_type == "RotaryEmbedding" and not node.domain]
+    for node in found:
+        _expand(model.graph, node, angles)
+    return len(found)
+
+
+def _expand(graph: ir.Graph, node: ir.Node, angles: dict[ir.Value, ir.Value]) -> None:
+    name, dtype, size = node.name, node.outputs[0].dtype, _size(node)
+    given, *turns = (value for value in node.inputs[:3] if value is not None)
+    if name is None or dtype is None:
+        raise ValueError(name)
+    turned = node.attributes.get_int("rotary_embedding_dim", 0) or size
+    half = turned // 2
+
+    def add(operator: str, what: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        return insert(node, operator, inputs, attributes, name=f"{name}.{what}", dtype=dtype)
+
+    def cut(what: str, first: int, last: int) -> ir.Value:
+        limits = (
+            add_constant(graph, f"{what}_{end}", np.array([value]))
+            for end, value in (("first", first), ("last", last), ("axis", _SIZE_AXIS))
+        )
+        return add("Slice", what, given, *limits)
+
+    for turn in turns:
+        if turn not in angles:
+            axis = add_constant(graph, "heads_axis", np.array([_HEADS_AXIS]))
+            angles[turn] = add("Unsqueeze", f"{turn.name}_of_heads", turn, axis)
+    cosine, sine = (angles[turn] for turn in turns)
+    left, right = cut("left", 0, half), cut("right", half, turned)
+    first = [add("Mul", "left_cosine", left, cosine), add("Mul", "right_sine", right, sine)]
+    second = [add("Mul", "left_sine", left, sine), add("Mul", "right_cosine", right, cosine)]
+    parts = [add("Sub", "turned_left", *first), add("Add", "turned_right", *second)]
+    if turned < size:
+        parts.append(cut("rest", turned, size))
+    result, output = add("Concat", "turned", *parts, axis=_SIZE_AXIS), node.outputs[0]
+    result.shape = output.shape
+    output.replace_all_uses_with(result)
+    graph.remove(node, safe=True)
+
+
+def _size(node: ir.Node) -> int:
+    """The width of a head, where it is one that is written here."""
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    size = None if shape is None else shape[-1]
+    problems = {
+        "takes heads side by side": shape is not None and len(shape) != _SIZE_AXIS + 1,
+        "turns neighbours": node.attributes.get_int("interleaved", 0),
+        "looks its angles up": len(node.inputs) > 3 and node.inputs[3] is not None,
+        "has heads of no known width": not isinstance(size, int),
+    }
+    for problem, is_so in problems.items():
+        if is_so:
+            msg = (
+                f"the rotary embedding {node.name} {problem}, and Lanner writes no such one for "
+                "TensorRT: run the artifact in another engine"
+            )
+            raise UnsupportedError(msg)
+    if not isinstance(size, int):
+        raise TypeError(size)
+    return size
