@@ -3,7 +3,8 @@
 What the caller waits for is measured here, and so is each request of the client; the server's own
 statistics (extension_statistics.md of triton-inference-server/server) say how long a request was in
 its queue and in the model. All are means, because such parts add up; and of requests, because that
-is what a server knows of. A request may hold the texts of several callers.
+is what a server knows of. A request may hold the texts of several callers; where those of few texts
+are held up, the client's part, which is a difference of the two means, comes out too small.
 """
 
 from lanner_perf.callers import Calls
