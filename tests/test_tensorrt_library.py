@@ -57,7 +57,10 @@ def test_an_old_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "tensorrt_of_old.py").write_text('__version__ = "10.7.0"\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(tensorrt_library, "_MODULES", ("tensorrt_of_old",))
-    message = r"^TensorRT 10.7.0 is too old for Lanner: pip install 'tensorrt-cu12>=10.13'$"
+    message = (
+        r"^TensorRT 10.7.0 is too old for Lanner, which needs 10.13: pip install --upgrade "
+        r"'lanner\[tensorrt\]'$"
+    )
     with pytest.raises(EngineError, match=message):
         tensorrt()
 

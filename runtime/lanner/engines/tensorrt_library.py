@@ -37,7 +37,10 @@ def tensorrt() -> ModuleType:
         version = str(getattr(found, "__version__", "0"))
         if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
             oldest = ".".join(map(str, _OLDEST))
-            msg = f"TensorRT {version} is too old for Lanner: pip install 'tensorrt-cu12>={oldest}'"
+            msg = (
+                f"TensorRT {version} is too old for Lanner, which needs {oldest}: pip install "
+                "--upgrade 'lanner[tensorrt]'"
+            )
             raise EngineError(msg)
         return found
     what = "the tensorrt engine"
@@ -60,11 +63,13 @@ def _unusable(error: Exception) -> str:
     )
 
 
+@cache
 def open_log() -> Any:
-    """A logger as TensorRT takes one, which remembers its last error.
+    """The logger that TensorRT is given, which remembers its last error.
 
-    Its warnings and errors go to Python's logger ``lanner``, at the level DEBUG: what concerns the
-    user is raised.
+    There is one for a process: TensorRT holds one for all that it makes, so all must be given the
+    same, and it must outlive them ("Thread Safety" in NVIDIA's guide). Warnings and errors go to
+    Python's logger ``lanner``, at the level DEBUG: what concerns the user is raised.
     """
     trt = tensorrt()
     kept = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR)
