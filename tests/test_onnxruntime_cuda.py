@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from lanner.engines.onnxruntime_cuda import (
     Buffers,
     left_for_the_cpu,
     open_on_gpu,
+    require_kernels,
     require_providers,
     tensorrt_options,
 )
@@ -103,6 +105,18 @@ def test_what_is_left_for_the_cpu_is_named(minilm_artifact: Artifact) -> None:
     left = left_for_the_cpu(session_of(minilm_artifact.file("model.fp32.onnx")))
     assert {"MatMul", "LayerNormalization"} <= set(left)
     assert "Shape" not in left
+
+
+def test_what_is_left_for_the_cpu_is_refused(word_artifact: Path) -> None:
+    path = word_artifact / "model.fp32.onnx"
+    session = session_of(path)
+    operators = re.escape(", ".join(left_for_the_cpu(session)))
+    message = (
+        rf"^ONNX Runtime \S+ would run part of {re.escape(str(path))} on the CPU \({operators}\): "
+        r"install a newer onnxruntime-gpu, load another variant, or load with device='cpu'$"
+    )
+    with pytest.raises(EngineError, match=message):
+        require_kernels(session, path)
 
 
 def test_bound_buffers_answer_as_arrays_do(word_artifact: Path) -> None:

@@ -44,7 +44,7 @@ class Machine:
         self.cuda = HostCuda()
         self.trt = HostTensorRt(self.cuda)
         self.path = directory / "model.plan"
-        tensorrt_library.open_log.cache_clear()
+        tensorrt_library.only_log.cache_clear()
         monkeypatch.setattr(cuda, "runtime", self.cuda)
         monkeypatch.setattr(tensorrt_library, "tensorrt", lambda: self.trt)
         monkeypatch.setattr(tensorrt_plan, "tensorrt", lambda: self.trt)
@@ -65,7 +65,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     assert not made.cuda.streams
     assert not made.cuda.graphs
     assert not made.cuda.captured
-    tensorrt_library.open_log.cache_clear()
+    tensorrt_library.only_log.cache_clear()
 
 
 @pytest.mark.parametrize("lengths", [(3,), (8, 1), (9, 16, 2), (1,) * 8], ids=str)

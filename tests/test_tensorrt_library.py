@@ -66,7 +66,7 @@ def test_an_old_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_its_log_keeps_the_last_error(generation: str) -> None:
+def test_its_log_keeps_the_last_error_until_it_is_asked_for_anew(generation: str) -> None:
     """TensorRT's own classes, as they are called from C++."""
     code = f"""
 sys.path[:0] = {sys.path!r}
@@ -79,11 +79,13 @@ log.log(trt.ILogger.ERROR, "one")
 log.log(trt.ILogger.WARNING, "two")
 log.log(trt.ILogger.INFO, "three")
 print(log.last_error)
+print(open_log() is log, repr(log.last_error))
 """
     assert run(generation, code).splitlines() == [
         "DEBUG TensorRT: one",
         "DEBUG TensorRT: two",
         "one",
+        "True ''",
     ]
 
 

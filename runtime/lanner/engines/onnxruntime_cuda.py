@@ -210,12 +210,7 @@ def open_on_gpu(
         msg = f"ONNX Runtime {ort.__version__} could not load {path}{by}: {first_line(error)}"
         raise EngineError(msg) from error
     require_providers(session, wanted)
-    if left := left_for_the_cpu(session):
-        msg = (
-            f"ONNX Runtime {ort.__version__} would run part of {path} on the CPU "
-            f"({', '.join(left)}): load another variant, or all of it with device='cpu'"
-        )
-        raise EngineError(msg)
+    require_kernels(session, path)
     return session
 
 
@@ -238,6 +233,21 @@ def require_providers(session: "ort.InferenceSession", wanted: Sequence[str]) ->
             f"ONNX Runtime {ort.__version__} could not start TensorRT, and would have run without: "
             "install the version that it was built for (https://onnxruntime.ai/docs/"
             "execution-providers/TensorRT-ExecutionProvider.html), or leave engine_cache out"
+        )
+        raise EngineError(msg)
+
+
+def require_kernels(session: "ort.InferenceSession", path: Path) -> None:
+    """Refuses a session that runs on the CPU more than what computes shapes.
+
+    Raises:
+        EngineError: The GPU has no kernel for a node.
+    """
+    if left := left_for_the_cpu(session):
+        msg = (
+            f"ONNX Runtime {ort.__version__} would run part of {path} on the CPU "
+            f"({', '.join(left)}): install a newer onnxruntime-gpu, load another variant, or load "
+            "with device='cpu'"
         )
         raise EngineError(msg)
 

@@ -63,22 +63,31 @@ def _unusable(error: Exception) -> str:
     )
 
 
-@cache
 def open_log() -> Any:
-    """The logger that TensorRT is given, which remembers its last error.
+    """The logger that TensorRT is given, which remembers its last error since it was asked for.
 
     There is one for a process: TensorRT holds one for all that it makes, so all must be given the
     same, and it must outlive them ("Thread Safety" in NVIDIA's guide). Warnings and errors go to
     Python's logger ``lanner``, at the level DEBUG: what concerns the user is raised.
     """
+    log = only_log()
+    log.forget()
+    return log
+
+
+@cache
+def only_log() -> Any:
+    """The one of `open_log`."""
     trt = tensorrt()
     kept = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR)
 
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]
         """See `open_log`."""
 
-        def __init__(self) -> None:
-            super().__init__()
+        last_error = ""
+
+        def forget(self) -> None:
+            """What one engine is refused for is not the reason of another's failure."""
             self.last_error = ""
 
         def log(self, severity: Any, message: str) -> None:

@@ -78,7 +78,7 @@ class Plan:
     def reason(self) -> str:
         """What TensorRT said last, for the end of a message; said once."""
         said = " ".join(str(self._log.last_error).split())
-        self._log.last_error = ""  # it is not to be taken for the reason of a later failure
+        self._log.forget()
         return f": {said}" if said else ""
 
     def _profile(self, index: int) -> Profile:
