@@ -74,7 +74,10 @@ def test_a_provider_that_did_not_start(word_artifact: Path) -> None:
     ("cache", "message"),
     [
         ("None", "could not start CUDA, and would have run on the CPU: install the CUDA and cuDNN"),
-        ("Path('cache')", "through TensorRT: "),
+        (
+            "Path('cache')",
+            "): leave engine_cache out, or build an engine with 'lanner build-engine'",
+        ),
     ],
 )
 def test_the_real_package_without_cuda(

@@ -203,11 +203,22 @@ def open_on_gpu(
         )
     except NoKernelError as error:
         reason = first_line(error).rpartition(" : ")[2]
-        msg = f"ONNX Runtime {ort.__version__} cannot run {path} on the GPU ({reason})"
+        msg = (
+            f"ONNX Runtime {ort.__version__} cannot run {path} on the GPU ({reason}): load another "
+            "variant, or load with device='cpu'"
+        )
         raise EngineError(msg) from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-        by = " through TensorRT" if TENSORRT in wanted else ""
-        msg = f"ONNX Runtime {ort.__version__} could not load {path}{by}: {first_line(error)}"
+        msg = f"ONNX Runtime {ort.__version__} could not load {path}"
+        if TENSORRT in wanted:
+            # Before 10.14 it knows no Attention. Since then it runs each in a kernel of its own,
+            # which it has not for every precision.
+            msg += (
+                f" through TensorRT ({first_line(error)}): leave engine_cache out, or build an "
+                "engine with 'lanner build-engine'"
+            )
+        else:
+            msg += f": {first_line(error)}"
         raise EngineError(msg) from error
     require_providers(session, wanted)
     require_kernels(session, path)
