@@ -2,6 +2,7 @@
 
 Nothing that is put on a stream is done before the stream is waited for, and what is captured is not
 done at all, so that a wait, a copy or a launch that is missing leaves the wrong numbers behind.
+There are two GPUs, each thread has its own current one, and what is made must be on the first.
 Errors, flags and kinds are those of the real bindings.
 """
 
@@ -49,14 +50,21 @@ class HostCuda:
     Attributes:
         memory_bytes: What the GPU has.
         launches: How many graphs were launched.
-        graphs: How many there are.
+        graphs: How many there are, that can be launched.
+        captured: How many were captured and not destroyed.
+        last_error: What failed last, until it is asked for.
+        lost: What every call fails with from now on, if anything.
         allocations: What was allocated and not freed, by address.
+        most_allocations: How many there were at most.
         streams: Those that are not destroyed, by handle.
     """
 
     def __init__(self, memory_bytes: int = 2**30) -> None:
         self.memory_bytes = memory_bytes
-        self.launches = self.graphs = 0
+        self.launches = self.graphs = self.captured = self.most_allocations = 0
+        self.last_error = SUCCESS
+        self.lost: Any = None
+        self._current = threading.local()
         self.allocations: dict[int, Any] = {}
         self.streams: dict[int, HostStream] = {}
         self._lock = threading.Lock()
@@ -66,24 +74,42 @@ class HostCuda:
         self.cudaHostAllocDefault = real.cudaHostAllocDefault
         self.cudaGetErrorString = real.cudaGetErrorString
 
+    def failed(self, error: Any) -> Any:
+        """An error, which is the last one from now on."""
+        self.last_error = error
+        return error
+
+    def cudaGetDevice(self) -> tuple[Any, int]:
+        return SUCCESS, getattr(self._current, "device", 0)
+
+    def cudaSetDevice(self, device: int) -> tuple[Any]:
+        self._current.device = device
+        return (SUCCESS,)
+
+    def require_first_gpu(self) -> None:
+        assert self.cudaGetDevice()[1] == 0, "it is not on the first GPU"
+
     @property
     def used_bytes(self) -> int:
         return sum(map(ctypes.sizeof, self.allocations.values()))
 
     def cudaMalloc(self, size: int) -> tuple[Any, Any]:
+        self.require_first_gpu()
         with self._lock:
             if self.used_bytes + size > self.memory_bytes:
-                return OUT_OF_MEMORY, None
-            # Not cleared, as on a GPU.
-            block = (ctypes.c_byte * size)(*(b"\x7f" * size))
-            self.allocations[ctypes.addressof(block)] = block
-            return SUCCESS, ctypes.addressof(block)
+                return self.failed(OUT_OF_MEMORY), None
+            return SUCCESS, self._allocate(size)
 
     def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, Any]:
         assert flags == real.cudaHostAllocDefault
+        return SUCCESS, self._allocate(size)
+
+    def _allocate(self, size: int) -> int:
+        # Not cleared, as on a GPU.
         block = (ctypes.c_byte * size)(*(b"\x7f" * size))
         self.allocations[ctypes.addressof(block)] = block
-        return SUCCESS, ctypes.addressof(block)
+        self.most_allocations = max(self.most_allocations, len(self.allocations))
+        return ctypes.addressof(block)
 
     def cudaFree(self, address: int) -> tuple[Any]:
         del self.allocations[address]
@@ -95,9 +121,11 @@ class HostCuda:
         return SUCCESS, self.memory_bytes - self.used_bytes, self.memory_bytes
 
     def cudaGetLastError(self) -> tuple[Any]:
-        return (SUCCESS,)
+        last, self.last_error = self.last_error, SUCCESS
+        return (last,)
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, HostStream]:
+        self.require_first_gpu()
         assert flags == real.cudaStreamNonBlocking
         stream = HostStream()
         self.streams[int(stream)] = stream
@@ -109,6 +137,8 @@ class HostCuda:
 
     def cudaStreamSynchronize(self, stream: HostStream) -> tuple[Any]:
         assert stream.captured is None, "a stream is not waited for while it is captured"
+        if self.lost is not None:
+            return (self.failed(self.lost),)
         tasks, stream.waiting = stream.waiting, []
         for task in tasks:
             task()
@@ -134,7 +164,10 @@ class HostCuda:
 
     def cudaStreamEndCapture(self, stream: HostStream) -> tuple[Any, Any]:
         tasks, stream.captured = stream.captured, None
-        return (NOT_CAPTURED, None) if stream.is_spoilt else (SUCCESS, tasks)
+        if stream.is_spoilt:
+            return self.failed(NOT_CAPTURED), None
+        self.captured += 1
+        return SUCCESS, tasks
 
     def cudaGraphInstantiate(self, graph: list[Task], flags: int) -> tuple[Any, Any]:
         assert flags == 0
@@ -143,6 +176,7 @@ class HostCuda:
 
     def cudaGraphDestroy(self, graph: list[Task]) -> tuple[Any]:
         graph.clear()
+        self.captured -= 1
         return (SUCCESS,)
 
     def cudaGraphExecDestroy(self, executable: Any) -> tuple[Any]:
@@ -152,6 +186,7 @@ class HostCuda:
         return (SUCCESS,)
 
     def cudaGraphLaunch(self, executable: Any, stream: HostStream) -> tuple[Any]:
+        self.require_first_gpu()
         self.launches += 1
         for task in executable.tasks:
             stream.put(task)

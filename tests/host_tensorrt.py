@@ -2,12 +2,15 @@
 
 Of each text the model answers the sum of the tokens that are seen, how many are seen, the first and
 the last of them, so that neither filling nor a text beside it changes anything. What TensorRT calls
-undefined is refused here: a graph whose context was changed since, a capture before a first run.
+undefined is refused here: a graph whose context was changed since, a capture before a first run,
+two threads at one engine, an error of CUDA that is left over.
 `tests/test_tensorrt_names.py` holds its names against the real ones.
 """
 
 import enum
 import json
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engine_build import EngineBuild, Profile
-from tests.host_cuda import HostCuda, HostStream
+from tests.host_cuda import SUCCESS, HostCuda, HostStream
 
 VERSION = "10.13.3.9"
 BUILD = EngineBuild("NVIDIA H100 80GB HBM3", "9.0", VERSION, [Profile((1, 8), (4, 8), (8, 8))])
@@ -53,7 +56,8 @@ def write_plan(path: Path, profiles: Sequence[Profile], **changes: Any) -> Engin
         path: Where to.
         profiles: The shapes that it takes.
         changes: Of the tensors' ``types`` by name; ``answers`` a row a ``"text"`` or a ``"token"``;
-            ``captures`` whether it can be captured; ``workspace_bytes`` a token.
+            ``captures`` whether it can be captured, or ``"fails"`` where CUDA does not notice;
+            ``unaddressed`` tensors whose address is refused; ``workspace_bytes`` a token.
     """
     types = {"input_ids": "INT64", "attention_mask": "INT64", "sentence_embedding": "FLOAT"}
     content = {
@@ -61,6 +65,7 @@ def write_plan(path: Path, profiles: Sequence[Profile], **changes: Any) -> Engin
         "types": types,
         "answers": "text",
         "captures": True,
+        "unaddressed": [],
         "workspace_bytes": 16,
         **changes,
     }
@@ -92,6 +97,7 @@ class HostTensorRt:
     Attributes:
         contexts: How many contexts were made.
         runs: The shape of every run, graphs included, in their order.
+        refuses_last: Whether the last input refuses every shape.
     """
 
     __version__ = VERSION
@@ -103,6 +109,7 @@ class HostTensorRt:
     def __init__(self, cuda: HostCuda) -> None:
         self.cuda = cuda
         self.contexts = 0
+        self.refuses_last = False
         self.runs: list[tuple[int, ...]] = []
 
     def Runtime(self, log: Log) -> "Runtime":  # noqa: N802 (as TensorRT names it)
@@ -126,6 +133,7 @@ class Runtime:
 class ICudaEngine:
     def __init__(self, trt: HostTensorRt, log: Log, content: dict[str, Any]) -> None:
         self._trt, self._log, self._content = trt, log, content
+        self._is_free = threading.Lock()
         self._names = list(content["types"])
         self.num_io_tensors = len(self._names)
         self.num_optimization_profiles = len(content["profiles"])
@@ -152,7 +160,11 @@ class ICudaEngine:
         self, strategy: ExecutionContextAllocationStrategy
     ) -> "IExecutionContext":
         assert strategy == ExecutionContextAllocationStrategy.USER_MANAGED
+        self._trt.cuda.require_first_gpu()
+        assert self._is_free.acquire(blocking=False), "two threads are at one engine"
+        time.sleep(0.001)  # as the real one, it lets other threads run meanwhile
         self._trt.contexts += 1
+        self._is_free.release()
         return IExecutionContext(self, self._trt, self._log, self._content)
 
 
@@ -179,11 +191,18 @@ class IExecutionContext:
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         assert name in self._content["types"]
+        if name in self._content["unaddressed"]:
+            self._log.log(Log.ERROR, f"Error Code 3: {name} has another address")
+            return False
         self._addresses[name] = memory
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = self._engine.get_tensor_profile_shape(name, self._profile)
+        is_last = name == list(self._content["types"])[-2]
+        if self._trt.refuses_last and is_last:
+            self._log.log(Log.ERROR, f"Error Code 3: {name} is refused")
+            return False
         if not all(low <= n <= high for low, n, high in zip(least, shape, most, strict=True)):
             self._log.log(Log.ERROR, f"Error Code 3: {name} is out of its profile")
             return False
@@ -200,8 +219,11 @@ class IExecutionContext:
         needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
         assert self._workspace.bytes >= needed
         assert self._workspace.address in self._trt.cuda.allocations
-        if stream.captured is not None and not (self._content["captures"] and self._has_run_since):
-            stream.is_spoilt = True
+        assert self._trt.cuda.last_error == SUCCESS, "TensorRT takes it for its own"
+        self._trt.cuda.require_first_gpu()
+        captures = self._content["captures"]
+        if stream.captured is not None and not (captures is True and self._has_run_since):
+            stream.is_spoilt = captures != "fails"
             self._log.log(Log.ERROR, "Error Code 1: operation not permitted in a capture")
             return False
         shapes, addresses = dict(self._shapes), dict(self._addresses)

@@ -1,3 +1,4 @@
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def test_gpus_that_were_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_driver_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_driver(monkeypatch, write_driver(tmp_path, init=803))
     assert missing_gpu() == "its driver does not start (CUresult 803)"
+
+
+def test_what_the_driver_said_does_not_hold_in_a_forked_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_driver(monkeypatch, write_driver(tmp_path))
+    assert this_gpu() is not None
+    context = multiprocessing.get_context("fork")
+    found = context.SimpleQueue()
+    process = context.Process(target=lambda: found.put((this_gpu(), missing_gpu())))
+    process.start()
+    process.join()
+    assert found.get() == (
+        None,
+        "this process was forked from one that uses CUDA ('spawn' starts one that may, too)",
+    )
+    assert this_gpu() is not None
 
 
 def test_the_numbers_are_those_of_cuda() -> None:

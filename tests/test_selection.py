@@ -133,6 +133,19 @@ def test_an_engine_that_may_not_be_picked(
     assert selected(artifact) == (on_cuda, "onnxruntime", "cuda")
 
 
+def test_the_driver_is_not_asked_where_nothing_would_use_it(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that asked it cannot fork any more and use a GPU there."""
+
+    def ask() -> None:
+        pytest.fail("the driver is asked")
+
+    monkeypatch.setattr(selection, "this_gpu", ask)
+    monkeypatch.setattr(selection, "package_version", {}.get)
+    assert selected(Artifact.open(word_artifact)) == ON_CPU
+
+
 def test_where_onnxruntime_gpu_is_installed(word_artifact: Path, gpu: dict[str, str]) -> None:
     gpu["onnxruntime-gpu"] = "1.31.1"
     artifact = add_engines(word_artifact)

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -17,6 +18,7 @@ from lanner.engine_build import EngineBuild, Profile
 from lanner.engines import open_engine, tensorrt_library
 from lanner.errors import EngineError
 from lanner.loading import load
+from tests import host_cuda
 from tests.gpu_artifact import H100, add_engines, build
 from tests.host_cuda import HostCuda
 from tests.host_tensorrt import VERSION, HostTensorRt, expected, write_plan
@@ -42,6 +44,7 @@ class Machine:
         self.cuda = HostCuda()
         self.trt = HostTensorRt(self.cuda)
         self.path = directory / "model.plan"
+        tensorrt_library.only_log.cache_clear()
         monkeypatch.setattr(cuda, "runtime", self.cuda)
         monkeypatch.setattr(tensorrt_library, "tensorrt", lambda: self.trt)
         monkeypatch.setattr(tensorrt_plan, "tensorrt", lambda: self.trt)
@@ -61,6 +64,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     assert not made.cuda.allocations, "all memory is given back"
     assert not made.cuda.streams
     assert not made.cuda.graphs
+    assert not made.cuda.captured
+    tensorrt_library.only_log.cache_clear()
 
 
 @pytest.mark.parametrize("lengths", [(3,), (8, 1), (9, 16, 2), (1,) * 8], ids=str)
@@ -182,10 +187,11 @@ def test_large_batches_run_without_graphs(machine: Machine) -> None:
     assert machine.trt.runs == [(65, 64)] * 3
 
 
+@pytest.mark.parametrize("captures", [False, "fails"])
 def test_what_cannot_be_captured_runs_without(
-    machine: Machine, caplog: pytest.LogCaptureFixture
+    machine: Machine, caplog: pytest.LogCaptureFixture, captures: bool | str
 ) -> None:
-    engine = machine.open(captures=False)
+    engine = machine.open(captures=captures)
     with caplog.at_level(logging.WARNING, "lanner"):
         for _ in range(4):
             np.testing.assert_array_equal(engine.run(texts(3, 5)), expected(texts(3, 5)))
@@ -194,6 +200,61 @@ def test_what_cannot_be_captured_runs_without(
         "profile 0 runs without CUDA graphs: TensorRT could not run the batch: Error Code 1: "
         "operation not permitted in a capture"
     )
+
+
+def test_a_thread_that_works_on_another_gpu_keeps_it(machine: Machine) -> None:
+    machine.cuda.cudaSetDevice(1)
+    engine = machine.open()
+    for _ in range(3):
+        np.testing.assert_array_equal(engine.run(texts(3, 5)), expected(texts(3, 5)))
+    assert machine.cuda.cudaGetDevice()[1] == 1
+    with pytest.raises(EngineError, match=r"17 tokens, and the longest profile of the engine tak"):
+        engine.run(texts(17))
+    assert machine.cuda.cudaGetDevice()[1] == 1
+
+
+def test_all_of_a_process_share_one_log(machine: Machine) -> None:
+    first, second = machine.open(), machine.open()
+    assert first._plan._log is second._plan._log
+
+
+def test_after_a_shape_that_is_refused_the_one_before_is_set_anew(machine: Machine) -> None:
+    from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415
+
+    build = write_plan(machine.path, BUCKETS)
+    engine = TensorRtEngine(machine.path, build, max_graphs=0)
+    np.testing.assert_array_equal(engine.run(texts(3)), expected(texts(3)))
+    machine.trt.refuses_last = True
+    message = (
+        r"^TensorRT does not take attention_mask of shape \(2, 8\): Error Code 3: attention_mask "
+        r"is refused$"
+    )
+    with pytest.raises(EngineError, match=message):
+        engine.run(texts(3, 5))
+    machine.trt.refuses_last = False
+    np.testing.assert_array_equal(engine.run(texts(4)), expected(texts(4)))
+
+
+def test_memory_that_is_refused_is_named(machine: Machine) -> None:
+    message = (
+        r"^TensorRT does not take the memory of attention_mask: Error Code 3: attention_mask has "
+        r"another address$"
+    )
+    with pytest.raises(EngineError, match=message):
+        machine.open(unaddressed=["attention_mask"])
+
+
+def test_what_lasts_until_the_process_ends_says_so(machine: Machine) -> None:
+    engine = machine.open()
+    engine.run(texts(3))
+    machine.cuda.lost = host_cuda.real.cudaError_t.cudaErrorIllegalAddress
+    message = (
+        r"^CUDA could not run the batch: an illegal memory access was encountered \(cudaErrorI"
+        r"llegalAddress\): the GPU does nothing more for this process, so start it anew$"
+    )
+    for _ in range(2):
+        with pytest.raises(EngineError, match=message):
+            engine.run(texts(3))
 
 
 def test_a_whole_model(
@@ -262,6 +323,24 @@ def test_without_room_it_says_how_much_is_needed(machine: Machine) -> None:
     )
     with pytest.raises(EngineError, match=message):
         machine.open(workspace_bytes=12 * 2**10)
+
+
+def test_where_room_ends_midway_all_is_given_back(machine: Machine) -> None:
+    """Of two profiles the workspaces, the inputs and the outputs each find none."""
+    engine = machine.open()
+    enough, whole = machine.cuda.used_bytes, machine.cuda.most_allocations
+    del engine
+    ended_at = set()
+    for room in range(0, enough + 64, 64):
+        machine.cuda.memory_bytes, machine.cuda.most_allocations = room, 0
+        with contextlib.suppress(EngineError):
+            machine.open()
+        assert not machine.cuda.allocations
+        assert machine.cuda.last_error == host_cuda.SUCCESS
+        ended_at.add(machine.cuda.most_allocations)
+    # 3 pinned and 4 on the GPU, for each profile.
+    assert whole == 14
+    assert ended_at == {0, 3, 4, 6, 7, 10, 11, 13, 14}
 
 
 def test_a_file_that_is_no_engine(machine: Machine) -> None:

@@ -57,13 +57,16 @@ def test_an_old_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "tensorrt_of_old.py").write_text('__version__ = "10.7.0"\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(tensorrt_library, "_MODULES", ("tensorrt_of_old",))
-    message = r"^TensorRT 10.7.0 is too old for Lanner: pip install 'tensorrt-cu12>=10.13'$"
+    message = (
+        r"^TensorRT 10.7.0 is too old for Lanner, which needs 10.13: pip install --upgrade "
+        r"'lanner\[tensorrt\]'$"
+    )
     with pytest.raises(EngineError, match=message):
         tensorrt()
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_its_log_keeps_the_last_error(generation: str) -> None:
+def test_its_log_keeps_the_last_error_until_it_is_asked_for_anew(generation: str) -> None:
     """TensorRT's own classes, as they are called from C++."""
     code = f"""
 sys.path[:0] = {sys.path!r}
@@ -77,12 +80,14 @@ log.log(trt.ILogger.WARNING, "two")
 log.log(trt.ILogger.INFO, "three")
 print(log.last_error)
 print(*log.recent)
+print(open_log() is log, repr(log.last_error))
 """
     assert run(generation, code).splitlines() == [
         "DEBUG TensorRT: one",
         "DEBUG TensorRT: two",
         "one",
         "one two",
+        "True ''",
     ]
 
 

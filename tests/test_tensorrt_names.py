@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests import host_cuda, host_tensorrt
+from tests import cuda_bindings, host_cuda, host_tensorrt
 from tests.tensorrt_bindings import GENERATIONS, describe
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
 from lanner.engines import cuda, tensorrt_library, tensorrt_plan
+from lanner.gpu import this_gpu
 
 #: What holds an object of TensorRT in `lanner.engines.tensorrt_plan`, and its class.
 HOLDERS = {"self._engine": "ICudaEngine", "engine": "ICudaEngine", "raw": "IExecutionContext"}
@@ -68,21 +69,36 @@ def test_what_stands_for_tensorrt_has_no_other_names(generation: str) -> None:
             assert all(f"{argument}:" in real[name][method] for argument in arguments), method
 
 
-def test_cuda_has_every_name() -> None:
+def test_what_stands_for_cuda_has_the_names_that_are_used() -> None:
     names = {name for _, name in used(cuda, {"runtime"})}
     assert names >= {"cudaMalloc", "cudaGraphLaunch", "cudaError_t"}
-    assert all(hasattr(host_cuda.real, name) for name in names)
-    made = {name for name in dir(host_cuda.HostCuda()) if name.startswith("cuda")}
-    assert names == made
+    assert names == {name for name in dir(host_cuda.HostCuda()) if name.startswith("cuda")}
 
 
-def test_cuda_takes_as_many_arguments() -> None:
+@pytest.mark.parametrize("directory", cuda_bindings.GENERATIONS)
+def test_cuda_has_every_name(directory: str) -> None:
+    real = cuda_bindings.describe(directory)
+    assert int(real["version"].partition(".")[0]) in (12, 13)
+    names = {name for _, name in used(cuda, {"runtime"})}
+    assert names <= set(real["signatures"])
     for name, method in vars(host_cuda.HostCuda).items():
         if name.startswith("cuda"):
-            real: str = getattr(host_cuda.real, name).__doc__
-            taken = real.partition("(")[2].partition(")")[0]
+            signature = real["signatures"][name]
+            taken = signature.partition("(")[2].partition(")")[0]
             ours = list(inspect.signature(method).parameters)[1:]
+            assert signature.startswith(f"{name}("), name
             assert len(taken.split(",") if taken.strip() else []) == len(ours), name
+    assert real["stream"] == 7
+    assert real["text"] == "no CUDA-capable device is detected"
+    remedies = {n for n, remedy in cuda._REMEDIES.items() if remedy == cuda._RESTART}
+    assert remedies == set(real["lasting"])
+
+
+@pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
+@pytest.mark.parametrize("directory", cuda_bindings.GENERATIONS)
+def test_cuda_answers_as_many_values_where_it_fails(directory: str) -> None:
+    without = "cudaErrorInsufficientDriver"
+    assert cuda_bindings.describe(directory)["failed"] == [[2, without], [2, without], [1, without]]
 
 
 def public(kind: type) -> set[str]:

@@ -97,12 +97,23 @@ def test_an_engine_that_does_not_take_every_text(
 
 def test_graphs_are_of_few_texts_of_each_bucket() -> None:
     serving = Serving(backend="tensorrt", max_batch_size=32, preferred_batch_sizes=(24,))
-    specs = graph_specs(["input_ids"], (16, 512), serving)
+    specs = graph_specs(build(WIDE), ["input_ids"], (16, 512), serving)
     assert [(spec["batch_size"], spec["input"]) for spec in specs] == [
         *((size, {"input_ids": {"dim": [16]}}) for size in (1, 2, 4, 8, 16, 24, 32)),
         *((size, {"input_ids": {"dim": [512]}}) for size in (1, 2, 4, 8)),
     ]
     assert not any("graph_lower_bound" in spec for spec in specs)
+
+
+def test_graphs_of_profiles_of_one_length_are_of_that_length() -> None:
+    """Triton tries every spec with every profile, and logs an error for what that does not take."""
+    serving = Serving(backend="tensorrt", max_batch_size=32)
+    sizes = [1, 2, 4, 8, 16, 32]
+    assert graph_specs(build(FIXED), ["input_ids"], (16, 64, 128), serving) == [
+        {"batch_size": size} for size in sizes
+    ]
+    long = graph_specs(build([Profile((1, 512), (8, 512), (32, 512))]), ["ids"], (512,), serving)
+    assert long == [{"batch_size": size} for size in sizes[:4]]
 
 
 def configured(variant: Variant, serving: Serving, *, text: bool = False) -> Any:
@@ -132,15 +143,7 @@ model_warmup { name: "4 tokens" batch_size: 1
   inputs { key: "input_ids" value { data_type: TYPE_INT64 dims: [ 4 ] zero_data: true } }
   inputs { key: "attention_mask"
            value { data_type: TYPE_INT64 dims: [ 4 ] input_data_file: "ones.4" } } }
-optimization { cuda { graphs: true
-  graph_spec { batch_size: 1 input { key: "input_ids" value { dim: [ 2 ] } }
-               input { key: "attention_mask" value { dim: [ 2 ] } } }
-  graph_spec { batch_size: 2 input { key: "input_ids" value { dim: [ 2 ] } }
-               input { key: "attention_mask" value { dim: [ 2 ] } } }
-  graph_spec { batch_size: 1 input { key: "input_ids" value { dim: [ 4 ] } }
-               input { key: "attention_mask" value { dim: [ 4 ] } } }
-  graph_spec { batch_size: 2 input { key: "input_ids" value { dim: [ 4 ] } }
-               input { key: "attention_mask" value { dim: [ 4 ] } } } } }
+optimization { cuda { graphs: true graph_spec { batch_size: 1 } graph_spec { batch_size: 2 } } }
 parameters { key: "lanner_input" value { string_value: "tokens" } }
 parameters { key: "lanner_variant" value { string_value: "tensorrt-fp16" } }
 parameters { key: "lanner_buckets" value { string_value: "2,4" } }
@@ -160,18 +163,20 @@ def test_a_text_model_that_calls_an_engine_needs_no_gpu() -> None:
 def test_onnxruntime_on_cuda() -> None:
     config = configured(FP32, Serving(backend="onnxruntime", device="cuda"))
     assert str(config.instance_group[0]) == "count: 1\nkind: KIND_GPU\n"
-    # All of its optimizations, which are not those of a CPU.
-    assert not config.HasField("optimization")
+    # All of its optimizations, which are not those of a CPU; and fp32 is no TF32.
+    expected = """optimization { execution_accelerators { gpu_execution_accelerator {
+        name: "cuda" parameters { key: "use_tf32" value: "0" } } } }"""
+    assert config.optimization == parse_config(expected, Path("expected")).optimization
     assert config.parameters["intra_op_thread_count"].string_value == "1"
 
 
 def test_onnxruntime_through_tensorrt() -> None:
     serving = Serving(backend="onnxruntime", device="cuda", engine_cache="/cache", max_batch_size=8)
     half = replace(FP32, name="fp16", precision="fp16")
-    (accelerator,) = configured(
+    accelerator, cuda = configured(
         half, serving
     ).optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.name == "tensorrt"
+    assert (accelerator.name, cuda.name) == ("tensorrt", "cuda")
     assert dict(accelerator.parameters) == {
         "precision_mode": "FP16",
         "trt_engine_cache_enable": "1",
@@ -182,7 +187,7 @@ def test_onnxruntime_through_tensorrt() -> None:
         "trt_profile_opt_shapes": "input_ids:2x4,attention_mask:2x4",
         "trt_profile_max_shapes": "input_ids:8x4,attention_mask:8x4",
     }
-    (plain,) = configured(
+    plain, _ = configured(
         FP32, serving
     ).optimization.execution_accelerators.gpu_execution_accelerator
     assert "precision_mode" not in plain.parameters
@@ -194,7 +199,8 @@ def test_python_on_cuda() -> None:
     for text in (False, True):
         config = configured(FP32, Serving(device="cuda"), text=text)
         assert config.parameters["device"].string_value == "cuda"
-        assert config.instance_group[0].kind == 1  # KIND_GPU
+        # Its code takes the first GPU whichever an instance is for, so it has one instance there.
+        assert str(config.instance_group[0]) == "count: 1\ngpus: 0\nkind: KIND_GPU\n"
 
 
 @pytest.mark.parametrize(

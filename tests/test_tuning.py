@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lanner import tuning
+from lanner import __version__, machine, tuning
 from lanner.artifact import Artifact
 from lanner.configuration import Configuration
 from lanner.errors import InputError, VariantError
@@ -242,6 +242,12 @@ def test_the_key_names_what_a_choice_depends_on() -> None:
     assert key["cpu"] == this_machine().cpu
     assert key["threads"] == 2
     assert {"lanner", "onnxruntime"} <= set(key["versions"])
+
+
+@pytest.mark.parametrize("package", ["onnxruntime-gpu", "tensorrt-cu12", "tensorrt-cu13"])
+def test_the_key_names_the_packages_of_a_gpu(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "package_version", lambda name: "9.9" if name == package else None)
+    assert machine_key(2)["versions"] == {"lanner": __version__, package: "9.9"}
 
 
 def test_in_words() -> None:

@@ -1,8 +1,9 @@
 """The NVIDIA GPU that CUDA programs of this process use, asked of its driver alone.
 
 Nothing needs to be installed for it but the driver, and without one it costs a failed look-up of a
-library. CUDA's own rules hold: ``CUDA_VISIBLE_DEVICES`` chooses, and the first that is left counts.
-The calls are those of https://docs.nvidia.com/cuda/cuda-driver-api/.
+library. CUDA's own rules hold: ``CUDA_VISIBLE_DEVICES`` chooses, the first that is left counts, and
+what is started in a process is lost in those that are forked from it. The calls are those of
+https://docs.nvidia.com/cuda/cuda-driver-api/.
 """
 
 import ctypes
@@ -55,7 +56,7 @@ class Gpu:
 
 def this_gpu() -> Gpu | None:
     """The GPU that is used, or None; asked once."""
-    found = _ask()
+    found = _found()
     return found if isinstance(found, Gpu) else None
 
 
@@ -68,7 +69,7 @@ def require_gpu(what: str) -> Gpu:
     Raises:
         EngineError: There is none; the message says why.
     """
-    found = _ask()
+    found = _found()
     if isinstance(found, str):
         msg = f"{what} needs an NVIDIA GPU, and {found}: load another variant with device='cpu'"
         raise EngineError(msg)
@@ -77,12 +78,24 @@ def require_gpu(what: str) -> Gpu:
 
 def missing_gpu() -> str:
     """Why there is no GPU; empty where there is one."""
-    found = _ask()
+    found = _found()
     return found if isinstance(found, str) else ""
 
 
+def _found() -> Gpu | str:
+    found, process = _ask()
+    if isinstance(found, Gpu) and process != os.getpid():
+        return "this process was forked from one that uses CUDA ('spawn' starts one that may, too)"
+    return found
+
+
 @cache
-def _ask() -> Gpu | str:
+def _ask() -> tuple[Gpu | str, int]:
+    """What the driver says, and which process it was started in."""
+    return _answer(), os.getpid()
+
+
+def _answer() -> Gpu | str:
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:

@@ -115,10 +115,12 @@ def cuda_graphs(artifact: Artifact) -> list[Variant]:
 
 def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
     """Those that may be picked: they run here, take every text, and are safe by their card."""
-    if this_gpu() is None or find_spec("cuda") is None:
+    found = plans(artifact)
+    # The driver last: a process that asked it cannot fork any more and then use a GPU.
+    if not found or find_spec("cuda") is None or this_gpu() is None:
         return
     limit = artifact.manifest.tokenizer.max_tokens
-    for plan in plans(artifact):
+    for plan in found:
         assert plan.build is not None  # noqa: S101 (see `plans`)
         longest = max(profile.largest[1] for profile in plan.build.profiles)
         takes_all = limit is not None and longest >= limit
@@ -160,11 +162,8 @@ def _no_plan(
 
 def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
     """Whether ``device="auto"`` takes the GPU for ONNX Runtime."""
-    if this_gpu() is None or package_version("onnxruntime-gpu") is None:
-        return False
-    if named is not None:
-        return _runs_on_cuda(named)
-    return bool(cuda_graphs(artifact))
+    runs = _runs_on_cuda(named) if named is not None else bool(cuda_graphs(artifact))
+    return runs and package_version("onnxruntime-gpu") is not None and this_gpu() is not None
 
 
 def _runs_on_cuda(variant: Variant) -> bool:

@@ -38,7 +38,7 @@ GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 
 _ENGINES = (*ENGINES, "tensorrt")
 #: What a choice depends on, as far as it is installed.
-_PACKAGES = (*_ENGINES, "onnxruntime-gpu", "tensorrt-cu12")
+_PACKAGES = (*_ENGINES, "onnxruntime-gpu", "tensorrt-cu12", "tensorrt-cu13")
 
 _log = logging.getLogger("lanner")
 

@@ -1,12 +1,13 @@
 """Memory, streams and graphs of CUDA, through NVIDIA's own Python bindings.
 
-Names and meanings are those of https://docs.nvidia.com/cuda/cuda-runtime-api/. What is made here is
-of the first GPU that is visible, on which every thread works unless it is told otherwise.
+Names and meanings are those of https://docs.nvidia.com/cuda/cuda-runtime-api/, and alike in the
+bindings of CUDA 12 and 13.
 """
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,56 @@ try:
 except ImportError as error:
     what = "the tensorrt engine"
     raise MissingExtraError(what, "tensorrt", "cuda-bindings") from error
+
+#: The first GPU that is visible, for which `lanner.gpu` answers.
+_GPU = 0
+_RESTART = "the GPU does nothing more for this process, so start it anew"
+#: What to do about an error, by its name. After those that want a new process every call fails, by
+#: the documentation of cudaError.
+_REMEDIES = {
+    "cudaErrorInsufficientDriver": "install a newer driver, or the extra 'tensorrt' for its CUDA",
+    **dict.fromkeys(
+        (
+            "cudaErrorAssert",
+            "cudaErrorContained",
+            "cudaErrorExternalDevice",
+            "cudaErrorHardwareStackError",
+            "cudaErrorIllegalAddress",
+            "cudaErrorIllegalInstruction",
+            "cudaErrorInvalidAddressSpace",
+            "cudaErrorInvalidPc",
+            "cudaErrorLaunchFailure",
+            "cudaErrorLaunchTimeout",
+            "cudaErrorMisalignedAddress",
+            "cudaErrorMpsClientTerminated",
+            "cudaErrorTensorMemoryLeak",
+        ),
+        _RESTART,
+    ),
+}
+
+
+@contextmanager
+def on_gpu() -> Iterator[None]:
+    """Makes the first GPU that is visible that of this thread, for as long.
+
+    Each thread has its own, which other code may have set to another GPU. What is made, run or
+    captured must be so on one.
+
+    Raises:
+        EngineError: CUDA does not start.
+    """
+    error, before = runtime.cudaGetDevice()
+    _require(error, "start")
+    if before == _GPU:
+        yield
+        return
+    (error,) = runtime.cudaSetDevice(_GPU)
+    _require(error, "take the first GPU")
+    try:
+        yield
+    finally:
+        runtime.cudaSetDevice(before)
 
 
 class DeviceMemory:
@@ -36,6 +87,7 @@ class DeviceMemory:
         self.bytes = size_bytes
         error, address = runtime.cudaMalloc(max(1, size_bytes))
         if error == runtime.cudaError_t.cudaErrorMemoryAllocation:
+            _forget_error()
             msg = (
                 f"the GPU is out of memory: {purpose} needs {_size(size_bytes)}, and "
                 f"{_free()}: end what else runs there, or load an engine of smaller profiles"
@@ -137,8 +189,14 @@ class Stream:
         _require(error, "begin to capture a graph")
         try:
             work()
-        finally:
-            error, graph = runtime.cudaStreamEndCapture(self.raw)
+        except BaseException:
+            # CUDA may have stopped the capture, or know nothing of what failed.
+            _, graph = runtime.cudaStreamEndCapture(self.raw)
+            if graph is not None:
+                runtime.cudaGraphDestroy(graph)
+            _forget_error()
+            raise
+        error, graph = runtime.cudaStreamEndCapture(self.raw)
         _require(error, "capture a graph")
         error, executable = runtime.cudaGraphInstantiate(graph, 0)
         runtime.cudaGraphDestroy(graph)
@@ -163,11 +221,16 @@ def _require(error: Any, task: str) -> None:
         EngineError: It did; the message is CUDA's own.
     """
     if error != runtime.cudaError_t.cudaSuccess:
-        # What is not of the calls that follow must not be taken for theirs.
-        runtime.cudaGetLastError()
+        _forget_error()
         _, text = runtime.cudaGetErrorString(error)
         msg = f"CUDA could not {task}: {text.decode()} ({error.name})"
-        raise EngineError(msg)
+        remedy = _REMEDIES.get(error.name)
+        raise EngineError(f"{msg}: {remedy}" if remedy else msg)
+
+
+def _forget_error() -> None:
+    """What calls the GPU next, and asks for the last error, must not take this one for its own."""
+    runtime.cudaGetLastError()
 
 
 def _free() -> str:

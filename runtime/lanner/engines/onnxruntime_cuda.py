@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 from lanner.engine_build import Profile
 from lanner.engines.onnxruntime import first_line
-from lanner.engines.tensorrt_provider import provider_options
-from lanner.errors import EngineError, InputError, MissingExtraError
+from lanner.engines.tensorrt_library import tensorrt
+from lanner.engines.tensorrt_provider import CUDA_OPTIONS, provider_options
+from lanner.errors import EngineError, InputError, LannerError, MissingExtraError
 from lanner.manifest import file_sha256
 from lanner.triton.buckets import default_buckets
 
@@ -56,7 +57,8 @@ class CudaOnnxRuntimeEngine:
         precision: Of its weights and matrix products.
         inputs: The names of its inputs.
         max_tokens: The longest input that the model takes, or None where there is no limit.
-        engine_cache: Where TensorRT's engines are kept; None for ONNX Runtime's own kernels.
+        engine_cache: Where TensorRT's engines are kept; None for ONNX Runtime's own kernels. Of
+            fp32 TensorRT makes TF32, which ONNX Runtime has no option against (onnxruntime #26029).
 
     Raises:
         MissingExtraError: ONNX Runtime was installed without CUDA.
@@ -76,10 +78,12 @@ class CudaOnnxRuntimeEngine:
         max_tokens: int | None = None,
         engine_cache: Path | None = None,
     ) -> None:
-        providers: list[tuple[str, dict[str, str]]] = [(CUDA, {"device_id": "0"})]
+        providers = [(CUDA, {"device_id": "0", **CUDA_OPTIONS})]
+        self._most_texts = None
         if engine_cache is not None:
             options = tensorrt_options(path, inputs, precision, max_tokens, engine_cache)
             providers.insert(0, (TENSORRT, options))
+            self._most_texts = _MOST_TEXTS
         self._session = open_on_gpu(path, providers)
         self._output = self._session.get_outputs()[0].name
         self._lock = threading.Lock()
@@ -94,6 +98,15 @@ class CudaOnnxRuntimeEngine:
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         """See `lanner.engines.Engine.run`."""
+        rows = len(next(iter(inputs.values())))
+        most = self._most_texts or rows
+        answers = [
+            self._run({name: tensor[start : start + most] for name, tensor in inputs.items()})
+            for start in range(0, rows, most)
+        ]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         try:
             buffers = self._take(inputs)
             answer = buffers.run(inputs)
@@ -176,6 +189,10 @@ def open_on_gpu(
     # CUDA and cuDNN may lie in packages beside it. It prints what it misses; stdout is not ours.
     with redirect_stdout(sys.stderr):
         ort.preload_dlls()
+    if TENSORRT in wanted:
+        # So may TensorRT, which its own package loads; another than that is looked for, too.
+        with suppress(LannerError):
+            tensorrt()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -186,19 +203,25 @@ def open_on_gpu(
         )
     except NoKernelError as error:
         reason = first_line(error).rpartition(" : ")[2]
-        msg = f"ONNX Runtime {ort.__version__} cannot run {path} on the GPU ({reason})"
+        msg = (
+            f"ONNX Runtime {ort.__version__} cannot run {path} on the GPU ({reason}): load another "
+            "variant, or load with device='cpu'"
+        )
         raise EngineError(msg) from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-        by = " through TensorRT" if TENSORRT in wanted else ""
-        msg = f"ONNX Runtime {ort.__version__} could not load {path}{by}: {first_line(error)}"
+        msg = f"ONNX Runtime {ort.__version__} could not load {path}"
+        if TENSORRT in wanted:
+            # Before 10.14 it knows no Attention. Since then it runs each in a kernel of its own,
+            # which it has not for every precision.
+            msg += (
+                f" through TensorRT ({first_line(error)}): leave engine_cache out, or build an "
+                "engine with 'lanner build-engine'"
+            )
+        else:
+            msg += f": {first_line(error)}"
         raise EngineError(msg) from error
     require_providers(session, wanted)
-    if left := left_for_the_cpu(session):
-        msg = (
-            f"ONNX Runtime {ort.__version__} would run part of {path} on the CPU "
-            f"({', '.join(left)}): load another variant, or all of it with device='cpu'"
-        )
-        raise EngineError(msg)
+    require_kernels(session, path)
     return session
 
 
@@ -221,6 +244,21 @@ def require_providers(session: "ort.InferenceSession", wanted: Sequence[str]) ->
             f"ONNX Runtime {ort.__version__} could not start TensorRT, and would have run without: "
             "install the version that it was built for (https://onnxruntime.ai/docs/"
             "execution-providers/TensorRT-ExecutionProvider.html), or leave engine_cache out"
+        )
+        raise EngineError(msg)
+
+
+def require_kernels(session: "ort.InferenceSession", path: Path) -> None:
+    """Refuses a session that runs on the CPU more than what computes shapes.
+
+    Raises:
+        EngineError: The GPU has no kernel for a node.
+    """
+    if left := left_for_the_cpu(session):
+        msg = (
+            f"ONNX Runtime {ort.__version__} would run part of {path} on the CPU "
+            f"({', '.join(left)}): install a newer onnxruntime-gpu, load another variant, or load "
+            "with device='cpu'"
         )
         raise EngineError(msg)
 

@@ -15,14 +15,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engine_build import EngineBuild
-from lanner.engines.cuda import DeviceMemory, Graph, PinnedArray, Stream
+from lanner.engines.cuda import DeviceMemory, Graph, PinnedArray, Stream, on_gpu
 from lanner.engines.profile_shapes import GRAPH_TOKENS, Placement, place
 from lanner.engines.tensorrt_library import tensorrt_version
 from lanner.engines.tensorrt_plan import Context, Plan
@@ -66,8 +66,8 @@ class TensorRtEngine:
             msg = f"{path} does not run here: {refusal}; build one here with 'lanner build-engine'"
             raise EngineError(msg)
         self._pid = os.getpid()
-        self._plan = Plan(path, build)
-        with ExitStack() as stack:
+        with on_gpu(), ExitStack() as stack:
+            self._plan = Plan(path, build)
             self._lanes = [
                 Lane(self._plan, number, stack, max_graphs=max_graphs)
                 for number in range(len(self._plan.profiles))
@@ -96,10 +96,11 @@ class TensorRtEngine:
             raise EngineError(msg)
         rows, length = shapes.pop()
         answers, start = [], 0
-        for part in place(self._plan.profiles, rows, length):
-            of_part = {name: t[start : start + part.rows] for name, t in inputs.items()}
-            answers.append(self._lanes[part.profile].run(of_part, part))
-            start += part.rows
+        with on_gpu():
+            for part in place(self._plan.profiles, rows, length):
+                of_part = {name: t[start : start + part.rows] for name, t in inputs.items()}
+                answers.append(self._lanes[part.profile].run(of_part, part))
+                start += part.rows
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
 
@@ -122,21 +123,24 @@ class Lane:
         self._stream = stack.enter_context(Stream())
         count = math.prod(plan.profiles[number].largest)
         purpose = f"profile {number} of the engine"
-        self._workspace = DeviceMemory(plan.workspace_bytes(number), purpose)
-        stack.callback(self._workspace.close)
-        self._given = {name: PinnedArray(count, dtype) for name, dtype in plan.inputs.items()}
-        self._inputs = {
-            name: DeviceMemory(array.array.nbytes, purpose) for name, array in self._given.items()
+        # Each is given back also where there is no room for the next.
+        self._workspace = stack.enter_context(
+            closing(DeviceMemory(plan.workspace_bytes(number), purpose))
+        )
+        self._given = {
+            name: stack.enter_context(closing(PinnedArray(count, dtype)))
+            for name, dtype in plan.inputs.items()
         }
-        for name, memory in self._inputs.items():
-            stack.callback(memory.close)
-            stack.callback(self._given[name].close)
+        self._inputs = {
+            name: stack.enter_context(closing(DeviceMemory(given.array.nbytes, purpose)))
+            for name, given in self._given.items()
+        }
         self._context = plan.context(number, workspace=self._workspace, stream=self._stream)
         answered = self._context.reshape(plan.profiles[number].largest)
-        self._answered = PinnedArray(math.prod(answered), np.float32)
-        stack.callback(self._answered.close)
-        self._output = DeviceMemory(self._answered.array.nbytes, purpose)
-        stack.callback(self._output.close)
+        self._answered = stack.enter_context(closing(PinnedArray(math.prod(answered), np.float32)))
+        self._output = stack.enter_context(
+            closing(DeviceMemory(self._answered.array.nbytes, purpose))
+        )
         buffers = {**self._inputs, plan.output: self._output}
         self._addresses = {name: memory.address for name, memory in buffers.items()}
         self._context.bind(self._addresses)

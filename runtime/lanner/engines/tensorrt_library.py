@@ -40,7 +40,10 @@ def tensorrt() -> ModuleType:
         version = str(getattr(found, "__version__", "0"))
         if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
             oldest = ".".join(map(str, _OLDEST))
-            msg = f"TensorRT {version} is too old for Lanner: pip install 'tensorrt-cu12>={oldest}'"
+            msg = (
+                f"TensorRT {version} is too old for Lanner, which needs {oldest}: pip install "
+                "--upgrade 'lanner[tensorrt]'"
+            )
             raise EngineError(msg)
         return found
     what = "the tensorrt engine"
@@ -64,19 +67,30 @@ def _unusable(error: Exception) -> str:
 
 
 def open_log() -> Any:
-    """A logger as TensorRT takes one, which remembers its last error, and what came before it.
+    """The logger that TensorRT is given, which remembers what it said since it was asked for.
 
-    Its warnings and errors go to Python's logger ``lanner``, at the level DEBUG: what concerns the
-    user is raised.
+    There is one for a process: TensorRT holds one for all that it makes, so all must be given the
+    same, and it must outlive them ("Thread Safety" in NVIDIA's guide). Warnings and errors go to
+    Python's logger ``lanner``, at the level DEBUG: what concerns the user is raised.
     """
+    log = only_log()
+    log.forget()
+    return log
+
+
+@cache
+def only_log() -> Any:
+    """The one of `open_log`."""
     trt = tensorrt()
     kept = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR)
 
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]
         """See `open_log`."""
 
-        def __init__(self) -> None:
-            super().__init__()
+        last_error = ""
+
+        def forget(self) -> None:
+            """What one engine is refused for is not the reason of another's failure."""
             self.last_error = ""
             #: The last warnings and errors, the newest at the end.
             self.recent: deque[str] = deque(maxlen=_RECENT)

@@ -4,6 +4,7 @@ The names are those that 10.13 and 11 have in common
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/).
 """
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Plan:
             msg = f"TensorRT {self._trt.__version__} could not load {path}{self.reason}"
             raise EngineError(msg)
         self._engine = engine
+        # TensorRT's objects are not thread-safe but for their contexts, one a thread.
+        self._lock = threading.Lock()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         is_input = self._trt.TensorIOMode.INPUT
         given = [name for name in names if engine.get_tensor_mode(name) == is_input]
@@ -75,7 +78,7 @@ class Plan:
     def reason(self) -> str:
         """What TensorRT said last, for the end of a message; said once."""
         said = " ".join(str(self._log.last_error).split())
-        self._log.last_error = ""  # it is not to be taken for the reason of a later failure
+        self._log.forget()
         return f": {said}" if said else ""
 
     def _profile(self, index: int) -> Profile:
@@ -100,12 +103,14 @@ class Plan:
             EngineError: TensorRT could not make it.
         """
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        raw = self._engine.create_execution_context(strategy)
-        if raw is None or not raw.set_optimization_profile_async(profile, stream.handle):
-            msg = f"TensorRT could not make a context of profile {profile}{self.reason}"
-            raise EngineError(msg)
+        with self._lock:
+            raw = self._engine.create_execution_context(strategy)
+            if raw is None or not raw.set_optimization_profile_async(profile, stream.handle):
+                msg = f"TensorRT could not make a context of profile {profile}{self.reason}"
+                raise EngineError(msg)
+            stream.synchronize()  # the profile is switched there
+        # As in NVIDIA's trtexec: first the profile, then as much memory as that one needs.
         raw.set_device_memory(workspace.address, workspace.bytes)
-        stream.synchronize()  # the profile is switched there
         return Context(self, raw)
 
 
@@ -118,9 +123,15 @@ class Context:
         self._answered: tuple[int, ...] = ()
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Says where its inputs and its output lie on the GPU."""
+        """Says where its inputs and its output lie on the GPU.
+
+        Raises:
+            EngineError: TensorRT does not take one of them.
+        """
         for name, address in addresses.items():
-            self._raw.set_tensor_address(name, address)
+            if not self._raw.set_tensor_address(name, address):
+                msg = f"TensorRT does not take the memory of {name}{self._plan.reason}"
+                raise EngineError(msg)
 
     def reshape(self, shape: tuple[int, int]) -> tuple[int, ...]:
         """Sets the shape of the inputs.
@@ -132,6 +143,7 @@ class Context:
             EngineError: It is not within the profile.
         """
         if shape != self._shape:
+            self._shape = None  # some of the inputs may have it where others are refused
             for name in self._plan.inputs:
                 if not self._raw.set_input_shape(name, shape):
                     msg = f"TensorRT does not take {name} of shape {shape}{self._plan.reason}"

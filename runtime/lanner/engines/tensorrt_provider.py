@@ -1,12 +1,16 @@
-"""TensorRT inside ONNX Runtime, in process and in Triton's backend: what both are told alike.
+"""ONNX Runtime's providers on a GPU, in process and in Triton's backend: what both are told alike.
 
-The options: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+The options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
+TensorRT-ExecutionProvider.html
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from lanner.engine_build import Profile
+
+#: Of CUDA: fp32 is multiplied as fp32, not rounded to TF32, which is another precision.
+CUDA_OPTIONS = {"use_tf32": "0"}
 
 
 def provider_options(inputs: Sequence[str], profile: Profile, cache: Path | str) -> dict[str, str]:

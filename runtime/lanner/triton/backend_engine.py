@@ -46,6 +46,8 @@ class BackendEngine:
                 pb_utils.Tensor(name, tensor)
                 for name, tensor in fill_to_bucket(inputs, self._buckets).items()
             ],
+            # What a model on a GPU answers would else stay there.
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
         )
         response = request.exec()
         if response.has_error():

@@ -5,7 +5,7 @@ from typing import Any
 
 from lanner.manifest import Manifest, Variant
 from lanner.runner import TYPE_IDS
-from lanner.triton.gpu_serving import CONTEXT_MEMORY, accelerator, graph_specs, profile_names
+from lanner.triton.gpu_serving import CONTEXT_MEMORY, accelerators, graph_specs, profile_names
 from lanner.triton.model_config import written_config
 from lanner.triton.serving import Serving
 from lanner.triton.tensors import (
@@ -191,6 +191,10 @@ def _instances(serving: Serving, variant: Variant) -> Section:
         return comment, {"instance_group": [group]}
     comment = "An instance a GPU; a second one hides its transfers."
     group["kind"] = _GPU
+    if serving.backend == "python":
+        # What runs in it takes the first GPU, whichever the instance is meant for.
+        comment = "On the first GPU; a server with CUDA_VISIBLE_DEVICES set takes another."
+        group["gpus"] = [0]
     if serving.backend == "tensorrt" and (profiles := profile_names(variant.build)):
         comment += "\nprofile: those of the engine; without them Triton uses the first alone."
         group["profile"] = profiles
@@ -244,13 +248,14 @@ def _optimization(
     manifest: Manifest, variant: Variant, serving: Serving, buckets: tuple[int, ...]
 ) -> list[Section]:
     if serving.backend == "onnxruntime" and serving.is_on_gpu:
-        if serving.engine_cache is None:
-            return []
-        comment = (
-            "TensorRT runs the graph; the server builds its engine at the first load, which takes\n"
-            "minutes, and keeps it where trt_engine_cache_path says."
-        )
-        found = {"gpu_execution_accelerator": [accelerator(manifest, variant, serving, buckets)]}
+        comment = "use_tf32: fp32 is multiplied as fp32, which is slower than TF32 and exact."
+        if serving.engine_cache is not None:
+            comment = (
+                "TensorRT runs the graph; the server builds its engine at the first load, which\n"
+                "takes minutes, and keeps it where trt_engine_cache_path says. CUDA runs what it\n"
+                "leaves."
+            )
+        found = {"gpu_execution_accelerator": accelerators(manifest, variant, serving, buckets)}
         return [(comment, {"optimization": {"execution_accelerators": found}})]
     if serving.backend == "onnxruntime":
         comment = (
@@ -262,8 +267,8 @@ def _optimization(
         comment = "A CUDA graph for each shape that comes again: launches cost nothing."
         cuda: dict[str, Any] = {"graphs": True}
         if variant.build is not None:
-            comment += "\ngraph_spec: these, captured at the load; others run without."
-            cuda["graph_spec"] = graph_specs(manifest.inputs, buckets, serving)
+            comment += "\ngraph_spec: so many texts of each length, captured at the load."
+            cuda["graph_spec"] = graph_specs(variant.build, manifest.inputs, buckets, serving)
         return [(comment, {"optimization": {"cuda": cuda}})]
     return []
 

@@ -1,8 +1,9 @@
 """What Triton is told of a GPU: profiles and CUDA graphs of engines, TensorRT in ONNX Runtime.
 
 By model_config.proto (triton-inference-server/common), where `ModelInstanceGroup.profile` and
-`ModelOptimizationPolicy.Cuda.GraphSpec` are said, and the READMEs of tensorrt_backend
-(execution_context_allocation_strategy) and onnxruntime_backend (the accelerator's parameters).
+`ModelOptimizationPolicy.Cuda.GraphSpec` are said, tensorrt_backend (its README on
+execution_context_allocation_strategy, its instance_state.cc on graphs) and the README of
+onnxruntime_backend (the accelerators' parameters).
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from lanner.artifact import Artifact
 from lanner.engine_build import EngineBuild, Profile
 from lanner.engines.profile_shapes import GRAPH_TOKENS
-from lanner.engines.tensorrt_provider import provider_options
+from lanner.engines.tensorrt_provider import CUDA_OPTIONS, provider_options
 from lanner.errors import UnsupportedError
 from lanner.manifest import Manifest, Variant
 from lanner.selection import cuda_graphs, plans
@@ -112,34 +113,44 @@ def profile_names(build: EngineBuild | None) -> list[str]:
 
 
 def graph_specs(
-    inputs: Sequence[str], buckets: Sequence[int], serving: Serving
+    build: EngineBuild, inputs: Sequence[str], buckets: Sequence[int], serving: Serving
 ) -> list[dict[str, Any]]:
     """The shapes of which Triton captures a CUDA graph: few texts of each bucket.
 
     Each exactly: with a lower bound a graph would run on what lies in memory beyond the texts, a
-    mask of anything.
+    mask of anything. Triton captures every one for every profile, and logs an error for each that a
+    profile does not take. So where profiles are of one length no length is said: it is the
+    profile's own.
     """
     sizes = {1 << bit for bit in range(serving.max_batch_size.bit_length())}
     sizes |= set(serving.preferred_batch_sizes)
+    batches = sorted(size for size in sizes if size <= serving.max_batch_size)
+    if all(profile.smallest[1] == profile.largest[1] for profile in build.profiles):
+        return [{"batch_size": size} for size in batches if size * buckets[0] <= GRAPH_TOKENS]
     return [
         {
             "batch_size": size,
             "input": {name: {"dim": [length]} for name in inputs},
         }
         for length in buckets
-        for size in sorted(sizes)
-        if size <= serving.max_batch_size and size * length <= GRAPH_TOKENS
+        for size in batches
+        if size * length <= GRAPH_TOKENS
     ]
 
 
-def accelerator(
+def accelerators(
     manifest: Manifest, variant: Variant, serving: Serving, buckets: Sequence[int]
-) -> dict[str, Any]:
-    """ONNX Runtime's TensorRT, with one profile for all buckets, its engines kept on the server.
+) -> list[dict[str, Any]]:
+    """What runs a graph in ONNX Runtime: its own kernels, or before them TensorRT.
+
+    TensorRT gets one profile for all buckets, and its engines are kept on the server.
 
     Raises:
-        UnsupportedError: The accelerator does not know the precision.
+        UnsupportedError: TensorRT is not told of the precision.
     """
+    cuda = {"name": "cuda", "parameters": CUDA_OPTIONS}
+    if serving.engine_cache is None:
+        return [cuda]
     if variant.precision not in _PRECISION_MODES:
         msg = (
             f"TensorRT in the backend onnxruntime takes {' or '.join(_PRECISION_MODES)}, not "
@@ -153,6 +164,6 @@ def accelerator(
     )
     parameters = {
         **_PRECISION_MODES[variant.precision],
-        **provider_options(manifest.inputs, profile, str(serving.engine_cache)),
+        **provider_options(manifest.inputs, profile, serving.engine_cache),
     }
-    return {"name": "tensorrt", "parameters": parameters}
+    return [{"name": "tensorrt", "parameters": parameters}, cuda]
