@@ -7,6 +7,7 @@ import pytest
 from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
 from lanner.errors import ServerError
+from lanner.gpu import missing_gpu
 from lanner.loading import load
 from lanner.triton.installation import Installation, find_tritonserver
 from tests.checkpoints import (
@@ -19,10 +20,10 @@ from tests.word_artifact import write_word_artifact
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = "needs an NVIDIA GPU and its driver, and this machine has none"
-    for item in items:
-        if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
-            item.add_marker(pytest.mark.skip(reason=reason))
+    if problem := missing_gpu():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, and {problem}"))
 
 
 @pytest.fixture(autouse=True)
