@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from lanner.artifact import Artifact
-from lanner.engines import open_engine
+from lanner.engines import onnxruntime_cuda, open_engine
 from lanner.engines.onnxruntime_cuda import (
     CPU,
     CUDA,
@@ -55,6 +55,19 @@ def test_onnxruntime_without_cuda_is_named(word_artifact: Path) -> None:
         r"pip install 'lanner\[gpu\]'$"
     )
     with pytest.raises(MissingExtraError, match=message):
+        open_on_gpu(word_artifact / "model.fp32.onnx", [(CUDA, {})])
+
+
+@needs_plain
+def test_onnxruntime_over_the_one_with_cuda_is_named(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "package_version", lambda _: "1.31.1")
+    message = (
+        r"^onnxruntime on cuda needs onnxruntime-gpu alone, and onnxruntime is installed over it: "
+        r"pip uninstall onnxruntime onnxruntime-gpu, then pip install 'lanner\[gpu\]'$"
+    )
+    with pytest.raises(EngineError, match=message):
         open_on_gpu(word_artifact / "model.fp32.onnx", [(CUDA, {})])
 
 

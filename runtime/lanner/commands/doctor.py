@@ -40,11 +40,12 @@ EXTRA_MODULES = {
     "triton": ("tritonclient",),
     "tensorrt": ("tensorrt", "cuda"),
 }
+_GPU_PACKAGE = "onnxruntime-gpu"
 _PACKAGES = (
     "numpy",
     "tokenizers",
     "onnxruntime",
-    "onnxruntime-gpu",
+    _GPU_PACKAGE,
     "openvino",
     "torch",
     "transformers",
@@ -114,10 +115,14 @@ def run(args: argparse.Namespace) -> None:
 
 def missing_modules() -> dict[str, list[str]]:
     """For every extra, which of its modules are not installed."""
-    return {
+    missing = {
         extra: [module for module in modules if find_spec(module) is None]
         for extra, modules in EXTRA_MODULES.items()
     }
+    # With CUDA and without it the module has one name.
+    if package_version(_GPU_PACKAGE) is None:
+        missing["gpu"] = [_GPU_PACKAGE]
+    return missing
 
 
 def installed_engines() -> dict[str, str]:
