@@ -4,7 +4,6 @@ Without a GPU nothing of CUDA is imported for it, and what is decided is what th
 """
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from lanner.artifact import Artifact
@@ -12,7 +11,7 @@ from lanner.engine_build import EngineBuild
 from lanner.engines import ENGINES, choose_engine
 from lanner.errors import InputError, LannerError, VariantError
 from lanner.gpu import missing_gpu, require_gpu, this_gpu
-from lanner.machine import package_version
+from lanner.machine import has_module, package_version
 from lanner.manifest import Variant
 
 #: What `lanner.load(device=...)` takes, "auto" aside.
@@ -131,7 +130,7 @@ def cuda_graphs(artifact: Artifact) -> list[Variant]:
 
 def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
     """Those that may be picked: they run here, take every text, and are safe by their card."""
-    if this_gpu() is None or find_spec("cuda") is None:
+    if this_gpu() is None or not has_module("cuda.bindings"):
         return
     limit = artifact.manifest.tokenizer.max_tokens
     for plan in plans(artifact):
