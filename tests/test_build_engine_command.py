@@ -151,8 +151,10 @@ def test_graphs_do_not_go_into_the_artifact_or_a_file(
     tiny_artifact: Artifact, tmp_path: Path
 ) -> None:
     directory = str(tiny_artifact.directory)
-    with pytest.raises(InputError, match=r" is the artifact itself: give --write-graph a "):
-        run(directory, "--dry-run", "--write-graph", directory)
+    for place in (directory, f"{directory}/build"):
+        message = rf"^{place} is in the artifact: give --write-graph a directory outside of it$"
+        with pytest.raises(InputError, match=message):
+            run(directory, "--dry-run", "--write-graph", place)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(InputError, match=rf"^{file} is a file: give --write-graph a directory$"):

@@ -201,10 +201,12 @@ def _check_options(args: argparse.Namespace) -> None:
         not args.buckets or args.profiles == "buckets",
         "--buckets is for --profiles buckets: leave it out, or take those",
     )
-    if target is not None and target.resolve() == args.artifact.resolve():
-        msg = f"{target} is the artifact itself: give --write-graph a directory of its own"
+    if target is None:
+        return
+    if args.artifact.resolve() in (target.resolve(), *target.resolve().parents):
+        msg = f"{target} is in the artifact: give --write-graph a directory outside of it"
         raise InputError(msg)
-    if target is not None and target.exists() and not target.is_dir():
+    if target.exists() and not target.is_dir():
         msg = f"{target} is a file: give --write-graph a directory"
         raise InputError(msg)
 

@@ -97,6 +97,7 @@ class EnginePlan:
         ]
         if self.precision != "tf32":
             command.append("--noTF32")
+        # trtexec looks for the shapes of a profile directly behind its number.
         for number, profile in enumerate(self.profiles):
             if len(self.profiles) > 1:
                 command.append(f"--profile={number}")
