@@ -93,7 +93,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         default="auto",
-        help="fp32, int8, bf16, or auto: what 'lanner tune' chose, or else the fastest safe one",
+        help="fp32, int8, bf16, the name or precision of an engine, or auto: what 'lanner tune' "
+        "chose, or else the fastest safe one",
     )
     parser.add_argument(
         "--engine",
