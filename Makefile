@@ -101,7 +101,8 @@ gpu-bench: gpu-here $(VENV_GPU)/installed ## measure engines on an NVIDIA GPU: b
 
 .PHONY: gpu-here
 gpu-here:
-	@test -e /dev/nvidia0 || { echo "error: this machine has no NVIDIA GPU (/dev/nvidia0 is missing)" >&2; exit 1; }
+	@$(PYTHON) -c "import ctypes; exit(ctypes.CDLL('libcuda.so.1').cuInit(0))" 2>/dev/null || \
+		{ echo "error: this needs an NVIDIA GPU, and none answers here (libcuda.so.1 is missing, or its driver finds none): run it on a machine with one" >&2; exit 1; }
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md

@@ -309,6 +309,15 @@ def test_inspect_finds_a_changed_byte(
     assert run("inspect", copy) == 0
 
 
+@pytest.mark.parametrize("command", ["encode", "similarity"])
+def test_a_device_that_there_is_not(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command, "some.lanner", "a", "b", "--device", "cuda:1") == 2
+    assert capsys.readouterr().err.endswith(
+        "argument --device: there is no device 'cuda:1': use 'cuda', and choose the GPU by the "
+        "environment variable CUDA_VISIBLE_DEVICES\n"
+    )
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     text = capsys.readouterr().out
@@ -344,8 +353,7 @@ def test_export_without_its_extra_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doctor = importlib.import_module("lanner.commands.doctor")
-    find_spec = doctor.find_spec
-    monkeypatch.setattr(doctor, "find_spec", lambda n: None if n == "torch" else find_spec(n))
+    monkeypatch.setattr(doctor, "has_module", lambda name: name != "torch")
     assert run("export", "x", "--output", "y") == 1
     assert capsys.readouterr().err == (
         "lanner: error: lanner export needs the package 'torch', which is not installed: "

@@ -1,6 +1,7 @@
 """What `lanner doctor` and `lanner inspect` say of a GPU and of what was built for one."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_the_doctor_says_why_there_is_no_gpu(capsys: pytest.CaptureFixture[str])
     content = json.loads(capsys.readouterr().out)
     assert content["gpu"] is None
     assert content["tensorrt"] is None
+
+
+def test_onnxruntime_alone_is_not_the_one_for_gpus(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"onnxruntime": "1.31.1"}
+    monkeypatch.setattr(doctor, "package_version", installed.get)
+    assert main(["doctor"]) == 0
+    missing = r"\ngpu +missing onnxruntime-gpu: pip install 'lanner\[gpu\]'\n"
+    assert re.search(missing, capsys.readouterr().out)
+    installed["onnxruntime-gpu"] = "1.31.1"
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"]["gpu"] == []
 
 
 @pytest.mark.usefixtures("_gpu")
@@ -79,6 +93,7 @@ def test_inspect_without_a_gpu(word_artifact: Path, capsys: pytest.CaptureFixtur
     add_engines(word_artifact, fp16=build())
     assert main(["inspect", str(word_artifact)]) == 0
     said = " ".join(capsys.readouterr().out.split())
+    assert "tensorrt-fp16 23 its own for TensorRT" in said
     assert (
         "tensorrt-fp16: built for NVIDIA H100 80GB HBM3 (compute capability 9.0) with TensorRT "
         "10.13.3.9, profiles up to 8 x 2, 8 x 4; does not run here: it needs an NVIDIA GPU, and "

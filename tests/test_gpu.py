@@ -47,7 +47,8 @@ def test_a_machine_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert missing_gpu() == f"this machine has no NVIDIA driver ({gpu.LIBRARY} is not found)"
     message = (
         r"^the tensorrt engine needs an NVIDIA GPU, and this machine has no NVIDIA driver "
-        r"\(.*libcuda.so.1 is not found\): load another variant with device='cpu'$"
+        r"\(.*libcuda.so.1 is not found\): run it where there is one, or load another variant with "
+        r"device='cpu'$"
     )
     with pytest.raises(EngineError, match=message):
         require_gpu("the tensorrt engine")

@@ -26,9 +26,14 @@ def test_more_workers_than_threads_are_refused(word_artifact: Path) -> None:
 
 
 def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:
-    with pytest.raises(VariantError, match=r"holds no variant 'fp8', only fp32, int8"):
+    with pytest.raises(VariantError, match=r"holds no variant 'fp4', only fp32, int8"):
+        load(word_artifact, variant="fp4")
+    message = r"or build one on its GPU with 'lanner build-engine --precision fp8'$"
+    with pytest.raises(VariantError, match=message):
         load(word_artifact, variant="fp8")
-    with pytest.raises(VariantError, match=r"there is no engine 'abacus'"):
+    with pytest.raises(
+        VariantError, match=r"^there is no engine 'abacus': use .*, tensorrt or 'auto'$"
+    ):
         load(word_artifact, engine="abacus")
 
 

@@ -62,3 +62,13 @@ def test_a_container_quota_is_read(
 def test_versions_are_given_for_what_is_installed() -> None:
     versions = machine.package_versions("numpy", "no-such-package")
     assert list(versions) == ["numpy"]
+
+
+def test_modules_within_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "inner").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert machine.has_module("json")
+    assert machine.has_module("there.inner")
+    assert not machine.has_module("there.other")
+    assert not machine.has_module("not_there")
+    assert not machine.has_module("not_there.inner")

@@ -60,6 +60,19 @@ def test_onnxruntime_without_cuda_is_named(word_artifact: Path) -> None:
         open_on_gpu(word_artifact / "model.fp32.onnx", [(CUDA, {})])
 
 
+@needs_plain
+def test_onnxruntime_over_the_one_with_cuda_is_named(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "package_version", lambda _: "1.31.1")
+    message = (
+        r"^onnxruntime on cuda needs onnxruntime-gpu alone, and onnxruntime is installed over it: "
+        r"pip uninstall onnxruntime onnxruntime-gpu, then pip install 'lanner\[gpu\]'$"
+    )
+    with pytest.raises(EngineError, match=message):
+        open_on_gpu(word_artifact / "model.fp32.onnx", [(CUDA, {})])
+
+
 def test_a_provider_that_did_not_start(word_artifact: Path) -> None:
     session = session_of(word_artifact / "model.fp32.onnx")
     require_providers(session, [CPU])

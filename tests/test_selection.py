@@ -62,12 +62,13 @@ def test_without_a_gpu_the_cpu_is_taken(
         ({"device": "cuda"}, "onnxruntime on cuda"),
         ({"engine": "tensorrt"}, "the tensorrt engine"),
         ({"variant": "tensorrt-fp16"}, "the tensorrt engine"),
+        ({"variant": "fp8"}, "the tensorrt engine"),
     ],
 )
 def test_a_gpu_that_is_asked_for_and_not_there(
     word_artifact: Path, asked: dict[str, str], what: str
 ) -> None:
-    artifact = add_engines(word_artifact, fp16=build())
+    artifact = add_engines(word_artifact, fp16=build(), fp8=build())
     message = rf"^{what} needs an NVIDIA GPU, and this machine has no NVIDIA driver"
     with pytest.raises(EngineError, match=message):
         select(artifact, **asked)
@@ -110,6 +111,19 @@ def test_on_a_gpu(
 ) -> None:
     artifact = add_engines(word_artifact, int8=build(), fp16=build())
     assert selected(artifact, **asked) == expected
+
+
+def test_an_engine_is_found_by_a_precision_that_nothing_else_has(
+    word_artifact: Path, gpu: dict[str, str]
+) -> None:
+    artifact = add_engines(word_artifact, fp8=build(), int8=build())
+    expected = ("tensorrt-fp8", "tensorrt", "cuda")
+    assert selected(artifact, variant="fp8") == expected
+    assert selected(artifact, variant="fp8", device="cuda") == expected
+    # There is a graph of that name.
+    assert selected(artifact, variant="int8") == ("int8", "onnxruntime", "cpu")
+    with pytest.raises(VariantError, match=r"holds no variant 'fp8', only fp32, int8, fp16, tens"):
+        select(artifact, variant="fp8", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -175,9 +189,15 @@ def test_int8_for_cpus_does_not_go_to_a_gpu(word_artifact: Path, gpu: dict[str, 
             "auto",
             r"holds no engine of TensorRT that runs here \(.* 11.4.0.106, and .*', or load 'fp32'$",
         ),
+        (
+            # Of two that do not run neither is named.
+            {"fp16": build(**FOR_L4), "int8": build(**FOR_L4)},
+            "int8",
+            r": build one here with 'lanner build-engine .* --precision int8', or load 'fp32'$",
+        ),
         ({}, "auto", r"holds no engine of TensorRT: build one here with 'lanner build-engine .*'"),
     ],
-    ids=["GPU", "version", "none"],
+    ids=["GPU", "version", "both", "none"],
 )
 def test_what_would_work_is_named(
     word_artifact: Path, gpu: dict[str, str], engines: dict[str, Any], variant: str, message: str
@@ -191,14 +211,25 @@ def test_what_would_work_is_named(
     ("asked", "message"),
     [
         ({"device": "tpu"}, r"^there is no device 'tpu': use cpu, cuda or 'auto'$"),
+        (
+            {"device": "cuda:1"},
+            (
+                r"^there is no device 'cuda:1': use 'cuda', and choose the GPU by the environment "
+                r"variable CUDA_VISIBLE_DEVICES$"
+            ),
+        ),
+        ({"device": None}, r"^there is no device None: use cpu, cuda or 'auto'$"),
         ({"engine": "openvino", "device": "cuda"}, r"^the engine openvino runs on the CPU: leave"),
         (
             {"engine": "tensorrt", "device": "cpu"},
-            r"^the engine tensorrt is for TensorRT on a GPU, and does not run on the CPU$",
+            (
+                r"^the engine tensorrt is for TensorRT on a GPU, and does not run on the CPU: "
+                r"leave device out, or load another variant$"
+            ),
         ),
         (
             {"engine": "onnxruntime", "variant": "tensorrt-fp16"},
-            r"^the variant tensorrt-fp16 is for TensorRT on a GPU, and does not run in onnxrunt",
+            r"and does not run in onnxruntime: leave engine out, or load another variant$",
         ),
     ],
 )

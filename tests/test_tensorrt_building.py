@@ -16,7 +16,14 @@ import pytest
 from numpy.typing import NDArray
 
 from lanner.artifact import Artifact
-from lanner.errors import ArtifactError, EngineError, InputError, ParityError, UnsupportedError
+from lanner.errors import (
+    ArtifactError,
+    EngineError,
+    InputError,
+    OutputError,
+    ParityError,
+    UnsupportedError,
+)
 from lanner.gpu import Gpu
 from lanner.manifest import FileRecord
 from tests.host_builder import VERSION, HostBuilder
@@ -342,3 +349,20 @@ def test_links_are_not_written_through(artifact: Artifact, machine: Machine) -> 
         assert len(old.read()) == before.bytes
     assert FileRecord.of(path) != before
     assert json.loads(path.read_bytes())["variants"][-1]["name"] == FP16
+
+
+def test_a_place_where_no_artifact_can_be_made_is_found_before_the_work(
+    artifact: Artifact, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = artifact.directory
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_mount", lambda path: path == place)
+        message = rf"^{place} is mounted there, so no new artifact can take its place: mount its pa"
+        with pytest.raises(OutputError, match=message):
+            build_engines(place, request_of("fp16"))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, mode: path != place.parent)
+        message = rf"^the directory {place.parent} cannot be written to, and the artifact with its"
+        with pytest.raises(OutputError, match=message):
+            build_engines(place, request_of("fp16"))
+    assert not machine.trt.networks

@@ -116,11 +116,11 @@ def test_a_plan_for_programs_and_for_people() -> None:
     assert lines[:5] == [
         "fp16: model.<gpu>-sm<capability>-fp16-<tensorrt>.plan",
         "  graph      graph.onnx, operator set 20: Add 3, MatMul 16",
-        "  profiles   1 to 32 x 16 tokens, kernels for 8 x 16",
-        "             1 to 32 x 24 tokens, kernels for 8 x 24",
+        "  profiles   1 to 32 texts of 16 tokens, kernels for 8 of 16",
+        "             1 to 32 texts of 24 tokens, kernels for 8 of 24",
         (
-            "  settings   optimization level of the builder, workspace as large as the GPU, timing "
-            "cache none"
+            "  settings   the builder's own optimization level, workspace as large as the GPU, no "
+            "timing cache"
         ),
     ]
     assert lines[6].startswith("    trtexec --onnx=graph.onnx --saveEngine=graph.plan ")

@@ -213,7 +213,7 @@ def test_python_on_cuda() -> None:
         ),
         (
             {"engine_cache": "/cache", "backend": "onnxruntime"},
-            "an engine cache is for the backend onnxruntime on the device cuda",
+            "an engine cache is for the backend onnxruntime on the device cuda: choose both",
         ),
     ],
 )

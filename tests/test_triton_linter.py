@@ -116,7 +116,7 @@ def test_findings_are_plain_json(tmp_path: Path) -> None:
 def test_cores_are_those_of_this_machine_unless_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_machine, "GPU_DEVICE", tmp_path / "none")
+    monkeypatch.setattr(serving_machine, "DEVICES", tmp_path / "none")
     monkeypatch.setattr(serving_machine, "available_cores", lambda: 1)
     write_model(tmp_path / "repository", "minilm", ONNX)
     assert [found.rule for found in lint(tmp_path / "repository")] == ["too-many-threads"]

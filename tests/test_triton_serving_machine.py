@@ -12,10 +12,10 @@ from lanner.triton.serving_machine import Gpu, ServingMachine
 def give_gpu(
     monkeypatch: pytest.MonkeyPatch, directory: Path, script: str | None, tensorrt: str = ""
 ) -> None:
-    """A device file, and an nvidia-smi that does what the script says."""
-    device = directory / "nvidia0"
-    device.touch()
-    monkeypatch.setattr(serving_machine, "GPU_DEVICE", device)
+    """A container that was given one of several GPUs, and an nvidia-smi that does a script."""
+    for name in ("nvidiactl", "nvidia3"):
+        (directory / name).touch()
+    monkeypatch.setattr(serving_machine, "DEVICES", directory)
     programs = directory / "bin"
     programs.mkdir()
     if script is not None:
@@ -29,12 +29,12 @@ def give_gpu(
 
 def test_without_a_driver_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     give_gpu(monkeypatch, tmp_path, "echo 'NVIDIA L4, 8.9'")
-    monkeypatch.setattr(serving_machine, "GPU_DEVICE", tmp_path / "none")
+    (tmp_path / "nvidia3").unlink()
     assert ServingMachine.this() == ServingMachine(available_cores())
 
 
 def test_cores_may_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(serving_machine, "GPU_DEVICE", tmp_path / "none")
+    monkeypatch.setattr(serving_machine, "DEVICES", tmp_path / "none")
     assert ServingMachine.this(cores=64).cores == 64
 
 

@@ -21,6 +21,8 @@ BATCH_INDEPENDENT_COSINE = 0.9999
 #: The same rule for scores: largest difference of a probability. A cosine of 0.9999 is a relative
 #: difference of 0.014.
 BATCH_INDEPENDENT_DIFFERENCE = 0.01
+#: What there is of engines of TensorRT alone.
+_ENGINE_PRECISIONS = ("fp8", "tf32")
 
 
 def is_batch_independent(measured: Mapping[str, Any]) -> bool:
@@ -115,9 +117,12 @@ class Artifact:
             raise VariantError(msg)
         chosen = self.manifest.variant(variant)
         if chosen is None:
+            remedy = f"export again with --precision {variant}"
+            if variant in _ENGINE_PRECISIONS:
+                remedy = f"build one on its GPU with 'lanner build-engine --precision {variant}'"
             msg = (
                 f"{self.directory} holds no variant {variant!r}, only {', '.join(names)}: "
-                f"name one of them, or export again with --precision {variant}"
+                f"name one of them, or {remedy}"
             )
             raise VariantError(msg)
         return chosen

@@ -71,7 +71,10 @@ def require_gpu(what: str) -> Gpu:
     """
     found = _found()
     if isinstance(found, str):
-        msg = f"{what} needs an NVIDIA GPU, and {found}: load another variant with device='cpu'"
+        msg = (
+            f"{what} needs an NVIDIA GPU, and {found}: run it where there is one, or load another "
+            "variant with device='cpu'"
+        )
         raise EngineError(msg)
     return found
 

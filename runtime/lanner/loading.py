@@ -55,7 +55,8 @@ def load(
             rule of those that are installed (see `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
             (see `lanner.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the CPU has
-            it. ``"fp16"`` is for GPUs, and slow on a CPU.
+            it. ``"fp16"`` is for GPUs, and slow on a CPU. Of engines of TensorRT the precision is
+            name enough with ``engine="tensorrt"``, or where no graph has it.
         device: ``"cpu"``, ``"cuda"`` for the first NVIDIA GPU that is visible, or ``"auto"``: the
             GPU where an engine of TensorRT was built for it, or onnxruntime-gpu is installed, and
             else the CPU (see `lanner.selection.select`).

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 #: Flags of /proc/cpuinfo that decide which precision is fast, in the order in which they are shown.
@@ -106,6 +107,14 @@ def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
             flags = frozenset(value.split())
             break  # the cores of one machine are alike
     return name, flags
+
+
+def has_module(name: str) -> bool:
+    """Whether a module, or one within a package, could be imported."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 def package_version(name: str) -> str | None:

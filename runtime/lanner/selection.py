@@ -4,7 +4,6 @@ Without a GPU nothing of CUDA is imported for it, and what is decided is what th
 """
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from lanner.artifact import Artifact
@@ -12,7 +11,7 @@ from lanner.engine_build import EngineBuild
 from lanner.engines import ENGINES, choose_engine
 from lanner.errors import InputError, LannerError, VariantError
 from lanner.gpu import missing_gpu, require_gpu, this_gpu
-from lanner.machine import package_version
+from lanner.machine import has_module, package_version
 from lanner.manifest import Variant
 
 #: What `lanner.load(device=...)` takes, "auto" aside.
@@ -59,10 +58,11 @@ def select(
         EngineError: The device, or the engine, is not there.
         MissingExtraError: No engine is installed.
     """
-    if device not in ("auto", *DEVICES):
-        msg = f"there is no device {device!r}: use {', '.join(DEVICES)} or 'auto'"
-        raise InputError(msg)
+    require_device(device)
     named = artifact.manifest.variant(variant)
+    if named is None and engine == "auto" and device != "cpu":
+        # Whoever names the precision of an engine, and of nothing else, means the engine.
+        named = next((plan for plan in plans(artifact) if plan.precision == variant), None)
     if engine == "tensorrt" or (named is not None and named.engine == "tensorrt"):
         return _named_plan(artifact, engine, variant, device)
     if engine == "openvino" and device == "cuda":
@@ -76,6 +76,21 @@ def select(
             return _on_cuda(artifact, variant, engine)
     chosen = artifact.choose(variant)
     return Selection(chosen, choose_engine(chosen) if engine == "auto" else engine, "cpu")
+
+
+def require_device(device: str) -> None:
+    """Refuses a device that there is not.
+
+    Raises:
+        InputError: It is neither of `DEVICES` nor ``"auto"``.
+    """
+    if device in ("auto", *DEVICES):
+        return
+    remedy = f"use {', '.join(DEVICES)} or 'auto'"
+    if str(device).startswith("cuda:"):
+        remedy = "use 'cuda', and choose the GPU by the environment variable CUDA_VISIBLE_DEVICES"
+    msg = f"there is no device {device!r}: {remedy}"
+    raise InputError(msg)
 
 
 def refusal_here(build: EngineBuild) -> str:
@@ -117,7 +132,7 @@ def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
     """Those that may be picked: they run here, take every text, and are safe by their card."""
     found = plans(artifact)
     # The driver last: a process that asked it cannot fork any more and then use a GPU.
-    if not found or find_spec("cuda") is None or this_gpu() is None:
+    if not found or not has_module("cuda.bindings") or this_gpu() is None:
         return
     limit = artifact.manifest.tokenizer.max_tokens
     for plan in found:
@@ -133,7 +148,8 @@ def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> S
     if engine not in ("auto", "tensorrt") or device == "cpu":
         what = f"the variant {variant}" if engine != "tensorrt" else "the engine tensorrt"
         where = f"in {engine}" if engine not in ("auto", "tensorrt") else "on the CPU"
-        msg = f"{what} is for TensorRT on a GPU, and does not run {where}"
+        remedy = f"leave {'device' if device == 'cpu' else 'engine'} out, or load another variant"
+        msg = f"{what} is for TensorRT on a GPU, and does not run {where}: {remedy}"
         raise InputError(msg)
     require_gpu("the tensorrt engine")
     all_plans = plans(artifact)
@@ -153,11 +169,19 @@ def _no_plan(
     reasons = "; ".join(f"{plan.name}: {refusals[plan.name]}" for plan in asked)
     why = f"that runs here ({reasons})" if reasons else ""
     others = [name for name, refusal in refusals.items() if not refusal]
-    others += [v.name for v in artifact.manifest.variants if v.precision in _CUDA_PRECISIONS[:2]]
-    others = [name for name in others if name not in {plan.name for plan in asked}]
+    others += [
+        v.name
+        for v in artifact.manifest.variants
+        if v.engine in ENGINES and v.precision in _CUDA_PRECISIONS[:2]
+    ]
     remedy = f", or load {others[0]!r}" if others else ""
-    msg = f"{artifact.directory} holds no {what} {why}".rstrip()
-    return f"{msg}: build one here with 'lanner build-engine {artifact.directory}'{remedy}"
+    precision = asked[0].precision if asked else variant
+    is_said = variant != "auto" and precision in _BEST_PRECISIONS
+    option = f" --precision {precision}" if is_said else ""
+    build = f"lanner build-engine {artifact.directory}{option}"
+    return f"{artifact.directory} holds no {what} {why}".rstrip() + (
+        f": build one here with '{build}'{remedy}"
+    )
 
 
 def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.errors import OutputError
 from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
 from lanner.staging import staged_directory
 from lanner_export.card import readme
@@ -29,6 +30,24 @@ class BuiltEngine:
     path: Path
     figures: Mapping[str, Any]
     agreement: Mapping[str, float]
+
+
+def require_place(directory: Path) -> None:
+    """Refuses an artifact that could not give way to a new one; to be called before long work.
+
+    Raises:
+        OutputError: It is a mount point, or nothing may be written beside it.
+    """
+    place = directory.resolve()
+    if place.is_mount():
+        msg = f"{place} is mounted there, so no new artifact can take its place: mount its parent"
+        raise OutputError(msg)
+    if not os.access(place.parent, os.W_OK):
+        msg = (
+            f"the directory {place.parent} cannot be written to, and the artifact with its engines "
+            f"is made there: copy {place.name} to another first"
+        )
+        raise OutputError(msg)
 
 
 def add_engines(artifact: Artifact, engines: Sequence[BuiltEngine]) -> Artifact:

@@ -30,7 +30,7 @@ from lanner_export.parity import answers, measure_parity
 from lanner_export.quality import parity_inputs
 from lanner_export.ranges import Feed
 from lanner_export.tensorrt import QUANTIZED_PRECISIONS
-from lanner_export.tensorrt.adding import BuiltEngine, add_engines
+from lanner_export.tensorrt.adding import BuiltEngine, add_engines, require_place
 from lanner_export.tensorrt.builder import Steps, build_engine
 from lanner_export.tensorrt.edges import require_edges
 from lanner_export.tensorrt.graph import write_tensorrt_graph
@@ -196,6 +196,7 @@ def build_engines(
     if request.settings.timing_cache is not None:
         require_output_file(request.settings.timing_cache)
     artifact = open_artifact(directory)
+    require_place(artifact.directory)
     artifact.verify()
     with _scratch(artifact.directory) as scratch:
         built = []

@@ -1,8 +1,11 @@
 """`lanner build-engine`: TensorRT engines of an artifact, for the GPU of this machine."""
 
 import argparse
+import errno
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +13,19 @@ from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.engine_build import HARDWARE_COMPATIBILITIES
-from lanner.errors import EngineError, InputError, MissingExtraError
+from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
 from lanner.gpu import missing_gpu
+from lanner.loading import open_artifact
 from lanner.triton.buckets import parse_buckets
-from lanner_export.tensorrt import DEFAULT_PRECISIONS, PRECISIONS, PROFILE_KINDS
+from lanner_export.tensorrt import (
+    DEFAULT_PRECISIONS,
+    PRECISIONS,
+    PROFILE_KINDS,
+    QUANTIZED_PRECISIONS,
+)
 
 if TYPE_CHECKING:
+    from lanner.artifact import Artifact
     from lanner_export.tensorrt.building import EngineRequest
 
 _EXAMPLES = """\
@@ -28,6 +38,7 @@ An engine runs on the kind of GPU and the version of TensorRT that it was built 
 to the artifact as a variant whose name says so. One that does not answer as the fp32 variant does
 is not added. --dry-run needs neither a GPU nor TensorRT.
 """
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ATTENTION = {"auto": None, "yes": True, "no": False}
 
 
@@ -91,8 +102,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--typical-batch-size",
         metavar="N",
         type=common.positive,
-        default=8,
-        help="what kernels are chosen for (default: 8)",
+        help="how many texts kernels are chosen for (default: 8, or the most)",
     )
     parser.add_argument(
         "--optimization-level",
@@ -131,7 +141,8 @@ def add_parser(subparsers: common.Subparsers) -> None:
         "--write-graph",
         metavar="DIR",
         type=Path,
-        help="with --dry-run: where the graphs go, of which trtexec builds (default: nowhere)",
+        help="with --dry-run: where the graphs go, of which trtexec builds; made where it is not "
+        "there (default: nowhere)",
     )
     parser.set_defaults(run=run)
 
@@ -145,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
         MissingExtraError: The packages of an extra are not installed.
         LannerError: See `lanner_export.tensorrt.building`.
     """
-    common.need(args.dry_run or args.write_graph is None, "--write-graph goes with --dry-run")
+    _check_options(args)
     if not args.dry_run and (problem := missing_gpu()):
         msg = (
             f"lanner build-engine needs an NVIDIA GPU, and {problem}: run it where the engine is "
@@ -163,17 +174,54 @@ def run(args: argparse.Namespace) -> None:
         _build(args)
 
 
-def _show(args: argparse.Namespace) -> None:
-    with common.steps() as begin, tempfile.TemporaryDirectory(prefix="lanner-") as scratch:
-        begin("importing torch and onnx")
-        from lanner.loading import open_artifact  # noqa: PLC0415 (takes seconds)
-        from lanner_export.tensorrt.building import plan_engines  # noqa: PLC0415
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuses options that would have no effect, and where no graph can be written."""
+    target, most = args.write_graph, args.max_batch_size
+    common.need(
+        args.dry_run or target is None,
+        "--write-graph goes with --dry-run: add that, or leave it out",
+    )
+    if not set(args.precision) & set(QUANTIZED_PRECISIONS):
+        given = {
+            "--calibration": args.calibration is not None,
+            "--quantize-attention": args.quantize_attention != "auto",
+        }
+        for option, is_given in given.items():
+            common.need(
+                not is_given,
+                f"{option} is for {' and '.join(QUANTIZED_PRECISIONS)}, and --precision is "
+                f"{','.join(args.precision)}: add one of them to it, or leave {option} out",
+            )
+    common.need(
+        args.typical_batch_size is None or args.typical_batch_size <= most,
+        f"--typical-batch-size must be at most --max-batch-size, not {args.typical_batch_size} "
+        f"for {most}",
+    )
+    common.need(
+        not args.buckets or args.profiles == "buckets",
+        "--buckets is for --profiles buckets: leave it out, or take those",
+    )
+    if target is None:
+        return
+    if args.artifact.resolve() in (target.resolve(), *target.resolve().parents):
+        msg = f"{target} is in the artifact: give --write-graph a directory outside of it"
+        raise InputError(msg)
+    if target.exists() and not target.is_dir():
+        msg = f"{target} is a file: give --write-graph a directory"
+        raise InputError(msg)
 
-        directory = args.write_graph or Path(scratch)
-        if not directory.is_dir():
-            msg = f"there is no directory {directory} for the graphs: make it first"
-            raise InputError(msg)
-        planned = plan_engines(open_artifact(args.artifact), _request(args), directory, begin)
+
+def _show(args: argparse.Namespace) -> None:
+    with common.steps() as begin, _scratch(args.write_graph) as scratch:
+        begin("importing torch and onnx")
+        from lanner_export.tensorrt.building import plan_engines  # noqa: PLC0415 (takes seconds)
+
+        artifact = open_artifact(args.artifact)
+        _warn_of_length(args, artifact)
+        planned = plan_engines(artifact, _request(args), scratch, begin)
+        if args.write_graph is not None:
+            for item in planned:
+                item.graph.replace(_path(args, item.graph.name))
     shown = [(item.plan, str(_path(args, item.graph.name))) for item in planned]
     if args.json:
         plans = [plan.to_json(graph) for plan, graph in shown]
@@ -188,16 +236,59 @@ def _path(args: argparse.Namespace, name: str) -> Path:
     return Path(name) if args.write_graph is None else args.write_graph / name
 
 
+@contextmanager
+def _scratch(target: Path | None) -> Iterator[Path]:
+    """Where graphs are made, so that of those that are kept none is there half written.
+
+    Raises:
+        OutputError: There is no room for them, or nothing may be written there.
+    """
+    place = target or Path(tempfile.gettempdir())
+    is_new = not place.exists()
+    try:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            made = tempfile.TemporaryDirectory(prefix=".lanner-", dir=place)
+        except OSError as error:
+            msg = (
+                f"no graph can be written into {place} ({error.strerror}): give --write-graph a "
+                "directory where you may write"
+            )
+            raise OutputError(msg) from None
+        with _room("the graphs", place), made as scratch:
+            yield Path(scratch)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # unless something else is in it by now
+                place.rmdir()
+        raise
+
+
+@contextmanager
+def _room(what: str, place: Path) -> Iterator[None]:
+    """Names what a full disk has no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        msg = f"there is no room for {what} in {place} ({error.strerror}): make some, and try again"
+        raise OutputError(msg) from None
+
+
 def _build(args: argparse.Namespace) -> None:
     with common.steps() as begin:
         begin("importing torch and onnx")
         from lanner_export.tensorrt.building import build_engines  # noqa: PLC0415 (takes seconds)
 
+        _warn_of_length(args, open_artifact(args.artifact))
+
         def told(phase: str, done: int, count: int) -> None:
             if sys.stderr.isatty():  # in a log, a line a step would be thousands
                 begin(f"{phase}: {done} of {count}")
 
-        artifact = build_engines(args.artifact, _request(args), begin, told)
+        with _room("another artifact", args.artifact.resolve().parent):
+            artifact = build_engines(args.artifact, _request(args), begin, told)
     quality = artifact.quality()
     if args.json:
         engines = [v.name for v in artifact.manifest.variants if v.engine == "tensorrt"]
@@ -206,10 +297,20 @@ def _build(args: argparse.Namespace) -> None:
         print(describe(artifact, quality))
 
 
+def _warn_of_length(args: argparse.Namespace, artifact: "Artifact") -> None:
+    limit = artifact.manifest.tokenizer.max_tokens
+    if args.buckets and limit is not None and args.buckets[-1] < limit:
+        common.say(
+            f"lanner: warning: the longest bucket is {args.buckets[-1]}, and the model takes "
+            f"{limit} tokens: the engines refuse longer texts, and are not picked by themselves"
+        )
+
+
 def _request(args: argparse.Namespace) -> "EngineRequest":
     from lanner_export.calibration import calibration_texts  # noqa: PLC0415
     from lanner_export.tensorrt.building import EngineRequest  # noqa: PLC0415
     from lanner_export.tensorrt.plan import BuildSettings  # noqa: PLC0415
+    from lanner_export.tensorrt.profiles import DEFAULT_TYPICAL_BATCH_SIZE  # noqa: PLC0415
 
     return EngineRequest(
         precisions=args.precision,
@@ -217,7 +318,7 @@ def _request(args: argparse.Namespace) -> "EngineRequest":
         profiles=args.profiles,
         buckets=args.buckets,
         max_batch_size=args.max_batch_size,
-        typical_batch_size=args.typical_batch_size,
+        typical_batch_size=args.typical_batch_size or DEFAULT_TYPICAL_BATCH_SIZE,
         quantizes_attention=_ATTENTION[args.quantize_attention],
         settings=BuildSettings(
             optimization_level=args.optimization_level,

@@ -97,6 +97,7 @@ class EnginePlan:
         ]
         if self.precision != "tf32":
             command.append("--noTF32")
+        # trtexec looks for the shapes of a profile directly behind its number.
         for number, profile in enumerate(self.profiles):
             if len(self.profiles) > 1:
                 command.append(f"--profile={number}")
@@ -138,8 +139,8 @@ class EnginePlan:
         """The plan for people; `graph` is the name of the graph's file."""
         operators = ", ".join(f"{name} {count}" for name, count in self.graph.operators.items())
         shapes = [
-            f"{profile.smallest[0]} to {profile.largest[0]} x {_lengths(profile)}, kernels for "
-            f"{profile.typical[0]} x {profile.typical[1]}"
+            f"{profile.smallest[0]} to {profile.largest[0]} texts of {_lengths(profile)}, kernels "
+            f"for {profile.typical[0]} of {profile.typical[1]}"
             for profile in self.profiles
         ]
         lines = [
@@ -160,9 +161,11 @@ class EnginePlan:
         settings = self.settings
         level, workspace = settings.optimization_level, settings.workspace_mib
         parts = [
-            f"optimization level {'of the builder' if level is None else level}",
+            "the builder's own optimization level"
+            if level is None
+            else f"optimization level {level}",
             f"workspace {'as large as the GPU' if workspace is None else f'{workspace:,} MiB'}",
-            f"timing cache {settings.timing_cache or 'none'}",
+            f"timing cache {settings.timing_cache}" if settings.timing_cache else "no timing cache",
         ]
         if settings.is_version_compatible:
             parts.append("for later versions, too")

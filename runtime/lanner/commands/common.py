@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from lanner import interruption
 from lanner.connection import connect
-from lanner.errors import UsageError
+from lanner.errors import InputError, UsageError
 from lanner.loading import load
+from lanner.selection import require_device
 from lanner.staging import require_output_file, staged_file
 from lanner.text_files import read_pairs, read_texts
 from lanner.tokenization import Pair
@@ -89,7 +90,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         default="auto",
-        help="fp32, int8, bf16, or auto: what 'lanner tune' chose, or else the fastest safe one",
+        help="fp32, int8, bf16, the name or precision of an engine, or auto: what 'lanner tune' "
+        "chose, or else the fastest safe one",
     )
     parser.add_argument(
         "--engine",
@@ -98,6 +100,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
+        type=_device,
         default="auto",
         help="cpu, cuda (an NVIDIA GPU), or auto: the GPU where TensorRT has an engine for it, or "
         "onnxruntime-gpu is installed",
@@ -110,6 +113,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
     )
+
+
+def _device(text: str) -> str:
+    try:
+        require_device(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:

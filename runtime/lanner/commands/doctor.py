@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-from importlib.util import find_spec
 
 from lanner._version import __version__
 from lanner.commands.common import Subparsers, add_command, print_json, table
@@ -10,7 +9,7 @@ from lanner.engines import ENGINES
 from lanner.engines.tensorrt_library import tensorrt_version
 from lanner.errors import LannerError, ServerError
 from lanner.gpu import missing_gpu, this_gpu
-from lanner.machine import package_version, package_versions, this_machine
+from lanner.machine import has_module, package_version, package_versions, this_machine
 from lanner.triton.installation import find_tritonserver
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
@@ -38,13 +37,14 @@ EXTRA_MODULES = {
     "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
-    "tensorrt": ("tensorrt", "cuda"),
+    "tensorrt": ("tensorrt", "cuda.bindings"),
 }
+_GPU_PACKAGE = "onnxruntime-gpu"
 _PACKAGES = (
     "numpy",
     "tokenizers",
     "onnxruntime",
-    "onnxruntime-gpu",
+    _GPU_PACKAGE,
     "openvino",
     "torch",
     "transformers",
@@ -114,10 +114,14 @@ def run(args: argparse.Namespace) -> None:
 
 def missing_modules() -> dict[str, list[str]]:
     """For every extra, which of its modules are not installed."""
-    return {
-        extra: [module for module in modules if find_spec(module) is None]
+    missing = {
+        extra: [module for module in modules if not has_module(module)]
         for extra, modules in EXTRA_MODULES.items()
     }
+    # With CUDA and without it the module has one name.
+    if package_version(_GPU_PACKAGE) is None:
+        missing["gpu"] = [_GPU_PACKAGE]
+    return missing
 
 
 def installed_engines() -> dict[str, str]:

@@ -67,7 +67,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
         (
             variant.name,
             variant.opset,
-            ", ".join(f"{name} {count}" for name, count in variant.fused_ops.items()) or "none",
+            _fused(variant),
             purpose_sentence(variant),
         )
         for variant in manifest.variants
@@ -130,6 +130,11 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
             yield from _lines(f"{variant.name}: calibrated on {calibrated}", indent=2)
         if kept := float32_sentence(variant):
             yield from _lines(f"{variant.name}: products in float32: {kept}", indent=2)
+
+
+def _fused(variant: Variant) -> str:
+    found = [f"{name} {count}" for name, count in variant.fused_ops.items()]
+    return ", ".join(found) or ("its own" if variant.engine == "tensorrt" else "none")
 
 
 def purpose_sentence(variant: Variant) -> str:

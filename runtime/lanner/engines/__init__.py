@@ -139,5 +139,5 @@ def open_engine(
         from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415 (an extra)
 
         return TensorRtEngine(path, build)
-    msg = f"there is no engine {name!r}: use {', '.join(ENGINES)} or 'auto'"
+    msg = f"there is no engine {name!r}: use {', '.join(ENGINES)}, tensorrt or 'auto'"
     raise VariantError(msg)

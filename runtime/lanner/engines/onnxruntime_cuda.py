@@ -23,6 +23,7 @@ from lanner.engines.onnxruntime import first_line
 from lanner.engines.tensorrt_library import tensorrt
 from lanner.engines.tensorrt_provider import CUDA_OPTIONS, provider_options
 from lanner.errors import EngineError, InputError, LannerError, MissingExtraError
+from lanner.machine import package_version
 from lanner.manifest import file_sha256
 from lanner.triton.buckets import default_buckets
 
@@ -180,11 +181,20 @@ def open_on_gpu(
 
     Raises:
         MissingExtraError: ONNX Runtime was installed without one of them.
-        EngineError: One does not start, or nodes are left for the CPU.
+        EngineError: It was installed over the one with them, or one does not start, or nodes are
+            left for the CPU.
     """
     wanted = [name for name, _ in providers]
     if not set(wanted) <= set(ort.get_available_providers()):
         what = "onnxruntime on cuda"
+        if package_version("onnxruntime-gpu") and package_version("onnxruntime"):
+            # Both have the same files; those of one are there
+            # (https://github.com/microsoft/onnxruntime/issues/26996).
+            msg = (
+                f"{what} needs onnxruntime-gpu alone, and onnxruntime is installed over it: "
+                "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'lanner[gpu]'"
+            )
+            raise EngineError(msg)
         raise MissingExtraError(what, "gpu", "onnxruntime-gpu")
     # CUDA and cuDNN may lie in packages beside it. It prints what it misses; stdout is not ours.
     with redirect_stdout(sys.stderr):

@@ -73,7 +73,10 @@ class Serving:
             msg = f"the backend {self.backend} does not run on {self.device!r}: use 'cpu'"
             raise InputError(msg)
         if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
-            msg = "an engine cache is for the backend onnxruntime on the device cuda"
+            msg = (
+                "an engine cache is for the backend onnxruntime on the device cuda: choose both, "
+                "or leave it out"
+            )
             raise InputError(msg)
         if self.cores is not None and not self.is_on_gpu and self.instances > self.cores:
             msg = f"{self.instances} instances share {self.cores} cores: give at most one a core"

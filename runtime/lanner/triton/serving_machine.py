@@ -8,8 +8,8 @@ from typing import Self
 
 from lanner.machine import available_cores, package_version
 
-#: There where the NVIDIA driver has a GPU.
-GPU_DEVICE = Path("/dev/nvidia0")
+#: Where the NVIDIA driver has its GPUs. A container may have been given the second alone.
+DEVICES, _GPU_PATTERN = Path("/dev"), "nvidia[0-9]*"
 _TENSORRT_PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 _NVIDIA_SMI_SECONDS = 30
 
@@ -50,7 +50,7 @@ class ServingMachine:
         Args:
             cores: Cores that the server may use; None for those that this process may use.
         """
-        has_gpu = GPU_DEVICE.exists()
+        has_gpu = any(DEVICES.glob(_GPU_PATTERN))
         versions = map(package_version, _TENSORRT_PACKAGES)
         return cls(
             cores=available_cores() if cores is None else cores,
