@@ -20,9 +20,9 @@ from tests.word_artifact import write_word_artifact
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    of_gpu = [item for item in items if "gpu" in item.keywords]
-    if of_gpu and (reason := missing_gpu()):
-        for item in of_gpu:
+    marked = [item for item in items if "gpu" in item.keywords]
+    if marked and (reason := missing_gpu()):
+        for item in marked:
             item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, and {reason}"))
 
 

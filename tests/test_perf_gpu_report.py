@@ -1,30 +1,12 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lanner.errors import InputError
-from lanner_perf.gpu_report import leave_out, merged, new_report, read_report, write_report
+from lanner_perf.gpu_report import leave_out, merged, read_report, write_report
+from tests.gpu_figures import report_of
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "driver": "580.65.06", "cuda": "13.0"}
-
-
-def report_of(*figures: tuple[str, int], gpu: Any = None) -> dict[str, Any]:
-    """Figures of subjects and batches, p50 as many ms as the batch has texts."""
-    report = {**new_report("cuda", 0.1), "gpu": gpu}
-    report["figures"] = [
-        {
-            "model": "BERT-base",
-            "subject": subject,
-            "precision": "fp16",
-            "batch": batch,
-            "length": 16,
-            "p50_ms": float(batch),
-            "part": 0,
-        }
-        for subject, batch in figures
-    ]
-    return report
 
 
 def test_the_later_figure_stands_and_what_was_measured_is_not_left_out() -> None:

@@ -1,7 +1,5 @@
 """The models in PyTorch, and whether what they answer tells a right subject from a wrong one."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +11,6 @@ import torch
 
 from lanner.errors import BenchmarkError
 from lanner_perf.gpu_models import MODELS, inputs_of
-from lanner_perf.gpu_subjects import Model
 from lanner_perf.gpu_torch import (
     GraphedTorchRun,
     Reference,
@@ -64,42 +61,13 @@ def off_diagonal(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def test_half_precision_is_told_from_a_wrong_answer(minilm: SentenceVectors, length: int) -> None:
     inputs = inputs_of(4, length)
     expected = Reference(minilm, "cpu")(inputs)
-    assert least_cosine(TorchRun(minilm, device="cpu", half=True)(inputs), expected) > 0.9999
+    assert least_cosine(TorchRun(minilm, device="cpu", half=True)(inputs), expected) > 0.99999
     # Of other texts the vectors are other ones.
-    assert off_diagonal(expected).max() < LEAST_COSINE
+    assert off_diagonal(expected).max() < 0.95
     for wrong in (expected[::-1], expected * np.float32(np.nan)):
         with pytest.raises(BenchmarkError, match=r"not those of PyTorch in float32 \(smallest"):
             least_cosine(wrong, expected)
     assert least_cosine(2 * expected, expected) == pytest.approx(1)
-
-
-def test_the_graphs_answer_as_pytorch_does(minilm: SentenceVectors, tmp_path: Path) -> None:
-    from lanner.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
-    from lanner_export.half_precision import write_emulation  # noqa: PLC0415
-
-    model = Model(MODELS["MiniLM-L6"], "cpu", tmp_path / "MiniLM-L6", 4, [16])
-    inputs = inputs_of(4, 16)
-    expected = Reference(minilm, "cpu")(inputs)
-    fp32 = OnnxRuntimeEngine(model.onnx("fp32")).run(inputs)
-    np.testing.assert_allclose(fp32, expected, atol=1e-5)
-    # As it rounds on a GPU.
-    write_emulation(model.onnx("fp16"), tmp_path / "emulation.onnx")
-    fp16 = OnnxRuntimeEngine(tmp_path / "emulation.onnx").run(inputs)
-    assert least_cosine(fp16, expected) > 0.9999
-    names = {path.name for path in (tmp_path / "MiniLM-L6").iterdir()}
-    assert names == {"model.fp32.onnx", "model.fp16.onnx"}
-
-
-def test_what_cannot_be_made_is_not_tried_twice(tmp_path: Path) -> None:
-    blocked = tmp_path / "tiny"
-    (blocked / "partial.model.fp32.onnx").mkdir(parents=True)
-    reason = r"^model.fp32.onnx could not be made: .*directory"
-    for _ in range(2):
-        with pytest.raises(BenchmarkError, match=reason):
-            Model(MODELS["tiny"], "cpu", blocked, 1, [8]).onnx("fp32")
-    (blocked / "partial.model.fp32.onnx").rmdir()
-    with pytest.raises(BenchmarkError, match=reason):
-        Model(MODELS["tiny"], "cpu", blocked, 1, [8]).onnx("fp32")
 
 
 @pytest.mark.gpu

@@ -13,7 +13,9 @@ _MOST_NAMED = 4
 
 
 def draw(name: str, report: Row) -> bytes:
-    """A PNG of a model: latency by length, rate by batch, and what part of the peak both make."""
+    """A PNG of a model: latency by length; rate, and what part of the peak it is, by batch."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter  # noqa: PLC0415 (slow to import)
+
     figures = [row for row in report["figures"] if row["model"] == name]
     fewest = min(row["batch"] for row in figures)
     lengths = sorted({row["length"] for row in figures})
@@ -30,11 +32,17 @@ def draw(name: str, report: Row) -> bytes:
             _line(left, alone, "length", "p50_ms", label=subject, **style)
             _line(centre, many, "batch", "texts_per_s", **style)
             _line(right, many, "batch", "peak_fraction", **style)
-        for axes in (left, centre, right):
+        for axes, name_of_x in ((left, "length"), (centre, "batch"), (right, "batch")):
             axes.set_xscale("log", base=2)
+            values = sorted({row[name_of_x] for row in figures})
+            axes.set_xticks(values, [str(value) for value in values])
             axes.grid(color="0.9")
-        left.set_yscale("log")
-        centre.set_yscale("log")
+        for axes in (left, centre):
+            axes.set_yscale("log")
+            # By itself it would write formulas.
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
         left.set_xlabel("tokens of a text")
         left.set_ylabel(f"p50 of a batch of {fewest}, ms")
         for axes in (centre, right):
@@ -112,7 +120,7 @@ def _measured(report: Row) -> list[str]:
     known = subjects_of(report["device"])
     return [
         f"measured: {name} ({known[name].what}): "
-        + ", ".join(f"{count} shapes of {model}" for model, count in models.items())
+        + ", ".join(f"{_shapes(count)} of {model}" for model, count in models.items())
         for name, models in counts.items()
     ]
 
@@ -122,10 +130,14 @@ def _left_out(report: Row) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in report["left_out"]:
         shapes = [f"{batch} x {length}" for batch, length in row["shapes"]]
-        count = f"{len(shapes)} shapes" if len(shapes) > _MOST_NAMED else ", ".join(shapes)
+        count = _shapes(len(shapes)) if len(shapes) > _MOST_NAMED else ", ".join(shapes)
         models = reasons.setdefault((row["subject"], row["reason"]), [])
         models.append(f"{count} of {row['model']}")
     return [
         f"left out: {subject}, {'; '.join(models)}: {reason}"
         for (subject, reason), models in reasons.items()
     ]
+
+
+def _shapes(count: int) -> str:
+    return f"{count} shape{'s' if count > 1 else ''}"

@@ -68,6 +68,8 @@ def random_model(shape: Shape, *, seed: int = 0) -> SentenceVectors:
         max_position_embeddings=MOST_TOKENS,
     )
     encoder = AutoModel.from_config(config, attn_implementation="sdpa", add_pooling_layer=False)
+    # What all tokens have in common is most of a mean: any two texts would have one vector.
+    torch.nn.init.zeros_(encoder.embeddings.token_type_embeddings.weight)
     return SentenceVectors(encoder).eval()
 
 
@@ -128,6 +130,9 @@ class GraphedTorchRun:
         self._graph, self._shape = None, ()
         self._hosts = [tensor.pin_memory() for tensor in tensors]
         self._inputs = [tensor.to("cuda") for tensor in tensors]
+        # transformers captures the attention with a mask, and else drops one that hides nothing:
+        # what is captured must have run before.
+        self._inputs[1][-1, -1] = 0
         # As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs has it.
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
@@ -156,6 +161,7 @@ class Reference:
         self._run = TorchRun(model, device=device, half=False)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        """The vectors, computed in parts that a GPU has room for."""
         batch, length = inputs["input_ids"].shape
         rows = max(1, _REFERENCE_TOKENS // length)
         parts = [
