@@ -9,6 +9,7 @@ def test_what_ran_on_what_and_what_did_not() -> None:
     report = report_of(("torch-fp16", 1), ("torch-fp16", 8), ("tensorrt-fp16", 8), gpu=H100)
     (part,) = report["parts"]
     part["versions"] = {"torch": "2.11.0"}
+    part["torch"] = {"cuda": "13.0", "cudnn": 91900}
     part["peak_flop_per_s"] = {"fp16": 6.5e14}
     part["gpu_state_at_the_peak"] = {"clocks.sm": "1755", "power.limit": "700.00"}
     for model in ("BERT-base", "BERT-large"):
@@ -19,7 +20,7 @@ def test_what_ran_on_what_and_what_did_not() -> None:
         shown(report)
         == """\
 on NVIDIA H100 80GB HBM3
-with driver 580.65.06, CUDA 13.0, torch 2.11.0
+with driver 580.65.06, its CUDA 13.0, torch 2.11.0, PyTorch's CUDA 13.0, cuDNN 91900
 at most fp16 650 TFLOP/s
 then clocks.sm 1755, power.limit 700.00
 

@@ -83,7 +83,14 @@ def _environments(report: Row) -> list[str]:
     lines = []
     for part in report["parts"]:
         of_gpu = report["gpu"] or {}
-        named = {"driver": of_gpu.get("driver"), "CUDA": of_gpu.get("cuda"), **part["versions"]}
+        of_torch = part.get("torch", {})
+        named = {
+            "driver": of_gpu.get("driver"),
+            "its CUDA": of_gpu.get("cuda"),
+            **part["versions"],
+            "PyTorch's CUDA": of_torch.get("cuda"),
+            "cuDNN": of_torch.get("cudnn"),
+        }
         lines.append("with " + ", ".join(f"{name} {what}" for name, what in named.items() if what))
         peaks = part.get("peak_flop_per_s", {})
         rates = [f"{name} {rate / 1e12:,.4g}" for name, rate in peaks.items()]

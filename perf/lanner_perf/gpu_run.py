@@ -1,6 +1,7 @@
 """Jobs of `lanner_perf.gpu_bench`, measured in as many processes as it takes."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from multiprocessing import Pipe
 from typing import Any
 
 from lanner.errors import BenchmarkError
+from lanner_perf.gpu_files import own_environment
 from lanner_perf.gpu_models import MODELS
 from lanner_perf.gpu_report import Report, leave_out
 from lanner_perf.gpu_subjects import subjects_of
@@ -58,21 +60,29 @@ class Benchmark:
         self._left = {(job.model, job.subject): list(job.shapes) for job in request.jobs}
         self._failures = dict.fromkeys(self._left, 0)
         try:
+            if any(self._left.values()):
+                # By itself: PyTorch measures, and is not to be in the process of an engine.
+                self._tell("the peak of matrix products")
+                self._follow(replace(request, surveys=True, jobs=[]))
             while any(self._left.values()):
-                jobs = [Job(*names, shapes) for names, shapes in self._left.items() if shapes]
-                surveys = "peak_flop_per_s" not in self._report["parts"][-1]
-                self._follow(replace(request, surveys=surveys, jobs=jobs))
+                self._follow(replace(request, surveys=False, jobs=self._next_jobs()))
         except TimeoutError:
             for names, shapes in self._left.items():
                 leave_out(self._report, *names, shapes, "no time was left: --resume goes on")
             self._keep()
 
+    def _next_jobs(self) -> list[Job]:
+        """Those that one process can do, in the order of the subjects."""
+        known = subjects_of(self._report["device"])
+        jobs = [Job(*names, shapes) for names, shapes in self._left.items() if shapes]
+        left = {job.subject for job in jobs}
+        process = next(subject.process for name, subject in known.items() if name in left)
+        return [job for job in jobs if known[job.subject].process == process]
+
     def _follow(self, request: Request) -> None:
         """Notes what a process tells, to its end."""
         names: tuple[str, str] | None = None
         shape: tuple[int, int] | None = None
-        if request.surveys:
-            self._tell("the peak of matrix products")
         for word, content in self._told(request):
             if word == "survey":
                 self._report["parts"][-1] |= content
@@ -138,7 +148,8 @@ class Benchmark:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=own_environment(),
+                start_new_session=True,  # with what it starts
             )
             theirs.close()
             try:
@@ -159,8 +170,9 @@ class Benchmark:
                 yield "failed", f"its process ended with status {status}: {said}"
             finally:
                 ours.close()
-                # What it leaves behind is only its own; some libraries take long to end, or crash.
-                process.kill()
+                # Nobody waits for the end of its libraries, which may take long, or crash.
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
     def _patience(self) -> float:

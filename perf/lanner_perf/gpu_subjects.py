@@ -1,127 +1,25 @@
-"""The ways to run a model that `lanner_perf.gpu_bench` compares, and what is made of it for them.
+"""The ways to run a model that `lanner_perf.gpu_bench` compares.
 
 Nothing but Lanner's own code is imported before a subject is asked for.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engine_build import EngineBuild
 from lanner.engines import open_engine
-from lanner.errors import BenchmarkError, LannerError, MissingExtraError
-from lanner.gpu import require_gpu
+from lanner.errors import LannerError, MissingExtraError
 from lanner.machine import available_cores
-from lanner_perf.gpu_models import MOST_TOKENS, Inputs, Shape
-
-if TYPE_CHECKING:
-    from lanner_perf.gpu_torch import SentenceVectors
+from lanner_perf.gpu_files import Model
+from lanner_perf.gpu_models import MOST_TOKENS, Inputs
 
 Run = Callable[[Inputs], NDArray[np.float32]]
 _COMPILERS = ("cc", "gcc", "clang")
-
-
-class Model:
-    """A model, and what is made of it for the subjects that need more than PyTorch.
-
-    Args:
-        shape: Its shape.
-        device: ``"cuda"``, or ``"cpu"``.
-        directory: Where its files are made, once for all subjects and processes.
-        most_texts: The largest batch that it is run with.
-        lengths: The lengths in tokens that it is run with.
-    """
-
-    def __init__(
-        self, shape: Shape, device: str, directory: Path, most_texts: int, lengths: Sequence[int]
-    ) -> None:
-        self.device = device
-        self.directory = directory
-        self._shape = shape
-        self._most_texts = most_texts
-        self._lengths = sorted(set(lengths))
-
-    @cached_property
-    def torch(self) -> "SentenceVectors":
-        """The model in PyTorch, float32, on the CPU."""
-        from lanner_perf.gpu_torch import random_model  # noqa: PLC0415 (torch)
-
-        return random_model(self._shape)
-
-    def onnx(self, precision: str) -> Path:
-        """Its graph, ``"fp32"`` or ``"fp16"``, as `lanner export` writes it of a checkpoint.
-
-        Raises:
-            BenchmarkError: It could not be made, now or by a process before this one.
-        """
-
-        def write(path: Path) -> None:
-            from lanner_export.graph import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
-            from lanner_export.half_precision import write_half  # noqa: PLC0415 (onnx)
-            from lanner_export.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
-
-            if precision == "fp32":
-                # The modules of sentence-transformers look so.
-                modules = (SimpleNamespace(auto_model=self.torch.encoder), self.torch.pooling)
-                graph = SentenceGraph(modules, dimension=self._shape.hidden)
-                write_fp32(graph, INPUTS, EMBEDDING, path)
-            else:
-                write_half(self.onnx("fp32"), path, precision)
-
-        return self._made(f"model.{precision}.onnx", write)
-
-    def engine(self) -> tuple[Path, EngineBuild]:
-        """Its TensorRT engine in fp16, with a profile for each length, as `lanner build-engine`'s.
-
-        Raises:
-            BenchmarkError: It could not be built, now or by a process before this one.
-            LannerError: There is no GPU, or no TensorRT.
-        """
-        from lanner.engines.tensorrt_library import tensorrt_version  # noqa: PLC0415
-        from lanner_export.tensorrt.profiles import engine_profiles  # noqa: PLC0415
-
-        gpu, version = require_gpu("TensorRT"), tensorrt_version()
-        profiles = engine_profiles(
-            "buckets", MOST_TOKENS, buckets=self._lengths, max_batch_size=self._most_texts
-        )
-        build = EngineBuild(gpu.name, gpu.compute_capability, version, profiles)
-
-        def write(path: Path) -> None:
-            from lanner_export.tensorrt.builder import build_engine  # noqa: PLC0415 (onnx)
-            from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: PLC0415
-            from lanner_export.tensorrt.plan import BuildSettings, EnginePlan  # noqa: PLC0415
-            from lanner_export.tensors import INPUTS  # noqa: PLC0415
-
-            source = path.with_suffix(".onnx")
-            graph = write_tensorrt_graph(self.onnx("fp32"), source, "fp16")
-            plan = EnginePlan("fp16", graph, INPUTS, profiles, BuildSettings())
-            build_engine(source, path, plan, lambda *_: None)
-
-        return self._made(build.file_name("fp16"), write), build
-
-    def _made(self, name: str, write: Callable[[Path], None]) -> Path:
-        path = self.directory / name
-        failed = path.with_suffix(".failed")
-        if failed.exists():
-            raise BenchmarkError(failed.read_text())
-        if not path.exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f"partial.{name}")
-            try:
-                write(beside)
-            except Exception as error:
-                msg = f"{name} could not be made: {one_line(error)}"
-                failed.write_text(msg)
-                raise BenchmarkError(msg) from error
-            beside.rename(path)
-        return path
 
 
 class Subject(NamedTuple):
@@ -131,6 +29,7 @@ class Subject(NamedTuple):
         name: What it is called.
         precision: Of its matrix products.
         device: Where it runs.
+        process: Those of one word share a process; ``"torch"`` and ``"compiler"`` are PyTorch.
         what: What it is, for people.
         missing: Why it cannot be run here; empty where it can.
         open: Loads a model.
@@ -139,14 +38,15 @@ class Subject(NamedTuple):
     name: str
     precision: str
     device: str
+    process: str
     what: str
     missing: Callable[[], str]
     open: Callable[[Model], Run]
 
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line that is not endless; its kind where it says nothing."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is PyTorch that runs it."""
+        return self.process in ("torch", "compiler")
 
 
 def _nothing() -> str:
@@ -211,23 +111,27 @@ def _onnxruntime(model: Model, *, precision: str, by_tensorrt: bool = False) -> 
     return engine.run
 
 
+def _by_tensorrt() -> str:
+    # Its libraries are found once they are loaded, as the package does that brings them.
+    return _missing_provider("TensorrtExecutionProvider") or _missing_tensorrt()
+
+
 def _tensorrt(model: Model) -> Run:
     path, build = model.engine()
     return open_engine("tensorrt", path, build=build).run
 
 
 _on_cuda = partial(_missing_provider, "CUDAExecutionProvider")
-_by_tensorrt = partial(_missing_provider, "TensorrtExecutionProvider")
 _on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
-#: The first of a device is PyTorch, as one uses it without Lanner; what takes longest to begin is
-#: the last.
+#: PyTorch comes first, as one uses it without Lanner; what takes longest to begin comes last.
 SUBJECTS = (
-    Subject("torch-fp16", "fp16", "cuda", "PyTorch, fused attention", _nothing, _torch),
+    Subject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
     Subject(
         "torch-fp16-graph",
         "fp16",
         "cuda",
+        "torch",
         "the same as a CUDA graph for each shape",
         _nothing,
         partial(_torch, captures=True),
@@ -236,6 +140,7 @@ SUBJECTS = (
         "onnxruntime-fp32",
         "fp32",
         "cuda",
+        "onnxruntime",
         "ONNX Runtime on CUDA, io-binding",
         _on_cuda,
         partial(_onnxruntime, precision="fp32"),
@@ -244,30 +149,34 @@ SUBJECTS = (
         "onnxruntime-fp16",
         "fp16",
         "cuda",
+        "onnxruntime",
         "ONNX Runtime on CUDA, io-binding",
         _on_cuda,
         partial(_onnxruntime, precision="fp16"),
     ),
     Subject(
-        "onnxruntime-tensorrt-fp16",
-        "fp16",
-        "cuda",
-        "ONNX Runtime through TensorRT, io-binding",
-        _by_tensorrt,
-        partial(_onnxruntime, precision="fp16", by_tensorrt=True),
-    ),
-    Subject(
         "tensorrt-fp16",
         "fp16",
         "cuda",
+        "tensorrt",
         "TensorRT, a profile for each length, CUDA graphs",
         _missing_tensorrt,
         _tensorrt,
     ),
     Subject(
+        "onnxruntime-tensorrt-fp16",
+        "fp16",
+        "cuda",
+        "onnxruntime-tensorrt",
+        "ONNX Runtime through TensorRT, io-binding",
+        _by_tensorrt,
+        partial(_onnxruntime, precision="fp16", by_tensorrt=True),
+    ),
+    Subject(
         "torch-fp16-compiled",
         "fp16",
         "cuda",
+        "compiler",
         "PyTorch compiled for any shape, as a CUDA graph for each",
         _missing_compiler,
         partial(_torch, compiles=True, captures=True),
@@ -276,6 +185,7 @@ SUBJECTS = (
         "torch-fp32",
         "fp32",
         "cpu",
+        "torch",
         "PyTorch, fused attention",
         _nothing,
         partial(_torch, half=False),
@@ -284,6 +194,7 @@ SUBJECTS = (
         "onnxruntime-fp32",
         "fp32",
         "cpu",
+        "onnxruntime",
         "ONNX Runtime on the CPU",
         _on_cpu,
         partial(_onnxruntime, precision="fp32"),

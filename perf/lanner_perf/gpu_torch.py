@@ -143,7 +143,7 @@ class GraphedTorchRun:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._vectors = self._model(*self._inputs).float()
-        self._answer = torch.empty_like(self._vectors, device="cpu", pin_memory=True)
+        self._answer = torch.empty(self._vectors.shape, pin_memory=True)
         self._graph, self._shape = graph, tensors[0].shape
 
 

@@ -7,20 +7,20 @@ others along.
 
 import gc
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lanner.errors import BenchmarkError
-from lanner_perf.gpu_models import MODELS, inputs_of
-from lanner_perf.gpu_subjects import Model, Run, one_line, subjects_of
+from lanner_perf.gpu_files import Model, Vectors
+from lanner_perf.gpu_models import inputs_of
+from lanner_perf.gpu_subjects import Run, subjects_of
 
 #: What is run of a shape before it is timed: kernels are loaded, chosen and captured meanwhile, and
 #: clocks rise.
@@ -120,35 +120,40 @@ def survey(device: str) -> dict[str, Any]:
 
 def work(request: Request, tell: Tell) -> None:
     """Measures what is asked for."""
-    from lanner_perf.gpu_torch import Reference  # noqa: PLC0415 (torch)
-
     known = subjects_of(request.device)
-    name, model = "", None
-    expected: Callable[[int, int], NDArray[np.float32]]
+    model: Model | None = None
     for place, job in enumerate(request.jobs):
         tell("begin", place)
         subject = known[job.subject]
         if reason := subject.missing():
             tell("missing", reason)
             continue
-        if model is None or job.model != name:
-            name = job.model
-            directory = request.directory / name
-            texts, lengths = max(request.batches), request.lengths
-            model = Model(MODELS[name], request.device, directory, texts, lengths)
-            expected = cache(partial(_vectors, Reference(model.torch, request.device)))
-        measure(job, subject.open(model), expected, request.seconds, tell)
-        _release(request.device)
+        if model is None or job.model != model.name:
+            directory = request.directory / job.model
+            model = Model(
+                job.model, request.device, str(directory), request.batches, request.lengths
+            )
+            references = _Computed(model) if subject.is_torch else model.expected()
+        measure(job, subject.open(model), references, request.seconds, tell)
+        _release()
 
 
-def _vectors(reference: Run, batch: int, length: int) -> NDArray[np.float32]:
-    return reference(inputs_of(batch, length))
+class _Computed(dict[tuple[int, int], Vectors]):
+    """The answers of the reference, computed as they are asked for."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, shape: tuple[int, int]) -> Vectors:
+        self[shape] = self._model.reference(inputs_of(*shape))
+        return self[shape]
 
 
 def measure(
     job: Job,
     run: Run,
-    expected: Callable[[int, int], NDArray[np.float32]],
+    expected: Mapping[tuple[int, int], Vectors],
     seconds: float,
     tell: Tell,
 ) -> None:
@@ -157,7 +162,7 @@ def measure(
     Args:
         job: What is measured.
         run: What runs it.
-        expected: The vectors of a batch and length in float32.
+        expected: The vectors of each batch and length in float32.
         seconds: How long a shape is timed.
         tell: Told of shapes and figures.
 
@@ -167,7 +172,7 @@ def measure(
     for batch, length in job.shapes:
         tell("shape", (batch, length))
         inputs = inputs_of(batch, length)
-        cosine = least_cosine(run(inputs), expected(batch, length))
+        cosine = least_cosine(run(inputs), expected[batch, length])
         times = time_runs(lambda inputs=inputs: run(inputs), seconds)  # type: ignore[misc]
         tell("figure", asdict(Timing.of(times, batch, cosine)))
 
@@ -203,7 +208,7 @@ class Timing:
         )
 
 
-def least_cosine(answer: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def least_cosine(answer: Vectors, expected: Vectors) -> float:
     """Of any text's vector with that of the reference.
 
     Raises:
@@ -238,10 +243,14 @@ def time_runs(run: Callable[[], object], seconds: float) -> list[float]:
     return times
 
 
-def _release(device: str) -> None:
-    """Gives back what the subject before has left of the GPU's memory."""
-    import torch  # noqa: PLC0415
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line that is not endless; its kind where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
+
+def _release() -> None:
+    """Gives back what PyTorch keeps of the GPU's memory."""
     gc.collect()
-    if device == "cuda":
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
