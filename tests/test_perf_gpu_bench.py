@@ -112,8 +112,8 @@ def test_it_goes_on_where_it_was_cut_short(
     output = tmp_path / "gpu.json"
     one = [*ON_CPU, "--batches", "1", "--lengths"]
     first = measure(output, *one, "8")
-    # No time at all: nothing is lost, and what is missing is said.
-    cut = measure(output, *one, "8,16", "--resume", "--minutes", "0")
+    # No time for a start: nothing is lost, and what is missing is said.
+    cut = measure(output, *one, "8,16", "--resume", "--minutes", "0.001")
     assert cut["figures"] == first["figures"]
     assert {row["reason"] for row in cut["left_out"]} == {"no time was left: --resume goes on"}
     assert "left out: torch-fp32, 1 x 16 of tiny: no time was left" in capsys.readouterr().out

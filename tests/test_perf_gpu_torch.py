@@ -11,6 +11,7 @@ import torch
 
 from lanner.errors import BenchmarkError
 from lanner_perf.gpu_models import MODELS, inputs_of
+from lanner_perf.gpu_subjects import subjects_of
 from lanner_perf.gpu_torch import (
     GraphedTorchRun,
     Reference,
@@ -73,6 +74,8 @@ def test_half_precision_is_told_from_a_wrong_answer(minilm: SentenceVectors, len
 @pytest.mark.gpu
 @pytest.mark.parametrize("compiles", [False, True], ids=["plain", "compiled"])
 def test_a_cuda_graph_answers_as_it_was_captured(minilm: SentenceVectors, compiles: bool) -> None:
+    if compiles and (reason := subjects_of("cuda")["torch-fp16-compiled"].missing()):
+        pytest.skip(reason)
     run = GraphedTorchRun(TorchRun(minilm, device="cuda", half=True, compiles=compiles))
     reference = Reference(minilm, "cuda")
     for batch, length in [(1, 16), (4, 16), (4, 32), (1, 16)]:

@@ -86,6 +86,7 @@ class Benchmark:
         for word, content in self._told(request):
             if word == "survey":
                 self._report["parts"][-1] |= content
+                self._keep()
             elif word == "begin":
                 job = request.jobs[content]
                 names, shape = (job.model, job.subject), None
@@ -100,7 +101,6 @@ class Benchmark:
                 shape = None
             else:
                 self._leave_out(names, shape, content)
-            self._keep()
 
     def _add(self, names: tuple[str, str], shape: tuple[int, int], timing: dict[str, Any]) -> None:
         part = self._report["parts"][-1]
@@ -120,6 +120,7 @@ class Benchmark:
             }
         )
         self._left[names].remove(shape)
+        self._keep()
 
     def _leave_out(
         self, names: tuple[str, str], shape: tuple[int, int] | None, reason: str
@@ -133,6 +134,7 @@ class Benchmark:
             leave_out(self._report, *names, rest, f"not tried after {_MOST_FAILURES} failures")
             rest = []
         self._left[names] = rest
+        self._keep()
 
     def _told(self, request: Request) -> Iterator[tuple[str, Any]]:
         """What a process tells; see `gpu_worker.serve`.
@@ -157,6 +159,7 @@ class Benchmark:
                 word = ""
                 while word not in ("done", "failed"):
                     if not ours.poll(self._patience()):
+                        self._patience()
                         reason = f"its process said nothing for {_PATIENCE_S:.0f} s and was ended"
                         yield "failed", reason
                         return
@@ -176,6 +179,7 @@ class Benchmark:
                 process.wait()
 
     def _patience(self) -> float:
+        """How long to wait for a word; raises where the deadline came."""
         if self._deadline is None:
             return _PATIENCE_S
         left = self._deadline - time.monotonic()
