@@ -6,7 +6,7 @@ import pytest
 
 from lanner.artifact import Artifact
 from lanner.embedding import EmbeddingModel
-from lanner.errors import LannerError, ServerError
+from lanner.errors import ServerError
 from lanner.gpu import missing_gpu
 from lanner.loading import load
 from lanner.triton.installation import Installation, find_tritonserver
@@ -121,6 +121,7 @@ def tritonserver() -> Installation:
 def tensorrt_library() -> None:
     """TensorRT with its libraries; whoever needs it names it before what takes long."""
     from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+    from lanner.errors import LannerError  # noqa: PLC0415
 
     try:
         tensorrt()
