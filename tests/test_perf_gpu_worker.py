@@ -24,8 +24,6 @@ def test_the_worst_text_counts() -> None:
     expected = np.eye(3, dtype=np.float32)
     answer = expected.copy()
     answer[2] = [0.6, 0.0, 0.8]
-    with pytest.raises(
-        BenchmarkError, match=r"^its vectors are not .* \(smallest cosine 0.8000\)$"
-    ):
+    with pytest.raises(BenchmarkError, match=r"^its vectors .* \(smallest cosine 0.8000\)$"):
         least_cosine(answer, expected)
     assert least_cosine(3 * expected, expected) == 1
