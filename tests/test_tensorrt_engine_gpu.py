@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 
 import lanner
 from lanner.artifact import Artifact
-from lanner.commands import main
 from lanner.engines import Engine, open_engine
 from lanner.errors import EngineError
 from lanner.manifest import Variant
 from lanner.selection import plans
 from tests.test_engines import feed_of
 
-pytestmark = pytest.mark.gpu
+pytest.importorskip("onnx", reason="needs the export extra")
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner_export.calibration import calibration_texts
+from lanner_export.tensorrt.building import EngineRequest, build_engines
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("tensorrt_library")]
 MOST_TEXTS = 16
 #: Of fp16 against float32, of a text's vector.
 LEAST_COSINE = 0.999
@@ -25,12 +30,10 @@ LEAST_COSINE = 0.999
 
 @pytest.fixture(scope="module")
 def built(minilm_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    pytest.importorskip("tensorrt", reason="needs TensorRT: pip install 'lanner[tensorrt]'")
     directory = tmp_path_factory.mktemp("engines") / "minilm.lanner"
     shutil.copytree(minilm_artifact.directory, directory)
-    options = ["--precision", "fp16", "--max-batch-size", str(MOST_TEXTS)]
-    assert main(["build-engine", str(directory), *options]) == 0
-    return Artifact.open(directory)
+    request = EngineRequest(("fp16",), calibration_texts(None), max_batch_size=MOST_TEXTS)
+    return build_engines(directory, request)
 
 
 @pytest.fixture(scope="module")

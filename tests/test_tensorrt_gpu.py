@@ -8,16 +8,17 @@ from lanner.artifact import Artifact
 from lanner.engine_build import Profile
 
 pytest.importorskip("onnx", reason="needs the export extra")
+pytest.importorskip("optimum", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("tensorrt_library")
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp32", "tf32"])
 @pytest.mark.parametrize("profiles", ["buckets", "wide"])
 def test_an_engine_is_built_and_answers_as_fp32(
     precision: str, profiles: str, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("tensorrt", reason="needs the extra tensorrt")
     from lanner_export.calibration import calibration_texts  # noqa: PLC0415
     from lanner_export.export import export  # noqa: PLC0415
     from lanner_export.tensorrt.building import EngineRequest, build_engines  # noqa: PLC0415

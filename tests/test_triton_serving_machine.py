@@ -63,6 +63,7 @@ def test_a_gpu_that_does_not_say_its_name_is_one(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="needs nvidia-smi")
 def test_this_gpu_has_a_name_and_a_compute_capability() -> None:
     machine = ServingMachine.this()
     assert machine.gpus

@@ -1,11 +1,11 @@
-"""Models of the real shapes with random weights: what a GPU does with them takes as long.
+"""Models of the real shapes with random weights: what a GPU does with them takes as long."""
 
-Their checkpoints are made here, so that a benchmark needs no hub; the tokenizer has as many words
-as BERT's, each of a number.
-"""
+from typing import NamedTuple
 
-from pathlib import Path
-from typing import Any, NamedTuple
+import numpy as np
+from numpy.typing import NDArray
+
+Inputs = dict[str, NDArray[np.int64]]
 
 
 class Shape(NamedTuple):
@@ -39,40 +39,20 @@ MODELS = {
     "tiny": Shape(2, 32, 2, 64),
 }
 VOCABULARY = 30_522
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_POSITIONS = 512
+MOST_TOKENS = 512
+#: The first of BERT's vocabulary are its special tokens and those that are unused.
+_FIRST_WORD = 1_000
 
 
-def write_checkpoint(shape: Shape, directory: Path, *, seed: int = 0) -> None:
-    """A transformers checkpoint of random weights, with its tokenizer."""
-    import torch  # noqa: PLC0415 (slow to import, and only needed here)
-    from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: PLC0415
+def inputs_of(batch: int, length: int) -> Inputs:
+    """Random texts of `length` tokens; of several, the last is a token shorter.
 
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.inner,
-        max_position_embeddings=_POSITIONS,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(directory)
-    words = [*_SPECIAL, *(f"w{number}" for number in range(VOCABULARY - len(_SPECIAL)))]
-    vocabulary = directory / "vocab.txt"
-    vocabulary.write_text("\n".join(words) + "\n", encoding="utf-8")
-    BertTokenizerFast(str(vocabulary), model_max_length=_POSITIONS).save_pretrained(directory)
-
-
-def load_torch(checkpoint: Path, *, device: str, half: bool) -> Any:
-    """The checkpoint in PyTorch, with its fused attention (scaled_dot_product_attention)."""
-    import torch  # noqa: PLC0415
-    from transformers import BertModel  # noqa: PLC0415
-
-    model = BertModel.from_pretrained(
-        checkpoint,
-        add_pooling_layer=False,
-        attn_implementation="sdpa",
-        dtype=torch.float16 if half else torch.float32,
-    )
-    return model.to(device).eval()
+    So a mask hides something, as it does in nearly every batch: what looks whether it can go
+    without one, as transformers does, would else be timed in a case that hardly comes.
+    """
+    random = np.random.default_rng([batch, length])
+    ids = random.integers(_FIRST_WORD, VOCABULARY, (batch, length))
+    mask = np.ones_like(ids)
+    if batch > 1:
+        ids[-1, -1] = mask[-1, -1] = 0
+    return {"input_ids": ids, "attention_mask": mask}

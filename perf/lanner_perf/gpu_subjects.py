@@ -1,26 +1,25 @@
-"""The ways to run a model that `lanner_perf.gpu_bench` compares."""
+"""The ways to run a model that `lanner_perf.gpu_bench` compares.
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+Nothing but Lanner's own code is imported before a subject is asked for.
+"""
+
+import shutil
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact import Artifact
 from lanner.engines import open_engine
-from lanner.machine import this_machine
-from lanner.selection import plans
-from lanner_export.export import export
-from lanner_perf.gpu_models import VOCABULARY, load_torch
+from lanner.errors import LannerError, MissingExtraError
+from lanner.machine import available_cores
+from lanner_perf.gpu_files import Model
+from lanner_perf.gpu_models import MOST_TOKENS, Inputs
 
-Inputs = dict[str, NDArray[np.int64]]
 Run = Callable[[Inputs], NDArray[np.float32]]
-#: The command of this Python, whatever is on PATH.
-_LANNER = [sys.executable, "-c", "import sys; from lanner.commands import main; sys.exit(main())"]
+_COMPILERS = ("cc", "gcc", "clang")
 
 
 class Subject(NamedTuple):
@@ -29,99 +28,180 @@ class Subject(NamedTuple):
     Attributes:
         name: What it is called.
         precision: Of its matrix products.
-        open: Loads it.
+        device: Where it runs.
+        process: Those of one word share a process; ``"torch"`` and ``"compiler"`` are PyTorch.
+        what: What it is, for people.
+        missing: Why it cannot be run here; empty where it can.
+        open: Loads a model.
     """
 
     name: str
     precision: str
-    open: Callable[[], Run]
+    device: str
+    process: str
+    what: str
+    missing: Callable[[], str]
+    open: Callable[[Model], Run]
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it is PyTorch that runs it."""
+        return self.process in ("torch", "compiler")
 
 
-def inputs_of(batch: int, length: int) -> Inputs:
-    """Random tokens; all of them count."""
-    ids = np.random.default_rng(0).integers(5, VOCABULARY, (batch, length))
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+def _nothing() -> str:
+    return ""
 
 
-def subjects(checkpoint: Path, artifact: Path, device: str) -> Iterator[Subject]:
-    """Every way to run a model; the first is PyTorch, as one uses it without Lanner."""
-    half = device == "cuda"
-    precision = "fp16" if half else "fp32"
-    yield Subject(
-        f"torch {precision} SDPA",
-        precision,
-        partial(torch_run, checkpoint, device=device, half=half),
+def _missing_compiler() -> str:
+    if find_spec("triton") is None:
+        return "torch.compile needs the package 'triton', which is not installed"
+    if not any(map(shutil.which, _COMPILERS)):
+        return f"torch.compile needs a C compiler ({', '.join(_COMPILERS)}), and there is none"
+    return ""
+
+
+def _missing_provider(name: str) -> str:
+    try:
+        import onnxruntime as ort  # noqa: PLC0415 (an extra)
+
+        is_there = name in ort.get_available_providers()
+    except ImportError:
+        is_there = False
+    if is_there:
+        return ""
+    if name == "CPUExecutionProvider":
+        return str(MissingExtraError("onnxruntime", "onnxruntime", "onnxruntime"))
+    return str(MissingExtraError("onnxruntime on cuda", "gpu", "onnxruntime-gpu"))
+
+
+def _missing_tensorrt() -> str:
+    try:
+        from lanner.engines import cuda  # noqa: F401, PLC0415 (an extra)
+        from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+
+        tensorrt()
+    except LannerError as error:
+        return str(error)
+    return ""
+
+
+def _torch(
+    model: Model, *, half: bool = True, compiles: bool = False, captures: bool = False
+) -> Run:
+    from lanner_perf.gpu_torch import GraphedTorchRun, TorchRun  # noqa: PLC0415 (torch)
+
+    run = TorchRun(model.torch, device=model.device, half=half, compiles=compiles)
+    return GraphedTorchRun(run) if captures else run
+
+
+def _onnxruntime(model: Model, *, precision: str, by_tensorrt: bool = False) -> Run:
+    from lanner_export.tensors import INPUTS  # noqa: PLC0415
+
+    engine = open_engine(
+        "onnxruntime",
+        model.onnx(precision),
+        precision=precision,
+        threads=available_cores(),
+        max_tokens=MOST_TOKENS,
+        device=model.device,
+        inputs=INPUTS,
+        engine_cache=model.directory if by_tensorrt else None,
     )
-    made = Artifact.open(artifact)
-    for variant in made.manifest.variants:
-        if variant.engine == "onnxruntime" and (half or variant.precision == "fp32"):
-            yield Subject(
-                f"onnxruntime {variant.precision}",
-                variant.precision,
-                partial(_engine_run, made, variant.name, "onnxruntime", device),
-            )
-    for plan in plans(made):
-        yield Subject(
-            f"tensorrt {plan.precision}",
-            plan.precision,
-            partial(_engine_run, made, plan.name, "tensorrt", device),
-        )
+    return engine.run
 
 
-def make_artifact(
-    checkpoint: Path, artifact: Path, device: str, most_texts: int
-) -> list[dict[str, str]]:
-    """Exports a checkpoint and builds its engines; what could not be built, and why.
-
-    Raises:
-        ExportError: The export failed.
-    """
-    precisions = ("fp32", "fp16") if device == "cuda" else ("fp32",)
-    export(checkpoint, artifact, head="embed", precisions=precisions)
-    if device == "cpu":
-        return []
-    command = [*_LANNER, "build-engine", str(artifact), "--max-batch-size", str(most_texts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not done.returncode:
-        return []
-    said = next(filter(None, reversed(done.stderr.splitlines())), "it said nothing").strip()
-    return [{"subject": "tensorrt", "reason": said}]
+def _by_tensorrt() -> str:
+    # Its libraries are found once they are loaded, as the package does that brings them.
+    return _missing_provider("TensorrtExecutionProvider") or _missing_tensorrt()
 
 
-def torch_run(checkpoint: Path, *, device: str, half: bool) -> Run:
-    """PyTorch with mean pooling and normalisation, as the graph of an artifact has them."""
-    import torch  # noqa: PLC0415
-
-    model = load_torch(checkpoint, device=device, half=half)
-
-    def run(inputs: Inputs) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            on_device = {name: torch.from_numpy(t).to(device) for name, t in inputs.items()}
-            hidden = model(**on_device)[0].float()
-            mask = on_device["attention_mask"][..., None].float()
-            vectors = (hidden * mask).sum(1) / mask.sum(1)
-            answer: NDArray[np.float32] = vectors.cpu().numpy()
-            return answer
-
-    return run
+def _tensorrt(model: Model) -> Run:
+    path, build = model.engine()
+    return open_engine("tensorrt", path, build=build).run
 
 
-def _engine_run(artifact: Artifact, name: str, engine: str, device: str) -> Run:
-    variant = artifact.choose(name)
-    opened = open_engine(
-        engine,
-        artifact.file(variant.file),
-        precision=variant.precision,
-        threads=this_machine().cores,
-        max_tokens=artifact.manifest.tokenizer.max_tokens,
-        build=variant.build,
-        device=device,
-        inputs=artifact.manifest.inputs,
-    )
-    taken = set(artifact.manifest.inputs)
+_on_cuda = partial(_missing_provider, "CUDAExecutionProvider")
+_on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
-    def run(inputs: Inputs) -> NDArray[np.float32]:
-        types = {"token_type_ids": np.zeros_like(inputs["input_ids"])}
-        return opened.run({n: t for n, t in {**inputs, **types}.items() if n in taken})
+#: PyTorch comes first, as one uses it without Lanner; what takes longest to begin comes last.
+SUBJECTS = (
+    Subject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
+    Subject(
+        "torch-fp16-graph",
+        "fp16",
+        "cuda",
+        "torch",
+        "the same as a CUDA graph for each shape",
+        _nothing,
+        partial(_torch, captures=True),
+    ),
+    Subject(
+        "onnxruntime-fp32",
+        "fp32",
+        "cuda",
+        "onnxruntime",
+        "ONNX Runtime on CUDA, io-binding",
+        _on_cuda,
+        partial(_onnxruntime, precision="fp32"),
+    ),
+    Subject(
+        "onnxruntime-fp16",
+        "fp16",
+        "cuda",
+        "onnxruntime",
+        "ONNX Runtime on CUDA, io-binding",
+        _on_cuda,
+        partial(_onnxruntime, precision="fp16"),
+    ),
+    Subject(
+        "tensorrt-fp16",
+        "fp16",
+        "cuda",
+        "tensorrt",
+        "TensorRT, a profile for each length, CUDA graphs",
+        _missing_tensorrt,
+        _tensorrt,
+    ),
+    Subject(
+        "onnxruntime-tensorrt-fp16",
+        "fp16",
+        "cuda",
+        "onnxruntime-tensorrt",
+        "ONNX Runtime through TensorRT, io-binding",
+        _by_tensorrt,
+        partial(_onnxruntime, precision="fp16", by_tensorrt=True),
+    ),
+    Subject(
+        "torch-fp16-compiled",
+        "fp16",
+        "cuda",
+        "compiler",
+        "PyTorch compiled for any shape, as a CUDA graph for each",
+        _missing_compiler,
+        partial(_torch, compiles=True, captures=True),
+    ),
+    Subject(
+        "torch-fp32",
+        "fp32",
+        "cpu",
+        "torch",
+        "PyTorch, fused attention",
+        _nothing,
+        partial(_torch, half=False),
+    ),
+    Subject(
+        "onnxruntime-fp32",
+        "fp32",
+        "cpu",
+        "onnxruntime",
+        "ONNX Runtime on the CPU",
+        _on_cpu,
+        partial(_onnxruntime, precision="fp32"),
+    ),
+)
 
-    return run
+
+def subjects_of(device: str) -> dict[str, Subject]:
+    """The subjects of a device, by name."""
+    return {subject.name: subject for subject in SUBJECTS if subject.device == device}
