@@ -8,7 +8,7 @@ from lanner.embedding import EmbeddingModel
 from lanner.errors import ParityError
 from lanner.loading import load
 from lanner_export import PRECISIONS
-from lanner_export.parity import LogitsParity, VectorParity, measure_parity
+from lanner_export.parity import LogitsParity, VectorParity, measure_parity, require_parity
 
 GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
 
@@ -31,7 +31,7 @@ def test_a_model_is_measured_against_its_reference(word_model: EmbeddingModel) -
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_alike_passes(precision: str) -> None:
-    GOOD.require(precision, precision)
+    require_parity(GOOD, precision, precision)
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_what_is_alike_passes(precision: str) -> None:
 )
 def test_what_differs_is_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ParityError, match=message):
-        with_changes(**changes).require("fp32", "fp32")
+        require_parity(with_changes(**changes), "fp32", "fp32")
 
 
 def test_int8_may_round_but_not_depend_on_its_batch() -> None:
     rounded = with_changes(cosine_min=0.93, cosine_mean=0.985, largest_difference=0.1)
-    rounded.require("int8", "int8")
+    require_parity(rounded, "int8", "int8")
     with pytest.raises(ParityError, match=r"the int8 variant .* batch independence 0.99, allowed"):
-        with_changes(batch_independence_cosine=0.99).require("int8", "int8")
+        require_parity(with_changes(batch_independence_cosine=0.99), "int8", "int8")
 
 
 def test_half_precision_may_round_as_much_as_its_type_does() -> None:
     rounded = with_changes(cosine_min=0.995, cosine_mean=0.9995, largest_difference=0.1)
-    rounded.require("bf16", "bf16")
+    require_parity(rounded, "bf16", "bf16")
     with pytest.raises(ParityError, match=r"the fp16 variant .* smallest cosine 0.995, allowed 0."):
-        rounded.require("fp16", "fp16")
+        require_parity(rounded, "fp16", "fp16")
 
 
 def test_a_text_without_a_number_is_the_worst(word_model: EmbeddingModel) -> None:
@@ -70,7 +70,7 @@ def test_a_text_without_a_number_is_the_worst(word_model: EmbeddingModel) -> Non
     assert isinstance(parity, VectorParity)
     assert parity.worst_texts[0][0] == "b"
     with pytest.raises(ParityError, match=r"'b' with cosine nan; fp16 overflows from 65504 on, so"):
-        parity.require("fp16", "fp16")
+        require_parity(parity, "fp16", "fp16")
 
 
 LOGITS = LogitsParity(0.0, 1.0, 0.0, 1.0, 0.0, [("a text", 0.0)])
@@ -89,9 +89,9 @@ LOGITS = LogitsParity(0.0, 1.0, 0.0, 1.0, 0.0, [("a text", 0.0)])
     ],
 )
 def test_logits_that_differ_are_refused(changes: dict[str, float], message: str) -> None:
-    LOGITS.require("fp32", "fp32")
+    require_parity(LOGITS, "fp32", "fp32")
     with pytest.raises(ParityError, match=message):
-        LogitsParity(**{**LOGITS.to_json(), **changes}).require("fp32", "fp32")
+        require_parity(LogitsParity(**{**LOGITS.to_json(), **changes}), "fp32", "fp32")
 
 
 def test_logits_are_measured_by_hand(scorer_artifact: Artifact) -> None:
@@ -123,4 +123,4 @@ def test_int8_that_differs_too_much_has_a_remedy() -> None:
         ParityError,
         match=r"mean cosine 0.5, allowed 0.97; .*; keep products in float32 with --budg",
     ):
-        with_changes(cosine_mean=0.5).require("int8", "int8")
+        require_parity(with_changes(cosine_mean=0.5), "int8", "int8")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lanner.artifact import Artifact
 from lanner.errors import (
     ArtifactError,
+    CorruptArtifactError,
     EngineError,
     InputError,
     OutputError,
@@ -227,13 +228,26 @@ def turned(answer: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (turned, r"^the fp16 variant does not reproduce its checkpoint: smallest cosine -?0\."),
-        (nan, r"^the fp16 variant does not reproduce its checkpoint: smallest cosine nan"),
+        (
+            turned,
+            (
+                r"^the fp16 engine does not answer as the fp32 variant does: smallest cosine "
+                r"-?0\.\d+, allowed 0\.999; the worst text is '.*' with cosine -?0\.\d+; use "
+                r"--precision bf16 or tf32\. It was not added$"
+            ),
+        ),
+        (
+            nan,
+            (
+                r"^the fp16 engine does not answer as the fp32 variant does: smallest cosine nan, "
+                r".*; fp16 overflows from 65504 on, so use --precision bf16\. It was not added$"
+            ),
+        ),
         (
             nan_in_full_batches,
             (
                 r"^the fp16 engine at its shape 64 x 16 answers 1 numbers that are not finite; "
-                r"fp16 overflows from 65504 on, so use --precision bf16\. Nothing was written$"
+                r"fp16 overflows from 65504 on, so use --precision bf16\. It was not added$"
             ),
         ),
     ],
@@ -247,6 +261,52 @@ def test_an_engine_that_answers_otherwise_is_not_added(
     with pytest.raises(ParityError, match=message):
         build_engines(artifact.directory, replace(request_of("fp16"), max_batch_size=64))
     assert content_of(artifact.directory) == before
+
+
+def test_an_engine_stays_where_the_next_one_fails(artifact: Artifact, machine: Machine) -> None:
+    def begin(step: str) -> None:
+        if step.startswith("building the int8 engine"):
+            machine.spoil = turned
+
+    message = (
+        r"^the int8 engine does not answer as the fp32 variant does: smallest cosine -?0\.\d+, "
+        r"allowed 0\.9; the worst text is '.*' with cosine -?0\.\d+; calibrate on texts like yours "
+        r"with --calibration, or use --precision fp16\. It was not added$"
+    )
+    with pytest.raises(ParityError, match=message):
+        build_engines(artifact.directory, request_of("fp16", "int8"), begin)
+    new = Artifact.open(artifact.directory)
+    new.verify()
+    assert new.manifest.variants[:-1] == artifact.manifest.variants
+    assert new.manifest.variants[-1].name == FP16
+    assert {path.name for path in artifact.directory.parent.glob(".*")} == set()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"cut")])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_damaged_engine_is_built_again_or_left_out(
+    artifact: Artifact, machine: Machine, damage: Any, precision: str
+) -> None:
+    old = build_engines(artifact.directory, request_of("fp16"))
+    damage(artifact.directory / old.choose(FP16).file)
+    steps: list[str] = []
+    new = build_engines(artifact.directory, request_of(precision), steps.append)
+    new.verify()
+    name = FP16.replace("fp16", precision)
+    assert [v.name for v in new.manifest.variants if v.build is not None] == [name]
+    assert set(new.quality()["variants"]) == {"fp32", "int8", name}
+    assert set(new.quality()["agreement"]["variants"]) == {"fp32", "int8", name}
+    left_out = f", without {FP16}, whose file is damaged" if precision == "bf16" else ""
+    assert steps[-1] == f"adding the {precision} engine{left_out}"
+
+
+def test_another_damaged_file_ends_it_before_the_build(
+    artifact: Artifact, machine: Machine
+) -> None:
+    (artifact.directory / "model.int8.onnx").write_bytes(b"cut")
+    with pytest.raises(CorruptArtifactError, match=r"model\.int8\.onnx is truncated \(3 bytes"):
+        build_engines(artifact.directory, request_of("fp16"))
+    assert not machine.trt.networks
 
 
 def test_a_build_that_fails_leaves_the_artifact_as_it_was(

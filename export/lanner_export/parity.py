@@ -7,7 +7,7 @@ tokenisation, truncation and pooling are compared too, not only the graph.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,20 @@ _REMEDIES = {
     "--calibration, or make --precision fp32",
     "int8-dynamic": "; leave it out of --precision",
 }
-_OVERFLOW = "; fp16 overflows from 65504 on, so use --precision bf16"
+#: Where a number of fp16 is not finite.
+FP16_OVERFLOW = "fp16 overflows from 65504 on, so use --precision bf16"
+
+
+class Shortfall(NamedTuple):
+    """In what a variant differs too much.
+
+    Attributes:
+        what: The measure, what is allowed, and the worst text, for people.
+        is_nan: Whether it is not a number.
+    """
+
+    what: str
+    is_nan: bool
 
 
 class Parity(Protocol):
@@ -59,12 +72,8 @@ class Parity(Protocol):
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
 
-    def require(self, precision: str, variant: str) -> None:
-        """Refuses a variant that differs too much.
-
-        Raises:
-            ParityError: A measure is beyond its tolerance, or is not a number.
-        """
+    def shortfall(self, precision: str) -> Shortfall | None:
+        """The first measure that is beyond its tolerance, or is not a number."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +147,8 @@ class VectorParity:
         """See `Parity.to_json`."""
         return asdict(self)
 
-    def require(self, precision: str, variant: str) -> None:
-        """See `Parity.require`."""
+    def shortfall(self, precision: str) -> Shortfall | None:
+        """See `Parity.shortfall`."""
         allowed = VECTOR_TOLERANCES[precision]
         text, cosine = self.worst_texts[0]
         # Of vectors that are longer than 1, single precision rounds more.
@@ -152,7 +161,7 @@ class VectorParity:
             ("largest difference", self.largest_difference, largest_difference, -1),
             ("batch independence", self.batch_independence_cosine, independence, 1),
         )
-        _require(variant, checks, f"the worst text is {text!r} with cosine {cosine:.6f}")
+        return _shortfall(checks, f"the worst text is {text!r} with cosine {cosine:.6f}")
 
 
 @dataclass(frozen=True)
@@ -184,8 +193,8 @@ class LogitsParity:
         """See `Parity.to_json`."""
         return asdict(self)
 
-    def require(self, precision: str, variant: str) -> None:
-        """See `Parity.require`."""
+    def shortfall(self, precision: str) -> Shortfall | None:
+        """See `Parity.shortfall`."""
         allowed = LOGITS_TOLERANCES[precision]
         text, off = self.worst_texts[0]
         # Of logits that are larger than 1, as a regression's may be, single precision rounds more.
@@ -198,19 +207,31 @@ class LogitsParity:
             ("mean score difference", mean, allowed.mean_score_difference, -1),
             ("batch independence", independence, most, -1),
         )
-        _require(variant, checks, f"the worst text is {text!r}, its score off by {off:.6f}")
+        return _shortfall(checks, f"the worst text is {text!r}, its score off by {off:.6f}")
 
 
-def _require(variant: str, checks: Iterable[tuple[str, float, float, int]], worst: str) -> None:
+def _shortfall(checks: Iterable[tuple[str, float, float, int]], worst: str) -> Shortfall | None:
     for what, measured, allowed, sign in checks:
         if not sign * measured >= sign * allowed:  # so written, NaN fails
-            is_overflow = variant == "fp16" and math.isnan(measured)
-            remedy = _OVERFLOW if is_overflow else _REMEDIES.get(variant, "")
-            msg = (
-                f"the {variant} variant does not reproduce its checkpoint: {what} "
-                f"{measured:.6g}, allowed {allowed:.6g}; {worst}{remedy}. Nothing was written"
-            )
-            raise ParityError(msg)
+            text = f"{what} {measured:.6g}, allowed {allowed:.6g}; {worst}"
+            return Shortfall(text, math.isnan(measured))
+    return None
+
+
+def require_parity(parity: Parity, precision: str, variant: str) -> None:
+    """Refuses a variant that differs too much from its checkpoint.
+
+    Raises:
+        ParityError: A measure is beyond its tolerance, or is not a number.
+    """
+    if found := parity.shortfall(precision):
+        is_overflow = variant == "fp16" and found.is_nan
+        remedy = f"; {FP16_OVERFLOW}" if is_overflow else _REMEDIES.get(variant, "")
+        msg = (
+            f"the {variant} variant does not reproduce its checkpoint: {found.what}{remedy}. "
+            "Nothing was written"
+        )
+        raise ParityError(msg)
 
 
 def measure_parity(

@@ -26,7 +26,7 @@ from lanner_export.measures import (
     model_answers,
     task_measure,
 )
-from lanner_export.parity import ADVERSARIAL_TEXTS, measure_parity
+from lanner_export.parity import ADVERSARIAL_TEXTS, measure_parity, require_parity
 from lanner_export.quality_data import QualityData
 
 _SHIPPED = "sentences shipped with Lanner"
@@ -79,7 +79,7 @@ def measure_quality(
     for name, model in models.items():
         progress(f"parity of {name}")
         parity = measure_parity(expected, model, inputs)
-        parity.require(model.variant.precision, name)
+        require_parity(parity, model.variant.precision, name)
         measured[name] = {"bytes": _bytes(model.variant, directory), **parity.to_json()}
     content: dict[str, Any] = {
         "texts": len(inputs),

@@ -1,15 +1,15 @@
-"""Engines put into an artifact that exists, which is at every moment the old one or the new one."""
+"""An engine put into an artifact, which at every moment is the old one or the new one."""
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
-from lanner.errors import OutputError
+from lanner.errors import CorruptArtifactError, OutputError
 from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
 from lanner.staging import staged_directory
 from lanner_export.card import readme
@@ -50,35 +50,58 @@ def require_place(directory: Path) -> None:
         raise OutputError(msg)
 
 
-def add_engines(artifact: Artifact, engines: Sequence[BuiltEngine]) -> Artifact:
-    """Adds engines; one of the same name gives way, everything else stays.
+def damaged_engines(artifact: Artifact) -> list[Variant]:
+    """The engines of an artifact whose files were changed or are gone; they can be built again."""
+    damaged = []
+    for variant in artifact.manifest.variants:
+        if variant.build is not None:
+            try:
+                for name in variant.files:
+                    artifact.file(name)
+            except CorruptArtifactError:
+                damaged.append(variant)
+    return damaged
+
+
+def add_engine(
+    artifact: Artifact, engine: BuiltEngine, without: Collection[Variant] = ()
+) -> Artifact:
+    """Adds an engine; one of the same name gives way, everything else stays.
 
     The artifact is linked anew beside itself, file by file, and then takes its own name.
+
+    Args:
+        artifact: That it is added to.
+        engine: What is added.
+        without: Variants that are left out.
 
     Raises:
         CorruptArtifactError: A file of the artifact was changed meanwhile.
     """
     target = artifact.directory.resolve()
     manifest, quality = artifact.manifest, artifact.quality()
-    added = {engine.variant.name: engine for engine in engines}
-    kept = [variant for variant in manifest.variants if variant.name not in added]
-    gone = {name for v in manifest.variants if v.name in added for name in v.files}
+    own = engine.variant
+    leaving = {own.name, *(variant.name for variant in without)}
+    kept = [variant for variant in manifest.variants if variant.name not in leaving]
+    gone = {name for v in manifest.variants if v.name in leaving for name in v.files}
     gone -= {name for variant in kept for name in variant.files}
+    agreed = quality.setdefault("agreement", {"variants": {}})["variants"]
+    for name in leaving:
+        quality["variants"].pop(name, None)
+        agreed.pop(name, None)
     with staged_directory(target, replace=True) as staged:
         for entry in sorted(target.iterdir()):
             if entry.name not in gone:
                 _link(entry, staged / entry.name)
-        for engine in engines:
-            _write(staged / engine.variant.file, engine.path.read_bytes())
-            size = engine.path.stat().st_size
-            quality["variants"][engine.variant.name] = {"bytes": size, **engine.figures}
-            agreed = quality.setdefault("agreement", {"variants": {}})["variants"]
-            agreed[engine.variant.name] = dict(engine.agreement)
-        changed = replace(manifest, variants=[*kept, *(engine.variant for engine in engines)])
+        _write(staged / own.file, engine.path.read_bytes())
+        size = engine.path.stat().st_size
+        quality["variants"][own.name] = {"bytes": size, **engine.figures}
+        agreed[own.name] = dict(engine.agreement)
+        changed = replace(manifest, variants=[*kept, own])
         text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         _write(staged / QUALITY_FILE, text.encode())
         files = {name: record for name, record in manifest.files.items() if name not in gone}
-        for name in (QUALITY_FILE, *(engine.variant.file for engine in engines)):
+        for name in (QUALITY_FILE, own.file):
             files[name] = FileRecord.of(staged / name)
         _write(staged / README_FILE, readme(changed, quality, files).encode())
         files[README_FILE] = FileRecord.of(staged / README_FILE)

@@ -2,37 +2,26 @@
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lanner.artifact import Artifact
 from lanner.engine_build import EngineBuild
-from lanner.engines import Engine, open_engine
+from lanner.engines import open_engine
 from lanner.engines.tensorrt_library import tensorrt_version
-from lanner.errors import ArtifactError, UnsupportedError
+from lanner.errors import UnsupportedError
 from lanner.gpu import Gpu, require_gpu
-from lanner.loading import open_artifact, open_model, open_tokenizer
-from lanner.machine import available_cores
+from lanner.loading import open_artifact
 from lanner.manifest import Manifest, Variant
-from lanner.model import Model
 from lanner.staging import require_output_file
-from lanner.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
-from lanner_export.measures import (
-    RememberedReference,
-    agreement_inputs,
-    agreement_measures,
-    model_answers,
-)
-from lanner_export.parity import answers, measure_parity
-from lanner_export.quality import parity_inputs
 from lanner_export.ranges import Feed
 from lanner_export.tensorrt import QUANTIZED_PRECISIONS
-from lanner_export.tensorrt.adding import BuiltEngine, add_engines, require_place
+from lanner_export.tensorrt.adding import add_engine, damaged_engines, require_place
 from lanner_export.tensorrt.builder import Steps, build_engine
-from lanner_export.tensorrt.edges import require_edges
+from lanner_export.tensorrt.comparison import Progress, compared, fp32_variant, tokenizer_of
 from lanner_export.tensorrt.graph import write_tensorrt_graph
 from lanner_export.tensorrt.plan import BuildSettings, EnginePlan, variant_name
 from lanner_export.tensorrt.profiles import (
@@ -44,20 +33,14 @@ from lanner_export.tensorrt.support import require_parsers
 from lanner_export.variants import calibration_feeds
 
 _WHAT = "lanner build-engine"
-_FP32 = "fp32"
 #: Of what a softmax over so many tokens gives, a step of int8 is no more than the mean: of twice as
 #: many, all that is even vanishes.
 _MOST_INT8_ATTENDED = 128
-#: Token ids that fill the rows at the edges of profiles.
-_EDGE_TOKENS = 2_048
-_LONGEST = 2**31
 
 #: The first compute capability that multiplies in a precision; the others every GPU has.
 _LEAST_CAPABILITY = {"bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
 #: And the first that runs engines of the hardware compatibility ``"ampere_plus"``.
 _AMPERE = (8, 0)
-
-Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ def plan_engines(
     """
     _require_compatibility(request)
     manifest = artifact.manifest
-    source = artifact.file(_fp32_variant(artifact).file)
+    source = artifact.file(fp32_variant(artifact).file)
     limit = manifest.tokenizer.max_tokens
     if limit is None or not manifest.architecture.layers:
         msg = (
@@ -174,7 +157,8 @@ def build_engines(
 ) -> Artifact:
     """Builds engines for this machine's GPU, compares them, and adds them to the artifact.
 
-    Where one of them fails, the artifact stays as it was.
+    Each is added when it is done; where the next one fails, those before it stay. An older engine
+    whose file was changed or is gone is left out when one is added.
 
     Args:
         directory: The artifact.
@@ -197,9 +181,9 @@ def build_engines(
         require_output_file(request.settings.timing_cache)
     artifact = open_artifact(directory)
     require_place(artifact.directory)
-    artifact.verify()
+    damaged = damaged_engines(artifact)
+    artifact.verify(but=[name for variant in damaged for name in variant.files])
     with _scratch(artifact.directory) as scratch:
-        built = []
         for planned in plan_engines(artifact, request, scratch, progress):
             plan = planned.plan
             build = plan.build_on(gpu.name, gpu.compute_capability, version)
@@ -208,57 +192,19 @@ def build_engines(
             build_engine(planned.graph, path, plan, steps)
             variant = _variant(plan, build, path, request.calibration)
             engine = open_engine("tensorrt", path, build=build)
-            built.append(compared(artifact, variant, path, engine, progress))
+            built = compared(artifact, variant, path, engine, progress)
             # The next builder needs the GPU's memory. A model's parts hold each other.
             del engine
             gc.collect()
-        progress("writing the artifact")
-        return add_engines(artifact, built)
-
-
-def compared(
-    artifact: Artifact, variant: Variant, path: Path, engine: Engine, progress: Progress
-) -> BuiltEngine:
-    """An engine, once it answers as the fp32 variant does.
-
-    Compared are whole answers to the texts of the quality card, alone and in one batch, and the
-    edges of each profile.
-
-    Args:
-        artifact: What it is of.
-        variant: What the manifest is to say of it.
-        path: Its file.
-        engine: What runs it.
-        progress: Called when a step begins.
-
-    Raises:
-        ParityError: It differs more than its tolerance, or depends on what a text is batched with.
-    """
-    manifest, precision = artifact.manifest, variant.precision
-    own = _fp32_variant(artifact)
-    exact = open_engine("onnxruntime", artifact.file(own.file), threads=available_cores())
-    fp32, model = (
-        _opened(artifact, described, runs) for described, runs in ((own, exact), (variant, engine))
-    )
-    tokenizer, profiles = _tokenizer(artifact), variant.build.profiles if variant.build else []
-    longest = max((profile.largest[1] for profile in profiles), default=_LONGEST)
-    progress(f"parity of the {precision} engine")
-    inputs = _short_enough(tokenizer, parity_inputs(manifest.head), longest)
-    parity = measure_parity(answers(fp32, inputs, batch_size=1), model, inputs)
-    parity.require(precision, precision)
-    progress(f"the edges of its {len(profiles)} profiles")
-    encodings = tokenizer.encode_pairs(inputs, with_types=False)
-    tokens = [token for encoding in encodings for token in encoding.ids][:_EDGE_TOKENS]
-    require_edges(engine, exact, manifest, precision, profiles, tokens)
-    progress(f"agreement of the {precision} engine")
-    reference = RememberedReference(lambda wanted: answers(fp32, wanted, batch_size=1))
-    texts = _short_enough(tokenizer, agreement_inputs(manifest.head, None), longest)
-    given = model_answers(model, texts)
-    agreement = {
-        measure.name: measure.of_answers(given).value
-        for measure in agreement_measures(fp32, reference, texts)
-    }
-    return BuiltEngine(variant, path, parity.to_json(), agreement)
+            without = [old for old in damaged if old.name != variant.name]
+            damaged = []
+            progress(
+                f"adding the {plan.precision} engine"
+                + "".join(f", without {old.name}, whose file is damaged" for old in without)
+            )
+            artifact = add_engine(artifact, built, without)
+            path.unlink()
+    return artifact
 
 
 def _require_compatibility(request: EngineRequest) -> None:
@@ -300,12 +246,6 @@ def _shown(capability: tuple[int, int]) -> str:
     return ".".join(map(str, capability))
 
 
-def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
-    manifest = artifact.manifest
-    tokenizer = artifact.file(manifest.tokenizer.file)
-    return open_model(manifest, variant, tokenizer=tokenizer, engine=engine)
-
-
 def _variant(
     plan: EnginePlan, build: EngineBuild, path: Path, calibration: CalibrationTexts
 ) -> Variant:
@@ -323,17 +263,6 @@ def _variant(
     )
 
 
-def _fp32_variant(artifact: Artifact) -> Variant:
-    found = artifact.manifest.variant(_FP32)
-    if found is None:
-        msg = (
-            f"{artifact.directory} holds no fp32 variant, of which engines are made: export the "
-            "checkpoint again with --precision fp32 among others"
-        )
-        raise ArtifactError(msg)
-    return found
-
-
 def _kept(manifest: Manifest, precision: str) -> list[str]:
     # What the budget of int8 left in float32 on a CPU loses most here, too.
     int8 = manifest.variant("int8")
@@ -342,24 +271,7 @@ def _kept(manifest: Manifest, precision: str) -> list[str]:
 
 def _feeds(artifact: Artifact, texts: CalibrationTexts) -> list[Feed]:
     names, inputs = artifact.manifest.inputs, texts.inputs(artifact.manifest.head)
-    return calibration_feeds(_tokenizer(artifact), names, inputs)
-
-
-def _tokenizer(artifact: Artifact) -> Tokenizer:
-    manifest = artifact.manifest
-    tokenizer = open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
-    if not isinstance(tokenizer, Tokenizer):
-        raise TypeError(type(tokenizer).__name__)
-    return tokenizer
-
-
-def _short_enough(
-    tokenizer: Tokenizer, inputs: Sequence[str | Pair], longest: int
-) -> list[str | Pair]:
-    """Those that an engine takes whose longest profile is shorter than the model's limit."""
-    encodings = tokenizer.encode_pairs(inputs, with_types=False)
-    pairs = zip(inputs, encodings, strict=True)
-    return [item for item, encoding in pairs if len(encoding.ids) <= longest]
+    return calibration_feeds(tokenizer_of(artifact), names, inputs)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from lanner.engines import Engine
 from lanner.errors import ParityError
 from lanner.manifest import Manifest
 from lanner.runner import TYPE_IDS
-from lanner_export.parity import LOGITS_TOLERANCES, VECTOR_TOLERANCES
+from lanner_export.parity import FP16_OVERFLOW, LOGITS_TOLERANCES, VECTOR_TOLERANCES
 
 #: As many rows of a batch are different; the float32 graph need not run more.
 _ROWS = 4
@@ -57,14 +57,12 @@ def require_edges(
         if not np.isfinite(found).all():
             msg = (
                 f"{place} answers {int((~np.isfinite(found)).sum()):,} numbers that are not "
-                "finite; fp16 overflows from 65504 on, so use --precision bf16. Nothing was written"
+                f"finite; {FP16_OVERFLOW}. It was not added"
             )
             raise ParityError(msg)
         repeated = expected[np.arange(shape[0]) % len(expected)]
         if problem := _difference(found, repeated, manifest, precision):
-            msg = (
-                f"{place} does not answer as the fp32 variant does: {problem}. Nothing was written"
-            )
+            msg = f"{place} does not answer as the fp32 variant does: {problem}. It was not added"
             raise ParityError(msg)
 
 

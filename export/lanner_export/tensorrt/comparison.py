@@ -1,0 +1,130 @@
+"""What an engine must answer before it is added: what the fp32 variant does."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lanner.artifact import Artifact
+from lanner.engines import Engine, open_engine
+from lanner.errors import ArtifactError, ParityError
+from lanner.loading import open_model, open_tokenizer
+from lanner.machine import available_cores
+from lanner.manifest import Variant
+from lanner.model import Model
+from lanner.tokenization import Pair, Tokenizer
+from lanner_export.measures import (
+    RememberedReference,
+    agreement_inputs,
+    agreement_measures,
+    model_answers,
+)
+from lanner_export.parity import FP16_OVERFLOW, answers, measure_parity
+from lanner_export.quality import parity_inputs
+from lanner_export.tensorrt.adding import BuiltEngine
+from lanner_export.tensorrt.edges import require_edges
+
+_FP32 = "fp32"
+#: Token ids that fill the rows at the edges of profiles.
+_EDGE_TOKENS = 2_048
+_LONGEST = 2**31
+#: What to do about an engine that differs, by its precision.
+_REMEDIES = {
+    "fp16": "use --precision bf16 or tf32",
+    **dict.fromkeys(("bf16", "tf32"), "use --precision fp16"),
+    "fp32": "run that in ONNX Runtime",
+    **dict.fromkeys(
+        ("int8", "fp8"), "calibrate on texts like yours with --calibration, or use --precision fp16"
+    ),
+}
+
+Progress = Callable[[str], object]
+
+
+def compared(
+    artifact: Artifact, variant: Variant, path: Path, engine: Engine, progress: Progress
+) -> BuiltEngine:
+    """An engine, once it answers as the fp32 variant does.
+
+    Compared are whole answers to the texts of the quality card, alone and in one batch, and the
+    edges of each profile.
+
+    Args:
+        artifact: What it is of.
+        variant: What the manifest is to say of it.
+        path: Its file.
+        engine: What runs it.
+        progress: Called when a step begins.
+
+    Raises:
+        ParityError: It differs more than its tolerance, or depends on what a text is batched with.
+    """
+    manifest, precision = artifact.manifest, variant.precision
+    own = fp32_variant(artifact)
+    exact = open_engine("onnxruntime", artifact.file(own.file), threads=available_cores())
+    fp32, model = (
+        _opened(artifact, described, runs) for described, runs in ((own, exact), (variant, engine))
+    )
+    tokenizer, profiles = tokenizer_of(artifact), variant.build.profiles if variant.build else []
+    longest = max((profile.largest[1] for profile in profiles), default=_LONGEST)
+    progress(f"parity of the {precision} engine")
+    inputs = _short_enough(tokenizer, parity_inputs(manifest.head), longest)
+    parity = measure_parity(answers(fp32, inputs, batch_size=1), model, inputs)
+    if found := parity.shortfall(precision):
+        remedy = FP16_OVERFLOW if precision == "fp16" and found.is_nan else _REMEDIES[precision]
+        msg = (
+            f"the {precision} engine does not answer as the fp32 variant does: {found.what}; "
+            f"{remedy}. It was not added"
+        )
+        raise ParityError(msg)
+    progress(f"the edges of its {len(profiles)} profiles")
+    encodings = tokenizer.encode_pairs(inputs, with_types=False)
+    tokens = [token for encoding in encodings for token in encoding.ids][:_EDGE_TOKENS]
+    require_edges(engine, exact, manifest, precision, profiles, tokens)
+    progress(f"agreement of the {precision} engine")
+    reference = RememberedReference(lambda wanted: answers(fp32, wanted, batch_size=1))
+    texts = _short_enough(tokenizer, agreement_inputs(manifest.head, None), longest)
+    given = model_answers(model, texts)
+    agreement = {
+        measure.name: measure.of_answers(given).value
+        for measure in agreement_measures(fp32, reference, texts)
+    }
+    return BuiltEngine(variant, path, parity.to_json(), agreement)
+
+
+def fp32_variant(artifact: Artifact) -> Variant:
+    """The variant that engines are made of and compared with.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    found = artifact.manifest.variant(_FP32)
+    if found is None:
+        msg = (
+            f"{artifact.directory} holds no fp32 variant, of which engines are made: export the "
+            "checkpoint again with --precision fp32 among others"
+        )
+        raise ArtifactError(msg)
+    return found
+
+
+def tokenizer_of(artifact: Artifact) -> Tokenizer:
+    """The tokenizer of an artifact with an encoder."""
+    manifest = artifact.manifest
+    tokenizer = open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(type(tokenizer).__name__)
+    return tokenizer
+
+
+def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
+    manifest = artifact.manifest
+    tokenizer = artifact.file(manifest.tokenizer.file)
+    return open_model(manifest, variant, tokenizer=tokenizer, engine=engine)
+
+
+def _short_enough(
+    tokenizer: Tokenizer, inputs: Sequence[str | Pair], longest: int
+) -> list[str | Pair]:
+    """Those that an engine takes whose longest profile is shorter than the model's limit."""
+    encodings = tokenizer.encode_pairs(inputs, with_types=False)
+    pairs = zip(inputs, encodings, strict=True)
+    return [item for item, encoding in pairs if len(encoding.ids) <= longest]
