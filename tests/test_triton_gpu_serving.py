@@ -95,6 +95,16 @@ def test_an_engine_that_does_not_take_every_text(
         fitted(asked, manifest(max_tokens=256), plan(profiles))
 
 
+def test_a_batch_that_an_engine_does_not_take_is_not_made_smaller_silently() -> None:
+    message = (
+        r"^the engine .+ takes up to 16 texts at once, and --max-batch-size is 17: leave that out, "
+        r"or build the engine for more \('lanner build-engine'\)$"
+    )
+    asked = Serving(backend="tensorrt", max_batch_size=17)
+    with pytest.raises(InputError, match=message):
+        fitted(asked, manifest(max_tokens=4), plan(RANGES))
+
+
 def test_graphs_are_of_few_texts_of_each_bucket() -> None:
     serving = Serving(backend="tensorrt", max_batch_size=32, preferred_batch_sizes=(24,))
     specs = graph_specs(build(WIDE), ["input_ids"], (16, 512), serving)

@@ -14,11 +14,11 @@ from lanner.artifact import Artifact
 from lanner.engine_build import EngineBuild, Profile
 from lanner.engines.profile_shapes import GRAPH_TOKENS
 from lanner.engines.tensorrt_provider import CUDA_OPTIONS, provider_options
-from lanner.errors import UnsupportedError
+from lanner.errors import InputError, UnsupportedError
 from lanner.manifest import Manifest, Variant
 from lanner.selection import cuda_graphs, plans
 from lanner.triton.buckets import default_buckets
-from lanner.triton.serving import Serving
+from lanner.triton.serving import MAX_BATCH_SIZE, Serving
 
 #: The accelerator of onnxruntime_backend knows no others.
 _PRECISION_MODES = {"fp32": {}, "fp16": {"precision_mode": "FP16"}}
@@ -55,7 +55,7 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
 
     Raises:
         UnsupportedError: The engine does not take every text, or not by itself.
-        InputError: The preferred batch sizes are larger.
+        InputError: The largest batch that is asked for, or a preferred one, is larger.
     """
     if serving.backend != "tensorrt" or variant.build is None:
         return serving
@@ -76,6 +76,13 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
             "profiles from one text on ('lanner build-engine')"
         )
         raise UnsupportedError(msg)
+    if MAX_BATCH_SIZE != serving.max_batch_size > most:
+        msg = (
+            f"the engine {variant.name} takes up to {most} texts at once, and --max-batch-size is "
+            f"{serving.max_batch_size}: leave that out, or build the engine for more ('lanner "
+            "build-engine')"
+        )
+        raise InputError(msg)
     preferred = serving.preferred_batch_sizes
     if preferred == (serving.max_batch_size,):
         preferred = (min(most, *preferred),)
