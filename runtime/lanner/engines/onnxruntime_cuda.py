@@ -252,8 +252,8 @@ def require_providers(session: "ort.InferenceSession", wanted: Sequence[str]) ->
     if TENSORRT in wanted and TENSORRT not in started:
         msg = (
             f"ONNX Runtime {ort.__version__} could not start TensorRT, and would have run without: "
-            "install the version that it was built for (https://onnxruntime.ai/docs/"
-            "execution-providers/TensorRT-ExecutionProvider.html), or leave engine_cache out"
+            "install the major version that it is linked to (1.31 to TensorRT 10: pip install "
+            "'tensorrt-cu13<11'), or leave engine_cache out"
         )
         raise EngineError(msg)
 
