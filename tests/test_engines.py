@@ -110,7 +110,9 @@ def test_a_forked_child_may_use_all_cores(minilm_artifact: Artifact) -> None:
 
 
 def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:
-    with pytest.raises(VariantError, match=r"'abacus': use onnxruntime, openvino or 'auto'$"):
+    with pytest.raises(
+        VariantError, match=r"'abacus': use onnxruntime, openvino, tensorrt or 'auto'$"
+    ):
         open_engine("abacus", word_artifact / "model.fp32.onnx")
 
 
