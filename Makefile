@@ -57,8 +57,11 @@ test: test-transformers5 test-transformers4 ## run all tests, with both generati
 test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
+# Minutes that say nothing of transformers: benchmarks of servers, and of processes of their own.
+ONCE := bulk_memory gpu_bench server_bench soak totals triton_report
+
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV4)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/test_perf_%.py) $(PYTEST_ARGS)
 
 check: $(VENV)/installed ## lint and types
 	$(VENV)/bin/ruff check .
