@@ -14,7 +14,7 @@ from typing import Any
 from lanner import __version__
 from lanner.errors import InputError
 from lanner.gpu import this_gpu
-from lanner.machine import package_versions, this_machine
+from lanner.machine import TENSORRT_PACKAGES, package_versions, this_machine
 from lanner.staging import staged_file
 from lanner_perf.gpu_models import MODELS
 from lanner_perf.gpu_worker import LEAST_COSINE, LEAST_RUNS, WARM_UP_RUNS, WARM_UP_S
@@ -32,8 +32,7 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime",
     "tensorrt",
-    "tensorrt-cu12",
-    "tensorrt-cu13",
+    *TENSORRT_PACKAGES,
     "cuda-bindings",
     "numpy",
 )

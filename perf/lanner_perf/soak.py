@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from lanner.artifact import Artifact
-from lanner.commands.common import positive, steps
+from lanner.commands.common import positive, split_url, steps
 from lanner.connection import connect
 from lanner.engines import open_engine
 from lanner.errors import LannerError
@@ -142,8 +142,7 @@ def main() -> int:
 def _opened(args: argparse.Namespace) -> Iterator[Model]:
     with served(args.artifact, args.through, variant=args.variant, threads=args.threads) as place:
         if args.through != "process":
-            url, _, name = place.rpartition("/")
-            yield connect(url, name)
+            yield connect(*split_url(place))
             return
         yield load(place, engine=args.engine, variant=args.variant, threads=args.threads)
 

@@ -6,7 +6,6 @@ killed is gone on with behind its last whole chunk, and what comes out is what o
 written, byte for byte.
 """
 
-import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from lanner.errors import InputError, OutputError
 from lanner.model import TEXTS_AT_ONCE
 from lanner.partial_file import RESTART, PartialFile, Written, partial_file
 from lanner.rows import BadRow, Row, Rows
-from lanner.staging import require_output_file
+from lanner.staging import NO_ROOM, require_output_file
 from lanner.vector_files import Layout, vector_file
 
 #: What a chunk ends at, whichever comes first: the second bounds its memory where texts are long.
@@ -27,8 +26,6 @@ CHUNK_ROWS = TEXTS_AT_ONCE
 CHUNK_CHARACTERS = 2**24
 #: How many bad rows are remembered with what was wrong.
 BAD_ROWS_SHOWN = 5
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Chunk(NamedTuple):
@@ -187,7 +184,7 @@ def _explained(output: Path, partial: PartialFile) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         rows = partial.written.rows
         behind = f", which goes on behind row {rows:,}" if rows else ""

@@ -27,6 +27,9 @@ INT8_CPU_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 #: Any of these multiplies bfloat16.
 BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
+#: The distributions of TensorRT, for each generation of CUDA; "tensorrt" names one of them.
+TENSORRT_PACKAGES = ("tensorrt-cu13", "tensorrt-cu12")
+
 
 @dataclass(frozen=True)
 class Machine:

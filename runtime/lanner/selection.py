@@ -78,14 +78,14 @@ def select(
     return Selection(chosen, choose_engine(chosen) if engine == "auto" else engine, "cpu")
 
 
-def require_device(device: str) -> None:
-    """Refuses a device that there is not.
+def require_device(device: str) -> str:
+    """The same, unless there is no such device.
 
     Raises:
         InputError: It is neither of `DEVICES` nor ``"auto"``.
     """
     if device in ("auto", *DEVICES):
-        return
+        return device
     remedy = f"use {', '.join(DEVICES)} or 'auto'"
     if str(device).startswith("cuda:"):
         remedy = "use 'cuda', and choose the GPU by the environment variable CUDA_VISIBLE_DEVICES"

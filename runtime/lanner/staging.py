@@ -12,6 +12,9 @@ from typing import BinaryIO
 from lanner import interruption
 from lanner.errors import InputError, OutputExistsError
 
+#: What an `OSError` is of where there is no room for a file.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[BinaryIO]:

@@ -26,7 +26,7 @@ from lanner.configuration import Configuration
 from lanner.engines import ENGINES
 from lanner.errors import ArtifactError, InputError
 from lanner.gpu import this_gpu
-from lanner.machine import package_versions, this_machine
+from lanner.machine import TENSORRT_PACKAGES, package_versions, this_machine
 from lanner.manifest import MANIFEST_FILE, file_sha256
 from lanner.selection import DEVICES
 from lanner.staging import staged_file
@@ -38,7 +38,7 @@ GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 
 _ENGINES = (*ENGINES, "tensorrt")
 #: What a choice depends on, as far as it is installed.
-_PACKAGES = (*_ENGINES, "onnxruntime-gpu", "tensorrt-cu12", "tensorrt-cu13")
+_PACKAGES = (*_ENGINES, "onnxruntime-gpu", *TENSORRT_PACKAGES)
 
 _log = logging.getLogger("lanner")
 

@@ -1,13 +1,12 @@
 """`lanner build-engine`: TensorRT engines of an artifact, for the GPU of this machine."""
 
 import argparse
-import errno
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lanner.commands import common
 from lanner.commands.doctor import missing_modules
@@ -16,6 +15,7 @@ from lanner.engine_build import HARDWARE_COMPATIBILITIES
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
 from lanner.gpu import missing_gpu
 from lanner.loading import open_artifact
+from lanner.staging import NO_ROOM
 from lanner.triton.buckets import parse_buckets
 from lanner_export.tensorrt import (
     DEFAULT_PRECISIONS,
@@ -38,7 +38,6 @@ An engine runs on the kind of GPU and the version of TensorRT that it was built 
 to the artifact as a variant whose name says so. One that does not answer as the fp32 variant does
 is not added. --dry-run needs neither a GPU nor TensorRT.
 """
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ATTENTION = {"auto": None, "yes": True, "no": False}
 
 
@@ -86,7 +85,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--buckets",
         metavar="LIST",
-        type=_buckets,
+        type=common.argument(_buckets),
         default=(),
         help="lengths in tokens, comma-separated (default: 16,24,32,48 and so on, up to the "
         "model's limit)",
@@ -270,7 +269,7 @@ def _room(what: str, place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         msg = f"there is no room for {what} in {place} ({error.strerror}): make some, and try again"
         raise OutputError(msg) from None
@@ -330,12 +329,9 @@ def _request(args: argparse.Namespace) -> "EngineRequest":
     )
 
 
-def _buckets(text: str) -> Any:
-    try:
-        found = parse_buckets(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _buckets(text: str) -> tuple[int, ...]:
+    found = parse_buckets(text)
     if not found:
         msg = f"{text!r}: use lengths in tokens, comma-separated"
-        raise argparse.ArgumentTypeError(msg)
+        raise InputError(msg)
     return found

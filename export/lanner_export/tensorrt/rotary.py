@@ -71,15 +71,12 @@ def _size(node: ir.Node) -> int:
         "takes heads side by side": shape is not None and len(shape) != _SIZE_AXIS + 1,
         "turns neighbours": node.attributes.get_int("interleaved", 0),
         "looks its angles up": len(node.inputs) > 3 and node.inputs[3] is not None,
-        "has heads of no known width": not isinstance(size, int),
     }
-    for problem, is_so in problems.items():
-        if is_so:
-            msg = (
-                f"the rotary embedding {node.name} {problem}, and Lanner writes no such one for "
-                "TensorRT: run the artifact in another engine"
-            )
-            raise UnsupportedError(msg)
-    if not isinstance(size, int):
-        raise TypeError(size)
+    problem = next((what for what, is_so in problems.items() if is_so), "")
+    if problem or not isinstance(size, int):
+        msg = (
+            f"the rotary embedding {node.name} {problem or 'has heads of no known width'}, and "
+            "Lanner writes no such one for TensorRT: run the artifact in another engine"
+        )
+        raise UnsupportedError(msg)
     return size

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from lanner.staging import require_output_file, staged_file
 from lanner.text_files import read_pairs, read_texts
 from lanner.tokenization import Pair
 
+T = TypeVar("T")
 Subparsers = Any  # argparse does not name the type of add_subparsers()
 
 
@@ -100,7 +101,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        type=_device,
+        type=argument(require_device),
         default="auto",
         help="cpu, cuda (an NVIDIA GPU), or auto: the GPU where TensorRT has an engine for it, or "
         "onnxruntime-gpu is installed",
@@ -113,14 +114,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
     )
-
-
-def _device(text: str) -> str:
-    try:
-        require_device(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -335,6 +328,18 @@ def positive(text: str) -> int:
         msg = f"must be a whole number from 1 on, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A function that raises `InputError`, as argparse takes one that keeps its message."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
 def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:

@@ -9,7 +9,13 @@ from lanner.engines import ENGINES
 from lanner.engines.tensorrt_library import tensorrt_version
 from lanner.errors import LannerError, ServerError
 from lanner.gpu import missing_gpu, this_gpu
-from lanner.machine import has_module, package_version, package_versions, this_machine
+from lanner.machine import (
+    TENSORRT_PACKAGES,
+    has_module,
+    package_version,
+    package_versions,
+    this_machine,
+)
 from lanner.triton.installation import find_tritonserver
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
@@ -51,8 +57,7 @@ _PACKAGES = (
     "sentence-transformers",
     "optimum",
     "onnx",
-    "tensorrt-cu12",
-    "tensorrt-cu13",
+    *TENSORRT_PACKAGES,
     "cuda-bindings",
 )
 

@@ -8,12 +8,13 @@ from typing import Any
 from lanner.commands.common import (
     Subparsers,
     add_command,
+    argument,
     need,
     positive,
     print_json,
     say,
 )
-from lanner.errors import InputError, RepositoryError
+from lanner.errors import RepositoryError
 from lanner.selection import DEVICES
 from lanner.triton.buckets import parse_buckets
 from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, Serving
@@ -137,7 +138,7 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--buckets",
         metavar="N[,N...]",
-        type=_buckets,
+        type=argument(parse_buckets),
         help="lengths in tokens that requests are filled up to (default: by the backend)",
     )
     add(
@@ -222,10 +223,3 @@ def _counted(number: int, noun: str) -> str:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(positive(part.strip()) for part in text.split(","))
-
-
-def _buckets(text: str) -> tuple[int, ...]:
-    try:
-        return parse_buckets(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

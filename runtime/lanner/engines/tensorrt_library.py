@@ -87,8 +87,6 @@ def only_log() -> Any:
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]
         """See `open_log`."""
 
-        last_error = ""
-
         def forget(self) -> None:
             """What one engine is refused for is not the reason of another's failure."""
             self.last_error = ""

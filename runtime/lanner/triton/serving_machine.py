@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lanner.machine import available_cores, package_version
+from lanner.machine import TENSORRT_PACKAGES, available_cores, package_version
 
 #: Where the NVIDIA driver has its GPUs. A container may have been given the second alone.
 DEVICES, _GPU_PATTERN = Path("/dev"), "nvidia[0-9]*"
-_TENSORRT_PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 _NVIDIA_SMI_SECONDS = 30
 
 
@@ -51,7 +50,7 @@ class ServingMachine:
             cores: Cores that the server may use; None for those that this process may use.
         """
         has_gpu = any(DEVICES.glob(_GPU_PATTERN))
-        versions = map(package_version, _TENSORRT_PACKAGES)
+        versions = map(package_version, ("tensorrt", *TENSORRT_PACKAGES))
         return cls(
             cores=available_cores() if cores is None else cores,
             has_gpu=has_gpu,
