@@ -130,49 +130,49 @@ constraints:     ## take the newest versions that pyproject.toml allows, and pin
 	rm -rf $(VENV) $(VENV4)
 	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev]'
 	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
-	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
-	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints-transformers4.txt
+	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
+	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
 	$(VENV)/bin/python -m lanner_perf.environments build/peers --newest
 
 clean:           ## remove everything that the other targets made
 	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]'
 	touch $@
 
-$(VENV4)/installed: pyproject.toml constraints-transformers4.txt
+$(VENV4)/installed: pyproject.toml requirements/constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
-	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint constraints-transformers4.txt --editable '.[dev]'
+	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints-transformers4.txt --editable '.[dev]'
 	touch $@
 
 # ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
 # provider of TensorRT is linked to the libraries of TensorRT 10.
-$(VENV_GPU)/installed: pyproject.toml constraints.txt
+$(VENV_GPU)/installed: pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
 	$(PYTHON) -m venv --clear $(VENV_GPU)
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint constraints.txt --editable '.[dev]'
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]'
 	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
 	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
-		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' constraints.txt)"
+		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' requirements/constraints.txt)"
 	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' 'tensorrt-cu13<11' || \
 		echo "TensorRT could not be installed: what needs it is left out"
 	touch $@
 
 # Whatever installs it may drop the bit that lets it run.
-$(TRITON)/installed: constraints-triton.txt | $(VENV)/installed
+$(TRITON)/installed: requirements/triton.txt | $(VENV)/installed
 	@echo "Setting up a Triton server in $(TRITON), half a minute ..."
 	rm -rf $(TRITON)
 	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
 	touch $@
 
-$(TENSORRT)/installed: constraints-tensorrt10.txt constraints-tensorrt11.txt constraints-cuda12.txt | $(VENV)/installed
+$(TENSORRT)/installed: requirements/tensorrt10.txt requirements/tensorrt11.txt requirements/cuda12.txt | $(VENV)/installed
 	rm -rf $(TENSORRT)
 	for name in tensorrt10 tensorrt11 cuda12; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
-		--target $(TENSORRT)/$$name --requirement constraints-$$name.txt || exit 1; done
+		--target $(TENSORRT)/$$name --requirement requirements/$$name.txt || exit 1; done
 	touch $@
