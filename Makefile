@@ -128,7 +128,7 @@ peers: $(VENV)/installed ## install what the report compares with, in environmen
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
-	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev]'
+	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev,docs]'
 	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
@@ -141,7 +141,7 @@ clean:           ## remove everything that the other targets made
 $(VENV)/installed: pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 $(VENV4)/installed: pyproject.toml requirements/constraints-transformers4.txt
