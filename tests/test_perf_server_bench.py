@@ -92,8 +92,7 @@ def test_a_model_is_measured_whole_beside_itself_in_process(
     options += ["--pairs", write_pairs(tmp_path / "pairs.csv"), "--output", tmp_path / "a.html"]
     report = measured(capsys, *options)
     ways = ["tokens, gRPC", "texts, gRPC", "tokens, HTTP", "texts, HTTP"]
-    shared = ["tokens, gRPC, shared memory", "tokens, HTTP, shared memory"]
-    assert names(report) == ["in process", *ways, *shared]
+    assert names(report) == ["in process", *ways]
     for row in report["subjects"]:
         assert {"memory", "latency_ms", "throughput", "concurrency", "open_loop"} <= row.keys()
         assert row["quality"]["cosine_min"] > 0.9999
@@ -135,7 +134,7 @@ def test_without_an_artifact_the_server_alone_is_measured(
 ) -> None:
     url = f"{server.grpc_url}/tiny_text"
     report = measured(capsys, url, "--suites", "latency", "--against", "none")
-    assert names(report) == ["tokens, gRPC", "texts, gRPC", "tokens, gRPC, shared memory"]
+    assert names(report) == ["tokens, gRPC", "texts, gRPC"]
     assert report["left_out"] == [
         {"name": "response cache", "reason": NO_CACHE},
         {
@@ -158,7 +157,6 @@ def test_a_cache_is_measured_with_texts_that_are_new_and_that_were_seen(
         "texts, HTTP",
         "tokens, HTTP, cached",
         "texts, HTTP, cached",
-        "tokens, HTTP, shared memory",
     ]
     hits = [row["concurrency"]["1"].get("cached_percent") for row in report["subjects"]]
     assert (hits[0], hits[3:5]) == (None, [100, 100])
@@ -225,8 +223,8 @@ def test_another_head_and_a_model_without_its_other_half(
 ) -> None:
     url, suites = f"{server.grpc_url}/scorer", ["--suites", "latency,concurrency,quality"]
     report = measured(capsys, url, *suites, "--against", scorer_artifact.directory)
-    assert names(report) == ["in process", "tokens, gRPC", "tokens, gRPC, shared memory"]
-    assert [row["kind"] for row in report["subjects"]] == ["lanner-head", "triton", "triton"]
+    assert names(report) == ["in process", "tokens, gRPC"]
+    assert [row["kind"] for row in report["subjects"]] == ["lanner-head", "triton"]
     assert report["subjects"][1]["concurrency"]["16"]["compute_ms"] > 0
     assert [item["name"] for item in report["left_out"][:1]] == ["texts, gRPC"]
 

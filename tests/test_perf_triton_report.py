@@ -37,8 +37,6 @@ def test_a_server_beside_the_process_and_beside_a_repository_by_hand(
         "texts, HTTP": "triton",
         "tokens, gRPC, cached": "triton",
         "texts, gRPC, cached": "triton",
-        "tokens, gRPC, shared memory": "triton",
-        "tokens, HTTP, shared memory": "triton",
     }
     assert report["left_out"] == []
     by_hand = report["subjects"][1]
@@ -46,7 +44,7 @@ def test_a_server_beside_the_process_and_beside_a_repository_by_hand(
     assert by_hand["concurrency"]["16"]["texts_per_request"] == 1
     assert by_hand["concurrency"]["1"]["texts_per_run"] == 1
     hits = [row["concurrency"]["1"].get("cached_percent") for row in report["subjects"]]
-    assert hits == [None, 0, 0, 0, 0, 0, 100, 100, 0, 0]
+    assert hits == [None, 0, 0, 0, 0, 0, 100, 100]
     assert not report["server"]["new_texts"]
     assert [check["measured"] is None for check in report["checks"]] == [False] * 7
     printed = capsys.readouterr().out

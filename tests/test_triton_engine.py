@@ -43,7 +43,6 @@ class FirstOfEachRow:
         *,
         timeout_s: float | None,
         priority: int,
-        output_bytes: int | None = None,
     ) -> Answer:
         self.requests.append({name: tensor.tolist() for name, tensor in inputs.items()})
         self.options.append((model, version, outputs, timeout_s, priority))

@@ -43,7 +43,6 @@ class Server:
         *,
         timeout_s: float | None,
         priority: int,
-        output_bytes: int | None = None,
     ) -> Answer:
         texts = {name: tensor[:, 0].tolist() for name, tensor in inputs.items()}
         self.requests.append(texts)

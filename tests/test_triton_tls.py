@@ -263,10 +263,7 @@ def test_an_encrypted_server_is_measured(ways: Ways, protocol: str) -> None:
     assert done.returncode == 0, done.stderr
     subjects = json.loads(done.stdout)["subjects"]
     name = {"grpc": "gRPC", "http": "HTTP"}[protocol]
-    assert [subject["name"] for subject in subjects] == [
-        f"tokens, {name}",
-        f"tokens, {name}, shared memory",
-    ]
+    assert [subject["name"] for subject in subjects] == [f"tokens, {name}"]
     assert all(subject["latency_ms"]["p50"] > 0 for subject in subjects)
 
 

@@ -2,10 +2,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lanner.errors import InputError, UsageError
-from lanner.triton.transport import Address
+from lanner.triton.transport import Address, input_tensors
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,13 @@ def test_files_of_an_address(tmp_path: Path, option: str) -> None:
     message = f"http://host is not encrypted, so {path} is of no use: write https://"
     with pytest.raises(UsageError, match=re.escape(message)):
         Address.parse("http://host", **files)
+
+
+def test_texts_are_bytes_and_tokens_int64() -> None:
+    grpc = pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
+    given = {"input_ids": np.zeros((1, 2), np.int64), "text": np.array([[b"a"]], np.object_)}
+    tensors = input_tensors(given, grpc.InferInput)
+    assert [(one.name(), one.datatype(), one.shape()) for one in tensors] == [
+        ("input_ids", "INT64", [1, 2]),
+        ("text", "BYTES", [1, 1]),
+    ]

@@ -150,11 +150,6 @@ def _specs(
         specs.insert(0, _in_process(given, models[0], new))
     specs += [_client(model, request, model.way, new) for model in models]
     specs += [_client(model, request, f"{model.way}, cached", {TEXTS: SEEN}) for model in cached]
-    specs += [
-        _client(model, request, f"{model.way}, shared memory", new, shared_memory=True)
-        for model in models
-        if not model.served.takes_texts and is_here(Address.parse(model.url).host)
-    ]
     return specs
 
 
@@ -171,12 +166,11 @@ def _client(
     request: ServerRequest,
     name: str,
     options: Mapping[str, str],
-    **more: bool,
 ) -> Spec:
     own = {
         "head": model.manifest.head,
         "model": model.served.name,
-        "connect": json.dumps({**request.access, **more}),
+        "connect": json.dumps(dict(request.access)),
         **options,
     }
     return Spec(name, "triton", model.url, own, is_optional=True)

@@ -18,7 +18,6 @@ from lanner.manifest import Manifest
 from lanner.model import Model
 from lanner.runner import MAX_WAITING, Runner, feed
 from lanner.triton.served_model import ServedModel
-from lanner.triton.shared_memory import SharedMemory
 from lanner.triton.text_requests import (
     ServerTaggingModel,
     ServerTokenizer,
@@ -56,7 +55,6 @@ def connect(
     requests_at_once: int = REQUESTS_AT_ONCE,
     request_tokens: int = REQUEST_TOKENS,
     max_waiting: int = MAX_WAITING,
-    shared_memory: bool = False,
 ) -> Any:  # one of four classes: which one, the server's manifest says
     """A model on a Triton server, with the methods that `lanner.load` gives one in process.
 
@@ -82,8 +80,6 @@ def connect(
         request_tokens: The most padded tokens of one request.
         max_waiting: The most calls that wait here; more are refused with
             `lanner.errors.Overloaded`.
-        shared_memory: Whether tensors go through memory that the server maps, on this machine,
-            instead of through messages.
 
     Returns:
         By the head of the model an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a
@@ -95,8 +91,7 @@ def connect(
         ServerUnavailableError: No server answers there.
         ModelUnavailableError: It has no such model, or the model is not ready.
         ServerError: The model carries no tokenizer, and no artifact is given; the server refuses
-            the headers or the certificates, or its own certificate is not to be trusted; or a call
-            finds that it cannot map memory of this machine.
+            the headers or the certificates, or its own certificate is not to be trusted.
         MissingExtraError: tritonclient is not installed.
     """
     require_counts(
@@ -113,7 +108,7 @@ def connect(
     make_runner = partial(
         Runner, workers=requests_at_once, token_budget=request_tokens, max_waiting=max_waiting
     )
-    transport = _transport(address, shared_memory)
+    transport = _transport_kind(address.protocol)(address)
     try:
         return _Connection(transport, name, version, artifact, engine_options).model(make_runner)
     except BaseException:
@@ -189,8 +184,6 @@ class _Connection:
             self._transport,
             served,
             output=manifest.outputs[0],
-            output_values=manifest.dimension,
-            by_token=manifest.head == "tag",
             **self._engine_options,
         )
         if served.takes_texts:
@@ -209,12 +202,6 @@ class _Connection:
             return
         with served.artifact() as artifact:
             yield artifact
-
-
-def _transport(address: Address, shares_memory: bool) -> Transport:
-    kind = _transport_kind(address.protocol)
-    memory = SharedMemory(address.url, kind(address)) if shares_memory else None
-    return kind(address, memory)
 
 
 def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":

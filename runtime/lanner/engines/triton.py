@@ -35,9 +35,6 @@ class TritonEngine:
         transport: The connection.
         served: What the server says of the model.
         output: The tensor that it answers with.
-        output_values: How many numbers it holds for a text, or for a token where `by_token`; None
-            where that is not known.
-        by_token: Whether it holds some for each token.
         version: The version to ask for; empty for the newest.
         retries: How often a request is sent again where the server or the model is away.
         priority: From 1, served first; 0 for the model's default.
@@ -54,8 +51,6 @@ class TritonEngine:
         served: ServedModel,
         *,
         output: str,
-        output_values: int | None = None,
-        by_token: bool = False,
         version: str = "",
         retries: int = 3,
         priority: int = 0,
@@ -65,7 +60,6 @@ class TritonEngine:
             raise InputError(msg)
         self.transport, self.served = transport, served
         self._outputs = (output,)
-        self._output_values, self._by_token = output_values, by_token
         self._version, self._retries, self._priority = version, retries, priority
         self._buckets = served.buckets
         #: A request takes its own time, whatever it holds. Where the server takes its filling off,
@@ -100,9 +94,7 @@ class TritonEngine:
     def _ask(
         self, inputs: Mapping[str, NDArray[Any]], deadline_s: float | None
     ) -> NDArray[np.float32]:
-        (output,) = self.answer(
-            inputs, self._outputs, deadline_s, output_bytes=self._output_bytes(inputs)
-        ).values()
+        (output,) = self.answer(inputs, self._outputs, deadline_s).values()
         if output.dtype != np.float32:
             msg = (
                 f"the model {self.served.name} answered {output.dtype} as {self._outputs[0]}, "
@@ -116,8 +108,6 @@ class TritonEngine:
         inputs: Mapping[str, NDArray[Any]],
         outputs: tuple[str, ...],
         deadline_s: float | None = None,
-        *,
-        output_bytes: int | None = None,
     ) -> dict[str, NDArray[Any]]:
         """The named outputs, tried again where that may help; see `run`.
 
@@ -125,7 +115,6 @@ class TritonEngine:
             inputs: The tensors.
             outputs: The names.
             deadline_s: See `run`.
-            output_bytes: The bytes of the only output, where they are known.
         """
         wait_s = _FIRST_WAIT_S
         for attempt in range(self._retries + 1):
@@ -140,7 +129,6 @@ class TritonEngine:
                     outputs,
                     timeout_s=timeout_s,
                     priority=self._priority,
-                    output_bytes=output_bytes,
                 )
             except _PASSING as error:
                 self._wait(error, attempt, wait_s, deadline_s)
@@ -154,13 +142,6 @@ class TritonEngine:
                 raise ModelChangedError(msg)
             return self._whole(answer.outputs)
         raise AssertionError  # the last try raises
-
-    def _output_bytes(self, inputs: Mapping[str, NDArray[Any]]) -> int | None:
-        if self._output_values is None:
-            return None
-        count, length = next(iter(inputs.values())).shape
-        values: int = count * self._output_values * (length if self._by_token else 1)
-        return values * np.dtype(np.float32).itemsize
 
     def _whole(self, outputs: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
         found = {name: output for name, output in outputs.items() if output is not None}

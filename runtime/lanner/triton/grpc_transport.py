@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from lanner.errors import MissingExtraError
 from lanner.triton.certificates import system_roots
 from lanner.triton.refusal import server_error
-from lanner.triton.shared_memory import SharedMemory, carrier
-from lanner.triton.transport import Address, Answer, queue_timeout_us
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -38,15 +37,13 @@ _CHANNEL = {
 }
 #: Where gRPC lets a user say whom to trust (doc/environment_variables.md of grpc).
 _ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
-#: How long the server may take to hear of a region of memory.
-_SAYING_S = 10.0
 
 
 class GrpcTransport:
     """See `lanner.triton.transport.Transport`. A channel is shared by all threads."""
 
-    def __init__(self, address: Address, memory: SharedMemory | None = None) -> None:
-        self._address, self._memory = address, memory
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._client: Any = None
         self._pid = 0
         self._has_answered = False
@@ -61,23 +58,20 @@ class GrpcTransport:
         *,
         timeout_s: float | None,
         priority: int,
-        output_bytes: int | None = None,
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
-        with carrier(
-            self._memory, inputs, outputs, output_bytes=output_bytes, timeout_s=timeout_s
-        ) as tensors:
-            result = self._call(
-                self.client.infer,
-                model,
-                version,
-                inputs=tensors.input_tensors(InferInput),
-                outputs=tensors.output_tensors(InferRequestedOutput),
-                priority=priority,
-                timeout=queue_timeout_us(timeout_s),
-                client_timeout=timeout_s,
-            )
-            return Answer(tensors.answers(result), result.get_response().model_version)
+        result = self._call(
+            self.client.infer,
+            model,
+            version,
+            inputs=input_tensors(inputs, InferInput),
+            outputs=[InferRequestedOutput(name) for name in outputs],
+            priority=priority,
+            timeout=queue_timeout_us(timeout_s),
+            client_timeout=timeout_s,
+        )
+        answered = {name: result.as_numpy(name) for name in outputs}
+        return Answer(answered, result.get_response().model_version)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.transport.Transport.config`."""
@@ -101,20 +95,8 @@ class GrpcTransport:
         found = MessageToDict(response, preserving_proto_field_name=True)
         return list(found["model_stats"])
 
-    def register_memory(self, name: str, key: str, size_bytes: int) -> None:
-        """See `lanner.triton.shared_memory.Registrar`."""
-        self._say(
-            self.client.register_system_shared_memory, name=name, key=key, byte_size=size_bytes
-        )
-
-    def unregister_memory(self, name: str) -> None:
-        """See `lanner.triton.shared_memory.Registrar`."""
-        self._say(self.client.unregister_system_shared_memory, name=name)
-
     def close(self) -> None:
         """See `lanner.triton.transport.Transport.close`."""
-        if self._memory is not None:
-            self._memory.close()
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -146,9 +128,6 @@ class GrpcTransport:
         return self._send(
             method, model, version, model_name=model, model_version=version, **arguments
         )
-
-    def _say(self, method: Callable[..., Any], **arguments: Any) -> None:
-        self._send(method, client_timeout=_SAYING_S, **arguments)
 
     def _send(
         self, method: Callable[..., Any], model: str = "", version: str = "", **arguments: Any

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import LannerError, MissingExtraError
 from lanner.triton.refusal import server_error
-from lanner.triton.shared_memory import SharedMemory, carrier
-from lanner.triton.transport import Address, Answer, queue_timeout_us
+from lanner.triton.transport import Address, Answer, input_tensors, queue_timeout_us
 
 try:
     import urllib3
@@ -26,15 +25,13 @@ _HEADER_BYTES = "Inference-Header-Content-Length"
 #: Connections that are kept; more than these are made and dropped.
 _CONNECTIONS = 64
 _CONNECT_S = 10.0
-#: How long the server may take to hear of a region of memory.
-_SAYING_S = 10.0
 
 
 class HttpTransport:
     """See `lanner.triton.transport.Transport`."""
 
-    def __init__(self, address: Address, memory: SharedMemory | None = None) -> None:
-        self._address, self._memory = address, memory
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._has_answered = False
         host, _, port = address.host.rpartition(":")
         options: dict[str, Any] = {"maxsize": _CONNECTIONS, "retries": False}
@@ -55,26 +52,23 @@ class HttpTransport:
         *,
         timeout_s: float | None,
         priority: int,
-        output_bytes: int | None = None,
     ) -> Answer:
         """See `lanner.triton.transport.Transport.infer`."""
-        with carrier(
-            self._memory, inputs, outputs, output_bytes=output_bytes, timeout_s=timeout_s
-        ) as tensors:
-            body, header_bytes = InferenceServerClient.generate_request_body(
-                tensors.input_tensors(InferInput),
-                outputs=tensors.output_tensors(InferRequestedOutput),
-                priority=priority,
-                timeout=queue_timeout_us(timeout_s),
-            )
-            headers = {} if header_bytes is None else {_HEADER_BYTES: str(header_bytes)}
-            path = f"{_path(model, version)}/infer"
-            response = self._request("POST", path, model, version, timeout_s, body, headers)
-            length = response.headers.get(_HEADER_BYTES)
-            result = InferenceServerClient.parse_response_body(
-                response.data, header_length=None if length is None else int(length)
-            )
-            return Answer(tensors.answers(result), str(result.get_response()["model_version"]))
+        body, header_bytes = InferenceServerClient.generate_request_body(
+            input_tensors(inputs, InferInput),
+            outputs=[InferRequestedOutput(name) for name in outputs],
+            priority=priority,
+            timeout=queue_timeout_us(timeout_s),
+        )
+        headers = {} if header_bytes is None else {_HEADER_BYTES: str(header_bytes)}
+        path = f"{_path(model, version)}/infer"
+        response = self._request("POST", path, model, version, timeout_s, body, headers)
+        length = response.headers.get(_HEADER_BYTES)
+        result = InferenceServerClient.parse_response_body(
+            response.data, header_length=None if length is None else int(length)
+        )
+        answered = {name: result.as_numpy(name) for name in outputs}
+        return Answer(answered, str(result.get_response()["model_version"]))
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.transport.Transport.config`."""
@@ -97,24 +91,9 @@ class HttpTransport:
         path = f"{_path(model, version)}/stats"
         return list(json.loads(self._request("GET", path, model, version).data)["model_stats"])
 
-    def register_memory(self, name: str, key: str, size_bytes: int) -> None:
-        """See `lanner.triton.shared_memory.Registrar`."""
-        content = {"key": key, "offset": 0, "byte_size": size_bytes}
-        self._say(f"{name}/register", json.dumps(content).encode())
-
-    def unregister_memory(self, name: str) -> None:
-        """See `lanner.triton.shared_memory.Registrar`."""
-        self._say(f"{name}/unregister", b"")
-
     def close(self) -> None:
         """See `lanner.triton.transport.Transport.close`."""
-        if self._memory is not None:
-            self._memory.close()
         self._pool.close()
-
-    def _say(self, what: str, body: bytes) -> None:
-        path = f"/v2/systemsharedmemory/region/{what}"
-        self._request("POST", path, "", "", _SAYING_S, body)
 
     def _request(
         self,

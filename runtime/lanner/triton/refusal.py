@@ -82,12 +82,6 @@ _MEANINGS: tuple[tuple[tuple[str, ...], tuple[str, ...], type[LannerError], str]
         "the deadline passed before {what} answered: allow more time with timeout_ms, or send less",
     ),
     (
-        (),
-        ("unable to find shared memory region",),
-        ServerUnavailableError,
-        "{url} began anew and knows nothing of this client's shared memory: try again",
-    ),
-    (
         ("NOT_FOUND", "404"),
         ("unknown model", "is not found", "not at ready state", "is not ready", "unloaded"),
         ModelUnavailableError,

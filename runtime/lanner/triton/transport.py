@@ -2,12 +2,13 @@
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import (
@@ -141,7 +142,6 @@ class Transport(Protocol):
         *,
         timeout_s: float | None,
         priority: int,
-        output_bytes: int | None = None,
     ) -> Answer:
         """One request.
 
@@ -152,7 +152,6 @@ class Transport(Protocol):
             outputs: The names of those that are wanted.
             timeout_s: How long it may take, in the server's queue and in all; None for ever.
             priority: From 1, served first; 0 for the model's default.
-            output_bytes: The bytes of the only output, where they are known.
 
         Raises:
             LannerError: See `lanner.triton.refusal.server_error`.
@@ -199,6 +198,22 @@ class Monitor(Protocol):
         Raises:
             LannerError: See `server_error`.
         """
+
+
+def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) -> list[Any]:
+    """The inputs of a request as tritonclient takes them: INT64, or of objects BYTES.
+
+    Args:
+        inputs: The tensors.
+        kind: The class ``InferInput`` of the protocol.
+    """
+    tensors = []
+    for name, values in inputs.items():
+        datatype = "BYTES" if values.dtype == np.object_ else "INT64"
+        tensor = kind(name, list(values.shape), datatype)
+        tensor.set_data_from_numpy(values)
+        tensors.append(tensor)
+    return tensors
 
 
 def queue_timeout_us(timeout_s: float | None) -> int | None:
