@@ -36,8 +36,8 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check format serve bench report \
-	passes soak peers constraints clean
+.PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check lint types site docs \
+	format serve bench report passes soak peers constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ demo: $(VENV)/installed ## export a real checkpoint, compare it with its framewo
 test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
 
 # Whoever names another server has it tested, and served with.
-test-transformers5 test-transformers4 serve triton-report: export LANNER_TRITONSERVER ?= \
+test-transformers5 test-transformers4 docs serve triton-report: export LANNER_TRITONSERVER ?= \
 	$(CURDIR)/$(TRITON)/pytriton/tritonserver/bin/tritonserver
 
 test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
@@ -63,10 +63,21 @@ ONCE := bulk_memory gpu_bench server_bench soak totals triton_report
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/test_perf_%.py) $(PYTEST_ARGS)
 
-check: $(VENV)/installed ## lint and types
+check: lint types site ## lint, types, and the documentation's links
+
+lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/installed
 	$(VENV)/bin/mypy
+
+# The theme would print at each build that it has a successor.
+site: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+
+docs: site $(TRITON)/installed ## build the documentation in build/site, and run its examples
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/docs $(PYTEST_ARGS)
 
 format: $(VENV)/installed ## format the code and sort its imports
 	$(VENV)/bin/ruff check --fix .

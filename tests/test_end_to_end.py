@@ -229,28 +229,3 @@ def test_a_full_disk_is_one_sentence(minilm_checkpoint: Path, tmp_path: Path) ->
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_the_code_of_the_readme_runs(
-    minilm_artifact: Artifact,
-    scorer_artifact: Artifact,
-    classifier_artifact: Artifact,
-    tagger_artifact: Artifact,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    blocks = [block for block in found if "lanner.connect" not in block]
-    assert len(blocks) == 5
-    assert len(found) == 6  # tests/test_triton_end_to_end.py has the other
-    artifacts = {
-        "build/minilm.lanner": minilm_artifact,
-        "ranker.lanner": scorer_artifact,
-        "intents.lanner": classifier_artifact,
-        "tagger.lanner": tagger_artifact,
-    }
-    for block in blocks:
-        for name, artifact in artifacts.items():
-            block = block.replace(f'"{name}"', repr(str(artifact.directory)))  # noqa: PLW2901
-        exec(compile(block, "README.md", "exec"), {})  # noqa: S102 (our own text)
-    assert capsys.readouterr().out

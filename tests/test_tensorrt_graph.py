@@ -255,7 +255,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 #: Measured: 0.999997 and 0.999999 in fp16, 0.99978 and 0.99994 in bf16, as without attention as
-#: its parts; fp8 0.985 and 0.996. docs/tensorrt.md has int8.
+#: its parts; fp8 0.985 and 0.996. docs/explanation/tensorrt.md has int8.
 @pytest.mark.parametrize(
     ("precision", "least", "mean"),
     [

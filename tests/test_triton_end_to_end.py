@@ -181,18 +181,6 @@ def test_what_was_answered_is_remembered(served: Served) -> None:
     assert any('model="cached_text"' in line and float(line.split()[-1]) >= 1 for line in hits)
 
 
-def test_the_code_of_the_readme_runs(served: Served) -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (block,) = [part for part in text.split("```python\n") if "lanner.connect(" in part[:200]]
-    code = block.partition("```")[0]
-    code = code.replace("grpc://localhost:8001", served.server.grpc_url).replace("mine", "embed")
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 (our own text)
-    in_process = lanner.load(served.artifacts["embed"].directory, variant="fp32")
-    texts = ["A plane is taking off.", "An air plane is taking off."]
-    np.testing.assert_allclose(names["vectors"], in_process.encode(texts), atol=1e-5)
-
-
 def test_a_server_says_what_it_is_and_what_it_has_done(served: Served) -> None:
     transports = [
         lanner.connect(url, "embed").runner.engine.transport

@@ -71,7 +71,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="leave out a rewrite of the graph (see docs/graph.md); may be given again",
+        help="leave out a rewrite of the graph (see docs/explanation/graph.md); may be given again",
     )
     parser.add_argument(
         "--max-tokens",

@@ -1,8 +1,8 @@
 """The range of each activation that int8 has a scale for, measured on calibration inputs.
 
 What lies beyond a range is clipped, what lies within is rounded to one of 256 steps. A wide range
-clips little and rounds coarsely; the methods differ in what they trade. See docs/int8.md for what
-each gives.
+clips little and rounds coarsely; the methods differ in what they trade. See
+docs/explanation/int8.md for what each gives.
 """
 
 import tempfile

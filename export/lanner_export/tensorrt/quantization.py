@@ -8,7 +8,7 @@ softmax and behind its second product (TensorRT #2981), and an fp8 one needs the
 turn of the keys and the scale of the queries before the pair (ModelOpt #1289).
 
 What else reads an activation, first of all the residual stream, reads it as it was: see
-docs/int8.md.
+docs/explanation/int8.md.
 """
 
 from collections.abc import Collection, Mapping
