@@ -9,20 +9,13 @@ import onnx_ir as ir
 
 from lanner.errors import ExportError
 from lanner_export.ranges import (
-    METHODS,
     Histogram,
     Range,
     least_squares,
     measure_histograms,
     measure_ranges,
-    minimum_and_maximum,
-    percentile,
 )
 from tests.graphs import graph
-
-
-def histogram(counts: list[int], low: float, high: float) -> Histogram:
-    return Histogram(np.array(counts), np.linspace(low, high, len(counts) + 1))
 
 
 @pytest.mark.parametrize(
@@ -41,16 +34,6 @@ def test_a_range_has_255_steps_and_one_is_0(limits: Range, scale: float, zero: i
     assert found[0] == np.float32(scale)
     assert found[1] == zero
     assert [value.dtype for value in found] == [np.dtype(np.float32), np.dtype(np.uint8)]
-
-
-def test_all_that_was_seen() -> None:
-    assert minimum_and_maximum(histogram([1, 0, 5, 1], -1, 3)) == Range(-1.0, 3.0)
-
-
-def test_the_outermost_are_clipped() -> None:
-    # One in a million at either end is less than 0.001 %, twenty in a million are more.
-    assert percentile(histogram([1, 999_998, 1, 0], -1, 3)) == Range(0.0, 1.0)
-    assert percentile(histogram([20, 999_960, 20, 0], -1, 3)) == Range(-1.0, 2.0)
 
 
 def test_the_least_squares() -> None:
@@ -75,7 +58,7 @@ def test_the_least_squares_are_those_of_all_ranges_tried() -> None:
         return float((((steps - zero) * scale - drawn) ** 2).mean())
 
     found = least_squares(values)
-    assert error(found) < error(minimum_and_maximum(values))
+    assert error(found) < error(Range(float(values.edges[0]), float(values.edges[-1])))
     assert found.low > values.edges[0]
 
 
@@ -94,8 +77,8 @@ def test_histograms_of_a_graph(tmp_path: Path) -> None:
     assert (found["h"].edges[0], found["h"].edges[-1]) == (-2.0, 2.0)
     # -2 in the first of 2,048 bins, 0 and 1 at the beginning of theirs, 2 in the last.
     assert np.flatnonzero(found["h"].counts).tolist() == [0, 1024, 1536, 2047]
-    assert measure_ranges(tmp_path / "m.onnx", ["h"], feeds, "min-max") == {"h": Range(-2.0, 2.0)}
-    assert list(METHODS) == ["mse", "percentile", "min-max"]
+    ranges = measure_ranges(tmp_path / "m.onnx", ["h"], feeds)
+    assert ranges == {"h": least_squares(found["h"])}
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 

@@ -26,7 +26,6 @@ from tests.checkpoints import bert_model, plain_checkpoint
 pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.budget import Budget
-from lanner_export import CALIBRATION_METHODS
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.export import export
 from lanner_export.journal import Journal
@@ -143,7 +142,7 @@ def int8_of(artifact: Artifact, source: Path) -> Int8:
     feeds = [feed([(sequences, [row])], pad_token_id=0) for row in range(len(inputs))]
     found = products(source)
     activations = list(dict.fromkeys(product.activation for product in found))
-    return Int8(source, found, measure_ranges(source, activations, feeds, CALIBRATION_METHODS[0]))
+    return Int8(source, found, measure_ranges(source, activations, feeds))
 
 
 @pytest.fixture
@@ -375,7 +374,7 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
     text = " ".join(capsys.readouterr().out.split())
     assert f"int8: products in float32: {shown}" in text
     count = variant.calibration["texts"]
-    texts = f"{count} texts (texts.txt), {CALIBRATION_METHODS[0]}"
+    texts = f"{count} texts (texts.txt), mse"
     assert f"int8: calibrated on {texts}" in text
     with pytest.raises(BudgetError, match="int8 does not meet the budget, a mean cosine of at lea"):
         export(

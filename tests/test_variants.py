@@ -18,7 +18,7 @@ def test_what_is_asked_for_stands_in_the_manifest(
 ) -> None:
     monkeypatch.setattr("signal.signal", lambda *_: None)
     arguments = ["export", tiny_checkpoint, "--output", tmp_path / "a.lanner", "--json"]
-    arguments += ["--precision", "int8,int8-dynamic", "--calibration-method", "percentile"]
+    arguments += ["--precision", "int8,int8-dynamic"]
     arguments += ["--without-pass", "one-mask", "--without-pass", "slice-positions"]
     assert main([str(argument) for argument in arguments]) == 0
     assert json.loads(capsys.readouterr().out)["variants"] == ["int8", "int8-dynamic"]
@@ -28,7 +28,7 @@ def test_what_is_asked_for_stands_in_the_manifest(
     left_out = {"one-mask", "slice-positions", "normalize-sum"}
     names = [item.name for item in PASSES if item.name not in left_out]
     assert int8.passes == dynamic.passes == names
-    assert int8.calibration["method"] == "percentile"
+    assert int8.calibration["method"] == "mse"
     assert not dynamic.calibration
     quality = artifact.quality()["variants"]
     assert quality["int8"]["batch_independence_cosine"] >= 0.9999

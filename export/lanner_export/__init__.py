@@ -14,8 +14,6 @@ HEADS = ("auto", "embed", "score", "classify", "tag")
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
 #: Those that are made where none is asked for.
 DEFAULT_PRECISIONS = ("fp32", "int8")
-#: How the ranges of int8 are made of what calibration saw; the first by default.
-CALIBRATION_METHODS = ("mse", "percentile", "min-max")
 
 # The export stage's libraries import onnxruntime by themselves; see lanner.engines.onnxruntime.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -8,7 +8,7 @@ from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
-from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, HEADS, PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, HEADS, PRECISIONS
 
 if TYPE_CHECKING:
     from lanner.artifact import Artifact
@@ -59,12 +59,6 @@ def add_parser(subparsers: common.Subparsers) -> None:
         metavar="FILE",
         type=Path,
         help="texts for the ranges of int8: .txt, .csv, .jsonl (default: shipped sentences)",
-    )
-    parser.add_argument(
-        "--calibration-method",
-        choices=CALIBRATION_METHODS,
-        default=CALIBRATION_METHODS[0],
-        help=f"what decides the ranges of int8 (default: {CALIBRATION_METHODS[0]})",
     )
     parser.add_argument(
         "--without-pass",
@@ -162,7 +156,6 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 head=args.head,
                 precisions=args.precision,
                 calibration=args.calibration,
-                calibration_method=args.calibration_method,
                 without_passes=args.without_pass,
                 max_tokens=args.max_tokens,
                 truncate_dim=args.truncate_dim,

@@ -27,7 +27,7 @@ from lanner.manifest import (
 )
 from lanner.model import Model
 from lanner.staging import staged_directory
-from lanner_export import CALIBRATION_METHODS, DEFAULT_PRECISIONS, PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, PRECISIONS
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme
 from lanner_export.checkpoint import Checkpoint
@@ -68,7 +68,6 @@ def export(
     head: str = "auto",
     precisions: Sequence[str] = DEFAULT_PRECISIONS,
     calibration: Path | None = None,
-    calibration_method: str = CALIBRATION_METHODS[0],
     without_passes: Collection[str] = (),
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
@@ -89,7 +88,6 @@ def export(
         head: What the model is to answer, of `HEADS`; ``"auto"`` decides from the checkpoint.
         precisions: Which variants to make, of `PRECISIONS`.
         calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
-        calibration_method: How a range is made of what calibration saw, of `CALIBRATION_METHODS`.
         without_passes: Names of graph rewrites to leave out (`lanner_export.rewriting.PASSES`).
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: How many of the first dimensions of a vector to keep (Matryoshka); None for
@@ -179,7 +177,6 @@ def export(
         recipe = Recipe(
             precisions,
             texts,
-            method=calibration_method,
             without_passes=without_passes,
             keep=keep if budget is not None else None,
             budget=budget.argument if budget is not None else "",

@@ -1,12 +1,12 @@
 """The range of each activation that int8 has a scale for, measured on calibration inputs.
 
 What lies beyond a range is clipped, what lies within is rounded to one of 256 steps. A wide range
-clips little and rounds coarsely; the methods differ in what they trade. See
-docs/explanation/int8.md for what each gives.
+clips little and rounds coarsely, a narrow one the other way round. docs/explanation/int8.md has the
+figures of other ways to choose a range.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import ExportError
-from lanner_export import CALIBRATION_METHODS
 
 Feed = Mapping[str, NDArray[np.int64]]
 
@@ -24,7 +23,8 @@ _BINS = 2_048
 _STEPS = 255
 #: Each end of a range is tried at these shares of the smallest and largest value.
 _SHARES = np.linspace(0.2, 1.0, 33)
-_PERCENTILE = 99.999
+#: How a manifest names the way in which ranges are chosen.
+METHOD = "mse"
 
 
 class Range(NamedTuple):
@@ -47,27 +47,13 @@ class Histogram(NamedTuple):
     edges: NDArray[np.float64]
 
 
-def minimum_and_maximum(histogram: Histogram) -> Range:
-    """Clips nothing that calibration saw."""
-    return Range(float(histogram.edges[0]), float(histogram.edges[-1]))
-
-
-def percentile(histogram: Histogram) -> Range:
-    """Clips the outermost 0.001 % at either end."""
-    share = np.cumsum(histogram.counts) / histogram.counts.sum()
-    outside = (100 - _PERCENTILE) / 100
-    low = int(np.searchsorted(share, outside))
-    high = int(np.searchsorted(share, 1 - outside))
-    return Range(float(histogram.edges[low]), float(histogram.edges[min(high, _BINS - 1) + 1]))
-
-
 def least_squares(histogram: Histogram) -> Range:
     """The range with the least mean squared error of clipping and rounding together.
 
     Source: Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks
     for rapid-deployment" (2019); there with an assumed distribution, here with the measured one.
     """
-    low, high = minimum_and_maximum(histogram)
+    low, high = float(histogram.edges[0]), float(histogram.edges[-1])
     centers = (histogram.edges[:-1] + histogram.edges[1:]) / 2
     best = Range(low, high)
     least = np.inf
@@ -82,14 +68,8 @@ def least_squares(histogram: Histogram) -> Range:
     return best
 
 
-#: By the names that users give them.
-METHODS: dict[str, Callable[[Histogram], Range]] = dict(
-    zip(CALIBRATION_METHODS, (least_squares, percentile, minimum_and_maximum), strict=True)
-)
-
-
 def measure_ranges(
-    source: Path, activations: Sequence[str], feeds: Sequence[Feed], method: str
+    source: Path, activations: Sequence[str], feeds: Sequence[Feed]
 ) -> dict[str, Range]:
     """Runs a graph over calibration inputs and measures activations within it.
 
@@ -97,7 +77,6 @@ def measure_ranges(
         source: The float32 ONNX file.
         activations: Names of values in its graph.
         feeds: Inputs of the graph, int64 [batch, length] each.
-        method: One of `METHODS`.
 
     Returns:
         The range of each activation.
@@ -106,7 +85,7 @@ def measure_ranges(
         ExportError: A value is infinite or not a number.
     """
     return {
-        name: METHODS[method](histogram)
+        name: least_squares(histogram)
         for name, histogram in measure_histograms(source, activations, feeds).items()
     }
 

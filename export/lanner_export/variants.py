@@ -16,7 +16,7 @@ from lanner_export.graph import write_fp32
 from lanner_export.half_precision import write_half
 from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
 from lanner_export.quantization import Product, products, write_int8, write_int8_dynamic
-from lanner_export.ranges import METHODS, Feed, Range, measure_ranges
+from lanner_export.ranges import METHOD, Feed, Range, measure_ranges
 from lanner_export.tensors import OPSET, TYPE_IDS
 
 #: Tokens of a calibration text: all its activations are in memory at once, and more tokens do not
@@ -39,11 +39,11 @@ class Int8:
     ranges: dict[str, Range]
 
     @classmethod
-    def calibrated(cls, source: Path, feeds: Sequence[Feed], method: str) -> Self:
+    def calibrated(cls, source: Path, feeds: Sequence[Feed]) -> Self:
         """Measures the ranges of a float32 graph; see `ranges.measure_ranges`."""
         found = products(source)
         activations = list(dict.fromkeys(product.activation for product in found))
-        return cls(source, found, measure_ranges(source, activations, feeds, method))
+        return cls(source, found, measure_ranges(source, activations, feeds))
 
     def write(self, target: Path, keep: Collection[str] = ()) -> None:
         """Writes it with the products of these names in float32."""
@@ -62,7 +62,6 @@ class Recipe:
     Attributes:
         precisions: Which, of `lanner_export.PRECISIONS`.
         texts: What int8 is calibrated on. Static vectors need none: each row has its own scale.
-        method: How a range is made of what calibration saw, of `ranges.METHODS`.
         without_passes: Names of `rewriting.PASSES` to leave out.
         keep: Chooses the products of int8 that stay in float32; None for none of them.
         budget: What it keeps them for, as it was asked for.
@@ -70,7 +69,6 @@ class Recipe:
 
     precisions: Sequence[str]
     texts: CalibrationTexts
-    method: str = next(iter(METHODS))
     without_passes: Collection[str] = ()
     keep: KeepInFloat32 | None = None
     budget: str = ""
@@ -145,13 +143,13 @@ def _write_int8(
     progress(f"calibrating int8 on {len(texts.texts)} texts")
     tokenizer = Tokenizer(path.parent / record.file, record)
     feeds = calibration_feeds(tokenizer, loaded.inputs, texts.inputs(loaded.head))
-    int8 = Int8.calibrated(fp32, feeds, recipe.method)
+    int8 = Int8.calibrated(fp32, feeds)
     kept: list[str] = []
     if recipe.keep is not None:
         kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
     int8.write(path, kept)
     return {
-        "calibration": {**texts.to_json(), "method": recipe.method},
+        "calibration": {**texts.to_json(), "method": METHOD},
         "float32_products": kept,
         "products": len(int8.products),
         "budget": recipe.budget,

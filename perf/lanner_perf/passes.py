@@ -20,7 +20,6 @@ from lanner.machine import package_versions, this_machine
 from lanner.staging import staged_file
 from lanner.text_files import shipped_sentences
 from lanner.tokenization import Tokenizer
-from lanner_export import CALIBRATION_METHODS
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.graph import write_fp32
 from lanner_export.loading import load_checkpoint
@@ -85,7 +84,7 @@ def _graphs(loaded: Checkpoint, directory: Path, begin: Any) -> dict[tuple[str, 
         fp32 = directory / f"{label}.fp32.onnx"
         write_fp32(loaded.graph, loaded.inputs, loaded.output, fp32, without_passes=without)
         int8 = directory / f"{label}.int8.onnx"
-        Int8.calibrated(fp32, feeds, CALIBRATION_METHODS[0]).write(int8)
+        Int8.calibrated(fp32, feeds).write(int8)
         graphs[label, "fp32"], graphs[label, "int8"] = fp32, int8
     return graphs
 
