@@ -166,23 +166,28 @@ def _line(cells_of_line: list[str]) -> str:
 _PAGE = """\
 # What is supported
 
-Each cell is a test: a tiny random checkpoint of that architecture, with a tokenizer of the words
-of a few sentences, is exported for that head, and its answers at each precision are compared with
-those of its own framework (`tests/test_architectures.py`, with each generation of transformers
-that is named). The table is written from the matrix of those tests (`python -m tests.matrix`), and
-a test says so if the two differ.
+Each cell of the table is a test. The test makes a tiny random checkpoint of that architecture,
+exports it for that head, and compares the answers at each precision with those of the
+checkpoint's own framework, with each generation of transformers that is named. The table is
+written from the matrix of those tests, and a test fails if the two differ.
 
-fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4. What int8 costs a real
-checkpoint is measured at its export, and stands in its `quality.json`. Attention as its parts is
-right too, but slower than as one operator; `lanner inspect` shows what was fused. fp16 and bf16 are
-graphs for GPUs, and compared without one: rounded as a GPU rounds, after each operator.
+- fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4.
+- The export of a real checkpoint measures what int8 costs it; the quality card shows it.
+- fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
+  after each operator.
+- Attention "as its parts" is right, too, but slower than as one operator. `lanner inspect`
+  shows what was fused.
 
 {table}
+
+Word vectors (word2vec, GloVe and FastText files, KeyedVectors of gensim, model2vec, and
+StaticEmbedding and WordEmbeddings of sentence-transformers) have the head `embed`, in fp32 and
+int8.
 """
 
 
 def page() -> str:
-    """The text of docs/support.md."""
+    """Return the text of docs/support.md."""
     return _PAGE.format(table=table())
 
 
