@@ -4,11 +4,16 @@ The export compares whole answers with the checkpoint in its own framework, so t
 here is right; the counts say how much of it is fused.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lanner.artifact import Artifact
+from lanner.engines import onnxruntime
 from lanner.loading import load
+from lanner.machine import this_machine
 from tests.checkpoints import plain_checkpoint
 from tests.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, cells, config_of, page
 
@@ -23,7 +28,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(("name", "head"), list(cells()))
-def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path) -> None:
+def test_it_answers_as_its_checkpoint_does(
+    name: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = MATRIX[name]
     if row.since == "5" and transformers.__version__.startswith("4."):
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
@@ -62,6 +69,7 @@ def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path)
     # What is not fused is said, and nothing is said of what is.
     assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
     assert bool(warnings) or counts["Attention"] == 2
+    require_same_without_vnni(artifact, monkeypatch)
     loaded = load(artifact.directory)
     if head == "embed":
         assert loaded.encode("a man plays").shape == (artifact.manifest.dimension,)
@@ -71,6 +79,22 @@ def test_it_answers_as_its_checkpoint_does(name: str, head: str, tmp_path: Path)
         assert loaded.classify("a man plays").label in ("yes", "no", "maybe")
     else:
         assert all(entity.label in ("PER", "LOC") for entity in loaded.tag("a man plays"))
+
+
+def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 as it is loaded on another processor (tests/test_other_processor.py has a real one)."""
+    path, generator = artifact.file("model.int8.onnx"), np.random.default_rng(0)
+    feed = {name: generator.integers(5, 30, (3, 9)) for name in artifact.manifest.inputs}
+    feed["attention_mask"] = np.ones((3, 9), np.int64)
+    if "token_type_ids" in feed:
+        feed["token_type_ids"] = np.zeros((3, 9), np.int64)
+    answers = []
+    for flags in (this_machine().cpu_flags, ("avx2",)):
+        machine = replace(this_machine(), cpu_flags=flags)
+        with monkeypatch.context() as context:
+            context.setattr(onnxruntime, "this_machine", lambda machine=machine: machine)
+            answers.append(onnxruntime.open_session(path).run(None, feed)[0])
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-4, atol=1e-4)
 
 
 def test_the_support_table_is_this_matrix() -> None:

@@ -1,10 +1,11 @@
+import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lanner import machine
+from lanner import cpuid, machine
 
 
 def test_this_machine_is_described() -> None:
@@ -28,6 +29,44 @@ def test_this_machine_is_described() -> None:
 )
 def test_int8_is_fast_only_with_vnni_or_amx(flags: tuple[str, ...], fast: bool) -> None:
     assert replace(machine.this_machine(), cpu_flags=flags).has_fast_int8 is fast
+
+
+def test_the_processor_says_the_same_as_the_kernel() -> None:
+    kernel = machine._cpu_name_and_flags()[1]
+    # An emulator aside, whatever the kernel leaves out the processor may still have.
+    assert kernel.isdisjoint(cpuid.missing_flags())
+    assert cpuid.missing_flags() < set(machine.NOTABLE_CPU_FLAGS)
+
+
+def test_numpy_finds_the_same_instructions() -> None:
+    features = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    missing = cpuid.missing_flags()
+    for flag in ("avx2", "avx512f", "avx512_vnni"):
+        name = flag.upper().replace("_", "")
+        if name in features:
+            assert (flag in missing) is not features[name]
+
+
+def test_flags_that_the_processor_has_not_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As under `qemu-x86_64 -cpu Haswell`, where /proc/cpuinfo is that of the machine below.
+    text = "model name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f avx512_vnni\n"
+    monkeypatch.setattr(Path, "read_text", lambda _self: text)
+    monkeypatch.setattr(machine, "missing_flags", lambda: frozenset({"avx512f", "avx512_vnni"}))
+    here = machine.this_machine.__wrapped__()
+    assert (here.cpu, here.cpu_flags) == ("AMD EPYC", ("avx2",))
+
+
+def test_where_the_processor_cannot_be_asked_the_kernel_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_args: object, **_options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("lanner.cpuid.mmap.mmap", refused)
+    assert cpuid.missing_flags() == frozenset()
+    monkeypatch.undo()
+    monkeypatch.setattr("lanner.cpuid.platform.machine", lambda: "aarch64")
+    assert cpuid.missing_flags() == frozenset()
 
 
 def test_bf16_is_either_of_two_instruction_sets() -> None:

@@ -9,6 +9,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from lanner.cpuid import missing_flags
+
 #: Flags of /proc/cpuinfo that decide which precision is fast, in the order in which they are shown.
 NOTABLE_CPU_FLAGS = (
     "avx2",
@@ -86,6 +88,7 @@ def _cgroup_quota_cores() -> int | None:
 def this_machine() -> Machine:
     """The machine that this process runs on; read once."""
     cpu, flags = _cpu_name_and_flags()
+    flags -= missing_flags()
     return Machine(
         cpu=cpu,
         cores=available_cores(),

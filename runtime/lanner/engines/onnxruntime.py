@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine import this_machine
 
@@ -71,10 +72,13 @@ def open_session(
         # Threads that wait for the next call by spinning take the cores of whoever works meanwhile.
         "session.force_spinning_stop": "1",
     }
+    model: str | bytes = str(path)
     if not this_machine().has_fast_int8:
-        # Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits; this one
-        # makes the signed ones unsigned, which is slower and right.
+        # Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits; unsigned
+        # weights are slower and right. Those that cannot be rewritten here ONNX Runtime rewrites.
         settings["session.x64quantprecision"] = "1"
+        settings["session.model_external_initializers_file_folder_path"] = str(path.parent)
+        model = _unsigned(path) or model
     if save_optimized_to is not None:
         options.optimized_model_filepath = str(save_optimized_to)
     if saves_weights:
@@ -88,8 +92,8 @@ def open_session(
     for key, value in settings.items():
         options.add_session_config_entry(key, value)
     try:
-        return ort.InferenceSession(
-            str(path),
+        session = ort.InferenceSession(
+            model,
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=list(SLOW_FUSIONS),
@@ -104,6 +108,17 @@ def open_session(
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         msg = f"ONNX Runtime {ort.__version__} could not load {path}: {first_line(error)}"
         raise EngineError(msg) from error
+    # It would keep the whole file in memory, to start again with other providers.
+    session._model_bytes = None
+    return session
+
+
+def _unsigned(path: Path) -> bytes | None:
+    """Return the model with unsigned weights, if it has signed ones and can be read."""
+    try:
+        return with_unsigned_weights(path)
+    except OSError:
+        return None  # ONNX Runtime says why
 
 
 class OnnxRuntimeEngine:
