@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.embedding import EmbeddingModel
+from lanner.artifact.artifact import Artifact
 from lanner.errors import ServerError
-from lanner.gpu import missing_gpu
-from lanner.loading import load
-from lanner.triton.installation import Installation, find_tritonserver
+from lanner.loading.load import load
+from lanner.machine.gpu import missing_gpu
+from lanner.models.embedding import EmbeddingModel
+from lanner.triton.server.installation import Installation, find_tritonserver
 from tests.checkpoints import (
     bert_checkpoint,
     bert_model,
@@ -110,7 +110,7 @@ def tagger_artifact(tagger_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def tritonserver() -> Installation:
-    """A real Triton server, for `lanner.triton.server.TritonServer`."""
+    """A real Triton server, for `lanner.triton.server.server.TritonServer`."""
     try:
         return find_tritonserver()
     except ServerError as error:
@@ -120,7 +120,7 @@ def tritonserver() -> Installation:
 @pytest.fixture(scope="session")
 def tensorrt_library() -> None:
     """TensorRT with its libraries; whoever needs it names it before what takes long."""
-    from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+    from lanner.engines.tensorrt.library import tensorrt  # noqa: PLC0415
     from lanner.errors import LannerError  # noqa: PLC0415
 
     try:

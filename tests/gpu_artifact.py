@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lanner.artifact import QUALITY_FILE, Artifact
-from lanner.engine_build import EngineBuild, Profile
-from lanner.gpu import Gpu
-from lanner.manifest import Variant
+from lanner.artifact.artifact import QUALITY_FILE, Artifact
+from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.artifact.manifest import Variant
+from lanner.machine.gpu import Gpu
 from tests.host_tensorrt import BUILD, write_plan
 from tests.word_artifact import MAX_TOKENS, write_manifest, write_mean_graph
 

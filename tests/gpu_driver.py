@@ -1,7 +1,7 @@
 """A driver library that answers as NVIDIA's would, for machines without a GPU.
 
-It is compiled from C, so that the calls of `lanner.gpu` go through the real interface: by name,
-with pointers, in the sizes of C.
+It is compiled from C, so that the calls of `lanner.machine.gpu` go through the real interface: by
+name, with pointers, in the sizes of C.
 """
 
 import shutil

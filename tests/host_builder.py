@@ -28,7 +28,7 @@ class MemoryPoolType(enum.Enum):
 
 
 class Log:
-    """As `lanner.engines.tensorrt_library.open_log` gives one."""
+    """As `lanner.engines.tensorrt.library.open_log` gives one."""
 
     def __init__(self) -> None:
         self.last_error = ""

@@ -1,4 +1,5 @@
-"""CUDA in the memory of the host: what `lanner.engines.cuda` calls, as its documentation says it.
+"""CUDA in the memory of the host: what `lanner.engines.tensorrt.cuda` calls, as its documentation
+says it.
 
 Nothing that is put on a stream is done before the stream is waited for, and what is captured is not
 done at all, so that a wait, a copy or a launch that is missing leaves the wrong numbers behind.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engine_build import EngineBuild, Profile
+from lanner.artifact.engine_build import EngineBuild, Profile
 from tests.host_cuda import SUCCESS, HostCuda, HostStream
 
 VERSION = "10.13.3.9"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from lanner.manifest import Architecture, Manifest, TokenizerRecord, Variant
+from lanner.artifact.manifest import Architecture, Manifest, TokenizerRecord, Variant
 
 FP32 = Variant("fp32", "fp32", "model.fp32.onnx", "onnxruntime", 23, {})
 INT8 = Variant("int8", "int8", "model.int8.onnx", "onnxruntime", 23, {})

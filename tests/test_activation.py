@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lanner.activation import identity, sigmoid, softmax
+from lanner.artifact.activation import identity, sigmoid, softmax
 
 LOG_2, LOG_3 = np.log([2, 3])
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from lanner.answers import agreement, ask, row_cosines, rows, score_differences
-from lanner.artifact import Artifact
-from lanner.embedding import EmbeddingModel
-from lanner.loading import load
+from lanner.artifact.artifact import Artifact
+from lanner.loading.load import load
+from lanner.models.answers import agreement, ask, row_cosines, rows, score_differences
+from lanner.models.embedding import EmbeddingModel
 
 
 def scores(*values: list[float]) -> np.ndarray:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines import onnxruntime
-from lanner.loading import load
-from lanner.machine import this_machine
+from lanner.loading.load import load
+from lanner.machine.machine import this_machine
 from tests.checkpoints import plain_checkpoint
 from tests.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, cells, config_of, page
 

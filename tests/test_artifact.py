@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from lanner import artifact as artifact_module
-from lanner.artifact import Artifact, is_batch_independent
+from lanner.artifact import artifact as artifact_module
+from lanner.artifact.artifact import Artifact, is_batch_independent
+from lanner.artifact.manifest import Manifest
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
-from lanner.machine import this_machine
-from lanner.manifest import Manifest
+from lanner.machine.machine import this_machine
 from tests.word_artifact import write_word_artifact
 
 

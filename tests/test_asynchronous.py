@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import lanner
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines import Engine
 from lanner.errors import DeadlineError, HeadError, Overloaded
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanner.batching import pad, plan_batches
+from lanner.running.batching import pad, plan_batches
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=200)
 

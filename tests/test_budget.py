@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lanner.budget import Budget, budget_argument
+from lanner.artifact.budget import Budget, budget_argument
 from lanner.errors import UnsupportedError, UsageError
 
 

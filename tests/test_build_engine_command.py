@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import doctor
 from lanner.commands.common import Parser
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError, UsageError

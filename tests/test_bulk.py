@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.bulk import Bulk, Outcome, chunks
 from lanner.errors import InputError, OutputError
-from lanner.partial_file import directory_of
-from lanner.row_files import open_rows
-from lanner.rows import Columns, GivenRows
-from lanner.vector_files import VECTOR_SUFFIXES
+from lanner.files.bulk import Bulk, Outcome, chunks
+from lanner.files.partial import directory_of
+from lanner.files.row_files import open_rows
+from lanner.files.rows import Columns, GivenRows
+from lanner.files.vectors import VECTOR_SUFFIXES
 
 #: The whole text of a chunk goes into each of its vectors, as the last bits of real ones do.
 WIDTH = 3
@@ -31,7 +31,7 @@ def encode(texts: list[str]) -> NDArray[np.float32]:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanner.bulk.CHUNK_ROWS", 2)
+    monkeypatch.setattr("lanner.files.bulk.CHUNK_ROWS", 2)
 
 
 def write_jsonl(path: Path, texts: list[str | None]) -> Path:
@@ -61,7 +61,7 @@ def test_rows_are_encoded_in_chunks(tmp_path: Path) -> None:
 
 
 def test_a_chunk_of_long_texts_has_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanner.bulk.CHUNK_CHARACTERS", 5)
+    monkeypatch.setattr("lanner.files.bulk.CHUNK_CHARACTERS", 5)
     found = chunks(GivenRows(["a", "b", "a" * 9, "a", "aaaa", "b"]))
     assert [[row.values["text"][:1] for row in chunk.rows] for chunk in found] == [
         ["a", "b"],
@@ -138,8 +138,8 @@ def test_rows_of_a_parquet_are_gone_on_with(
     pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
     import pyarrow.parquet as pq  # noqa: PLC0415 (an extra)
 
-    monkeypatch.setattr("lanner.parquet_rows._ROWS_AT_ONCE", at_once)
-    monkeypatch.setattr("lanner.bulk.CHUNK_CHARACTERS", 6)
+    monkeypatch.setattr("lanner.files.parquet_rows._ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr("lanner.files.bulk.CHUNK_CHARACTERS", 6)
     texts = ["a", "bb", None, "dddd", "e", "ffffff", "g", "h", "i"]
     table = pa.table({"text": texts, "id": [1, None, 3, 4, None, 6, 7, 8, 9]})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=4)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.text_files import shipped_sentences
+from lanner.files.texts import shipped_sentences
 from lanner_export.calibration import MOST_TEXTS, CalibrationTexts, calibration_texts
 
 

@@ -1,4 +1,4 @@
-from lanner.cancellation import Cancellation
+from lanner.running.cancellation import Cancellation
 
 
 def test_listeners_are_told_once_and_late_ones_at_once() -> None:

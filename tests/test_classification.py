@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.classification import ClassificationModel
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.errors import HeadError, InputError, InputTypeError
-from lanner.loading import load
+from lanner.loading.load import load
+from lanner.models.classification import ClassificationModel
 from tests.checkpoints import SENTENCES, bert_model, plain_checkpoint
 
 transformers = pytest.importorskip("transformers", reason="the reference")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
 from lanner.commands.common import table
-from lanner.loading import load
-from lanner.machine import this_machine
+from lanner.loading.load import load
+from lanner.machine.machine import this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +175,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_even_the_unforeseen_is_one_line(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lanner.embedding.EmbeddingModel.encode", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("lanner.models.embedding.EmbeddingModel.encode", lambda *_, **__: 1 / 0)
     assert run("encode", word_artifact, "a") == 1
     assert capsys.readouterr().err == (
         "lanner: error: ZeroDivisionError: division by zero "

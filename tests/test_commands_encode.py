@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lanner.commands import main
-from lanner.embedding import EmbeddingModel
+from lanner.models.embedding import EmbeddingModel
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _keep_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanner.bulk.CHUNK_ROWS", 2)
+    monkeypatch.setattr("lanner.files.bulk.CHUNK_ROWS", 2)
 
 
 def run(*arguments: object) -> int:
@@ -226,7 +226,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for module in ("lanner.parquet_vectors", "lanner.parquet_rows"):
+    for module in ("lanner.files.parquet_vectors", "lanner.files.parquet_rows"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "in.parquet").touch()
     assert run(word_artifact, "a", "--output", tmp_path / "out.parquet") == 1

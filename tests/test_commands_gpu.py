@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner import selection
 from lanner.commands import doctor, main
-from lanner.engines import tensorrt_library
+from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.errors import MissingExtraError
-from lanner.gpu import this_gpu
+from lanner.loading import selection
+from lanner.machine.gpu import this_gpu
 from tests.gpu_artifact import FOR_L4, H100, add_engines, build
 from tests.host_tensorrt import VERSION
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from lanner.commands.progress import Progress
-from lanner.rows import GivenRows
+from lanner.files.rows import GivenRows
 
 
 class Terminal(io.StringIO):

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from lanner import selection
-from lanner.artifact import Artifact
-from lanner.configuration import Configuration
+from lanner.artifact.artifact import Artifact
 from lanner.errors import VariantError
-from lanner.machine import this_machine
+from lanner.loading import selection
+from lanner.loading.configuration import Configuration
+from lanner.machine.machine import this_machine
 
 INT8 = Configuration("onnxruntime", "int8", workers=2, token_budget=1024)
 

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner.engines.cuda import DeviceMemory, PinnedArray, Stream
+from lanner.engines.tensorrt.cuda import DeviceMemory, PinnedArray, Stream
 from lanner.errors import EngineError
-from lanner.gpu import this_gpu
+from lanner.machine.gpu import this_gpu
 
 #: What CUDA itself says of a machine without a driver.
 NO_DRIVER = r"CUDA driver version is insufficient for CUDA runtime version \(cudaErrorInsufficient"

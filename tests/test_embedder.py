@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lanner.errors import UnsupportedError
-from lanner.loading import load
+from lanner.loading.load import load
 from tests.checkpoints import SENTENCES, bert_checkpoint, edit_json
 
 pytest.importorskip("torch", reason="needs the export extra")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import lanner
-from lanner.embedding import EmbeddingModel
-from lanner.embedding_ranges import EmbeddingRanges
+from lanner.artifact.manifest import RangesRecord
 from lanner.errors import DeadlineError, InputError, InputTypeError, UnsupportedError
-from lanner.loading import load
-from lanner.manifest import RangesRecord
-from lanner.model import FIRST_TEXTS, TEXTS_AT_ONCE
+from lanner.loading.load import load
+from lanner.models.base import FIRST_TEXTS, TEXTS_AT_ONCE
+from lanner.models.embedding import EmbeddingModel
+from lanner.vectors.ranges import EmbeddingRanges
 from tests.word_artifact import DIMENSION, write_manifest
 
 

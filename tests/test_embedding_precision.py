@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from lanner import embedding_precision
-from lanner.embedding_precision import PRECISIONS, QuantizedVectors, quantize_embeddings
 from lanner.errors import InputError, InputTypeError
+from lanner.vectors import precision as embedding_precision
+from lanner.vectors.precision import PRECISIONS, QuantizedVectors, quantize_embeddings
 
 VECTORS = np.array([[-1.0, 0.0, 0.5], [0.25, -0.001, 7.0]], dtype=np.float32)
 # A step is 1/128 of the first two dimensions, and the third has but one value.

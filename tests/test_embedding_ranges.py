@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.embedding_ranges import EmbeddingRanges
+from lanner.artifact.artifact import Artifact
 from lanner.errors import ArtifactError
-from lanner.loading import load
-from lanner.text_files import shipped_sentences
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import load
+from lanner.vectors.ranges import EmbeddingRanges
 
 # Lengths 5 and 13, of the first dimension alone 3 and 5; the mean length is 9 and 4.
 VECTORS = np.array([[3, -4], [-5, -12]], dtype=np.float32)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.loading import load
-from lanner.text_files import shipped_sentences
+from lanner.artifact.artifact import Artifact
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import load
 
 PROGRAM = Path(sys.executable).with_name("lanner")
 ROOT = Path(__file__).parents[1]

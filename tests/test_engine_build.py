@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from lanner.engine_build import EngineBuild, Profile, parse_file_name
+from lanner.artifact.engine_build import EngineBuild, Profile, parse_file_name
+from lanner.artifact.manifest import FileRecord, Manifest, Variant
 from lanner.errors import ArtifactError, InputError
-from lanner.manifest import FileRecord, Manifest, Variant
 from tests.manifests import FP32, manifest
 
 PROFILE = Profile((1, 1), (8, 64), (64, 128))

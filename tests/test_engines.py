@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 import lanner.engines as engines_module
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Variant
 from lanner.engines import choose_engine, open_engine
 from lanner.engines import onnxruntime as engine_module
 from lanner.engines.onnxruntime import WEIGHTS_FILE
 from lanner.errors import EngineError, MissingExtraError, VariantError
-from lanner.machine import this_machine
-from lanner.manifest import Variant
+from lanner.machine.machine import this_machine
 
 FEED = {
     "input_ids": np.array([[2, 3], [2, 0]], np.int64),

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from tests.checkpoints import plain_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "export" / "examples"

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.errors import InputError, LannerError, OutputExistsError, ParityError, UnsupportedError
-from lanner.loading import load
+from lanner.loading.load import load
 from tests.checkpoints import bert_checkpoint, edit_json
 
 pytest.importorskip("torch", reason="needs the export extra")

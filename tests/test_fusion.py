@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from tests.checkpoints import bert_model
 
 pytest.importorskip("torch", reason="needs the export extra")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lanner import gpu
 from lanner.errors import EngineError
-from lanner.gpu import Gpu, missing_gpu, require_gpu, this_gpu
+from lanner.machine import gpu
+from lanner.machine.gpu import Gpu, missing_gpu, require_gpu, this_gpu
 from tests.gpu_driver import write_driver
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines import open_engine
 from tests.checkpoints import bert_checkpoint, bert_model, plain_checkpoint
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.engines import open_engine
 from lanner.errors import EngineError, ExportError, ParityError, UnsupportedError, VariantError
-from lanner.loading import load
+from lanner.loading.load import load
 from tests.checkpoints import bert_model, plain_checkpoint
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.answers import row_cosines  # noqa: E402
+from lanner.models.answers import row_cosines  # noqa: E402
 from lanner_export.export import export  # noqa: E402
 from lanner_export.graph import write_fp32  # noqa: E402
 from lanner_export.half_precision import measurable, write_half  # noqa: E402

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lanner import interruption
 from lanner.commands import main
-from lanner.staging import staged_directory
+from lanner.files.staging import staged_directory
+from lanner.machine import interruption
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner.row_files import open_rows
-from lanner.rows import BadRow, Columns, Row, Rows
+from lanner.files.row_files import open_rows
+from lanner.files.rows import BadRow, Columns, Row, Rows
 
 TEXT_AND_ID = Columns(["text"], ["id"], ["id"])
 
@@ -127,7 +127,7 @@ def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_never_closed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanner.line_rows.FIELD_CHARACTERS", 10)
+    monkeypatch.setattr("lanner.files.lines.FIELD_CHARACTERS", 10)
     path = write(tmp_path / "a.csv", 'text\n"open\nmany\nmore\nlines\n')
     with open_rows(path, Columns(["text"])) as rows:
         first, *rest = rows

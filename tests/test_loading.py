@@ -9,8 +9,8 @@ from lanner.errors import (
     UnsupportedError,
     VariantError,
 )
-from lanner.gpu import this_gpu
-from lanner.loading import load
+from lanner.loading.load import load
+from lanner.machine.gpu import this_gpu
 from tests.word_artifact import write_manifest
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner import cpuid, machine
+from lanner import cpuid
+from lanner.machine import machine
 
 
 def test_this_machine_is_described() -> None:

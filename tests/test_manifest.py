@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lanner import manifest as manifest_module
+from lanner.artifact import manifest as manifest_module
+from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
-from lanner.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
 
 
 def test_what_is_written_is_read_back(word_artifact: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines import open_engine
-from lanner.loading import load, open_model
-from lanner.model import Model
+from lanner.loading.load import load, open_model
+from lanner.models.base import Model
 from tests.checkpoints import SENTENCES
 
 pytest.importorskip("torch", reason="needs the export extra")

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as Words
 from tokenizers.models import WordLevel
 
-from lanner.embedding import EmbeddingModel
 from lanner.errors import EngineError, ModelChangedError
-from lanner.model import FIRST_TEXTS, MOST_RENEWALS, Model
-from lanner.runner import Runner, feed
-from lanner.tokenization import Tokenizer
+from lanner.models.base import FIRST_TEXTS, MOST_RENEWALS, Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.running.runner import Runner, feed
+from lanner.text.tokenization import Tokenizer
 from tests.manifests import FP32, manifest
 from tests.word_artifact import MAX_TOKENS, VOCABULARY
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import file_sha256
 from lanner.engines import onnxruntime_cuda, open_engine
 from lanner.engines.onnxruntime_cuda import (
     CPU,
@@ -22,9 +23,8 @@ from lanner.engines.onnxruntime_cuda import (
     tensorrt_options,
 )
 from lanner.errors import EngineError, InputError, MissingExtraError
-from lanner.gpu import this_gpu
-from lanner.loading import load
-from lanner.manifest import file_sha256
+from lanner.loading.load import load
+from lanner.machine.gpu import this_gpu
 from tests.test_engines import feed_of
 
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines import open_engine
 from lanner.errors import EngineError
-from lanner.loading import load
-from lanner.machine import this_machine
+from lanner.loading.load import load
+from lanner.machine.machine import this_machine
 from tests.checkpoints import word_rows
 
 openvino = pytest.importorskip("openvino", reason="needs the openvino extra")

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.embedding import EmbeddingModel
+from lanner.artifact.artifact import Artifact
 from lanner.errors import ParityError
-from lanner.loading import load
+from lanner.loading.load import load
+from lanner.models.embedding import EmbeddingModel
 from lanner_export import PRECISIONS
 from lanner_export.parity import LogitsParity, VectorParity, measure_parity, require_parity
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.row_files import open_rows
-from lanner.rows import BadRow, Columns, Row
-from lanner.text_files import read_pairs, read_texts
+from lanner.files.row_files import open_rows
+from lanner.files.rows import BadRow, Columns, Row
+from lanner.files.texts import read_pairs, read_texts
 
 pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
 

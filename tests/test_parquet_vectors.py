@@ -11,10 +11,10 @@ pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
 import pyarrow.parquet as pq  # noqa: E402 (once it is known to be there)
 
 from lanner.errors import InputError  # noqa: E402
-from lanner.parquet_vectors import ParquetFile, kind_of, kind_of_all  # noqa: E402
-from lanner.row_files import open_rows  # noqa: E402
-from lanner.rows import Columns, GivenRows, Row, Rows  # noqa: E402
-from lanner.vector_files import Layout, vector_file  # noqa: E402
+from lanner.files.parquet_vectors import ParquetFile, kind_of, kind_of_all  # noqa: E402
+from lanner.files.row_files import open_rows  # noqa: E402
+from lanner.files.rows import Columns, GivenRows, Row, Rows  # noqa: E402
+from lanner.files.vectors import Layout, vector_file  # noqa: E402
 
 VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import OutputError
-from lanner.partial_file import Written, directory_of, partial_file
+from lanner.files.partial import Written, directory_of, partial_file
 
 
 def begin(output: Path, content: bytes, *, rows: int, vectors: int = 0) -> None:
@@ -93,7 +93,7 @@ def test_a_state_without_its_body_is_discarded(tmp_path: Path) -> None:
 def test_two_processes_do_not_write_the_same_output(tmp_path: Path) -> None:
     output = tmp_path / "out.npy"
     code = (
-        "import pathlib, sys\nfrom lanner.partial_file import partial_file\n"
+        "import pathlib, sys\nfrom lanner.files.partial import partial_file\n"
         "with partial_file(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

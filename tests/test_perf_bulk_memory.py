@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.triton.installation import Installation
+from lanner.triton.server.installation import Installation
 from lanner_perf import bulk_memory
 from lanner_perf.bulk_memory import encode_file, main
 

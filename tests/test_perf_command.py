@@ -11,7 +11,7 @@ pytest.importorskip("jinja2", reason="needs the bench extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")
 pytest.importorskip("scipy", reason="needs the bench extra")
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import doctor, main
 from lanner_perf import command
 from tests.bench_report import bench_report, write_result

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.errors import UnsupportedError
 
 for package in ("torch", "onnxruntime", "onnx"):

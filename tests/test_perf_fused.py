@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.engines.onnxruntime import open_session
 from lanner_perf import fused
 from lanner_perf.subjects import SubjectError

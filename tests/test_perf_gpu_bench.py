@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")
 
-from lanner.gpu import this_gpu
+from lanner.machine.gpu import this_gpu
 from lanner_perf.gpu_bench import main
 from lanner_perf.gpu_report import write_report
 from tests.gpu_figures import report_of

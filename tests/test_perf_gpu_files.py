@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.engine_build import Profile
-from lanner.engines import tensorrt_library
+from lanner.artifact.engine_build import Profile
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
+from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.errors import BenchmarkError
 from lanner_export.half_precision import write_emulation
 from lanner_export.tensorrt import builder

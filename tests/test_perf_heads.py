@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("torch", reason="the frameworks of the checkpoints")

@@ -4,16 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.row_files import open_rows
-from lanner.rows import BadRow, Columns
-from lanner.vector_files import VECTOR_SUFFIXES
+from lanner.files.row_files import open_rows
+from lanner.files.rows import BadRow, Columns
+from lanner.files.vectors import VECTOR_SUFFIXES
 from lanner_perf.kill_resume import run_trial, write_rows
 
 #: With more chunks than the default, so that a kill in a second finds some that are finished.
 _PROGRAM = """\
-import sys, lanner.bulk
+import sys, lanner.files.bulk
 from lanner.commands import main
-lanner.bulk.CHUNK_ROWS = 50
+lanner.files.bulk.CHUNK_ROWS = 50
 sys.exit(main())
 """
 

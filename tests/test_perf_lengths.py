@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.loading import open_tokenizer
-from lanner.manifest import Manifest
-from lanner.text_files import shipped_sentences
-from lanner.tokenization import TextTokenizer
-from lanner.word_tokenizer import Vocabulary, WordTokenizer
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Manifest
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import open_tokenizer
+from lanner.text.tokenization import TextTokenizer
+from lanner.text.words import Vocabulary, WordTokenizer
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 

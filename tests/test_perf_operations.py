@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.errors import UnsupportedError
 
 onnx = pytest.importorskip("onnx", reason="needs the bench extra")

@@ -13,14 +13,14 @@ pytest.importorskip("psutil", reason="needs the bench extra")
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.errors import BenchmarkError
-from lanner.triton.installation import Installation
-from lanner.triton.ports import choose_ports
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
-from lanner.triton.serving import Serving
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.installation import Installation
+from lanner.triton.server.ports import choose_ports
+from lanner.triton.server.server import TritonServer
 from lanner_perf.bench import BenchReport
 from lanner_perf.call_parts import PARTS
 from lanner_perf.extent import Extent

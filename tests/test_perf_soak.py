@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.triton.installation import Installation
+from lanner.artifact.artifact import Artifact
+from lanner.triton.server.installation import Installation
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")

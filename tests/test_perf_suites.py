@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 

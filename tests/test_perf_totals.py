@@ -11,11 +11,11 @@ pytest.importorskip("psutil", reason="needs the bench extra")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
 import lanner
-from lanner.artifact import Artifact
-from lanner.triton.installation import Installation
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
-from lanner.triton.serving import Serving
+from lanner.artifact.artifact import Artifact
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.installation import Installation
+from lanner.triton.server.server import TritonServer
 from lanner_perf.server_process import cpu_s, is_here, server_process
 from lanner_perf.totals import Counter, RequestClock, cache_lookups
 

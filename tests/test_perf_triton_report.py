@@ -10,7 +10,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("torch", reason="the repository by hand")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
-from lanner.triton.installation import Installation
+from lanner.triton.server.installation import Installation
 from lanner_export.export import export
 from lanner_perf.bench import BenchReport
 from lanner_perf.triton_report import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from tests.checkpoints import bert_checkpoint
 from tests.perf_inputs import write_pairs
 

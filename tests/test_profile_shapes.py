@@ -1,7 +1,7 @@
 import pytest
 
-from lanner.engine_build import Profile
-from lanner.engines.profile_shapes import GRAPH_TOKENS, Placement, place
+from lanner.artifact.engine_build import Profile
+from lanner.engines.tensorrt.profile_shapes import GRAPH_TOKENS, Placement, place
 from lanner.errors import EngineError
 
 #: A profile a bucket, of one length each.

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.loading import load
-from lanner.model import Model
+from lanner.artifact.artifact import Artifact
+from lanner.loading.load import load
+from lanner.models.base import Model
 
 pytest.importorskip("torch", reason="needs the export extra")
 

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import FileRecord, Variant
+from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands import main
-from lanner.manifest import FileRecord, Variant
-from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
 from tests.word_artifact import write_manifest
 
 MACHINE = {"cpu": "Falcon 1", "cpu_flags": ["avx2"], "cores": 2, "system": "Linux 6"}

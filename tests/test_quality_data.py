@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lanner.errors import InputError, UnsupportedError
-from lanner.text_files import LabelledPairs
+from lanner.files.texts import LabelledPairs
 from lanner_export.quality_data import LabelledTexts, QualityData, Span, TaggedTexts
 
 NAMES = ["delivery", "return|refund", "7"]

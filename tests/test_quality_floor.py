@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner import loading, quality_floor
-from lanner.artifact import QUALITY_FILE, Artifact
-from lanner.budget import Budget
+from lanner.artifact.artifact import QUALITY_FILE, Artifact
+from lanner.artifact.budget import Budget
 from lanner.engines import Engine, open_engine
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
-from lanner.machine import this_machine
-from lanner.quality_floor import QualityFloor
+from lanner.loading import load as loading
+from lanner.machine.machine import this_machine
+from lanner.tune import floor as quality_floor
+from lanner.tune.floor import QualityFloor
 from tests.word_artifact import write_manifest, write_word_artifact
 
 PROBES = ["a", "b c", "a b c d", "f"]

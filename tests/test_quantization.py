@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.loading import load
+from lanner.artifact.artifact import Artifact
+from lanner.loading.load import load
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
@@ -162,7 +162,7 @@ def test_only_inputs_of_products_are_quantized(tiny_artifact: Artifact) -> None:
 
 
 def test_a_vector_does_not_depend_on_its_batch(minilm_artifact: Artifact) -> None:
-    from lanner.text_files import shipped_sentences  # noqa: PLC0415
+    from lanner.files.texts import shipped_sentences  # noqa: PLC0415
 
     generator = np.random.default_rng(0)
     sentences = shipped_sentences()

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanner import quantized_similarity
-from lanner.embedding_precision import BIT_PRECISIONS, QuantizedVectors, quantize_embeddings
 from lanner.errors import InputError
-from lanner.quantized_similarity import search, similarity, similarity_pairwise
-from lanner.similarity import SIMILARITY_NAMES, Vectors
-from lanner.similarity import search as float_search
-from lanner.similarity import similarity as float_similarity
+from lanner.vectors import quantized as quantized_similarity
+from lanner.vectors.precision import BIT_PRECISIONS, QuantizedVectors, quantize_embeddings
+from lanner.vectors.quantized import search, similarity, similarity_pairwise
+from lanner.vectors.similarity import SIMILARITY_NAMES, Vectors
+from lanner.vectors.similarity import search as float_search
+from lanner.vectors.similarity import similarity as float_similarity
 
 # Of eight places the two sides differ in two and eight.
 A = [[1, 1, 1, 1, -1, -1, -1, -1]]

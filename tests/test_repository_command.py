@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
-from lanner.triton.model_config import read_config
+from lanner.triton.contract.model_config import read_config
 from tests.triton_repository import ONNX, changed, write_model
 
 

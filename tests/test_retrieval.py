@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from lanner import retrieve
-from lanner.artifact import Artifact
-from lanner.embedding import EmbeddingModel
+from lanner.artifact.artifact import Artifact
 from lanner.errors import HeadError, InputError
-from lanner.loading import load
-from lanner.scoring import ScoringModel
+from lanner.loading.load import load
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.scoring import ScoringModel
 
 # In the vectors of `tests.word_artifact`, "a", "e" and "a a" are one direction and "b" another.
 CORPUS = ["b", "a", "e", "c", "a a", "d"]

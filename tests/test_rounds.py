@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from lanner import rounds as module
-from lanner.artifact import Artifact
-from lanner.configuration import Configuration
-from lanner.rounds import Rounds
+from lanner.artifact.artifact import Artifact
+from lanner.loading.configuration import Configuration
+from lanner.tune import rounds as module
+from lanner.tune.rounds import Rounds
 
 NARROW, WIDE, ALONE = (
     Configuration("onnxruntime", "fp32", workers, budget)

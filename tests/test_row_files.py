@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.row_files import open_rows
-from lanner.rows import BadRow, Columns, Row
+from lanner.files.row_files import open_rows
+from lanner.files.rows import BadRow, Columns, Row
 
 TEXT_AND_ID = Columns(["text"], ["id"], ["id"])
 

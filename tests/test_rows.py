@@ -1,7 +1,7 @@
 import pytest
 
 from lanner.errors import InputError
-from lanner.rows import Columns, GivenRows, Row, require_columns
+from lanner.files.rows import Columns, GivenRows, Row, require_columns
 
 
 def test_texts_that_are_there_already() -> None:

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.runner import Runner, Sequences, feed
+from lanner.running.runner import Runner, Sequences, feed
 
 
 class SumEngine:

@@ -11,9 +11,9 @@ from queue import Queue
 import numpy as np
 import pytest
 
-from lanner.cancellation import Cancellation, current_cancellation
 from lanner.errors import CancelledError, DeadlineError, EngineError, Overloaded
-from lanner.scheduler import Batch, Call, Output, Scheduler, coalesce
+from lanner.running.cancellation import Cancellation, current_cancellation
+from lanner.running.scheduler import Batch, Call, Output, Scheduler, coalesce
 
 Rows = list[int]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.errors import InputError, InputTypeError, UnsupportedError
-from lanner.loading import load
-from lanner.scoring import ScoringModel
+from lanner.loading.load import load
+from lanner.models.scoring import ScoringModel
 from tests.checkpoints import (
     SENTENCES,
     bert_model,

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.commands import main
 from lanner.engines import open_engine
 from lanner.errors import BudgetError
-from lanner.loading import open_model
-from lanner.manifest import TokenizerRecord
-from lanner.model import Model
-from lanner.runner import Sequences, feed
-from lanner.text_files import shipped_sentences
-from lanner.tokenization import Tokenizer
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import open_model
+from lanner.models.base import Model
+from lanner.running.runner import Sequences, feed
+from lanner.text.tokenization import Tokenizer
 from tests.checkpoints import bert_model, plain_checkpoint
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.budget import Budget
+from lanner.artifact.budget import Budget
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.export import export
 from lanner_export.journal import Journal

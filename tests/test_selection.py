@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner import selection
-from lanner.artifact import Artifact
-from lanner.engines import tensorrt_library
+from lanner.artifact.artifact import Artifact
+from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.errors import EngineError, InputError, MissingExtraError, VariantError
-from lanner.gpu import this_gpu
-from lanner.machine import this_machine
-from lanner.selection import refusal_here, select
+from lanner.loading import selection
+from lanner.loading.selection import refusal_here, select
+from lanner.machine.gpu import this_gpu
+from lanner.machine.machine import this_machine
 from tests.gpu_artifact import FOR_L4, H100, PROFILES, add_engines, build
 from tests.host_tensorrt import VERSION
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
-from lanner.triton.installation import Installation
+from lanner.triton.server.installation import Installation
 from tests.triton_models import BROKEN, processes, write_triton_model
 
 PROGRAM = Path(sys.executable).with_name("lanner")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
-from lanner.triton.server_log import ServerLog
+from lanner.triton.server.server_log import ServerLog
 
 LINES = """\
 I1122 22:46:39.891781 25557 cache_manager.cc:174] "Creating TritonCache: '{\\"size\\":\\"64\\"}'"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from lanner.errors import InputError, InputTypeError
-from lanner.similarity import (
+from lanner.vectors.similarity import (
     SIMILARITY_NAMES,
     normalize,
     search,

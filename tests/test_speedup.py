@@ -1,6 +1,6 @@
 import pytest
 
-from lanner.speedup import Speedup, fastest, median_interval
+from lanner.tune.speedup import Speedup, fastest, median_interval
 
 
 @pytest.mark.parametrize(

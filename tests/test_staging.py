@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError, OutputExistsError
-from lanner.staging import require_output_file, staged_directory, staged_file
+from lanner.files.staging import require_output_file, staged_directory, staged_file
 
 
 def names(directory: Path) -> list[str]:

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lanner.batching import pad
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.word_tokenizer import WordTokenizer
+from lanner.running.batching import pad
+from lanner.text.words import WordTokenizer
 from lanner_export.lookup_graph import write_lookup_graph
 from lanner_export.static_checkpoint import (
     StaticCheckpoint,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.errors import CorruptArtifactError, UnsupportedError
-from lanner.loading import load
+from lanner.loading.load import load
 
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")
 gensim_models = pytest.importorskip("gensim.models", reason="writes the files")

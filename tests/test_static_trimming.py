@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lanner.errors import CheckpointError, ExportError, InputError, UnsupportedError
-from lanner.loading import load
+from lanner.loading.load import load
 from tests.checkpoints import edit_json, word_level_tokenizer
 
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")

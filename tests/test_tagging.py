@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner import tagging
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
-from lanner.entities import AGGREGATION_STRATEGIES
 from lanner.errors import HeadError, InputError, InputTypeError
-from lanner.loading import load
-from lanner.tagging import TaggingModel
+from lanner.loading.load import load
+from lanner.models import tagging
+from lanner.models.entities import AGGREGATION_STRATEGIES
+from lanner.models.tagging import TaggingModel
 from tests.checkpoints import (
     SENTENCES,
     bert_model,
@@ -140,7 +140,7 @@ def test_texts_are_read_in_groups_of_bounded_size(
     model: TaggingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.tag(TEXTS)
-    monkeypatch.setattr("lanner.tagging.CHARACTERS_AT_ONCE", 30)
+    monkeypatch.setattr("lanner.models.tagging.CHARACTERS_AT_ONCE", 30)
     groups = list(tagging._groups(TEXTS))
     assert [text for group in groups for text in group] == TEXTS
     assert all(len(group) == 1 or sum(map(len, group)) <= 30 for group in groups)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lanner import interruption
-from lanner.engine_build import Profile
+from lanner.artifact.engine_build import Profile
 from lanner.errors import EngineError, OutputError
+from lanner.machine import interruption
 from tests import host_builder
 from tests.checkpoints import bert_model
 from tests.host_builder import (

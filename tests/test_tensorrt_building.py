@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import FileRecord
 from lanner.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -25,8 +26,7 @@ from lanner.errors import (
     ParityError,
     UnsupportedError,
 )
-from lanner.gpu import Gpu
-from lanner.manifest import FileRecord
+from lanner.machine.gpu import Gpu
 from tests.host_builder import VERSION, HostBuilder
 
 pytest.importorskip("onnx", reason="needs the export extra")

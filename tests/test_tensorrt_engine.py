@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner import selection
-from lanner.engine_build import EngineBuild, Profile
-from lanner.engines import open_engine, tensorrt_library
+from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.engines import open_engine
+from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.errors import EngineError
-from lanner.loading import load
+from lanner.loading import selection
+from lanner.loading.load import load
 from tests import host_cuda
 from tests.gpu_artifact import H100, add_engines, build
 from tests.host_cuda import HostCuda
@@ -39,7 +40,10 @@ class Machine:
     """A machine with a GPU, in the memory of this one."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from lanner.engines import cuda, tensorrt, tensorrt_library, tensorrt_plan  # noqa: PLC0415
+        from lanner.engines.tensorrt import cuda  # noqa: PLC0415
+        from lanner.engines.tensorrt import engine as tensorrt  # noqa: PLC0415
+        from lanner.engines.tensorrt import library as tensorrt_library  # noqa: PLC0415
+        from lanner.engines.tensorrt import plan as tensorrt_plan  # noqa: PLC0415
 
         self.cuda = HostCuda()
         self.trt = HostTensorRt(self.cuda)
@@ -165,7 +169,7 @@ def test_each_graph_has_a_context_of_its_own(machine: Machine) -> None:
 
 
 def test_graphs_are_bounded(machine: Machine) -> None:
-    from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415
+    from lanner.engines.tensorrt.engine import TensorRtEngine  # noqa: PLC0415
 
     build = write_plan(machine.path, BUCKETS)
     engine = TensorRtEngine(machine.path, build, max_graphs=2)
@@ -219,7 +223,7 @@ def test_all_of_a_process_share_one_log(machine: Machine) -> None:
 
 
 def test_after_a_shape_that_is_refused_the_one_before_is_set_anew(machine: Machine) -> None:
-    from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415
+    from lanner.engines.tensorrt.engine import TensorRtEngine  # noqa: PLC0415
 
     build = write_plan(machine.path, BUCKETS)
     engine = TensorRtEngine(machine.path, build, max_graphs=0)
@@ -263,7 +267,7 @@ def test_a_whole_model(
     for module in (selection, tensorrt_library):
         monkeypatch.setattr(module, "this_gpu", lambda: H100, raising=False)
     monkeypatch.setattr(tensorrt_library, "tensorrt_version", lambda: VERSION)
-    monkeypatch.setattr("lanner.selection.require_gpu", lambda _: H100)
+    monkeypatch.setattr("lanner.loading.selection.require_gpu", lambda _: H100)
     add_engines(word_artifact, fp16=build())
     model = load(word_artifact)
     assert model.runner.engine.name == "tensorrt"

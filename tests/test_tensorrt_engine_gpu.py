@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 import lanner
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Variant
 from lanner.engines import Engine, open_engine
 from lanner.errors import EngineError
-from lanner.manifest import Variant
-from lanner.selection import plans
+from lanner.loading.selection import plans
 from tests.test_engines import feed_of
 
 pytest.importorskip("onnx", reason="needs the export extra")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.engine_build import Profile
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.engine_build import Profile
 
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("optimum", reason="needs the export extra")

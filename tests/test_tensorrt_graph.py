@@ -12,8 +12,8 @@ import pytest
 
 from lanner.engines import open_engine
 from lanner.errors import UnsupportedError
-from lanner.loading import open_model
-from lanner.runner import Sequences, feed
+from lanner.loading.load import open_model
+from lanner.running.runner import Sequences, feed
 from tests.checkpoints import bert_model, plain_checkpoint
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")

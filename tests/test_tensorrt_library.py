@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lanner.engines import open_engine, tensorrt_library
-from lanner.engines.tensorrt_library import tensorrt
+from lanner.engines import open_engine
+from lanner.engines.tensorrt import library as tensorrt_library
+from lanner.engines.tensorrt.library import tensorrt
 from lanner.errors import EngineError, MissingExtraError
-from lanner.gpu import this_gpu
+from lanner.machine.gpu import this_gpu
 from tests.host_tensorrt import BUILD
 from tests.tensorrt_bindings import GENERATIONS, require_bindings, run
 
@@ -39,7 +40,7 @@ def test_the_package_without_its_libraries(
     generation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In a process of its own: one that failed to import leaves its parts behind.
-    code = "from lanner.engines.tensorrt_library import tensorrt; tensorrt()"
+    code = "from lanner.engines.tensorrt.library import tensorrt; tensorrt()"
     monkeypatch.syspath_prepend(str(require_bindings(generation)))
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -72,7 +73,7 @@ def test_its_log_keeps_the_last_error_until_it_is_asked_for_anew(generation: str
 sys.path[:0] = {sys.path!r}
 import logging
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
-from lanner.engines.tensorrt_library import open_log
+from lanner.engines.tensorrt.library import open_log
 log = open_log()
 assert isinstance(log, trt.ILogger)
 log.log(trt.ILogger.ERROR, "one")

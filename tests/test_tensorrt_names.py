@@ -12,10 +12,12 @@ from tests.tensorrt_bindings import GENERATIONS, describe
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner.engines import cuda, tensorrt_library, tensorrt_plan
-from lanner.gpu import this_gpu
+from lanner.engines.tensorrt import cuda
+from lanner.engines.tensorrt import library as tensorrt_library
+from lanner.engines.tensorrt import plan as tensorrt_plan
+from lanner.machine.gpu import this_gpu
 
-#: What holds an object of TensorRT in `lanner.engines.tensorrt_plan`, and its class.
+#: What holds an object of TensorRT in `lanner.engines.tensorrt.plan`, and its class.
 HOLDERS = {"self._engine": "ICudaEngine", "engine": "ICudaEngine", "raw": "IExecutionContext"}
 HOLDERS |= {"self._raw": "IExecutionContext", "runtime": "Runtime"}
 #: And what holds the package itself.

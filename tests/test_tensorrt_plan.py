@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.engine_build import EngineBuild, Profile
+from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.errors import InputError
 
 pytest.importorskip("onnx", reason="needs the export extra")

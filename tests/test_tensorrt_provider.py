@@ -1,5 +1,5 @@
-from lanner.engine_build import Profile
-from lanner.engines.tensorrt_provider import provider_options
+from lanner.artifact.engine_build import Profile
+from lanner.engines.tensorrt.provider import provider_options
 
 
 def test_every_input_has_the_three_shapes_of_the_profile() -> None:

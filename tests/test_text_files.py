@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.text_files import (
+from lanner.files.texts import (
     read_first_row,
     read_labelled_pairs,
     read_pairs,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
-from lanner.manifest import TokenizerRecord
-from lanner.tokenization import Tokenizer, check_texts
+from lanner.text.tokenization import Tokenizer, check_texts
 
 RECORD = TokenizerRecord("tokenizer.json", max_tokens=4, pad_token_id=0)
 

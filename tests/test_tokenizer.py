@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.tokenization import Tokenizer
+from lanner.artifact.artifact import Artifact
+from lanner.text.tokenization import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lanner.errors import CheckpointError, ExportError, UnsupportedError
-from lanner.text_files import shipped_sentences
+from lanner.files.texts import shipped_sentences
 from tests.checkpoints import (
     SENTENCES,
     byte_level_tokenizer,

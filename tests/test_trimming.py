@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.inspect import describe
 from lanner.errors import CheckpointError, InputError, UnsupportedError
-from lanner.loading import load
+from lanner.loading.load import load
 from tests.checkpoints import SENTENCES, bert_checkpoint, bert_model, plain_checkpoint
 
 pytest.importorskip("torch", reason="needs the export extra")

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from lanner.artifact.buckets import bucket_of, default_buckets, fill_to_bucket, parse_buckets
 from lanner.errors import InputError
-from lanner.triton.buckets import bucket_of, default_buckets, fill_to_bucket, parse_buckets
 
 
 @pytest.mark.parametrize(

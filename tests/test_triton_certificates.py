@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError
-from lanner.triton.certificates import require_key_pair, tls_context
+from lanner.triton.client.certificates import require_key_pair, tls_context
 
 pytest.importorskip("trustme", reason="needs the dev extra")
 

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.triton.config_text import text_config, token_config
-from lanner.triton.model_config import parse_config
-from lanner.triton.serving import BACKENDS, Serving
+from lanner.triton.contract.model_config import parse_config
+from lanner.triton.repository.config_text import text_config, token_config
+from lanner.triton.repository.serving import BACKENDS, Serving
 from tests.manifests import FP32, INT8, manifest
 
 BEGINNING = """

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import lanner
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.errors import (
     DeadlineError,
     InputError,
@@ -30,11 +30,11 @@ from lanner.errors import (
 
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
-from lanner.triton.installation import Installation
-from lanner.triton.linter import lint
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
-from lanner.triton.serving import Serving
+from lanner.triton.lint.linter import lint
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.installation import Installation
+from lanner.triton.server.server import TritonServer
 
 HEADS = ("embed", "score", "classify", "tag")
 TEXTS = [

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.engines.triton import TritonEngine
 from lanner.errors import (
     DeadlineError,
     EngineError,
@@ -18,8 +17,9 @@ from lanner.errors import (
     Overloaded,
     ServerUnavailableError,
 )
-from lanner.triton.served_model import ServedModel
-from lanner.triton.transport import Answer
+from lanner.triton.client.engine import TritonEngine
+from lanner.triton.client.transport import Answer
+from lanner.triton.contract.served_model import ServedModel
 
 NAME = "sentence_embedding"
 IDS = {"input_ids": np.array([[5, 6], [7, 8], [9, 1]]), "attention_mask": np.ones((3, 2), np.int64)}

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.triton.field_lines import FieldLines
-from lanner.triton.model_config import parse_config
+from lanner.triton.contract.model_config import parse_config
+from lanner.triton.lint.field_lines import FieldLines
 
 TEXT = """\
 # a comment with name: "x" { [

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from lanner.triton.finding import Finding, Rule
+from lanner.triton.lint.finding import Finding, Rule
 
 FINDING = Finding(
     Path("repository/minilm/config.pbtxt"),

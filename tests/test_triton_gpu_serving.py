@@ -8,15 +8,15 @@ import pytest
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner.engine_build import Profile
+from lanner.artifact.engine_build import Profile
+from lanner.artifact.manifest import Variant
 from lanner.errors import InputError, LannerError, UnsupportedError
-from lanner.manifest import Variant
-from lanner.triton.config_text import text_config, token_config
-from lanner.triton.gpu_serving import engine_lengths, fitted, graph_specs, most_texts
-from lanner.triton.linter import lint
-from lanner.triton.model_config import parse_config, read_config
-from lanner.triton.repository import write_repository
-from lanner.triton.serving import Serving
+from lanner.triton.contract.model_config import parse_config, read_config
+from lanner.triton.lint.linter import lint
+from lanner.triton.repository.config_text import text_config, token_config
+from lanner.triton.repository.gpu_serving import engine_lengths, fitted, graph_specs, most_texts
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import write_repository
 from tests.gpu_artifact import PROFILES, add_engines, build
 from tests.manifests import FP32, manifest
 

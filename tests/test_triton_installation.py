@@ -10,8 +10,8 @@ import pytest
 
 import lanner
 from lanner.errors import ServerError
-from lanner.triton import installation
-from lanner.triton.installation import Installation, find_tritonserver
+from lanner.triton.server import installation
+from lanner.triton.server.installation import Installation, find_tritonserver
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 

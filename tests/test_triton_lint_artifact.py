@@ -9,9 +9,9 @@ from tokenizers.models import WordLevel
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.engine_build import EngineBuild, Profile
-from lanner.manifest import TokenizerRecord, Variant
-from lanner.triton.serving_machine import Gpu, ServingMachine
+from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.artifact.manifest import TokenizerRecord, Variant
+from lanner.triton.lint.serving_machine import Gpu, ServingMachine
 from tests.triton_repository import ONNX, PYTHON, changed, check, faults, write_model
 from tests.word_artifact import MAX_TOKENS, VOCABULARY, write_manifest
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.triton.serving_machine import ServingMachine
+from lanner.triton.lint.serving_machine import ServingMachine
 from tests.triton_repository import ENSEMBLE, ONNX, PYTHON, changed, check, faults, write_model
 
 CONFIG = "minilm/config.pbtxt"

@@ -8,16 +8,13 @@ from hypothesis import strategies as st
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
 from lanner.errors import RepositoryError
-from lanner.triton import (
-    lint_artifact,
-    lint_batching,
-    lint_execution,
-    lint_layout,
-    repository_model,
-    serving_machine,
-)
-from lanner.triton.finding import Rule
-from lanner.triton.linter import lint
+from lanner.triton.lint import artifact as lint_artifact
+from lanner.triton.lint import batching as lint_batching
+from lanner.triton.lint import execution as lint_execution
+from lanner.triton.lint import layout as lint_layout
+from lanner.triton.lint import repository_model, serving_machine
+from lanner.triton.lint.finding import Rule
+from lanner.triton.lint.linter import lint
 from tests.triton_repository import ENSEMBLE, ONNX, PYTHON, check, faults, write_model
 
 #: One line for each fault, so that its line can be told from the text.

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
-from lanner.manifest import Manifest
-from lanner.runner import Runner, feed
-from lanner.triton.packing import TokenRequest, run_together
+from lanner.running.runner import Runner, feed
+from lanner.triton.backend.packing import TokenRequest, run_together
 from tests.manifests import manifest
 
 TYPED = ["input_ids", "attention_mask", "token_type_ids"]

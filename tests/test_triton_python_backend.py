@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from lanner.machine import available_cores
-from lanner.triton.installation import Installation
-from lanner.triton.serving import Serving
+from lanner.machine.machine import available_cores
+from lanner.triton.repository.serving import Serving
+from lanner.triton.server.installation import Installation
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.server import TritonServer
 
 
 def test_instances_share_the_cores_that_they_find(

@@ -10,8 +10,8 @@ from lanner.errors import (
     ServerError,
     ServerUnavailableError,
 )
-from lanner.triton.refusal import server_error
-from lanner.triton.transport import Address
+from lanner.triton.client.refusal import server_error
+from lanner.triton.client.transport import Address
 
 GRPC = Address.parse("grpc://host")
 WHAT = "the model minilm on grpc://host"

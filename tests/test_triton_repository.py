@@ -2,6 +2,7 @@ import re
 import resource
 import shutil
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,9 @@ import pytest
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.artifact import Artifact
-from lanner.embedding_ranges import EmbeddingRanges
-from lanner.engine_build import EngineBuild, Profile
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.artifact.manifest import Manifest, RangesRecord, Variant
 from lanner.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -24,12 +25,12 @@ from lanner.errors import (
     UnsupportedError,
     VariantError,
 )
-from lanner.loading import load
-from lanner.manifest import Manifest, RangesRecord, Variant
-from lanner.triton.model_config import read_config
-from lanner.triton.repository import Written, write_repository
-from lanner.triton.served_model import ServedModel
-from lanner.triton.serving import Serving
+from lanner.loading.load import load
+from lanner.triton.contract.model_config import read_config
+from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import Written, write_repository
+from lanner.vectors.ranges import EmbeddingRanges
 from tests.checkpoints import SENTENCES
 from tests.triton_repository import check
 from tests.word_artifact import DIMENSION, write_manifest
@@ -480,7 +481,7 @@ def test_a_text_model_that_finds_no_room_leaves_its_token_model(
     def fails(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lanner.triton.repository.text_config", fails)
+    monkeypatch.setattr(sys.modules[write_repository.__module__], "text_config", fails)
     message = f"^{repository}/words_text cannot be written \\(No space left on device\\): see that"
     with pytest.raises(RepositoryError, match=message):
         write(word_artifact, repository)

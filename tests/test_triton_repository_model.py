@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from lanner.triton.finding import Finding
-from lanner.triton.repository_model import (
+from lanner.triton.lint.finding import Finding
+from lanner.triton.lint.repository_model import (
     SYNTAX,
     RepositoryModel,
     json_line,

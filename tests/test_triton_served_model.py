@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import RangesRecord
 from lanner.errors import ArtifactError, CorruptArtifactError, InputError, ServerError
-from lanner.manifest import RangesRecord
-from lanner.triton.served_model import ServedModel, carried_files
+from lanner.triton.contract.served_model import ServedModel, carried_files
 from tests.manifests import FP32, manifest
 from tests.word_artifact import DIMENSION, write_manifest
 

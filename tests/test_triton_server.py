@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
-from lanner.manifest import MANIFEST_FILE
-from lanner.triton import server as server_module
-from lanner.triton.installation import Installation
-from lanner.triton.server import TritonServer, require_repository
+from lanner.triton.server import server as server_module
+from lanner.triton.server.installation import Installation
+from lanner.triton.server.server import TritonServer, require_repository
 from tests.triton_models import BROKEN, DOUBLE, processes, write_triton_model
 
 Make = Callable[..., TritonServer]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError, UsageError
-from lanner.triton.server_options import ServerOptions
+from lanner.triton.server.server_options import ServerOptions
 
 GIVEN = ["--a=1", "--b", "2", "--a", "3", "--c=x=y", "--d"]
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lanner.errors import InputError
-from lanner.triton.serving import BACKENDS, Serving
+from lanner.triton.repository.serving import BACKENDS, Serving
 
 
 def test_the_defaults_by_hand() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lanner.machine import available_cores
-from lanner.triton import serving_machine
-from lanner.triton.serving_machine import Gpu, ServingMachine
+from lanner.machine.machine import available_cores
+from lanner.triton.lint import serving_machine
+from lanner.triton.lint.serving_machine import Gpu, ServingMachine
 
 
 def give_gpu(

@@ -4,14 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanner.artifact import Artifact
-from lanner.embedding import EmbeddingModel
-from lanner.entities import TokenScores, join_entities, parse_tags
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
-from lanner.loading import load
-from lanner.manifest import Manifest
-from lanner.model import Model
-from lanner.triton.text_answers import TextRequest, answer_texts
+from lanner.loading.load import load
+from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.entities import TokenScores, join_entities, parse_tags
+from lanner.triton.backend.text_answers import TextRequest, answer_texts
 from tests.checkpoints import SENTENCES
 from tests.manifests import manifest
 

@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.classification import ClassificationModel
-from lanner.embedding import EmbeddingModel
-from lanner.entities import TokenScores
+from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError, InputTypeError, ModelChangedError, UnsupportedError
-from lanner.manifest import Manifest
-from lanner.model import Model
-from lanner.runner import Runner, Sequences
-from lanner.scoring import ScoringModel
-from lanner.triton.served_model import ServedModel
-from lanner.triton.text_requests import ServerTaggingModel, ServerTokenizer, TextEngine, feed_texts
-from lanner.triton.transport import Answer
+from lanner.models.base import Model
+from lanner.models.classification import ClassificationModel
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.entities import TokenScores
+from lanner.models.scoring import ScoringModel
+from lanner.running.runner import Runner, Sequences
+from lanner.triton.client.text_requests import (
+    ServerTaggingModel,
+    ServerTokenizer,
+    TextEngine,
+    feed_texts,
+)
+from lanner.triton.client.transport import Answer
+from lanner.triton.contract.served_model import ServedModel
 from tests.manifests import FP32, manifest
 
 PROMPTS = {"query": "q: ", "other": "o: "}

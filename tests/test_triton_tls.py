@@ -21,9 +21,9 @@ pytest.importorskip("trustme", reason="needs the dev extra")
 
 import trustme
 
-from lanner.triton.installation import Installation
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.installation import Installation
+from lanner.triton.server.server import TritonServer
 from tests.tls import Identity, TlsProxy, identity, root
 from tests.word_artifact import write_word_artifact
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lanner.errors import InputError, UsageError
-from lanner.triton.transport import Address, input_tensors
+from lanner.triton.client.transport import Address, input_tensors
 
 
 @pytest.mark.parametrize(

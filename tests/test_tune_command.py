@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main, tune
-from lanner.loading import load
-from lanner.tuner import Plan
-from lanner.tuning import stored_choice, tuning_file
+from lanner.loading.load import load
+from lanner.loading.tuned import stored_choice, tuning_file
+from lanner.tune.search import Plan
 
 #: The fixture below replaces it.
 set_signal = signal.signal
@@ -218,7 +218,7 @@ def test_where_nothing_can_be_written_the_table_is_shown_all_the_same(
 _PROGRAM = f"""
 import sys
 from lanner.commands import main, tune
-from lanner.tuner import Plan
+from lanner.tune.search import Plan
 tune.PLAN = {SMALL!r}
 sys.exit(main(["tune", *sys.argv[1:]]))
 """

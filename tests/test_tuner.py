@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from lanner import quality_floor
-from lanner.artifact import Artifact
-from lanner.budget import Budget
-from lanner.configuration import Configuration
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.budget import Budget
 from lanner.errors import EngineError, VariantError
-from lanner.quality_floor import QualityFloor
-from lanner.rounds import Costs, Rounds
-from lanner.tuner import Plan, Tuning, tune
-from lanner.workload import Workload
+from lanner.loading.configuration import Configuration
+from lanner.tune import floor as quality_floor
+from lanner.tune.floor import QualityFloor
+from lanner.tune.rounds import Costs, Rounds
+from lanner.tune.search import Plan, Tuning, tune
+from lanner.tune.workload import Workload
 from tests.word_artifact import write_word_artifact
 
 WORKLOAD = Workload.own(["a", "b c", "a b c d"], "mine.txt")

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from lanner import __version__, machine, tuning
-from lanner.artifact import Artifact
-from lanner.configuration import Configuration
+from lanner import __version__
+from lanner.artifact.artifact import Artifact
 from lanner.errors import InputError, VariantError
-from lanner.loading import load
-from lanner.machine import this_machine
-from lanner.tuning import Choice, machine_key, store_choice, stored_choice, tuning_file
+from lanner.loading import tuned as tuning
+from lanner.loading.configuration import Configuration
+from lanner.loading.load import load
+from lanner.loading.tuned import Choice, machine_key, store_choice, stored_choice, tuning_file
+from lanner.machine import machine
+from lanner.machine.machine import this_machine
 from tests.word_artifact import write_manifest, write_word_artifact
 
 FP32 = Configuration("onnxruntime", "fp32", workers=1, token_budget=64)

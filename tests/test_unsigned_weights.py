@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lanner.engines.onnxruntime import open_session
 from lanner.engines.unsigned_weights import has_signed_weights, with_unsigned_weights
 from lanner.errors import EngineError
-from lanner.machine import this_machine
+from lanner.machine.machine import this_machine
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner_export.rewriting import PASSES
 

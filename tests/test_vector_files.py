@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.row_files import open_rows
-from lanner.rows import Columns, GivenRows, Row, Rows
-from lanner.vector_files import Layout, vector_file
+from lanner.files.row_files import open_rows
+from lanner.files.rows import Columns, GivenRows, Row, Rows
+from lanner.files.vectors import Layout, vector_file
 
 
 def rows_of(rows: Rows) -> list[Row]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lanner.errors import ArtifactError, InputError, InputTypeError
-from lanner.word_tokenizer import Vocabulary, WordTokenizer
+from lanner.text.words import Vocabulary, WordTokenizer
 
 WORDS = ["the", "Falcon", "falcon", "flies", "猫", "🦅", "don't", "--", "nasa", "naïve"]
 TEXTS = (

@@ -1,8 +1,8 @@
 import pytest
 
 from lanner.errors import InputError
-from lanner.text_files import shipped_sentences
-from lanner.workload import Workload, mixed_texts, spread
+from lanner.files.texts import shipped_sentences
+from lanner.tune.workload import Workload, mixed_texts, spread
 
 
 def test_spread_is_even() -> None:

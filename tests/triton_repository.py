@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lanner.triton.finding import Finding
-from lanner.triton.linter import lint
-from lanner.triton.serving_machine import ServingMachine
+from lanner.triton.lint.finding import Finding
+from lanner.triton.lint.linter import lint
+from lanner.triton.lint.serving_machine import ServingMachine
 
 MACHINE = ServingMachine(cores=2)
 

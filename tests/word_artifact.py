@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from lanner.artifact import QUALITY_FILE
-from lanner.manifest import (
+from lanner.artifact.artifact import QUALITY_FILE
+from lanner.artifact.manifest import (
     MANIFEST_FILE,
     Architecture,
     FileRecord,

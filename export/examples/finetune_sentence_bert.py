@@ -31,7 +31,7 @@ from common import (
     train,
     training_options,
 )
-from lanner.similarity import search
+from lanner.vectors.similarity import search
 from lanner_export.export import export
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lanner.errors import InputError
-from lanner.text_files import read_texts, shipped_sentences
-from lanner.tokenization import Pair
+from lanner.files.texts import read_texts, shipped_sentences
+from lanner.text.tokenization import Pair
 
 #: More texts widen the ranges by little and take longer.
 MOST_TEXTS = 512

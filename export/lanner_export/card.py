@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lanner.artifact.manifest import FileRecord, Manifest
+from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.inspect import (
     answer_sentence,
     longest_sentence,
@@ -10,8 +12,6 @@ from lanner.commands.inspect import (
     transformer_sentence,
     trimming_sentence,
 )
-from lanner.manifest import FileRecord, Manifest
-from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
 
 _TEMPLATE = """\
 # {name}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.manifest import Architecture, TokenizerRecord, file_sha256
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.manifest import Architecture, TokenizerRecord, file_sha256
-from lanner.similarity import SIMILARITY_NAMES
-from lanner.tokenization import Pair
+from lanner.text.tokenization import Pair
+from lanner.vectors.similarity import SIMILARITY_NAMES
 from lanner_export.graph import LogitsGraph, SentenceGraph
 from lanner_export.lookup_graph import LookupTable
 from lanner_export.modules import read_json
@@ -49,7 +49,7 @@ class Checkpoint:
         default_prompt_name: The prompt that it uses without being asked, or None.
         pools_prompt: Whether the tokens of a prompt are pooled, or only read.
         labels: What the logits stand for, in their order.
-        activation: What turns logits into scores, of `lanner.activation.ACTIVATIONS`.
+        activation: What turns logits into scores, of `lanner.artifact.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` answers, where there are several.
     """
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError
-from lanner.tokenization import Pair
+from lanner.text.tokenization import Pair
 from lanner_export.checkpoint import (
     Checkpoint,
     architecture_of,

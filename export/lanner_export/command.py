@@ -11,8 +11,8 @@ from lanner.errors import MissingExtraError
 from lanner_export import DEFAULT_PRECISIONS, HEADS, PRECISIONS
 
 if TYPE_CHECKING:
-    from lanner.artifact import Artifact
-    from lanner.budget import Budget
+    from lanner.artifact.artifact import Artifact
+    from lanner.artifact.budget import Budget
 
 _EXAMPLES = """\
   lanner export path/to/checkpoint --output mine.lanner
@@ -174,7 +174,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
 
 
 def _budget(text: str) -> "Budget":
-    from lanner.budget import budget_argument  # noqa: PLC0415 (only where there is one)
+    from lanner.artifact.budget import budget_argument  # noqa: PLC0415 (only where there is one)
 
     return budget_argument(text)
 

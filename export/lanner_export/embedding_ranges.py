@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lanner.embedding import EmbeddingModel
-from lanner.embedding_ranges import EmbeddingRanges
-from lanner.manifest import RangesRecord
-from lanner.model import Model
+from lanner.artifact.manifest import RangesRecord
+from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.vectors.ranges import EmbeddingRanges
 from lanner_export.calibration import CalibrationTexts
 
 RANGES_FILE = "embedding_ranges.npy"

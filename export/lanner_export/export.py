@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from lanner._version import __version__
-from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
-from lanner.budget import Budget
-from lanner.engines import open_engine
-from lanner.errors import OutputExistsError, UnsupportedError, UsageError
-from lanner.loading import open_model
-from lanner.machine import available_cores, package_versions
-from lanner.manifest import (
+from lanner.artifact.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.artifact.budget import Budget
+from lanner.artifact.manifest import (
     MANIFEST_FILE,
     FileRecord,
     Manifest,
@@ -25,8 +21,12 @@ from lanner.manifest import (
     file_sha256,
     foreign_files,
 )
-from lanner.model import Model
-from lanner.staging import staged_directory
+from lanner.engines import open_engine
+from lanner.errors import OutputExistsError, UnsupportedError, UsageError
+from lanner.files.staging import staged_directory
+from lanner.loading.load import open_model
+from lanner.machine.machine import available_cores, package_versions
+from lanner.models.base import Model
 from lanner_export import DEFAULT_PRECISIONS, PRECISIONS
 from lanner_export.calibration import calibration_texts
 from lanner_export.card import readme

@@ -6,9 +6,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.entities import join_entities, parse_tags
-from lanner.tagging import TaggingModel, join_windows
-from lanner.tokenization import Tokenizer
+from lanner.models.entities import join_entities, parse_tags
+from lanner.models.tagging import TaggingModel, join_windows
+from lanner.text.tokenization import Tokenizer
 from lanner_export.quality_data import OUTSIDE, Span
 from lanner_export.statistic import Items
 

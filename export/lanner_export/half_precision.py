@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
+from lanner.artifact.manifest import HALF_PRECISIONS
 from lanner.errors import ExportError
-from lanner.manifest import HALF_PRECISIONS
 
 _FLOAT = ir.DataType.FLOAT
 _HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.tokenization import check_texts
+from lanner.text.tokenization import check_texts
 from lanner_export.checkpoint import read_config
 from lanner_export.modules import MODULES_FILE, read_json, read_settings
 
@@ -19,7 +19,7 @@ class Labels(NamedTuple):
 
     Attributes:
         names: A name for each logit, in order.
-        activation: What turns them into scores, of `lanner.activation.ACTIVATIONS`.
+        activation: What turns them into scores, of `lanner.artifact.activation.ACTIVATIONS`.
         scored: The label whose score the head `score` answers, or None where there is but one.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import InputError, UnsupportedError
-from lanner.tokenization import Pair
+from lanner.text.tokenization import Pair
 from lanner_export import HEADS
 from lanner_export.checkpoint import Checkpoint, Reference, local_directory
 from lanner_export.classifier import load_classifier

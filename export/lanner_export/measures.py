@@ -15,20 +15,16 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.answers import row_cosines
-from lanner.budget import (
-    LABELLED_MEASURES,
-    agreement_measure_names,
-    labelled_measure_name,
-)
+from lanner.artifact.budget import LABELLED_MEASURES, agreement_measure_names, labelled_measure_name
 from lanner.errors import InputError
-from lanner.logits import LogitsModel
-from lanner.model import Model
-from lanner.scoring import ScoringModel
-from lanner.similarity import similarity_pairwise
-from lanner.tagging import TaggingModel
-from lanner.text_files import LabelledPairs, shipped_sentences
-from lanner.tokenization import Pair
+from lanner.files.texts import LabelledPairs, shipped_sentences
+from lanner.models.answers import row_cosines
+from lanner.models.base import Model
+from lanner.models.logits import LogitsModel
+from lanner.models.scoring import ScoringModel
+from lanner.models.tagging import TaggingModel
+from lanner.text.tokenization import Pair
+from lanner.vectors.similarity import similarity_pairwise
 from lanner_export import statistic
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Reference
@@ -80,7 +76,7 @@ class Measure:
     """One measure on fixed data.
 
     Attributes:
-        name: Of `lanner.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
+        name: Of `lanner.artifact.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
         inputs: What models are asked.
         reference: The checkpoint.
         items_of: What answers to these inputs contribute to the measure.

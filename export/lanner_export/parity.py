@@ -12,17 +12,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.activation import ACTIVATIONS
-from lanner.answers import row_cosines
-from lanner.artifact import BATCH_INDEPENDENT_COSINE, BATCH_INDEPENDENT_DIFFERENCE
-from lanner.embedding import EmbeddingModel
+from lanner.artifact.activation import ACTIVATIONS
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE, BATCH_INDEPENDENT_DIFFERENCE
 from lanner.errors import ParityError
-from lanner.logits import LogitsModel
-from lanner.model import Model
-from lanner.runner import Runner
-from lanner.similarity import Vectors
-from lanner.tagging import TaggingModel
-from lanner.tokenization import Pair
+from lanner.models.answers import row_cosines
+from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.logits import LogitsModel
+from lanner.models.tagging import TaggingModel
+from lanner.running.runner import Runner
+from lanner.text.tokenization import Pair
+from lanner.vectors.similarity import Vectors
 
 #: Texts that break careless code: nothing, white space, one token, other scripts, a combining
 #: mark, NUL, a word without end, and more than any encoder's limit.

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.manifest import Variant
 from lanner.errors import ParityError
-from lanner.machine import this_machine
-from lanner.manifest import Variant
-from lanner.model import Model
-from lanner.text_files import shipped_sentences
-from lanner.tokenization import Pair
+from lanner.files.texts import shipped_sentences
+from lanner.machine.machine import this_machine
+from lanner.models.base import Model
+from lanner.text.tokenization import Pair
 from lanner_export.bootstrap import CONFIDENCE, RESAMPLES, interval, resampled
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.measures import (

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.entities import parse_tags
 from lanner.errors import InputError, UnsupportedError
-from lanner.text_files import (
+from lanner.files.texts import (
     PAIRS_HEADER,
     LabelledPairs,
     Record,
@@ -19,7 +18,8 @@ from lanner.text_files import (
     read_labelled_pairs,
     read_records,
 )
-from lanner.tokenization import Pair
+from lanner.models.entities import parse_tags
+from lanner.text.tokenization import Pair
 
 #: What is no entity.
 OUTSIDE = "O"

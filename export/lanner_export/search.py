@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner import interruption
-from lanner.budget import Budget
+from lanner.artifact.budget import Budget
+from lanner.artifact.manifest import file_sha256
 from lanner.errors import BudgetError
-from lanner.machine import package_versions
-from lanner.manifest import file_sha256
-from lanner.model import Model
+from lanner.machine import interruption
+from lanner.machine.machine import package_versions
+from lanner.models.base import Model
 from lanner_export.journal import Journal
 from lanner_export.measures import Measure, model_answers
 from lanner_export.quantization import Product

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner.manifest import TokenizerRecord
-from lanner.word_tokenizer import Vocabulary
+from lanner.text.words import Vocabulary
 from lanner_export.lookup_graph import LookupTable
 from lanner_export.matrix_file import MatrixFile, read_safetensors
 from lanner_export.modules import (
@@ -89,7 +89,7 @@ class StaticCheckpoint:
         return self.table.dimension
 
     def write_tokenizer(self, path: Path) -> TokenizerRecord:
-        """Writes its tokenizer, for `lanner.tokenization` or for `lanner.word_tokenizer`."""
+        """Writes its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
         record = TokenizerRecord(
             file=path.name,
             max_tokens=self.max_tokens,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.manifest import Architecture, file_sha256
+from lanner.artifact.manifest import Architecture, file_sha256
 from lanner_export.checkpoint import Checkpoint, require_similarity, source_of
 from lanner_export.static_checkpoint import StaticCheckpoint, read_static_checkpoint
 from lanner_export.static_trimming import trim_static_vocabulary

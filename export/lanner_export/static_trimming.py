@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.errors import ExportError, InputError
-from lanner.tokenization import TextTokenizer, Tokenizer
-from lanner.word_tokenizer import Vocabulary, WordTokenizer
+from lanner.text.tokenization import TextTokenizer, Tokenizer
+from lanner.text.words import Vocabulary, WordTokenizer
 from lanner_export.lookup_graph import LookupTable
 from lanner_export.static_checkpoint import StaticCheckpoint
 from lanner_export.static_reference import Reference, mean_rows

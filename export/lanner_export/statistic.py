@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lanner.answers import row_cosines
-from lanner.similarity import Vectors, similarity
+from lanner.models.answers import row_cosines
+from lanner.vectors.similarity import Vectors, similarity
 
 #: What the texts or pairs contribute, [rows] or [rows, several].
 Items = NDArray[np.float64]
@@ -65,7 +65,7 @@ def neighbour_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
     Args:
         a: The vectors of the one, [texts, dimension].
         b: Those of the other, whose dimension may be another.
-        name: The similarity that vectors are compared by, of `lanner.similarity`.
+        name: The similarity that vectors are compared by, of `lanner.vectors.similarity`.
 
     Returns:
         For each text Spearman's rank correlation between its similarities to all other texts,

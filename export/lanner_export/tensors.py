@@ -1,6 +1,6 @@
 """What every graph of Lanner has in common: its operator set, and the names of its tensors."""
 
-from lanner.runner import TYPE_IDS
+from lanner.running.runner import TYPE_IDS
 
 __all__ = ["EMBEDDING", "INPUTS", "LOGITS", "OPSET", "TYPE_IDS"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import UnsupportedError
-from lanner.manifest import TokenizerRecord
 
 
 def write_tokenizer(

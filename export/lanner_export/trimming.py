@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanner.errors import InputError
-from lanner.text_files import read_texts
-from lanner.tokenization import check_texts
+from lanner.files.texts import read_texts
+from lanner.text.tokenization import check_texts
 from lanner_export.layer_trimming import keep_layers
 from lanner_export.vocabulary_trimming import trim_vocabulary
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from lanner.artifact.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
 from lanner.errors import InputError, UnsupportedError
-from lanner.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
-from lanner.runner import Sequences, feed
-from lanner.tokenization import Pair, Tokenizer
+from lanner.running.runner import Sequences, feed
+from lanner.text.tokenization import Pair, Tokenizer
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.fusion import count_fused_ops, count_written_ops

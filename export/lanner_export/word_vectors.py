@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError
-from lanner.staging import staged_file
+from lanner.files.staging import staged_file
 from lanner_export.keyed_vectors import read_keyed_vectors
 from lanner_export.matrix_file import MatrixFile
 

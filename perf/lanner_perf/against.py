@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from lanner.errors import UsageError
-from lanner.machine import this_machine
+from lanner.machine.machine import this_machine
 from lanner_perf.layout import LeftOut
 from lanner_perf.peers import all_peers, peers, quantization_for
 from lanner_perf.subjects import Spec

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.common import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
 from lanner_perf.against import ALL, NONE, QUICK, Peers, check_names, make

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf import server_checks
 from lanner_perf.checks import MOST_LOST_SPEARMAN, Check
 from lanner_perf.figures import Figure, Row, figures, is_lanner, ratio

@@ -19,7 +19,7 @@ import numpy as np
 
 from lanner.commands.common import positive, say
 from lanner.errors import LannerError
-from lanner.text_files import shipped_sentences
+from lanner.files.texts import shipped_sentences
 from lanner_perf.served import THROUGH, served
 
 #: The most that the largest file may take, of what the smallest takes.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf.fused import FUSED
 from lanner_perf.stock import STOCK
 

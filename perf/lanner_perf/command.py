@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.errors import BenchmarkError, MissingExtraError
-from lanner.machine import available_cores
+from lanner.machine.machine import available_cores
 from lanner_perf.layout import SUITES
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _of_artifact(args: argparse.Namespace, extent: "Extent") -> "Measure":
 
 
 def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
-    from lanner.triton.tensors import TEXT_SUFFIX  # noqa: PLC0415
+    from lanner.triton.contract.tensors import TEXT_SUFFIX  # noqa: PLC0415
     from lanner_perf.server_bench import ServerRequest, bench_server  # noqa: PLC0415
 
     against = [] if args.against == ("none",) else list(args.against or ())

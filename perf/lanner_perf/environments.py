@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lanner.commands.common import steps
 from lanner.errors import LannerError
-from lanner.staging import staged_directory
+from lanner.files.staging import staged_directory
 from lanner_perf.subjects import SubjectError, last_line
 
 REQUIREMENTS = Path(__file__).parent / "requirements"

@@ -25,11 +25,11 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.common import positive, steps, table
 from lanner.errors import LannerError, UnsupportedError
-from lanner.machine import available_cores, this_machine
-from lanner.tokenization import Tokenizer
+from lanner.machine.machine import available_cores, this_machine
+from lanner.text.tokenization import Tokenizer
 from lanner_perf.operations import Operations, count_operations
 from lanner_perf.peaks import FULL, NOISY_SPREAD, PRECISIONS, QUICK, Peaks, measure_peaks
 from lanner_perf.subjects import SubjectError

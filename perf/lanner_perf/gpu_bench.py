@@ -17,11 +17,11 @@ from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from lanner import interruption
 from lanner.commands.common import steps
 from lanner.errors import BenchmarkError, LannerError, MissingExtraError
-from lanner.gpu import missing_gpu
-from lanner.staging import require_output_file
+from lanner.files.staging import require_output_file
+from lanner.machine import interruption
+from lanner.machine.gpu import missing_gpu
 from lanner_perf.gpu_models import MODELS, MOST_TOKENS
 from lanner_perf.gpu_plot import shown
 from lanner_perf.gpu_report import (

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engine_build import EngineBuild
+from lanner.artifact.engine_build import EngineBuild
 from lanner.errors import BenchmarkError
-from lanner.gpu import require_gpu
+from lanner.machine.gpu import require_gpu
 from lanner_perf.gpu_models import MODELS, MOST_TOKENS, inputs_of
 from lanner_perf.subjects import last_line
 
@@ -95,7 +95,7 @@ class Model:
             BenchmarkError: Its graph could not be made.
             LannerError: There is no GPU or no TensorRT, or it could not be built.
         """
-        from lanner.engines.tensorrt_library import tensorrt_version  # noqa: PLC0415
+        from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415
         from lanner_export.tensorrt.builder import build_engine  # noqa: PLC0415 (onnx)
         from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: PLC0415
         from lanner_export.tensorrt.plan import BuildSettings, EnginePlan  # noqa: PLC0415

@@ -13,9 +13,9 @@ from typing import Any
 
 from lanner import __version__
 from lanner.errors import InputError
-from lanner.gpu import this_gpu
-from lanner.machine import TENSORRT_PACKAGES, package_versions, this_machine
-from lanner.staging import staged_file
+from lanner.files.staging import staged_file
+from lanner.machine.gpu import this_gpu
+from lanner.machine.machine import TENSORRT_PACKAGES, package_versions, this_machine
 from lanner_perf.gpu_models import MODELS
 from lanner_perf.gpu_worker import LEAST_COSINE, LEAST_RUNS, WARM_UP_RUNS, WARM_UP_S
 

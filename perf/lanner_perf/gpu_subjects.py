@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lanner.engines import open_engine
 from lanner.errors import LannerError, MissingExtraError
-from lanner.machine import available_cores
+from lanner.machine.machine import available_cores
 from lanner_perf.gpu_files import Model
 from lanner_perf.gpu_models import MOST_TOKENS, Inputs
 
@@ -77,8 +77,8 @@ def _missing_provider(name: str) -> str:
 
 def _missing_tensorrt() -> str:
     try:
-        from lanner.engines import cuda  # noqa: F401, PLC0415 (an extra)
-        from lanner.engines.tensorrt_library import tensorrt  # noqa: PLC0415
+        from lanner.engines.tensorrt import cuda  # noqa: F401, PLC0415 (an extra)
+        from lanner.engines.tensorrt.library import tensorrt  # noqa: PLC0415
 
         tensorrt()
     except LannerError as error:

@@ -16,7 +16,7 @@ from lanner_perf.kinds import PACKAGES, Encode, Loaded
 from lanner_perf.resident import resident_mb
 
 if TYPE_CHECKING:
-    from lanner.artifact import Artifact
+    from lanner.artifact.artifact import Artifact
     from lanner_perf.subjects import Spec
     from lanner_perf.workloads import Workloads
 
@@ -73,7 +73,7 @@ def load_lanner_head(path: str, options: Mapping[str, str], threads: int) -> Loa
     imported_s, imported_mb = time.perf_counter() - begin, resident_mb()
     model = lanner.load(path, variant=options["variant"], threads=threads)
     load_s = time.perf_counter() - begin - imported_s
-    from lanner.model import METHODS_OF_HEAD  # noqa: PLC0415
+    from lanner.models.base import METHODS_OF_HEAD  # noqa: PLC0415
 
     method = getattr(model, METHODS_OF_HEAD[model.manifest.head][0])
     files = model.manifest.files
@@ -154,6 +154,6 @@ def _torch_facts(path: str) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from lanner.machine import package_versions  # noqa: PLC0415 (not among what is timed)
+    from lanner.machine.machine import package_versions  # noqa: PLC0415 (not among what is timed)
 
     return package_versions(*PACKAGES)

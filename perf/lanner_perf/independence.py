@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanner.similarity import similarity_pairwise
+from lanner.vectors.similarity import similarity_pairwise
 from lanner_perf.subjects import Subject
 from lanner_perf.workloads import SEED, Workloads, spread
 

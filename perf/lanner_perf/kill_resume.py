@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lanner.bulk import CHUNK_ROWS
+from lanner.artifact.manifest import file_sha256
 from lanner.commands.common import positive, say
 from lanner.errors import LannerError
-from lanner.manifest import file_sha256
-from lanner.partial_file import directory_of
-from lanner.text_files import shipped_sentences
-from lanner.vector_files import VECTOR_SUFFIXES
+from lanner.files.bulk import CHUNK_ROWS
+from lanner.files.partial import directory_of
+from lanner.files.texts import shipped_sentences
+from lanner.files.vectors import VECTOR_SUFFIXES
 
 _PROGRAM = "import sys; from lanner.commands import main; sys.exit(main())"
 #: One bad row in so many.

@@ -286,7 +286,7 @@ class Report(TypedDict):
     Attributes:
         schema: `SCHEMA`.
         created: The time in UTC, as ``2026-11-22T08:25:19Z``.
-        machine: The fields of `lanner.machine.Machine`.
+        machine: The fields of `lanner.machine.machine.Machine`.
         versions: Of the harness's own environment.
         environments: Versions by the name of an environment, as the rows give it.
         threads: Cores that each subject had, one subject at a time.

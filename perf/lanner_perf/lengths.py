@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanner.tokenization import TextTokenizer
+from lanner.text.tokenization import TextTokenizer
 from lanner_perf.workloads import SEED
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)

@@ -8,10 +8,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from lanner.artifact import Artifact
-from lanner.loading import open_tokenizer
-from lanner.machine import package_versions, this_machine
-from lanner.tokenization import TextTokenizer, Tokenizer
+from lanner.artifact.artifact import Artifact
+from lanner.loading.load import open_tokenizer
+from lanner.machine.machine import package_versions, this_machine
+from lanner.text.tokenization import TextTokenizer, Tokenizer
 from lanner_perf.figures import Row, is_lanner
 from lanner_perf.heads import inputs_of
 from lanner_perf.independence import BATCH_TEXTS

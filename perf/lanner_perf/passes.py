@@ -16,10 +16,10 @@ import numpy as np
 from lanner.commands.common import positive, steps
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import LannerError
-from lanner.machine import package_versions, this_machine
-from lanner.staging import staged_file
-from lanner.text_files import shipped_sentences
-from lanner.tokenization import Tokenizer
+from lanner.files.staging import staged_file
+from lanner.files.texts import shipped_sentences
+from lanner.machine.machine import package_versions, this_machine
+from lanner.text.tokenization import Tokenizer
 from lanner_export.checkpoint import Checkpoint
 from lanner_export.graph import write_fp32
 from lanner_export.loading import load_checkpoint

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanner.errors import LannerError
-from lanner.staging import staged_directory
+from lanner.files.staging import staged_directory
 from lanner_perf import recipes
 from lanner_perf.environments import Environment, make_environments
 from lanner_perf.layouts import Layout

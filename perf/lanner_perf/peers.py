@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lanner.errors import InputError
-from lanner.machine import this_machine
-from lanner.text_files import shipped_sentences
+from lanner.files.texts import shipped_sentences
+from lanner.machine.machine import this_machine
 from lanner_perf import recipes
 from lanner_perf.layouts import MODEL, Layout, hub_layout, limited_layout, plain_layout
 from lanner_perf.peer_models import Made, Peer, Place, make_models

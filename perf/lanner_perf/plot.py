@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf.checks import MOST_LOST_SPEARMAN
 from lanner_perf.drawing import (
     horizontal_line,

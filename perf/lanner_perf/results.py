@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lanner.errors import InputError
-from lanner.staging import require_output_file, staged_file
+from lanner.files.staging import require_output_file, staged_file
 from lanner_perf.content import conditions, left_out, versions_table
 from lanner_perf.figures import figures
 from lanner_perf.layout import SCHEMA

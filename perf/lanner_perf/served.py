@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lanner.triton.server import TritonServer
-from lanner.triton.serving import Serving
+from lanner.triton.repository.serving import Serving
+from lanner.triton.server.server import TritonServer
 
 #: Ways to a model.
 THROUGH = ("process", "grpc", "http")
@@ -31,7 +31,7 @@ def served(
     if through == "process":
         yield artifact
         return
-    from lanner.triton.repository import write_repository  # noqa: PLC0415 (an extra)
+    from lanner.triton.repository.write import write_repository  # noqa: PLC0415 (an extra)
 
     with tempfile.TemporaryDirectory(prefix="lanner-") as work:
         repository = Path(work) / "repository"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.errors import BenchmarkError, UsageError
-from lanner.triton.transport import Address
+from lanner.triton.client.transport import Address
 from lanner_perf.extent import Extent
 from lanner_perf.layout import LeftOut, Server, whole_rows
 from lanner_perf.measure import measure

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lanner.artifact import BATCH_INDEPENDENT_COSINE
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf.checks import Check
 from lanner_perf.figures import Figure, figures, ratio
 

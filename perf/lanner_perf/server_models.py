@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import lanner
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Manifest
 from lanner.errors import BenchmarkError, ServerError, ServerUnavailableError
-from lanner.manifest import Manifest
-from lanner.model import METHODS_OF_HEAD
-from lanner.triton.served_model import ServedModel
-from lanner.triton.tensors import TEXT_SUFFIX
-from lanner.triton.transport import Address, Monitor
+from lanner.models.base import METHODS_OF_HEAD
+from lanner.triton.client.transport import Address, Monitor
+from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.contract.tensors import TEXT_SUFFIX
 from lanner_perf.heads import first_input
 from lanner_perf.layout import LeftOut, ModelOnServer
 from lanner_perf.totals import cache_lookups

@@ -22,16 +22,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.common import positive, split_url, steps
-from lanner.connection import connect
 from lanner.engines import open_engine
 from lanner.errors import LannerError
-from lanner.loading import load, open_tokenizer
-from lanner.machine import available_cores, package_versions, this_machine
-from lanner.model import METHODS_OF_HEAD, Model
-from lanner.staging import require_output_file, staged_file
-from lanner.text_files import shipped_sentences
+from lanner.files.staging import require_output_file, staged_file
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import load, open_tokenizer
+from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner.models.base import METHODS_OF_HEAD, Model
+from lanner.triton.client.connection import connect
 from lanner_perf.resident import peak_resident_mb, proportional_mb, resident_mb
 from lanner_perf.served import THROUGH, served
 from lanner_perf.workloads import SEED

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lanner_perf.launch import program
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
     from lanner_perf.callers import Calls
 
 #: The environment that the harness itself runs in.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lanner_perf.server_process import cpu_s, server_process
 
 if TYPE_CHECKING:
-    from lanner.triton.transport import Monitor
+    from lanner.triton.client.transport import Monitor
 
 Answer = TypeVar("Answer")
 #: A request is counted a moment after it was answered.

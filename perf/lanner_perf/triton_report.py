@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.common import positive, steps
 from lanner.errors import LannerError
-from lanner.machine import available_cores
-from lanner.triton.repository import write_repository
-from lanner.triton.server import TritonServer
-from lanner.triton.serving import Serving
+from lanner.machine.machine import available_cores
+from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.write import write_repository
+from lanner.triton.server.server import TritonServer
 from lanner_perf.bench import summary
 from lanner_perf.extent import Extent
 from lanner_perf.layout import SUITES

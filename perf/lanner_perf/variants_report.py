@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.commands.common import positive, steps
 from lanner.errors import LannerError, UnsupportedError
-from lanner.machine import available_cores
-from lanner.staging import staged_file
-from lanner.text_files import read_texts, shipped_sentences
+from lanner.files.staging import staged_file
+from lanner.files.texts import read_texts, shipped_sentences
+from lanner.machine.machine import available_cores
 from lanner_perf.bench import specs
 from lanner_perf.checks import variant_checks
 from lanner_perf.fused import FUSED, fused_spec, make_fused

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lanner.machine import package_versions
-from lanner.similarity import similarity_pairwise
-from lanner.staging import staged_file
+from lanner.files.staging import staged_file
+from lanner.machine.machine import package_versions
+from lanner.vectors.similarity import similarity_pairwise
 from lanner_perf.kinds import PACKAGES
 from lanner_perf.peer_models import Made, Place
 from lanner_perf.peer_models import Subject as PeerSubject
 from lanner_perf.subjects import Spec, Subject, SubjectError
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 _FILE = "verified.json"
 

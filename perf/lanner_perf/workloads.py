@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from lanner.text_files import LabelledPairs, read_labelled_pairs, shipped_sentences
+from lanner.files.texts import LabelledPairs, read_labelled_pairs, shipped_sentences
 
 SEED = 0
 MIXED_TEXTS = 1_000

@@ -7,19 +7,19 @@ model.similarity(vectors, vectors)
 """
 
 from lanner._version import __version__
-from lanner.artifact import Artifact
-from lanner.asynchronous import AsyncModel, load_async
-from lanner.classification import Classification, ClassificationModel
-from lanner.connection import connect, connect_async
-from lanner.embedding import EmbeddingModel
-from lanner.embedding_precision import quantize_embeddings
-from lanner.entities import Entity
+from lanner.artifact.artifact import Artifact
 from lanner.errors import LannerError
-from lanner.loading import load
-from lanner.retrieval import Hit, retrieve
-from lanner.scoring import ScoringModel
-from lanner.similarity import SearchResult
-from lanner.tagging import TaggingModel
+from lanner.loading.asynchronous import AsyncModel, load_async
+from lanner.loading.load import load
+from lanner.models.classification import Classification, ClassificationModel
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.entities import Entity
+from lanner.models.retrieval import Hit, retrieve
+from lanner.models.scoring import ScoringModel
+from lanner.models.tagging import TaggingModel
+from lanner.triton.client.connection import connect, connect_async
+from lanner.vectors.precision import quantize_embeddings
+from lanner.vectors.similarity import SearchResult
 
 __all__ = [
     "Artifact",

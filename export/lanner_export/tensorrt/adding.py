@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lanner.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.artifact.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Variant
 from lanner.errors import CorruptArtifactError, OutputError
-from lanner.manifest import MANIFEST_FILE, FileRecord, Variant
-from lanner.staging import staged_directory
+from lanner.files.staging import staged_directory
 from lanner_export.card import readme
 
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lanner import interruption
-from lanner.engines.tensorrt_library import open_log, tensorrt
+from lanner.engines.tensorrt.library import open_log, tensorrt
 from lanner.errors import EngineError, OutputError
-from lanner.staging import staged_file
+from lanner.files.staging import staged_file
+from lanner.machine import interruption
 from lanner_export.tensorrt.plan import EnginePlan
 
-#: By the names of `lanner.engine_build.HARDWARE_COMPATIBILITIES`, those of
+#: By the names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES`, those of
 #: `tensorrt.HardwareCompatibilityLevel`.
 HARDWARE_LEVELS = {
     "none": "NONE",

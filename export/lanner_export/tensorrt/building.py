@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lanner.artifact import Artifact
-from lanner.engine_build import EngineBuild
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.engine_build import EngineBuild
+from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines import open_engine
-from lanner.engines.tensorrt_library import tensorrt_version
+from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import UnsupportedError
-from lanner.gpu import Gpu, require_gpu
-from lanner.loading import open_artifact
-from lanner.manifest import Manifest, Variant
-from lanner.staging import require_output_file
+from lanner.files.staging import require_output_file
+from lanner.loading.load import open_artifact
+from lanner.machine.gpu import Gpu, require_gpu
 from lanner_export.calibration import CalibrationTexts
 from lanner_export.ranges import Feed
 from lanner_export.tensorrt import QUANTIZED_PRECISIONS

@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanner.artifact.buckets import parse_buckets
+from lanner.artifact.engine_build import HARDWARE_COMPATIBILITIES
 from lanner.commands import common
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
-from lanner.engine_build import HARDWARE_COMPATIBILITIES
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
-from lanner.gpu import missing_gpu
-from lanner.loading import open_artifact
-from lanner.staging import NO_ROOM
-from lanner.triton.buckets import parse_buckets
+from lanner.files.staging import NO_ROOM
+from lanner.loading.load import open_artifact
+from lanner.machine.gpu import missing_gpu
 from lanner_export.tensorrt import (
     DEFAULT_PRECISIONS,
     PRECISIONS,
@@ -25,7 +25,7 @@ from lanner_export.tensorrt import (
 )
 
 if TYPE_CHECKING:
-    from lanner.artifact import Artifact
+    from lanner.artifact.artifact import Artifact
     from lanner_export.tensorrt.building import EngineRequest
 
 _EXAMPLES = """\

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Variant
 from lanner.engines import Engine, open_engine
 from lanner.errors import ArtifactError, ParityError
-from lanner.loading import open_model, open_tokenizer
-from lanner.machine import available_cores
-from lanner.manifest import Variant
-from lanner.model import Model
-from lanner.tokenization import Pair, Tokenizer
+from lanner.loading.load import open_model, open_tokenizer
+from lanner.machine.machine import available_cores
+from lanner.models.base import Model
+from lanner.text.tokenization import Pair, Tokenizer
 from lanner_export.measures import (
     RememberedReference,
     agreement_inputs,

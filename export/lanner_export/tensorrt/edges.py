@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.activation import ACTIVATIONS
-from lanner.answers import row_cosines
-from lanner.engine_build import Profile
+from lanner.artifact.activation import ACTIVATIONS
+from lanner.artifact.engine_build import Profile
+from lanner.artifact.manifest import Manifest
 from lanner.engines import Engine
 from lanner.errors import ParityError
-from lanner.manifest import Manifest
-from lanner.runner import TYPE_IDS
+from lanner.models.answers import row_cosines
+from lanner.running.runner import TYPE_IDS
 from lanner_export.parity import FP16_OVERFLOW, LOGITS_TOLERANCES, VECTOR_TOLERANCES
 
 #: As many rows of a batch are different; the float32 graph need not run more.

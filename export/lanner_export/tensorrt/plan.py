@@ -11,10 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lanner.engine_build import HARDWARE_COMPATIBILITIES, EngineBuild, Profile, parse_file_name
+from lanner.artifact.engine_build import (
+    HARDWARE_COMPATIBILITIES,
+    EngineBuild,
+    Profile,
+    parse_file_name,
+)
 from lanner_export.tensorrt.graph import TensorRTGraph
 
-#: By the names of `lanner.engine_build.HARDWARE_COMPATIBILITIES`.
+#: By the names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES`.
 _TRTEXEC_COMPATIBILITIES = dict(
     zip(HARDWARE_COMPATIBILITIES, ("none", "ampere+", "sameComputeCapability"), strict=True)
 )

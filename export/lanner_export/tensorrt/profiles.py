@@ -7,9 +7,9 @@ kernels that are chosen for one. All have the same largest batch.
 
 from collections.abc import Sequence
 
-from lanner.engine_build import Profile
+from lanner.artifact.buckets import default_buckets
+from lanner.artifact.engine_build import Profile
 from lanner.errors import InputError
-from lanner.triton.buckets import default_buckets
 
 DEFAULT_MAX_BATCH_SIZE = 64
 #: What kernels are chosen for, where nothing else is said: between a lone text and a full batch.

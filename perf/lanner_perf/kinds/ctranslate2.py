@@ -11,7 +11,7 @@ from lanner_perf.kinds.loaded import Loaded, Start, size_of
 from lanner_perf.kinds.plain import Embedding
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 
 def load_ctranslate2(path: str, options: Mapping[str, str], threads: int) -> Loaded:

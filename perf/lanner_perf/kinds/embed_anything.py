@@ -10,7 +10,7 @@ from lanner_perf.kinds.limits import bound_cores
 from lanner_perf.kinds.loaded import Loaded, Start, size_of
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 #: What the model is called in the cache of a hub, and where its only snapshot is.
 NAME = "local/model"

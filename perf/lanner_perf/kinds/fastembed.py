@@ -10,7 +10,7 @@ from lanner_perf.kinds.loaded import Loaded, Start, size_of
 from lanner_perf.kinds.plain import Embedding
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 _NAME = "local/model"
 

@@ -15,7 +15,7 @@ from lanner_perf.kinds.loaded import Loaded, Start, size_of
 from lanner_perf.kinds.plain import Embedding
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 Answer = TypeVar("Answer")
 

@@ -26,7 +26,7 @@ def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     runner = model.runner
 
     def dispatch(text: str) -> tuple[Callable[[], object], Callable[[], object]]:
-        from lanner.runner import Sequences  # noqa: PLC0415 (it is imported already)
+        from lanner.running.runner import Sequences  # noqa: PLC0415 (it is imported already)
 
         sequences = Sequences(model.tokenizer.encode([text]))
         tensors = runner.feed([(sequences, [0])])

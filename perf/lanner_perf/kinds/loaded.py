@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lanner_perf.resident import resident_mb
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
     from lanner_perf.totals import Totals
 
 Encode = Callable[..., "Vectors"]

@@ -22,8 +22,8 @@ def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loade
     start = Start(options, threads)
     import onnxruntime as ort  # noqa: PLC0415 (its import is what is timed)
 
-    from lanner.artifact import Artifact  # noqa: PLC0415
-    from lanner.loading import open_model  # noqa: PLC0415
+    from lanner.artifact.artifact import Artifact  # noqa: PLC0415
+    from lanner.loading.load import open_model  # noqa: PLC0415
 
     class StockEngine:
         name, run_tokens = "onnxruntime", 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanner_perf.kinds.loaded import Loaded, Start, size_of
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
+    from lanner.vectors.similarity import Vectors
 
 #: What a backend imports when it loads its first model.
 _MODULES = {"torch": (), "onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel",)}

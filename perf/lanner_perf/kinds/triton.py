@@ -20,15 +20,15 @@ def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     """
     start = Start(options, threads)
     import lanner  # noqa: PLC0415 (its import is what is timed)
-    from lanner.triton.transport import Address  # noqa: PLC0415
+    from lanner.triton.client.transport import Address  # noqa: PLC0415
 
     address = Address.parse(path)
-    import_module(f"lanner.triton.{address.protocol}_transport")
+    import_module(f"lanner.triton.client.{address.protocol}_transport")
     start.imported()
     given: dict[str, Any] = json.loads(options.get("connect", "{}"))
     model = lanner.connect(path, options["model"], retries=0, **given)
     start.loaded()
-    from lanner.model import METHODS_OF_HEAD  # noqa: PLC0415 (it is imported already)
+    from lanner.models.base import METHODS_OF_HEAD  # noqa: PLC0415 (it is imported already)
 
     files = model.manifest.files
     facts = {

@@ -10,8 +10,8 @@ from lanner_perf.kinds.loaded import Loaded, Start, size_of
 from lanner_perf.totals import Counter, RequestClock
 
 if TYPE_CHECKING:
-    from lanner.similarity import Vectors
-    from lanner.triton.transport import Monitor
+    from lanner.triton.client.transport import Monitor
+    from lanner.vectors.similarity import Vectors
 
 #: What the model is called on its server.
 MODEL = "plain"
@@ -57,8 +57,8 @@ def load_triton_plain(path: str, options: Mapping[str, str], threads: int) -> Lo
     start.loaded()
 
     def statistics() -> Monitor:
-        from lanner.triton.grpc_transport import GrpcTransport  # noqa: PLC0415 (not of the client)
-        from lanner.triton.transport import Address  # noqa: PLC0415
+        from lanner.triton.client.grpc_transport import GrpcTransport  # noqa: PLC0415 (not of the client)
+        from lanner.triton.client.transport import Address  # noqa: PLC0415
 
         return GrpcTransport(Address.parse(path))
 

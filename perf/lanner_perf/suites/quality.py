@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import spearmanr
 
-from lanner.similarity import Vectors, normalize
+from lanner.vectors.similarity import Vectors, normalize
 from lanner_perf.independence import batch_independence, draw_batches
 from lanner_perf.layout import Quality
 from lanner_perf.plan import Plan

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from lanner import interruption
 from lanner._version import __version__
 from lanner.commands import (
     classify,
@@ -30,6 +29,7 @@ from lanner.commands import (
 )
 from lanner.commands.common import Parser
 from lanner.errors import LannerError, UsageError
+from lanner.machine import interruption
 
 ENTRY_POINT_GROUP = "lanner.commands"
 

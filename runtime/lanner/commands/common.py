@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from lanner import interruption
-from lanner.connection import connect
 from lanner.errors import InputError, UsageError
-from lanner.loading import load
-from lanner.selection import require_device
-from lanner.staging import require_output_file, staged_file
-from lanner.text_files import read_pairs, read_texts
-from lanner.tokenization import Pair
+from lanner.files.staging import require_output_file, staged_file
+from lanner.files.texts import read_pairs, read_texts
+from lanner.loading.load import load
+from lanner.loading.selection import require_device
+from lanner.machine import interruption
+from lanner.text.tokenization import Pair
+from lanner.triton.client.connection import connect
 
 T = TypeVar("T")
 Subparsers = Any  # argparse does not name the type of add_subparsers()

@@ -6,17 +6,17 @@ import shutil
 from lanner._version import __version__
 from lanner.commands.common import Subparsers, add_command, print_json, table
 from lanner.engines import ENGINES
-from lanner.engines.tensorrt_library import tensorrt_version
+from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import LannerError, ServerError
-from lanner.gpu import missing_gpu, this_gpu
-from lanner.machine import (
+from lanner.machine.gpu import missing_gpu, this_gpu
+from lanner.machine.machine import (
     TENSORRT_PACKAGES,
     has_module,
     package_version,
     package_versions,
     this_machine,
 )
-from lanner.triton.installation import find_tritonserver
+from lanner.triton.server.installation import find_tritonserver
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
 EXTRA_MODULES = {

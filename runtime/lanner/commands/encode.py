@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lanner._version import __version__
-from lanner.bulk import BAD_ROWS_SHOWN, Bulk, chunks
+from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.commands.common import (
     Subparsers,
     add_command,
@@ -26,13 +26,13 @@ from lanner.commands.common import (
     say,
 )
 from lanner.commands.progress import Progress
-from lanner.embedding_precision import PRECISIONS
-from lanner.machine import available_cores, package_versions, this_machine
-from lanner.manifest import MANIFEST_FILE, file_sha256
-from lanner.partial_file import Written
-from lanner.row_files import TEXT_SUFFIXES, open_rows
-from lanner.rows import Columns, GivenRows, Rows
-from lanner.vector_files import EMBEDDING, TEXT, VECTOR_SUFFIXES, Layout
+from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
+from lanner.files.partial import Written
+from lanner.files.row_files import TEXT_SUFFIXES, open_rows
+from lanner.files.rows import Columns, GivenRows, Rows
+from lanner.files.vectors import EMBEDDING, TEXT, VECTOR_SUFFIXES, Layout
+from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner.vectors.precision import PRECISIONS
 
 Encode = Callable[[list[str]], NDArray[Any]]
 

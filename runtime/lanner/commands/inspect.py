@@ -6,14 +6,14 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
-from lanner.artifact import Artifact
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
+from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.common import Subparsers, add_command, print_json, size, table
 from lanner.errors import VariantError
-from lanner.machine import available_cores
-from lanner.manifest import HALF_PRECISIONS, Manifest, Variant
-from lanner.quality_card import QualityCard, calibration_sentence, float32_sentence
-from lanner.selection import plans, refusal_here, select
-from lanner.tuning import Choice, stored_choice
+from lanner.loading.selection import plans, refusal_here, select
+from lanner.loading.tuned import Choice, stored_choice
+from lanner.machine.machine import available_cores
 
 _EXAMPLES = """\
   lanner inspect minilm.lanner

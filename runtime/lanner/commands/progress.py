@@ -7,7 +7,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from lanner.commands.common import say
-from lanner.rows import Rows
+from lanner.files.rows import Rows
 
 _LINE_EVERY_S = 60.0
 _KNOWN_TOTAL = "{percentage:3.0f}% |{bar}| ", ", {remaining} left"

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lanner.artifact.buckets import parse_buckets
 from lanner.commands.common import (
     Subparsers,
     add_command,
@@ -15,9 +16,8 @@ from lanner.commands.common import (
     say,
 )
 from lanner.errors import RepositoryError
-from lanner.selection import DEVICES
-from lanner.triton.buckets import parse_buckets
-from lanner.triton.serving import BACKENDS, MAX_BATCH_SIZE, Serving
+from lanner.loading.selection import DEVICES
+from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving
 
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
         return
     need(args.artifacts, "give the artifacts to serve, or --check REPO")
     need(args.output is not None, "give the repository to write into: --output REPO")
-    from lanner.triton.repository import write_repository  # noqa: PLC0415 (an extra)
+    from lanner.triton.repository.write import write_repository  # noqa: PLC0415 (an extra)
 
     values: dict[str, Any] = {
         field.name: getattr(args, field.name)
@@ -192,7 +192,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from lanner.triton.linter import lint  # noqa: PLC0415 (an extra)
+    from lanner.triton.lint.linter import lint  # noqa: PLC0415 (an extra)
 
     findings = lint(args.check, cores=args.cores)
     if args.json:

@@ -5,10 +5,10 @@ import sys
 
 from lanner.commands.common import Subparsers, add_command, print_json, say
 from lanner.errors import ArtifactError, ServerError
-from lanner.triton.ports import DEFAULT_PORTS
-from lanner.triton.served_model import ServedModel
-from lanner.triton.server import GRACE_S, READY_TIMEOUT_S, TritonServer
-from lanner.triton.tensors import TEXT_SUFFIX
+from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.contract.tensors import TEXT_SUFFIX
+from lanner.triton.server.ports import DEFAULT_PORTS
+from lanner.triton.server.server import GRACE_S, READY_TIMEOUT_S, TritonServer
 
 _EXAMPLES = f"""\
   lanner serve repository

@@ -13,7 +13,7 @@ from lanner.commands.common import (
     table,
     write_answers,
 )
-from lanner.entities import AGGREGATION_STRATEGIES
+from lanner.models.entities import AGGREGATION_STRATEGIES
 
 _EXAMPLES = """\
   lanner tag entities.lanner "Ada Lovelace was born in London."

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lanner import interruption
-from lanner.budget import budget_argument
+from lanner.artifact.budget import budget_argument
 from lanner.commands.common import (
     Subparsers,
     add_command,
@@ -19,13 +18,14 @@ from lanner.commands.common import (
     steps,
     table,
 )
-from lanner.loading import open_artifact
-from lanner.machine import available_cores
-from lanner.rounds import Tell
-from lanner.text_files import read_pairs, read_texts
-from lanner.tuner import Measured, Plan, Tuning, tune
-from lanner.tuning import GOALS, Choice, machine_key, store_choice
-from lanner.workload import Workload
+from lanner.files.texts import read_pairs, read_texts
+from lanner.loading.load import open_artifact
+from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
+from lanner.machine import interruption
+from lanner.machine.machine import available_cores
+from lanner.tune.rounds import Tell
+from lanner.tune.search import Measured, Plan, Tuning, tune
+from lanner.tune.workload import Workload
 
 _EXAMPLES = """\
   lanner tune minilm.lanner --goal throughput

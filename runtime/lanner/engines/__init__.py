@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engine_build import EngineBuild
+from lanner.artifact.engine_build import EngineBuild
+from lanner.artifact.manifest import Variant
 from lanner.errors import EngineError, MissingExtraError, VariantError
-from lanner.gpu import require_gpu
-from lanner.manifest import Variant
+from lanner.machine.gpu import require_gpu
 
 #: Names that `lanner.load(engine=...)` takes, "auto" aside. Each is the name of its package and of
 #: its extra, too.
@@ -136,7 +136,7 @@ def open_engine(
             raise EngineError(msg)
         # First of all: nothing that could be installed would help.
         require_gpu("the tensorrt engine")
-        from lanner.engines.tensorrt import TensorRtEngine  # noqa: PLC0415 (an extra)
+        from lanner.engines.tensorrt.engine import TensorRtEngine  # noqa: PLC0415 (an extra)
 
         return TensorRtEngine(path, build)
     msg = f"there is no engine {name!r}: use {', '.join(ENGINES)}, tensorrt or 'auto'"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lanner.engines.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
-from lanner.machine import this_machine
+from lanner.machine.machine import this_machine
 
 # On by default, it would write files into the user's home and send events to its maker. What the
 # user has set stays.

@@ -18,16 +18,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
-from lanner.engine_build import Profile
+from lanner.artifact.buckets import default_buckets
+from lanner.artifact.engine_build import Profile
+from lanner.artifact.manifest import file_sha256
 from lanner.engines.onnxruntime import first_line
-from lanner.engines.tensorrt_library import tensorrt
-from lanner.engines.tensorrt_provider import CUDA_OPTIONS, provider_options
+from lanner.engines.tensorrt.library import tensorrt
+from lanner.engines.tensorrt.provider import CUDA_OPTIONS, provider_options
 from lanner.errors import EngineError, InputError, LannerError, MissingExtraError
-from lanner.machine import package_version
-from lanner.manifest import file_sha256
-from lanner.triton.buckets import default_buckets
+from lanner.machine.machine import package_version
 
-#: See `lanner.engines.tensorrt.RUN_TOKENS`.
+#: See `lanner.engines.tensorrt.engine.RUN_TOKENS`.
 RUN_TOKENS = 640
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 #: Buffers of so many shapes are kept; those of the shape that was used longest ago make room.

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import EngineError, MissingExtraError
-from lanner.machine import this_machine
+from lanner.machine.machine import this_machine
 
 # oneDNN keeps the 1,024 kernels that it made last, those of int8 half a megabyte each; OpenVINO
 # keeps what it uses itself (KERNELS_OF_WORKER, KERNELS_ALONE). It is read when the first kernel is

@@ -1,0 +1,1 @@
+"""The artifact: the directory that an export writes and everything else reads."""

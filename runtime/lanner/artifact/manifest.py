@@ -1,0 +1,338 @@
+"""The manifest of an artifact: what it holds, where it came from, and the digest of every file.
+
+`manifest.json` is UTF-8 JSON in one canonical form (`Manifest.to_bytes`), and carries the SHA-256
+of itself with that field left out. So a changed byte anywhere in it is found, white space included.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Self, get_origin, get_type_hints
+
+from lanner.artifact.activation import ACTIVATIONS
+from lanner.artifact.engine_build import EngineBuild
+from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
+
+FORMAT = "lanner-artifact"
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_KINDS = ("tokenizers", "words")
+#: Precisions of 16-bit floats, which are for GPUs.
+HALF_PRECISIONS = ("fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an artifact: its size and SHA-256 when it was written."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Reads the file and records what it is now."""
+        return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model file at one precision for one kind of engine.
+
+    Attributes:
+        name: How the user names it, for example ``"int8"``.
+        precision: The precision of its matrix products.
+        file: Its file name in the artifact.
+        engine: The engine that it was made for.
+        opset: Version of the ONNX operator set.
+        fused_ops: How often each fused operator stands in the graph that the engine runs.
+        calibration: What the activation ranges of a quantized variant were measured on; else empty.
+        weights_file: The file of its weights, where they are not in `file` itself.
+        passes: The rewrites that its graph went through.
+        float32_products: The matrix products of a quantized variant that stayed in float32.
+        products: How many it has in all, where that was counted.
+        budget: What it was allowed to lose, as `lanner export --budget` was told; empty for no
+            bound.
+        build: What a TensorRT engine was built for; None of other variants.
+    """
+
+    name: str
+    precision: str
+    file: str
+    engine: str
+    opset: int
+    fused_ops: dict[str, int]
+    calibration: dict[str, Any] = field(default_factory=dict)
+    weights_file: str | None = None
+    passes: list[str] = field(default_factory=list)
+    float32_products: list[str] = field(default_factory=list)
+    products: int = 0
+    budget: str = ""
+    build: EngineBuild | None = None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Reads what `dataclasses.asdict` and JSON made of one."""
+        build = content.get("build")
+        return cls(**{**content, "build": None if build is None else EngineBuild.from_json(build)})
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its files: `file`, and `weights_file` where it has one."""
+        return [name for name in (self.file, self.weights_file) if name is not None]
+
+
+@dataclass(frozen=True)
+class TokenizerRecord:
+    """How texts become token ids.
+
+    Attributes:
+        file: The tokenizer's file name in the artifact.
+        max_tokens: Longest input, special tokens included, or None where there is no limit; what
+            is longer is cut (or, by the head `tag`, read in windows).
+        pad_token_id: The id that fills up shorter texts of a batch, on the right.
+        kind: Of what format the file is: ``"tokenizers"`` (that library's) or ``"words"``
+            (`lanner.text.words`).
+        max_characters: What a text is cut to before it is split, as model2vec does; None for all.
+        unknown_token_id: The id of a word that has no piece; None where every word has.
+    """
+
+    file: str
+    max_tokens: int | None
+    pad_token_id: int
+    kind: str = "tokenizers"
+    max_characters: int | None = None
+    unknown_token_id: int | None = None
+
+
+@dataclass(frozen=True)
+class RangesRecord:
+    """The ranges that the precisions int8 and uint8 of the vectors go by.
+
+    Attributes:
+        file: Their file name in the artifact; see `lanner.vectors.ranges`.
+        data: What texts they were measured on.
+        vectors: How many vectors of these texts.
+    """
+
+    file: str
+    data: str
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The transformer that the artifact was made from.
+
+    Attributes:
+        model_type: The name that transformers gives it, for example ``"bert"``.
+        layers: Encoder layers.
+        heads: Attention heads of a layer.
+        hidden_size: Width of a token's vector.
+        vocabulary_size: Rows of the word embedding table.
+        parameters: Number of weights.
+    """
+
+    model_type: str
+    layers: int
+    heads: int
+    hidden_size: int
+    vocabulary_size: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is known of an artifact without opening a model file.
+
+    Attributes:
+        name: What people call it.
+        head: What the model answers: ``"embed"``, ``"score"``, ``"classify"`` or ``"tag"``.
+        architecture: The transformer that it was made from.
+        dimension: Width of the output: of a vector, or the number of labels.
+        similarity: The similarity that its vectors are compared by; empty for other heads.
+        tokenizer: How texts become token ids.
+        inputs: The graph's inputs, int64 [batch, length] each.
+        outputs: The graph's outputs, float32.
+        variants: Its model files.
+        source: The checkpoint.
+        versions: The packages that made it.
+        created: When, in UTC.
+        prompts: The checkpoint's named prompts.
+        default_prompt_name: The prompt that it uses without being asked, or None.
+        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
+        labels: What the logits stand for, in their order; empty for the head `embed`.
+        activation: What turns logits into scores, of `lanner.artifact.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` answers; None where there is but one.
+        embedding_ranges: Of the head `embed`, the ranges of its vectors; None where none are known.
+        trimming: What of the checkpoint was left out: of `layers` the numbers that were `kept`, of
+            `tokens` and `dimensions` how many, each with how many it was `of`, and the name of the
+            `corpus` that the tokens were chosen by. Empty where it is whole.
+        files: Every other file of the artifact.
+    """
+
+    name: str
+    head: str
+    architecture: Architecture
+    dimension: int
+    similarity: str
+    tokenizer: TokenizerRecord
+    inputs: list[str]
+    outputs: list[str]
+    variants: list[Variant]
+    source: dict[str, Any]
+    versions: dict[str, str]
+    created: str
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    pools_prompt: bool = True
+    labels: list[str] = field(default_factory=list)
+    activation: str = "identity"
+    scored_label: str | None = None
+    embedding_ranges: RangesRecord | None = None
+    trimming: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name, or None."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+    def to_bytes(self) -> bytes:
+        """The canonical text of `manifest.json`, with its own digest in it."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        return _canonical({**content, "sha256": _digest(content)})
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Reads and verifies the manifest of an artifact.
+
+        Args:
+            directory: The artifact.
+
+        Raises:
+            ArtifactError: There is no such directory, or it holds no readable manifest.
+            FormatVersionError: A newer Lanner wrote it.
+            CorruptArtifactError: It was changed after it was written.
+        """
+        path = directory / MANIFEST_FILE
+        if not directory.is_dir():
+            msg = f"{directory} is not a directory: give one that 'lanner export' wrote"
+            raise ArtifactError(msg)
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            msg = (
+                f"{directory} holds no {MANIFEST_FILE}, so it is not a Lanner artifact: "
+                "give a directory that 'lanner export' wrote"
+            )
+            raise ArtifactError(msg) from None
+        return cls._parse(raw, path)
+
+    @classmethod
+    def _parse(cls, raw: bytes, path: Path) -> Self:
+        damaged = f"{path} was changed or damaged after it was written: export the checkpoint again"
+        try:
+            content = json.loads(raw)
+            kind, version = content.pop("format"), content.pop("format_version")
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            raise CorruptArtifactError(damaged) from None
+        # A newer format may say everything else differently, so its version comes first.
+        if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+            msg = (
+                f"{path} has format version {version}, and this Lanner reads up to "
+                f"{FORMAT_VERSION}: upgrade it with pip install --upgrade lanner"
+            )
+            raise FormatVersionError(msg)
+        try:
+            digest = content.pop("sha256", None)
+            stated = {"format": kind, "format_version": version, **content}
+            is_whole = digest == _digest(stated) and raw == _canonical({**stated, "sha256": digest})
+        except ValueError:  # infinities and lone surrogates are read but not written
+            is_whole = False
+        if not is_whole or (kind, version) != (FORMAT, FORMAT_VERSION):
+            raise CorruptArtifactError(damaged)
+        return cls._from_json(content, path)
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any], path: Path) -> Self:
+        try:
+            ranges = content.get("embedding_ranges")
+            manifest = cls(
+                **{
+                    **content,
+                    "architecture": Architecture(**content["architecture"]),
+                    "tokenizer": TokenizerRecord(**content["tokenizer"]),
+                    "variants": [Variant.from_json(variant) for variant in content["variants"]],
+                    "embedding_ranges": None if ranges is None else RangesRecord(**ranges),
+                    "files": {name: FileRecord(**r) for name, r in content["files"].items()},
+                }
+            )
+        except (KeyError, TypeError, AttributeError, InputError) as error:
+            problem = str(error)
+        else:
+            problem = manifest._problem()
+        if problem:
+            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {problem}"
+            raise ArtifactError(msg)
+        return manifest
+
+    def _problem(self) -> str:
+        """What is wrong in it, or nothing: only files that Lanner did not write have something."""
+        ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
+        parts = [self, self.architecture, self.tokenizer, *ranges]
+        builds = [variant.build for variant in self.variants if variant.build is not None]
+        for part in [*parts, *self.variants, *builds, *self.files.values()]:
+            for name, kind in get_type_hints(type(part)).items():
+                origin = get_origin(kind)
+                expected = kind if origin in (None, UnionType) else origin
+                if not isinstance(getattr(part, name), expected):
+                    return f"{name!r} has the wrong type"
+        max_tokens = self.tokenizer.max_tokens
+        if self.dimension < 1 or (max_tokens is not None and max_tokens < 1):
+            return "'dimension' and 'max_tokens' must be at least 1"
+        if self.head != "embed" and len(self.labels) != self.dimension:
+            return f"'labels' must be {self.dimension}, one for each logit"
+        if self.head != "embed" and ranges:
+            return "'embedding_ranges' are of the head 'embed' alone"
+        choices = (
+            ("activation", self.activation, ACTIVATIONS),
+            ("scored_label", self.scored_label, (None, *self.labels)),
+            ("kind", self.tokenizer.kind, TOKENIZER_KINDS),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                return f"{name!r} must be one of {', '.join(map(str, allowed))}"
+        needed = {self.tokenizer.file, *(name for v in self.variants for name in v.files)}
+        needed |= {record.file for record in ranges}
+        unlisted = needed - set(self.files)
+        return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
+
+
+def foreign_files(path: Path) -> list[str]:
+    """What of a directory no artifact brought there; of an artifact that is whole, nothing.
+
+    Reads a damaged manifest as far as it goes: such an artifact may still be replaced.
+    """
+    if not path.is_dir():
+        return [path.name]
+    try:
+        content = json.loads((path / MANIFEST_FILE).read_bytes())
+        known = {MANIFEST_FILE, *content["files"]} if content["format"] == FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = set()
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()

@@ -1,0 +1,228 @@
+"""What `quality.json` says, in words and rows for people.
+
+What an older Lanner did not measure is shown as "-", or left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lanner.artifact.manifest import FileRecord, Manifest, Variant
+
+_UNKNOWN = "-"
+#: More products than these are counted.
+_MOST_PRODUCTS = 3
+_TASK_TITLES = {"spearman": "Spearman x100", "accuracy": "accuracy %", "f1": "entity F1 x100"}
+
+
+class _Column(NamedTuple):
+    """A figure of a variant: its name for people, its key in `quality.json`, and its format."""
+
+    title: str
+    key: str
+    form: str
+
+
+#: By head, the agreement with the checkpoint.
+_AGREEMENT_COLUMNS = {
+    "embed": (_Column("cosine", "cosine", ".4f"), _Column("neighbours", "neighbours", ".4f")),
+    "score": (_Column("rank correlation", "agreement", ".4f"),),
+    "classify": (_Column("same labels", "agreement", ".4f"),),
+    "tag": (_Column("same labels", "agreement", ".4f"),),
+}
+_VECTOR_COLUMNS = (
+    _Column("worst cosine", "cosine_min", ".4f"),
+    _Column("batch independence", "batch_independence_cosine", ".6f"),
+)
+_LOGITS_COLUMNS = (
+    _Column("mean score difference", "mean_score_difference", ".1e"),
+    _Column("batch dependence", "batch_independence_difference", ".1e"),
+)
+_MEANING_OF_VECTORS = (
+    "Cosine is the mean over the texts, and neighbours the mean rank correlation of a text's "
+    "similarities to all others. Batch independence is the smallest cosine between a text's vector "
+    "alone and among all the others."
+)
+_MEANING_OF_LOGITS = (
+    "Same labels is the share of {what}. Batch dependence is the largest difference of a score "
+    "between a text alone and among all the others."
+)
+_MEANINGS = {
+    "embed": _MEANING_OF_VECTORS,
+    "score": "Rank correlation is that of the scores. Batch dependence is the largest difference "
+    "of a score between a pair alone and among all the others.",
+    "classify": _MEANING_OF_LOGITS.format(what="texts with the labels of the checkpoint"),
+    "tag": _MEANING_OF_LOGITS.format(what="tokens with the label of the checkpoint"),
+}
+
+
+class Section(NamedTuple):
+    """A table, and what it shows.
+
+    Attributes:
+        title: What was measured, on what.
+        rows: The names of its columns, and a row a variant.
+    """
+
+    title: str
+    rows: list[tuple[str, ...]]
+
+
+def calibration_sentence(variant: Variant) -> str:
+    """What the ranges of a variant were measured on, and how; nothing where it has none."""
+    found = variant.calibration
+    if not found:
+        return ""
+    method = f", {found['method']}" if "method" in found else ""
+    return f"{found['texts']:,} texts ({found['data']}){method}"
+
+
+def float32_sentence(variant: Variant) -> str:
+    """Which products of a quantized variant stayed in float32, for what budget; or nothing."""
+    names = variant.float32_products
+    if not names and not variant.budget:
+        return ""
+    shown = ", ".join(names[:_MOST_PRODUCTS]) or "none"
+    if len(names) > _MOST_PRODUCTS:
+        shown += ", ..."
+    if variant.products:
+        shown += f" ({len(names)} of {variant.products})"
+    return f"{shown}, for the budget {variant.budget}" if variant.budget else shown
+
+
+def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
+    """The size of a variant's file, and of its weights where they are in another."""
+    return sum(files[name].bytes for name in variant.files)
+
+
+@dataclass(frozen=True)
+class QualityCard:
+    """What was measured of an artifact.
+
+    Attributes:
+        manifest: Its manifest.
+        files: The files of its variants.
+        quality: The content of its `quality.json`.
+    """
+
+    manifest: Manifest
+    files: Mapping[str, FileRecord]
+    quality: Mapping[str, Any]
+
+    def sections(self) -> list[Section]:
+        """What was reached on labelled data, if there were some; and how near the checkpoint is."""
+        return [*self._task(), self._comparison()]
+
+    @property
+    def meaning(self) -> str:
+        """What the figures of the last section mean."""
+        return _MEANINGS[self.manifest.head]
+
+    @property
+    def machine(self) -> str:
+        """Where it was measured."""
+        machine = self.quality.get("machine")
+        if machine is None:
+            return "an unknown machine"
+        flags = " ".join(machine["cpu_flags"]) or "no notable vector instructions"
+        return f"{machine['cpu']} ({flags}), {machine['cores']} cores, {machine['system']}"
+
+    @property
+    def worst_title(self) -> str:
+        """Which variant is the worst, and what `worst_lines` say of its texts."""
+        what = "their cosines" if self._is_of_vectors else "how far their scores are off"
+        return f"worst texts of {self._worst_variant()}, and {what}"
+
+    def worst_lines(self) -> list[str]:
+        """The worst texts of the worst variant."""
+        figures = self.quality["variants"][self._worst_variant()]
+        return [f"{value:.6f}  {text!r}" for text, value in figures.get("worst_texts", [])]
+
+    def _task(self) -> list[Section]:
+        task = self.quality.get("task")
+        if task is None:
+            return []
+        name = _TASK_TITLES.get(task["measure"], task["measure"])
+        title = (
+            f"{name} on the {task['rows']:,} rows of {task['data']}, with "
+            f"{task['confidence']:.0%} bootstrap intervals ({task['resamples']:,} resamples)"
+        )
+        bases, measured = {"difference": "against checkpoint"}, {"checkpoint": task["checkpoint"]}
+        if "source" in task:
+            bases["source_difference"] = "against untrimmed"
+            measured = {"untrimmed": task["source"], **measured}
+        rows: list[tuple[str, ...]] = [("", name, *bases.values())]
+        for label, figures in {**measured, **task["variants"]}.items():
+            differences = [_with_interval(figures, key, "+.2f") for key in bases]
+            rows.append((label, _with_interval(figures, "value", ".2f"), *differences))
+        return [Section(title, rows)]
+
+    def _comparison(self) -> Section:
+        agreement = self.quality.get("agreement", {"variants": {}})
+        agreed, parity = self._agreement_columns(agreement), self._parity_columns
+        title = f"{_titles(parity)} on {self.quality.get('texts', '?')} texts"
+        title += f" ({self.quality.get('data', 'unknown')})"
+        if agreement["variants"]:
+            on = f"{agreement['texts']} texts ({agreement['data']})"
+            title = f"{_titles(agreed)} on {on}; {title}"
+        rows = [("variant", "MB", "of fp32", *(column.title for column in (*agreed, *parity)))]
+        variants = self.manifest.variants
+        fp32 = next((self._bytes(v) for v in variants if v.precision == "fp32"), None)
+        for variant in variants:
+            size = self._bytes(variant)
+            share = f"{size / fp32:.2f}x" if fp32 else _UNKNOWN
+            figures = [
+                *_figures(agreement["variants"].get(variant.name, {}), agreed),
+                *_figures(self.quality["variants"][variant.name], parity),
+            ]
+            rows.append((variant.name, f"{size / 1e6:.1f}", share, *figures))
+        return Section(f"against the checkpoint: {title}", rows)
+
+    @property
+    def _is_of_vectors(self) -> bool:
+        return self.manifest.head == "embed"
+
+    @property
+    def _parity_columns(self) -> tuple[_Column, ...]:
+        return _VECTOR_COLUMNS if self._is_of_vectors else _LOGITS_COLUMNS
+
+    def _agreement_columns(self, agreement: Mapping[str, Any]) -> list[_Column]:
+        """With those of the checkpoint before it was trimmed, where they were measured."""
+        columns = list(_AGREEMENT_COLUMNS[self.manifest.head])
+        measured = {key for figures in agreement["variants"].values() for key in figures}
+        return columns + [
+            _Column(f"{title} (untrimmed)", f"source_{key}", form)
+            for title, key, form in columns
+            if f"source_{key}" in measured
+        ]
+
+    def _bytes(self, variant: Variant) -> int:
+        return variant_bytes(self.files, variant)
+
+    def _worst_variant(self) -> str:
+        sign = 1 if self._is_of_vectors else -1
+
+        def goodness(name: str) -> float:
+            texts = self.quality["variants"][name].get("worst_texts", [])
+            return float(sign * texts[0][1]) if texts else float("inf")
+
+        names: list[str] = list(self.quality["variants"])
+        return min(names, key=goodness)
+
+
+def _titles(columns: Sequence[_Column]) -> str:
+    return " and ".join(column.title for column in columns if "(" not in column.title)
+
+
+def _figures(measured: Mapping[str, Any], columns: Sequence[_Column]) -> list[str]:
+    values = [(measured.get(column.key), column.form) for column in columns]
+    return [_UNKNOWN if value is None else format(value, form) for value, form in values]
+
+
+def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
+    if key not in figures:
+        return ""
+    interval = "interval" if key == "value" else f"{key}_interval"
+    # Adding 0 makes of -0.00 an 0.00.
+    value, low, high = (format(round(n, 2) + 0.0, form) for n in (figures[key], *figures[interval]))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,163 @@
+"""An engine of TensorRT as it lies in a file (a plan), made ready to run.
+
+The names are those that 10.13 and 11 have in common
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/).
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.engines.tensorrt.cuda import DeviceMemory, Stream
+from lanner.engines.tensorrt.library import open_log, tensorrt
+from lanner.errors import EngineError
+
+#: By the names of `tensorrt.DataType`, what token ids may be given as.
+_INPUT_TYPES: Mapping[str, DTypeLike] = {"INT64": np.int64, "INT32": np.int32}
+_OUTPUT_TYPE = "FLOAT"
+
+
+class Plan:
+    """An engine and its tensors. Any thread may call it.
+
+    Args:
+        path: The file.
+        build: What it was built for.
+
+    Attributes:
+        inputs: The tensors that it takes, [batch, length] each, and their types.
+        output: The first that it answers with, float32 [batch, ...].
+        profiles: The shapes that it takes.
+
+    Raises:
+        EngineError: TensorRT refused it, or its tensors are not those of a text model.
+    """
+
+    def __init__(self, path: Path, build: EngineBuild) -> None:
+        self._trt = tensorrt()
+        self._log = open_log()
+        # Who owns whom is TensorRT's own: an engine keeps its runtime, a context its engine.
+        runtime = self._trt.Runtime(self._log)
+        # Such an engine brings the code that runs it, so it is trusted as code is. Its checksum is
+        # that of the manifest.
+        runtime.engine_host_code_allowed = build.is_version_compatible
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            msg = f"TensorRT {self._trt.__version__} could not load {path}{self.reason}"
+            raise EngineError(msg)
+        self._engine = engine
+        # TensorRT's objects are not thread-safe but for their contexts, one a thread.
+        self._lock = threading.Lock()
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        is_input = self._trt.TensorIOMode.INPUT
+        given = [name for name in names if engine.get_tensor_mode(name) == is_input]
+        types = {name: engine.get_tensor_dtype(name).name for name in names}
+        answered = [name for name in names if name not in given]
+        if not answered or not {types[name] for name in given} <= set(_INPUT_TYPES):
+            shown = ", ".join(f"{name} {kind}" for name, kind in types.items())
+            msg = (
+                f"{path} is not an engine of a text model (its tensors are {shown}): build it anew"
+            )
+            raise EngineError(msg)
+        self.output = answered[0]
+        if types[self.output] != _OUTPUT_TYPE:
+            msg = (
+                f"{path} answers {types[self.output]} as {self.output}, where float32 is expected: "
+                "build it anew with 'lanner build-engine'"
+            )
+            raise EngineError(msg)
+        self.inputs = {name: np.dtype(_INPUT_TYPES[types[name]]) for name in given}
+        self.profiles = [self._profile(index) for index in range(engine.num_optimization_profiles)]
+
+    @property
+    def reason(self) -> str:
+        """What TensorRT said last, for the end of a message; said once."""
+        said = " ".join(str(self._log.last_error).split())
+        self._log.forget()
+        return f": {said}" if said else ""
+
+    def _profile(self, index: int) -> Profile:
+        # The inputs are of one shape.
+        shapes = self._engine.get_tensor_profile_shape(next(iter(self.inputs)), index)
+        return Profile(*(tuple(shape) for shape in shapes))
+
+    def workspace_bytes(self, profile: int) -> int:
+        """What a context of a profile needs for what it computes in between."""
+        return int(self._engine.get_device_memory_size_for_profile_v2(profile))
+
+    def context(self, profile: int, *, workspace: DeviceMemory, stream: Stream) -> "Context":
+        """A context of a profile.
+
+        Args:
+            profile: Its number.
+            workspace: Memory for what it computes; of several contexts of which one runs at a
+                time, it may be the same.
+            stream: Where it runs.
+
+        Raises:
+            EngineError: TensorRT could not make it.
+        """
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with self._lock:
+            raw = self._engine.create_execution_context(strategy)
+            if raw is None or not raw.set_optimization_profile_async(profile, stream.handle):
+                msg = f"TensorRT could not make a context of profile {profile}{self.reason}"
+                raise EngineError(msg)
+            stream.synchronize()  # the profile is switched there
+        # As in NVIDIA's trtexec: first the profile, then as much memory as that one needs.
+        raw.set_device_memory(workspace.address, workspace.bytes)
+        return Context(self, raw)
+
+
+class Context:
+    """An execution context of one profile. One thread at a time may call it."""
+
+    def __init__(self, plan: Plan, raw: Any) -> None:
+        self._plan, self._raw = plan, raw
+        self._shape: tuple[int, int] | None = None
+        self._answered: tuple[int, ...] = ()
+
+    def bind(self, addresses: Mapping[str, int]) -> None:
+        """Says where its inputs and its output lie on the GPU.
+
+        Raises:
+            EngineError: TensorRT does not take one of them.
+        """
+        for name, address in addresses.items():
+            if not self._raw.set_tensor_address(name, address):
+                msg = f"TensorRT does not take the memory of {name}{self._plan.reason}"
+                raise EngineError(msg)
+
+    def reshape(self, shape: tuple[int, int]) -> tuple[int, ...]:
+        """Sets the shape of the inputs.
+
+        Returns:
+            That of the output.
+
+        Raises:
+            EngineError: It is not within the profile.
+        """
+        if shape != self._shape:
+            self._shape = None  # some of the inputs may have it where others are refused
+            for name in self._plan.inputs:
+                if not self._raw.set_input_shape(name, shape):
+                    msg = f"TensorRT does not take {name} of shape {shape}{self._plan.reason}"
+                    raise EngineError(msg)
+            self._shape = shape
+            self._answered = tuple(self._raw.get_tensor_shape(self._plan.output))
+        return self._answered
+
+    def enqueue(self, stream: Stream) -> None:
+        """Puts a run on a stream.
+
+        Raises:
+            EngineError: TensorRT refused it.
+        """
+        if not self._raw.execute_async_v3(stream.handle):
+            msg = f"TensorRT could not run the batch{self._plan.reason}"
+            raise EngineError(msg)

@@ -1,0 +1,251 @@
+"""Rows of UTF-8 files of any size: .txt, .csv and .jsonl."""
+
+import csv
+import io
+import json
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from lanner.errors import InputError
+from lanner.files.rows import BadRow, Columns, Row, Rows, require_columns
+
+#: What `"-"` stands for.
+STANDARD_INPUT = "standard input"
+#: The longest field of a .csv. A quote that is never closed takes in the rest of the file; this is
+#: where that ends, before memory does.
+FIELD_CHARACTERS = 2**26
+
+
+class Damage(NamedTuple):
+    """What stands in the place of a row that is no CSV: its first line, and the reason."""
+
+    first_line: int
+    reason: str
+
+
+class LineRows(Rows):
+    """Rows of a text file; `position` is in bytes."""
+
+    def __init__(self, file: TextIO, name: str, columns: Columns) -> None:
+        super().__init__(name, columns)
+        self._file = file
+        self._sha256 = sha256()
+        self._bytes = 0
+        self._line = 0
+        self._items = self._raw()
+
+    def __next__(self) -> Row | BadRow:
+        """See `Rows`."""
+        return self._row(next(self._items))
+
+    def skip(self, count: int) -> int:
+        """See `Rows.skip`."""
+        return sum(1 for _ in islice(self._items, count))
+
+    @property
+    def position(self) -> int:
+        """How many bytes were read."""
+        return self._bytes
+
+    def digest(self) -> str:
+        """The SHA-256 of the lines that were read."""
+        return self._sha256.hexdigest()
+
+    @abstractmethod
+    def _raw(self) -> Iterator[Any]:
+        """What makes a row, so little of it that passing over rows is fast."""
+
+    @abstractmethod
+    def _row(self, raw: Any) -> Row | BadRow:
+        """A row of what makes it."""
+
+    def _lines(self) -> Iterator[str]:
+        for line in self._file:
+            raw = line.encode("utf-8", "surrogateescape")
+            self._sha256.update(raw)
+            self._bytes += len(raw)
+            self._line += 1
+            yield line
+
+    def _place(self) -> str:
+        return f"{self.name}, line {self._line}"
+
+    def _not_utf8(self, characters: int) -> BadRow:
+        return BadRow(
+            f"{self._place()}: not UTF-8: convert the file, for example with iconv", characters
+        )
+
+
+class TxtRows(LineRows):
+    """A text a line."""
+
+    def _raw(self) -> Iterator[str]:
+        return self._lines()
+
+    def _row(self, raw: str) -> Row | BadRow:
+        if not is_unicode(raw):
+            return self._not_utf8(len(raw))
+        return Row(self._place(), {self.columns.texts[0]: raw.rstrip("\r\n")}, len(raw))
+
+
+class CsvRows(LineRows):
+    """Rows below a header; all values are text, and None where a row is shorter than the header.
+
+    Raises:
+        InputError: The header is damaged, or does not name a column just once.
+    """
+
+    def __init__(self, file: TextIO, name: str, columns: Columns) -> None:
+        super().__init__(file, name, columns)
+        header: list[str] | Damage = next(self._items, [])
+        if isinstance(header, Damage):
+            msg = f"{name}, line 1: not valid CSV ({header.reason})"
+            raise InputError(msg)
+        if not all(map(is_unicode, header)):
+            raise InputError(self._not_utf8(0).message)
+        require_columns(name, columns.names, header, where="its first line")
+        self._header = header
+        self.types = dict.fromkeys(columns.kept, "text")
+
+    def _raw(self) -> Iterator[list[str] | Damage]:
+        for _, row in csv_items(self._lines()):
+            # A blank line is no row, but as the first one it is a header without names.
+            if row or self._line == 1:
+                yield row
+
+    def _row(self, raw: list[str] | Damage) -> Row | BadRow:
+        if isinstance(raw, Damage):
+            line, reason = raw
+            return BadRow(f"{self.name}, from line {line} on: not valid CSV ({reason})", 0)
+        size = sum(map(len, raw))
+        if not all(map(is_unicode, raw)):
+            return self._not_utf8(size)
+        if len(raw) > len(self._header):
+            columns = f"{len(raw)} values for the {len(self._header)} columns of the first line"
+            return BadRow(f"{self._place()}: {columns}", size)
+        raw = raw + [None] * (len(self._header) - len(raw))  # type: ignore[list-item]
+        values = dict(zip(self._header, raw, strict=True))
+        for column in self.columns.names:
+            if values[column] is None or (column in self.columns.ids and not values[column]):
+                return BadRow(f"{self._place()}: no value in the column {column!r}", size)
+        return Row(self._place(), values, size)
+
+
+class JsonlRows(LineRows):
+    """An object a line; where one text is all that is wanted, it may be a string."""
+
+    def __init__(self, file: TextIO, name: str, columns: Columns) -> None:
+        super().__init__(file, name, columns)
+        self.types = dict.fromkeys(columns.kept, "json")
+
+    def _raw(self) -> Iterator[str]:
+        return (line for line in self._lines() if line.strip())
+
+    def _row(self, raw: str) -> Row | BadRow:
+        if not is_unicode(raw):
+            return self._not_utf8(len(raw))
+        try:
+            values = json.loads(raw)
+        except (ValueError, RecursionError):
+            values = None
+        if isinstance(values, str) and self.columns.is_one_text:
+            values = {self.columns.texts[0]: values}
+        if message := self._problem(values, raw):
+            return BadRow(f"{self._place()}: {message}", len(raw))
+        return Row(self._place(), values, len(raw))
+
+    def _problem(self, values: Any, line: str) -> str:
+        is_object = isinstance(values, dict)
+        texts, kept, ids = self.columns
+        wrong = [
+            f"{name!r} as text"
+            for name in dict.fromkeys(texts)
+            if not is_object or not isinstance(values.get(name), str)
+        ]
+        wrong += [repr(name) for name in kept if not is_object or name not in values]
+        if wrong or not is_object:
+            what = "a JSON string or an object" if self.columns.is_one_text else "an object"
+            return f"expected {what} with {' and '.join(wrong) or 'keys'}"
+        empty = [name for name in ids if values[name] in (None, "")]
+        if empty:
+            return f"no value at the key {empty[0]!r}"
+        # Half a surrogate pair, which UTF-8 cannot say, can only come from an escape.
+        for name in self.columns.names if "\\ud" in line.lower() else ():
+            if not is_unicode(json.dumps(values[name], ensure_ascii=False)):
+                return f"{name!r} is not valid Unicode (it has half of a surrogate pair)"
+        return ""
+
+
+@contextmanager
+def open_text(path: Path | str) -> Iterator[tuple[str, TextIO]]:
+    """A UTF-8 file as lines, and what messages call it; bytes that are no UTF-8 become surrogates.
+
+    Raises:
+        InputError: It is missing, or cannot be read.
+    """
+    encoding: dict[str, Any] = {
+        "encoding": "utf-8-sig",
+        "errors": "surrogateescape",
+        "newline": "",
+    }
+    if str(path) == "-":
+        wrapper = io.TextIOWrapper(sys.stdin.buffer, **encoding)
+        try:
+            yield STANDARD_INPUT, wrapper
+        finally:
+            wrapper.detach()  # who closes it is not us
+    else:
+        with open_file(path, lambda path: path.open(**encoding)) as file:
+            yield str(path), file
+
+
+def open_file(path: Path | str, opener: Callable[[Path], Any]) -> Any:
+    """What the opener makes of the path.
+
+    Raises:
+        InputError: It is missing, or cannot be read.
+    """
+    try:
+        return opener(Path(path))
+    except FileNotFoundError:
+        msg = f"there is no file {path}: check the path"
+        raise InputError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise InputError(msg) from None
+
+
+def csv_items(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | Damage]]:
+    """Rows of a .csv with the line that each ends in.
+
+    Behind a damaged row the next one is looked for in the line after that of the damage.
+    """
+    csv.field_size_limit(FIELD_CHARACTERS)  # its 128 kB would refuse long texts
+    reader = csv.reader(lines, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, Damage(first, str(error))
+        else:
+            yield reader.line_num, row
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can say it: it holds no surrogates."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

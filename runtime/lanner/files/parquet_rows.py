@@ -1,0 +1,180 @@
+"""Rows of a .parquet file of any size."""
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import islice
+from typing import Any, BinaryIO
+
+from lanner.errors import InputError, MissingExtraError
+from lanner.files.rows import BadRow, Columns, Row, Rows, require_columns
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    what = "reading .parquet files"
+    raise MissingExtraError(what, "parquet", "pyarrow") from error
+
+_ROWS_AT_ONCE = 1_024
+#: Of a column that is read piece by piece; without it a row group's columns are read whole.
+_BUFFER_BYTES = 2**20
+
+
+class ParquetRows(Rows):
+    """Rows of a .parquet file; `position` is in rows.
+
+    Values of kept columns are arrays of length 1, so that every type stays what it is.
+
+    Raises:
+        InputError: It is no such file, lacks a column, or has one of a type that cannot be used.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, columns: Columns) -> None:
+        super().__init__(name, columns)
+        status = os.fstat(file.fileno())
+        # A file of columns cannot be mended in a line, nor read from the start line by line.
+        self._identity = f"{status.st_size} {status.st_mtime_ns}"
+        try:
+            self._file = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+        except (pa.ArrowException, OSError) as error:
+            msg = f"{name} is no .parquet file, or a damaged one: {_first_line(error)}"
+            raise InputError(msg) from None
+        schema = self._file.schema_arrow
+        require_columns(name, columns.names, schema.names, where="its schema")
+        for column in columns.texts:
+            _require_text(name, column, _plain(schema.field(column).type))
+        self.types = {column: _plain(schema.field(column).type) for column in columns.kept}
+        for column, found in self.types.items():
+            if "dictionary<" in str(found):
+                msg = f"the column {column!r} of {name} is {found}, which cannot be kept"
+                raise InputError(msg)
+        self.total = self._file.metadata.num_rows
+        self._position = 0
+        self._items = self._raw(0)
+
+    def __next__(self) -> Row | BadRow:
+        """See `Rows`."""
+        values = next(self._items)
+        self._position += 1
+        return self._row(dict(zip(self.columns.names, values, strict=True)))
+
+    def skip(self, count: int) -> int:
+        """See `Rows.skip`; whole row groups are not even read. To be called before any other."""
+        metadata = self._file.metadata
+        group = start = 0
+        while group < metadata.num_row_groups:
+            rows = metadata.row_group(group).num_rows
+            if start + rows > count:
+                break
+            start += rows
+            group += 1
+        self._items = self._raw(group)
+        self._position = start + sum(1 for _ in islice(self._items, count - start))
+        return self._position
+
+    @property
+    def position(self) -> int:
+        """How many rows were read."""
+        return self._position
+
+    def digest(self) -> str:
+        """The SHA-256 of the size of the file and of when it was changed."""
+        return sha256(self._identity.encode()).hexdigest()
+
+    def json_value(self, value: Any) -> Any:
+        """The value as JSON has it; dates, times and decimals as text."""
+        if _is_text_in_json(value.type):
+            value = value.cast(pa.string())
+        return value[0].as_py()
+
+    def _raw(self, first_group: int) -> Iterator[tuple[Any, ...]]:
+        names = list(self.columns.names)
+        if first_group == self._file.metadata.num_row_groups:
+            return  # which older releases do not take for none
+        batches = self._file.iter_batches(
+            batch_size=_ROWS_AT_ONCE,
+            row_groups=range(first_group, self._file.metadata.num_row_groups),
+            columns=names,
+        )
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                msg = f"{self.name} is damaged behind row {self._position}: {_first_line(error)}"
+                raise InputError(msg) from None
+            if batch is None:
+                return
+            columns = [_decoded(batch.column(name)) for name in names]
+            for row in range(batch.num_rows):
+                yield tuple(column.slice(row, 1) for column in columns)
+
+    def _row(self, values: dict[str, Any]) -> Row | BadRow:
+        place = f"{self.name}, row {self._position}"
+        for column in self.columns.ids:
+            if values[column].null_count:
+                return BadRow(f"{place}: no value in the column {column!r}", 0)
+        size = sum(map(_bytes, values.values()))
+        for column in self.columns.texts:
+            try:
+                text = values[column][0].as_py()
+            except UnicodeDecodeError:
+                return BadRow(f"{place}: not UTF-8 in the column {column!r}", size)
+            if text is None:
+                return BadRow(f"{place}: no text in the column {column!r}, but null", size)
+            values[column] = text
+        return Row(place, values, size)
+
+    def json_problem(self) -> str:
+        """See `Rows.json_problem`."""
+        for column, found in self.types.items():
+            if not (_is_json(found) or _is_text_in_json(found)):
+                return f"the column {column!r} of {self.name} is {found}, which JSON cannot hold"
+        return ""
+
+
+def _require_text(name: str, column: str, found: Any) -> None:
+    if not _is_text(found):
+        msg = f"the column {column!r} of {name} is {found}, and not text: name another"
+        raise InputError(msg)
+
+
+def _plain(found: Any) -> Any:
+    """The type without a dictionary, which would be another one in every batch."""
+    return found.value_type if pa.types.is_dictionary(found) else found
+
+
+def _decoded(column: Any) -> Any:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(found: Any) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(found) or types.is_large_string(found) or types.is_string_view(found)
+    )
+
+
+def _is_text_in_json(found: Any) -> bool:
+    return bool(pa.types.is_temporal(found) or pa.types.is_decimal(found))
+
+
+def _is_json(found: Any) -> bool:
+    types = pa.types
+    if types.is_struct(found):
+        return all(_is_json(field.type) for field in found)
+    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
+        return _is_json(found.value_type)
+    is_number = types.is_integer(found) or types.is_float32(found) or types.is_float64(found)
+    return bool(is_number or types.is_null(found) or types.is_boolean(found) or _is_text(found))
+
+
+def _bytes(value: Any) -> int:
+    """The size of a text or of bytes, the same whatever batch it was read in."""
+    if not (_is_text(value.type) or pa.types.is_binary(value.type)) or value.null_count:
+        return 0
+    return int(value[0].as_buffer().size)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,69 @@
+"""How an artifact is run in this process."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from lanner.artifact.artifact import Artifact
+from lanner.loading.selection import select
+from lanner.running.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET
+
+#: Batches at once on a GPU: one is made ready while the other runs.
+_GPU_WORKERS = 2
+
+
+@dataclass(frozen=True, order=True)
+class Configuration:
+    """What `lanner.load` decides where it is not told; `str` says it in words.
+
+    Attributes:
+        engine: Of `lanner.engines.ENGINES`, or ``"tensorrt"``.
+        variant: The name of a variant of the artifact.
+        workers: How many batches run at once, sharing the cores.
+        token_budget: The most padded tokens in one batch.
+        device: Of `lanner.loading.selection.DEVICES`.
+    """
+
+    engine: str
+    variant: str
+    workers: int
+    token_budget: int
+    device: str = "cpu"
+
+    @classmethod
+    def default(
+        cls,
+        artifact: Artifact,
+        *,
+        threads: int,
+        engine: str = "auto",
+        variant: str = "auto",
+        device: str = "auto",
+    ) -> Self:
+        """What is taken where nothing was measured.
+
+        Args:
+            artifact: What is run.
+            threads: Cores to use.
+            engine: What runs it, or ``"auto"``.
+            variant: One of the artifact's, or ``"auto"``.
+            device: Where it runs, or ``"auto"``; see `lanner.loading.selection.select`.
+
+        Raises:
+            LannerError: As `lanner.loading.selection.select` says.
+        """
+        chosen, engine, device = select(artifact, engine=engine, variant=variant, device=device)
+        on_gpu = device == "cuda"
+        workers = min(_GPU_WORKERS, threads) if on_gpu else threads
+        budget = GPU_TOKEN_BUDGET if on_gpu else TOKEN_BUDGET
+        return cls(engine, chosen.name, workers, budget, device)
+
+    def fits(self, *, engine: str, variant: str, device: str) -> bool:
+        """Whether who asks for this engine, variant and device, or ``"auto"``, may get it."""
+        asked = ((engine, self.engine), (variant, self.variant), (device, self.device))
+        return all(wanted in ("auto", own) for wanted, own in asked)
+
+    def __str__(self) -> str:
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        where = "" if self.device == "cpu" or self.engine == "tensorrt" else f" on {self.device}"
+        what = f"{self.variant} in {self.engine}{where}"
+        return f"{what}, {workers}, {self.token_budget:,} tokens a batch"

@@ -1,0 +1,221 @@
+"""Which variant of an artifact runs, in which engine, on which device: what was asked for, or best.
+
+Without a GPU nothing of CUDA is imported for it, and what is decided is what the CPU alone decides.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.engine_build import EngineBuild
+from lanner.artifact.manifest import Variant
+from lanner.engines import ENGINES, choose_engine
+from lanner.errors import InputError, LannerError, VariantError
+from lanner.machine.gpu import missing_gpu, require_gpu, this_gpu
+from lanner.machine.machine import has_module, package_version
+
+#: What `lanner.load(device=...)` takes, "auto" aside.
+DEVICES = ("cpu", "cuda")
+#: Engines of TensorRT by precision, in the order in which they are picked. With int8 BERT was often
+#: no faster than with fp16, and loses more (TensorRT #1604, #3147).
+_BEST_PRECISIONS = ("fp16", "bf16", "int8", "fp8", "tf32", "fp32")
+#: What ONNX Runtime runs on CUDA; int8 of an artifact is laid out for the kernels of a CPU.
+_CUDA_PRECISIONS = ("fp16", "fp32", "bf16")
+
+
+class Selection(NamedTuple):
+    """What runs where.
+
+    Attributes:
+        variant: One of the artifact's.
+        engine: What runs it.
+        device: Of `DEVICES`.
+    """
+
+    variant: Variant
+    engine: str
+    device: str
+
+
+def select(
+    artifact: Artifact, *, engine: str = "auto", variant: str = "auto", device: str = "auto"
+) -> Selection:
+    """What runs.
+
+    On ``"auto"`` a machine with a GPU takes an engine of TensorRT that was built for it, else the
+    GPU by ONNX Runtime where the package onnxruntime-gpu is installed, else the CPU. Whatever is
+    picked without being asked for is safe by its quality card (`Artifact.is_batch_independent`).
+
+    Args:
+        artifact: What is run.
+        engine: One of `lanner.engines.ENGINES`, ``"tensorrt"``, or ``"auto"``.
+        variant: The name of one, of engines also their precision, or ``"auto"``.
+        device: One of `DEVICES`, or ``"auto"``.
+
+    Raises:
+        InputError: There is no such device, or the engine does not run there.
+        VariantError: There is no such variant, or none that runs so.
+        EngineError: The device, or the engine, is not there.
+        MissingExtraError: No engine is installed.
+    """
+    require_device(device)
+    named = artifact.manifest.variant(variant)
+    if named is None and engine == "auto" and device != "cpu":
+        # Whoever names the precision of an engine, and of nothing else, means the engine.
+        named = next((plan for plan in plans(artifact) if plan.precision == variant), None)
+    if engine == "tensorrt" or (named is not None and named.engine == "tensorrt"):
+        return _named_plan(artifact, engine, variant, device)
+    if engine == "openvino" and device == "cuda":
+        msg = "the engine openvino runs on the CPU: leave device out, or take another engine"
+        raise InputError(msg)
+    if device != "cpu" and engine != "openvino":
+        picks = engine == "auto" and variant == "auto"
+        if picks and (plan := next(_safe_plans(artifact), None)) is not None:
+            return Selection(plan, "tensorrt", "cuda")
+        if device == "cuda" or _takes_cuda(artifact, named):
+            return _on_cuda(artifact, variant, engine)
+    chosen = artifact.choose(variant)
+    return Selection(chosen, choose_engine(chosen) if engine == "auto" else engine, "cpu")
+
+
+def require_device(device: str) -> str:
+    """The same, unless there is no such device.
+
+    Raises:
+        InputError: It is neither of `DEVICES` nor ``"auto"``.
+    """
+    if device in ("auto", *DEVICES):
+        return device
+    remedy = f"use {', '.join(DEVICES)} or 'auto'"
+    if str(device).startswith("cuda:"):
+        remedy = "use 'cuda', and choose the GPU by the environment variable CUDA_VISIBLE_DEVICES"
+    msg = f"there is no device {device!r}: {remedy}"
+    raise InputError(msg)
+
+
+def refusal_here(build: EngineBuild) -> str:
+    """Why an engine of TensorRT does not run on this machine; empty where it does."""
+    gpu = this_gpu()
+    if gpu is None:
+        return f"it needs an NVIDIA GPU, and {missing_gpu()}"
+    from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415 (needs a GPU)
+
+    try:
+        version = tensorrt_version()
+    except LannerError as error:
+        return str(error)
+    return build.refusal(gpu=gpu.name, compute_capability=gpu.compute_capability, tensorrt=version)
+
+
+def plans(artifact: Artifact) -> list[Variant]:
+    """The variants that are engines of TensorRT, the best precision first."""
+    found = [v for v in artifact.manifest.variants if v.engine == "tensorrt" and v.build]
+    ranks = {precision: rank for rank, precision in enumerate(_BEST_PRECISIONS)}
+    return sorted(found, key=lambda v: ranks.get(v.precision, len(ranks)))
+
+
+def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
+    """What may run on the GPU, each with its engine; what does not run here says so when opened."""
+    return [
+        *(("tensorrt", plan) for plan in plans(artifact)),
+        *(("onnxruntime", graph) for graph in cuda_graphs(artifact)),
+    ]
+
+
+def cuda_graphs(artifact: Artifact) -> list[Variant]:
+    """The variants that ONNX Runtime runs on a GPU, the best precision first."""
+    found = [variant for variant in artifact.manifest.variants if _runs_on_cuda(variant)]
+    return sorted(found, key=lambda variant: _CUDA_PRECISIONS.index(variant.precision))
+
+
+def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
+    """Those that may be picked: they run here, take every text, and are safe by their card."""
+    found = plans(artifact)
+    # The driver last: a process that asked it cannot fork any more and then use a GPU.
+    if not found or not has_module("cuda.bindings") or this_gpu() is None:
+        return
+    limit = artifact.manifest.tokenizer.max_tokens
+    for plan in found:
+        assert plan.build is not None  # noqa: S101 (see `plans`)
+        longest = max(profile.largest[1] for profile in plan.build.profiles)
+        takes_all = limit is not None and longest >= limit
+        if takes_all and not refusal_here(plan.build) and artifact.is_batch_independent(plan.name):
+            yield plan
+
+
+def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> Selection:
+    """An engine of TensorRT that was asked for, by its name, its precision or any."""
+    if engine not in ("auto", "tensorrt") or device == "cpu":
+        what = f"the variant {variant}" if engine != "tensorrt" else "the engine tensorrt"
+        where = f"in {engine}" if engine not in ("auto", "tensorrt") else "on the CPU"
+        remedy = f"leave {'device' if device == 'cpu' else 'engine'} out, or load another variant"
+        msg = f"{what} is for TensorRT on a GPU, and does not run {where}: {remedy}"
+        raise InputError(msg)
+    require_gpu("the tensorrt engine")
+    all_plans = plans(artifact)
+    asked = [p for p in all_plans if variant in ("auto", p.name, p.precision)]
+    refusals = {p.name: refusal_here(p.build) for p in all_plans if p.build is not None}
+    for plan in asked:
+        if not refusals[plan.name]:
+            return Selection(plan, "tensorrt", "cuda")
+    raise VariantError(_no_plan(artifact, variant, asked, refusals))
+
+
+def _no_plan(
+    artifact: Artifact, variant: str, asked: Sequence[Variant], refusals: dict[str, str]
+) -> str:
+    """Why no engine runs that was asked for, and which would."""
+    what = "engine of TensorRT" if variant == "auto" else f"engine {variant!r} of TensorRT"
+    reasons = "; ".join(f"{plan.name}: {refusals[plan.name]}" for plan in asked)
+    why = f"that runs here ({reasons})" if reasons else ""
+    others = [name for name, refusal in refusals.items() if not refusal]
+    others += [
+        v.name
+        for v in artifact.manifest.variants
+        if v.engine in ENGINES and v.precision in _CUDA_PRECISIONS[:2]
+    ]
+    remedy = f", or load {others[0]!r}" if others else ""
+    precision = asked[0].precision if asked else variant
+    is_said = variant != "auto" and precision in _BEST_PRECISIONS
+    option = f" --precision {precision}" if is_said else ""
+    build = f"lanner build-engine {artifact.directory}{option}"
+    return f"{artifact.directory} holds no {what} {why}".rstrip() + (
+        f": build one here with '{build}'{remedy}"
+    )
+
+
+def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
+    """Whether ``device="auto"`` takes the GPU for ONNX Runtime."""
+    runs = _runs_on_cuda(named) if named is not None else bool(cuda_graphs(artifact))
+    return runs and package_version("onnxruntime-gpu") is not None and this_gpu() is not None
+
+
+def _runs_on_cuda(variant: Variant) -> bool:
+    # A table that is looked up, in a file of its own, gains nothing from a GPU.
+    is_multiplied = variant.weights_file is None
+    return variant.engine in ENGINES and is_multiplied and variant.precision in _CUDA_PRECISIONS
+
+
+def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
+    """A variant in ONNX Runtime on the GPU.
+
+    Raises:
+        VariantError: The variant, or every one of the artifact, is for a CPU.
+        EngineError: There is no GPU.
+    """
+    if engine not in ("auto", "onnxruntime"):
+        artifact.choose(variant)
+        msg = f"there is no engine {engine!r} for a GPU: use onnxruntime, tensorrt or 'auto'"
+        raise VariantError(msg)
+    names = [graph.name for graph in cuda_graphs(artifact)]
+    if variant != "auto":
+        chosen = artifact.choose(variant)
+    else:
+        safe = [n for n in _CUDA_PRECISIONS[:2] if n in names and artifact.is_batch_independent(n)]
+        chosen = artifact.choose((safe or names or [artifact.choose().name])[0])
+    if chosen.name not in names:
+        others = f"load {' or '.join(names)}" if names else "export again with --precision fp16"
+        msg = f"the variant {chosen.name} of {artifact.directory} is for CPUs: on a GPU {others}"
+        raise VariantError(msg)
+    require_gpu("onnxruntime on cuda")
+    return Selection(chosen, "onnxruntime", "cuda")

@@ -1,0 +1,250 @@
+"""What `lanner tune` found fastest, stored beside an artifact for `lanner.load` to take.
+
+The file is ``<name of the artifact's directory>.tuning.json`` in the directory that holds the
+artifact, which is checksummed and does not change. It is of that one artifact, by the digest of its
+manifest, and holds one choice for each CPU, number of threads and set of versions: machines that
+share a disk keep theirs side by side, and tuning again, for whichever goal, replaces its own.
+
+A file or choice that cannot be used is never an error in `lanner.load`. What was measured for
+something else (another CPU, number of threads, version or artifact) is left alone; what is damaged
+is logged, in one sentence, as a warning of the logger ``lanner``.
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from lanner._version import __version__
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
+from lanner.engines import ENGINES
+from lanner.errors import ArtifactError, InputError
+from lanner.files.staging import staged_file
+from lanner.loading.configuration import Configuration
+from lanner.loading.selection import DEVICES
+from lanner.machine.gpu import this_gpu
+from lanner.machine.machine import TENSORRT_PACKAGES, package_versions, this_machine
+
+FORMAT = "lanner-tuning"
+FORMAT_VERSION = 1
+#: Goal -> the unit of what is measured for it.
+GOALS = {"latency": "ms p50", "throughput": "texts/s"}
+
+_ENGINES = (*ENGINES, "tensorrt")
+#: What a choice depends on, as far as it is installed.
+_PACKAGES = (*_ENGINES, "onnxruntime-gpu", *TENSORRT_PACKAGES)
+
+_log = logging.getLogger("lanner")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was found fastest, and how it was found.
+
+    Attributes:
+        configuration: How to run the artifact.
+        goal: Of `GOALS`.
+        value: What was measured, in the unit of the goal.
+        speedup: How many times as fast as the default it was; 1 where it is the default.
+        min_quality: The quality floor that was asked for (`lanner.artifact.budget`); empty for
+        none.
+        tuned: When, in UTC.
+    """
+
+    configuration: Configuration
+    goal: str
+    value: float
+    speedup: float
+    min_quality: str
+    tuned: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: A field is missing, one too many, or of the wrong type.
+        """
+        try:
+            own = Configuration(**content["configuration"])
+            choice = cls(**{**content, "configuration": own})
+        except (TypeError, KeyError) as error:
+            raise ValueError(error) from None
+        for part in (own, choice):
+            for name, kind in get_type_hints(type(part)).items():
+                value = getattr(part, name)
+                # To Python, True is the number 1.
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    msg = f"{name} is {value!r}"
+                    raise ValueError(msg)
+        return choice
+
+    def __str__(self) -> str:
+        unit = GOALS.get(self.goal, self.goal)
+        floor = f", {self.min_quality}" if self.min_quality else ""
+        return (
+            f"{self.configuration} (for {self.goal}{floor}: {self.value:,.4g} {unit}, "
+            f"{self.speedup:.2f}x of the default; {self.tuned[:10]})"
+        )
+
+
+def tuning_file(artifact: Artifact) -> Path:
+    """Where the choices of an artifact are stored."""
+    directory = artifact.directory.resolve()
+    return directory.parent / f"{directory.name}.tuning.json"
+
+
+def stored_choice(artifact: Artifact, *, threads: int) -> Choice | None:
+    """What was found fastest for this artifact on this machine, or None.
+
+    Args:
+        artifact: The artifact that is to be loaded.
+        threads: Cores that it is to use.
+    """
+    path = tuning_file(artifact)
+    try:
+        if not path.is_file():
+            return None
+        content = _read(path)
+        if content["artifact"] != _identity(artifact):
+            return None
+        entry = next((e for e in content["entries"] if e["key"] == machine_key(threads)), None)
+        return None if entry is None else _usable(entry["choice"], artifact, threads)
+    except _NewerFormatError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, ArtifactError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        _log.warning("%s is damaged and not used (%s): run 'lanner tune' again", path, reason)
+        return None
+
+
+def store_choice(artifact: Artifact, choice: Choice, *, threads: int) -> Path:
+    """Stores a choice for this machine, in place of an earlier one, and leaves the others.
+
+    Args:
+        artifact: What was tuned.
+        choice: What was found.
+        threads: Cores that it uses.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: It cannot be written, or a newer Lanner wrote it.
+    """
+    path, key = tuning_file(artifact), machine_key(threads)
+    try:
+        with _locked(path.parent):
+            others = [e for e in _entries(path, _identity(artifact)) if e.get("key") != key]
+            content = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "artifact": _identity(artifact),
+                "entries": [*others, {"key": key, "choice": choice.to_json()}],
+            }
+            with staged_file(path) as file:
+                file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    except _NewerFormatError:
+        msg = f"{path} was written by a newer Lanner: upgrade this one, or remove the file"
+        raise InputError(msg) from None
+    except (OSError, InputError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition(":")[0]
+        msg = (
+            f"the choice was not stored, because {path} cannot be written ({reason}): make its "
+            "directory writable and tune again, or give lanner.load the arguments of the choice"
+        )
+        raise InputError(msg) from None
+    return path
+
+
+def machine_key(threads: int) -> dict[str, Any]:
+    """What a choice depends on beside the artifact: CPU, threads, versions of Lanner and engines.
+
+    Args:
+        threads: Cores to use.
+    """
+    machine, gpu = this_machine(), this_gpu()
+    return {
+        **({} if gpu is None else {"gpu": gpu.name, "driver": gpu.driver}),
+        "cpu": machine.cpu,
+        "cpu_flags": list(machine.cpu_flags),
+        "threads": threads,
+        "versions": {"lanner": __version__, **package_versions(*_PACKAGES)},
+    }
+
+
+class _NewerFormatError(Exception):
+    """A newer Lanner wrote the file."""
+
+
+def _identity(artifact: Artifact) -> str:
+    return file_sha256(artifact.directory / MANIFEST_FILE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    kind, version = content["format"], content["format_version"]
+    if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+        raise _NewerFormatError
+    if (kind, version) != (FORMAT, FORMAT_VERSION):
+        msg = f"its format is {kind!r}"
+        raise ValueError(msg)
+    return dict(content)
+
+
+def _entries(path: Path, identity: str) -> list[dict[str, Any]]:
+    """The choices of other machines for the same artifact; none of a damaged file."""
+    with suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
+        content = _read(path)
+        if content["artifact"] == identity:
+            return [entry for entry in content["entries"] if isinstance(entry, dict)]
+    return []
+
+
+def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
+    """A choice that `lanner.load` may take without being asked for it.
+
+    Raises:
+        ValueError: It is none, which a choice that `lanner tune` stored never is.
+        ArtifactError: The artifact's own files are damaged.
+    """
+    choice = Choice.from_json(content)
+    configuration = choice.configuration
+    names = [variant.name for variant in artifact.manifest.variants]
+    problems = {
+        f"there is no engine {configuration.engine!r}": configuration.engine not in _ENGINES,
+        f"there is no device {configuration.device!r}": configuration.device not in DEVICES,
+        f"there is no variant {configuration.variant!r}": configuration.variant not in names,
+        f"workers are {configuration.workers}": not 1 <= configuration.workers <= threads,
+        f"token_budget is {configuration.token_budget}": configuration.token_budget < 1,
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise ValueError(problem)
+    if not artifact.is_batch_independent(configuration.variant):
+        msg = f"what {configuration.variant} answers depends on the batch"
+        raise ValueError(msg)
+    return choice
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keeps others who store beside from reading what is about to be replaced."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        # Some network disks lock no directories; there the rename alone must do.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""One class for each head, and what they answer."""

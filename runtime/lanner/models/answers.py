@@ -1,0 +1,106 @@
+"""What a model of any head answers: asked as a caller does, or as rows of numbers to compare."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.models.base import METHODS_OF_HEAD, Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.logits import LogitsModel
+from lanner.models.tagging import TaggingModel
+from lanner.text.tokenization import Pair
+
+#: From this score on, a label of a multi-label classifier holds, as `classify` has it.
+_THRESHOLD = 0.5
+
+Rows = NDArray[np.float32]
+
+
+def ask(model: Model, inputs: Any) -> Any:
+    """The call that users of a model make: `encode`, `score`, `classify` or `tag`.
+
+    Args:
+        model: A model of any head.
+        inputs: One text or a list of them; for `score` pairs.
+    """
+    return getattr(model, METHODS_OF_HEAD[model.manifest.head][0])(inputs)
+
+
+def rows(model: Model, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Rows:
+    """What a model answers, as numbers.
+
+    Args:
+        model: A model of any head.
+        inputs: Texts, for `score` pairs.
+        batch_size: The most inputs in one batch; the token budget bounds it too.
+
+    Returns:
+        float32 [inputs, dimension], of `tag` [tokens, labels]: vectors, or scores.
+    """
+    if isinstance(model, EmbeddingModel):
+        vectors: Rows = model.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
+        return vectors
+    if isinstance(model, TaggingModel):
+        tokens = model.token_scores(cast("Sequence[str]", inputs), batch_size)
+        return np.concatenate([of_text.scores for of_text in tokens])
+    if isinstance(model, LogitsModel):
+        return model.activate(model.logits(inputs, batch_size=batch_size))
+    raise TypeError(type(model).__name__)
+
+
+def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of row i of one with row i of the other, float64 [n]; of two zero vectors, 1."""
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    both_zero = ~left.any(axis=1) & ~right.any(axis=1)
+    dots = np.einsum("ij,ij->i", left, right)
+    cosines: NDArray[np.float64] = np.where(
+        both_zero, 1.0, dots / np.where(lengths == 0, 1.0, lengths)
+    )
+    return cosines
+
+
+def score_differences(a: Rows, b: Rows, *, activation: str) -> Rows:
+    """How far scores are apart, float32 of the same shape.
+
+    Args:
+        a: The ones, [rows, labels]; of a regression, their spread is the unit.
+        b: The others.
+        activation: Of the artifact; "identity" is a regression's.
+    """
+    spread = float(np.ptp(a)) or 1.0 if activation == "identity" else 1.0
+    differences: Rows = np.abs(a - b) / np.float32(spread)
+    return differences
+
+
+def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
+    """How much two sets of scores say the same, at most 1.
+
+    Args:
+        a: The ones, [rows, labels].
+        b: The others.
+        head: `score`, `classify` or `tag`.
+        activation: Of the artifact; "identity" is a regression's.
+
+    Returns:
+        For `score` and a regression Spearman's rank correlation, the mean of the columns; else the
+        share of rows with the same label, or with the same labels where any number may hold.
+    """
+    if head == "score" or activation == "identity":
+        ranked = [
+            np.stack([_ranks(column) for column in scores.T]) - (len(scores) - 1) / 2
+            for scores in (a, b)
+        ]
+        return float(row_cosines(*ranked).mean())
+    if activation == "sigmoid":
+        return float(((a >= _THRESHOLD) == (b >= _THRESHOLD)).all(axis=1).mean())
+    return float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+
+
+def _ranks(values: Rows) -> NDArray[np.float64]:
+    """Ranks from 0 on, float64 [n]; equal values share the mean of theirs."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts + 1) / 2)[group]
+    return ranks

@@ -1,0 +1,303 @@
+"""What the models of all heads share: an artifact's tokenizer and engine, loaded."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lanner.artifact.manifest import Manifest, Variant
+from lanner.errors import (
+    HeadError,
+    InputError,
+    InputTypeError,
+    MissingExtraError,
+    ModelChangedError,
+)
+from lanner.models.evaluation import ModelCardData
+from lanner.running.runner import Runner, Sequences
+from lanner.running.scheduler import Call, Output, Rows
+from lanner.text.tokenization import TextTokenizer
+
+#: What each head answers to, first the method that users look for.
+METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
+    "embed": (
+        "encode",
+        "encode_query",
+        "encode_document",
+        "similarity",
+        "similarity_pairwise",
+        "search",
+    ),
+    "score": ("score", "predict", "rank"),
+    "classify": ("classify",),
+    "tag": ("tag",),
+}
+#: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
+#: that the token ids of a million texts are never in memory at once.
+TEXTS_AT_ONCE = 8_192
+#: Of a large call the first that are tokenised: enough to keep the workers busy while the next are.
+FIRST_TEXTS = 256
+#: How often a call is begun anew because its server exchanged the model meanwhile.
+MOST_RENEWALS = 3
+
+Answer = TypeVar("Answer")
+Texts = str | Sequence[str] | NDArray[np.str_]
+
+
+class Model:
+    """A variant that answers. Any number of threads may call it at once.
+
+    Made by `lanner.load` and `lanner.connect`.
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        variant: Variant,
+        tokenizer: TextTokenizer,
+        runner: Runner,
+    ) -> None:
+        self.manifest = manifest
+        self.variant = variant
+        self.tokenizer = tokenizer
+        self.runner = runner
+        #: Of a model that a server runs: adopts what the server runs by now.
+        self.renew: Callable[[Model], None] | None = None
+        self.model_card_data = ModelCardData()
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.manifest.name!r}, variant={self.variant.name!r}, "
+            f"engine={self.runner.engine.name!r}, workers={self.runner.workers})"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Only asked for what is not there: names the head of a method of another head."""
+        if any(name in methods for methods in METHODS_OF_HEAD.values()):
+            head = self.manifest.head
+            msg = (
+                f"{self.manifest.name} has the head {head!r}, which does not {name}: "
+                f"call its {METHODS_OF_HEAD[head][0]}"
+            )
+            raise HeadError(msg)
+        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(msg)
+
+    def _rows(
+        self,
+        inputs: list[Any],
+        tokenize: Callable[[list[Any]], Sequences],
+        check: Callable[[Sequence[object]], None],
+        *,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        timeout_ms: float | None = None,
+    ) -> NDArray[np.float32]:
+        """The graph's row of output for each input, float32 [n, dimension].
+
+        Args:
+            inputs: Texts or pairs.
+            tokenize: Makes sequences of some of them.
+            check: Names the first of all inputs that cannot be used.
+            batch_size: The most inputs in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr.
+            timeout_ms: When to give up, from now on, or None.
+
+        Returns:
+            The rows in the order of the inputs; zeros for an input without a single token.
+        """
+        deadline_s = deadline_after(timeout_ms)
+        return self.of_one_version(
+            lambda runner: self._rows_of(
+                runner,
+                inputs,
+                tokenize,
+                check,
+                batch_size=batch_size,
+                is_shown=bool(show_progress_bar),
+                deadline_s=deadline_s,
+            )
+        )
+
+    def of_one_version(self, answer: Callable[[Runner], Answer]) -> Answer:
+        """What a function answers with the runner, asked again if a server changed the model.
+
+        The function must tokenise what it sends: the tokenizer may be another one then.
+        """
+        for _ in range(MOST_RENEWALS):
+            runner = self.runner  # before the tokenizer: `renew` writes them the other way round
+            try:
+                return answer(runner)
+            except ModelChangedError:
+                if self.renew is None:
+                    raise
+                self.renew(self)
+        msg = (
+            f"{self.manifest.name} was exchanged {MOST_RENEWALS} times while one call ran: call "
+            "again when its server has come to rest"
+        )
+        raise ModelChangedError(msg)
+
+    def _rows_of(
+        self,
+        runner: Runner,
+        inputs: list[Any],
+        tokenize: Callable[[list[Any]], Sequences],
+        check: Callable[[Sequence[object]], None],
+        *,
+        batch_size: int,
+        is_shown: bool,
+        deadline_s: float | None,
+    ) -> NDArray[np.float32]:
+        output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+
+        def tokens(start: int, end: int) -> Sequences:
+            try:
+                return tokenize(inputs[start:end])
+            except InputError:
+                check(inputs)  # the message counts from the first of all
+                raise
+
+        with _progress(len(inputs), is_shown=is_shown) as advance:
+
+            def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
+                for rows, block in answers:
+                    output[rows + start] = block
+                    advance(len(rows))
+
+            if len(inputs) <= FIRST_TEXTS:
+                collect(
+                    0,
+                    runner.run(
+                        tokens(0, len(inputs)), max_sequences=batch_size, deadline_s=deadline_s
+                    ),
+                )
+                return output
+            # What comes next is tokenised while the workers are busy with what came before.
+            started: deque[tuple[int, Call]] = deque()
+            try:
+                for start, end in _groups(len(inputs)):
+                    call = runner.start(
+                        tokens(start, end),
+                        max_sequences=batch_size,
+                        deadline_s=deadline_s,
+                        is_admitted=start > 0,
+                    )
+                    started.append((start, call))
+                    if len(started) > 1:
+                        first, call = started.popleft()
+                        collect(first, call.answers())
+                while started:
+                    first, call = started.popleft()
+                    collect(first, call.answers())
+            finally:
+                for _, call in started:
+                    call.drop()
+        return output
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Longest input in tokens, special tokens included; None where there is no limit."""
+        return self.manifest.tokenizer.max_tokens
+
+
+@contextmanager
+def _progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], object]]:
+    """What is told how many texts are done; a bar that is not shown would cost a lone call 7 us."""
+    if not is_shown:
+        yield lambda _: None
+        return
+    with tqdm(total=total, unit="text") as bar:
+        yield bar.update
+
+
+def _groups(count: int) -> Iterator[tuple[int, int]]:
+    """Where each group of inputs begins and ends that is tokenised at once."""
+    start, end = 0, FIRST_TEXTS
+    while start < count:
+        yield start, min(end, count)
+        start, end = end, end + TEXTS_AT_ONCE
+
+
+def deadline_after(timeout_ms: float | None) -> float | None:
+    """When a call that begins now must be answered, by `time.monotonic`.
+
+    Raises:
+        InputError: It is no time.
+    """
+    if timeout_ms is None:
+        return None
+    if not (timeout_ms > 0 and math.isfinite(timeout_ms)):
+        msg = f"timeout_ms must be a number of milliseconds above 0, not {timeout_ms}"
+        raise InputError(msg)
+    return time.monotonic() + timeout_ms / 1e3
+
+
+def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:
+    """A sequence of texts or pairs as a list; what it holds is checked when it is tokenised.
+
+    Args:
+        texts: Any sequence but a str, arrays included.
+        method: Who takes it, for the message.
+        what: What is expected, for the message.
+
+    Raises:
+        InputTypeError: It is no sequence.
+    """
+    if isinstance(texts, np.ndarray) and texts.ndim:
+        return list(texts.tolist())
+    is_sequence = hasattr(texts, "__len__") and hasattr(texts, "__getitem__")
+    if isinstance(texts, (str, bytes, Mapping, np.ndarray)) or not is_sequence:
+        msg = f"{method} takes {what}, not {type(texts).__name__}"
+        raise InputTypeError(msg)
+    return list(texts)
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Refuses a batch without room.
+
+    Raises:
+        InputError: It is less than 1.
+    """
+    if batch_size < 1:
+        msg = f"batch_size must be at least 1, not {batch_size}"
+        raise InputError(msg)
+
+
+def as_tensor(values: NDArray[Any] | np.float32) -> Any:
+    """The same numbers as a torch tensor.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    try:
+        import torch  # noqa: PLC0415 (only for who asks for a tensor)
+    except ImportError:
+        what, extra, module = "convert_to_tensor=True", "export", "torch"
+        raise MissingExtraError(what, extra, module) from None
+    return torch.from_numpy(np.asarray(values))
+
+
+def converted(values: Any, *, is_single: bool, to_numpy: bool, to_tensor: bool) -> Any:
+    """Vectors or scores in the form that the two switches of sentence-transformers ask for.
+
+    Args:
+        values: An array of all inputs, or of the single one.
+        is_single: Whether there was one input, and not a list of them.
+        to_numpy: False gives a list of torch tensors, one an input.
+        to_tensor: True gives one torch tensor, whatever `to_numpy` says.
+
+    Raises:
+        MissingExtraError: A tensor is asked for, and torch is not installed.
+    """
+    if to_numpy and not to_tensor:
+        return values
+    tensor = as_tensor(values)
+    return tensor if to_tensor or is_single else list(tensor)

@@ -1,0 +1,102 @@
+"""The head `classify`: labels a text or a pair."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lanner.artifact.activation import Scores
+from lanner.errors import InputError
+from lanner.models.base import text_list
+from lanner.models.logits import LogitsModel
+from lanner.text.tokenization import Pair
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says of one text.
+
+    Attributes:
+        label: The label with the highest score.
+        score: Its score.
+        scores: Label -> score, highest first.
+        labels: The labels that hold: of a multi-label classifier those whose score reaches the
+            threshold (perhaps none), of any other `label` alone.
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    labels: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+class ClassificationModel(LogitsModel):
+    """Texts or pairs to labels."""
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether any number of labels may hold at once."""
+        return self.manifest.activation == "sigmoid"
+
+    def classify(
+        self,
+        texts: str | Sequence[str | Pair],
+        *,
+        top_k: int | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> Any:  # a list, or of one text its item
+        """The labels of texts.
+
+        Args:
+            texts: One text, or a sequence of texts or pairs (tuples of two).
+            top_k: How many of the highest scores to give, or None for all.
+            threshold: The score from which on a label of a multi-label classifier holds.
+            batch_size: The most texts in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+
+        Returns:
+            A `Classification` a text, in their order; for a single str that one alone. The scores
+            are those of transformers' text-classification pipeline: softmax over the labels,
+            a sigmoid each for a multi-label classifier, the logits themselves for a regression.
+
+        Raises:
+            InputTypeError: An item is neither a text nor a pair; the message names its index.
+            InputError: `top_k` is less than 1, or a text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        if top_k is not None and top_k < 1:
+            msg = f"top_k must be at least 1, not {top_k}"
+            raise InputError(msg)
+        single = isinstance(texts, str)
+        inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
+        logits = self.logits(
+            inputs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
+        answers = [self._answer(scores, top_k, threshold) for scores in self.activate(logits)]
+        return answers[0] if single else answers
+
+    def _answer(self, scores: Scores, top_k: int | None, threshold: float) -> Classification:
+        labels = self.manifest.labels
+        order = np.argsort(-scores, kind="stable")
+        best = labels[order[0]]
+        return Classification(
+            label=best,
+            score=float(scores[order[0]]),
+            scores={labels[i]: float(scores[i]) for i in order[:top_k]},
+            labels=[labels[i] for i in order if scores[i] >= threshold]
+            if self.is_multi_label
+            else [best],
+        )

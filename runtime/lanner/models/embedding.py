@@ -1,0 +1,333 @@
+"""The head `embed`: texts to vectors, and what is done with them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lanner.errors import InputError, UnsupportedError
+from lanner.models.base import Model, Texts, as_tensor, converted, require_batch_size, text_list
+from lanner.running.runner import Sequences
+from lanner.text.tokenization import check_texts
+from lanner.vectors import quantized as _similarity
+from lanner.vectors.precision import (
+    BYTE_PRECISIONS,
+    QuantizedVectors,
+    packed_width,
+    quantize_embeddings,
+    require_precision,
+)
+from lanner.vectors.ranges import EmbeddingRanges
+from lanner.vectors.similarity import SearchResult, Vectors, normalize
+
+
+class EmbeddingModel(Model):
+    """Texts to vectors. Goes where a `SentenceTransformer` goes, for example its evaluators."""
+
+    def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._ranges = ranges
+        self.prompts = dict(self.manifest.prompts)
+        self.default_prompt_name = self.manifest.default_prompt_name
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The similarity that the checkpoint was trained for, for example ``"cosine"``."""
+        return self.manifest.similarity
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the vectors."""
+        return self.manifest.dimension
+
+    #: The name that sentence-transformers gave it before version 6.
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    def encode(
+        self,
+        sentences: Texts,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        precision: str | None = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        timeout_ms: float | None = None,
+    ) -> Any:  # an array, unless tensors are asked for
+        """The vectors of texts. Arguments mean what they mean in sentence-transformers.
+
+        Args:
+            sentences: One text, or a sequence of them; it is not changed. A text that is longer
+                than the model's limit is cut, as its checkpoint does.
+            prompt_name: Which of the checkpoint's prompts to put before each text.
+            prompt: A prompt to put before each text, instead of a named one.
+            batch_size: The most texts in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+            precision: ``"float32"`` (or None, which means it); ``"int8"`` or ``"uint8"``, a byte a
+                dimension by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
+                or ``"ubinary"``, a bit a dimension. See `lanner.quantize_embeddings`.
+            convert_to_numpy: False gives a list of torch tensors, one a text; needs torch.
+            convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
+            normalize_embeddings: Whether to scale the vectors to length 1.
+            truncate_dim: How many of the first dimensions to keep, or None for all.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+
+        Returns:
+            float32 [n, dim] in the order of the texts; [dim] for a single str. A text without a
+            single token gets the zero vector, which no other precision can tell from others. In
+            another precision int8 or uint8, of bits [n, ceil(dim / 8)].
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: An argument is out of range, or there is no such prompt or precision.
+            UnsupportedError: The artifact stores no ranges for int8 and uint8.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        precision = require_precision(precision)
+        ranges = None
+        if precision in BYTE_PRECISIONS:
+            ranges = self.embedding_ranges(truncate_dim, normalize_embeddings=normalize_embeddings)
+        require_batch_size(batch_size)
+        dimension = self._dimension(truncate_dim)
+        single = isinstance(sentences, str)
+        texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
+        vectors = self._encode(
+            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
+        )
+        if dimension < vectors.shape[1]:
+            vectors = np.ascontiguousarray(vectors[:, :dimension])
+        if normalize_embeddings:
+            vectors = normalize(vectors)
+        if precision != "float32":
+            vectors = quantize_embeddings(vectors, precision, ranges)
+        return converted(
+            vectors[0] if single else vectors,
+            is_single=single,
+            to_numpy=convert_to_numpy,
+            to_tensor=convert_to_tensor,
+        )
+
+    def encode_query(self, sentences: Texts, **options: Any) -> Any:
+        """`encode` with the checkpoint's prompt for queries, if it has one."""
+        return self._encode_as(("query",), sentences, options)
+
+    def encode_document(self, sentences: Texts, **options: Any) -> Any:
+        """`encode` with the checkpoint's prompt for documents, if it has one."""
+        return self._encode_as(("document", "passage", "corpus"), sentences, options)
+
+    def embedding_ranges(
+        self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False
+    ) -> Vectors:
+        """The lowest and the highest value of each dimension that int8 and uint8 go by.
+
+        They were measured when the artifact was made, so that a text always gets the same vector;
+        what lies outside of them is clipped. sentence-transformers' `quantize_embeddings` takes
+        them as its `ranges`.
+
+        Args:
+            truncate_dim: As it is given to `encode`.
+            normalize_embeddings: As it is given to `encode`.
+
+        Returns:
+            float32 [2, dim].
+
+        Raises:
+            InputError: `truncate_dim` is out of range.
+            UnsupportedError: The artifact stores none.
+        """
+        dimension = self._dimension(truncate_dim)
+        if self._ranges is None:
+            msg = (
+                f"{self.manifest.name} stores no ranges for int8 and uint8 vectors: export its "
+                "checkpoint again, with --calibration texts like yours, or pass ranges of your own "
+                "to lanner.quantize_embeddings"
+            )
+            raise UnsupportedError(msg)
+        return self._ranges.of(dimension, normalized=normalize_embeddings)
+
+    def similarity(
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+    ) -> Any:
+        """Every vector of `a` against every one of `b`, float32 [len(a), len(b)].
+
+        Uses the similarity of the checkpoint (`similarity_fn_name`), as a rule the cosine. int8 and
+        uint8 arrays count as the vectors that they stand for, and their width says whether they
+        hold bytes or bits: an eighth of the dimensions, bits. Of bytes that were cut to just that
+        width, say `truncate_dim`. Either side may be float.
+
+        Args:
+            a: Vectors [n, dim] of any precision, or one.
+            b: Vectors [m, dim] of any precision, or one.
+            truncate_dim: What int8 and uint8 arrays were encoded with.
+            ranges: The ranges of int8 and uint8 vectors, float32 [2, dim]; None for those of
+                `embedding_ranges`. Their scale matters to other similarities than the cosine.
+
+        Returns:
+            An array; of torch tensors a tensor, as the evaluators of sentence-transformers need it.
+
+        Raises:
+            InputError: The widths differ, or one fits no precision.
+        """
+        left, right = (
+            self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
+        )
+        scores = _similarity.similarity(left, right, name=self.similarity_fn_name)
+        return as_tensor(scores) if _is_tensor(a) else scores
+
+    def similarity_pairwise(
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+    ) -> Any:
+        """Vector i of `a` against vector i of `b`, float32 [n]; see `similarity`."""
+        left, right = (
+            self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
+        )
+        scores = _similarity.similarity_pairwise(left, right, name=self.similarity_fn_name)
+        return as_tensor(scores) if _is_tensor(a) else scores
+
+    def search(
+        self,
+        queries: Texts | ArrayLike,
+        corpus: Texts | ArrayLike,
+        k: int = 10,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+        rescore_multiplier: int | None = None,
+    ) -> SearchResult:
+        """The k nearest of a corpus to each query; exact, in blocks.
+
+        Args:
+            queries: Texts, which are encoded, or vectors [n, dim]. One text or vector is one row.
+            corpus: Texts, which are encoded, or vectors [m, dim] of any precision; a memory-mapped
+                array stays on disk.
+            k: How many; fewer are returned when the corpus is smaller.
+            truncate_dim: What the vectors were encoded with, and texts are.
+            ranges: The ranges of int8 and uint8 vectors; see `similarity`.
+            rescore_multiplier: For a corpus of bits: the queries are compared as bits first, and
+                as they are only with the ``k * rescore_multiplier`` best. Faster, and not exact.
+
+        Returns:
+            `indices` int64 and `scores` float32, both [n, k], nearest first.
+        """
+        wanted, stored = (
+            self._comparable(self._vectors(given, truncate_dim), name, truncate_dim, ranges)
+            for given, name in ((queries, "queries"), (corpus, "corpus"))
+        )
+        return _similarity.search(
+            wanted,
+            stored,
+            k=k,
+            name=self.similarity_fn_name,
+            rescore_multiplier=rescore_multiplier,
+        )
+
+    def _encode_as(self, names: tuple[str, ...], sentences: Texts, options: dict[str, Any]) -> Any:
+        if options.get("prompt") is None and options.get("prompt_name") is None:
+            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+        return self.encode(sentences, **options)
+
+    def _dimension(self, truncate_dim: int | None) -> int:
+        width = self.manifest.dimension
+        if truncate_dim is not None and not 1 <= truncate_dim <= width:
+            msg = f"truncate_dim must be from 1 to {width}, not {truncate_dim}"
+            raise InputError(msg)
+        return width if truncate_dim is None else truncate_dim
+
+    def _comparable(
+        self,
+        vectors: ArrayLike,
+        name: str,
+        truncate_dim: int | None,
+        ranges: ArrayLike | None,
+    ) -> ArrayLike | QuantizedVectors:
+        """Vectors as they are, or bytes together with their meaning."""
+        try:
+            values = np.asarray(vectors)
+        except (TypeError, ValueError):
+            return vectors  # refused by who compares it
+        if values.dtype not in (np.int8, np.uint8) or not values.ndim:
+            return values
+        dimension, width = self._dimension(truncate_dim), values.shape[-1]
+        is_signed = values.dtype == np.int8
+        if width == dimension:
+            precision = "int8" if is_signed else "uint8"
+            ranges = self.embedding_ranges(truncate_dim) if ranges is None else ranges
+        elif width == packed_width(dimension):
+            precision = "binary" if is_signed else "ubinary"
+        else:
+            msg = (
+                f"{name} is {values.dtype} of width {width}, where {dimension} dimensions take "
+                f"{dimension} as bytes and {packed_width(dimension)} as bits: pass the "
+                "truncate_dim that it was encoded with"
+            )
+            raise InputError(msg)
+        return QuantizedVectors(values, precision, dimension=dimension, ranges=ranges, name=name)
+
+    def _vectors(self, given: Texts | ArrayLike, truncate_dim: int | None) -> ArrayLike:
+        if isinstance(given, str):
+            return self._vectors([given], truncate_dim)
+        is_text = isinstance(given, np.ndarray) and given.dtype.kind in "OUT"
+        is_text = is_text or (
+            isinstance(given, Sequence) and any(isinstance(t, str) for t in given)
+        )
+        if is_text:
+            given = self.encode(given, truncate_dim=truncate_dim)  # type: ignore[arg-type]
+        return given
+
+    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
+        if prompt is not None:
+            return prompt
+        name = prompt_name if prompt_name is not None else self.default_prompt_name
+        if name is None:
+            return ""
+        if name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"
+            raise InputError(msg)
+        return self.prompts[name]
+
+    def _encode(
+        self,
+        texts: list[str],
+        prompt: str,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        timeout_ms: float | None,
+    ) -> Vectors:
+        if prompt:
+            # A wrong type must be named at its index, not by str's "+".
+            texts = [prompt + text if isinstance(text, str) else text for text in texts]
+        pools_prompt = self.manifest.pools_prompt or not prompt
+
+        def tokenize(some: list[str]) -> Sequences:
+            tokenizer = self.tokenizer
+            unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
+            return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)
+
+        return self._rows(
+            texts,
+            tokenize,
+            check_texts,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
+
+
+def _is_tensor(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"  # without importing it

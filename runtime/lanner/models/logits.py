@@ -1,0 +1,60 @@
+"""What the heads `score` and `classify` share: logits of texts or pairs."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from lanner.artifact.activation import ACTIVATIONS, Scores
+from lanner.models.base import Model, require_batch_size
+from lanner.running.runner import TYPE_IDS, Sequences
+from lanner.text.tokenization import Pair, Tokenizer, check_texts_or_pairs
+
+
+class LogitsModel(Model):
+    """A row of logits for each text or pair."""
+
+    def logits(
+        self,
+        inputs: Sequence[str | Pair],
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> Scores:
+        """What the graph answers, before its activation.
+
+        Args:
+            inputs: Texts, or pairs of them. What is longer than the model's limit is cut, of a
+                pair the longer text first.
+            batch_size: The most inputs in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+
+        Returns:
+            float32 [n, labels] in the order of the inputs.
+
+        Raises:
+            InputTypeError: An item is neither a string nor a pair; the message names its index.
+            InputError: An item is not valid Unicode, or `batch_size` is less than 1.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        require_batch_size(batch_size)
+        with_types = TYPE_IDS in self.manifest.inputs
+
+        def tokenize(some: list[str | Pair]) -> Sequences:
+            tokenizer = cast("Tokenizer", self.tokenizer)
+            encodings = tokenizer.encode_pairs(some, with_types=with_types)
+            return Sequences.of(encodings, with_types=with_types)
+
+        return self._rows(
+            list(inputs),
+            tokenize,
+            check_texts_or_pairs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
+
+    def activate(self, logits: Scores) -> Scores:
+        """The scores that the checkpoint makes of logits, float32 of the same shape."""
+        return ACTIVATIONS[self.manifest.activation](logits)

@@ -1,0 +1,109 @@
+"""Search in two steps: a bi-encoder recalls candidates, a cross-encoder ranks them.
+
+The method is that of "Retrieve & Re-Rank" in the documentation of sentence-transformers: vectors of
+a corpus are made once and compared fast, and the slower, more exact model sees only the best.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lanner.errors import HeadError, InputError
+from lanner.models.base import text_list
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.scoring import ScoringModel
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One text that was found.
+
+    Attributes:
+        index: Its row in the corpus.
+        text: The text.
+        score: What the cross-encoder says of it and the query.
+        similarity: What the bi-encoder says.
+    """
+
+    index: int
+    text: str
+    score: float
+    similarity: float
+
+
+def retrieve(
+    encoder: EmbeddingModel,
+    scorer: ScoringModel,
+    query: str | Sequence[str],
+    corpus: Sequence[str],
+    k: int = 10,
+    *,
+    candidates: int = 100,
+    corpus_vectors: ArrayLike | None = None,
+) -> Any:  # a list of lists of hits, or of one query its list
+    """The texts of a corpus that answer a query best.
+
+    Args:
+        encoder: A loaded artifact with the head `embed`; its prompts for queries and documents are
+            used where it has them.
+        scorer: A loaded artifact with the head `score`.
+        query: One query, or several.
+        corpus: The texts to search.
+        k: How many to return; fewer where the corpus is smaller.
+        candidates: How many the encoder recalls for the scorer to rank, at least `k`.
+        corpus_vectors: ``encoder.encode_document(corpus)`` in any precision, [len(corpus), dim], to
+            be made once when there are many queries; None makes them here.
+
+    Returns:
+        Hits, best score first; of several queries a list each.
+
+    Raises:
+        HeadError: `encoder` or `scorer` has another head.
+        InputError: `k` or `candidates` is less than 1, or the vectors are not the corpus's.
+    """
+    for model, head in ((encoder, "embed"), (scorer, "score")):
+        if model.manifest.head != head:
+            name = "encoder" if head == "embed" else "scorer"
+            msg = (
+                f"the {name} of retrieve must have the head {head!r}, and "
+                f"{model.manifest.name} has {model.manifest.head!r}"
+            )
+            raise HeadError(msg)
+    for name, value in (("k", k), ("candidates", candidates)):
+        if value < 1:
+            msg = f"{name} must be at least 1, not {value}"
+            raise InputError(msg)
+    # By position: a column of a table may have other numbers for its rows.
+    corpus = text_list(corpus, "retrieve", "a sequence of texts as its corpus")
+    queries = [query] if isinstance(query, str) else text_list(query, "retrieve")
+    if not queries or not corpus:
+        return [] if isinstance(query, str) else [[] for _ in queries]
+    vectors = encoder.encode_document(corpus) if corpus_vectors is None else corpus_vectors
+    if len(np.asarray(vectors)) != len(corpus):
+        msg = f"corpus_vectors has {len(np.asarray(vectors))} rows for {len(corpus)} texts"
+        raise InputError(msg)
+    recalled = encoder.search(encoder.encode_query(queries), vectors, k=max(k, candidates))
+    pairs = [
+        (text, corpus[row])
+        for text, rows in zip(queries, recalled.indices, strict=True)
+        for row in rows
+    ]
+    scores = scorer.score(pairs).reshape(recalled.indices.shape)
+    hits = []
+    for row, of_query in enumerate(scores):
+        best = np.argsort(-of_query, kind="stable")[:k]
+        hits.append(
+            [
+                Hit(
+                    index=int(recalled.indices[row, i]),
+                    text=corpus[recalled.indices[row, i]],
+                    score=float(of_query[i]),
+                    similarity=float(recalled.scores[row, i]),
+                )
+                for i in best
+            ]
+        )
+    return hits[0] if isinstance(query, str) else hits

@@ -1,0 +1,129 @@
+"""The head `score`: a number a pair, from a cross-encoder or a fine-tuned pair classifier."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from lanner.artifact.activation import Scores
+from lanner.errors import InputTypeError, UnsupportedError
+from lanner.models.base import converted, text_list
+from lanner.models.logits import LogitsModel
+from lanner.text.tokenization import Pair
+
+Pairs = Pair | Sequence[Pair] | Sequence[Sequence[str]]
+
+
+class Ranked(TypedDict):
+    """One document of `ScoringModel.rank`; the keys are those of sentence-transformers."""
+
+    corpus_id: int
+    score: float
+    text: str
+
+
+class ScoringModel(LogitsModel):
+    """Pairs to numbers. Goes where a `CrossEncoder` goes, into its evaluators for example."""
+
+    #: A cross-encoder of sentence-transformers says it; here it is one number a pair.
+    num_labels = 1
+
+    def score(
+        self,
+        pairs: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        timeout_ms: float | None = None,
+    ) -> Any:  # an array, or of one pair a number
+        """How well the two texts of each pair go together, as the checkpoint was trained to say.
+
+        Args:
+            pairs: Pairs of texts, or one pair.
+            batch_size: The most pairs in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+
+        Returns:
+            float32 [n] in the order of the pairs; a float32 for one pair. After the checkpoint's
+            activation: of a cross-encoder its own, of a classifier the probability of the scored
+            label.
+
+        Raises:
+            InputTypeError: An item is no pair of strings; the message names its index.
+            InputError: A text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        listed = text_list(pairs, "score", "pairs of texts")
+        single = bool(listed) and isinstance(listed[0], str)
+        inputs = [tuple(listed)] if single else listed
+        for index, item in enumerate(inputs):
+            if isinstance(item, str):
+                msg = f"score takes pairs of texts, but the item at index {index} is one text"
+                raise InputTypeError(msg)
+        logits = self.logits(
+            inputs,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
+        scores = self.scores_of(logits)
+        return scores[0] if single else scores
+
+    def scores_of(self, logits: Scores) -> Scores:
+        """The score in each row of logits [n, labels], float32 [n]."""
+        label = self.manifest.scored_label
+        column = 0 if label is None else self.manifest.labels.index(label)
+        return self.activate(logits)[:, column]
+
+    def predict(
+        self,
+        sentences: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> Any:
+        """`score` under the name that sentence-transformers gave it, for its evaluators.
+
+        Raises:
+            UnsupportedError: A prompt is asked for: a cross-encoder of Lanner has none.
+        """
+        if prompt_name is not None:
+            msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
+            raise UnsupportedError(msg)
+        scores = self.score(sentences, batch_size, show_progress_bar)
+        return converted(
+            scores,
+            is_single=np.ndim(scores) == 0,
+            to_numpy=convert_to_numpy,
+            to_tensor=convert_to_tensor,
+        )
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[Ranked]:
+        """Documents by how well they go with a query, best first; a tie keeps their order.
+
+        Args:
+            query: The text that each document is paired with.
+            documents: The texts to rank.
+            top_k: How many to return, or None for all.
+            batch_size: The most pairs in one batch.
+        """
+        documents = text_list(documents, "rank", "a sequence of texts")
+        pairs = [(query, document) for document in documents]
+        scores: Scores = self.score(pairs, batch_size=batch_size)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [
+            {"corpus_id": int(row), "score": float(scores[row]), "text": documents[row]}
+            for row in order
+        ]

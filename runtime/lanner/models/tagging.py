@@ -1,0 +1,206 @@
+"""The head `tag`: the entities of a text, with character offsets."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tqdm import tqdm
+
+from lanner.artifact.activation import Scores, softmax
+from lanner.errors import InputError
+from lanner.models.base import Model, Texts, deadline_after, require_batch_size, text_list
+from lanner.models.entities import (
+    AGGREGATION_STRATEGIES,
+    Entity,
+    TokenScores,
+    join_entities,
+    parse_tags,
+)
+from lanner.running.runner import Runner, Sequences
+from lanner.text.tokenization import Tokenizer, check_texts
+
+#: Texts that are read together, and their characters: the logits, a row a token, are in memory at
+#: once.
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 1_000_000
+
+
+class TaggingModel(Model):
+    """Texts to entities."""
+
+    def tag(
+        self,
+        texts: Texts,
+        *,
+        aggregation_strategy: str = "simple",
+        ignore_labels: str | Sequence[str] = ("O",),
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> Any:  # a list of lists, or of one text its list
+        """The entities of texts; arguments mean what they mean in transformers' pipeline.
+
+        A text that is longer than the model's limit is read in windows that overlap, and each token
+        is judged in the window that shows most of what stands around it.
+
+        Args:
+            texts: One text, or a sequence of them.
+            aggregation_strategy: How tokens become entities; see
+            `lanner.models.entities.join_entities`.
+            ignore_labels: Labels that are no entity.
+            batch_size: The most windows in one batch; the token budget bounds it too.
+            show_progress_bar: Whether to show progress on stderr; None is no.
+            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+
+        Returns:
+            A list of `Entity` a text, in their order; for a single str that list alone.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: There is no such strategy, or a text is not valid Unicode.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        require_batch_size(batch_size)
+        if aggregation_strategy not in AGGREGATION_STRATEGIES:
+            msg = (
+                f"there is no aggregation_strategy {aggregation_strategy!r}: "
+                f"use {', '.join(AGGREGATION_STRATEGIES)}"
+            )
+            raise InputError(msg)
+        single = isinstance(texts, str)
+        listed = [texts] if isinstance(texts, str) else text_list(texts, "tag")
+        check_texts(listed)
+        tags = parse_tags(self.manifest.labels)
+        ignored = (ignore_labels,) if isinstance(ignore_labels, str) else ignore_labels
+        deadline_s = deadline_after(timeout_ms)
+        found: list[list[Entity]] = []
+        with tqdm(total=len(listed), unit="text", disable=not show_progress_bar) as progress:
+            for some in _groups(listed):
+                answers = self.token_scores(
+                    some, batch_size, deadline_s=deadline_s, is_admitted=bool(found)
+                )
+                for text, tokens in zip(some, answers, strict=True):
+                    found.append(
+                        join_entities(
+                            text,
+                            tokens,
+                            tags,
+                            strategy=aggregation_strategy,
+                            ignored=ignored,
+                        )
+                    )
+                progress.update(len(some))
+        return found[0] if single else found
+
+    def token_scores(
+        self, texts: Sequence[str], batch_size: int = 32, **options: Any
+    ) -> list[TokenScores]:
+        """The probabilities of the labels of each token, before tokens are joined."""
+
+        def answer(runner: Runner) -> list[TokenScores]:
+            tokenizer = cast("Tokenizer", self.tokenizer)
+            found = _window_logits(runner, tokenizer, texts, self.manifest.dimension, **options)
+            return [
+                join_windows(text, of_text, rows, tokenizer)
+                for text, of_text, rows in zip(texts, *found, strict=True)
+            ]
+
+        options["max_sequences"] = batch_size
+        return self.of_one_version(answer)
+
+    def window_logits(
+        self, texts: Sequence[str], *, batch_size: int = 32, **options: Any
+    ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+        """The windows of each text, and the graph's answer to each, float32 [tokens, labels].
+
+        The options are those of `Runner.run`.
+        """
+        tokenizer, width = cast("Tokenizer", self.tokenizer), self.manifest.dimension
+        options["max_sequences"] = batch_size
+        return _window_logits(self.runner, tokenizer, texts, width, **options)
+
+
+def _window_logits(
+    runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], width: int, **options: Any
+) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+    windows = tokenizer.windows(texts)
+    flat = [window.ids for of_text in windows for window in of_text]
+    logits: list[Scores] = [np.empty((0, width), np.float32)] * len(flat)
+    for rows, block in runner.run(Sequences(flat), **options):
+        for row, of_window in zip(rows, block, strict=True):
+            logits[row] = of_window[: len(flat[row])]
+    answers = iter(logits)
+    return windows, [[next(answers) for _ in of_text] for of_text in windows]
+
+
+def _groups(texts: list[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and (len(group) == TEXTS_AT_ONCE or characters + len(text) > CHARACTERS_AT_ONCE):
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group
+
+
+def join_windows(
+    text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
+) -> TokenScores:
+    """The tokens of a text, each judged in one of its windows.
+
+    Args:
+        text: The text.
+        windows: Its windows, in the order of `Tokenizer.windows`; some of the first will do.
+        logits: What the model answers to each, float32 [tokens, labels].
+        tokenizer: What made the windows.
+    """
+    if tokenizer.cuts_left:
+        windows, logits = windows[::-1], logits[::-1]
+    # Of what two windows share, the first half is taken from the one before and the rest from the
+    # one after: so each token has most of its neighbours around it.
+    before = tokenizer.overlap_tokens // 2
+    after = tokenizer.overlap_tokens - before
+    parts: list[tuple[NDArray[np.int64], Scores, NDArray[np.bool_]]] = []
+    for number, (window, of_window) in enumerate(zip(windows, logits, strict=True)):
+        kept = np.flatnonzero(np.array(window.special_tokens_mask, dtype=np.int64) == 0)
+        kept = kept[before if number else 0 :]
+        if number < len(windows) - 1:
+            kept = kept[: len(kept) - after]
+        offsets = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[kept]
+        continues = _continues(text, window, kept, offsets, tokenizer)
+        parts.append((offsets, of_window[kept], continues))
+    offsets, joined, continues = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return TokenScores(offsets, softmax(joined) if len(joined) else joined, continues)
+
+
+def _continues(
+    text: str,
+    window: Encoding,
+    kept: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    tokenizer: Tokenizer,
+) -> NDArray[np.bool_]:
+    """Whether each token continues a word, by the rule of transformers' pipeline.
+
+    Where pieces are marked ("##ing"), the mark makes the token longer than its text. Elsewhere a
+    token continues when no space stands before it.
+    """
+    tokens = window.tokens
+    if tokenizer.marks_continuations:
+        found = [
+            len(tokens[i]) != end - start
+            for i, (start, end) in zip(kept, offsets.tolist(), strict=True)
+        ]
+    else:
+        found = [
+            start > 0 and " " not in text[start - 1 : start + 1] for start, _ in offsets.tolist()
+        ]
+    ids = np.array(window.ids, dtype=np.int64)[kept]
+    is_known = ids != (-1 if tokenizer.unknown_token_id is None else tokenizer.unknown_token_id)
+    continues: NDArray[np.bool_] = np.array(found, dtype=bool) & is_known
+    return continues

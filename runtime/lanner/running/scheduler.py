@@ -1,0 +1,318 @@
+"""What runs when: large calls batch by batch, the texts of concurrent callers together.
+
+A call that comes while a worker is free runs at once, in its caller's own thread. One that comes
+while all are busy waits. What is one batch by itself is put together with what else waits; what is
+many batches feeds the workers batch by batch. Where both wait they take turns, so that neither a
+large call holds up small ones for longer than a batch, nor many small ones a large call.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import CancelledError, DeadlineError, Overloaded
+from lanner.running.cancellation import Cancellation, current_cancellation
+
+Rows = NDArray[np.int64]
+Output = NDArray[np.float32]
+
+
+class Batch(NamedTuple):
+    """Some sequences of one call that run together.
+
+    Attributes:
+        call: Whose they are.
+        rows: Which of its sequences, int64 [batch].
+        longest: Tokens of the longest.
+    """
+
+    call: "Call"
+    rows: Rows
+    longest: int
+
+
+@dataclass(eq=False)
+class Call:
+    """One caller's sequences on their way through an engine.
+
+    Attributes:
+        sequences: What the batches index; of the runner's own kind.
+        batches: Those that wait.
+        most_rows: The most sequences that may run together with its own.
+        deadline_s: When its caller stops waiting, by `time.monotonic`, or None.
+        is_dropped: Whether nobody waits for it any longer.
+        is_admitted: Whether it is part of something larger that has been let in already.
+    """
+
+    sequences: Any
+    batches: deque[Batch] = field(default_factory=deque)
+    most_rows: int = 1 << 30
+    deadline_s: float | None = None
+    is_admitted: bool = False
+    is_dropped: bool = False
+    unanswered: int = 0
+    _answers: "SimpleQueue[tuple[Rows, Output] | BaseException]" = field(
+        default_factory=SimpleQueue
+    )
+
+    def answer(self, answer: tuple[Rows, Output] | BaseException) -> None:
+        """Hands an answer, or why there is none, to the caller's thread."""
+        self._answers.put(answer)
+
+    def drop(self, reason: BaseException | None = None) -> None:
+        """Makes the workers pass over what still waits; a reason wakes the caller up with it."""
+        self.is_dropped = True
+        if reason is not None:
+            self.answer(reason)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline_s is not None and time.monotonic() >= self.deadline_s
+
+    def answers(self) -> Iterator[tuple[Rows, Output]]:
+        """The answer of each batch as it comes.
+
+        Raises:
+            DeadlineError: The deadline passes first.
+            CancelledError: It was cancelled.
+            EngineError: The engine failed.
+        """
+        try:
+            while self.unanswered:
+                answer = self._next()
+                if isinstance(answer, BaseException):
+                    raise answer
+                self.unanswered -= 1
+                yield answer
+        finally:
+            self.is_dropped = True
+
+    def _next(self) -> tuple[Rows, Output] | BaseException:
+        if self.deadline_s is None:
+            return self._answers.get()
+        try:
+            return self._answers.get(timeout=max(0.0, self.deadline_s - time.monotonic()))
+        except Empty:
+            raise deadline_error() from None
+
+
+class Scheduler:
+    """A bounded queue of calls before the workers of one engine. Any thread may call it.
+
+    Everything mutable is guarded by the one lock; it is never held while the engine runs.
+
+    Args:
+        run: Runs batches, of one call or several, together; the output rows are in their order.
+        workers: How many run at once.
+        token_budget: The most padded tokens in one run.
+        run_tokens: What a run costs beside its tokens; see `lanner.engines.Engine`.
+        max_waiting: The most calls that wait.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Batch], bool], Output],
+        *,
+        workers: int,
+        token_budget: int,
+        run_tokens: int,
+        max_waiting: int,
+    ) -> None:
+        self._run = run
+        self._workers = workers
+        self._token_budget, self._run_tokens = token_budget, run_tokens
+        self._max_waiting = max_waiting
+        self._lock = threading.Lock()
+        self._small: deque[Batch] = deque()
+        self._large: deque[Call] = deque()
+        self._is_turn_of_large = False
+        self._running = 0
+        # A drain ends when nothing waits, so that an idle pool holds no reference to this object.
+        self._pool = ThreadPoolExecutor(workers, "lanner")
+        self.pid = os.getpid()
+
+    def start(self, call: Call) -> None:
+        """Puts a call's batches into the queue.
+
+        Raises:
+            Overloaded: Too many wait already.
+        """
+        self._register(call)
+        with self._lock:
+            self._enqueue(call)
+
+    def run(self, call: Call) -> Iterator[tuple[Rows, Output]]:
+        """`start`, and the answers; a single batch runs in this thread if a worker is free.
+
+        Raises:
+            Overloaded: Too many wait already.
+            DeadlineError, CancelledError, EngineError: See `Call.answers`.
+        """
+        self._register(call)
+        with self._lock:
+            is_first = not (self._small or self._large) and self._running < self._workers
+            runs_here = is_first and len(call.batches) == 1
+            if runs_here:
+                is_alone = self._running == 0
+                self._running += 1
+            else:
+                self._enqueue(call)
+        if not runs_here:
+            yield from call.answers()
+            return
+        batch = call.batches.popleft()
+        try:
+            output = self._run([batch], is_alone)
+        finally:
+            self._hand_over()
+        if call.is_late:
+            raise deadline_error()
+        yield batch.rows, output
+
+    def _register(self, call: Call) -> None:
+        call.unanswered = len(call.batches)
+        cancellation: Cancellation | None = current_cancellation.get()
+        if cancellation is not None:
+            cancellation.on_cancel(lambda: call.drop(CancelledError("the call was cancelled")))
+        if call.is_late:
+            raise deadline_error()
+
+    def _enqueue(self, call: Call) -> None:
+        if not call.batches:
+            return
+        if not call.is_admitted and self._is_full():
+            msg = (
+                f"{self._max_waiting:,} calls wait for this model already: try again later, or "
+                "load it with a larger max_waiting"
+            )
+            raise Overloaded(msg)
+        if len(call.batches) == 1:
+            self._small.append(call.batches.popleft())
+        else:
+            self._large.append(call)
+        wanted = min(self._workers, self._running + max(1, len(call.batches)))
+        while self._running < wanted:
+            self._running += 1
+            self._pool.submit(self._drain)
+
+    def _is_full(self) -> bool:
+        if len(self._small) + len(self._large) < self._max_waiting:
+            return False
+        # Those that gave up are still there: workers pass over them.
+        self._small = deque(batch for batch in self._small if not _is_gone(batch.call))
+        self._large = deque(call for call in self._large if not _is_gone(call))
+        return len(self._small) + len(self._large) >= self._max_waiting
+
+    def _hand_over(self) -> None:
+        """Ends a run in a caller's thread: a worker goes on with what waits by now."""
+        with self._lock:
+            if self._small or self._large:
+                self._pool.submit(self._drain)
+            else:
+                self._running -= 1
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                batches = self._take()
+                if not batches:
+                    self._running -= 1
+                    return
+            self._answer(batches)
+
+    def _answer(self, batches: list[Batch]) -> None:
+        try:
+            output = self._run(batches, False)
+        except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
+            if len(batches) == 1:
+                batches[0].call.answer(error)
+            else:  # perhaps only one of them is to blame
+                for batch in batches:
+                    self._answer([batch])
+            return
+        start = 0
+        for batch in batches:
+            end = start + len(batch.rows)
+            batch.call.answer((batch.rows, output[start:end]))
+            start = end
+
+    def _take(self) -> list[Batch]:
+        """The next batches to run together; nothing if nothing waits."""
+        while self._small or self._large:
+            if self._large and (self._is_turn_of_large or not self._small):
+                self._is_turn_of_large = False
+                batches = self._take_large()
+            else:
+                self._is_turn_of_large = True
+                batches = self._take_small()
+            if batches:
+                return batches
+        return []
+
+    def _take_large(self) -> list[Batch]:
+        call = self._large.popleft()
+        if _is_gone(call):
+            return []
+        batch = call.batches.popleft()
+        if call.batches:
+            self._large.append(call)  # large calls take turns, too
+        return [batch]
+
+    def _take_small(self) -> list[Batch]:
+        waiting = [batch for batch in self._small if not _is_gone(batch.call)]
+        taken = coalesce(waiting, most_tokens=self._token_budget, run_tokens=self._run_tokens)
+        ids = {id(batch) for batch in taken}
+        self._small = deque(batch for batch in waiting if id(batch) not in ids)
+        return taken
+
+
+def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int) -> list[Batch]:
+    """Those that run together: the first, and of the others those of about its length.
+
+    One joins if filling all up to one length brings less padding than a run of its own costs.
+
+    Args:
+        waiting: In the order in which they came, so that nobody is left behind.
+        most_tokens: The most padded tokens of all together.
+        run_tokens: What a run costs beside its tokens, in tokens.
+    """
+    if not waiting:
+        return []
+    first = waiting[0]
+    taken = [first]
+    rows, longest, most_rows = len(first.rows), first.longest, first.call.most_rows
+    # Nearest first: what is far off would make room for itself by the padding of all others.
+    for batch in sorted(waiting[1:], key=lambda other: abs(other.longest - first.longest)):
+        new_rows, new_longest = rows + len(batch.rows), max(longest, batch.longest)
+        padding = (new_longest - longest) * rows + (new_longest - batch.longest) * len(batch.rows)
+        most_rows = min(most_rows, batch.call.most_rows)
+        if padding > run_tokens or new_rows > most_rows or new_rows * new_longest > most_tokens:
+            break
+        taken.append(batch)
+        rows, longest = new_rows, new_longest
+    return taken
+
+
+def _is_gone(call: Call) -> bool:
+    if call.is_late:
+        call.drop(deadline_error())
+    return call.is_dropped
+
+
+def deadline_error() -> DeadlineError:
+    """What a caller gets whose time is up."""
+    msg = (
+        "the deadline passed before the answer was there: allow more time with timeout_ms, or send "
+        "less at once"
+    )
+    return DeadlineError(msg)

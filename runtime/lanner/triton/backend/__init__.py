@@ -1,0 +1,1 @@
+"""The Python backend: runs inside a Triton server."""

@@ -1,0 +1,140 @@
+"""Requests of a token model, of any lengths, run together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.manifest import Manifest
+from lanner.errors import InputError
+from lanner.running.runner import TYPE_IDS, Runner, Sequences
+from lanner.triton.contract.tensors import IDS, MASK
+
+#: Requests are put together by Triton, and cut into batches by the token budget alone.
+_ANY_NUMBER = 1 << 30
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """What a request holds, without what fills it up.
+
+    Attributes:
+        token_ids: Of each text its tokens, int64 [tokens].
+        type_ids: Of each text their types, or None where the model takes none.
+        unpooled_tokens: Of each text how many tokens at its start are read but not pooled.
+        is_token: Where they stood among what fills them up, bool [texts, length].
+    """
+
+    token_ids: list[NDArray[np.int64]]
+    type_ids: list[NDArray[np.int64]] | None
+    unpooled_tokens: list[int]
+    is_token: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
+        """Reads the tensors of a request, int64 [texts, length] each.
+
+        The filling may stand on either side, and anything else than 0 and 2 in the mask is a token.
+
+        Raises:
+            InputError: A tensor is missing, of another shape, or holds what the model cannot take.
+        """
+        ids, mask = tensors.get(IDS), tensors.get(MASK)
+        if ids is None or mask is None:
+            msg = f"{manifest.name} takes {IDS} and {MASK}, and the request lacks one of them"
+            raise InputError(msg)
+        types = tensors.get(TYPE_IDS, np.zeros_like(ids)) if TYPE_IDS in manifest.inputs else None
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if ids.ndim != 2 or len(set(shapes.values())) != 1:
+            msg = f"{manifest.name} takes tensors [texts, tokens] of one shape, not {shapes}"
+            raise InputError(msg)
+        is_token = mask != 0
+        _check(ids, is_token, manifest)
+        if types is not None:
+            _check_types(types, is_token, manifest)
+        return cls(
+            [row[kept] for row, kept in zip(ids, is_token, strict=True)],
+            None
+            if types is None
+            else [row[kept] for row, kept in zip(types, is_token, strict=True)],
+            [_unpooled(row[kept], manifest) for row, kept in zip(mask, is_token, strict=True)],
+            is_token,
+        )
+
+
+def run_together(
+    requests: Sequence[TokenRequest], runner: Runner, manifest: Manifest
+) -> list[NDArray[np.float32]]:
+    """The output of each request, float32 [texts, dimension], or of tags [texts, length, labels].
+
+    Raises:
+        LannerError: See `Runner.run`.
+    """
+    by_token = manifest.head == "tag"
+    outputs = [
+        np.zeros((*r.is_token.shape[: 2 if by_token else 1], manifest.dimension), np.float32)
+        for r in requests
+    ]
+    # The tokens that are not pooled are counted for all sequences of a call.
+    for unpooled in sorted({count for request in requests for count in request.unpooled_tokens}):
+        places = [
+            (number, row)
+            for number, request in enumerate(requests)
+            for row, count in enumerate(request.unpooled_tokens)
+            if count == unpooled
+        ]
+        ids: list[Any] = [requests[number].token_ids[row] for number, row in places]
+        types: list[Any] = [
+            of[row] for number, row in places if (of := requests[number].type_ids) is not None
+        ]
+        sequences = Sequences(ids, types or None, unpooled_tokens=unpooled)
+        for rows, block in runner.run(sequences, max_sequences=_ANY_NUMBER):
+            for index, answer in zip(rows, block, strict=True):
+                number, row = places[index]
+                if by_token:
+                    outputs[number][row, requests[number].is_token[row]] = answer[: len(ids[index])]
+                else:
+                    outputs[number][row] = answer
+    return outputs
+
+
+def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
+    limit = manifest.tokenizer.max_tokens
+    longest = int(is_token.sum(axis=1).max(initial=0))
+    if limit is not None and longest > limit:
+        msg = f"{manifest.name} takes at most {limit} tokens, and a text has {longest}: cut it"
+        raise InputError(msg)
+    known = manifest.architecture.vocabulary_size
+    wrong = ids[is_token & ((ids < 0) | (ids >= known))]
+    if wrong.size:
+        msg = (
+            f"{manifest.name} knows tokens from 0 to {known - 1}, not {wrong[0]}: tokenise with "
+            "its own tokenizer.json"
+        )
+        raise InputError(msg)
+
+
+def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
+    # An artifact does not say how many there are. A graph takes types only where its checkpoint has
+    # two at least and its tokenizer makes both (`lanner_export.classifier`), and it makes no other.
+    wrong = types[is_token & (types != 0) & (types != 1)]
+    if wrong.size:
+        msg = (
+            f"{manifest.name} knows the token types 0 and 1, of the first and the second text of a "
+            f"pair, not {wrong[0]}: tokenise with its own tokenizer.json"
+        )
+        raise InputError(msg)
+
+
+def _unpooled(mask: NDArray[Any], manifest: Manifest) -> int:
+    """How many tokens of one text are not pooled, by the mask of its tokens alone."""
+    count = int((mask == 2).sum())
+    if (mask[:count] != 2).any():
+        msg = (
+            f"{manifest.name} takes 2 in {MASK} for tokens that are read but not pooled, at the "
+            "start of a text alone"
+        )
+        raise InputError(msg)
+    return count

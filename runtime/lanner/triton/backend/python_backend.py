@@ -1,0 +1,214 @@
+"""The models that run inside Triton's Python backend.
+
+A repository's ``model.py`` gives one of the two classes the name that the backend looks for. What
+a batch of requests holds runs together, packed by the runtime's own scheduler: that requests differ
+in length costs nothing. A request that cannot be answered fails alone.
+
+The backend: https://github.com/triton-inference-server/python_backend
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from lanner.errors import DeadlineError, InputError, LannerError, Overloaded
+from lanner.loading.load import load, open_artifact, open_model
+from lanner.machine.machine import available_cores
+from lanner.models.base import Model
+from lanner.triton.backend.engine import BackendEngine
+from lanner.triton.backend.packing import TokenRequest, run_together
+from lanner.triton.backend.text_answers import TextRequest, answer_texts
+from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.contract.tensors import TEXT, TEXT_PAIR, TOKEN_MODEL
+
+Tensors = Mapping[str, NDArray[Any]]
+Request = TypeVar("Request")
+
+
+class _ServedModel(ABC, Generic[Request]):
+    """What both have in common: requests are read, answered together, and each gets its answer."""
+
+    model: Model
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Called once by the backend, before the model is ready.
+
+        Args:
+            args: The backend's own: the model's configuration as JSON, where its directory is, and
+                which version of it this is.
+        """
+        version = args["model_version"]
+        served = ServedModel.of(args["model_name"], version, json.loads(args["model_config"]))
+        directory = Path(args["model_repository"]) / version
+        _require_numpy()
+        try:
+            self.model = self.open(directory, served)
+        except LannerError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """The response to each request, in their order."""
+        read = [self._read(request) for request in requests]
+        good = [request for request in read if not isinstance(request, BaseException)]
+        found = iter(self._together(good))
+        results = [one if isinstance(one, BaseException) else next(found) for one in read]
+        return [_response(result) for result in results]
+
+    @abstractmethod
+    def open(self, directory: Path, served: ServedModel) -> Model:
+        """The model in a version's directory."""
+
+    @abstractmethod
+    def read(self, request: Any) -> Request:
+        """What a request holds.
+
+        Raises:
+            InputError: It cannot be answered.
+        """
+
+    @abstractmethod
+    def answer(self, requests: list[Request]) -> Sequence[Tensors]:
+        """The output tensors of each."""
+
+    def _read(self, request: Any) -> Request | BaseException:
+        # Triton drops what is cancelled while it waits; asking it again for every request takes
+        # longer than reading one.
+        try:
+            return self.read(request)
+        except InputError as error:
+            return error
+
+    def _together(self, requests: list[Request]) -> Sequence[Tensors | BaseException]:
+        if not requests:
+            return []
+        try:
+            return self.answer(requests)
+        except Exception as error:  # noqa: BLE001 (the engine's; the request gets it as its answer)
+            if len(requests) == 1:
+                return [error]
+        # Perhaps only one of them is to blame.
+        return [one for request in requests for one in self._together([request])]
+
+
+class TokenModel(_ServedModel[TokenRequest]):
+    """``<name>``: tokens to vectors or logits."""
+
+    def open(self, directory: Path, served: ServedModel) -> Model:
+        """See `_ServedModel.open`."""
+        return _load(directory, served)
+
+    def read(self, request: Any) -> TokenRequest:
+        """See `_ServedModel.read`."""
+        manifest = self.model.manifest
+        tensors = {name: _input(request, name) for name in manifest.inputs}
+        return TokenRequest.of({k: v for k, v in tensors.items() if v is not None}, manifest)
+
+    def answer(self, requests: list[TokenRequest]) -> Sequence[Tensors]:
+        """See `_ServedModel.answer`."""
+        manifest = self.model.manifest
+        name = manifest.outputs[0]
+        return [{name: output} for output in run_together(requests, self.model.runner, manifest)]
+
+
+class TextModel(_ServedModel[TextRequest]):
+    """``<name>_text``: texts to the same.
+
+    It has an engine of its own, or calls the token model, as its configuration says.
+    """
+
+    def open(self, directory: Path, served: ServedModel) -> Model:
+        """See `_ServedModel.open`."""
+        token_model = served.parameters.get(TOKEN_MODEL)
+        if token_model is None:
+            return _load(directory, served)
+        artifact = open_artifact(directory)
+        manifest = artifact.manifest
+        return open_model(
+            manifest,
+            served.variant(manifest),
+            tokenizer=artifact.file(manifest.tokenizer.file),
+            engine=BackendEngine(token_model, served, output=manifest.outputs[0]),
+        )
+
+    def read(self, request: Any) -> TextRequest:
+        """See `_ServedModel.read`."""
+        texts, pairs = _input(request, TEXT), _input(request, TEXT_PAIR)
+        return TextRequest.of(texts, pairs, self.model.manifest)
+
+    def answer(self, requests: list[TextRequest]) -> Sequence[Tensors]:
+        """See `_ServedModel.answer`."""
+        return answer_texts(requests, self.model)
+
+
+def _require_numpy() -> None:
+    """Refuses a numpy that the backend was not built for: its tensors would hold something else.
+
+    Of Triton 2.51 and numpy 2, every element of an input is its first one, and outputs are empty.
+    """
+    if np.__version__.startswith("1."):
+        return
+    sent = np.arange(3, dtype=np.int64)
+    received = pb_utils.Tensor.from_dlpack("numbers", sent).as_numpy()
+    if not np.array_equal(sent, received):
+        msg = (
+            f"the Python backend of this Triton was built for numpy 1, and finds numpy "
+            f"{np.__version__}: install numpy below 2 into its Python, start it with 'lanner "
+            "serve', which finds one beside it, or take a newer Triton"
+        )
+        raise pb_utils.TritonModelException(msg)
+
+
+def _load(directory: Path, served: ServedModel) -> Model:
+    cores = available_cores()
+    threads = served.threads(cores)
+    variant = open_artifact(directory).manifest.variants[0].name
+    # What takes the GPU says so: the instances of a server share it with others.
+    model: Model = load(
+        directory,
+        engine=served.parameters.get("engine", "auto"),
+        variant=variant,
+        device=served.parameters.get("device", "cpu"),
+        threads=threads,
+        workers=served.count("workers"),
+        token_budget=served.count("token_budget"),
+    )
+    if threads * served.instances > cores:
+        pb_utils.Logger.log_warn(
+            f"{served.name} runs {served.instances * threads} threads of {served.instances} "
+            f"instances on {cores} cores, where they wait for each other: give it fewer in "
+            "instance_group"
+        )
+    of = f"each of {served.instances} instances" if served.instances > 1 else "its instance"
+    pb_utils.Logger.log_info(
+        f"{served.name} version {served.version} runs {variant} in {model.runner.engine.name}, "
+        f"{of} on {threads} of {cores} cores"
+    )
+    return model
+
+
+def _input(request: Any, name: str) -> NDArray[Any] | None:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()
+
+
+def _response(result: Tensors | BaseException) -> Any:
+    if isinstance(result, BaseException):
+        error = pb_utils.TritonError(str(result), _code(result))
+        return pb_utils.InferenceResponse(output_tensors=[], error=error)
+    return pb_utils.InferenceResponse(
+        [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in result.items()]
+    )
+
+
+def _code(error: BaseException) -> Any:
+    if isinstance(error, InputError):
+        return pb_utils.TritonError.INVALID_ARG
+    if isinstance(error, (Overloaded, DeadlineError)):
+        return pb_utils.TritonError.UNAVAILABLE
+    return pb_utils.TritonError.INTERNAL

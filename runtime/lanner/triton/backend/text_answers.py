@@ -1,0 +1,102 @@
+"""Requests of a text model, answered together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.manifest import Manifest
+from lanner.errors import InputError
+from lanner.models.base import Model
+from lanner.text.tokenization import Pair
+from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
+
+Tensors = dict[str, NDArray[Any]]
+#: Texts are put together by Triton, and cut into batches by the token budget alone.
+_ANY_NUMBER = 1 << 30
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """What a request holds: texts, or pairs of them."""
+
+    texts: list[str | Pair]
+
+    @classmethod
+    def of(cls, texts: NDArray[Any] | None, pairs: NDArray[Any] | None, manifest: Manifest) -> Self:
+        """Reads the tensors of a request, BYTES [texts, 1] of UTF-8.
+
+        Raises:
+            InputError: One is missing, of another shape, no UTF-8, or there are pairs where the
+                head takes none.
+        """
+        if texts is None:
+            msg = f"{manifest.name} takes {TEXT}, and the request lacks it"
+            raise InputError(msg)
+        left = _decoded(texts, TEXT)
+        if pairs is None:
+            if manifest.head == "score":
+                msg = f"{manifest.name} scores pairs: give {TEXT_PAIR} beside {TEXT}"
+                raise InputError(msg)
+            return cls([*left])
+        if manifest.head not in ("score", "classify"):
+            msg = f"{manifest.name} has the head {manifest.head!r}, which takes no {TEXT_PAIR}"
+            raise InputError(msg)
+        right = _decoded(pairs, TEXT_PAIR)
+        if len(left) != len(right):
+            msg = f"{TEXT} has {len(left)} texts and {TEXT_PAIR} {len(right)}: give as many"
+            raise InputError(msg)
+        return cls(list(zip(left, right, strict=True)))
+
+
+def answer_texts(requests: Sequence[TextRequest], model: Model) -> list[Tensors]:
+    """The output tensors of each request.
+
+    Raises:
+        LannerError: See the methods of the model's head.
+    """
+    texts = [text for request in requests for text in request.texts]
+    if model.manifest.head == "tag":
+        return _tagged(requests, model, texts)
+    method: Callable[..., NDArray[np.float32]] = (
+        model.encode if model.manifest.head == "embed" else model.logits
+    )
+    output = method(texts, batch_size=_ANY_NUMBER)
+    ends = np.cumsum([len(request.texts) for request in requests])
+    name = model.manifest.outputs[0]
+    return [{name: part} for part in np.split(output, ends[:-1])]
+
+
+def _tagged(requests: Sequence[TextRequest], model: Any, texts: list[Any]) -> list[Tensors]:
+    found = iter(model.token_scores(texts, _ANY_NUMBER))
+    answers = []
+    for request in requests:
+        tokens = [next(found) for _ in request.texts]
+        longest = max((len(one.offsets) for one in tokens), default=0)
+        count = len(tokens)
+        # Filled up with no label's logit and offsets that no token has.
+        logits = np.zeros((count, longest, model.manifest.dimension), np.float32)
+        offsets = np.full((count, longest, 2), -1, np.int64)
+        continues = np.zeros((count, longest), np.int64)
+        for row, one in enumerate(tokens):
+            end = len(one.offsets)
+            # Windows are joined as probabilities, whose logarithms are logits of the same softmax.
+            with np.errstate(divide="ignore"):
+                logits[row, :end] = np.log(one.scores)
+            offsets[row, :end] = one.offsets
+            continues[row, :end] = one.continues
+        answers.append({model.manifest.outputs[0]: logits, OFFSETS: offsets, CONTINUES: continues})
+    return answers
+
+
+def _decoded(values: NDArray[Any], name: str) -> list[str]:
+    if values.ndim != 2 or values.shape[1] != 1:
+        msg = f"{name} must be [texts, 1], not {list(values.shape)}"
+        raise InputError(msg)
+    try:
+        return [bytes(value).decode() for value in values[:, 0]]
+    except UnicodeDecodeError as error:
+        msg = f"{name} holds what is no UTF-8 ({error.reason} at byte {error.start}): encode it so"
+        raise InputError(msg) from None

@@ -1,0 +1,165 @@
+"""A Triton server as an engine: a batch is a request."""
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.buckets import fill_to_bucket
+from lanner.errors import (
+    EngineError,
+    InputError,
+    LannerError,
+    ModelChangedError,
+    ModelUnavailableError,
+    ServerUnavailableError,
+)
+from lanner.running.scheduler import deadline_error
+from lanner.triton.client.transport import Transport
+from lanner.triton.contract.served_model import ServedModel
+
+#: Waiting times between tries, in seconds: each twice the one before, up to the last.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+#: What another try may mend. An answer changes nothing on the server, so a request may be sent
+#: again whether or not it arrived.
+_PASSING = (ServerUnavailableError, ModelUnavailableError)
+
+
+class TritonEngine:
+    """Sends batches to one version of a model, any number at once.
+
+    Args:
+        transport: The connection.
+        served: What the server says of the model.
+        output: The tensor that it answers with.
+        version: The version to ask for; empty for the newest.
+        retries: How often a request is sent again where the server or the model is away.
+        priority: From 1, served first; 0 for the model's default.
+
+    Raises:
+        InputError: The retries are less than none.
+    """
+
+    name = "triton"
+
+    def __init__(
+        self,
+        transport: Transport,
+        served: ServedModel,
+        *,
+        output: str,
+        version: str = "",
+        retries: int = 3,
+        priority: int = 0,
+    ) -> None:
+        if retries < 0:
+            msg = f"retries must be at least 0, not {retries}"
+            raise InputError(msg)
+        self.transport, self.served = transport, served
+        self._outputs = (output,)
+        self._version, self._retries, self._priority = version, retries, priority
+        self._buckets = served.buckets
+        #: A request takes its own time, whatever it holds. Where the server takes its filling off,
+        #: texts of any lengths share one.
+        self.run_tokens = 64 if self._buckets else 1_000
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        """See `lanner.engines.Engine.run`.
+
+        Raises:
+            ModelChangedError: Another version answered than the one that this was tokenised for.
+            ServerUnavailableError, ModelUnavailableError: In spite of the retries.
+            Overloaded, DeadlineError, InputError, EngineError: As the server says.
+        """
+        if not self.served.takes_texts:
+            inputs = fill_to_bucket(inputs, self._buckets)
+        count = len(next(iter(inputs.values())))
+        # Callers that wait are answered together, and may be more than the server takes at once.
+        most = self.served.max_batch_size or count
+        parts = [
+            self._ask({name: t[start : start + most] for name, t in inputs.items()}, deadline_s)
+            for start in range(0, count, most)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _ask(
+        self, inputs: Mapping[str, NDArray[Any]], deadline_s: float | None
+    ) -> NDArray[np.float32]:
+        (output,) = self.answer(inputs, self._outputs, deadline_s).values()
+        if output.dtype != np.float32:
+            msg = (
+                f"the model {self.served.name} answered {output.dtype} as {self._outputs[0]}, "
+                "where float32 is expected: make its repository with 'lanner repository'"
+            )
+            raise EngineError(msg)
+        return output
+
+    def answer(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: tuple[str, ...],
+        deadline_s: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """The named outputs, tried again where that may help; see `run`.
+
+        Args:
+            inputs: The tensors.
+            outputs: The names.
+            deadline_s: See `run`.
+        """
+        wait_s = _FIRST_WAIT_S
+        for attempt in range(self._retries + 1):
+            timeout_s = None if deadline_s is None else deadline_s - time.monotonic()
+            if timeout_s is not None and timeout_s <= 0:
+                raise deadline_error()
+            try:
+                answer = self.transport.infer(
+                    self.served.name,
+                    self._version,
+                    inputs,
+                    outputs,
+                    timeout_s=timeout_s,
+                    priority=self._priority,
+                )
+            except _PASSING as error:
+                self._wait(error, attempt, wait_s, deadline_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                continue
+            if answer.version != self.served.version:
+                msg = (
+                    f"the model {self.served.name} answered with version {answer.version}, and "
+                    f"the texts were tokenised for version {self.served.version}"
+                )
+                raise ModelChangedError(msg)
+            return self._whole(answer.outputs)
+        raise AssertionError  # the last try raises
+
+    def _whole(self, outputs: Mapping[str, NDArray[Any] | None]) -> dict[str, NDArray[Any]]:
+        found = {name: output for name, output in outputs.items() if output is not None}
+        missing = outputs.keys() - found.keys()
+        if missing:
+            msg = (
+                f"the model {self.served.name} answered without {min(missing)}: it has no such "
+                "output, or its response cache remembers that this request failed"
+            )
+            raise EngineError(msg)
+        return found
+
+    def _wait(
+        self, error: LannerError, attempt: int, wait_s: float, deadline_s: float | None
+    ) -> None:
+        # Callers that failed together do not all come back at once.
+        wait_s *= random.uniform(0.5, 1.0)  # noqa: S311
+        is_last = attempt == self._retries
+        if is_last or (deadline_s is not None and time.monotonic() + wait_s >= deadline_s):
+            raise error
+        time.sleep(wait_s)

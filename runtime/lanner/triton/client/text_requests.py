@@ -1,0 +1,159 @@
+"""Texts that the server tokenises: what stands for a tokenizer, and for its tokens, here.
+
+A text counts as one token for each byte of its UTF-8, which bounds requests and sorts them by
+length as tokens do, and one more for its end, so that an empty text is sent like any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.activation import softmax
+from lanner.artifact.manifest import Manifest
+from lanner.errors import UnsupportedError
+from lanner.models.entities import TokenScores
+from lanner.models.tagging import TaggingModel
+from lanner.running.runner import Part, Runner
+from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
+from lanner.triton.client.engine import TritonEngine
+from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
+
+#: After a text, and so between those of a pair; no UTF-8 has it.
+_END = b"\xff"
+
+
+class _Encoded(NamedTuple):
+    """A text or a pair in UTF-8, in the fields of an encoding of the `tokenizers` library."""
+
+    ids: bytes
+    type_ids: bytes = b""
+
+
+class ServerTokenizer:
+    """Sends texts as they are, where a tokenizer makes tokens of them.
+
+    The server puts the model's default prompt before each, so that it is taken off here.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        name = manifest.default_prompt_name
+        self._prompt = "" if name is None else manifest.prompts.get(name, "")
+
+    def encode(self, texts: Sequence[str]) -> list[bytes]:
+        """See `lanner.text.tokenization.TextTokenizer.encode`.
+
+        Raises:
+            UnsupportedError: A text has not the prompt before it that the server puts there.
+        """
+        check_texts(texts)
+        if not all(text.startswith(self._prompt) for text in texts):
+            msg = (
+                f"the text model of {self._manifest.name} puts the prompt {self._prompt!r} before "
+                "every text: connect to the token model for another one, or for none"
+            )
+            raise UnsupportedError(msg)
+        return [text[len(self._prompt) :].encode() + _END for text in texts]
+
+    def encode_pairs(
+        self, inputs: Sequence[str | Pair], *, with_types: bool = False
+    ) -> list[_Encoded]:
+        """See `lanner.text.tokenization.Tokenizer.encode_pairs`."""
+        check_texts_or_pairs(inputs)
+        texts = [(one,) if isinstance(one, str) else one for one in inputs]
+        return [_Encoded(b"".join(text.encode() + _END for text in item)) for item in texts]
+
+    def count_prompt_tokens(self, prompt: str) -> int:
+        """See `lanner.text.tokenization.TextTokenizer.count_prompt_tokens`.
+
+        The server counts its own.
+
+        Raises:
+            UnsupportedError: It is another prompt, which the server would pool.
+        """
+        if prompt == self._prompt:
+            return 0
+        msg = (
+            f"{self._manifest.name} reads its prompts without pooling them, which the text model "
+            f"does with its own prompt alone: connect to the token model for {prompt!r}"
+        )
+        raise UnsupportedError(msg)
+
+
+def feed_texts(parts: Sequence[Part]) -> Mapping[str, NDArray[Any]]:
+    """The tensors of texts, BYTES [texts, 1] each; see `lanner.running.runner.feed`.
+
+    The second text is None where there is none, which `TextEngine` sends as a request of its own.
+    """
+    items = [cast("bytes", some.token_ids[row]) for some, rows in parts for row in rows]
+    texts = [item[: -len(_END)].split(_END) for item in items]
+    tensors = {TEXT: _column([item[0] for item in texts])}
+    if any(len(item) > 1 for item in texts):
+        tensors[TEXT_PAIR] = _column([item[1] if len(item) > 1 else None for item in texts])
+    return tensors
+
+
+class TextEngine(TritonEngine):
+    """Sends texts to a model that tokenises them."""
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        """See `TritonEngine.run`. A request holds texts or pairs, so a mixture becomes two."""
+        if TEXT_PAIR not in inputs:
+            return super().run(inputs, is_alone=is_alone, deadline_s=deadline_s)
+        is_pair = np.array([pair is not None for pair in inputs[TEXT_PAIR][:, 0]])
+        if is_pair.all():
+            return super().run(inputs, is_alone=is_alone, deadline_s=deadline_s)
+        pairs = {name: column[is_pair] for name, column in inputs.items()}
+        of_pairs = super().run(pairs, deadline_s=deadline_s)
+        of_texts = super().run({TEXT: inputs[TEXT][~is_pair]}, deadline_s=deadline_s)
+        output = np.empty((len(is_pair), *of_pairs.shape[1:]), np.float32)
+        output[is_pair], output[~is_pair] = of_pairs, of_texts
+        return output
+
+
+class ServerTaggingModel(TaggingModel):
+    """The head `tag` of a server that tokenises, and says which characters its tokens are."""
+
+    def token_scores(
+        self, texts: Sequence[str], batch_size: int = 32, **options: Any
+    ) -> list[TokenScores]:
+        """See `TaggingModel.token_scores`."""
+        deadline_s = options.get("deadline_s")
+
+        def answer(runner: Runner) -> list[TokenScores]:
+            engine = cast("TritonEngine", runner.engine)
+            most = min(batch_size, engine.served.max_batch_size or batch_size)
+            return [
+                tokens
+                for start in range(0, len(texts), most)
+                for tokens in self._ask(engine, texts[start : start + most], deadline_s)
+            ]
+
+        return self.of_one_version(answer)
+
+    def _ask(
+        self, engine: TritonEngine, texts: Sequence[str], deadline_s: float | None
+    ) -> list[TokenScores]:
+        names = (self.manifest.outputs[0], OFFSETS, CONTINUES)
+        inputs = {TEXT: _column([text.encode() for text in texts])}
+        found = engine.answer(inputs, names, deadline_s)
+        answers = []
+        for logits, offsets, continues in zip(*(found[name] for name in names), strict=True):
+            is_token = offsets[:, 0] >= 0  # the others fill up what is shorter
+            scores = softmax(logits[is_token]) if is_token.any() else logits[:0]
+            answers.append(TokenScores(offsets[is_token], scores, continues[is_token] != 0))
+        return answers
+
+
+def _column(texts: Sequence[bytes | None]) -> NDArray[np.object_]:
+    column = np.empty((len(texts), 1), dtype=np.object_)
+    column[:, 0] = texts
+    return column

@@ -1,0 +1,234 @@
+"""How requests reach a Triton server: what gRPC and HTTP have in common."""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import (
+    InputError,
+    UsageError,
+)
+from lanner.triton.client.certificates import tls_context
+
+#: Of each scheme its protocol, whether it is encrypted, and Triton's usual port.
+SCHEMES = {
+    "grpc": ("grpc", False, 8001),
+    "grpcs": ("grpc", True, 8001),
+    "http": ("http", False, 8000),
+    "https": ("http", True, 8000),
+}
+
+#: What gRPC and HTTP both send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name", "ASCII-Value").
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+class Answer(NamedTuple):
+    """What a server answered.
+
+    Attributes:
+        outputs: The tensors that were asked for; None for one that is not there.
+        version: The version of the model that answered.
+    """
+
+    outputs: dict[str, NDArray[Any] | None]
+    version: str
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and how it is talked to.
+
+    Attributes:
+        url: As the user gave it.
+        protocol: ``"grpc"`` or ``"http"``.
+        host: Name and port.
+        is_encrypted: Whether it is talked to over TLS.
+        headers: Sent with every request, for example an authorisation.
+        root_certificates: A PEM file of who is trusted; None for who the system trusts.
+        private_key: A PEM file of the client's key, where the server asks for one; None where it
+            stands in that of its certificate.
+        certificate_chain: A PEM file of the client's certificate.
+    """
+
+    url: str
+    protocol: str
+    host: str
+    is_encrypted: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    root_certificates: Path | None = None
+    private_key: Path | None = None
+    certificate_chain: Path | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **files: str | Path | None,
+    ) -> "Address":
+        """Reads ``"grpc://host:8001"``; the port may be left out.
+
+        Args:
+            url: The address.
+            headers: See the class.
+            files: The others of its attributes.
+
+        Raises:
+            UsageError: It is no such address, or a certificate is given for one without TLS.
+            InputError: A file of the options is missing or holds something else (see
+                `lanner.triton.client.certificates.tls_context`), or a header cannot be sent.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        # What would not be sent anyhow is not passed over either.
+        is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+        if parts.scheme not in SCHEMES or not parts.hostname or not is_plain:
+            msg = (
+                f"{url!r} is no address of a server: write for example grpc://localhost:8001, with "
+                f"one of {', '.join(SCHEMES)}"
+            )
+            raise UsageError(msg)
+        protocol, is_encrypted, usual_port = SCHEMES[parts.scheme]
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        address = cls(
+            url,
+            protocol,
+            f"{host}:{usual_port if port is None else port}",
+            is_encrypted,
+            headers=_sendable(headers or {}),
+            **{name: Path(path) for name, path in files.items() if path is not None},
+        )
+        for path in (address.root_certificates, address.private_key, address.certificate_chain):
+            if path is not None and not path.is_file():
+                msg = f"there is no file {path}, which {url} was to be reached with"
+                raise InputError(msg)
+            if path is not None and not is_encrypted:
+                msg = f"{url} is not encrypted, so {path} is of no use: write {parts.scheme}s://"
+                raise UsageError(msg)
+        if is_encrypted:
+            address.tls_context()
+        return address
+
+    def tls_context(self) -> ssl.SSLContext:
+        """What it is talked to with, over TLS.
+
+        Raises:
+            InputError: See `lanner.triton.client.certificates.tls_context`.
+        """
+        return tls_context(self.root_certificates, self.certificate_chain, self.private_key)
+
+
+class Transport(Protocol):
+    """A connection to one server; any number of threads may use it."""
+
+    def infer(
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: tuple[str, ...],
+        *,
+        timeout_s: float | None,
+        priority: int,
+    ) -> Answer:
+        """One request.
+
+        Args:
+            model: The model's name.
+            version: Its version; empty for the newest.
+            inputs: int64 or, as BYTES, object tensors.
+            outputs: The names of those that are wanted.
+            timeout_s: How long it may take, in the server's queue and in all; None for ever.
+            priority: From 1, served first; 0 for the model's default.
+
+        Raises:
+            LannerError: See `lanner.triton.client.refusal.server_error`.
+        """
+
+    def config(self, model: str, version: str) -> dict[str, Any]:
+        """A model's configuration, as Triton's JSON form of it has it.
+
+        Raises:
+            LannerError: See `lanner.triton.client.refusal.server_error`.
+        """
+
+    def versions(self, model: str) -> list[str]:
+        """The versions of a model that are ready, oldest first.
+
+        Raises:
+            LannerError: See `lanner.triton.client.refusal.server_error`.
+        """
+
+    def close(self) -> None:
+        """Gives its connections up."""
+
+
+class Monitor(Protocol):
+    """What a server says of itself and of its work; both transports can be asked."""
+
+    def server(self) -> dict[str, Any]:
+        """Its name, its version and its extensions, as KServe's server metadata has them.
+
+        Raises:
+            LannerError: See `server_error`.
+        """
+
+    def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
+        """What it has counted since it loaded a model, of each version as Triton's JSON has it.
+
+        See extension_statistics.md of triton-inference-server/server. Over gRPC what is zero is not
+        there, and numbers are strings.
+
+        Args:
+            model: The model's name.
+            version: Its version; empty for all.
+
+        Raises:
+            LannerError: See `server_error`.
+        """
+
+
+def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) -> list[Any]:
+    """The inputs of a request as tritonclient takes them: INT64, or of objects BYTES.
+
+    Args:
+        inputs: The tensors.
+        kind: The class ``InferInput`` of the protocol.
+    """
+    tensors = []
+    for name, values in inputs.items():
+        datatype = "BYTES" if values.dtype == np.object_ else "INT64"
+        tensor = kind(name, list(values.shape), datatype)
+        tensor.set_data_from_numpy(values)
+        tensors.append(tensor)
+    return tensors
+
+
+def queue_timeout_us(timeout_s: float | None) -> int | None:
+    """How long a request may wait in the server's queue, in the unit of Triton's parameter."""
+    return None if timeout_s is None else max(1, int(timeout_s * 1e6))
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as both protocols take them: names are in lower case in HTTP/2."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            msg = f"no header can be called {name!r}: use letters, digits, '-', '_' and '.'"
+            raise InputError(msg)
+        # The value may be a secret, so it is not shown.
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            msg = f"the header {name} cannot be sent: its value must be text in ASCII on one line"
+            raise InputError(msg)
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,1 @@
+"""The tensors and the model configuration that client, backend and repository agree on."""

@@ -1,0 +1,157 @@
+"""What a server says of a model: its configuration's parameters, written and read.
+
+A client fetches the configuration through Triton's own API and needs nothing else: the manifest and
+the tokenizer of every version stand in its parameters.
+"""
+
+import base64
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.buckets import parse_buckets
+from lanner.artifact.manifest import MANIFEST_FILE, Manifest, Variant
+from lanner.errors import ArtifactError, ServerError
+from lanner.triton.contract.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, THREADS, VARIANT
+
+_PREFIX = "lanner_file"
+
+
+def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) -> dict[str, str]:
+    """The parameters that carry what a client needs of a version.
+
+    Args:
+        artifact: The version's directory.
+        version: Its number.
+        is_text: Whether the server tokenises, so that the client need not.
+    """
+    manifest = artifact.manifest
+    names = [] if is_text else [manifest.tokenizer.file]
+    if manifest.embedding_ranges is not None:
+        names.append(manifest.embedding_ranges.file)
+    paths = [artifact.directory / MANIFEST_FILE, *(artifact.file(name) for name in names)]
+    return {f"{_PREFIX}.{version}.{path.name}": _packed(path.read_bytes()) for path in paths}
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A version of a model, as its server describes it.
+
+    Attributes:
+        name: The model's name on the server.
+        version: The version's number.
+        parameters: Of its configuration.
+        max_batch_size: The most texts of a request; 0 where the model does not batch.
+        instances: How many of it run at once.
+    """
+
+    name: str
+    version: str
+    parameters: Mapping[str, str]
+    max_batch_size: int
+    instances: int = 1
+
+    @classmethod
+    def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
+        """Reads a configuration, as Triton's JSON form of it has it."""
+        parameters = {
+            key: value.get("string_value", "")
+            for key, value in config.get("parameters", {}).items()
+        }
+        groups = config.get("instance_group", [])
+        return cls(
+            name,
+            version,
+            parameters,
+            max_batch_size=int(config.get("max_batch_size", 0)),
+            instances=max(1, sum(int(group.get("count", 1)) for group in groups)),
+        )
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the server tokenises."""
+        return self.parameters.get(INPUT_KIND) == TEXT_KIND
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The lengths that requests are filled up to; none where any length will do."""
+        return parse_buckets(self.parameters.get(BUCKETS, ""))
+
+    def threads(self, cores: int) -> int:
+        """The cores of one instance: those that the configuration says, or its share of them all.
+
+        Args:
+            cores: Cores that the server may use; each instance has one at least.
+        """
+        return self.count(THREADS) or max(1, cores // self.instances)
+
+    def count(self, parameter: str) -> int | None:
+        """A parameter that is a number, or None where it is not given.
+
+        Raises:
+            ServerError: It is none, or less than 1.
+        """
+        value = self.parameters.get(parameter)
+        if value is None:
+            return None
+        if not value.isdecimal() or int(value) < 1:
+            msg = (
+                f"the parameter {parameter} in the config.pbtxt of {self.name} must be a whole "
+                f"number from 1 on, not {value!r}"
+            )
+            raise ServerError(msg)
+        return int(value)
+
+    def variant(self, manifest: Manifest) -> Variant:
+        """What runs, as far as the manifest of a client knows it."""
+        name = self.parameters.get(VARIANT, "")  # of the newest version
+        unknown = Variant(
+            name=name, precision=name, file="", engine="triton", opset=0, fused_ops={}
+        )
+        alone = manifest.variants[0] if len(manifest.variants) == 1 else unknown
+        return manifest.variant(name) or alone
+
+    @contextmanager
+    def artifact(self) -> Iterator[Artifact]:
+        """The files that it carries, as an artifact without model files, while the block runs.
+
+        Raises:
+            ServerError: It carries none of this version.
+            ArtifactError: They cannot be used.
+        """
+        start = f"{_PREFIX}.{self.version}."
+        files = {
+            key.removeprefix(start): value
+            for key, value in self.parameters.items()
+            if key.startswith(start)
+        }
+        if MANIFEST_FILE not in files:
+            msg = (
+                f"the model {self.name} on the server carries no tokenizer of its version "
+                f"{self.version}: make its repository with 'lanner repository', or pass artifact= "
+                "with the artifact that it was made of"
+            )
+            raise ServerError(msg)
+        with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
+            for name, content in files.items():
+                (Path(directory) / Path(name).name).write_bytes(self._unpacked(name, content))
+            yield Artifact.open(directory)
+
+    def _unpacked(self, name: str, content: str) -> bytes:
+        try:
+            return zlib.decompress(base64.b64decode(content, validate=True))
+        except (ValueError, zlib.error) as error:
+            msg = (
+                f"the {name} that the model {self.name} on the server carries is damaged "
+                f"({error}): make its repository again with 'lanner repository'"
+            )
+            raise ArtifactError(msg) from None
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()

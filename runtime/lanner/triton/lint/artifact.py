@@ -1,0 +1,191 @@
+"""Rules on models that Lanner made: their files, their tokenizers, their TensorRT engines.
+
+A version directory of such a model is an artifact, beside whatever else its backend needs.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.engine_build import EngineBuild, is_same_version, parse_file_name
+from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest
+from lanner.errors import ArtifactError
+from lanner.triton.lint.batching import BUCKETS_PARAMETER
+from lanner.triton.lint.finding import Finding, Rule
+from lanner.triton.lint.layout import default_file
+from lanner.triton.lint.repository_model import RepositoryModel, json_line
+from lanner.triton.lint.serving_machine import Gpu, ServingMachine
+
+#: What the name of the model that takes text adds to that of the model that takes tokens.
+TEXT_SUFFIX = "_text"
+
+ARTIFACT_FILES = Rule(
+    "artifact-files",
+    "error",
+    "the files of a Lanner model are those that its manifest recorded, by size and SHA-256",
+)
+TOKENIZER = Rule(
+    "tokenizer",
+    "error",
+    "the same text must become the same tokens wherever it is split, or the model answers "
+    "something else",
+)
+BUCKETS = Rule(
+    "buckets",
+    "error",
+    "a model takes padded lengths only, so the longest of them must hold the longest text",
+)
+ENGINE = Rule(
+    "tensorrt-engine",
+    "error",
+    "an engine runs only on the kind of GPU and the version of TensorRT that it was built for "
+    "(model_repository.md, 'TensorRT Models'; TensorRT #3130, server #317)",
+)
+
+_AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSITORY"
+
+
+def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
+    """What is wrong with the files and the tokenizers of Lanner's models."""
+    by_name = {model.name: model for model in models}
+    for model in models:
+        for version in filter(_is_artifact, model.versions):
+            yield from _files(version)
+            yield from _truncation(version)
+        partner = by_name.get(model.name + TEXT_SUFFIX)
+        if partner is not None:
+            yield from _pair(model, partner)
+        yield from _buckets(model, partner or by_name.get(model.name.removesuffix(TEXT_SUFFIX)))
+
+
+def lint_engines(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
+    """TensorRT engines that were built for something else; nothing where there is no GPU."""
+    refusals = {file: _refusal(model, file, machine) for file in _engines(model)}
+    if machine.gpus and refusals and all(refusals.values()):
+        problem = "; ".join(f"{file}: {reason}" for file, reason in refusals.items())
+        remedy = "build the engine here: lanner build-engine ARTIFACT"
+        yield model.finding(ENGINE, "default_model_filename", problem, remedy)
+
+
+def _is_artifact(version: Path) -> bool:
+    try:
+        return FORMAT.encode() in (version / MANIFEST_FILE).read_bytes()
+    except OSError:
+        return False
+
+
+def _files(version: Path) -> Iterator[Finding]:
+    try:
+        Artifact.open(version).verify()
+    except ArtifactError as error:
+        yield ARTIFACT_FILES.at(version / MANIFEST_FILE, 1, str(error), _AGAIN)
+
+
+def _truncation(version: Path) -> Iterator[Finding]:
+    manifest = _manifest(version)
+    if manifest is None or manifest.tokenizer.kind != "tokenizers":
+        return
+    path = version / manifest.tokenizer.file
+    try:
+        length = json.loads(path.read_text(encoding="utf-8"))["truncation"]["max_length"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # it cuts nothing, or is damaged, which is said already
+    if length != manifest.tokenizer.max_tokens:
+        limit = manifest.tokenizer.max_tokens
+        problem = f"it cuts texts to {length} tokens, and max_tokens of {MANIFEST_FILE} is {limit}"
+        yield TOKENIZER.at(path, json_line(path, "max_length"), problem, _AGAIN)
+
+
+def _pair(model: RepositoryModel, text: RepositoryModel) -> Iterator[Finding]:
+    """Whether a model and the one that splits texts for it do so alike."""
+    mine, theirs = _served_manifest(model), _served_manifest(text)
+    if mine is None or theirs is None:
+        return
+    path = text.served_versions[-1] / MANIFEST_FILE
+    limits = theirs.tokenizer.max_tokens, mine.tokenizer.max_tokens
+    if limits[0] != limits[1]:
+        problem = f"{text.name} takes {limits[0]} tokens, and {model.name} {limits[1]}"
+        yield TOKENIZER.at(path, json_line(path, "max_tokens"), problem, _AGAIN)
+    digests = [made.files[made.tokenizer.file].sha256 for made in (mine, theirs)]
+    if digests[0] != digests[1]:
+        problem = f"the tokenizer of {text.name} is not that of {model.name}"
+        yield TOKENIZER.at(path, json_line(path, theirs.tokenizer.file), problem, _AGAIN)
+
+
+def _buckets(model: RepositoryModel, partner: RepositoryModel | None) -> Iterator[Finding]:
+    stated = model.parameter(BUCKETS_PARAMETER)
+    if stated is None:
+        return
+    path = f'parameters["{BUCKETS_PARAMETER}"]'
+    lengths = [int(part) if part.strip().isdecimal() else 0 for part in stated.split(",")]
+    if min(lengths) < 1 or lengths != sorted(set(lengths)):
+        problem = f"{BUCKETS_PARAMETER} is {stated!r}"
+        remedy = f'parameters {{ key: "{BUCKETS_PARAMETER}" value {{ string_value: "16,32,64" }} }}'
+        yield model.finding(BUCKETS, path, problem, remedy)
+        return
+    manifest = _served_manifest(model) or (partner and _served_manifest(partner))
+    most = manifest.tokenizer.max_tokens if manifest else None
+    if most is not None and lengths[-1] < most:
+        problem = f"{BUCKETS_PARAMETER} ends at {lengths[-1]}, and texts have up to {most} tokens"
+        value = f"{stated},{most}"
+        remedy = f'parameters {{ key: "{BUCKETS_PARAMETER}" value {{ string_value: "{value}" }} }}'
+        yield model.finding(BUCKETS, path, problem, remedy)
+
+
+def _served_manifest(model: RepositoryModel) -> Manifest | None:
+    return _manifest(model.served_versions[-1]) if model.served_versions else None
+
+
+def _manifest(version: Path) -> Manifest | None:
+    try:
+        return Manifest.read(version)
+    except (ArtifactError, OSError):
+        return None
+
+
+def _engines(model: RepositoryModel) -> list[str]:
+    """The engine files that the model may be loaded from, where it is known what they are for."""
+    names = {default_file(model)}
+    builds = _builds(model)
+    if model.config.cc_model_filenames:
+        # Triton chooses among these by itself.
+        names = set(model.config.cc_model_filenames.values())
+    elif model.backend == "python" and (manifest := _served_manifest(model)):
+        names = set(builds) if len(builds) == len(manifest.variants) else set()
+    return sorted(name for name in names if name in builds or parse_file_name(name))
+
+
+def _builds(model: RepositoryModel) -> dict[str, EngineBuild]:
+    """What the engines of a Lanner model were built for, by their files."""
+    manifest = _served_manifest(model)
+    variants = [] if manifest is None else manifest.variants
+    return {variant.file: variant.build for variant in variants if variant.build is not None}
+
+
+def _refusal(model: RepositoryModel, file: str, machine: ServingMachine) -> str:
+    """Why an engine runs on no GPU of the machine; empty where it runs on one."""
+    build = _builds(model).get(file)
+    reasons = [
+        _named_refusal(file, gpu, machine.tensorrt)
+        if build is None
+        else build.refusal(
+            gpu=gpu.name,
+            compute_capability=gpu.compute_capability,
+            tensorrt=machine.tensorrt or build.tensorrt,
+        )
+        for gpu in machine.gpus
+    ]
+    return "" if "" in reasons else next(iter(reasons), "")
+
+
+def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
+    """The same by the name of the file, which has everything but how compatible it is."""
+    named = parse_file_name(file) or {}
+    here = EngineBuild(gpu.name, gpu.compute_capability, tensorrt or named["tensorrt"], [])
+    own = parse_file_name(here.file_name(named["precision"])) or {}
+    if (own["gpu"], own["capability"]) != (named["gpu"], named["capability"]):
+        return f"it was built for something else than {gpu.name} ({gpu.compute_capability})"
+    if not is_same_version(named["tensorrt"], own["tensorrt"]):
+        return f"it was built with TensorRT {named['tensorrt']}, and here is {tensorrt}"
+    return ""

@@ -1,0 +1,81 @@
+"""The linter: what is wrong with a Triton model repository, whoever made it.
+
+It reads files and starts nothing, so it needs no server. What is said of Triton is what its
+documents and its sources say; each rule names them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lanner.errors import RepositoryError
+from lanner.triton.contract.model_config import CONFIG_FILE
+from lanner.triton.lint.artifact import lint_artifacts, lint_engines
+from lanner.triton.lint.batching import lint_batching
+from lanner.triton.lint.execution import lint_caches, lint_cores, lint_execution
+from lanner.triton.lint.finding import Finding
+from lanner.triton.lint.layout import lint_layout, lint_without_config
+from lanner.triton.lint.repository_model import RepositoryModel, version_directories
+from lanner.triton.lint.serving_machine import ServingMachine
+
+
+def lint(repository: Path, *, cores: int | None = None) -> list[Finding]:
+    """Checks every model of a repository.
+
+    Args:
+        repository: The directory that `tritonserver --model-repository` is given.
+        cores: Cores that the server may use; None for those of this machine.
+
+    Returns:
+        What is wrong, by file and line; of a good repository nothing.
+
+    Raises:
+        RepositoryError: It is not a directory, or holds no model.
+    """
+    directories = _model_directories(repository)
+    machine = ServingMachine.this(cores)
+    findings: list[Finding] = []
+    models: list[RepositoryModel] = []
+    for directory in directories:
+        if not (directory / CONFIG_FILE).is_file():
+            findings.append(lint_without_config(directory))
+            continue
+        model = RepositoryModel.read(directory)
+        if isinstance(model, Finding):
+            findings.append(model)
+        else:
+            models.append(model)
+    findings += _lint_models(repository, models, machine)
+    return sorted(findings, key=lambda found: (found.file, found.line, found.rule, found.problem))
+
+
+def _lint_models(
+    repository: Path, models: list[RepositoryModel], machine: ServingMachine
+) -> Iterator[Finding]:
+    for model in models:
+        yield from lint_layout(model)
+        yield from lint_batching(model)
+        yield from lint_execution(model, machine)
+        yield from lint_engines(model, machine)
+    yield from lint_cores(repository, models, machine)
+    yield from lint_caches(models, machine)
+    yield from lint_artifacts(models)
+
+
+def _model_directories(repository: Path) -> list[Path]:
+    if not repository.is_dir():
+        msg = f"{repository} is not a directory: give the one that holds a directory for each model"
+        raise RepositoryError(msg)
+    if (repository / CONFIG_FILE).is_file():
+        msg = f"{repository} is a model, not a repository: give {repository.absolute().parent}"
+        raise RepositoryError(msg)
+    # What begins with a dot is no model: a .git for example.
+    directories = [
+        path for path in sorted(repository.iterdir()) if path.is_dir() and path.name[0] != "."
+    ]
+    if not any((path / CONFIG_FILE).is_file() or version_directories(path) for path in directories):
+        msg = (
+            f"{repository} holds no model: none of its directories has a {CONFIG_FILE} or a "
+            "version; make a repository with 'lanner repository ARTIFACT --output REPOSITORY'"
+        )
+        raise RepositoryError(msg)
+    return directories

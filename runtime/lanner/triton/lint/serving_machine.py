@@ -1,0 +1,74 @@
+"""What decides how a Triton server does on this machine: its cores, its GPUs, its TensorRT."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lanner.machine.machine import TENSORRT_PACKAGES, available_cores, package_version
+
+#: Where the NVIDIA driver has its GPUs. A container may have been given the second alone.
+DEVICES, _GPU_PATTERN = Path("/dev"), "nvidia[0-9]*"
+_NVIDIA_SMI_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        name: As the driver calls it, for example ``"NVIDIA H100 80GB HBM3"``.
+        compute_capability: For example ``"9.0"``.
+    """
+
+    name: str
+    compute_capability: str
+
+
+@dataclass(frozen=True)
+class ServingMachine:
+    """The machine that a repository is checked for.
+
+    Attributes:
+        cores: Cores that the server may use.
+        has_gpu: Whether it has an NVIDIA GPU.
+        gpus: Its GPUs, as far as they can be asked.
+        tensorrt: The version of TensorRT, or None where that is not known.
+    """
+
+    cores: int
+    has_gpu: bool = False
+    gpus: tuple[Gpu, ...] = ()
+    tensorrt: str | None = None
+
+    @classmethod
+    def this(cls, cores: int | None = None) -> Self:
+        """This machine.
+
+        Args:
+            cores: Cores that the server may use; None for those that this process may use.
+        """
+        has_gpu = any(DEVICES.glob(_GPU_PATTERN))
+        versions = map(package_version, ("tensorrt", *TENSORRT_PACKAGES))
+        return cls(
+            cores=available_cores() if cores is None else cores,
+            has_gpu=has_gpu,
+            gpus=_gpus() if has_gpu else (),
+            tensorrt=next((version for version in versions if version is not None), None),
+        )
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    command = [program, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(  # noqa: S603 (a fixed command)
+            command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = (line.rpartition(",") for line in answer.splitlines())
+    return tuple(Gpu(name.strip(), capability.strip()) for name, comma, capability in rows if comma)

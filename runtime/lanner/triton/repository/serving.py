@@ -1,0 +1,125 @@
+"""How Triton is to serve a model: what `lanner repository` lets its users decide."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lanner.artifact.buckets import default_buckets, parse_buckets
+from lanner.errors import InputError
+from lanner.loading.selection import DEVICES
+
+BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
+_CACHED = ("onnxruntime", "cuda")
+#: What a GPU has room for, and a CPU's cache for the texts of many callers.
+MAX_BATCH_SIZE = 64
+#: The limit that buckets are made for where a model has none.
+_LIMIT_OF_THE_UNLIMITED = 512
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a model is served.
+
+    Attributes:
+        backend: Of `BACKENDS`. ``"python"`` runs in any Triton and packs unequal lengths itself;
+            the others fill requests up to `buckets`.
+        cores: CPU cores that all instances of a model share, or None for all of the server's.
+        instances: Copies of the model that run at once, sharing the cores.
+        max_batch_size: The most texts that run together.
+        preferred_batch_sizes: Sizes at which a batch does not wait longer.
+        max_queue_delay_us: How long the first request of a batch waits for others.
+        max_queue_size: Requests that may wait, or None for any number; more are refused.
+        queue_timeout_ms: How long a request may wait before it is refused, or None for ever (a
+            day). A request may bring a shorter time of its own.
+        priority_levels: Levels of priority, 1 being served first; 0 for none.
+        buckets: The lengths that requests are filled up to, or None for those of the backend.
+        response_cache: Whether answers are remembered, where the server has a cache. Triton 2.51
+            remembers failures, too, as answers of nothing, so it is not the default.
+        warmup: Whether each bucket, or a text, runs once before the model counts as ready.
+        shares_engine: Whether a text model calls its token model instead of loading the weights a
+            second time: less memory, and slower by a call. Of other backends than Python's, always.
+        device: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU, where the backend tensorrt always is.
+        engine_cache: Where the server keeps the engines that ONNX Runtime builds with TensorRT;
+            None for ONNX Runtime's own kernels.
+    """
+
+    backend: str = "python"
+    cores: int | None = None
+    instances: int = 1
+    max_batch_size: int = MAX_BATCH_SIZE
+    preferred_batch_sizes: tuple[int, ...] = ()
+    max_queue_delay_us: int = 0
+    max_queue_size: int | None = None
+    queue_timeout_ms: int | None = None
+    priority_levels: int = 0
+    buckets: tuple[int, ...] | None = None
+    response_cache: bool = False
+    warmup: bool = True
+    shares_engine: bool = False
+    device: str = "cpu"
+    engine_cache: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            msg = f"there is no backend {self.backend!r}: use {', '.join(BACKENDS)}"
+            raise InputError(msg)
+        least: dict[str, int] = {"instances": 1, "max_batch_size": 1, "max_queue_size": 1}
+        least |= {"cores": 1, "queue_timeout_ms": 1, "max_queue_delay_us": 0, "priority_levels": 0}
+        for name, bound in least.items():
+            value: Any = getattr(self, name)
+            if value is not None and value < bound:
+                msg = f"{name} must be at least {bound}, not {value}"
+                raise InputError(msg)
+        if self.device not in DEVICES or (self.backend == "openvino" and self.is_on_gpu):
+            msg = f"the backend {self.backend} does not run on {self.device!r}: use 'cpu'"
+            raise InputError(msg)
+        if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
+            msg = (
+                "an engine cache is for the backend onnxruntime on the device cuda: choose both, "
+                "or leave it out"
+            )
+            raise InputError(msg)
+        if self.cores is not None and not self.is_on_gpu and self.instances > self.cores:
+            msg = f"{self.instances} instances share {self.cores} cores: give at most one a core"
+            raise InputError(msg)
+        if too_large := [n for n in self.preferred_batch_sizes if not 0 < n <= self.max_batch_size]:
+            msg = (
+                f"the preferred batch size {too_large[0]} must be from 1 to {self.max_batch_size}, "
+                "the largest batch"
+            )
+            raise InputError(msg)
+        parse_buckets(",".join(map(str, self.buckets or ())))  # refuses what are no lengths
+        if self.max_queue_delay_us and not self.preferred_batch_sizes:
+            # Without one, every request waits that long however many have come already.
+            object.__setattr__(self, "preferred_batch_sizes", (self.max_batch_size,))
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return self.backend == "tensorrt" or self.device == "cuda"
+
+    @property
+    def threads(self) -> int | None:
+        """The cores of one instance, or None for its share of all."""
+        return None if self.cores is None else max(1, self.cores // self.instances)
+
+    @property
+    def calls_token_model(self) -> bool:
+        """Whether text models call their token models."""
+        return self.shares_engine or self.backend != "python"
+
+    def lengths(self, max_tokens: int | None) -> tuple[int, ...]:
+        """The buckets of a model: of the Python backend none, unless they were asked for.
+
+        Raises:
+            InputError: The longest is not the model's limit.
+        """
+        limit = max_tokens or _LIMIT_OF_THE_UNLIMITED
+        if self.buckets is None:
+            return () if self.backend == "python" else default_buckets(limit)
+        if self.buckets and max_tokens is not None and self.buckets[-1] != max_tokens:
+            msg = (
+                f"the longest bucket is {self.buckets[-1]}, and the model takes {max_tokens} "
+                "tokens: end the buckets with that"
+            )
+            raise InputError(msg)
+        return self.buckets

@@ -1,0 +1,1 @@
+"""A tritonserver process: finding, starting, watching and stopping it."""

@@ -1,0 +1,196 @@
+"""Which variants, in which engines, are good enough to be chosen by themselves."""
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+from typing import Any
+
+from lanner.artifact.artifact import Artifact, is_batch_independent
+from lanner.artifact.budget import LABELLED_MEASURES, Budget
+from lanner.artifact.manifest import Variant
+from lanner.engines import ENGINES
+from lanner.errors import EngineError, MissingExtraError, UnsupportedError
+from lanner.loading.configuration import Configuration
+from lanner.loading.load import open_configuration
+from lanner.loading.selection import cuda_candidates
+from lanner.models.answers import Rows, agreement, row_cosines, rows, score_differences
+from lanner.text.tokenization import Pair
+
+#: An engine must answer as the one that the quality card was measured with: the least mean cosine
+#: of vectors, the largest mean difference of a score. bf16, as OpenVINO computes on some CPUs,
+#: keeps a cosine of 0.9999.
+ENGINE_COSINE, ENGINE_DIFFERENCE = 0.999, 0.01
+#: Padded tokens of the batch that a text is among others in: some models read thousands a text.
+_TOKENS_TOGETHER = 8_192
+#: What is taken from the card; the other measures are made here.
+_CARD_MEASURES = (*LABELLED_MEASURES, "neighbours")
+
+
+class QualityFloor:
+    """Judges variants of an artifact.
+
+    Without a budget those may be chosen that ``variant="auto"`` may take on this machine. With one,
+    those that meet it: `cosine` and `agreement` are measured here, against the fp32 variant; what
+    was lost on labelled data, and `neighbours`, the quality card says. In both cases the same text
+    must get the same answer alone and among others, by the card and as measured here.
+
+    Args:
+        artifact: What is judged.
+        budget: What must be met, or None.
+        probes: Texts or pairs of unequal lengths.
+        threads: Cores to use.
+
+    Raises:
+        UnsupportedError: The budget does not fit the artifact, or there is nothing to measure it
+            by.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        budget: Budget | None,
+        probes: Sequence[str | Pair],
+        *,
+        threads: int,
+        device: str = "cpu",
+    ) -> None:
+        self.artifact = artifact
+        self.budget = budget
+        self.probes = probes
+        self.threads = threads
+        self.device = device
+        self._manifest = artifact.manifest
+        self._quality = artifact.quality()
+        self._rows_of = cache(self._answers)
+        if budget is not None:
+            self._require_measurable(budget)
+
+    @property
+    def candidates(self) -> list[tuple[str, Variant]]:
+        """Every engine of the device with every variant that it runs there."""
+        if self.device == "cuda":
+            return cuda_candidates(self.artifact)
+        graphs = [variant for variant in self._manifest.variants if variant.engine != "tensorrt"]
+        return [(engine, variant) for engine in ENGINES for variant in graphs]
+
+    def refusal(self, engine: str, variant: Variant) -> str:
+        """Why a variant may not be chosen in an engine; nothing where it may."""
+        if reason := self._refused_by_card(variant):
+            return reason
+        try:
+            alone, together = self._rows_of(engine, variant.name)
+            if not is_batch_independent(self._independence(alone, together)):
+                return "its answers depend on the batch"
+            return self._refused_by_engine(engine, variant, alone) or self._refused_by_measure(
+                engine, alone
+            )
+        except (EngineError, MissingExtraError) as error:
+            return str(error)
+
+    def _refused_by_card(self, variant: Variant) -> str:
+        if not self.artifact.is_batch_independent(variant.name):
+            return "its answers depend on the batch"
+        if self.budget is None:
+            if self.device == "cuda":
+                return ""
+            is_safe = variant in self.artifact.safe_variants()
+            return "" if is_safe else "not exact or not fast on this CPU: name a --min-quality"
+        if self.budget.measure not in _CARD_MEASURES:
+            return ""
+        checkpoint, value = self._on_card(self.budget, variant.name)
+        if self.budget.is_met(checkpoint, value):
+            return ""
+        lost = f" ({checkpoint - value:.2f} lost)" if self.budget.needs_labels else ""
+        return f"{self.budget.measure} {value:.4g}{lost}"
+
+    def _refused_by_engine(self, engine: str, variant: Variant, alone: Rows) -> str:
+        expected = self._expected(engine, variant)
+        if self._manifest.head == "embed":
+            cosine = float(row_cosines(expected, alone).mean())
+            if cosine >= ENGINE_COSINE:
+                return ""
+            return f"answers unlike {variant.engine} (cosine {cosine:.4f})"
+        difference = float(
+            score_differences(expected, alone, activation=self._manifest.activation).mean()
+        )
+        if difference <= ENGINE_DIFFERENCE:
+            return ""
+        return f"answers unlike {variant.engine} (scores off by {difference:.4f})"
+
+    def _refused_by_measure(self, engine: str, alone: Rows) -> str:
+        if self.budget is None or self.budget.measure in _CARD_MEASURES:
+            return ""
+        value = self._measured(engine, alone)
+        return "" if self.budget.is_met(1, value) else f"{self.budget.measure} {value:.4f}"
+
+    def _measured(self, engine: str, alone: Rows) -> float:
+        """The mean cosine, or the agreement, with fp32."""
+        manifest = self._manifest
+        expected = self._expected(engine, self._reference)
+        if manifest.head == "embed":
+            return float(row_cosines(expected, alone).mean())
+        return agreement(expected, alone, head=manifest.head, activation=manifest.activation)
+
+    def _independence(self, alone: Rows, together: Rows) -> dict[str, float]:
+        if self._manifest.head == "embed":
+            return {"batch_independence_cosine": float(row_cosines(alone, together).min())}
+        differences = score_differences(alone, together, activation=self._manifest.activation)
+        return {"batch_independence_difference": float(differences.max())}
+
+    def _answers(self, engine: str, variant: str) -> tuple[Rows, Rows]:
+        """The answers to the probes one by one, and in batches of unequal lengths."""
+        configuration = Configuration(
+            engine, variant, workers=1, token_budget=_TOKENS_TOGETHER, device=self.device
+        )
+        model = open_configuration(self.artifact, configuration, threads=self.threads)
+        together = rows(model, self.probes, batch_size=len(self.probes))
+        return rows(model, self.probes, batch_size=1), together
+
+    def _expected(self, engine: str, variant: Variant) -> Rows:
+        """What a variant answers in the engine that it was made for.
+
+        Where that one is not installed, or does not run it on this machine, what it answers in the
+        engine that is judged.
+        """
+        try:
+            return self._rows_of(variant.engine, variant.name)[0]
+        except (EngineError, MissingExtraError):
+            return self._rows_of(engine, variant.name)[0]
+
+    @cached_property
+    def _reference(self) -> Variant:
+        return next(v for v in self._manifest.variants if v.precision == "fp32")
+
+    def _on_card(self, budget: Budget, variant: str) -> tuple[float, float]:
+        """What the checkpoint and a variant reached when the artifact was made."""
+        if budget.needs_labels:
+            task = self._quality["task"]
+            return task["checkpoint"]["value"], task["variants"][variant]["value"]
+        return 1.0, self._quality["agreement"]["variants"][variant][budget.measure]
+
+    def _require_measurable(self, budget: Budget) -> None:
+        budget.require_fits(self._manifest.head, self._manifest.activation)
+        names = [variant.name for variant in self._manifest.variants]
+        if budget.measure in _CARD_MEASURES:
+            try:
+                has_figures = all(self._on_card(budget, name) for name in names)
+                has_figures &= budget.measure in (self._task_measure, "neighbours")
+            except (LookupError, TypeError):
+                has_figures = False
+            if not has_figures:
+                option = " with --quality-data FILE" if budget.needs_labels else ""
+                other = "cosine" if self._manifest.head == "embed" else "agreement"
+                msg = (
+                    f"the quality card of {self.artifact.directory} does not say what its variants "
+                    f"reach in {budget.measure}: export again{option}, or take {other}"
+                )
+                raise UnsupportedError(msg)
+        elif not any(variant.precision == "fp32" for variant in self._manifest.variants):
+            msg = (
+                f"{self.artifact.directory} holds no fp32 variant to measure {budget.measure} "
+                "against: export again with --precision fp32 among others"
+            )
+            raise UnsupportedError(msg)
+
+    @property
+    def _task_measure(self) -> Any:
+        return self._quality.get("task", {}).get("measure")

@@ -1,0 +1,84 @@
+"""The texts that `lanner tune` measures with, in the form that a head takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice, pairwise
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from lanner.errors import InputError
+from lanner.files.texts import shipped_sentences
+
+_SEED = 0
+#: Lengths of real inputs are about log-normal; the parameters are those of the benchmarks.
+_MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
+_MIXED_TEXTS = 4_096
+#: Enough for the mean of a cosine; each is answered alone and among the others.
+_PROBES, _MIXED_PROBES = 48, 16
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is answered while it is timed.
+
+    Attributes:
+        source: Where the texts are from.
+        inputs: Texts, for the head `score` pairs.
+        probes: Some of unequal lengths, for how good the answers are.
+    """
+
+    source: str
+    inputs: list[Any]
+    probes: list[Any]
+
+    @classmethod
+    def shipped(cls, head: str, goal: str) -> Self:
+        """The sentences that come with Lanner: alone for latency, for throughput 1 to 18 joined."""
+        sentences = shipped_sentences()
+        mixed = mixed_texts(sentences, _MIXED_TEXTS)
+        texts = sentences if goal == "latency" else mixed
+        probes = spread(sentences, _PROBES) + mixed[:_MIXED_PROBES]
+        source = "sentences shipped with Lanner"
+        return cls(source, _inputs(texts, head), _inputs(probes, head))
+
+    @classmethod
+    def own(cls, inputs: Sequence[Any], source: str) -> Self:
+        """Texts or pairs like those of the service.
+
+        Raises:
+            InputError: There are none.
+        """
+        if not inputs:
+            msg = f"{source} holds no text to measure with: give some like those of your service"
+            raise InputError(msg)
+        some = spread(list(inputs), _MIXED_TEXTS)
+        return cls(source, some, spread(some, _PROBES + _MIXED_PROBES))
+
+    def sample(self, count: int) -> list[Any]:
+        """That many inputs, evenly spaced; some more than once where there are not so many."""
+        return list(islice(cycle(spread(self.inputs, count)), count))
+
+
+def mixed_texts(sentences: Sequence[str], count: int) -> list[str]:
+    """Texts of 1 to 18 sentences each, always the same."""
+    generator = np.random.default_rng(_SEED)
+    texts = []
+    for _ in range(count):
+        joined = int(np.clip(round(generator.lognormal(_MU, _SIGMA)), 1, _MOST_SENTENCES))
+        rows = generator.integers(0, len(sentences), joined)
+        texts.append(" ".join(sentences[row] for row in rows))
+    return texts
+
+
+def spread(items: list[Item], count: int) -> list[Item]:
+    """At most that many items, evenly spaced over the list."""
+    if len(items) <= count:
+        return items
+    return [items[row * len(items) // count] for row in range(count)]
+
+
+def _inputs(texts: list[str], head: str) -> list[Any]:
+    return list(pairwise([*texts, texts[0]])) if head == "score" else texts

@@ -1,0 +1,1 @@
+"""Vectors: similarity, search and quantization in numpy."""

@@ -1,0 +1,80 @@
+"""The ranges that an artifact stores, which the precisions int8 and uint8 of its vectors go by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from lanner.errors import ArtifactError
+from lanner.vectors.similarity import Vectors, normalize
+
+#: How many times wider than the measured values the ranges are. Other texts exceed what some
+#: hundred have shown: of all-MiniLM-L6-v2 on STS-B 1.6% of the components would be clipped, and the
+#: worst vector keep a cosine of 0.991 with itself. Twice as wide none is, and it keeps 0.9998.
+MARGIN = np.float32(2)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingRanges:
+    """The range of each dimension of a model's vectors.
+
+    Attributes:
+        extremes: Lowest and highest value, float32 [2, dim].
+        lengths: The mean length of the measured vectors when only their first 1, 2, ... dim
+            dimensions are kept, float32 [dim].
+    """
+
+    extremes: Vectors
+    lengths: Vectors
+
+    @classmethod
+    def measure(cls, vectors: Vectors) -> Self:
+        """The ranges of vectors as they are and at one length, widened by `MARGIN`.
+
+        Args:
+            vectors: float32 [n, dim], at least one of them.
+        """
+        squares = np.cumsum(np.square(vectors, dtype=np.float64), axis=1)
+        lengths = np.maximum(np.sqrt(squares).mean(axis=0), 1e-12).astype(np.float32)
+        both = np.concatenate([vectors, normalize(vectors) * lengths[-1]])
+        lowest, highest = both.min(axis=0), both.max(axis=0)
+        middle, half = (lowest + highest) / 2, (highest - lowest) / 2 * MARGIN
+        return cls(np.stack([middle - half, middle + half]), lengths)
+
+    def of(self, dimension: int, *, normalized: bool) -> Vectors:
+        """The ranges of vectors that were cut, and perhaps scaled to length 1 after it.
+
+        Both are the same up to a factor, so quantized vectors of about the mean length stand for
+        the same directions whether they were normalized or not. Where lengths differ widely, only
+        normalized vectors use all steps.
+
+        Args:
+            dimension: How many of the first dimensions were kept.
+            normalized: Whether they were scaled to length 1.
+
+        Returns:
+            float32 [2, dimension].
+        """
+        kept = self.extremes[:, :dimension]
+        return kept / self.lengths[dimension - 1] if normalized else kept
+
+    @classmethod
+    def read(cls, path: Path, dimension: int) -> Self:
+        """Reads what `write` wrote.
+
+        Raises:
+            ArtifactError: The file holds something else.
+        """
+        try:
+            content = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError):
+            content = np.empty(0)
+        if content.dtype != np.float32 or content.shape != (3, dimension):
+            msg = f"{path} is not float32 of the shape [3, {dimension}]: export the artifact again"
+            raise ArtifactError(msg)
+        return cls(content[:2], content[2])
+
+    def write(self, path: Path) -> None:
+        """A .npy file, float32 [3, dim]: lowest, highest and `lengths`."""
+        np.save(path, np.concatenate([self.extremes, self.lengths[None]]))
