@@ -239,7 +239,7 @@ def word_rows(directory: Path, table: Any, *, dtype: str = "<f4", offset_bytes: 
     """A file of rows, as it lies on the disk."""
     import numpy as np  # noqa: PLC0415
 
-    from lanner_export.matrix_file import MatrixFile  # noqa: PLC0415
+    from lanner_export.graph.matrix_file import MatrixFile  # noqa: PLC0415
 
     path = directory / "rows"
     path.write_bytes(bytes(offset_bytes) + np.asarray(table).astype(dtype).tobytes())

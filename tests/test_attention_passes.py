@@ -8,7 +8,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lanner_export.attention_passes import (
+from lanner_export.graph.passes.attention import (
     attention_without_transposes,
     drop_key_bias,
     move_value_bias,

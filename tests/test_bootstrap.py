@@ -5,8 +5,8 @@ pytest.importorskip("scipy", reason="needs the export extra")
 
 from scipy.stats import bootstrap, norm
 
-from lanner_export import statistic
-from lanner_export.bootstrap import RESAMPLES, interval, resampled
+from lanner_export.quality import statistic
+from lanner_export.quality.bootstrap import RESAMPLES, interval, resampled
 
 
 def test_the_interval_of_a_mean_is_the_normal_one() -> None:

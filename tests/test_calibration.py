@@ -4,7 +4,7 @@ import pytest
 
 from lanner.errors import InputError
 from lanner.files.texts import shipped_sentences
-from lanner_export.calibration import MOST_TEXTS, CalibrationTexts, calibration_texts
+from lanner_export.texts.calibration import MOST_TEXTS, CalibrationTexts, calibration_texts
 
 
 def test_the_shipped_sentences_are_the_default() -> None:

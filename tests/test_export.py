@@ -12,9 +12,9 @@ from tests.checkpoints import bert_checkpoint, edit_json
 pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner_export import export as export_module
-from lanner_export import variants as variants_module
 from lanner_export.export import export
-from lanner_export.graph import write_fp32
+from lanner_export.graph.graph import write_fp32
+from lanner_export.precision import variants as variants_module
 
 
 def names(directory: Path) -> list[str]:

@@ -12,7 +12,7 @@ from tests.checkpoints import bert_model
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.fusion import count_fused_ops, count_written_ops, lost_fusions
+from lanner_export.graph.fusion import count_fused_ops, count_written_ops, lost_fusions
 
 
 def test_every_layer_of_minilm_is_fused(minilm_artifact: Artifact) -> None:

@@ -5,7 +5,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 
 import onnx_ir as ir
 
-from lanner_export.graph_edits import (
+from lanner_export.graph.graph_edits import (
     add_constant,
     biased,
     constant,

@@ -21,11 +21,11 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.models.answers import row_cosines  # noqa: E402
 from lanner_export.export import export  # noqa: E402
-from lanner_export.graph import write_fp32  # noqa: E402
-from lanner_export.half_precision import measurable, write_half  # noqa: E402
+from lanner_export.graph.graph import write_fp32  # noqa: E402
+from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
-from lanner_export.lookup_graph import LookupTable  # noqa: E402
-from lanner_export.quality import parity_texts  # noqa: E402
+from lanner_export.precision.half_precision import measurable, write_half  # noqa: E402
+from lanner_export.quality.quality import parity_texts  # noqa: E402
 from tests.census import require_half_graph  # noqa: E402
 
 PRECISIONS = ("fp16", "bf16")

@@ -1,7 +1,7 @@
 import math
 from pathlib import Path
 
-from lanner_export.journal import Journal
+from lanner_export.precision.journal import Journal
 
 IDENTITY = {"graph": "a", "labels": ""}
 

@@ -9,7 +9,7 @@ from tests.matrix import MATRIX, config_of
 torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
-from lanner_export.layer_trimming import keep_layers, kept_layers  # noqa: E402
+from lanner_export.trim.layers import keep_layers, kept_layers  # noqa: E402
 
 LAYERS = 4
 

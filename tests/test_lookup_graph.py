@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError
-from lanner_export.lookup_graph import LookupTable, data_path, write_lookup_graph
-from lanner_export.matrix_file import MatrixFile
+from lanner_export.graph.lookup_graph import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.matrix_file import MatrixFile
 from tests.checkpoints import word_rows
 
 #: Small whole numbers with a largest of 127, which signed bytes hold exactly.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lanner.errors import CheckpointError
-from lanner_export.matrix_file import MatrixFile, read_safetensors
+from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
 from tests.checkpoints import word_rows
 
 TABLE = np.arange(12).reshape(4, 3)
@@ -15,7 +15,7 @@ TABLE = np.arange(12).reshape(4, 3)
 def test_blocks_are_float32_in_order(
     tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanner_export.matrix_file._BLOCK_BYTES", 3 * 12)  # three rows
+    monkeypatch.setattr("lanner_export.graph.matrix_file._BLOCK_BYTES", 3 * 12)  # three rows
     matrix = word_rows(tmp_path, TABLE, dtype=dtype, offset_bytes=24)
     blocks = list(matrix.blocks())
     assert [block.dtype for block in blocks] == [np.float32, np.float32]
@@ -27,7 +27,7 @@ def test_blocks_are_float32_in_order(
 def test_values_that_are_no_floats_are_refused(
     tmp_path: Path, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanner_export.matrix_file._BLOCK_BYTES", 2 * 12)  # two rows
+    monkeypatch.setattr("lanner_export.graph.matrix_file._BLOCK_BYTES", 2 * 12)  # two rows
     values = TABLE.astype(np.float64)
     values[3, 1] = bad
     with pytest.raises(CheckpointError, match=r"row 3 of .*rows has a value that is not a finite"):

@@ -18,9 +18,9 @@ from tests.checkpoints import SENTENCES
 pytest.importorskip("torch", reason="needs the export extra")
 from scipy.stats import spearmanr
 
-from lanner_export.first_windows import FirstWindows
 from lanner_export.loading import load_checkpoint
-from lanner_export.measures import (
+from lanner_export.quality.first_windows import FirstWindows
+from lanner_export.quality.measures import (
     Measure,
     RememberedReference,
     agreement_inputs,
@@ -28,7 +28,7 @@ from lanner_export.measures import (
     measure_named,
     task_measure,
 )
-from lanner_export.quality_data import QualityData, Span
+from lanner_export.texts.quality_data import QualityData, Span
 
 Answers = list[np.ndarray]
 WORDS = " ".join(SENTENCES).replace("?", "").lower().split()

@@ -8,7 +8,7 @@ from lanner.errors import ParityError
 from lanner.loading.load import load
 from lanner.models.embedding import EmbeddingModel
 from lanner_export import PRECISIONS
-from lanner_export.parity import LogitsParity, VectorParity, measure_parity, require_parity
+from lanner_export.quality.parity import LogitsParity, VectorParity, measure_parity, require_parity
 
 GOOD = VectorParity(1.0, 1.0, 0.0, 1.0, 1.0, [("a text", 1.0)])
 

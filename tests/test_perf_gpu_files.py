@@ -14,7 +14,7 @@ from lanner.artifact.engine_build import Profile
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
 from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.errors import BenchmarkError
-from lanner_export.half_precision import write_emulation
+from lanner_export.precision.half_precision import write_emulation
 from lanner_export.tensorrt import builder
 from lanner_perf import gpu_files
 from lanner_perf.gpu_files import Model, own_environment

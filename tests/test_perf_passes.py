@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner_export.rewriting import PASSES
+from lanner_export.graph.rewriting import PASSES
 from lanner_perf import passes
 
 

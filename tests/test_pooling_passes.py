@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs the export extra")
 
-from lanner_export.pooling_passes import broadcast_norm, normalize_sum
+from lanner_export.graph.passes.pooling import broadcast_norm, normalize_sum
 from tests.graphs import Arrays, graph, require_same, unequal_lengths
 
 INPUTS = "int64[n, t] attention_mask, float[n, t, 4] x"

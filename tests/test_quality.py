@@ -11,11 +11,11 @@ from lanner.models.base import Model
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.checkpoint import Reference
+from lanner_export.checkpoint.checkpoint import Reference
 from lanner_export.loading import load_checkpoint
-from lanner_export.measures import RememberedReference, task_measure
-from lanner_export.quality import measure_quality, parity_texts
-from lanner_export.quality_data import QualityData
+from lanner_export.quality.measures import RememberedReference, task_measure
+from lanner_export.quality.quality import measure_quality, parity_texts
+from lanner_export.texts.quality_data import QualityData
 from tests.checkpoints import SENTENCES
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lanner.errors import InputError, UnsupportedError
 from lanner.files.texts import LabelledPairs
-from lanner_export.quality_data import LabelledTexts, QualityData, Span, TaggedTexts
+from lanner_export.texts.quality_data import LabelledTexts, QualityData, Span, TaggedTexts
 
 NAMES = ["delivery", "return|refund", "7"]
 

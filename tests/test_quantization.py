@@ -12,14 +12,9 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx_ir as ir  # noqa: E402
 
-from lanner_export.fusion import count_fused_ops  # noqa: E402
-from lanner_export.quantization import (  # noqa: E402
-    Product,
-    products,
-    write_int8,
-    write_int8_dynamic,
-)
-from lanner_export.ranges import Range  # noqa: E402
+from lanner_export.graph.fusion import count_fused_ops  # noqa: E402
+from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic  # noqa: E402
+from lanner_export.precision.ranges import Range  # noqa: E402
 from tests.graphs import answers, graph  # noqa: E402
 
 #: Words looked up, a product and its residual, a second product of the same weights and input, and

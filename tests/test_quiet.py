@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from lanner_export.quiet import quiet
+from lanner_export.graph.quiet import quiet
 
 
 def test_chatter_is_lost(capfd: pytest.CaptureFixture[str]) -> None:

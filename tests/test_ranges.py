@@ -8,7 +8,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 import onnx_ir as ir
 
 from lanner.errors import ExportError
-from lanner_export.ranges import (
+from lanner_export.precision.ranges import (
     Histogram,
     Range,
     least_squares,

@@ -5,7 +5,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 
 from numpy.typing import NDArray
 
-from lanner_export.residual_passes import shift_residual_bias
+from lanner_export.graph.passes.residual import shift_residual_bias
 from tests.graphs import graph, require_same
 
 LAYER = """

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx_ir as ir  # noqa: E402
 
-from lanner_export.graph import write_fp32  # noqa: E402
+from lanner_export.graph.graph import write_fp32  # noqa: E402
+from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
+from lanner_export.graph.rewriting import PASSES, require_passes, rewrite  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
-from lanner_export.lookup_graph import LookupTable  # noqa: E402
-from lanner_export.rewriting import PASSES, require_passes, rewrite  # noqa: E402
 from tests.graphs import answers, unequal_lengths  # noqa: E402
 
 NAMES = [item.name for item in PASSES]

@@ -26,16 +26,16 @@ from tests.checkpoints import bert_model, plain_checkpoint
 pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.artifact.budget import Budget
-from lanner_export.calibration import CalibrationTexts
 from lanner_export.export import export
-from lanner_export.journal import Journal
-from lanner_export.measures import RememberedReference, measure_named
-from lanner_export.parity import answers
-from lanner_export.quality_data import QualityData
-from lanner_export.quantization import products
-from lanner_export.ranges import measure_ranges
-from lanner_export.search import MOST_TRIALS, Search, groups
-from lanner_export.variants import Int8
+from lanner_export.precision.journal import Journal
+from lanner_export.precision.quantization import products
+from lanner_export.precision.ranges import measure_ranges
+from lanner_export.precision.search import MOST_TRIALS, Search, groups
+from lanner_export.precision.variants import Int8
+from lanner_export.quality.measures import RememberedReference, measure_named
+from lanner_export.quality.parity import answers
+from lanner_export.texts.calibration import CalibrationTexts
+from lanner_export.texts.quality_data import QualityData
 
 #: What `broken` breaks.
 BROKEN = ["encoder.layer.0.output.dense", "encoder.layer.1.output.dense"]

@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.signed_bytes import to_signed_bytes
+from lanner_export.graph.signed_bytes import to_signed_bytes
 
 
 def test_the_largest_of_a_row_is_127() -> None:

@@ -14,8 +14,8 @@ from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.running.batching import pad
 from lanner.text.words import WordTokenizer
-from lanner_export.lookup_graph import write_lookup_graph
-from lanner_export.static_checkpoint import (
+from lanner_export.graph.lookup_graph import write_lookup_graph
+from lanner_export.static.checkpoint import (
     StaticCheckpoint,
     is_static_checkpoint,
     read_static_checkpoint,
@@ -175,7 +175,7 @@ def test_model2vec_by_numpy_is_that_of_model2vec(
 ) -> None:
     model = model2vec(tmp_path / "m", normalize=True)
     expected = model.encode(TEXTS)
-    monkeypatch.setattr("lanner_export.static_reference._static_model", lambda directory: None)
+    monkeypatch.setattr("lanner_export.static.reference._static_model", lambda directory: None)
     require_parity(tmp_path, tmp_path / "m", TEXTS, expected)
 
 

@@ -16,9 +16,9 @@ sentence_transformers = pytest.importorskip("sentence_transformers", reason="the
 
 from lanner_export.export import export  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
-from lanner_export.static_checkpoint import read_static_checkpoint  # noqa: E402
-from lanner_export.static_trimming import trim_static_vocabulary  # noqa: E402
-from lanner_export.trimming import Corpus, Trimming  # noqa: E402
+from lanner_export.static.checkpoint import read_static_checkpoint  # noqa: E402
+from lanner_export.static.trimming import trim_static_vocabulary  # noqa: E402
+from lanner_export.trim.trimming import Corpus, Trimming  # noqa: E402
 
 WORDS = ["the", "falcon", "flies", "猫", "Guitar", "x"]
 ROWS = np.random.default_rng(0).normal(size=(len(WORDS), 6)).astype(np.float32)

@@ -5,7 +5,7 @@ pytest.importorskip("scipy", reason="needs the export extra")
 
 from scipy.stats import spearmanr
 
-from lanner_export import statistic
+from lanner_export.quality import statistic
 
 
 def random(*shape: int) -> np.ndarray:

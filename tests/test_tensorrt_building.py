@@ -34,12 +34,12 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.engines import open_engine
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
-from lanner_export.calibration import CalibrationTexts, calibration_texts
-from lanner_export.half_precision import write_emulation
+from lanner_export.precision.half_precision import write_emulation
 from lanner_export.tensorrt import builder, building
 from lanner_export.tensorrt.building import EngineRequest, build_engines, plan_engines
 from lanner_export.tensorrt.edges import edge_shapes
 from lanner_export.tensorrt.plan import BuildSettings
+from lanner_export.texts.calibration import CalibrationTexts, calibration_texts
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 A100 = Gpu("NVIDIA A100-SXM4-40GB", "8.0", 40 * 2**30, "570.86.15", "12.8")

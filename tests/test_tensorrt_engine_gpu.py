@@ -19,8 +19,8 @@ from tests.test_engines import feed_of
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export.calibration import calibration_texts
 from lanner_export.tensorrt.building import EngineRequest, build_engines
+from lanner_export.texts.calibration import calibration_texts
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("tensorrt_library")]
 MOST_TEXTS = 16

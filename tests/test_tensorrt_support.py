@@ -17,7 +17,7 @@ import onnx_ir as ir  # noqa: E402
 
 from lanner.engines import open_engine  # noqa: E402
 from lanner.errors import UnsupportedError  # noqa: E402
-from lanner_export.half_precision import write_emulation  # noqa: E402
+from lanner_export.precision.half_precision import write_emulation  # noqa: E402
 from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: E402
 from lanner_export.tensorrt.support import VERSIONS, parser_support, require_parsers  # noqa: E402
 from tests.test_tensorrt_graph import FEEDS, traced  # noqa: E402

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from lanner_export.tokenizer_json import TokenizerJson
+from lanner_export.checkpoint.tokenizer_json import TokenizerJson
 
 
 def word_level(words: str) -> Any:

@@ -16,7 +16,7 @@ from tests.checkpoints import (
 
 pytest.importorskip("transformers", reason="needs the export extra")
 
-from lanner_export.tokenizer_trimming import trim_tokenizer
+from lanner_export.trim.tokenizer import trim_tokenizer
 
 #: Words that are known, that are not, and what breaks careless code.
 CORPUS = [

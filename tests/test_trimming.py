@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner_export.export import export
 from lanner_export.loading import load_checkpoint
-from lanner_export.trimming import Corpus, Trimming
+from lanner_export.trim.trimming import Corpus, Trimming
 
 CORPUS = Corpus("corpus.txt", list(SENTENCES[:2]))
 PAIRS = list(zip(SENTENCES[:2], SENTENCES[1::-1], strict=True))

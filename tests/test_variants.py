@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main
-from lanner_export.rewriting import PASSES
+from lanner_export.graph.rewriting import PASSES
 
 
 def test_what_is_asked_for_stands_in_the_manifest(

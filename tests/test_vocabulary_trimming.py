@@ -17,7 +17,7 @@ from tests.matrix import CLASS_OF_HEAD, MATRIX, config_of
 torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
-from lanner_export.vocabulary_trimming import trim_vocabulary  # noqa: E402
+from lanner_export.trim.vocabulary import trim_vocabulary  # noqa: E402
 
 CORPUS = [*SENTENCES[:2], "the trains ☃ leave"]
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError
-from lanner_export.word_vectors import WordVectors, is_word_vectors, read_word_vectors
+from lanner_export.static.word_vectors import WordVectors, is_word_vectors, read_word_vectors
 
 WORDS = ["the", "猫", "🦅", "naïve", "12", "-"]
 VECTORS = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32)

@@ -28,22 +28,22 @@ from lanner.loading.load import open_model
 from lanner.machine.machine import available_cores, package_versions
 from lanner.models.base import Model
 from lanner_export import DEFAULT_PRECISIONS, PRECISIONS
-from lanner_export.calibration import calibration_texts
-from lanner_export.card import readme
-from lanner_export.checkpoint import Checkpoint
-from lanner_export.embedding_ranges import write_embedding_ranges
-from lanner_export.fusion import lost_fusions
-from lanner_export.half_precision import measurable
-from lanner_export.journal import Journal
+from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.graph.fusion import lost_fusions
+from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.rewriting import require_passes
 from lanner_export.loading import load_checkpoint
-from lanner_export.lookup_graph import LookupTable
-from lanner_export.measures import RememberedReference, measure_named
-from lanner_export.quality import measure_quality
-from lanner_export.quality_data import QualityData
-from lanner_export.rewriting import require_passes
-from lanner_export.search import Search
-from lanner_export.trimming import Corpus, Trimming
-from lanner_export.variants import Int8, Recipe, write_variants
+from lanner_export.precision.embedding_ranges import write_embedding_ranges
+from lanner_export.precision.half_precision import measurable
+from lanner_export.precision.journal import Journal
+from lanner_export.precision.search import Search
+from lanner_export.precision.variants import Int8, Recipe, write_variants
+from lanner_export.quality.card import readme
+from lanner_export.quality.measures import RememberedReference, measure_named
+from lanner_export.quality.quality import measure_quality
+from lanner_export.texts.calibration import calibration_texts
+from lanner_export.texts.quality_data import QualityData
+from lanner_export.trim.trimming import Corpus, Trimming
 
 TOKENIZER_FILE = "tokenizer.json"
 ARTIFACT_SUFFIX = ".lanner"
@@ -88,7 +88,8 @@ def export(
         head: What the model is to answer, of `HEADS`; ``"auto"`` decides from the checkpoint.
         precisions: Which variants to make, of `PRECISIONS`.
         calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
-        without_passes: Names of graph rewrites to leave out (`lanner_export.rewriting.PASSES`).
+        without_passes: Names of graph rewrites to leave out
+        (`lanner_export.graph.rewriting.PASSES`).
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: How many of the first dimensions of a vector to keep (Matryoshka); None for
             what the checkpoint says.
@@ -100,7 +101,7 @@ def export(
             token and every single character; None for all tokens. These texts are then split as
             before.
         quality_data: Labelled data to report quality on, or None; see
-            `lanner_export.quality_data.QualityData.read`.
+            `lanner_export.texts.quality_data.QualityData.read`.
         budget: What int8 may lose; products stay in float32 until it is met. None for no bound.
         overwrite: Whether an artifact at `output` gives way, once the new one is whole.
         progress: Called when a step begins.

@@ -96,11 +96,11 @@ class Model:
             LannerError: There is no GPU or no TensorRT, or it could not be built.
         """
         from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415
+        from lanner_export.graph.tensors import INPUTS  # noqa: PLC0415
         from lanner_export.tensorrt.builder import build_engine  # noqa: PLC0415 (onnx)
         from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: PLC0415
         from lanner_export.tensorrt.plan import BuildSettings, EnginePlan  # noqa: PLC0415
         from lanner_export.tensorrt.profiles import engine_profiles  # noqa: PLC0415
-        from lanner_export.tensors import INPUTS  # noqa: PLC0415
 
         gpu, version = require_gpu("TensorRT"), tensorrt_version()
         profiles = engine_profiles(
@@ -121,9 +121,9 @@ class Model:
 
     def prepare(self) -> None:
         """Makes what needs PyTorch."""
-        from lanner_export.graph import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
-        from lanner_export.half_precision import write_half  # noqa: PLC0415 (onnx)
-        from lanner_export.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
+        from lanner_export.graph.graph import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
+        from lanner_export.graph.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
+        from lanner_export.precision.half_precision import write_half  # noqa: PLC0415 (onnx)
 
         def write_expected(path: Path) -> None:
             arrays: dict[str, Any] = {

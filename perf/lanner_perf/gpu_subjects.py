@@ -96,7 +96,7 @@ def _torch(
 
 
 def _onnxruntime(model: Model, *, precision: str, by_tensorrt: bool = False) -> Run:
-    from lanner_export.tensors import INPUTS  # noqa: PLC0415
+    from lanner_export.graph.tensors import INPUTS  # noqa: PLC0415
 
     engine = open_engine(
         "onnxruntime",

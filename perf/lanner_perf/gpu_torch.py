@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lanner_export.tensors import EMBEDDING, INPUTS
+from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_perf.gpu_models import MOST_TOKENS, VOCABULARY, Inputs, Shape
 
 #: Of a run of the reference; what attention in float32 keeps of one is some gigabytes.

@@ -20,13 +20,13 @@ from lanner.files.staging import staged_file
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import package_versions, this_machine
 from lanner.text.tokenization import Tokenizer
-from lanner_export.checkpoint import Checkpoint
-from lanner_export.graph import write_fp32
+from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.graph.graph import write_fp32
+from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.rewriting import PASSES
 from lanner_export.loading import load_checkpoint
-from lanner_export.lookup_graph import LookupTable
-from lanner_export.ranges import Feed
-from lanner_export.rewriting import PASSES
-from lanner_export.variants import Int8, calibration_feeds
+from lanner_export.precision.ranges import Feed
+from lanner_export.precision.variants import Int8, calibration_feeds
 
 #: Texts and tokens of each: a lone sentence, a batch of sentences, a batch of paragraphs.
 SHAPES = ((1, 16), (32, 16), (4, 128))

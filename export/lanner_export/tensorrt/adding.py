@@ -12,7 +12,7 @@ from lanner.artifact.artifact import QUALITY_FILE, README_FILE, Artifact
 from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Variant
 from lanner.errors import CorruptArtifactError, OutputError
 from lanner.files.staging import staged_directory
-from lanner_export.card import readme
+from lanner_export.quality.card import readme
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class BuiltEngine:
     Attributes:
         variant: What the manifest is to say of it.
         path: Its file.
-        figures: What the quality card is to say of it; see `lanner_export.parity.Parity`.
+        figures: What the quality card is to say of it; see `lanner_export.quality.parity.Parity`.
         agreement: And of its agreement with the fp32 variant.
     """
 

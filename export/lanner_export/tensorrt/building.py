@@ -16,8 +16,8 @@ from lanner.errors import UnsupportedError
 from lanner.files.staging import require_output_file
 from lanner.loading.load import open_artifact
 from lanner.machine.gpu import Gpu, require_gpu
-from lanner_export.calibration import CalibrationTexts
-from lanner_export.ranges import Feed
+from lanner_export.precision.ranges import Feed
+from lanner_export.precision.variants import calibration_feeds
 from lanner_export.tensorrt import QUANTIZED_PRECISIONS
 from lanner_export.tensorrt.adding import add_engine, damaged_engines, require_place
 from lanner_export.tensorrt.builder import Steps, build_engine
@@ -30,7 +30,7 @@ from lanner_export.tensorrt.profiles import (
     engine_profiles,
 )
 from lanner_export.tensorrt.support import require_parsers
-from lanner_export.variants import calibration_feeds
+from lanner_export.texts.calibration import CalibrationTexts
 
 _WHAT = "lanner build-engine"
 #: Of what a softmax over so many tokens gives, a step of int8 is no more than the mean: of twice as

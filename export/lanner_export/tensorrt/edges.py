@@ -16,7 +16,7 @@ from lanner.engines import Engine
 from lanner.errors import ParityError
 from lanner.models.answers import row_cosines
 from lanner.running.runner import TYPE_IDS
-from lanner_export.parity import FP16_OVERFLOW, LOGITS_TOLERANCES, VECTOR_TOLERANCES
+from lanner_export.quality.parity import FP16_OVERFLOW, LOGITS_TOLERANCES, VECTOR_TOLERANCES
 
 #: As many rows of a batch are different; the float32 graph need not run more.
 _ROWS = 4

@@ -15,8 +15,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from lanner_export.half_precision import write_half
-from lanner_export.ranges import Feed
+from lanner_export.precision.half_precision import write_half
+from lanner_export.precision.ranges import Feed
 from lanner_export.tensorrt import BASE_PRECISIONS, QUANTIZED_PRECISIONS
 from lanner_export.tensorrt.attention import expand_attention, scale_queries
 from lanner_export.tensorrt.integers import rewrite_integers

@@ -20,9 +20,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lanner_export.graph_edits import add_constant, array_of, constant, insert, producer
+from lanner_export.graph.graph_edits import add_constant, array_of, constant, insert, producer
 
-#: A product with fewer columns costs nothing; see `lanner_export.quantization`.
+#: A product with fewer columns costs nothing; see `lanner_export.precision.quantization`.
 _FEWEST_COLUMNS = 32
 #: What float16 has of it is still exact enough, and a channel that needs a smaller one is nothing.
 _SMALLEST_SCALE = 2.0**-20

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from lanner_export.ranges import Feed, Histogram, measure_histograms
+from lanner_export.precision.ranges import Feed, Histogram, measure_histograms
 from lanner_export.tensorrt.quantization import operands
 
 _STEPS = 127
@@ -23,7 +23,7 @@ def largest_value(histogram: Histogram) -> float:
 def least_squares(histogram: Histogram) -> float:
     """The end of a symmetric range with the least squared error of clipping and rounding.
 
-    `lanner_export.ranges.least_squares` does the same for two ends.
+    `lanner_export.precision.ranges.least_squares` does the same for two ends.
     """
     centers = (histogram.edges[:-1] + histogram.edges[1:]) / 2
     whole = largest_value(histogram) or 1.0

@@ -34,7 +34,8 @@ class Budget:
     """What a variant may lose; `str` says it in words.
 
     Attributes:
-        measure: Of `LABELLED_MEASURES` or `AGREEMENT_MEASURES`; see `lanner_export.measures`.
+        measure: Of `LABELLED_MEASURES` or `AGREEMENT_MEASURES`; see
+        `lanner_export.quality.measures`.
         bound: Of a labelled measure the most points x100 that may be lost, of another the least
             value that must be reached.
     """

@@ -118,7 +118,8 @@ def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -
 
 def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
     # An artifact does not say how many there are. A graph takes types only where its checkpoint has
-    # two at least and its tokenizer makes both (`lanner_export.classifier`), and it makes no other.
+    # two at least and its tokenizer makes both (`lanner_export.transformer.classifier`), and it
+    # makes no other.
     wrong = types[is_token & (types != 0) & (types != 1)]
     if wrong.size:
         msg = (

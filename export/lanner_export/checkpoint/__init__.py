@@ -1,0 +1,1 @@
+"""The checkpoint: its modules, its head and its tokenizer file."""

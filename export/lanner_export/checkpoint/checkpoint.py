@@ -1,0 +1,284 @@
+"""A checkpoint, loaded: what the rest of an export needs of it, whatever its head."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.manifest import Architecture, TokenizerRecord, file_sha256
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner.text.tokenization import Pair
+from lanner.vectors.similarity import SIMILARITY_NAMES
+from lanner_export.checkpoint.modules import read_json
+from lanner_export.graph.graph import LogitsGraph, SentenceGraph
+from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.quiet import quiet
+
+#: Answers of the checkpoint in its own framework, each input by itself: of the head `embed` a
+#: vector [dim], of `score` and `classify` logits [labels], of `tag` logits [tokens, labels] of the
+#: first `max_tokens` tokens, special ones included. All float32.
+Reference = Callable[[Sequence[str | Pair]], list[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint, loaded in float32 on the CPU and ready to be traced.
+
+    Attributes:
+        head: What it answers.
+        model: The framework's model; None for static vectors.
+        graph: What becomes the ONNX graph: a module to trace, token ids to the output, pooling and
+            all, or the table of static vectors.
+        inputs: Names of the graph's inputs, in the order of its arguments.
+        output: Name of its output.
+        reference: What the artifact must reproduce.
+        write_tokenizer: Writes its tokenizer to a path, and says how it is to be used.
+        architecture: What its transformer is.
+        max_tokens: Longest input, special tokens included; None for no limit.
+        dimension: Width of the output.
+        source: Where it came from, for the manifest.
+        trimming: What was left out of it, for the manifest; see `lanner_export.trim.trimming`.
+        source_reference: Answers of the checkpoint with nothing left out, in the form of
+            `reference`: of vectors with all their dimensions, and of tokens as its own tokenizer
+            makes them. It is loaded at the first call. None where nothing was left out.
+        similarity: The similarity that its vectors were trained for.
+        prompts: Its named prompts.
+        default_prompt_name: The prompt that it uses without being asked, or None.
+        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
+        labels: What the logits stand for, in their order.
+        activation: What turns logits into scores, of `lanner.artifact.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` answers, where there are several.
+    """
+
+    head: str
+    model: Any
+    graph: SentenceGraph | LogitsGraph | LookupTable
+    inputs: tuple[str, ...]
+    output: str
+    reference: Reference
+    write_tokenizer: Callable[[Path], TokenizerRecord]
+    architecture: Architecture
+    max_tokens: int | None
+    dimension: int
+    source: dict[str, Any]
+    trimming: dict[str, Any] = field(default_factory=dict)
+    source_reference: Reference | None = None
+    similarity: str = ""
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    pools_prompt: bool = True
+    labels: list[str] = field(default_factory=list)
+    activation: str = "identity"
+    scored_label: str | None = None
+
+
+def local_directory(checkpoint: str) -> Path:
+    """The directory of a checkpoint, or of the snapshot of a hub name.
+
+    Raises:
+        CheckpointError: There is neither.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        return path
+    if path.exists():
+        msg = (
+            f"{checkpoint} is a file that holds no word vectors: give the directory that holds the "
+            "checkpoint's config.json, or a file of word2vec, GloVe, FastText or gensim"
+        )
+        raise CheckpointError(msg)
+    is_hub_name = checkpoint.count("/") <= 1 and not checkpoint.startswith((".", "/", "~"))
+    if not is_hub_name:
+        msg = f"there is no checkpoint directory {checkpoint}: check the path"
+        raise CheckpointError(msg)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (slow, and only for hub names)
+
+    try:
+        with quiet():
+            return Path(
+                snapshot_download(
+                    checkpoint, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+                )
+            )
+    except Exception as error:  # the hub client raises many unrelated types
+        msg = (
+            f"{checkpoint!r} is neither a directory here nor a model that the hub could be asked "
+            f"for ({type(error).__name__}): check the path, or the name and the network"
+        )
+        raise CheckpointError(msg) from error
+
+
+def read_config(directory: Path, checkpoint: str) -> Any:
+    """The configuration of a transformer that transformers itself carries, an encoder.
+
+    Raises:
+        CheckpointError: It is missing or broken.
+        UnsupportedError: It needs code of its own, or is no encoder.
+    """
+    from transformers import AutoConfig  # noqa: PLC0415
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: PLC0415
+
+    path = directory / "config.json"
+    raw = read_json(path, f"{checkpoint} is not a checkpoint")
+    if "auto_map" in raw and str(raw.get("model_type")) not in CONFIG_MAPPING_NAMES:
+        own = raw["auto_map"]
+        name = own.get("AutoModel", "auto_map") if isinstance(own, dict) else own
+        msg = (
+            f"{checkpoint} needs code of its own ({name}), and Lanner runs no code from "
+            "checkpoints: use one that transformers itself carries"
+        )
+        raise UnsupportedError(msg)
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    except Exception as error:
+        model_type = raw.get("model_type")
+        msg = (
+            f"transformers cannot read {path} (model_type {model_type!r}): {first_sentence(error)}"
+        )
+        raise CheckpointError(msg) from error
+    _require_encoder(config, checkpoint)
+    return config
+
+
+def _require_encoder(config: Any, checkpoint: str) -> None:
+    from transformers.models.auto.modeling_auto import (  # noqa: PLC0415
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    # What is pretrained by filling in masked words reads in both directions.
+    is_encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    if not is_encoder or decodes:
+        msg = (
+            f"{checkpoint} is a {config.model_type} model, which is not an encoder: Lanner exports "
+            "BERT and its family (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ...)"
+        )
+        raise UnsupportedError(msg)
+
+
+def architecture_of(model: Any, config: Any) -> Architecture:
+    """What the manifest says of a transformer.
+
+    Raises:
+        UnsupportedError: It has no attention layers.
+    """
+    from optimum.utils.normalized_config import (  # noqa: PLC0415
+        NormalizedConfigManager,
+        NormalizedTextConfig,
+    )
+
+    try:
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+    except KeyError:  # newer than optimum's table: the common attribute names
+        normalized = NormalizedTextConfig(config)
+    try:
+        return Architecture(
+            model_type=config.model_type,
+            layers=normalized.num_layers,
+            heads=normalized.num_attention_heads,
+            hidden_size=normalized.hidden_size,
+            vocabulary_size=normalized.vocab_size,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+    except AttributeError as error:  # no attention, for example
+        msg = f"{config.model_type} is not an encoder of BERT's kind: {first_sentence(error)}"
+        raise UnsupportedError(msg) from None
+
+
+def token_limit(
+    encoder: Any,
+    config: Any,
+    own: float | None,
+    wanted: int | None,
+    checkpoint: str,
+    *,
+    special_tokens: int,
+) -> int:
+    """The longest input that the checkpoint takes.
+
+    Args:
+        encoder: The transformer, without its head.
+        config: Its configuration.
+        own: What the checkpoint itself says, if anything.
+        wanted: A limit that replaces it, or None.
+        checkpoint: Its name for people.
+        special_tokens: How many of an input's tokens are not of its text.
+
+    Raises:
+        UnsupportedError: No limit is known, or there is no room for a text, or the limit is beyond
+            the positions that the transformer knows.
+    """
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    padding_id = position_padding_id(encoder)
+    if positions and padding_id is not None:
+        positions -= padding_id + 1
+    known = [n for n in (own, positions or None) if n is not None]
+    if wanted is None and not known:
+        msg = f"{checkpoint} does not say how long an input may be: pass --max-tokens"
+        raise UnsupportedError(msg)
+    limit = int(min(known)) if wanted is None else wanted
+    least = special_tokens + 1
+    if limit < least or (positions and limit > positions):
+        what = "its own limit" if wanted is None else "--max-tokens"
+        most = f"to {positions}" if positions else "on"
+        msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
+        raise UnsupportedError(msg)
+    return limit
+
+
+def position_padding_id(encoder: Any) -> int | None:
+    """The padding id behind which a transformer's positions begin, as RoBERTa's do, or None."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding_id = getattr(table, "padding_idx", None)
+    return None if padding_id is None else int(padding_id)
+
+
+def require_similarity(name: str, checkpoint: str) -> None:
+    """Refuses vectors that were trained for a comparison that Lanner has not.
+
+    Raises:
+        UnsupportedError: There is no such similarity.
+    """
+    if name not in SIMILARITY_NAMES:
+        msg = f"{checkpoint} was trained for the similarity {name!r}, which Lanner has not"
+        raise UnsupportedError(msg)
+
+
+def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:
+    """Refuses a checkpoint whose tokenizer is missing, or has no fast form.
+
+    Raises:
+        CheckpointError: There is none.
+        UnsupportedError: It is a slow one.
+    """
+    # Without tokenizer files, transformers 5 makes one that knows nothing but special tokens.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        msg = f"{checkpoint} has no tokenizer: expected tokenizer.json beside its config.json"
+        raise CheckpointError(msg)
+    if not getattr(tokenizer, "is_fast", False):
+        msg = (
+            f"{checkpoint} has no tokenizer.json and its tokenizer has no fast form: "
+            "save one with PreTrainedTokenizerFast.save_pretrained"
+        )
+        raise UnsupportedError(msg)
+
+
+def source_of(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]:
+    """Where a checkpoint came from, for the manifest."""
+    weights = sorted(directory.rglob("*.safetensors"))
+    return {
+        "checkpoint": checkpoint,
+        "library": library,
+        "weights_sha256": {
+            path.relative_to(directory).as_posix(): file_sha256(path) for path in weights
+        },
+    }
+
+
+def first_sentence(error: Exception) -> str:
+    """What an error of a framework says, without its details."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0][:300]

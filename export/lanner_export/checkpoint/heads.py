@@ -1,0 +1,169 @@
+"""Which head a checkpoint has, and what its logits mean."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner.text.tokenization import check_texts
+from lanner_export.checkpoint.checkpoint import read_config
+from lanner_export.checkpoint.modules import MODULES_FILE, read_json, read_settings
+
+#: optimum's tasks that are another head than vectors.
+_HEAD_OF_TASK = {"text-classification": "classify", "token-classification": "tag"}
+#: Activations of a cross-encoder, by the last part of their name in torch.
+_ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
+
+
+class Labels(NamedTuple):
+    """What the logits of a checkpoint mean.
+
+    Attributes:
+        names: A name for each logit, in order.
+        activation: What turns them into scores, of `lanner.artifact.activation.ACTIVATIONS`.
+        scored: The label whose score the head `score` answers, or None where there is but one.
+    """
+
+    names: list[str]
+    activation: str
+    scored: str | None
+
+
+def is_cross_encoder(directory: Path) -> bool:
+    """Whether sentence-transformers saved the directory as a cross-encoder, in any version."""
+    settings = read_settings(directory)
+    if settings is not None:  # before version 6, it stands in the transformer's own config
+        return bool(settings.get("model_type") == "CrossEncoder")
+    config = directory / "config.json"
+    return config.is_file() and _own_activation(directory) is not None
+
+
+def infer_head(directory: Path, checkpoint: str) -> str:
+    """The head that a checkpoint was trained for.
+
+    Args:
+        directory: The checkpoint.
+        checkpoint: Its name for people.
+
+    Raises:
+        CheckpointError: Its configuration is missing or broken.
+        UnsupportedError: It needs code of its own, or is no encoder.
+    """
+    is_scorer = is_cross_encoder(directory)
+    if (directory / MODULES_FILE).is_file() and not is_scorer:
+        return "embed"
+    config = read_config(directory, checkpoint)
+    head = "classify" if is_scorer else _head_of_architecture(config)
+    # A lone number says how much, not which: a cross-encoder or a fine-tuned regression.
+    return "score" if head == "classify" and config.num_labels == 1 else head
+
+
+def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
+    """Refuses to read the labels of texts as those of tokens, or the other way round.
+
+    The weights of both have the same names and shapes, so that they would load.
+
+    Raises:
+        CheckpointError: The checkpoint's class is for the other kind.
+    """
+    trained = _head_of_architecture(config)
+    if trained != "embed" and (trained == "tag") != (head == "tag"):
+        msg = (
+            f"{checkpoint} is a {config.architectures[0]}, which has the head {trained!r} and not "
+            f"{head!r}: pass the --head that it was trained for"
+        )
+        raise CheckpointError(msg)
+
+
+def labels_of(
+    directory: Path, config: Any, head: str, checkpoint: str, positive_label: str | None
+) -> Labels:
+    """What the logits of a checkpoint mean for a head.
+
+    The activation is that of transformers' text-classification pipeline, and of a cross-encoder
+    with one label its own.
+
+    Args:
+        directory: The checkpoint.
+        config: The configuration of its transformer.
+        head: What it is to answer.
+        checkpoint: Its name for people.
+        positive_label: Which label's probability `score` answers; None for the second of two.
+
+    Raises:
+        CheckpointError: Its labels are not numbered from 0 on.
+        InputError: A label is not valid Unicode.
+        UnsupportedError: Its activation is unknown, two labels have one name, there is no such
+            label, or `score` would have to guess one.
+    """
+    if set(config.id2label) != set(range(config.num_labels)):
+        numbers = ", ".join(map(str, sorted(config.id2label)))
+        msg = (
+            f"{directory / 'config.json'} numbers its {config.num_labels} labels {numbers}: "
+            "number id2label from 0 on"
+        )
+        raise CheckpointError(msg)
+    names = [str(config.id2label[i]) for i in range(config.num_labels)]
+    check_texts(names)
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        msg = f"{checkpoint} has two labels {double!r}: give each its own name in id2label"
+        raise UnsupportedError(msg)
+    activation = _pipeline_activation(config)
+    if len(names) == 1 and (own := _own_activation(directory)) is not None:
+        kind = own.rpartition(".")[2]
+        if not own.startswith("torch.nn.modules.") or kind not in _ACTIVATION_OF_CLASS:
+            msg = (
+                f"{checkpoint} has the activation {own!r}: "
+                f"Lanner has {', '.join(_ACTIVATION_OF_CLASS)} of torch"
+            )
+            raise UnsupportedError(msg)
+        activation = _ACTIVATION_OF_CLASS[kind]
+    scored = _scored_label(names, checkpoint, positive_label) if head == "score" else None
+    return Labels(names, activation, scored)
+
+
+def _scored_label(names: list[str], checkpoint: str, positive_label: str | None) -> str | None:
+    if positive_label is not None and positive_label not in names:
+        msg = f"{checkpoint} has no label {positive_label!r}: it has {', '.join(names)}"
+        raise UnsupportedError(msg)
+    if len(names) == 1:
+        return None
+    if positive_label is None and len(names) > 2:
+        msg = (
+            f"{checkpoint} has {len(names)} labels ({', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}): pass --positive-label with the one whose "
+            "probability is the score, or --head classify"
+        )
+        raise UnsupportedError(msg)
+    return positive_label or names[1]
+
+
+def _head_of_architecture(config: Any) -> str:
+    import transformers  # noqa: PLC0415
+    from optimum.exporters.tasks import TasksManager  # noqa: PLC0415
+
+    architecture = next(iter(getattr(config, "architectures", None) or []), "")
+    model_class = getattr(transformers, architecture, None)
+    task = TasksManager.infer_task_from_model(model_class) if model_class else ""
+    return _HEAD_OF_TASK.get(task, "embed")
+
+
+def _pipeline_activation(config: Any) -> str:
+    kind = getattr(config, "problem_type", None)
+    if kind == "regression":
+        return "identity"
+    if kind == "multi_label_classification" or config.num_labels == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def _own_activation(directory: Path) -> str | None:
+    """The name of a cross-encoder's activation; sentence-transformers kept it in three places."""
+    raw = read_json(directory / "config.json", f"{directory} is not a checkpoint")
+    nested = raw.get("sentence_transformers")
+    found = (
+        (read_settings(directory) or {}).get("activation_fn"),
+        nested.get("activation_fn") if isinstance(nested, dict) else None,
+        raw.get("sbert_ce_default_activation_function"),
+    )
+    return next((str(name) for name in found if name is not None), None)

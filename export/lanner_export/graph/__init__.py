@@ -1,0 +1,1 @@
+"""The ONNX graph: tracing, rewriting and counting operators."""

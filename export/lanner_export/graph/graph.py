@@ -1,0 +1,197 @@
+"""From a loaded checkpoint to one ONNX graph, pooling and all.
+
+torch's exporter writes scaled_dot_product_attention, gelu and layer_norm as one operator each from
+operator set 23 on (https://onnx.ai/onnx/operators/onnx__Attention.html). They are fused from the
+start, whatever transformers' own code around them looks like, and stay standard ONNX.
+"""
+
+import ast
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+from lanner.errors import ExportError, UnsupportedError
+from lanner_export.graph.quiet import quiet
+from lanner_export.graph.rewriting import rewrite
+from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
+
+#: Protobuf's limit, less room for the graph.
+MOST_BYTES = 2**31 - 2**24
+#: What onnxscript notes on a constant that it worked out: the names that it was made from.
+_FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
+_ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class SentenceGraph(torch.nn.Module):
+    """Token ids to sentence vectors: the transformer and every module behind it.
+
+    Where a prompt is read but not pooled, its tokens have 2 in the attention mask.
+
+    Args:
+        model: A `SentenceTransformer`.
+        dimension: How many of the first dimensions of a vector to keep.
+    """
+
+    def __init__(self, model: Any, *, dimension: int) -> None:
+        super().__init__()
+        transformer, *rest = model
+        self.transformer = transformer.auto_model
+        self.rest = torch.nn.ModuleList(rest)
+        self.dimension = dimension
+        self.pools_prompt = all(getattr(m, "include_prompt", True) for m in rest)
+        self.needs_positions = _is_rotary(self.transformer)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Takes int64 [batch, length] twice, returns float32 [batch, dim]."""
+        attended = pooled = attention_mask
+        if not self.pools_prompt:
+            attended, pooled = attention_mask.clamp(max=1), (attention_mask == 1).to(torch.int64)
+        inputs = {"input_ids": input_ids, "attention_mask": attended}
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
+        hidden = self.transformer(**inputs)[0]
+        features = {"token_embeddings": hidden, "attention_mask": pooled}
+        for module in self.rest:
+            features = module(features)
+        vectors: torch.Tensor = features[EMBEDDING]
+        return vectors[:, : self.dimension]
+
+
+class LogitsGraph(torch.nn.Module):
+    """Token ids to logits, of a text or of each token.
+
+    Args:
+        model: A model of transformers for sequence or token classification.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.transformer = model
+        self.needs_positions = _is_rotary(model)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Takes int64 [batch, length] each; returns float32 [batch, labels] or with tokens."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs[TYPE_IDS] = token_type_ids
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
+        logits: torch.Tensor = self.transformer(**inputs).logits
+        return logits
+
+
+def _is_rotary(model: torch.nn.Module) -> bool:
+    # Learned positions may start anywhere, as RoBERTa's do; rotary ones start at 0.
+    return any("Rotary" in type(module).__name__ for module in model.modules())
+
+
+def _positions(input_ids: torch.Tensor) -> torch.Tensor:
+    # By default the positions have a batch of one, which ONNX's RotaryEmbedding refuses.
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    return positions.unsqueeze(0).expand_as(input_ids)
+
+
+def write_fp32(
+    graph: SentenceGraph | LogitsGraph,
+    inputs: Sequence[str],
+    output: str,
+    path: Path,
+    *,
+    without_passes: Collection[str] = (),
+) -> list[str]:
+    """Writes the float32 graph of a loaded checkpoint, rewritten to run fast.
+
+    Args:
+        graph: What is traced.
+        inputs: Names of its inputs, in the order of its arguments.
+        output: Name of its output.
+        path: Where the ONNX file goes.
+        without_passes: Names of `lanner_export.graph.rewriting.PASSES` to leave out.
+
+    Returns:
+        The passes that found something to rewrite.
+
+    Raises:
+        ExportError: torch could not trace or translate the model.
+        UnsupportedError: Its weights do not fit into one ONNX file.
+    """
+    size = sum(parameter.numel() for parameter in graph.parameters()) * 4
+    if size > MOST_BYTES:
+        msg = (
+            f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, and an ONNX file holds at "
+            "most 2 GB: Lanner does not split weights over files yet"
+        )
+        raise UnsupportedError(msg)
+    # Sizes that nothing else in the graph has, so that no other dimension is taken for them.
+    ids = torch.ones((3, 7), dtype=torch.int64)
+    mask = torch.ones_like(ids)
+    mask[0, 4:] = 0
+    examples = {INPUTS[0]: ids, INPUTS[1]: mask, TYPE_IDS: torch.zeros_like(ids)}
+    dynamic = {0: "batch", 1: "length"}
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph.eval(),
+                tuple(examples[name] for name in inputs),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=dict.fromkeys(inputs, dynamic),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = _ANSI_CODES.sub("", str(error)).strip().splitlines()[0]
+        what = type(graph.transformer).__name__
+        msg = f"torch {torch.__version__} could not export {what}: {reason}"
+        raise ExportError(msg) from error
+    if program is None:  # torch's signature allows it; its code with dynamo=True does not do it
+        msg = "torch.onnx.export returned no program"
+        raise ExportError(msg)
+    _name_products(program.model)
+    _name_transposed_weights(program.model)
+    # The exporter notes the source line behind each node: paths of this machine, and a third of
+    # the file's text.
+    model: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
+    model.producer_name, model.producer_version = "lanner", None
+    applied = rewrite(model, without=without_passes)
+    ir.save(model, path)
+    return applied
+
+
+def _name_transposed_weights(model: ir.Model) -> None:
+    # The exporter turns a weight round once and for all, and then calls it val_93.
+    initializers = model.graph.initializers
+    for value in list(initializers.values()):
+        origin = ast.literal_eval(value.metadata_props.get(_FOLDED_FROM, "[]"))
+        if len(origin) == 1 and origin[0] not in initializers:
+            value.name = origin[0]
+
+
+def _name_products(model: ir.Model) -> None:
+    """Gives each matrix product the name of its module in the checkpoint.
+
+    People meet these names where some products of int8 stay in float32.
+    """
+    taken = set()
+    for node in model.graph:
+        if node.op_type != "MatMul":
+            continue
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        name = next((scope for scope in reversed(scopes[:-1]) if scope), node.name or "product")
+        name = name.removeprefix("transformer.")
+        while name in taken:  # a layer that is shared, as ALBERT's
+            stem, _, number = name.rpartition("#")
+            name = f"{stem}#{int(number) + 1}" if stem else f"{name}#2"
+        taken.add(name)
+        node.name = name

@@ -1,0 +1,215 @@
+"""The ONNX graph of static vectors: look rows up, take their mean, normalise.
+
+The table lies beside the graph in one file, which ONNX Runtime maps into memory; it is written a
+block at a time, so that neither side ever holds it whole.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from lanner.errors import CheckpointError
+from lanner_export.graph.matrix_file import MatrixFile
+from lanner_export.graph.signed_bytes import to_signed_bytes
+from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET
+
+#: The oldest format that has the operator set.
+_IR_VERSION = 11
+#: Windows maps files at multiples of this, Linux at multiples of 4096.
+_ALIGNMENT_BYTES = 2**16
+#: The smallest divisors of sentence-transformers' Pooling and of torch's normalize: what they are
+#: for is that nothing divided by nothing is nothing.
+_SMALLEST_SUM, _SMALLEST_NORM = 1e-9, 1e-12
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """What static vectors are made of.
+
+    Attributes:
+        rows: The vectors [rows, dimension]; any float or integer, taken as float32.
+        weights: What the row of each token is multiplied with, float32 [tokens], or None.
+        is_weighted_mean: Whether the sum is divided by the sum of the weights, as after the
+            WordWeights of sentence-transformers, and not by the number of tokens, as in model2vec.
+        mapping: The row of each token, integers [tokens], or None where token i has row i.
+        ignored_ids: Tokens that count as if they were not there.
+        normalize: Whether the mean is scaled to length 1.
+    """
+
+    rows: MatrixFile
+    weights: NDArray[np.float32] | None = None
+    is_weighted_mean: bool = False
+    mapping: NDArray[np.integer[Any]] | None = None
+    ignored_ids: tuple[int, ...] = ()
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            msg = f"{self.rows.path} has {problem}: save the checkpoint again"
+            raise CheckpointError(msg)
+
+    def _problem(self) -> str:
+        """What is wrong in it, or nothing."""
+        weights, mapping, rows = self.weights, self.mapping, self.rows.shape[0]
+        if 0 in self.rows.shape:
+            return "an empty table"
+        if mapping is not None and (mapping.ndim != 1 or mapping.dtype.kind != "i"):
+            kind = f"{mapping.dtype} of shape {mapping.shape}"
+            return f"a mapping of {kind} where one row a token was expected"
+        if mapping is not None and not ((mapping >= 0) & (mapping < rows)).all():
+            return f"a mapping to rows that are not there (it has {rows})"
+        if weights is not None and weights.shape != (self.vocabulary_size,):
+            return f"weights of shape {weights.shape} for {self.vocabulary_size} tokens"
+        if weights is not None and not np.isfinite(weights).all():
+            return "a weight that is not a finite number"
+        return ""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens there are."""
+        return self.rows.shape[0] if self.mapping is None else len(self.mapping)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.rows.shape[1]
+
+
+def data_path(path: Path) -> Path:
+    """Where the table of a graph lies."""
+    return path.with_name(path.name + ".data")
+
+
+def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
+    """Writes the graph, and its table beside it as `data_path` says.
+
+    It takes `input_ids` and `attention_mask`, int64 [batch, length], and gives
+    `sentence_embedding`, float32 [batch, dimension]. A text without a token that counts gets zeros.
+
+    Args:
+        path: Where the ONNX file goes.
+        table: What it looks up.
+        precision: ``"fp32"``, or ``"int8"`` for rows of signed bytes with one scale each.
+
+    Raises:
+        CheckpointError: A value of the table is not a finite number.
+    """
+    with data_path(path).open("wb") as file:
+        graph = _Graph(file, data_path(path).name)
+        _add_nodes(graph, table, is_int8=precision == "int8")
+    shape = ["batch", "length"]
+    proto = helper.make_graph(
+        graph.nodes,
+        "lookup",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
+        [helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["batch", table.dimension])],
+        graph.initializers,
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(
+        proto, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="lanner"
+    )
+    path.write_bytes(model.SerializeToString())
+
+
+def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
+    ids, mask = INPUTS
+    counts = graph.node("Cast", mask, to=TensorProto.FLOAT)
+    for token in table.ignored_ids:
+        is_ignored = graph.node("Equal", ids, graph.constant(np.array(token, np.int64)))
+        counts = graph.node("Where", is_ignored, graph.scalar(0), counts)
+    factors = counts
+    if table.weights is not None:
+        weights = graph.external("weights", [table.weights.astype("<f4")])
+        factors = graph.node("Mul", factors, graph.node("Gather", weights, ids))
+    divisors = factors if table.is_weighted_mean else counts
+    row_ids = ids
+    if table.mapping is not None:
+        mapping = graph.external("mapping", [table.mapping.astype("<i4")])
+        row_ids = graph.node("Gather", mapping, ids)
+    if is_int8:
+        scales: list[NDArray[np.float32]] = []
+        rows = graph.external("rows", _quantized(table.rows.blocks(), scales))
+        vectors = graph.node("Gather", rows, row_ids)
+        # The scales go into the factors, so that the rows are not multiplied one more time.
+        vectors = graph.node("Cast", vectors, to=TensorProto.FLOAT)
+        scale = graph.node("Gather", graph.external("scales", scales), row_ids)
+        factors = graph.node("Mul", factors, scale)
+    else:
+        rows = graph.external("rows", table.rows.blocks())
+        vectors = graph.node("Gather", rows, row_ids)
+    # A product with one row sums the rows of a text without a second copy of them.
+    total = graph.node("MatMul", graph.node("Unsqueeze", factors, graph.axis(1)), vectors)
+    total = graph.node("Squeeze", total, graph.axis(1))
+    divisor = graph.node("ReduceSum", divisors, graph.axis(1), keepdims=1)
+    divisor = graph.node("Max", divisor, graph.scalar(_SMALLEST_SUM))
+    if not table.normalize:
+        graph.node("Div", total, divisor, output=EMBEDDING)
+        return
+    mean = graph.node("Div", total, divisor)
+    norm = graph.node("ReduceL2", mean, graph.axis(1), keepdims=1)
+    graph.node("Div", mean, graph.node("Max", norm, graph.scalar(_SMALLEST_NORM)), output=EMBEDDING)
+
+
+def _quantized(
+    blocks: Iterable[NDArray[np.float32]], scales: list[NDArray[np.float32]]
+) -> Iterator[NDArray[np.int8]]:
+    """Signed bytes with one symmetric scale a row, which is put to the others."""
+    for block in blocks:
+        bytes_, scale = to_signed_bytes(block)
+        scales.append(scale.astype("<f4"))
+        yield bytes_
+
+
+class _Graph:
+    """The nodes and the numbers of a graph that is being made."""
+
+    def __init__(self, file: BinaryIO, location: str) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self._file = file
+        self._location = location
+
+    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Adds a node; gives the name of its output."""
+        name = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """Adds a few numbers, which stand in the graph itself."""
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(value, name))
+        return name
+
+    def axis(self, axis: int) -> str:
+        """Adds the number of an axis."""
+        return self.constant(np.array([axis], np.int64))
+
+    def scalar(self, value: float) -> str:
+        """Adds a float32."""
+        return self.constant(np.array(value, np.float32))
+
+    def external(self, name: str, blocks: Iterable[NDArray[Any]]) -> str:
+        """Adds a tensor that lies in the file beside the graph; the blocks follow each other."""
+        self._file.seek(-(-self._file.tell() // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
+        offset = self._file.tell()
+        length = 0
+        tensor = TensorProto(name=name, data_location=TensorProto.EXTERNAL)
+        for block in blocks:
+            self._file.write(block.tobytes())
+            length += len(block)
+            tensor.data_type = helper.np_dtype_to_tensor_dtype(block.dtype)
+            tensor.dims[:] = [length, *block.shape[1:]]
+        place = {"location": self._location, "offset": offset, "length": self._file.tell() - offset}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self.initializers.append(tensor)
+        return name

@@ -1,0 +1,1 @@
+"""Rewrites of the graph, each one named and optional."""

@@ -1,0 +1,52 @@
+"""The ranges that int8 and uint8 vectors go by, measured before the artifact is whole."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lanner.artifact.manifest import RangesRecord
+from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
+from lanner.vectors.ranges import EmbeddingRanges
+from lanner_export.texts.calibration import CalibrationTexts
+
+RANGES_FILE = "embedding_ranges.npy"
+#: Below it, texts of the service exceed the ranges; sentence-transformers warns there too.
+_FEWEST_VECTORS = 100
+
+
+def write_embedding_ranges(
+    models: Mapping[str, Model],
+    texts: CalibrationTexts,
+    directory: Path,
+    warn: Callable[[str], object],
+) -> RangesRecord | None:
+    """Measures the vectors of texts, as they are and with each prompt, and writes their ranges.
+
+    All variants share them: fp32 is measured where there is one.
+
+    Args:
+        models: The variants by name.
+        texts: What to measure on.
+        directory: Where the file goes.
+        warn: Called with a sentence where there are few vectors.
+
+    Returns:
+        What the manifest says of them; None for another head, or where no text has a known word.
+    """
+    model = models.get("fp32") or next(iter(models.values()))
+    if not isinstance(model, EmbeddingModel):
+        return None
+    prompts = dict.fromkeys(["", *model.prompts.values()])
+    vectors = np.concatenate([model.encode(texts.texts, prompt=prompt) for prompt in prompts])
+    vectors = vectors[vectors.any(axis=1)]
+    if len(vectors) < _FEWEST_VECTORS:
+        warn(
+            f"only {len(vectors)} vectors came of {texts.source}, so that int8 and uint8 vectors "
+            "of other texts may be clipped: pass some hundred texts with --calibration"
+        )
+    if not len(vectors):
+        return None
+    EmbeddingRanges.measure(vectors).write(directory / RANGES_FILE)
+    return RangesRecord(RANGES_FILE, texts.source, len(vectors))

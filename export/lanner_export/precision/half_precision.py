@@ -1,0 +1,208 @@
+"""fp16 and bf16: a float32 graph rewritten so that it carries its precision itself.
+
+One rule makes both. Products over tokens are computed in the half type, their weights are stored in
+it, and what lies between them takes the type of what it meets. These parts stay float32, with a
+Cast at each border:
+
+- sums, which overflow or swallow what is small: softmax, powers and reductions, each with the
+  elementwise steps before it (the scale and the mask of attention scores). Attention and
+  LayerNormalization are one operator each, and have an attribute for this;
+- angles of rotary positions, and whatever is computed from positions and masks alone;
+- everything behind the last product over tokens: pooling, its Dense and Normalize, a classifier.
+
+An engine that takes types as they are written, as TensorRT's strongly typed networks do, needs no
+more to be told. `onnxruntime.transformers.float16` knows fp16 alone, cuts weights that do not fit
+without a word, and puts Casts around single operators instead of around what belongs together.
+"""
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from lanner.artifact.manifest import HALF_PRECISIONS
+from lanner.errors import ExportError
+
+_FLOAT = ir.DataType.FLOAT
+_HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+# As with torch's autocast, and the mean.
+_SUMS = frozenset({"Softmax", "Exp", "Pow", "ReduceL2", "ReduceMean", "ReduceSum"})
+_ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
+_ANGLES = frozenset({"Cos", "Sin"})
+_PRODUCTS = frozenset({"Attention", "LayerNormalization", "MatMul"})
+
+
+def write_half(source: Path, target: Path, precision: str) -> None:
+    """Writes a float32 graph in half precision; inputs and outputs keep their types.
+
+    Args:
+        source: A float32 ONNX file of `lanner_export.graph.graph.write_fp32`.
+        target: Where the ONNX file goes.
+        precision: ``"fp16"`` or ``"bf16"``.
+
+    Raises:
+        ExportError: A weight is beyond the range of the type.
+    """
+    model = ir.load(source)
+    ShapeInferencePass()(model)  # torch leaves some types out
+    _Conversion(model.graph, precision).run()
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target)
+
+
+class _Conversion:
+    """Gives every node one float type, and every input of it that type."""
+
+    def __init__(self, graph: ir.Graph, precision: str) -> None:
+        self._graph = graph
+        self._precision = precision
+        self._half = _HALF_TYPES[precision]
+        finfo = ml_dtypes.finfo(self._half.numpy())  # type: ignore[no-untyped-call]
+        self._largest = float(finfo.max)
+        self._converted: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def run(self) -> None:
+        self._cut_constants()
+        kept = _float32_nodes(self._graph)
+        for node in list(self._graph):
+            is_half = node not in kept and (_is_token_product(node) or self._meets_half(node))
+            kind = self._half if is_half else _FLOAT
+            for index, value in enumerate(node.inputs):
+                if value is not None and self._is_float(value):
+                    node.replace_input_with(index, self._as(kind, value, node))
+            if node.op_type == "Attention":
+                node.attributes.add(ir.AttrInt64("softmax_precision", _FLOAT))
+            for output in node.outputs:
+                if node.op_type != "Cast" and self._is_float(output):
+                    output.dtype = kind
+
+    def _cut_constants(self) -> None:
+        # Masks add the lowest float32. As infinity it would make NaN of a token to which all
+        # others are hidden, as padding is in a sliding window.
+        for value in self._graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.dtype == _FLOAT and tensor.size == 1:
+                value.const_value = ir.tensor(
+                    tensor.numpy().clip(-self._largest, self._largest), name=value.name
+                )
+
+    def _is_float(self, value: ir.Value) -> bool:
+        return value.dtype in (_FLOAT, self._half)
+
+    def _meets_half(self, node: ir.Node) -> bool:
+        values = [value for value in node.inputs if value is not None and self._is_float(value)]
+        computed = [value for value in values if not value.is_initializer()]
+        # Weights have no say, but where there is nothing else (an embedding table) they are half.
+        return any(v.dtype == self._half for v in computed) if computed else bool(values)
+
+    def _as(self, kind: ir.DataType, value: ir.Value, user: ir.Node) -> ir.Value:
+        if value.dtype == kind:
+            return value
+        if (value, kind) not in self._converted:
+            if value.is_initializer():
+                self._converted[value, kind] = self._rounded(value)
+            else:
+                cast = _cast(value, kind, f"{value.name}_{kind.name.lower()}")
+                self._graph.insert_before(user, cast)
+                self._converted[value, kind] = cast.outputs[0]
+        return self._converted[value, kind]
+
+    def _rounded(self, value: ir.Value) -> ir.Value:
+        array = np.asarray(value.const_value)
+        largest = float(np.abs(array).max(initial=0))
+        if not largest <= self._largest:  # so written, NaN fails
+            other = "bf16" if self._precision == "fp16" else "fp32"
+            msg = (
+                f"the weight {value.name} reaches {largest:g}, and {self._precision} at most "
+                f"{self._largest:g}: use --precision {other}"
+            )
+            raise ExportError(msg)
+        tensor = ir.tensor(array.astype(self._half.numpy()), self._half)
+        rounded = ir.val(f"{value.name}_{self._precision}", const_value=tensor)
+        self._graph.register_initializer(rounded)
+        return rounded
+
+
+def _float32_nodes(graph: ir.Graph) -> set[ir.Node]:
+    """What stays float32 whatever comes in; see the module."""
+    products = [node for node in graph if _is_token_product(node)]
+    if len(graph.outputs[0].shape or ()) > 2:
+        products.pop()  # what a tagger answers for each token
+    leading = set(products)  # and, below, what leads to one
+    islands: set[ir.Node] = set()
+    angles: set[ir.Node] = set()
+    for node in reversed(list(graph)):
+        behind = node.successors()
+        if not leading.isdisjoint(behind):
+            leading.add(node)
+            feeds = node.op_type in _ELEMENTWISE and not islands.isdisjoint(behind)
+            if feeds or node.op_type in _SUMS:
+                islands.add(node)
+        if node.op_type in _ANGLES or not angles.isdisjoint(behind):
+            angles.add(node)
+    return islands | angles | (set(graph) - leading)
+
+
+def _is_token_product(node: ir.Node) -> bool:
+    shape = node.outputs[0].shape
+    return node.op_type in _PRODUCTS and (shape is None or len(shape) > 2)
+
+
+def _cast(value: ir.Value, kind: ir.DataType, name: str | None = None) -> ir.Node:
+    return ir.node("Cast", [value], {"to": kind}, outputs=[ir.val(name, kind, value.shape)])
+
+
+def measurable(path: Path, precision: str, scratch: Path) -> Path:
+    """The file to measure a variant with on any machine: its own, or the emulation of it.
+
+    ONNX Runtime 1.31 on a CPU has no bf16, and runs fp16 without rounding between operators, so
+    that what overflows on a GPU is right there (300 * 300 * 0.001 is 90, and not infinity).
+
+    Args:
+        path: The variant's ONNX file.
+        precision: Its precision.
+        scratch: Where an emulation is written.
+    """
+    if precision not in HALF_PRECISIONS:
+        return path
+    emulation = scratch / f"{path.stem}.emulation.onnx"
+    write_emulation(path, emulation)
+    return emulation
+
+
+def write_emulation(source: Path, target: Path) -> None:
+    """Writes a float32 graph that computes what a half-precision one says.
+
+    Whatever an operator gives in the half type is rounded to it, by a Cast there and back. Within
+    an operator sums are float32, as they are in the matrix units of GPUs.
+
+    Args:
+        source: An ONNX file of `write_half`.
+        target: Where the ONNX file goes.
+    """
+    model = ir.load(source)
+    for value in model.graph.initializers.values():
+        if value.dtype in _HALF_TYPES.values():
+            array = np.asarray(value.const_value).astype(np.float32)
+            value.const_value = ir.tensor(array, name=value.name)
+            value.dtype = _FLOAT
+    for node in list(model.graph):
+        for output in node.outputs:
+            if output.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+                _round(output, output.dtype, node)
+    ir.save(model, target)
+
+
+def _round(value: ir.Value, half: ir.DataType, node: ir.Node) -> None:
+    users = list(value.uses())
+    back = _cast(value, _FLOAT)
+    node.append(back)
+    if node.op_type != "Cast":
+        value.dtype = _FLOAT
+        there = _cast(value, half)
+        node.append(there)
+        back.replace_input_with(0, there.outputs[0])
+    for user, index in users:
+        user.replace_input_with(index, back.outputs[0])

@@ -1,0 +1,209 @@
+"""int8: static scales, so that a vector does not depend on what it is batched with.
+
+Weights are signed bytes with one scale per output channel, activations unsigned bytes with one
+scale per tensor, which VNNI and AMX kernels multiply. Only what goes into a matrix product is
+quantized: what comes out stays float32, and so does what else reads an activation, first of all
+the residual stream. Word embeddings are signed bytes with one scale per row.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from lanner_export.graph.graph_edits import add_constant, array_of, constant, insert, only_consumer
+from lanner_export.graph.quiet import quiet
+from lanner_export.graph.signed_bytes import to_signed_bytes
+from lanner_export.precision.ranges import Range
+
+#: A product with fewer columns costs nothing. A head's last one stays in float32 at any width: its
+#: errors are errors of the scores themselves.
+_FEWEST_COLUMNS = 32
+#: A table with fewer rows is not worth its scales.
+_FEWEST_ROWS = 64
+
+
+class Product(NamedTuple):
+    """A matrix product with constant weights.
+
+    Attributes:
+        name: The module of the checkpoint that it is.
+        activation: The value that is multiplied.
+        size: Elements of its weights: what it costs for a token.
+    """
+
+    name: str
+    activation: str
+    size: int
+
+
+def products(source: Path) -> list[Product]:
+    """The products of a float32 graph that int8 may have, in the order in which they run."""
+    return [_product(node) for node in _nodes(ir.load(source))]
+
+
+def write_int8(
+    source: Path, target: Path, ranges: dict[str, Range], *, keep: Collection[str] = ()
+) -> None:
+    """Writes the graph with its products quantized, as Q/DQ in standard ONNX.
+
+    Args:
+        source: The float32 ONNX file.
+        target: Where the int8 one goes.
+        ranges: The range of each activation that a product takes.
+        keep: Names of products that stay in float32.
+    """
+    model = ir.load(source)
+    quantized: dict[str, list[ir.Value]] = {}
+    shared: dict[ir.Value | None, list[ir.Value]] = {}
+    for node in _nodes(model):
+        if node.name in keep:
+            continue
+        item, graph = _product(node), model.graph
+        if item.activation not in quantized:
+            quantized[item.activation] = _quantized(node, item, ranges[item.activation], graph)
+        # A DequantizeLinear for each product: ONNX Runtime fuses only what has no other user.
+        activation = insert(
+            node,
+            "DequantizeLinear",
+            quantized[item.activation],
+            name=f"{item.name}.activation",
+        )
+        # Layers may share their weights, as ALBERT's do.
+        source_weights = node.inputs[1]
+        if source_weights not in shared:
+            shared[source_weights] = _weights(node, item.name, graph)
+        weights = insert(
+            node,
+            "DequantizeLinear",
+            shared[source_weights],
+            {"axis": 1},
+            name=f"{item.name}.weight",
+        )
+        node.replace_input_with(0, activation)
+        node.replace_input_with(1, weights)
+    _quantize_tables(model)
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target)
+
+
+def write_int8_dynamic(source: Path, target: Path) -> None:
+    """Writes the graph with scales of activations that are measured anew in each batch.
+
+    The common recipe, kept to compare with: a text's vector depends on what it is batched with.
+
+    Args:
+        source: The float32 ONNX file.
+        target: Where the int8 one goes.
+    """
+    model = ir.load(source)
+    small = {node.name for node in model.graph if node.op_type == "MatMul"}
+    small -= {node.name for node in _nodes(model)}
+    _quantize_tables(model)
+    write_dynamic(model, target, operators=["MatMul"], exclude=small)
+
+
+def write_dynamic(
+    model: ir.Model, target: Path, *, operators: list[str], exclude: Collection[str | None] = ()
+) -> None:
+    """ONNX Runtime's `quantize_dynamic`, with signed weights and a scale for each column.
+
+    Args:
+        model: A float32 graph.
+        target: Where the int8 one goes.
+        operators: What is quantized.
+        exclude: Names of nodes that stay in float32.
+    """
+    RemoveUnusedNodesPass()(model)
+    proto = ir.to_proto(model)
+    # ONNX Runtime turns the weights of a Gemm round, and trips over the shapes that they had.
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    noted = [info for info in proto.graph.value_info if info.name not in weights]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(noted)
+    with quiet():
+        quantize_dynamic(
+            proto,
+            target,
+            op_types_to_quantize=operators,
+            nodes_to_exclude=sorted(name for name in exclude if name),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def _nodes(model: ir.Model) -> list[ir.Node]:
+    found = []
+    for node in model.graph:
+        weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
+        is_product = weights is not None and weights.ndim == 2
+        if weights is not None and is_product and weights.shape[1] >= _FEWEST_COLUMNS:
+            found.append(node)
+    return [node for node in found if not _is_answer(node.outputs[0])]
+
+
+def _is_answer(value: ir.Value) -> bool:
+    add = only_consumer(value, "Add")
+    return value.is_graph_output() or (add is not None and add.outputs[0].is_graph_output())
+
+
+def _product(node: ir.Node) -> Product:
+    activation, weights = node.inputs[0], constant(node.inputs[1])
+    if activation is None or activation.name is None or weights is None or node.name is None:
+        raise ValueError(node.op_type)
+    return Product(node.name, activation.name, weights.size)
+
+
+def _quantized(node: ir.Node, item: Product, limits: Range, graph: ir.Graph) -> list[ir.Value]:
+    """The bytes of the activation before a product, their scale and their zero."""
+    scale, zero = (
+        add_constant(graph, f"{item.name}.input_{name}", np.asarray(value))
+        for name, value in zip(("scale", "zero"), limits.scale_and_zero(), strict=True)
+    )
+    inputs = [node.inputs[0], scale, zero]
+    return [insert(node, "QuantizeLinear", inputs, name=f"{item.name}.input"), scale, zero]
+
+
+def _weights(node: ir.Node, name: str, graph: ir.Graph) -> list[ir.Value]:
+    bytes_, scales = to_signed_bytes(array_of(node.inputs[1]).T)
+    return [
+        add_constant(graph, f"{name}.weight_{part}", values)
+        for part, values in (
+            ("int8", bytes_.T),
+            ("scales", scales),
+            ("zeros", np.zeros(len(scales), np.int8)),
+        )
+    ]
+
+
+def _quantize_tables(model: ir.Model) -> None:
+    graph = model.graph
+    for gather in [node for node in graph if node.op_type == "Gather"]:
+        table, rows = constant(gather.inputs[0]), gather.inputs[1]
+        is_table = table is not None and table.ndim == 2 and table.dtype == np.float32
+        is_table = is_table and gather.attributes.get_int("axis", 0) == 0
+        if table is None or not is_table or len(table) < _FEWEST_ROWS:
+            continue
+        name = gather.inputs[0].name if gather.inputs[0] is not None else None
+        bytes_, scales = to_signed_bytes(table)
+        looked_up = [
+            insert(
+                gather,
+                "Gather",
+                [add_constant(graph, f"{name}_{part}", values), rows],
+                name=f"{name}_{part}_of_tokens",
+            )
+            for part, values in (("int8", bytes_), ("scales", scales[:, None]))
+        ]
+        # Standard operators that every engine has; ONNX Runtime runs them as fast as one
+        # DequantizeLinear with blocks.
+        widened = insert(
+            gather, "Cast", [looked_up[0]], {"to": ir.DataType.FLOAT}, name=f"{name}_widened"
+        )
+        vectors = insert(gather, "Mul", [widened, looked_up[1]], name=f"{name}_of_tokens")
+        gather.outputs[0].replace_all_uses_with(vectors)

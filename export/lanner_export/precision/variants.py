@@ -1,0 +1,211 @@
+"""The model files of an artifact: a checkpoint's graph at each precision."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from lanner.artifact.manifest import HALF_PRECISIONS, TokenizerRecord, Variant
+from lanner.errors import InputError, UnsupportedError
+from lanner.running.runner import Sequences, feed
+from lanner.text.tokenization import Pair, Tokenizer
+from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.graph.fusion import count_fused_ops, count_written_ops
+from lanner_export.graph.graph import write_fp32
+from lanner_export.graph.lookup_graph import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.tensors import OPSET, TYPE_IDS
+from lanner_export.precision.half_precision import write_half
+from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic
+from lanner_export.precision.ranges import METHOD, Feed, Range, measure_ranges
+from lanner_export.texts.calibration import CalibrationTexts
+
+#: Tokens of a calibration text: all its activations are in memory at once, and more tokens do not
+#: widen their ranges.
+_MOST_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A calibrated graph, which int8 is written of in many ways.
+
+    Attributes:
+        source: The float32 ONNX file.
+        products: The matrix products that may be quantized.
+        ranges: The range of each activation that they take.
+    """
+
+    source: Path
+    products: list[Product]
+    ranges: dict[str, Range]
+
+    @classmethod
+    def calibrated(cls, source: Path, feeds: Sequence[Feed]) -> Self:
+        """Measures the ranges of a float32 graph; see `ranges.measure_ranges`."""
+        found = products(source)
+        activations = list(dict.fromkeys(product.activation for product in found))
+        return cls(source, found, measure_ranges(source, activations, feeds))
+
+    def write(self, target: Path, keep: Collection[str] = ()) -> None:
+        """Writes it with the products of these names in float32."""
+        write_int8(self.source, target, self.ranges, keep=keep)
+
+
+#: Names the products of int8 that are to stay in float32; it is told what the float32 graph and a
+#: trial of int8 are as variants.
+KeepInFloat32 = Callable[[Int8, Variant, Variant], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How variants are made.
+
+    Attributes:
+        precisions: Which, of `lanner_export.PRECISIONS`.
+        texts: What int8 is calibrated on. Static vectors need none: each row has its own scale.
+        without_passes: Names of `rewriting.PASSES` to leave out.
+        keep: Chooses the products of int8 that stay in float32; None for none of them.
+        budget: What it keeps them for, as it was asked for.
+    """
+
+    precisions: Sequence[str]
+    texts: CalibrationTexts
+    without_passes: Collection[str] = ()
+    keep: KeepInFloat32 | None = None
+    budget: str = ""
+
+
+def write_variants(
+    loaded: Checkpoint,
+    record: TokenizerRecord,
+    recipe: Recipe,
+    directory: Path,
+    progress: Callable[[str], object],
+) -> list[Variant]:
+    """Writes the variants of a checkpoint.
+
+    Args:
+        loaded: The checkpoint.
+        record: How its tokenizer is used; its file is in the directory already.
+        recipe: What is made, and how.
+        directory: Where the files go.
+        progress: Called when a step begins.
+
+    Raises:
+        ExportError: The graph could not be made.
+        InputError: The tokenizer makes nothing of the calibration texts.
+        UnsupportedError: Static vectors have no such precision.
+    """
+    if isinstance(loaded.graph, LookupTable):
+        only_traced = [name for name in recipe.precisions if name not in ("fp32", "int8")]
+        if only_traced:
+            msg = (
+                f"{loaded.source['checkpoint']} holds static vectors, which have no "
+                f"{only_traced[0]}: use fp32, or int8, which is smaller still"
+            )
+            raise UnsupportedError(msg)
+        return _lookups(loaded.graph, recipe.precisions, directory, progress)
+    fp32 = directory / "model.fp32.onnx"
+    progress("tracing the graph")
+    passes = write_fp32(
+        loaded.graph,
+        loaded.inputs,
+        loaded.output,
+        fp32,
+        without_passes=recipe.without_passes,
+    )
+    variants = []
+    for precision in dict.fromkeys(recipe.precisions):
+        path = directory / f"model.{precision}.onnx"
+        details: dict[str, object] = {}
+        if precision == "int8":
+            details = _write_int8(fp32, path, loaded, record, recipe, progress)
+        elif precision == "int8-dynamic":
+            progress("quantizing int8-dynamic")
+            write_int8_dynamic(fp32, path)
+        elif precision in HALF_PRECISIONS:
+            progress(f"rounding to {precision}")
+            write_half(fp32, path, precision)
+        variants.append(replace(_variant(precision, path), passes=passes, **details))  # type: ignore[arg-type]
+    if "fp32" not in recipe.precisions:
+        fp32.unlink()
+    return variants
+
+
+def _write_int8(
+    fp32: Path,
+    path: Path,
+    loaded: Checkpoint,
+    record: TokenizerRecord,
+    recipe: Recipe,
+    progress: Callable[[str], object],
+) -> dict[str, object]:
+    texts = recipe.texts
+    progress(f"calibrating int8 on {len(texts.texts)} texts")
+    tokenizer = Tokenizer(path.parent / record.file, record)
+    feeds = calibration_feeds(tokenizer, loaded.inputs, texts.inputs(loaded.head))
+    int8 = Int8.calibrated(fp32, feeds)
+    kept: list[str] = []
+    if recipe.keep is not None:
+        kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
+    int8.write(path, kept)
+    return {
+        "calibration": {**texts.to_json(), "method": METHOD},
+        "float32_products": kept,
+        "products": len(int8.products),
+        "budget": recipe.budget,
+    }
+
+
+def _lookups(
+    table: LookupTable,
+    precisions: Sequence[str],
+    directory: Path,
+    progress: Callable[[str], object],
+) -> list[Variant]:
+    variants = []
+    for precision in dict.fromkeys(precisions):
+        progress(f"writing the vectors in {precision}")
+        path = directory / f"model.{precision}.onnx"
+        write_lookup_graph(path, table, precision)
+        variants.append(replace(_variant(precision, path), weights_file=data_path(path).name))
+    return variants
+
+
+def _named(precision: str, path: Path) -> Variant:
+    return Variant(
+        name=precision,
+        precision=precision,
+        file=path.name,
+        engine="onnxruntime",
+        opset=OPSET,
+        fused_ops={},
+    )
+
+
+def _variant(precision: str, path: Path) -> Variant:
+    # On a CPU ONNX Runtime runs half precision otherwise than on a GPU, or not at all.
+    count = count_written_ops if precision in HALF_PRECISIONS else count_fused_ops
+    return replace(_named(precision, path), fused_ops=count(path))
+
+
+def calibration_feeds(
+    tokenizer: Tokenizer, names: Collection[str], inputs: Sequence[str | Pair]
+) -> list[Feed]:
+    """What a graph with inputs of these names is fed of texts or pairs, one at a time.
+
+    Raises:
+        InputError: The tokenizer makes no token of any of them.
+    """
+    has_types = TYPE_IDS in names
+    encodings = tokenizer.encode_pairs(inputs, with_types=has_types)
+    encodings = [encoding for encoding in encodings if encoding.ids]
+    if not encodings:
+        msg = "the tokenizer makes no token of any calibration text: give other texts"
+        raise InputError(msg)
+    ids, types, _ = Sequences.of(encodings, with_types=has_types)
+    sequences = Sequences(
+        [row[:_MOST_TOKENS] for row in ids],
+        None if types is None else [row[:_MOST_TOKENS] for row in types],
+    )
+    # One text a feed: padding would be measured as if it were text.
+    return [feed([(sequences, [row])], pad_token_id=0) for row in range(len(encodings))]

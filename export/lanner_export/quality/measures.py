@@ -1,0 +1,301 @@
+"""How good a model's answers are: against labels, or against those of its checkpoint.
+
+Labelled measures are in points x100: Spearman's rank correlation (heads `embed`, `score`, and
+`classify` of a regression), accuracy (`classify`; of several labels at once, all must be right) and
+the micro F1 of entities with label, start and end (`tag`). The others need no labels and are at
+most 1: the mean cosine and the rank correlation of neighbours (`embed`), the rank correlation of
+scores (`score`, a regression), and the share of the same labels (`classify`, `tag`).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.budget import LABELLED_MEASURES, agreement_measure_names, labelled_measure_name
+from lanner.errors import InputError
+from lanner.files.texts import LabelledPairs, shipped_sentences
+from lanner.models.answers import row_cosines
+from lanner.models.base import Model
+from lanner.models.logits import LogitsModel
+from lanner.models.scoring import ScoringModel
+from lanner.models.tagging import TaggingModel
+from lanner.text.tokenization import Pair
+from lanner.vectors.similarity import similarity_pairwise
+from lanner_export.checkpoint.checkpoint import Reference
+from lanner_export.quality import statistic
+from lanner_export.quality.first_windows import FirstWindows
+from lanner_export.quality.parity import answers
+from lanner_export.quality.statistic import Items
+from lanner_export.texts.calibration import CalibrationTexts
+from lanner_export.texts.quality_data import LabelledTexts, QualityData, TaggedTexts
+
+#: Agreement needs few: the mean of so many cosines or ranks moves little with more.
+MOST_INPUTS = 512
+_BATCH_SIZE = 32
+#: From this score on, a label of a multi-label classifier holds, as `classify` has it.
+_THRESHOLD = 0.5
+
+#: In the form of `lanner_export.checkpoint.checkpoint.Reference`.
+Answers = Sequence[NDArray[np.float32]]
+
+
+class RememberedReference:
+    """A checkpoint that is asked for each input once, however many measures ask."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._answers: dict[str | Pair, NDArray[np.float32]] = {}
+
+    def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
+        """See `lanner_export.checkpoint.checkpoint.Reference`."""
+        new = [item for item in dict.fromkeys(inputs) if item not in self._answers]
+        if new:
+            self._answers.update(zip(new, self._reference(new), strict=True))
+        return [self._answers[item] for item in inputs]
+
+
+class Measured(NamedTuple):
+    """What a measure found.
+
+    Attributes:
+        value: The measure.
+        items: What each row of the data contributed, float64 [rows] or [rows, several]; of any of
+            these rows, `Measure.statistic` is the measure.
+    """
+
+    value: float
+    items: Items
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure on fixed data.
+
+    Attributes:
+        name: Of `lanner.artifact.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
+        inputs: What models are asked.
+        reference: The checkpoint.
+        items_of: What answers to these inputs contribute to the measure.
+        statistic: The measure of such items.
+    """
+
+    name: str
+    inputs: Sequence[str | Pair]
+    reference: RememberedReference
+    items_of: Callable[[Answers], Items]
+    statistic: Callable[[Items], float]
+
+    def of_model(self, model: Model) -> Measured:
+        """Measures a variant."""
+        return self.of_answers(model_answers(model, self.inputs))
+
+    def of_checkpoint(self) -> Measured:
+        """Measures the checkpoint, which without labels is compared with itself."""
+        return self.of_answers(self.reference(self.inputs))
+
+    def of_answers(self, given: Answers) -> Measured:
+        """Measures answers to the inputs."""
+        items = self.items_of(given)
+        return Measured(self.statistic(items), items)
+
+
+def model_answers(model: Model, inputs: Sequence[str | Pair]) -> Answers:
+    """What a variant answers: several measures of the same inputs need it once."""
+    return answers(model, inputs, batch_size=_BATCH_SIZE)
+
+
+def measure_named(
+    name: str, model: Model, reference: RememberedReference, data: QualityData | None
+) -> Measure:
+    """The measure of a budget.
+
+    Args:
+        name: A measure of the model's head (`Budget.require_fits`).
+        model: Any variant: for its head, labels and tokenizer.
+        reference: The checkpoint.
+        data: Labelled data, which a labelled measure needs (`Budget.require_labels`).
+    """
+    if name in LABELLED_MEASURES and data is not None:
+        return task_measure(model, reference, data)
+    inputs = agreement_inputs(model.manifest.head, data)
+    return next(m for m in agreement_measures(model, reference, inputs) if m.name == name)
+
+
+def agreement_inputs(head: str, data: QualityData | None) -> list[str | Pair]:
+    """What agreement is measured on: inputs of the labelled data, or the shipped sentences.
+
+    Args:
+        head: What the model answers.
+        data: Labelled data that fit it, of which at most `MOST_INPUTS` are taken, evenly spaced;
+            or None.
+    """
+    if data is None:
+        return CalibrationTexts(shipped_sentences(), "").inputs(head)
+    inputs = data.inputs(head)
+    return inputs[:: math.ceil(len(inputs) / MOST_INPUTS)]
+
+
+def task_measure(model: Model, reference: RememberedReference, data: QualityData) -> Measure:
+    """The labelled measure of a model's head.
+
+    Args:
+        model: Any variant: for its head, labels and tokenizer.
+        reference: The checkpoint.
+        data: Data that fit the model (`QualityData.require_measurable`).
+    """
+    manifest = model.manifest
+    inputs = data.inputs(manifest.head)
+    items_of, of_items = _task(model, data.labelled, inputs)
+    name = labelled_measure_name(manifest.head, manifest.activation)
+    return Measure(name, inputs, reference, items_of, of_items)
+
+
+_Task = tuple[Callable[[Answers], Items], Callable[[Items], float]]
+
+
+def _task(
+    model: Model,
+    labelled: LabelledPairs | LabelledTexts | TaggedTexts,
+    inputs: Sequence[str | Pair],
+) -> _Task:
+    """What answers to the inputs contribute, and what becomes of it."""
+    if isinstance(labelled, TaggedTexts):
+        return _entities(cast("TaggingModel", model), labelled)
+    if isinstance(labelled, LabelledPairs):
+        if isinstance(model, ScoringModel):
+            return _numbers(model, labelled.scores)
+        return _similarities(labelled, inputs, model.manifest.similarity)
+    classifier = cast("LogitsModel", model)
+    if model.manifest.activation == "identity":
+        return _numbers(classifier, labelled.numbers())
+    return _labels(classifier, labelled)
+
+
+def _similarities(pairs: LabelledPairs, texts: Sequence[str | Pair], name: str) -> _Task:
+    row_of = {text: row for row, text in enumerate(texts)}
+    left, right = ([row_of[text] for text in side] for side in (pairs.left, pairs.right))
+
+    def items_of(given: Answers) -> Items:
+        vectors = np.stack(given)
+        scores = similarity_pairwise(vectors[left], vectors[right], name=name)
+        return np.stack([scores, pairs.scores], axis=1)
+
+    return items_of, statistic.spearman
+
+
+def _numbers(model: LogitsModel, gold: list[float]) -> _Task:
+    def items_of(given: Answers) -> Items:
+        return np.stack([_scores(model, given)[:, 0], gold], axis=1)
+
+    return items_of, statistic.spearman
+
+
+def _labels(model: LogitsModel, texts: LabelledTexts) -> _Task:
+    is_many = model.manifest.activation == "sigmoid"
+    gold = texts.holding(model.manifest.labels, is_many=is_many)
+
+    def items_of(given: Answers) -> Items:
+        return _all_same(_holding(model, given), gold)
+
+    return items_of, statistic.percent
+
+
+def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
+    read = FirstWindows(model, texts.inputs)
+    gold = read.seen(texts.entities)
+    if not any(gold):
+        msg = (
+            f"no entity of the labelled texts lies within the first {model.max_seq_length} tokens, "
+            "which are what is measured: give shorter texts, or a larger --max-tokens"
+        )
+        raise InputError(msg)
+
+    def items_of(given: Answers) -> Items:
+        return np.array(
+            [
+                (len(found & wanted), len(found), len(wanted))
+                for found, wanted in zip(read.entities(given), gold, strict=True)
+            ],
+            dtype=np.float64,
+        )
+
+    return items_of, statistic.f1
+
+
+def agreement_measures(
+    model: Model, reference: RememberedReference, inputs: Sequence[str | Pair]
+) -> list[Measure]:
+    """The measures of a model's head that need no labels.
+
+    Args:
+        model: Any variant: for its head, labels and tokenizer.
+        reference: The checkpoint.
+        inputs: Texts or pairs, as the head takes them.
+    """
+    comparisons = _comparisons(model, inputs)
+
+    def measure(name: str) -> Measure:
+        compare, of_items = comparisons[name]
+        return Measure(
+            name, inputs, reference, lambda given: compare(given, reference(inputs)), of_items
+        )
+
+    return [measure(name) for name in agreement_measure_names(model.manifest.head)]
+
+
+_Comparison = tuple[Callable[[Answers, Answers], Items], Callable[[Items], float]]
+
+
+def _comparisons(model: Model, inputs: Sequence[str | Pair]) -> dict[str, _Comparison]:
+    """How answers are compared with the checkpoint's, and what becomes of it, by measure."""
+    if isinstance(model, TaggingModel):
+        read = FirstWindows(model, cast("Sequence[str]", inputs))
+        return {"agreement": (read.same_tokens, statistic.ratio)}
+    if isinstance(model, LogitsModel):
+        return {"agreement": _logits_comparison(model)}
+    by = model.manifest.similarity
+
+    def cosines(ours: Answers, theirs: Answers) -> Items:
+        return row_cosines(np.stack(ours), np.stack(theirs))
+
+    def neighbours(ours: Answers, theirs: Answers) -> Items:
+        return statistic.neighbour_correlations(np.stack(ours), np.stack(theirs), name=by)
+
+    return {"cosine": (cosines, statistic.mean), "neighbours": (neighbours, statistic.mean)}
+
+
+def _logits_comparison(model: LogitsModel) -> _Comparison:
+    def scores(ours: Answers, theirs: Answers) -> Items:
+        return np.stack([_scores(model, ours), _scores(model, theirs)], 1).astype(np.float64)
+
+    def same_labels(ours: Answers, theirs: Answers) -> Items:
+        return _all_same(_holding(model, ours), _holding(model, theirs))
+
+    if isinstance(model, ScoringModel) or model.manifest.activation == "identity":
+        return scores, statistic.correlation
+    return same_labels, statistic.mean
+
+
+def _scores(model: LogitsModel, logits: Answers) -> NDArray[np.float32]:
+    """The score of each pair, or the numbers of a regression, [n, numbers]."""
+    rows = np.stack(logits)
+    return model.scores_of(rows)[:, None] if isinstance(model, ScoringModel) else rows
+
+
+def _holding(model: LogitsModel, logits: Answers) -> NDArray[np.bool_]:
+    """Which labels hold by what a model answers, [n, labels]."""
+    scores = model.activate(np.stack(logits))
+    if model.manifest.activation == "sigmoid":
+        return scores >= _THRESHOLD
+    # Of equal scores, the first label is the answer.
+    best: NDArray[np.bool_] = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+    return best
+
+
+def _all_same(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Items:
+    same: Items = (a == b).all(axis=1).astype(np.float64)
+    return same

@@ -1,0 +1,379 @@
+"""Checkpoints without a transformer: a table of vectors, looked up and averaged.
+
+Four kinds are read, each with the meaning that its own library gives it: a model2vec directory, a
+sentence-transformers directory with StaticEmbedding or with WordEmbeddings, and a file of word
+vectors. No table is ever whole in memory, but for the reference where its framework wants it so.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lanner.artifact.manifest import TokenizerRecord
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner.text.words import Vocabulary
+from lanner_export.checkpoint.modules import (
+    MODULES_FILE,
+    SETTINGS_FILE,
+    TRUSTED_PREFIX,
+    module_entries,
+    read_json,
+    read_settings,
+    require_safetensors,
+)
+from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
+from lanner_export.static.reference import (
+    Reference,
+    model2vec_reference,
+    sentence_transformers_reference,
+    word_vectors_reference,
+)
+from lanner_export.static.word_vectors import is_word_vectors, read_word_vectors
+
+MODEL2VEC = "model2vec"
+SENTENCE_TRANSFORMERS = "sentence-transformers"
+WORD_VECTORS = "word vectors"
+#: What is exported of sentence-transformers; Normalize may follow.
+_MODULES = (
+    ("StaticEmbedding",),
+    ("WordEmbeddings", "Pooling"),
+    ("WordEmbeddings", "WordWeights", "Pooling"),
+)
+#: First modules that need no transformer; BoW is told apart only to be refused by its name.
+_FIRST_MODULES = ("StaticEmbedding", "WordEmbeddings", "BoW")
+_WEIGHTS_FILE = "model.safetensors"
+_TOKENIZER_FILE = "tokenizer.json"
+#: What model2vec and WordEmbeddings cut at where their config does not say.
+_MODEL2VEC_MAX_TOKENS = 512
+_WORD_EMBEDDINGS_MAX_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class StaticCheckpoint:
+    """A checkpoint of static vectors, read but not loaded.
+
+    Attributes:
+        library: Who gives it its meaning: `MODEL2VEC`, `SENTENCE_TRANSFORMERS` or `WORD_VECTORS`.
+        kind: ``"model2vec"``, ``"StaticEmbedding"``, ``"WordEmbeddings"``, or the format of a file.
+        tokenizer: A file of the `tokenizers` library, used without special tokens, or the words.
+        table: What is looked up; unknown words that do not count are its `ignored_ids`.
+        max_tokens: Longest input, or None for no limit.
+        max_characters: What model2vec cuts a text to before it splits it, or None.
+        reference: The checkpoint in its own framework, loaded at the first call.
+        prompts: Its named prompts.
+        default_prompt_name: The prompt that it uses without being asked, or None.
+        similarity: The similarity that it was trained for.
+    """
+
+    library: str
+    kind: str
+    tokenizer: Path | Vocabulary
+    table: LookupTable
+    max_tokens: int | None
+    max_characters: int | None
+    reference: Reference
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity: str = "cosine"
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.table.dimension
+
+    def write_tokenizer(self, path: Path) -> TokenizerRecord:
+        """Writes its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
+        record = TokenizerRecord(
+            file=path.name,
+            max_tokens=self.max_tokens,
+            pad_token_id=0,  # the mask says what is padding, so any row of the table will do
+            max_characters=self.max_characters,
+        )
+        if isinstance(self.tokenizer, Vocabulary):
+            self.tokenizer.write(path)
+            return replace(record, kind="words")
+        content = read_json(self.tokenizer, "a static checkpoint needs its tokenizer")
+        # Static vectors take no special tokens, and adding those is what this part is there for.
+        content.update(post_processor=None, padding=None)
+        if self.library == MODEL2VEC:
+            content["truncation"] = None  # it cuts on the right, whatever its tokenizer says
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        return record
+
+
+def is_static_checkpoint(path: Path) -> bool:
+    """Whether `read_static_checkpoint` is what reads it: a directory by its config, or a file."""
+    if not path.is_dir():
+        return is_word_vectors(path)
+    return _is_model2vec(path) or next(iter(_modules(path)), ("",))[0] in _FIRST_MODULES
+
+
+def read_static_checkpoint(
+    path: Path, rows: Path, *, max_tokens: int | None = None
+) -> StaticCheckpoint:
+    """Reads a checkpoint of static vectors.
+
+    A file of word vectors says nothing but its vectors: texts are split at white space with no stop
+    words and no lower-casing but of unknown words, as sentence-transformers does it, and the mean
+    is not normalised.
+
+    Args:
+        path: The directory or file.
+        rows: Where the rows of a file of word vectors go; a directory's stay where they are.
+        max_tokens: A longest input that replaces the checkpoint's own.
+
+    Raises:
+        CheckpointError: It is incomplete or damaged.
+        UnsupportedError: It has a part that Lanner does not export.
+    """
+    if max_tokens is not None and max_tokens < 1:
+        msg = f"--max-tokens must be at least 1 for {path}, not {max_tokens}"
+        raise UnsupportedError(msg)
+    if not path.is_dir():
+        return _word_vectors(path, rows, max_tokens)
+    if _is_model2vec(path):
+        return _model2vec(path, max_tokens)
+    return _sentence_transformers(path, max_tokens)
+
+
+def _is_model2vec(directory: Path) -> bool:
+    config, weights = directory / "config.json", directory / _WEIGHTS_FILE
+    if not config.is_file() or not weights.is_file():
+        return False
+    content = read_json(config, f"{directory} is not a checkpoint")
+    return content.get("model_type") == "model2vec" or (
+        "model_type" not in content and "embeddings" in read_safetensors(weights)
+    )
+
+
+def _model2vec(directory: Path, wanted: int | None) -> StaticCheckpoint:
+    config = read_json(directory / "config.json", f"{directory} is not a model2vec checkpoint")
+    max_tokens = wanted or config.get("max_length", _MODEL2VEC_MAX_TOKENS)
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        msg = f"{directory / 'config.json'} has the max_length {max_tokens!r}: give it a number"
+        raise CheckpointError(msg)
+    path = directory / _TOKENIZER_FILE
+    tokenizer = _tokenizer(path)
+    unknown_id = _unknown_id(tokenizer, path)
+    rows, weights, mapping = _tensors(directory / _WEIGHTS_FILE, "embeddings")
+    table = LookupTable(
+        rows=rows,
+        weights=weights,
+        mapping=mapping,
+        ignored_ids=() if unknown_id is None else (unknown_id,),
+        normalize=bool(config.get("normalize", False)),
+    )
+    _require_row_a_token(table, tokenizer, exactly=mapping is None)
+    max_characters = None
+    if max_tokens is not None:
+        median_token_length = int(np.median([len(token) for token in tokenizer.get_vocab()]))
+        max_characters = max_tokens * median_token_length
+    return StaticCheckpoint(
+        library=MODEL2VEC,
+        kind="model2vec",
+        tokenizer=path,
+        table=table,
+        max_tokens=max_tokens,
+        max_characters=max_characters,
+        reference=model2vec_reference(directory, path, table, max_tokens, max_characters),
+    )
+
+
+def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpoint:
+    places = _modules(directory)
+    names = tuple(name for name, _ in places)
+    if names not in _MODULES and names not in [(*each, "Normalize") for each in _MODULES]:
+        kinds = " or ".join(" + ".join(each) for each in _MODULES)
+        msg = (
+            f"{directory} is made of {', '.join(names) or 'no modules'}, and of its kind Lanner "
+            f"exports {kinds}, and Normalize behind them"
+        )
+        raise UnsupportedError(msg)
+    first = places[0][1]
+    settings = read_settings(directory) or {}
+    if settings.get("truncate_dim") is not None:
+        msg = (
+            f"{directory / SETTINGS_FILE} truncates to {settings['truncate_dim']} dimensions, and "
+            "static vectors are exported whole: take truncate_dim out of it, and pass it to encode"
+        )
+        raise UnsupportedError(msg)
+    if names[0] == "StaticEmbedding":
+        tokenizer: Path | Vocabulary = first / _TOKENIZER_FILE
+        table, own = _static_embedding(first, normalize="Normalize" in names)
+    else:
+        tokenizer, table, own = _word_embeddings(dict(places))
+    max_tokens = wanted or own
+    return StaticCheckpoint(
+        library=SENTENCE_TRANSFORMERS,
+        kind=names[0],
+        tokenizer=tokenizer,
+        table=table,
+        max_tokens=max_tokens,
+        max_characters=None,
+        reference=sentence_transformers_reference(directory, max_tokens),
+        prompts=dict(settings.get("prompts") or {}),
+        default_prompt_name=settings.get("default_prompt_name"),
+        similarity=str(settings.get("similarity_fn_name") or "cosine"),
+    )
+
+
+def _static_embedding(directory: Path, *, normalize: bool) -> tuple[LookupTable, int | None]:
+    tokenizer = _tokenizer(directory / _TOKENIZER_FILE)
+    path = directory / _WEIGHTS_FILE
+    name = "embedding.weight" if "embedding.weight" in read_safetensors(path) else "embeddings"
+    rows, weights, mapping = _tensors(path, name)
+    table = LookupTable(rows=rows, weights=weights, mapping=mapping, normalize=normalize)
+    _require_row_a_token(table, tokenizer)
+    # It has no limit of its own, and leaves on what its tokenizer was saved with.
+    truncation = tokenizer.truncation
+    return table, int(truncation["max_length"]) if truncation else None
+
+
+def _word_embeddings(places: dict[str, Path]) -> tuple[Vocabulary, LookupTable, int | None]:
+    directory = places["WordEmbeddings"]
+    config = read_json(directory / "wordembedding_config.json", "WordEmbeddings need their config")
+    kind = str(config.get("tokenizer_class"))
+    if not kind.startswith(TRUSTED_PREFIX) or not kind.endswith(".WhitespaceTokenizer"):
+        msg = f"{directory} has the tokenizer {kind}, and Lanner exports WhitespaceTokenizer"
+        raise UnsupportedError(msg)
+    _require_mean(places["Pooling"])
+    vocabulary = _vocabulary(directory / "whitespacetokenizer_config.json")
+    rows, _, _ = _tensors(directory / _WEIGHTS_FILE, "emb_layer.weight")
+    if rows.shape[0] != len(vocabulary.words):
+        words = len(vocabulary.words)
+        msg = f"{directory} has {words} words and {rows.shape[0]} rows: save it again"
+        raise CheckpointError(msg)
+    weights = None
+    if "WordWeights" in places:
+        weights = _word_weights(places["WordWeights"] / "config.json")
+    table = LookupTable(
+        rows=rows,
+        weights=weights,
+        is_weighted_mean=weights is not None,
+        normalize="Normalize" in places,
+    )
+    return vocabulary, table, int(config.get("max_seq_length") or _WORD_EMBEDDINGS_MAX_TOKENS)
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    config = read_json(path, "a WhitespaceTokenizer needs its config")
+    words, stop_words = _words(config, "vocab", path), _words(config, "stop_words", path)
+    return Vocabulary(words, frozenset(stop_words), bool(config.get("do_lower_case")))
+
+
+def _words(config: dict[str, Any], name: str, path: Path) -> list[str]:
+    words = config.get(name)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        msg = f"{path} has no list of words {name!r}: save the checkpoint again"
+        raise CheckpointError(msg)
+    return words
+
+
+def _word_weights(path: Path) -> NDArray[np.float32]:
+    """The weight of each word as sentence-transformers makes it: from the config, at each load."""
+    config = read_json(path, "WordWeights need their config")
+    try:
+        by_word, unknown = config["word_weights"], float(config.get("unknown_word_weight", 1))
+        weights = [by_word.get(w, by_word.get(w.lower(), unknown)) for w in config["vocab"]]
+        return np.array(weights, np.float32)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        msg = f"{path} does not give words and their weights ({error!r}): save the checkpoint again"
+        raise CheckpointError(msg) from None
+
+
+def _word_vectors(path: Path, rows: Path, max_tokens: int | None) -> StaticCheckpoint:
+    vectors = read_word_vectors(path, rows)
+    return StaticCheckpoint(
+        library=WORD_VECTORS,
+        kind=vectors.format,
+        tokenizer=Vocabulary(vectors.words),
+        table=LookupTable(vectors.matrix),
+        max_tokens=max_tokens,
+        max_characters=None,
+        reference=word_vectors_reference(vectors.words, vectors.matrix, max_tokens),
+    )
+
+
+def _modules(directory: Path) -> list[tuple[str, Path]]:
+    """Class name and directory of each module of sentence-transformers; of anything else, none."""
+    path = directory / MODULES_FILE
+    entries = module_entries(path) if path.is_file() else []
+    # A class from elsewhere keeps its whole name, which is none of those that are exported.
+    return [
+        (kind.rpartition(".")[2] if kind.startswith(TRUSTED_PREFIX) else kind, place)
+        for kind, place in entries
+    ]
+
+
+def _require_mean(directory: Path) -> None:
+    config = read_json(directory / "config.json", "a Pooling module needs its config")
+    # Older versions wrote a switch for each mode.
+    old = [name for name, is_on in config.items() if name.startswith("pooling_mode_") and is_on]
+    modes = config.get("pooling_mode", old or ["pooling_mode_mean_tokens"])
+    modes = [modes] if isinstance(modes, str) else modes
+    if modes not in (["mean"], ["pooling_mode_mean_tokens"]):
+        pooled = " and ".join(map(str, modes))
+        msg = f"{directory} pools by {pooled}, and of word vectors Lanner takes the mean"
+        raise UnsupportedError(msg)
+    if config.get("include_prompt", True) is False:
+        msg = f"{directory} excludes its prompts from pooling, which Lanner does not export yet"
+        raise UnsupportedError(msg)
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    if not path.is_file():
+        msg = f"there is no {path}: save the checkpoint again, with its tokenizer"
+        raise CheckpointError(msg)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        msg = f"{path} is not a tokenizer that this version of 'tokenizers' reads: {error}"
+        raise CheckpointError(msg) from error
+
+
+def _unknown_id(tokenizer: Tokenizer, path: Path) -> int | None:
+    model = read_json(path, "a tokenizer is needed")["model"]
+    token = model.get("unk_token")
+    unknown: int | None = model.get("unk_id") if token is None else tokenizer.token_to_id(token)
+    return unknown
+
+
+def _require_row_a_token(
+    table: LookupTable, tokenizer: Tokenizer, *, exactly: bool = False
+) -> None:
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if tokens > table.vocabulary_size or (exactly and tokens != table.vocabulary_size):
+        msg = (
+            f"{table.rows.path} has rows for {table.vocabulary_size} tokens, and its tokenizer has "
+            f"{tokens}: save the two again, together"
+        )
+        raise CheckpointError(msg)
+
+
+def _tensors(
+    path: Path, name: str
+) -> tuple[MatrixFile, NDArray[np.float32] | None, NDArray[np.integer[Any]] | None]:
+    """The table of that name, and model2vec's `weights` and `mapping` where they are."""
+    require_safetensors(path.parent, is_needed=True)
+    tensors = read_safetensors(path)
+    if name not in tensors or len(tensors[name][0]) != 2:
+        msg = f"{path} has no table {name!r}: it holds {', '.join(sorted(tensors)) or 'nothing'}"
+        raise CheckpointError(msg)
+    shape, dtype, place = tensors[name]
+    vectors = {}
+    for other in {"weights", "mapping"} & set(tensors):
+        sizes, kind, start = tensors[other]
+        vectors[other] = np.fromfile(path, kind, math.prod(sizes), offset=start).reshape(sizes)
+    weights = vectors.get("weights")
+    return (
+        MatrixFile(path, (shape[0], shape[1]), dtype, place),
+        None if weights is None else weights.astype(np.float32),
+        vectors.get("mapping"),
+    )

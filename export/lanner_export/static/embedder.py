@@ -1,0 +1,93 @@
+"""Loading a checkpoint of static vectors for the head `embed`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.manifest import Architecture, file_sha256
+from lanner_export.checkpoint.checkpoint import Checkpoint, require_similarity, source_of
+from lanner_export.graph.tensors import EMBEDDING, INPUTS
+from lanner_export.static.checkpoint import StaticCheckpoint, read_static_checkpoint
+from lanner_export.static.trimming import trim_static_vocabulary
+from lanner_export.trim.trimming import Corpus
+
+
+def load_static_embedder(
+    path: Path,
+    checkpoint: str,
+    scratch: Path,
+    *,
+    max_tokens: int | None = None,
+    corpus: Corpus | None = None,
+) -> Checkpoint:
+    """Loads a directory or file of static vectors; see `lanner_export.static.checkpoint`.
+
+    Args:
+        path: Where it is.
+        checkpoint: Its name for people.
+        scratch: A directory with room for its vectors.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        corpus: Texts whose words are enough; None for all words.
+
+    Raises:
+        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
+        UnsupportedError: A part of it cannot be exported.
+        InputError: It has no word of the corpus.
+        ExportError: The corpus would be split or answered differently.
+    """
+    static = whole = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)
+    require_similarity(static.similarity, checkpoint)
+    left_out: dict[str, Any] = {}
+    if corpus is not None:
+        texts = corpus.with_prompts(static.prompts.values())
+        static = trim_static_vocabulary(whole, texts, checkpoint, scratch)
+        kept, count = static.table.vocabulary_size, whole.table.vocabulary_size
+        if kept < count:
+            left_out["tokens"] = {"kept": kept, "of": count, "corpus": corpus.name}
+    rows, dimension = static.table.rows.shape
+    return Checkpoint(
+        head="embed",
+        model=None,
+        graph=static.table,
+        inputs=INPUTS,
+        output=EMBEDDING,
+        reference=_Reference(static),
+        write_tokenizer=static.write_tokenizer,
+        architecture=Architecture(
+            model_type=static.kind,
+            layers=0,
+            heads=0,
+            hidden_size=dimension,
+            vocabulary_size=static.table.vocabulary_size,
+            parameters=rows * dimension,
+        ),
+        max_tokens=static.max_tokens,
+        dimension=dimension,
+        similarity=static.similarity,
+        prompts=static.prompts,
+        default_prompt_name=static.default_prompt_name,
+        source=_source(path, checkpoint, static),
+        trimming=left_out,
+        source_reference=_Reference(whole) if left_out else None,
+    )
+
+
+class _Reference:
+    def __init__(self, static: StaticCheckpoint) -> None:
+        self._static = static
+
+    def __call__(self, inputs: Sequence[Any]) -> list[NDArray[np.float32]]:
+        return list(self._static.reference(list(inputs)))
+
+
+def _source(path: Path, checkpoint: str, static: StaticCheckpoint) -> dict[str, Any]:
+    if path.is_dir():
+        return source_of(path, checkpoint, library=static.library)
+    return {
+        "checkpoint": checkpoint,
+        "library": static.library,
+        "weights_sha256": {path.name: file_sha256(path)},
+    }

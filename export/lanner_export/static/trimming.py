@@ -1,0 +1,104 @@
+"""Static vectors with the vocabulary of a corpus."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as _Tokenizer
+
+from lanner.errors import ExportError, InputError
+from lanner.text.tokenization import TextTokenizer, Tokenizer
+from lanner.text.words import Vocabulary, WordTokenizer
+from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.static.checkpoint import StaticCheckpoint
+from lanner_export.static.reference import Reference, mean_rows
+from lanner_export.trim.tokenizer import trim_tokenizer
+
+_BLOCK_ROWS = 2**14
+#: So many texts of the corpus are answered before and after.
+_COMPARED_TEXTS = 64
+#: Most that a component may differ then; of vectors longer than 1, of the largest.
+_LARGEST_DIFFERENCE = 1e-4
+
+
+def trim_static_vocabulary(
+    static: StaticCheckpoint, texts: Sequence[str], checkpoint: str, scratch: Path
+) -> StaticCheckpoint:
+    """Leaves out the words or tokens that a corpus never uses, with their rows.
+
+    The reference of what is left is not its framework, which knows it not, but the same sums by
+    numpy; on the corpus, both must agree.
+
+    Args:
+        static: The checkpoint; it stays as it is.
+        texts: The corpus, at least one text.
+        checkpoint: Its name for people.
+        scratch: A directory with room for the rows that are left.
+
+    Raises:
+        CheckpointError: A special token is not in the vocabulary, so that it would be lost.
+        InputError: The vocabulary has no word of the corpus.
+        ExportError: The corpus would be split or answered differently.
+    """
+    tokenizer, old_ids = _trim_tokenizer(static, texts, checkpoint, scratch)
+    if not len(old_ids):
+        msg = f"{checkpoint} has no word of the corpus: give texts of its language"
+        raise InputError(msg)
+    table = _trim_table(static.table, old_ids, scratch / "kept-rows")
+    trimmed = replace(static, tokenizer=tokenizer, table=table)
+    trimmed = replace(trimmed, reference=_reference(trimmed, scratch / "reference.json"))
+    compared = list(texts[:: -(-len(texts) // _COMPARED_TEXTS)])
+    before, after = static.reference(compared), trimmed.reference(compared)
+    if np.abs(before - after).max() > _LARGEST_DIFFERENCE * max(1, np.abs(before).max()):
+        msg = (
+            f"{checkpoint} would answer the corpus differently with the vocabulary of the corpus "
+            "alone: leave --vocabulary-from out"
+        )
+        raise ExportError(msg)
+    return trimmed
+
+
+def _trim_tokenizer(
+    static: StaticCheckpoint, texts: Sequence[str], checkpoint: str, scratch: Path
+) -> tuple[Path | Vocabulary, NDArray[np.int64]]:
+    path = scratch / "vocabulary.json"
+    static.write_tokenizer(path)
+    if isinstance(static.tokenizer, Vocabulary):
+        # A word is looked up as it stands, then bare, then in lower case: what was not found stays
+        # away, and what was is kept.
+        used = {row for ids in WordTokenizer(path).encode(texts) for row in ids}
+        old_ids = np.array(sorted(used), np.int64)
+        words = static.tokenizer.words
+        return replace(static.tokenizer, words=[words[row] for row in old_ids]), old_ids
+    trimmed = trim_tokenizer(_Tokenizer.from_file(str(path)), texts, checkpoint)
+    trimmed.tokenizer.save(str(path))
+    return path, trimmed.old_ids
+
+
+def _trim_table(table: LookupTable, old_ids: NDArray[np.int64], path: Path) -> LookupTable:
+    rows, mapping = old_ids, None
+    if table.mapping is not None:
+        rows, mapping = np.unique(table.mapping[old_ids], return_inverse=True)
+    whole = table.rows.array()
+    with path.open("wb") as file:
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            file.write(whole[rows[start : start + _BLOCK_ROWS]].tobytes())
+    return replace(
+        table,
+        rows=replace(table.rows, path=path, shape=(len(rows), table.dimension), offset_bytes=0),
+        weights=None if table.weights is None else table.weights[old_ids],
+        mapping=mapping,
+        ignored_ids=tuple(np.flatnonzero(np.isin(old_ids, table.ignored_ids)).tolist()),
+    )
+
+
+def _reference(static: StaticCheckpoint, path: Path) -> Reference:
+    record = static.write_tokenizer(path)
+    tokenizer: TextTokenizer = (
+        WordTokenizer(path, record.max_tokens)
+        if record.kind == "words"
+        else Tokenizer(path, record)
+    )
+    return lambda texts: mean_rows(static.table, tokenizer.encode(texts))

@@ -1,0 +1,1 @@
+"""Transformer checkpoints: encoders, classifiers and their tokenizers."""

@@ -1,0 +1,176 @@
+"""Loading a checkpoint for the heads `score`, `classify` and `tag`."""
+
+import inspect
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lanner.errors import CheckpointError
+from lanner.text.tokenization import Pair
+from lanner_export.checkpoint.checkpoint import (
+    Checkpoint,
+    architecture_of,
+    first_sentence,
+    read_config,
+    require_tokenizer,
+    source_of,
+    token_limit,
+)
+from lanner_export.checkpoint.heads import is_cross_encoder, labels_of, require_trained_for
+from lanner_export.checkpoint.modules import read_modules_of_cross_encoder, require_safetensors
+from lanner_export.graph.graph import LogitsGraph
+from lanner_export.graph.quiet import quiet
+from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
+from lanner_export.transformer.tokenizer import write_tokenizer
+from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
+
+
+def load_classifier(
+    directory: Path,
+    checkpoint: str,
+    head: str,
+    *,
+    max_tokens: int | None = None,
+    positive_label: str | None = None,
+    trimming: Trimming = NO_TRIMMING,
+) -> Checkpoint:
+    """Loads a transformers or cross-encoder directory with its classification head.
+
+    Args:
+        directory: Where it is.
+        checkpoint: Its name for people.
+        head: ``"score"``, ``"classify"`` or ``"tag"``.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        positive_label: Which label's probability `score` answers; None for the second of two.
+        trimming: What of its layers and its vocabulary is to be kept.
+
+    Raises:
+        CheckpointError: It is incomplete or unreadable, or has no such head, or a special token
+            would be lost.
+        UnsupportedError: Its architecture cannot be exported, or not trimmed, or its labels leave
+            a question.
+        ExportError: A text of the corpus would be split differently.
+    """
+    if is_cross_encoder(directory):
+        read_modules_of_cross_encoder(directory)
+    config = read_config(directory, checkpoint)
+    require_safetensors(directory, is_needed=True)
+    require_trained_for(config, head, checkpoint)
+    labels = labels_of(directory, config, head, checkpoint, positive_label)
+    tokenizer = _tokenizer(directory, checkpoint)
+    model = _model(directory, checkpoint, head)
+    limit = token_limit(
+        model.base_model,
+        config,
+        _own_limit(tokenizer),
+        max_tokens,
+        checkpoint,
+        special_tokens=tokenizer.num_special_tokens_to_add(pair=head != "tag"),
+    )
+    left_out = trim(model.base_model, tokenizer, trimming, max_tokens=limit, checkpoint=checkpoint)
+    has_types = head != "tag" and _needs_types(model, tokenizer)
+    inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
+    return Checkpoint(
+        head=head,
+        model=model,
+        graph=LogitsGraph(model),
+        inputs=inputs,
+        output=LOGITS,
+        reference=_Reference(model, tokenizer, limit),
+        write_tokenizer=partial(write_tokenizer, tokenizer, limit, has_types=has_types),
+        architecture=architecture_of(model, model.config),
+        max_tokens=limit,
+        dimension=len(labels.names),
+        source=source_of(directory, checkpoint, library="transformers"),
+        trimming=left_out,
+        labels=labels.names,
+        activation=labels.activation if head != "tag" else "softmax",
+        scored_label=labels.scored,
+    )
+
+
+class _Reference:
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
+        self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self._arguments = set(inspect.signature(model.forward).parameters)
+
+    def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
+        logits = []
+        for item in inputs:
+            # As lists: of a lone pair whose second text is empty, transformers makes a single.
+            texts = [[item]] if isinstance(item, str) else [[text] for text in item]
+            features = self._tokenizer(
+                *texts, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            )
+            # A tokenizer may make more than the model takes, token types for a DistilBERT say.
+            taken = {name: tensor for name, tensor in features.items() if name in self._arguments}
+            with torch.no_grad():
+                logits.append(self._model(**taken).logits[0].numpy())
+        return logits
+
+
+def _tokenizer(directory: Path, checkpoint: str) -> Any:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                directory, trust_remote_code=False, local_files_only=True
+            )
+    except Exception as error:  # whatever the framework met in a foreign directory
+        msg = f"transformers cannot load the tokenizer of {checkpoint}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+    require_tokenizer(tokenizer, checkpoint)
+    return tokenizer
+
+
+def _model(directory: Path, checkpoint: str, head: str) -> Any:
+    from transformers import (  # noqa: PLC0415
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
+
+    model_class = (
+        AutoModelForTokenClassification if head == "tag" else AutoModelForSequenceClassification
+    )
+    try:
+        with quiet():
+            model, info = model_class.from_pretrained(
+                directory,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        msg = f"transformers cannot load {checkpoint}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+    # What is missing, transformers would draw at random.
+    if missing := sorted(info["missing_keys"]):
+        msg = (
+            f"{checkpoint} lacks {len(missing)} weights of the head {head!r} ({missing[0]}, ...): "
+            "fine-tune it for that first, or pass the --head that it was trained for"
+        )
+        raise CheckpointError(msg)
+    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
+    return model.float().eval()
+
+
+def _own_limit(tokenizer: Any) -> int | None:
+    # Where a tokenizer was saved without a limit, transformers gives it a number beyond counting.
+    limit = int(tokenizer.model_max_length)
+    return limit if limit < 1_000_000 else None
+
+
+def _needs_types(model: Any, tokenizer: Any) -> bool:
+    """Whether the token types of a pair reach the model; the graph has them as input only then."""
+    is_made = TYPE_IDS in tokenizer.model_input_names
+    is_taken = TYPE_IDS in inspect.signature(model.forward).parameters
+    if not is_made or not is_taken or getattr(model.config, "type_vocab_size", 0) < 2:
+        return False
+    return any(tokenizer("a", "b")[TYPE_IDS])

@@ -1,0 +1,179 @@
+"""Loading a checkpoint for the head `embed`.
+
+sentence-transformers loads both kinds: its own directories with their modules, and plain
+transformers checkpoints, to which it adds mean pooling, as the field does.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner_export.checkpoint.checkpoint import (
+    Checkpoint,
+    architecture_of,
+    first_sentence,
+    read_config,
+    require_similarity,
+    require_tokenizer,
+    source_of,
+    token_limit,
+)
+from lanner_export.checkpoint.modules import read_modules
+from lanner_export.graph.graph import SentenceGraph
+from lanner_export.graph.quiet import quiet
+from lanner_export.graph.tensors import EMBEDDING, INPUTS
+from lanner_export.transformer.tokenizer import write_tokenizer
+from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
+
+
+def load_embedder(
+    directory: Path,
+    checkpoint: str,
+    *,
+    max_tokens: int | None = None,
+    truncate_dim: int | None = None,
+    trimming: Trimming = NO_TRIMMING,
+) -> Checkpoint:
+    """Loads a sentence-transformers or transformers directory as sentence vectors.
+
+    Args:
+        directory: Where it is.
+        checkpoint: Its name for people.
+        max_tokens: A longest input that replaces the checkpoint's own.
+        truncate_dim: How many of the first dimensions to keep; None for what the checkpoint says.
+        trimming: What of its layers and its vocabulary is to be kept.
+
+    Raises:
+        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
+        UnsupportedError: Its architecture or a module of it cannot be exported, or not trimmed.
+        ExportError: A text of the corpus would be split differently.
+    """
+    modules = read_modules(directory)
+    config = read_config(modules.transformer, checkpoint)
+    modules.require_weights()
+    model = _sentence_transformer(directory, checkpoint)
+    _require_complete_weights(modules.transformer, checkpoint)
+    similarity = str(model.similarity_fn_name or "cosine")
+    require_similarity(similarity, checkpoint)
+    own, model.truncate_dim = model.truncate_dim, None
+    width = _dimension(model)
+    all_kept = own or width
+    kept = truncate_dim if truncate_dim is not None else all_kept
+    if not 1 <= kept <= width:
+        what = "--truncate-dim" if truncate_dim is not None else "its own truncate_dim"
+        msg = f"{what} must be from 1 to {width} for {checkpoint}, not {kept}"
+        raise UnsupportedError(msg)
+    model.truncate_dim = None if kept == width else kept
+    encoder = model[0].auto_model
+    # The reference must cut where the artifact does.
+    model.max_seq_length = token_limit(
+        encoder,
+        config,
+        model.max_seq_length,
+        max_tokens,
+        checkpoint,
+        special_tokens=model.tokenizer.num_special_tokens_to_add(),
+    )
+    prompts = dict(model.prompts or {})
+    left_out = trim(
+        encoder,
+        model.tokenizer,
+        trimming,
+        prompts=prompts.values(),
+        max_tokens=model.max_seq_length,
+        checkpoint=checkpoint,
+    )
+    if kept < all_kept:
+        left_out["dimensions"] = {"kept": kept, "of": all_kept}
+    return Checkpoint(
+        head="embed",
+        model=model,
+        graph=SentenceGraph(model, dimension=kept),
+        inputs=INPUTS,
+        output=EMBEDDING,
+        reference=_Reference(model),
+        write_tokenizer=partial(write_tokenizer, model.tokenizer, model.max_seq_length),
+        architecture=architecture_of(model, encoder.config),
+        max_tokens=model.max_seq_length,
+        dimension=kept,
+        similarity=similarity,
+        prompts=prompts,
+        default_prompt_name=model.default_prompt_name,
+        pools_prompt=_pools_prompt(model, checkpoint),
+        source=source_of(directory, checkpoint, library=modules.library),
+        trimming=left_out,
+    )
+
+
+class _Reference:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, inputs: Sequence[Any]) -> list[NDArray[np.float32]]:
+        # prompt="" turns a default prompt off. A text at a time: padding changes nothing, not even
+        # where the framework would pad on the left and shift the positions.
+        vectors = self._model.encode(list(inputs), prompt="", batch_size=1, show_progress_bar=False)
+        return list(vectors)
+
+
+def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    try:
+        with quiet():
+            model = SentenceTransformer(
+                str(directory),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
+            )
+    except Exception as error:  # whatever the framework met in a foreign directory
+        msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+    require_tokenizer(model.tokenizer, checkpoint)
+    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
+    return model.float().eval()
+
+
+def _require_complete_weights(directory: Path, checkpoint: str) -> None:
+    """Refuses a checkpoint whose missing weights transformers would draw at random."""
+    from transformers import AutoModel  # noqa: PLC0415
+
+    with quiet():
+        _, info = AutoModel.from_pretrained(
+            directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    # The pooler feeds BERT's next-sentence task; no vector here is made with it.
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        msg = (
+            f"{checkpoint} lacks {len(missing)} weights of its transformer ({missing[0]}, ...): "
+            "it is incomplete or of another architecture than its config.json says"
+        )
+        raise CheckpointError(msg)
+
+
+def _pools_prompt(model: Any, checkpoint: str) -> bool:
+    for module in model:
+        if getattr(module, "include_prompt", True) is False:
+            if "weightedmean" in module.pooling_mode:
+                # The weights go by positions in the text with its prompt, which the mask forgets.
+                msg = (
+                    f"{checkpoint} excludes its prompts from a pooling weighted by position, "
+                    "which Lanner does not export"
+                )
+                raise UnsupportedError(msg)
+            return False
+    return True
+
+
+def _dimension(model: Any) -> int:
+    # Renamed in sentence-transformers 6; the old name warns there.
+    method = getattr(model, "get_embedding_dimension", None)
+    return int((method or model.get_sentence_embedding_dimension)())

@@ -1,0 +1,99 @@
+"""What of a checkpoint is left out before it is exported."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lanner.errors import InputError
+from lanner.files.texts import read_texts
+from lanner.text.tokenization import check_texts
+from lanner_export.trim.layers import keep_layers
+from lanner_export.trim.vocabulary import trim_vocabulary
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts like those that a model will be asked about, and the name of their file."""
+
+    name: str
+    texts: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a .txt, .csv or .jsonl file; empty lines are passed over.
+
+        Raises:
+            InputError: It cannot be read, or holds no text.
+        """
+        texts = [text for text in read_texts(path) if text.strip()]
+        if not texts:
+            msg = f"{path} holds no text to take a vocabulary from: give a file of texts"
+            raise InputError(msg)
+        check_texts(texts)
+        return cls(path.name, texts)
+
+    def with_prompts(self, prompts: Iterable[str]) -> list[str]:
+        """Its texts as they are, and behind each of some prompts."""
+        return [prompt + text for prompt in dict.fromkeys(["", *prompts]) for text in self.texts]
+
+
+@dataclass(frozen=True)
+class Trimming:
+    """What is to be kept; by default everything.
+
+    Attributes:
+        layers: Layers by their numbers from 0 on, or how many; see
+            `lanner_export.trim.layers.kept_layers`.
+        corpus: Texts whose tokens are enough.
+    """
+
+    layers: int | Sequence[int] | None = None
+    corpus: Corpus | None = None
+
+
+NO_TRIMMING = Trimming()
+
+
+def trim(
+    encoder: Any,
+    tokenizer: Any,
+    trimming: Trimming,
+    *,
+    prompts: Iterable[str] = (),
+    max_tokens: int,
+    checkpoint: str,
+) -> dict[str, Any]:
+    """Leaves layers and tokens out of a transformer and its tokenizer, which both change.
+
+    Args:
+        encoder: The transformer, without its head.
+        tokenizer: Its fast tokenizer of transformers.
+        trimming: What is to be kept.
+        prompts: What may stand before a text.
+        max_tokens: Longest input.
+        checkpoint: Its name for people.
+
+    Returns:
+        What was left out, for the manifest: `layers` with the numbers `kept`, `tokens` with how
+        many were `kept` and the name of the `corpus`, each with how many it was `of`; only what
+        became fewer.
+
+    Raises:
+        CheckpointError: A special token would be lost.
+        UnsupportedError: The transformer or its tokenizer is not one of which that can be left out.
+        ExportError: A text of the corpus would be split differently.
+    """
+    left_out: dict[str, Any] = {}
+    if trimming.layers is not None:
+        kept, count = keep_layers(encoder, trimming.layers, checkpoint)
+        if len(kept) < count:
+            left_out["layers"] = {"kept": kept, "of": count}
+    if trimming.corpus is not None:
+        texts = trimming.corpus.with_prompts(prompts)
+        rows, all_rows = trim_vocabulary(
+            encoder, tokenizer, texts, max_tokens=max_tokens, checkpoint=checkpoint
+        )
+        if rows < all_rows:
+            left_out["tokens"] = {"kept": rows, "of": all_rows, "corpus": trimming.corpus.name}
+    return left_out

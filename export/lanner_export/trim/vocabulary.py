@@ -1,0 +1,91 @@
+"""A transformer and its tokenizer with the vocabulary of a corpus."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner_export.checkpoint.checkpoint import position_padding_id
+from lanner_export.trim.tokenizer import trim_tokenizer
+
+#: So many texts of the corpus are read by the transformer before and after.
+_COMPARED_TEXTS = 4
+#: Most that a component of a token's vector may differ then: the same sums are made.
+_LARGEST_DIFFERENCE = 1e-5
+
+
+def trim_vocabulary(
+    encoder: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, checkpoint: str
+) -> tuple[int, int]:
+    """Takes the tokens that a corpus never uses out of a tokenizer and an embedding table.
+
+    Args:
+        encoder: The transformer, without its head; it is changed.
+        tokenizer: Its fast tokenizer of transformers; it is changed.
+        texts: The corpus, at least one text.
+        max_tokens: Longest input.
+        checkpoint: Its name for people.
+
+    Returns:
+        The rows that are left of the table, and those that there were.
+
+    Raises:
+        CheckpointError: A token that must be kept has no row, or is not in the vocabulary.
+        UnsupportedError: The transformer keeps more of its tokens than a table.
+        ExportError: A text of the corpus would be split differently.
+    """
+    table = encoder.get_input_embeddings()
+    if not isinstance(table, torch.nn.Embedding):
+        msg = f"{checkpoint} has no plain table of its tokens: leave --vocabulary-from out"
+        raise UnsupportedError(msg)
+    rows = table.num_embeddings
+    whole = tokenizer.backend_tokenizer
+    padding_id = position_padding_id(encoder)
+    pinned = 0 if padding_id is None else padding_id + 1
+    trimmed = trim_tokenizer(whole, texts, checkpoint, pinned=pinned)
+    if (last := int(trimmed.old_ids.max())) >= rows:
+        msg = (
+            f"trimming the vocabulary of {checkpoint} would drop {whole.id_to_token(last)!r}, "
+            f"token {last} of its tokenizer, because its embedding table has {rows} rows: resize "
+            "that with resize_token_embeddings, or leave --vocabulary-from out"
+        )
+        raise CheckpointError(msg)
+    ids = [trimmed.tokenizer.encode(text).ids[:max_tokens] for text in texts[:_COMPARED_TEXTS]]
+    before = [_hidden(encoder, trimmed.old_ids[row]) for row in ids if row]
+    _keep_rows(encoder, table, trimmed.old_ids)
+    after = [_hidden(encoder, np.array(row)) for row in ids if row]
+    if any((a - b).abs().max() > _LARGEST_DIFFERENCE for a, b in zip(before, after, strict=True)):
+        msg = (
+            f"{checkpoint} is a {encoder.config.model_type} model, which reads token ids otherwise "
+            "than as rows of a table: leave --vocabulary-from out"
+        )
+        raise UnsupportedError(msg)
+    # The only way to another vocabulary; transformers does the same in train_new_from_iterator.
+    tokenizer._tokenizer = trimmed.tokenizer
+    return len(trimmed.old_ids), rows
+
+
+def _keep_rows(encoder: Any, table: torch.nn.Embedding, old_ids: NDArray[np.int64]) -> None:
+    new_ids = {old: new for new, old in enumerate(old_ids.tolist())}
+    table.weight = torch.nn.Parameter(table.weight.detach()[torch.from_numpy(old_ids)])
+    table.num_embeddings = len(old_ids)
+    if table.padding_idx is not None:
+        table.padding_idx = new_ids.get(table.padding_idx)
+    config = encoder.config
+    config.vocab_size = len(old_ids)
+    for name, number in config.to_dict().items():
+        if name.endswith("_token_id") and isinstance(number, int):
+            setattr(config, name, new_ids.get(number))
+
+
+def _hidden(encoder: Any, ids: NDArray[np.int64]) -> torch.Tensor:
+    """The vectors of a text's tokens, float32 [tokens, hidden size]."""
+    input_ids = torch.from_numpy(ids)[None]
+    with torch.no_grad():
+        hidden: torch.Tensor = encoder(
+            input_ids=input_ids, attention_mask=torch.ones_like(input_ids)
+        )[0][0]
+    return hidden
