@@ -120,7 +120,7 @@ endif
 
 # Only the files with such tests: what the others import need not be there.
 gpu-test: gpu-here ## run the tests that need an NVIDIA GPU
-	$(gpu_run) -m pytest -m gpu $(shell grep -lw 'mark.gpu' tests/test_*.py) $(PYTEST_ARGS)
+	$(gpu_run) -m pytest -m gpu $(shell grep -rlw --include="test_*.py" "mark.gpu" tests) $(PYTEST_ARGS)
 
 gpu-bench: gpu-here ## measure engines on an NVIDIA GPU: build/gpu.json; BENCH_ARGS=--help, --quick
 	mkdir -p build

@@ -10,13 +10,13 @@ from lanner.loading.load import load
 from lanner.machine.gpu import missing_gpu
 from lanner.models.embedding import EmbeddingModel
 from lanner.triton.server.installation import Installation, find_tritonserver
-from tests.checkpoints import (
+from tests.support.checkpoints import (
     bert_checkpoint,
     bert_model,
     cross_encoder_checkpoint,
     plain_checkpoint,
 )
-from tests.word_artifact import write_word_artifact
+from tests.support.word_artifact import write_word_artifact
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,7 +33,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def word_artifact(tmp_path: Path) -> Path:
-    """A tiny artifact whose vectors can be worked out by hand; see `tests.word_artifact`."""
+    """A tiny artifact whose vectors can be worked out by hand; by `tests.support.word_artifact`."""
     pytest.importorskip("onnx", reason="needs the export extra to write a graph")
     return write_word_artifact(tmp_path / "words.lanner")
 

@@ -15,7 +15,7 @@ from lanner_perf.measure import measure
 from lanner_perf.plan import BASIC_SUITES, Plan
 from lanner_perf.subjects import Spec, Subject, SubjectError
 from lanner_perf.workloads import MIXED_TEXTS, build_workloads, spread
-from tests.perf_inputs import write_pairs
+from tests.support.perf_inputs import write_pairs
 
 
 def test_workloads_of_a_file(tmp_path: Path) -> None:

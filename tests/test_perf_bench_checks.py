@@ -6,7 +6,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.bench_checks import bench_checks, headlines
 from lanner_perf.checks import Check
-from tests.bench_report import LANNER, PEER, TORCH, bench_report, subject
+from tests.support.bench_report import LANNER, PEER, TORCH, bench_report, subject
 
 
 def checks_of(report: dict[str, Any]) -> dict[str, Check]:

@@ -1,8 +1,8 @@
 import pytest
 
 from lanner_perf.call_tables import call_tables, part_loads, server_conditions
-from tests.bench_report import bench_report
-from tests.server_report import server_report
+from tests.support.bench_report import bench_report
+from tests.support.server_report import server_report
 
 
 def test_where_the_time_of_a_call_goes() -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from lanner_perf.charts import draw_charts
 from lanner_perf.drawing import _apart
-from tests.bench_report import bench_report, with_floor
-from tests.server_report import server_report
+from tests.support.bench_report import bench_report, with_floor
+from tests.support.server_report import server_report
 
 
 def test_every_plot_in_black_and_white_with_words() -> None:

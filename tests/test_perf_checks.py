@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.checks import Check, variant_checks
-from tests.perf_inputs import small_report
+from tests.support.perf_inputs import small_report
 
 
 def checks_of(report: dict[str, Any]) -> dict[str, Check]:

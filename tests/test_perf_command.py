@@ -14,8 +14,8 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner.artifact.artifact import Artifact
 from lanner.commands import doctor, main
 from lanner_perf import command
-from tests.bench_report import bench_report, write_result
-from tests.perf_inputs import write_pairs
+from tests.support.bench_report import bench_report, write_result
+from tests.support.perf_inputs import write_pairs
 
 MODELS = "an artifact DIR or the URLs of a model on a server"
 GIVE_ONE = f"give one of {MODELS}, --compare OLD NEW, --render RESULT"

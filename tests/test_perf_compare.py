@@ -6,8 +6,8 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner.errors import InputError
 from lanner_perf.compare import Change, compare, comparison_text
-from tests.bench_report import LANNER, PEER, TORCH, bench_report, with_floor
-from tests.server_report import HERE, server_report
+from tests.support.bench_report import LANNER, PEER, TORCH, bench_report, with_floor
+from tests.support.server_report import HERE, server_report
 
 
 def faster(report: dict[str, Any], factor: float, name: str = LANNER) -> dict[str, Any]:

@@ -8,8 +8,8 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.extent import Extent
 from lanner_perf.layout import SUITES
-from tests.bench_report import bench_report
-from tests.perf_inputs import write_pairs
+from tests.support.bench_report import bench_report
+from tests.support.perf_inputs import write_pairs
 
 WHOLE = Extent(SUITES, None, 2, None, is_quick=False, command=("lanner", "bench", "a dir"))
 

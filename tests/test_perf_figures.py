@@ -3,8 +3,8 @@ import pytest
 pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.figures import Figure, figures, is_call_part, ratio
-from tests.bench_report import bench_report, with_floor
-from tests.server_report import server_report
+from tests.support.bench_report import bench_report, with_floor
+from tests.support.server_report import server_report
 
 
 def figure(*rounds: float) -> Figure:

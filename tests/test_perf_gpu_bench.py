@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="needs the bench extra")
 from lanner.machine.gpu import this_gpu
 from lanner_perf.gpu_bench import main
 from lanner_perf.gpu_report import write_report
-from tests.gpu_figures import report_of
+from tests.support.gpu_figures import report_of
 
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 ON_CPU = ["--device", "cpu", "--models", "tiny", "--seconds", "0.01"]

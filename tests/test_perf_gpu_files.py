@@ -21,8 +21,8 @@ from lanner_perf.gpu_files import Model, own_environment
 from lanner_perf.gpu_models import inputs_of
 from lanner_perf.gpu_subjects import SUBJECTS, subjects_of
 from lanner_perf.gpu_worker import least_cosine
-from tests.gpu_artifact import H100
-from tests.host_builder import VERSION, HostBuilder
+from tests.support.gpu.artifact import H100
+from tests.support.gpu.host_builder import VERSION, HostBuilder
 
 
 @pytest.fixture(scope="module")

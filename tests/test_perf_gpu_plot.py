@@ -1,6 +1,6 @@
 from lanner_perf.gpu_plot import draw, shown
 from lanner_perf.gpu_report import leave_out
-from tests.gpu_figures import report_of
+from tests.support.gpu_figures import report_of
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "driver": "580.65.06", "cuda": "13.0"}
 

@@ -12,8 +12,8 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from lanner_perf.drawing import Chart
 from lanner_perf.html_page import html_page
 from lanner_perf.markdown import markdown_page
-from tests.bench_report import LANNER, bench_report, with_floor
-from tests.server_report import TOKENS, server_report
+from tests.support.bench_report import LANNER, bench_report, with_floor
+from tests.support.server_report import TOKENS, server_report
 
 ODD = "<script>alert('&')</script> 猎隼 🦅 $x_1$ | \""
 

@@ -4,7 +4,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.checks import variant_checks
 from lanner_perf.page import page
-from tests.perf_inputs import small_report
+from tests.support.perf_inputs import small_report
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from lanner_perf.peers import (
     quantization_for,
 )
 from lanner_perf.subjects import Subject
-from tests.checkpoints import bert_checkpoint
+from tests.support.checkpoints import bert_checkpoint
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = ROOT / ENVIRONMENTS

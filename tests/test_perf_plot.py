@@ -9,7 +9,7 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 from PIL import Image
 
 from lanner_perf.plot import draw_plot
-from tests.perf_inputs import small_report
+from tests.support.perf_inputs import small_report
 
 
 @pytest.mark.parametrize("has_pairs", [True, False], ids=["spearman", "cosine"])

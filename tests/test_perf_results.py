@@ -10,8 +10,8 @@ pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner.errors import InputError
 from lanner_perf.results import read_result, require_page, write_report
-from tests.bench_report import bench_report, write_result
-from tests.server_report import server_report
+from tests.support.bench_report import bench_report, write_result
+from tests.support.server_report import server_report
 
 
 def test_a_report_is_a_page_with_everything_beside_it(tmp_path: Path) -> None:

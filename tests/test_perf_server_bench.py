@@ -25,9 +25,9 @@ from lanner_perf.bench import BenchReport
 from lanner_perf.call_parts import PARTS
 from lanner_perf.extent import Extent
 from lanner_perf.server_bench import ServerRequest, bench_server
-from tests.perf_inputs import write_pairs
-from tests.report_layout import require_laid_out
-from tests.triton_models import write_triton_model
+from tests.support.perf_inputs import write_pairs
+from tests.support.report_layout import require_laid_out
+from tests.support.triton_models import write_triton_model
 
 #: What is loaded; of `half` the text model alone, and of `scorer` not the text model.
 LOADED = ("tiny", "tiny_text", "cached", "cached_text", "half_text", "scorer", "double")

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("scipy", reason="needs the bench extra")
 
 from lanner_perf.bench_checks import bench_checks, headlines
-from tests.server_report import CACHED, HERE, PLAIN, TOKENS, server_report
+from tests.support.server_report import CACHED, HERE, PLAIN, TOKENS, server_report
 
 FIVE = [
     "one text: p50 ms beyond in process",

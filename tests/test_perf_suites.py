@@ -16,7 +16,7 @@ from lanner_perf.measure import leaders, measure
 from lanner_perf.plan import Plan
 from lanner_perf.subjects import Spec
 from lanner_perf.workloads import build_workloads
-from tests.report_layout import require_laid_out
+from tests.support.report_layout import require_laid_out
 
 QUICK = replace(
     Plan.quick(threads=1),
@@ -38,7 +38,7 @@ QUICK = replace(
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     pytest.importorskip("onnx", reason="needs the export extra to write a graph")
-    from tests.word_artifact import write_word_artifact  # noqa: PLC0415
+    from tests.support.word_artifact import write_word_artifact  # noqa: PLC0415
 
     artifact = Artifact.open(write_word_artifact(tmp_path_factory.mktemp("words") / "words.lanner"))
     specs = [

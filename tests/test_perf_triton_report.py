@@ -14,8 +14,8 @@ from lanner.triton.server.installation import Installation
 from lanner_export.export import export
 from lanner_perf.bench import BenchReport
 from lanner_perf.triton_report import main
-from tests.checkpoints import bert_checkpoint
-from tests.report_layout import require_laid_out
+from tests.support.checkpoints import bert_checkpoint
+from tests.support.report_layout import require_laid_out
 
 
 def test_a_server_beside_the_process_and_beside_a_repository_by_hand(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lanner.artifact.artifact import Artifact
-from tests.checkpoints import bert_checkpoint
-from tests.perf_inputs import write_pairs
+from tests.support.checkpoints import bert_checkpoint
+from tests.support.perf_inputs import write_pairs
 
 pytest.importorskip("scipy", reason="needs the bench extra")
 pytest.importorskip("matplotlib", reason="needs the bench extra")

@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="the reference")
 from lanner_perf.peer_models import Made, Peer, Place, Subject
 from lanner_perf.subjects import Spec
 from lanner_perf.verification import too_far, verified
-from tests.checkpoints import SENTENCES, bert_checkpoint
+from tests.support.checkpoints import SENTENCES, bert_checkpoint
 
 KIND = "sentence-transformers"
 

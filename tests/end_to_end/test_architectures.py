@@ -1,0 +1,109 @@
+"""Every cell of the support table: a tiny random checkpoint through the whole export.
+
+The export compares whole answers with the checkpoint in its own framework, so that one which passes
+here is right; the counts say how much of it is fused.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.checkpoints import plain_checkpoint
+from tests.support.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, cells, config_of, page
+
+from lanner.artifact.artifact import Artifact
+from lanner.engines import onnxruntime
+from lanner.loading.load import load
+from lanner.machine.machine import this_machine
+
+torch = pytest.importorskip("torch", reason="needs the export extra")
+transformers = pytest.importorskip("transformers", reason="needs the export extra")
+
+from tests.support.census import require_half_graph  # noqa: E402
+
+from lanner_export.export import export  # noqa: E402
+from lanner_perf.operations import count_operations  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("name", "head"), list(cells()))
+def test_it_answers_as_its_checkpoint_does(
+    name: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = MATRIX[name]
+    if row.since == "5" and transformers.__version__.startswith("4."):
+        pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{row.prefix}Config")(**config_of(name, head))
+    model = getattr(transformers, row.prefix + CLASS_OF_HEAD[head][0])(config).eval()
+    checkpoint = plain_checkpoint(tmp_path / "checkpoint", model, row.tokenizer())
+    warnings: list[str] = []
+    artifact = export(
+        checkpoint, tmp_path / "out.lanner", precisions=PRECISIONS, warn=warnings.append
+    )
+    assert artifact.manifest.head == head
+    has_types = row.has_types and head in ("score", "classify")
+    assert ("token_type_ids" in artifact.manifest.inputs) == has_types
+    quality = artifact.quality()["variants"]
+    assert quality["fp32"]["largest_difference"] <= 1e-4
+    if head == "embed":
+        assert quality["fp32"]["cosine_min"] >= 0.99999
+        assert quality["int8"]["cosine_min"] >= 0.98
+        assert quality["fp16"]["cosine_min"] >= 0.99999
+        assert quality["bf16"]["cosine_min"] >= 0.9997
+    else:
+        assert quality["int8"]["mean_score_difference"] <= 0.02
+        assert quality["fp16"]["mean_score_difference"] <= 0.001
+        assert quality["bf16"]["mean_score_difference"] <= 0.005
+        assert quality["int8"]["batch_independence_difference"] <= 0.01
+    counts = artifact.choose("fp32").fused_ops
+    assert set(counts) >= row.fused
+    for precision in ("fp16", "bf16"):
+        assert set(artifact.choose(precision).fused_ops) >= row.fused
+        products = require_half_graph(artifact.file(f"model.{precision}.onnx"), precision)
+        assert products >= 4 * artifact.manifest.architecture.layers
+    work = [count_operations(artifact.file(f"model.{p}.onnx")) for p in ("fp32", "int8")]
+    assert work[0].flop_per_token_squared > 0
+    assert work[0] == work[1]
+    # What is not fused is said, and nothing is said of what is.
+    assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
+    assert bool(warnings) or counts["Attention"] == 2
+    require_same_without_vnni(artifact, monkeypatch)
+    loaded = load(artifact.directory)
+    if head == "embed":
+        assert loaded.encode("a man plays").shape == (artifact.manifest.dimension,)
+    elif head == "score":
+        assert loaded.score([("a man", "a guitar")]).shape == (1,)
+    elif head == "classify":
+        assert loaded.classify("a man plays").label in ("yes", "no", "maybe")
+    else:
+        assert all(entity.label in ("PER", "LOC") for entity in loaded.tag("a man plays"))
+
+
+def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 as it is loaded on another processor (tests/test_other_processor.py has a real one)."""
+    path, generator = artifact.file("model.int8.onnx"), np.random.default_rng(0)
+    feed = {name: generator.integers(5, 30, (3, 9)) for name in artifact.manifest.inputs}
+    feed["attention_mask"] = np.ones((3, 9), np.int64)
+    if "token_type_ids" in feed:
+        feed["token_type_ids"] = np.zeros((3, 9), np.int64)
+    answers = []
+    for flags in (this_machine().cpu_flags, ("avx2",)):
+        machine = replace(this_machine(), cpu_flags=flags)
+        with monkeypatch.context() as context:
+            context.setattr(onnxruntime, "this_machine", lambda machine=machine: machine)
+            answers.append(onnxruntime.open_session(path).run(None, feed)[0])
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_support_table_is_this_matrix() -> None:
+    text = (ROOT / "docs" / "support.md").read_text(encoding="utf-8")
+    assert text == page(), "run python -m tests.support.matrix > docs/support.md"
+
+
+def test_the_guide_names_these() -> None:
+    text = (ROOT / "docs" / "guide" / "export.md").read_text(encoding="utf-8")
+    named = " ".join(text.split()).partition("of an encoder: ")[2].partition(". ")[0]
+    assert set(named.split(", ")) == set(MATRIX)

@@ -1,0 +1,277 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.checkpoints import (
+    MAX_POSITIONS,
+    bert_checkpoint,
+    bert_model,
+    edit_json,
+    plain_checkpoint,
+    word_piece_tokenizer,
+)
+
+from lanner.errors import CheckpointError, UnsupportedError
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner_export.loading import load_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+
+
+def edit_modules(checkpoint: Path, index: int, **changes: Any) -> None:
+    path = checkpoint / "modules.json"
+    modules = json.loads(path.read_text())
+    modules[index] |= changes
+    path.write_text(json.dumps(modules))
+
+
+def test_a_sentence_transformers_checkpoint(tiny_checkpoint: Path) -> None:
+    loaded = load_checkpoint(str(tiny_checkpoint))
+    assert loaded.max_tokens == 16  # sentence-transformers' own limit, not the tokenizer's 64
+    assert loaded.dimension == 12
+    assert loaded.similarity == "cosine"
+    assert loaded.architecture.model_type == "bert"
+    assert (loaded.architecture.layers, loaded.architecture.heads) == (2, 4)
+    assert loaded.architecture.hidden_size == 32
+    assert loaded.source["library"] == "sentence-transformers"
+    assert set(loaded.source["weights_sha256"]) == {
+        "model.safetensors",
+        "2_Dense/model.safetensors",
+    }
+
+
+def test_a_plain_transformers_checkpoint_is_mean_pooled(tmp_path: Path) -> None:
+    loaded = load_checkpoint(str(plain_checkpoint(tmp_path / "plain")))
+    assert loaded.source["library"] == "transformers"
+    assert loaded.max_tokens == MAX_POSITIONS
+    assert loaded.dimension == 32
+    assert loaded.model[1].pooling_mode == "mean"
+
+
+def test_prompts_are_kept(tmp_path: Path) -> None:
+    path = bert_checkpoint(tmp_path / "prompts", prompts={"query": "query: ", "document": ""})
+    assert load_checkpoint(str(path)).prompts["query"] == "query: "
+
+
+def test_half_precision_weights_are_widened(tmp_path: Path) -> None:
+    path = plain_checkpoint(tmp_path / "half", bert_model().half())
+    model = load_checkpoint(str(path)).model
+    assert {str(parameter.dtype) for parameter in model.parameters()} == {"torch.float32"}
+
+
+def test_a_limit_of_one_s_own(tiny_checkpoint: Path) -> None:
+    loaded = load_checkpoint(str(tiny_checkpoint), max_tokens=MAX_POSITIONS)
+    assert loaded.max_tokens == loaded.model.max_seq_length == MAX_POSITIONS
+
+
+@pytest.mark.parametrize("tokens", [2, MAX_POSITIONS + 1])
+def test_a_limit_beyond_the_positions_is_refused(tiny_checkpoint: Path, tokens: int) -> None:
+    with pytest.raises(UnsupportedError, match=rf"--max-tokens must be from 3 to 64 .* {tokens}$"):
+        load_checkpoint(str(tiny_checkpoint), max_tokens=tokens)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint directory .*gone: check"):
+        load_checkpoint(str(tmp_path / "gone"))
+
+
+def test_a_name_that_the_hub_does_not_answer_for() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"'no/such-model' is neither a directory here nor a model that the"
+    ):
+        load_checkpoint("no/such-model")
+
+
+def test_a_file_is_no_checkpoint(tiny_checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config.json is a file that holds no word vec"):
+        load_checkpoint(str(tiny_checkpoint / "config.json"))
+
+
+def test_a_directory_without_a_config_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: there is no .*config.json"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_a_broken_config_is_named(checkpoint: Path) -> None:
+    (checkpoint / "config.json").write_text('{"model_type": "be')
+    with pytest.raises(CheckpointError, match=r"config.json is not valid JSON \(Unterminated"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_an_unknown_architecture_is_named(checkpoint: Path) -> None:
+    edit_json(checkpoint / "config.json", model_type="bertoid")
+    with pytest.raises(CheckpointError, match=r"cannot read .*config.json \(model_type 'bertoid'"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_decoder_is_refused(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2Model  # noqa: PLC0415
+
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=200, n_positions=32)
+    path = plain_checkpoint(tmp_path / "gpt2", GPT2Model(config))
+    with pytest.raises(UnsupportedError, match=r"is a gpt2 model, which is not an encoder: Lanner"):
+        load_checkpoint(str(path))
+
+
+def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
+    from transformers import BartConfig, BartModel  # noqa: PLC0415
+
+    config = BartConfig(
+        vocab_size=200, d_model=16, encoder_layers=1, decoder_layers=1, max_position_embeddings=32
+    )
+    path = plain_checkpoint(tmp_path / "bart", BartModel(config))
+    with pytest.raises(UnsupportedError, match=r"is a bart model, which is not an encoder"):
+        load_checkpoint(str(path))
+
+
+def test_a_bert_that_decodes_is_refused(tmp_path: Path) -> None:
+    path = plain_checkpoint(tmp_path / "decoder", bert_model(is_decoder=True))
+    with pytest.raises(UnsupportedError, match=r"is a bert model, which is not an encoder"):
+        load_checkpoint(str(path))
+
+
+def test_code_of_a_checkpoint_is_not_run(checkpoint: Path) -> None:
+    edit_json(
+        checkpoint / "config.json", model_type="own", auto_map={"AutoModel": "modeling.OwnModel"}
+    )
+    with pytest.raises(
+        UnsupportedError, match=r"needs code of its own \(modeling.OwnModel\), and Lanner runs no"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    "kind", ["sentence_transformers.models.CNN", "modeling.Pooling", "os.system"]
+)
+def test_an_unknown_module_is_refused_by_name(checkpoint: Path, kind: str) -> None:
+    edit_modules(checkpoint, 1, type=kind)
+    with pytest.raises(UnsupportedError, match=rf"has the module {kind}, which Lanner does not"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_an_activation_of_the_checkpoint_s_own_is_refused(checkpoint: Path) -> None:
+    # sentence-transformers would take Tanh instead, and say so in a log.
+    edit_json(checkpoint / "2_Dense" / "config.json", activation_function="own.Activation")
+    with pytest.raises(UnsupportedError, match=r"names the activation 'own.Activation', which is"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_model_without_pooling_is_refused(checkpoint: Path) -> None:
+    path = checkpoint / "modules.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:1]))
+    with pytest.raises(UnsupportedError, match=r"lists Transformer, and Lanner exports a Tr"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_the_reference_cuts_where_the_artifact_does(tmp_path: Path) -> None:
+    # RoBERTa counts its positions from 2 on: of 60, two can never be used.
+    from transformers import RobertaConfig, RobertaModel  # noqa: PLC0415
+
+    config = RobertaConfig(
+        vocab_size=200,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=60,
+    )
+    loaded = load_checkpoint(str(plain_checkpoint(tmp_path / "roberta", RobertaModel(config))))
+    assert loaded.max_tokens == loaded.model.max_seq_length == 58
+    loaded.model.encode("word " * 100)
+
+
+def test_a_broken_module_list_is_named(checkpoint: Path) -> None:
+    (checkpoint / "modules.json").write_text('[{"path": ""}]')
+    with pytest.raises(CheckpointError, match=r"modules.json is not a list of modules with type"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_pickle_is_not_read(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"only as a pickle \(pytorch_model.bin\), which can"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_pickle_of_a_module_is_not_read(checkpoint: Path) -> None:
+    dense = checkpoint / "2_Dense"
+    (dense / "model.safetensors").rename(dense / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"2_Dense holds its weights only as a pickle"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_missing_weights_are_named(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no weights: expected model.safetensors"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_truncated_weights_are_one_sentence(checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"^sentence-transformers cannot load .*: .+$"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_weights_are_never_drawn_at_random(checkpoint: Path) -> None:
+    edit_json(checkpoint / "config.json", num_hidden_layers=3)
+    with pytest.raises(
+        CheckpointError, match=r"lacks 16 weights of its transformer \(encoder.layer.2.attention"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
+    path = plain_checkpoint(tmp_path / "head")
+    edit_json(path / "config.json", architectures=["BertForSequenceClassification"])
+    with pytest.raises(
+        CheckpointError,
+        match=r"lacks 2 weights of the head 'classify' \(classifier.bias, ...\): fine-tune it",
+    ):
+        load_checkpoint(str(path))
+    assert load_checkpoint(str(path), head="embed").dimension == 32
+
+
+def test_prompts_out_of_a_pooling_by_position_are_refused(checkpoint: Path) -> None:
+    config = checkpoint / "1_Pooling" / "config.json"
+    edit_json(config, include_prompt=False)
+    assert not load_checkpoint(str(checkpoint)).pools_prompt
+    edit_json(config, pooling_mode="weightedmean")
+    with pytest.raises(
+        UnsupportedError, match=r"excludes its prompts from a pooling weighted by position, which"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_the_tokenizer_is_needed(tmp_path: Path) -> None:
+    bert_model().save_pretrained(tmp_path / "bare")
+    with pytest.raises(CheckpointError, match=r"(has no tokenizer|cannot load)"):
+        load_checkpoint(str(tmp_path / "bare"))
+
+
+def test_the_test_tokenizer_is_fast() -> None:
+    assert word_piece_tokenizer().is_fast
+
+
+def test_other_safetensors_do_not_hide_a_pickle(checkpoint: Path) -> None:
+    (checkpoint / "2_Dense" / "model.safetensors").rename(checkpoint / "2_Dense" / "x.safetensors")
+    (checkpoint / "2_Dense" / "pytorch_model.bin").touch()
+    with pytest.raises(CheckpointError, match=r"2_Dense holds its weights only as a pickle \(pyto"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_truncation_of_its_own_that_cannot_be_is_named(checkpoint: Path) -> None:
+    edit_json(checkpoint / "config_sentence_transformers.json", truncate_dim=100)
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    if SentenceTransformer(str(checkpoint), device="cpu").truncate_dim is None:
+        pytest.skip("this sentence-transformers does not keep it in the checkpoint")
+    with pytest.raises(UnsupportedError, match=r"its own truncate_dim must be from 1 to 12 for "):
+        load_checkpoint(str(checkpoint))

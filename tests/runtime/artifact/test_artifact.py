@@ -1,0 +1,149 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.word_artifact import write_word_artifact
+
+from lanner.artifact import artifact as artifact_module
+from lanner.artifact.artifact import Artifact, is_batch_independent
+from lanner.artifact.manifest import Manifest
+from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
+from lanner.machine.machine import this_machine
+
+
+def give_cpu(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    machine = replace(this_machine(), cpu_flags=flags)
+    monkeypatch.setattr(artifact_module, "this_machine", lambda: machine)
+
+
+def test_a_whole_artifact_verifies(word_artifact: Path) -> None:
+    artifact = Artifact.open(str(word_artifact))
+    artifact.verify()
+    assert artifact.quality()["texts"] == 1
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.fp32.onnx", "quality.json"])
+def test_a_changed_byte_in_any_file_is_found(word_artifact: Path, name: str) -> None:
+    path = word_artifact / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CorruptArtifactError, match=rf"{name} was changed after it was written"):
+        Artifact.open(word_artifact).verify()
+
+
+def test_a_truncated_file_is_found(word_artifact: Path) -> None:
+    path = word_artifact / "model.int8.onnx"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        CorruptArtifactError, match=rf"is truncated \(100 bytes, the manifest says {size:,}\): copy"
+    ):
+        Artifact.open(word_artifact).verify()
+
+
+def test_a_missing_file_is_found(word_artifact: Path) -> None:
+    (word_artifact / "tokenizer.json").unlink()
+    with pytest.raises(CorruptArtifactError, match=r"tokenizer.json is missing: copy it again"):
+        Artifact.open(word_artifact).verify()
+
+
+def test_an_unlisted_file_is_not_used(word_artifact: Path) -> None:
+    (word_artifact / "extra.onnx").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"lists no file 'extra.onnx'"):
+        Artifact.open(word_artifact).file("extra.onnx")
+
+
+def test_a_path_out_of_the_artifact_is_refused(word_artifact: Path) -> None:
+    opened = Artifact.open(word_artifact)
+    record = opened.manifest.files["tokenizer.json"]
+    (word_artifact.parent / "outside").write_bytes(b"x")
+    manifest = replace(opened.manifest, files={"../outside": record})
+    with pytest.raises(ArtifactError, match=r"names the file '../outside' outside itself"):
+        Artifact(word_artifact, manifest).file("../outside")
+
+
+def test_a_link_out_of_the_artifact_is_refused(word_artifact: Path) -> None:
+    path = word_artifact / "tokenizer.json"
+    path.rename(word_artifact.parent / "elsewhere.json")
+    path.symlink_to(word_artifact.parent / "elsewhere.json")
+    with pytest.raises(ArtifactError, match=r"'tokenizer.json' outside itself: do not use it"):
+        Artifact.open(word_artifact).file("tokenizer.json")
+
+
+def test_auto_takes_int8_where_it_is_fast(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_cpu(monkeypatch, "avx2", "avx512_vnni")
+    assert Artifact.open(word_artifact).choose().name == "int8"
+
+
+def test_auto_takes_fp32_where_bytes_saturate(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_cpu(monkeypatch, "avx2", "avx512f")
+    assert Artifact.open(word_artifact).choose().name == "fp32"
+
+
+def test_auto_never_takes_a_variant_that_depends_on_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    give_cpu(monkeypatch, "avx512_vnni")
+    path = write_word_artifact(tmp_path / "dynamic", batch_independence=0.991)
+    assert Artifact.open(path).choose().name == "fp32"
+
+
+def test_auto_says_so_when_nothing_is_safe(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_cpu(monkeypatch, "avx2")
+    opened = Artifact.open(word_artifact)
+    only_int8 = replace(opened.manifest, variants=opened.manifest.variants[1:])
+    with pytest.raises(VariantError, match=r"no variant that is safe .* name one of: int8"):
+        Artifact(word_artifact, only_int8).choose()
+
+
+def test_auto_never_takes_dynamic_scales(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_cpu(monkeypatch, "avx512_vnni", "amx_int8")
+    opened = Artifact.open(word_artifact)
+    fp32, int8 = opened.manifest.variants
+    dynamic = replace(int8, name="int8-dynamic", precision="int8-dynamic")
+    both = Artifact(word_artifact, replace(opened.manifest, variants=[dynamic, fp32]))
+    assert both.choose().name == "fp32"
+    alone = Artifact(word_artifact, replace(opened.manifest, variants=[dynamic]))
+    with pytest.raises(VariantError, match=r"no variant that is safe .* name one of: int8-dynamic"):
+        alone.choose()
+    assert alone.choose("int8-dynamic") == dynamic
+
+
+def test_an_unknown_variant_names_those_there_are(word_artifact: Path) -> None:
+    with pytest.raises(
+        VariantError, match=r"holds no variant 'fp16', only fp32, int8: name one of them, or export"
+    ):
+        Artifact.open(word_artifact).choose("fp16")
+
+
+def test_opening_reads_no_model_file(word_artifact: Path) -> None:
+    for path in word_artifact.glob("*.onnx"):
+        path.unlink()
+    assert isinstance(Artifact.open(word_artifact).manifest, Manifest)
+
+
+@pytest.mark.parametrize(
+    ("measured", "is_so"),
+    [
+        ({"batch_independence_cosine": 0.9999}, True),
+        ({"batch_independence_cosine": 0.9998}, False),
+        ({"batch_independence_cosine": float("nan")}, False),
+        ({"batch_independence_difference": 0.01}, True),
+        ({"batch_independence_difference": 0.011}, False),
+        ({"batch_independence_difference": float("nan")}, False),
+    ],
+)
+def test_batch_independence_of_vectors_and_of_scores(
+    measured: dict[str, float], is_so: bool
+) -> None:
+    assert is_batch_independent(measured) == is_so

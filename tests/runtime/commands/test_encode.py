@@ -1,0 +1,236 @@
+"""`lanner encode` of files, run in this process; `test_commands` has what all commands share."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanner.commands import main
+from lanner.models.embedding import EmbeddingModel
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanner.files.bulk.CHUNK_ROWS", 2)
+
+
+def run(*arguments: object) -> int:
+    return main(["encode", *(str(argument) for argument in arguments), "--variant", "fp32"])
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_ids_and_chosen_columns_are_carried_along(word_artifact: Path, tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "in.jsonl",
+        {"body": "a", "id": 7, "lang": "de", "more": 0},
+        {"body": "b", "id": 8, "lang": None, "more": 0},
+    )
+    options = [source, "--column", "body", "--id-column", "id", "--keep", "lang, id"]
+    assert run(word_artifact, "--output", tmp_path / "out.jsonl", "--input", *options) == 0
+    assert rows_of(tmp_path / "out.jsonl") == [
+        {"id": 7, "lang": "de", "text": "a", "embedding": [1, 0, 0, 0]},
+        {"id": 8, "lang": None, "text": "b", "embedding": [0, 1, 0, 0]},
+    ]
+
+
+def test_parquet_in_and_out(word_artifact: Path, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    import pyarrow.parquet as pq  # noqa: PLC0415 (an extra)
+
+    ids = pa.array([1, 2, 3], pa.int16())
+    pq.write_table(pa.table({"text": ["a", "b", "a b"], "id": ids}), tmp_path / "in.parquet")
+    output = tmp_path / "out.parquet"
+    options = ["--id-column", "id", "--no-text", "--truncate-dim", 2, "--output", output]
+    assert run(word_artifact, "--input", tmp_path / "in.parquet", *options) == 0
+    table = pq.read_table(output)
+    assert table.schema == pa.schema([("id", pa.int16()), ("embedding", pa.list_(pa.float32(), 2))])
+    assert table.column("embedding").to_pylist() == [[1, 0], [0, 1], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--output", "x.npy", "--keep", "a"],
+            "a .npy file gives the vectors alone: give a .parquet or .jsonl --output for",
+        ),
+        (["--json", "--id-column", "a"], "--json gives the vectors alone: give a .parquet or"),
+        (["--keep", "embedding"], "the output has a column 'embedding' of its own: keep that of"),
+        (["--keep", "a,text"], "'text' of its own: keep that of the input under another name, or"),
+        (["--on-bad-row", "stop"], "invalid choice: 'stop'"),
+        (["--truncate-dim", "0"], "must be a whole number from 1 on, not '0'"),
+        (["--input-format", "xml"], "invalid choice: 'xml'"),
+    ],
+)
+def test_wrong_usage(
+    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": "a"})
+    try:
+        status = run("no.lanner", "--input", source, *arguments)
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_columns_need_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("no.lanner", "a", "--keep", "id") == 2
+    assert "--id-column and --keep need --input FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
+def test_a_file_is_read_before_a_model_is_loaded(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("no.lanner", "--input", "gone.csv", "--output", tmp_path / f"out{suffix}") == 1
+    assert capsys.readouterr().err == "lanner: error: there is no file gone.csv: check the path\n"
+
+
+def test_a_dimension_that_is_not_there(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(word_artifact, "a", "--truncate-dim", 5, "--output", tmp_path / "out.npy") == 1
+    assert "truncate_dim must be from 1 to 4, not 5" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [word_artifact.name]
+
+
+def test_bad_rows_are_skipped_and_told(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.jsonl", {"text": "a"}, "{oops", {"text": 3}, {"text": "b"})
+    output = tmp_path / "out.npy"
+    options = ["--input", source, "--on-bad-row", "skip"]
+    assert run(word_artifact, *options, "--output", output, "--json") == 0
+    out, err = capsys.readouterr()
+    bad = [
+        f"{source}, line {line}: expected a JSON string or an object with 'text' as text"
+        for line in (2, 3)
+    ]
+    assert json.loads(out) == {
+        "texts": 2,
+        "dimension": 4,
+        "precision": "float32",
+        "variant": "fp32",
+        "resumed_behind_row": 0,
+        "output": str(output),
+        "skipped_rows": 2,
+        "bad_rows": bad,
+    }
+    told = f"2 bad rows skipped:\n  {bad[0]}\n  {bad[1]}\n"
+    assert err == f"2 vectors of 4 dimensions in {output}\n{told}"
+    assert np.load(output).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert run(word_artifact, *options) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["a", "b"]
+    assert err == told
+
+
+def test_more_bad_rows_than_are_told(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.jsonl", *["{oops"] * 7)
+    assert run(word_artifact, "--input", source, "--on-bad-row", "skip") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "7 bad rows skipped:"
+    assert len(lines) == 7
+    assert lines[6] == "  ..."
+
+
+def test_an_interrupted_run_is_gone_on_with(
+    word_artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = write(tmp_path / "in.jsonl", *[{"text": text} for text in "abcde"])
+    options = [word_artifact, "--input", source, "--output", tmp_path / "out.npy"]
+    encode = EmbeddingModel.encode
+
+    def interrupted(self: EmbeddingModel, texts: list[str], **more: object) -> object:
+        if texts == ["c", "d"]:
+            raise KeyboardInterrupt
+        return encode(self, texts, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingModel, "encode", interrupted)
+        assert run(*options) == 130
+    err = capsys.readouterr().err
+    assert err == "the same command goes on behind row 2\nlanner: error: interrupted\n"
+    assert run(*options, "--normalize") == 1
+    assert "a run with another setting of --normalize (False, now True)" in capsys.readouterr().err
+    assert run(*options, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["resumed_behind_row"] == 2
+    assert err.startswith(f"going on behind row 2 of {source}\n5 vectors of 4 dimensions in ")
+    assert np.load(tmp_path / "out.npy").argmax(axis=1).tolist() == [0, 1, 2, 3, 0]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_another_artifact_is_another_run(
+    word_artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tests.support.word_artifact import write_manifest  # noqa: PLC0415 (needs the export extra)
+
+    source = write(tmp_path / "in.jsonl", *[{"text": text} for text in ("a", "b", "c")], "{oops")
+    options = [word_artifact, "--input", source, "--output", tmp_path / "out.npy"]
+    assert run(*options) == 1
+    write_manifest(word_artifact, source={"checkpoint": "another"})
+    assert run(*options, "--on-bad-row", "skip") == 1
+    assert "a run with another artifact (" in capsys.readouterr().err
+    assert run(*options, "--on-bad-row", "skip", "--restart") == 0
+    assert len(np.load(tmp_path / "out.npy")) == 3
+
+
+def test_objects_of_standard_input(
+    word_artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = io.BytesIO(b'{"text": "a", "id": 1}\n{"text": "b", "id": 2}\n{"text": "c", "id": 3}')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    options = ["--input", "-", "--input-format", "jsonl", "--id-column", "id", "--no-text"]
+    assert run(word_artifact, *options) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"id": 1, "embedding": [1, 0, 0, 0]},
+        {"id": 2, "embedding": [0, 1, 0, 0]},
+        {"id": 3, "embedding": [0, 0, 1, 0]},
+    ]
+
+
+def test_without_pyarrow_parquet_says_what_to_install(
+    word_artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for module in ("lanner.files.parquet_vectors", "lanner.files.parquet_rows"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    (tmp_path / "in.parquet").touch()
+    assert run(word_artifact, "a", "--output", tmp_path / "out.parquet") == 1
+    remedy = "needs the package 'pyarrow', which is not installed: pip install 'lanner[parquet]'\n"
+    assert capsys.readouterr().err == f"lanner: error: writing .parquet files {remedy}"
+    assert run(word_artifact, "--input", tmp_path / "in.parquet") == 1
+    assert capsys.readouterr().err == f"lanner: error: reading .parquet files {remedy}"

@@ -1,0 +1,268 @@
+"""`lanner serve`, as a program of its own with a real server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.triton_models import BROKEN, processes, write_triton_model
+
+from lanner.artifact.artifact import Artifact
+from lanner.commands import main, parser
+from lanner.triton.server.installation import Installation
+
+PROGRAM = Path(sys.executable).with_name("lanner")
+ANY_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+Serve = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return write_triton_model(tmp_path / "repository")
+
+
+@pytest.fixture
+def serve(tritonserver: Installation, tmp_path: Path) -> Iterator[Serve]:
+    started: list[subprocess.Popen[str]] = []
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {
+        "LANNER_TRITONSERVER": str(tritonserver.binary),
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+
+    def serve(repository: Path, *arguments: str) -> subprocess.Popen[str]:
+        # Where the tests run in the background, an interrupt is ignored, and so it would be there.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        command = [str(PROGRAM), "serve", str(repository), *ANY_PORTS, "--json", *arguments]
+        with (tmp_path / "stderr").open("w") as told:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment
+            )
+        signal.signal(signal.SIGINT, before)
+        started.append(process)
+        return process
+
+    yield serve
+    for process in started:
+        process.kill()
+        with process:  # closes what it reads, and waits
+            pass
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it says when it is ready; it says nothing where it does not get so."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "it ended"
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(
+    serve: Serve, repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = serve(repository)
+    said = ready(process)
+    assert said["models"] == [{"name": "double", "version": "1", "state": "READY"}]
+    assert said["pid"] in processes(repository)
+    process.send_signal(number)
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, "")
+    assert processes(repository) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+    told = (tmp_path / "stderr").read_text()
+    urls = f"{said['http_url']}, {said['grpc_url']}, {said['metrics_url']}"
+    assert f"\ndouble version 1 is ready\nready: {urls}\nstopping; Ctrl-C again" in told
+    assert "info  successfully loaded 'double'\n" in told
+    assert "+--" not in told
+    assert "import lanner" not in told  # a model that Lanner did not make tells it nothing
+
+
+def test_a_second_interrupt_does_not_wait(serve: Serve, repository: Path, tmp_path: Path) -> None:
+    process = serve(repository)
+    said = ready(process)
+    address = said["http_url"].removeprefix("http://localhost:")
+    with socket.create_connection(("127.0.0.1", int(address))) as idle:
+        # Triton waits for whoever keeps a connection open.
+        idle.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(100).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGINT)
+        until(lambda: "Found 1 HTTP service connections" in (tmp_path / "stderr").read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+    assert processes(repository) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert (tmp_path / "stderr").read_text().endswith("\nlanner: error: interrupted\n")
+
+
+def test_a_server_that_dies_fails_the_command(
+    serve: Serve, repository: Path, tmp_path: Path
+) -> None:
+    process = serve(repository)
+    os.kill(ready(process)["pid"], signal.SIGKILL)
+    assert process.wait() == 1
+    assert processes(repository) == []
+    assert memory_of(process) == []
+    last = (tmp_path / "stderr").read_text().splitlines()[-1]
+    assert last.startswith(
+        "lanner: error: tritonserver was killed by SIGKILL while it served; its last words: "
+    )
+
+
+def test_no_server_outlives_a_command_that_is_killed(serve: Serve, repository: Path) -> None:
+    process = serve(repository)
+    assert ready(process)["pid"] in processes(repository)
+    process.kill()
+    process.wait()
+    until(lambda: processes(repository) == [])
+    assert memory_of(process) == []
+
+
+def memory_of(process: subprocess.Popen[str]) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"lanner-{process.pid}-*"))  # noqa: S108
+
+
+def test_models_that_lanner_made_come_with_the_python_that_calls_them(
+    serve: Serve, tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    repository = tmp_path / "made"
+    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny"]) == 0
+    process = serve(repository)
+    said = ready(process)
+    assert [model["name"] for model in said["models"]] == ["tiny", "tiny_text"]
+    process.terminate()
+    assert process.wait() == 0
+    lines = (
+        f'\nimport lanner\nmodel = lanner.connect("{said["grpc_url"]}", "tiny")\n'
+        'model.encode("a sentence")\n'
+    )
+    assert lines in (tmp_path / "stderr").read_text()
+
+
+def test_over_tls_it_says_what_to_trust(
+    serve: Serve, tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("trustme", reason="needs the dev extra")
+    import trustme  # noqa: PLC0415
+    from tests.support.tls import identity, root  # noqa: PLC0415
+
+    repository = tmp_path / "made"
+    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny", "--no-text"]) == 0
+    authority = trustme.CA()
+    own, trusted = identity(authority, tmp_path, "localhost"), root(authority, tmp_path / "ca.pem")
+    options = [f"--grpc-server-cert={own.certificate}", f"--grpc-server-key={own.key}"]
+    process = serve(repository, "--", "--grpc-use-ssl=1", *options)
+    url = ready(process)["grpc_url"]
+    assert url.startswith("grpcs://")
+    command = [str(PROGRAM), "encode", f"{url}/tiny", "a man", "--root-certificates", str(trusted)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert done.stdout.startswith(b'{"text": "a man", ')
+    process.terminate()
+    assert process.wait() == 0
+    line = f'model = lanner.connect("{url}", "tiny", root_certificates="ca.pem")\n'
+    assert line in (tmp_path / "stderr").read_text()
+
+
+def test_options_of_triton_follow_two_dashes(serve: Serve, repository: Path) -> None:
+    process = serve(repository, "--", "--model-control-mode", "explicit", "--load-model=double")
+    assert [model["state"] for model in ready(process)["models"]] == ["READY"]
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_they_are_no_options_of_lanner() -> None:
+    parse = parser().parse_args
+    args = parse(["serve", "repo", "--verbose", "--", "--http-thread-count", "2", "--json", "--"])
+    assert args.triton_options == ["--http-thread-count", "2", "--json", "--"]
+    assert (args.repository, args.verbose, args.json) == ("repo", True, False)
+    assert parse(["serve", "repo"]).triton_options == []
+    assert (args.http_port, args.grpc_port, args.metrics_port) == (8000, 8001, 8002)
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main(["serve", *map(str, arguments)])
+    except SystemExit as stop:  # argparse's own way out
+        return int(stop.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: REPO"),
+        (["a", "b"], "unrecognized arguments: b"),
+        (["a", "--http-port", "65536"], "must be a port, 0 to 65535, not '65536'"),
+        (["a", "--ready-timeout", "soon"], "must be a number of seconds, not 'soon'"),
+        (["a", "--ready-timeout", "0"], "must be a number of seconds, not '0'"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_served_is_one_line(
+    tmp_path: Path, word_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "gone") == 1
+    assert capsys.readouterr().err == (
+        f"lanner: error: {tmp_path}/gone is not a directory: give one that 'lanner repository' "
+        "made\n"
+    )
+    assert run(word_artifact) == 1
+    assert capsys.readouterr().err == (
+        f"lanner: error: {word_artifact} is an artifact, not a model repository: make one of it "
+        f"first with 'lanner repository {word_artifact} --output REPO'\n"
+    )
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty") == 1
+    assert capsys.readouterr().err == (
+        f"lanner: error: {tmp_path}/empty holds no model: a model is a directory with a "
+        "config.pbtxt and a directory for each version, as 'lanner repository' makes it\n"
+    )
+
+
+def test_a_taken_port_is_one_line(
+    repository: Path, tritonserver: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tritonserver
+    with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104 (as Triton would)
+        port = other.getsockname()[1]
+        assert run(repository, "--grpc-port", port, "--http-port", 0, "--metrics-port", 0) == 1
+    assert capsys.readouterr().err == (
+        f"lanner: error: port {port} cannot be used for grpc (Address already in use): choose "
+        "another with --grpc-port, or 0 for any that is free\n"
+    )
+
+
+def test_a_model_that_cannot_be_loaded_is_the_last_line(
+    tritonserver: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tritonserver
+    repository = write_triton_model(tmp_path / "broken", "broken", BROKEN)
+    assert run(repository, *ANY_PORTS, "--verbose") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\n+-----" in err  # the tables of Triton, in all their beauty
+    assert err.splitlines()[-1] == (
+        "lanner: error: tritonserver cannot load 'broken' version 1: Internal: ValueError: the "
+        f"weights are gone ({repository}/broken/1/model.py(3): initialize); mend this in "
+        f"{repository}, or take it out"
+    )

@@ -1,0 +1,171 @@
+import base64
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.manifests import FP32, manifest
+from tests.support.word_artifact import DIMENSION, write_manifest
+
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import RangesRecord
+from lanner.errors import ArtifactError, CorruptArtifactError, InputError, ServerError
+from lanner.triton.contract.served_model import ServedModel, carried_files
+
+
+def served(parameters: dict[str, str], version: str = "1") -> ServedModel:
+    return ServedModel("minilm", version, parameters, max_batch_size=8)
+
+
+def test_what_is_carried_is_unpacked_again(word_artifact: Path) -> None:
+    artifact = Artifact.open(word_artifact)
+    parameters = carried_files(artifact, 3)
+    assert list(parameters) == ["lanner_file.3.manifest.json", "lanner_file.3.tokenizer.json"]
+    packed = base64.b64decode(parameters["lanner_file.3.tokenizer.json"])
+    assert zlib.decompress(packed) == (word_artifact / "tokenizer.json").read_bytes()
+    with served(parameters, "3").artifact() as found:
+        assert found.manifest == artifact.manifest
+        assert sorted(path.name for path in found.directory.iterdir()) == [
+            "manifest.json",
+            "tokenizer.json",
+        ]
+        tokenizer = found.file("tokenizer.json").read_bytes()
+        assert tokenizer == (word_artifact / "tokenizer.json").read_bytes()
+    assert not found.directory.exists()
+
+
+def test_a_text_model_carries_no_tokenizer(word_artifact: Path) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1, is_text=True)
+    assert list(parameters) == ["lanner_file.1.manifest.json"]
+
+
+def test_ranges_are_carried(word_artifact: Path) -> None:
+    np.save(word_artifact / "ranges.npy", np.zeros((2, DIMENSION), np.float32))
+    write_manifest(word_artifact, embedding_ranges=RangesRecord("ranges.npy", "by hand", 1))
+    parameters = carried_files(Artifact.open(word_artifact), 1, is_text=True)
+    assert list(parameters) == ["lanner_file.1.manifest.json", "lanner_file.1.ranges.npy"]
+
+
+def test_each_version_carries_its_own(word_artifact: Path) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    write_manifest(word_artifact, created="later")
+    parameters |= carried_files(Artifact.open(word_artifact), 12)
+    for version, created in (("1", "2026-01-01T00:00:00Z"), ("12", "later")):
+        with served(parameters, version).artifact() as found:
+            assert found.manifest.created == created
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_model_that_carries_nothing(word_artifact: Path, version: str) -> None:
+    parameters = {} if version == "1" else carried_files(Artifact.open(word_artifact), 1)
+    message = (
+        f"the model minilm on the server carries no tokenizer of its version {version}: make its "
+        "repository with 'lanner repository', or pass artifact= with the artifact that it was made "
+        "of"
+    )
+    with (
+        pytest.raises(ServerError, match=f"^{re.escape(message)}$"),
+        served(parameters, version).artifact(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", ["*", "é", "eA==", "YWJj", ""])
+def test_what_is_carried_and_damaged(word_artifact: Path, content: str) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    parameters["lanner_file.1.tokenizer.json"] = content
+    message = "the tokenizer.json that the model minilm on the server carries is damaged ("
+    with (
+        pytest.raises(ArtifactError, match=re.escape(message)),
+        served(parameters).artifact(),
+    ):
+        pass
+
+
+def test_what_is_carried_and_not_what_the_manifest_says(word_artifact: Path) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    other = base64.b64encode(zlib.compress(b"{}")).decode()
+    parameters["lanner_file.1.tokenizer.json"] = other
+    with (
+        served(parameters).artifact() as found,
+        pytest.raises(CorruptArtifactError, match=r"tokenizer.json is truncated \(2 bytes, "),
+    ):
+        found.file("tokenizer.json")
+
+
+def test_no_file_leaves_its_directory(word_artifact: Path) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    parameters["lanner_file.1.../../stray"] = base64.b64encode(zlib.compress(b"x")).decode()
+    with served(parameters).artifact() as found:
+        assert (found.directory / "stray").read_bytes() == b"x"
+        assert not (found.directory.parent.parent / "stray").exists()
+
+
+def test_what_it_takes() -> None:
+    assert served({"lanner_input": "text"}).takes_texts
+    assert not served({"lanner_input": "tokens"}).takes_texts
+    assert not served({}).takes_texts
+
+
+def test_its_buckets() -> None:
+    assert served({"lanner_buckets": "16,32"}).buckets == (16, 32)
+    assert served({}).buckets == ()
+    with pytest.raises(InputError, match=r"the buckets '32,16' must be lengths in tokens"):
+        _ = served({"lanner_buckets": "32,16"}).buckets
+
+
+@pytest.mark.parametrize(
+    ("groups", "instances"),
+    [
+        ([], 1),
+        ([{"count": 2, "kind": "KIND_CPU"}], 2),
+        ([{"count": 2}, {"kind": "KIND_CPU"}], 3),
+    ],
+)
+def test_its_instances(groups: list[dict[str, Any]], instances: int) -> None:
+    config = {"max_batch_size": 8, "instance_group": groups}
+    assert ServedModel.of("minilm", "1", config).instances == instances
+
+
+@pytest.mark.parametrize(
+    ("cores", "instances", "parameters", "threads"),
+    [
+        (4, 1, {}, 4),
+        (4, 2, {}, 2),
+        (5, 2, {}, 2),
+        (2, 3, {}, 1),
+        (4, 2, {"threads": "3"}, 3),
+        (4, 1, {"threads": "1"}, 1),
+    ],
+)
+def test_the_cores_of_an_instance(
+    cores: int, instances: int, parameters: dict[str, str], threads: int
+) -> None:
+    found = ServedModel("minilm", "1", parameters, max_batch_size=8, instances=instances)
+    assert found.threads(cores) == threads
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "many"])
+def test_what_is_no_count(value: str) -> None:
+    message = (
+        "the parameter threads in the config.pbtxt of minilm must be a whole number from 1 on, not "
+        f"{value!r}"
+    )
+    with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
+        served({"threads": value}).threads(4)
+
+
+def test_its_variant() -> None:
+    assert served({"lanner_variant": "fp32"}).variant(manifest()) == FP32
+    unknown = served({"lanner_variant": "int4"}).variant(manifest())
+    assert (unknown.name, unknown.precision, unknown.engine, unknown.file) == (
+        "int4",
+        "int4",
+        "triton",
+        "",
+    )
+    assert served({}).variant(manifest()).name == ""
+    # The parameter is that of the newest version, and an older one may have another variant.
+    assert served({"lanner_variant": "int8"}).variant(manifest(variants=[FP32])) == FP32

@@ -1,0 +1,195 @@
+"""What is exported and tested: every architecture with every head at every precision.
+
+`tests/test_architectures.py` exports each cell, and `docs/support.md` is this matrix as a table:
+
+    python -m tests.support.matrix > docs/support.md
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.checkpoints import (
+    MAX_POSITIONS,
+    VOCABULARY_SIZE,
+    byte_level_tokenizer,
+    unigram_tokenizer,
+    word_piece_tokenizer,
+)
+
+PRECISIONS = ("fp32", "int8", "fp16", "bf16")
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+#: The class of transformers that each head is made with, and its number of labels.
+CLASS_OF_HEAD = {
+    "embed": ("Model", 0),
+    "score": ("ForSequenceClassification", 1),
+    "classify": ("ForSequenceClassification", 3),
+    "tag": ("ForTokenClassification", len(LABELS)),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One architecture.
+
+    Attributes:
+        prefix: How the names of its classes in transformers begin.
+        config: What its tiny checkpoint is made with.
+        fused: The operators that are fused with both generations of transformers.
+        tokenizer: Makes its tokenizer, of the words of a few sentences.
+        heads: The heads that transformers has classes for.
+        has_types: Whether the token types of a pair reach the model.
+        since: The first generation of transformers that carries it.
+    """
+
+    prefix: str
+    config: dict[str, Any]
+    fused: frozenset[str] = frozenset({"Attention", "Gelu", "LayerNormalization"})
+    tokenizer: Callable[[], Any] = word_piece_tokenizer
+    heads: tuple[str, ...] = tuple(CLASS_OF_HEAD)
+    has_types: bool = False
+    since: str = "4.57"
+
+
+def _without_types() -> Any:
+    return word_piece_tokenizer(has_token_types=False)
+
+
+_SIZES = {
+    "vocab_size": VOCABULARY_SIZE,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": MAX_POSITIONS,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+}
+# Positions are counted from after the padding id, so two of them are never used.
+_ROBERTA = {**_SIZES, "max_position_embeddings": MAX_POSITIONS + 2, "pad_token_id": 1}
+_BYTE_LEVEL = {**_ROBERTA, "vocab_size": VOCABULARY_SIZE + 140}
+_DISTILBERT = {
+    "vocab_size": VOCABULARY_SIZE,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 64,
+    "max_position_embeddings": MAX_POSITIONS,
+    "initializer_range": 0.2,
+}
+_DEBERTA = {
+    **_SIZES,
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+}
+# Fewer neighbours than the longest text has tokens, so that the sliding window matters.
+_MODERNBERT = {
+    **_SIZES,
+    "vocab_size": VOCABULARY_SIZE + 140,
+    "local_attention": 8,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "cls_token_id": 0,
+    "sep_token_id": 2,
+}
+_SMALL = {"embedding_size": 16}
+_MOBILEBERT = {**_SMALL, "intra_bottleneck_size": 16, "true_hidden_size": 16}
+_NO_ATTENTION = frozenset({"Gelu", "LayerNormalization"})
+_NO_GELU = frozenset({"Attention", "LayerNormalization"})
+
+MATRIX: dict[str, Row] = {
+    "BERT": Row("Bert", _SIZES, has_types=True),
+    "RoBERTa": Row("Roberta", _BYTE_LEVEL, tokenizer=byte_level_tokenizer),
+    "XLM-RoBERTa": Row("XLMRoberta", _ROBERTA, tokenizer=unigram_tokenizer),
+    "CamemBERT": Row("Camembert", _ROBERTA, tokenizer=unigram_tokenizer),
+    "DistilBERT": Row("DistilBert", _DISTILBERT, tokenizer=_without_types),
+    "ELECTRA": Row("Electra", {**_SIZES, **_SMALL}, _NO_ATTENTION, has_types=True),
+    "ALBERT": Row("Albert", {**_SIZES, **_SMALL}, _NO_GELU, has_types=True),
+    "MPNet": Row(
+        "MPNet",
+        {**_ROBERTA, "pad_token_id": 1},
+        _NO_ATTENTION,
+        tokenizer=unigram_tokenizer,
+    ),
+    "MobileBERT": Row("MobileBert", {**_SIZES, **_MOBILEBERT}, frozenset(), has_types=True),
+    "ModernBERT": Row("ModernBert", _MODERNBERT, tokenizer=byte_level_tokenizer),
+    "NomicBERT": Row("NomicBert", _SIZES, _NO_GELU, has_types=True, since="5"),
+    "DeBERTa": Row("DebertaV2", _DEBERTA, _NO_ATTENTION),
+}
+
+
+def cells() -> Iterator[tuple[str, str]]:
+    """Every architecture with every head that it has."""
+    for name, row in MATRIX.items():
+        for head in row.heads:
+            yield name, head
+
+
+def config_of(name: str, head: str) -> dict[str, Any]:
+    """What the tiny checkpoint of a cell is configured with."""
+    config = dict(MATRIX[name].config)
+    _, labels = CLASS_OF_HEAD[head]
+    if labels:
+        names = LABELS if head == "tag" else ("yes", "no", "maybe")
+        config["id2label"] = dict(enumerate(names[:labels]))
+        config["label2id"] = {label: number for number, label in enumerate(names[:labels])}
+    return config
+
+
+def table() -> str:
+    """The matrix as Markdown."""
+    header = ["architecture", *CLASS_OF_HEAD, "attention", "transformers"]
+    lines = [_line(header), _line(["---"] * len(header))]
+    for name, row in MATRIX.items():
+        precisions = ", ".join(PRECISIONS)
+        lines.append(
+            _line(
+                [
+                    name,
+                    *(precisions if head in row.heads else "-" for head in CLASS_OF_HEAD),
+                    "one operator" if "Attention" in row.fused else "as its parts",
+                    "4.57 and 5" if row.since == "4.57" else row.since,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _line(cells_of_line: list[str]) -> str:
+    return f"| {' | '.join(cells_of_line)} |"
+
+
+_PAGE = """\
+# What is supported
+
+Each cell of the table is a test. The test makes a tiny random checkpoint of that architecture,
+exports it for that head, and compares the answers at each precision with those of the
+checkpoint's own framework, with each generation of transformers that is named. The table is
+written from the matrix of those tests, and a test fails if the two differ.
+
+- fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4.
+- The export of a real checkpoint measures what int8 costs it; the quality card shows it.
+- fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
+  after each operator.
+- Attention "as its parts" is right, too, but slower than as one operator. `lanner inspect`
+  shows what was fused.
+
+{table}
+
+Word vectors (word2vec, GloVe and FastText files, KeyedVectors of gensim, model2vec, and
+StaticEmbedding and WordEmbeddings of sentence-transformers) have the head `embed`, in fp32 and
+int8.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/support.md."""
+    return _PAGE.format(table=table())
+
+
+if __name__ == "__main__":
+    print(page(), end="")
