@@ -9,7 +9,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from lanner.cpuid import missing_flags
+from lanner.machine.cpuid import missing_flags
 
 #: Flags of /proc/cpuinfo that decide which precision is fast, in the order in which they are shown.
 NOTABLE_CPU_FLAGS = (

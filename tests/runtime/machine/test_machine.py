@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner import cpuid
-from lanner.machine import machine
+from lanner.machine import cpuid, machine
 
 
 def test_this_machine_is_described() -> None:
@@ -63,10 +62,10 @@ def test_where_the_processor_cannot_be_asked_the_kernel_is_believed(
     def refused(*_args: object, **_options: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("lanner.cpuid.mmap.mmap", refused)
+    monkeypatch.setattr("lanner.machine.cpuid.mmap.mmap", refused)
     assert cpuid.missing_flags() == frozenset()
     monkeypatch.undo()
-    monkeypatch.setattr("lanner.cpuid.platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("lanner.machine.cpuid.platform.machine", lambda: "aarch64")
     assert cpuid.missing_flags() == frozenset()
 
 
