@@ -30,7 +30,8 @@ from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows
-from lanner.files.vectors import EMBEDDING, TEXT, VECTOR_SUFFIXES, Layout
+from lanner.files.vector_file import EMBEDDING, TEXT, Layout
+from lanner.files.vectors import VECTOR_SUFFIXES
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.vectors.precision import PRECISIONS
 

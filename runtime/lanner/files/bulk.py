@@ -18,7 +18,8 @@ from lanner.errors import InputError, OutputError
 from lanner.files.partial import RESTART, PartialFile, Written, partial_file
 from lanner.files.rows import BadRow, Row, Rows
 from lanner.files.staging import NO_ROOM, require_output_file
-from lanner.files.vectors import Layout, vector_file
+from lanner.files.vector_file import Layout
+from lanner.files.vectors import vector_file
 from lanner.models.base import TEXTS_AT_ONCE
 
 #: What a chunk ends at, whichever comes first: the second bounds its memory where texts are long.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import MissingExtraError
 from lanner.files.rows import Row
-from lanner.files.vectors import EMBEDDING, TEXT, Layout, VectorFile
+from lanner.files.vector_file import EMBEDDING, TEXT, Layout, VectorFile
 
 try:
     import pyarrow as pa

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows, Row, Rows
-from lanner.files.vectors import Layout, vector_file
+from lanner.files.vector_file import Layout
+from lanner.files.vectors import vector_file
 
 
 def rows_of(rows: Rows) -> list[Row]:
