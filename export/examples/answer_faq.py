@@ -39,7 +39,7 @@ from common import (
     train,
     training_options,
 )
-from lanner.commands.common import table
+from lanner.commands.console import table
 from lanner_export.export import export
 
 RECALL = "recall alone"

@@ -12,7 +12,8 @@ import datasets
 import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
-from lanner.commands.common import positive, table
+from lanner.commands.console import table
+from lanner.commands.options import positive
 
 DATA = Path(__file__).with_name("data")
 SEED = 13

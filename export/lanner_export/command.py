@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanner.commands import common
+from lanner.commands import console, options
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
@@ -25,10 +25,10 @@ _EXAMPLES = """\
 """
 
 
-def add_parser(subparsers: common.Subparsers) -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     """See `lanner.commands`. Nothing heavy is imported before the command runs."""
     missing = missing_modules()["export"]
-    parser = common.add_command(
+    parser = options.add_command(
         subparsers,
         "export",
         summary="make an artifact of a checkpoint"
@@ -49,7 +49,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--precision",
         metavar="LIST",
-        type=common.some_of(PRECISIONS),
+        type=options.some_of(PRECISIONS),
         default=DEFAULT_PRECISIONS,
         help=f"variants to make, comma-separated, of {', '.join(PRECISIONS)} "
         f"(default: {','.join(DEFAULT_PRECISIONS)}; fp16 and bf16 are for GPUs)",
@@ -70,13 +70,13 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--max-tokens",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="longest input (default: the checkpoint's own limit)",
     )
     parser.add_argument(
         "--truncate-dim",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="dimensions of a vector to keep (default: all that the checkpoint gives)",
     )
     parser.add_argument(
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
     artifact.verify()
     quality = artifact.quality()
     if args.json:
-        common.print_json(
+        console.print_json(
             {
                 "artifact": str(artifact.directory),
                 "variants": [variant.name for variant in artifact.manifest.variants],
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> "Artifact":
     warnings: list[str] = []
     try:
-        with common.steps() as begin:
+        with console.steps() as begin:
             begin("importing torch and transformers")
             from lanner_export.export import export  # noqa: PLC0415 (takes seconds)
 
@@ -170,7 +170,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
             )
     finally:
         for warning in warnings:
-            common.say(f"lanner: warning: {warning}")
+            console.say(f"lanner: warning: {warning}")
 
 
 def _budget(text: str) -> "Budget":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NotRequired
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.common import table
+from lanner.commands.console import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
 from lanner_perf.against import ALL, NONE, QUICK, Peers, check_names, make
 from lanner_perf.bench_checks import TORCH

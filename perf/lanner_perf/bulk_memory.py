@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lanner.commands.common import positive, say
+from lanner.commands.console import say
+from lanner.commands.options import positive
 from lanner.errors import LannerError
 from lanner.files.texts import shipped_sentences
 from lanner_perf.served import THROUGH, served

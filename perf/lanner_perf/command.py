@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanner.commands import common
+from lanner.commands import console, options, source
 from lanner.commands.doctor import missing_modules
 from lanner.errors import BenchmarkError, MissingExtraError
 from lanner.machine.machine import available_cores
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MODELS = "an artifact DIR or the URLs of a model on a server"
 _MEASURING = (
     *("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick"),
-    *("header", *common.CERTIFICATES),
+    *("header", *source.CERTIFICATES),
 )
 _HEADER = "--header"
 
@@ -37,10 +37,10 @@ _EXAMPLES = """\
 """
 
 
-def add_parser(subparsers: common.Subparsers) -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     """See `lanner.commands`. Nothing heavy is imported before the command runs."""
     missing = missing_modules()["bench"]
-    parser = common.add_command(
+    parser = options.add_command(
         subparsers,
         "bench",
         summary="measure an artifact beside everyone else, or a model on a Triton server"
@@ -64,7 +64,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
         help="peers to measure beside an artifact, or all, or none (default: all); beside a model "
         "on a server the artifact DIR that it was made of, in process (default: none)",
     )
-    common.add_server_options(parser)
+    source.add_server_options(parser)
     parser.add_argument(
         "--suites",
         metavar="LIST",
@@ -82,13 +82,13 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="cores that each may use, servers aside (default: all that are allowed)",
     )
     parser.add_argument(
         "--rounds",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="rounds of latency and throughput, on a server of callers, too (default: 3, with "
         "--quick 1)",
     )
@@ -134,14 +134,14 @@ def run(args: argparse.Namespace) -> None:
         BenchmarkError: A subject failed, or something became worse than was allowed.
     """
     asked = [bool(args.models), args.compare is not None, args.render is not None]
-    common.need(sum(asked) == 1, f"give one of {_MODELS}, --compare OLD NEW, --render RESULT")
+    options.need(sum(asked) == 1, f"give one of {_MODELS}, --compare OLD NEW, --render RESULT")
     given = [name for name in _MEASURING if getattr(args, name)]
-    common.need(
+    options.need(
         args.models or not given,
-        f"{common.option_of(given[0]) if given else ''} is for measuring {_MODELS}",
+        f"{options.option_of(given[0]) if given else ''} is for measuring {_MODELS}",
     )
-    common.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
-    common.need(not args.compare or args.output is None, "--compare writes to stdout alone")
+    options.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
+    options.need(not args.compare or args.output is None, "--compare writes to stdout alone")
     if missing := missing_modules()["bench"]:
         what = "lanner bench"
         raise MissingExtraError(what, "bench", missing[0])
@@ -154,14 +154,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    are_urls = {common.is_url(model) for model in args.models}
+    are_urls = {source.is_url(model) for model in args.models}
     is_server = are_urls == {True}
-    common.need(
+    options.need(
         is_server or len(args.models) == 1, "give one artifact DIR, or the URLs of one model"
     )
     if not is_server:
-        common.require_no_server_options(args)
-    common.need(
+        source.require_no_server_options(args)
+    options.need(
         not (is_server and args.checkpoint),
         "--checkpoint is for the peers of an artifact DIR: beside a model on a server --against "
         "DIR measures its artifact",
@@ -181,7 +181,7 @@ def _measure(args: argparse.Namespace) -> None:
     measure = _of_server(args, extent) if is_server else _of_artifact(args, extent)
     if args.output is not None:
         require_page(args.output)
-    with common.steps() as begin:
+    with console.steps() as begin:
         report = measure(begin)
     files = [] if args.output is None else write_report(report, args.output)
     _show(args, report, summary(report), files)
@@ -204,9 +204,9 @@ def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
     from lanner_perf.server_bench import ServerRequest, bench_server  # noqa: PLC0415
 
     against = [] if args.against == ("none",) else list(args.against or ())
-    common.need(len(against) <= 1, "beside a model on a server --against takes one artifact DIR")
-    urls, names = zip(*map(common.split_url, args.models), strict=True)
-    common.need(
+    options.need(len(against) <= 1, "beside a model on a server --against takes one artifact DIR")
+    urls, names = zip(*map(source.split_url, args.models), strict=True)
+    options.need(
         len({name.removesuffix(TEXT_SUFFIX) for name in names}) == 1,
         f"the URLs name different models ({', '.join(names)}): give one model, over gRPC, HTTP or "
         "both",
@@ -215,7 +215,7 @@ def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
         urls=urls,
         name=names[0],
         against=Path(against[0]) if against else None,
-        access=common.server_access(args),
+        access=source.server_access(args),
         extent=extent,
     )
     return partial(bench_server, request)
@@ -249,11 +249,11 @@ def _render(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace, report: Any, text: str, files: list[Path]) -> None:
     if args.json:
-        common.print_json(report)
+        console.print_json(report)
     else:
         print(text)
     if files:
-        common.say(f"written to {', '.join(str(file) for file in files)}")
+        console.say(f"written to {', '.join(str(file) for file in files)}")
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -263,9 +263,9 @@ def _compare(args: argparse.Namespace) -> None:
     old, new = map(read_result, args.compare)
     comparison = compare(old, new)
     if comparison.differences:
-        common.say(f"lanner: warning: {comparison.warning}")
+        console.say(f"lanner: warning: {comparison.warning}")
     if args.json:
-        common.print_json(comparison.to_json())
+        console.print_json(comparison.to_json())
     else:
         print(comparison_text(comparison))
     if args.fail_below is not None:

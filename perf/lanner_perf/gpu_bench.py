@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from lanner.commands.common import steps
+from lanner.commands.console import steps
 from lanner.errors import BenchmarkError, LannerError, MissingExtraError
 from lanner.files.staging import require_output_file
 from lanner.machine import interruption

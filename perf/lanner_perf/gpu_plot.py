@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lanner.commands.common import table
+from lanner.commands.console import table
 from lanner_perf.drawing import image, new_figure
 from lanner_perf.gpu_subjects import subjects_of
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from lanner.artifact.manifest import file_sha256
-from lanner.commands.common import positive, say
+from lanner.commands.console import say
+from lanner.commands.options import positive
 from lanner.errors import LannerError
 from lanner.files.bulk import CHUNK_ROWS
 from lanner.files.partial import directory_of

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lanner.commands.common import positive, steps
+from lanner.commands.console import steps
+from lanner.commands.options import positive
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import LannerError
 from lanner.files.staging import staged_file

@@ -23,7 +23,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.common import positive, split_url, steps
+from lanner.commands.console import steps
+from lanner.commands.options import positive
+from lanner.commands.source import split_url
 from lanner.engines import open_engine
 from lanner.errors import LannerError
 from lanner.files.staging import require_output_file, staged_file

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.common import positive, steps
+from lanner.commands.console import steps
+from lanner.commands.options import positive
 from lanner.errors import LannerError
 from lanner.machine.machine import available_cores
 from lanner.triton.repository.serving import Serving

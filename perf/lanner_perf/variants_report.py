@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.common import positive, steps
+from lanner.commands.console import steps
+from lanner.commands.options import positive
 from lanner.errors import LannerError, UnsupportedError
 from lanner.files.staging import staged_file
 from lanner.files.texts import read_texts, shipped_sentences

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lanner.artifact.buckets import parse_buckets
 from lanner.artifact.engine_build import HARDWARE_COMPATIBILITIES
-from lanner.commands import common
+from lanner.commands import console, options
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
@@ -41,10 +41,10 @@ is not added. --dry-run needs neither a GPU nor TensorRT.
 _ATTENTION = {"auto": None, "yes": True, "no": False}
 
 
-def add_parser(subparsers: common.Subparsers) -> None:
+def add_parser(subparsers: options.Subparsers) -> None:
     """See `lanner.commands`. Nothing heavy is imported before the command runs."""
     missing = [extra for extra in ("export", "tensorrt") if missing_modules()[extra]]
-    parser = common.add_command(
+    parser = options.add_command(
         subparsers,
         "build-engine",
         summary="build TensorRT engines of an artifact for this machine's GPU"
@@ -57,7 +57,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--precision",
         metavar="LIST",
-        type=common.some_of(PRECISIONS),
+        type=options.some_of(PRECISIONS),
         default=DEFAULT_PRECISIONS,
         help=f"engines to build, comma-separated, of {', '.join(PRECISIONS)} "
         f"(default: {','.join(DEFAULT_PRECISIONS)}; fp8 needs an Ada or Hopper GPU, or later)",
@@ -85,7 +85,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--buckets",
         metavar="LIST",
-        type=common.argument(_buckets),
+        type=options.argument(_buckets),
         default=(),
         help="lengths in tokens, comma-separated (default: 16,24,32,48 and so on, up to the "
         "model's limit)",
@@ -93,14 +93,14 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--max-batch-size",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         default=64,
         help="the most texts in a batch, of all profiles (default: 64)",
     )
     parser.add_argument(
         "--typical-batch-size",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="how many texts kernels are chosen for (default: 8, or the most)",
     )
     parser.add_argument(
@@ -113,7 +113,7 @@ def add_parser(subparsers: common.Subparsers) -> None:
     parser.add_argument(
         "--workspace-mib",
         metavar="N",
-        type=common.positive,
+        type=options.positive,
         help="the most GPU memory that a layer may take for itself (default: all there is)",
     )
     parser.add_argument(
@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> None:
 def _check_options(args: argparse.Namespace) -> None:
     """Refuses options that would have no effect, and where no graph can be written."""
     target, most = args.write_graph, args.max_batch_size
-    common.need(
+    options.need(
         args.dry_run or target is None,
         "--write-graph goes with --dry-run: add that, or leave it out",
     )
@@ -186,17 +186,17 @@ def _check_options(args: argparse.Namespace) -> None:
             "--quantize-attention": args.quantize_attention != "auto",
         }
         for option, is_given in given.items():
-            common.need(
+            options.need(
                 not is_given,
                 f"{option} is for {' and '.join(QUANTIZED_PRECISIONS)}, and --precision is "
                 f"{','.join(args.precision)}: add one of them to it, or leave {option} out",
             )
-    common.need(
+    options.need(
         args.typical_batch_size is None or args.typical_batch_size <= most,
         f"--typical-batch-size must be at most --max-batch-size, not {args.typical_batch_size} "
         f"for {most}",
     )
-    common.need(
+    options.need(
         not args.buckets or args.profiles == "buckets",
         "--buckets is for --profiles buckets: leave it out, or take those",
     )
@@ -211,7 +211,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    with common.steps() as begin, _scratch(args.write_graph) as scratch:
+    with console.steps() as begin, _scratch(args.write_graph) as scratch:
         begin("importing torch and onnx")
         from lanner_export.tensorrt.building import plan_engines  # noqa: PLC0415 (takes seconds)
 
@@ -224,11 +224,11 @@ def _show(args: argparse.Namespace) -> None:
     shown = [(item.plan, str(_path(args, item.graph.name))) for item in planned]
     if args.json:
         plans = [plan.to_json(graph) for plan, graph in shown]
-        common.print_json({"artifact": str(args.artifact), "engines": plans})
+        console.print_json({"artifact": str(args.artifact), "engines": plans})
         return
     print("\n\n".join(plan.describe(graph) for plan, graph in shown))
     if args.write_graph is None:
-        common.say("the graphs were not kept: --write-graph DIR does")
+        console.say("the graphs were not kept: --write-graph DIR does")
 
 
 def _path(args: argparse.Namespace, name: str) -> Path:
@@ -276,7 +276,7 @@ def _room(what: str, place: Path) -> Iterator[None]:
 
 
 def _build(args: argparse.Namespace) -> None:
-    with common.steps() as begin:
+    with console.steps() as begin:
         begin("importing torch and onnx")
         from lanner_export.tensorrt.building import build_engines  # noqa: PLC0415 (takes seconds)
 
@@ -291,7 +291,7 @@ def _build(args: argparse.Namespace) -> None:
     quality = artifact.quality()
     if args.json:
         engines = [v.name for v in artifact.manifest.variants if v.engine == "tensorrt"]
-        common.print_json({"artifact": str(args.artifact), "engines": engines, "quality": quality})
+        console.print_json({"artifact": str(args.artifact), "engines": engines, "quality": quality})
     else:
         print(describe(artifact, quality))
 
@@ -299,7 +299,7 @@ def _build(args: argparse.Namespace) -> None:
 def _warn_of_length(args: argparse.Namespace, artifact: "Artifact") -> None:
     limit = artifact.manifest.tokenizer.max_tokens
     if args.buckets and limit is not None and args.buckets[-1] < limit:
-        common.say(
+        console.say(
             f"lanner: warning: the longest bucket is {args.buckets[-1]}, and the model takes "
             f"{limit} tokens: the engines refuse longer texts, and are not picked by themselves"
         )

@@ -27,7 +27,7 @@ from lanner.commands import (
     tag,
     tune,
 )
-from lanner.commands.common import Parser
+from lanner.commands.options import Parser
 from lanner.errors import LannerError, UsageError
 from lanner.machine import interruption
 

@@ -4,7 +4,8 @@ import argparse
 import shutil
 
 from lanner._version import __version__
-from lanner.commands.common import Subparsers, add_command, print_json, table
+from lanner.commands.console import print_json, table
+from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import LannerError, ServerError

@@ -12,20 +12,16 @@ from numpy.typing import NDArray
 
 from lanner._version import __version__
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
-from lanner.commands.common import (
-    Subparsers,
-    add_command,
+from lanner.commands.console import print_json, say
+from lanner.commands.options import Subparsers, add_command, need, positive
+from lanner.commands.progress import Progress
+from lanner.commands.source import (
     add_input_options,
     add_model_options,
     check_input_options,
     is_url,
     load_model,
-    need,
-    positive,
-    print_json,
-    say,
 )
-from lanner.commands.progress import Progress
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows

@@ -9,7 +9,8 @@ from typing import Any
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
-from lanner.commands.common import Subparsers, add_command, print_json, size, table
+from lanner.commands.console import print_json, size, table
+from lanner.commands.options import Subparsers, add_command
 from lanner.errors import VariantError
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from lanner.commands.common import say
+from lanner.commands.console import say
 from lanner.files.rows import Rows
 
 _LINE_EVERY_S = 60.0

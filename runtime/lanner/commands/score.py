@@ -2,16 +2,9 @@
 
 import argparse
 
-from lanner.commands.common import (
-    Subparsers,
-    add_command,
-    add_input_options,
-    add_model_options,
-    load_model,
-    read_input,
-    shows_progress,
-    write_answers,
-)
+from lanner.commands.console import shows_progress, write_answers
+from lanner.commands.options import Subparsers, add_command
+from lanner.commands.source import add_input_options, add_model_options, load_model, read_input
 
 _EXAMPLES = """\
   lanner score reranker.lanner "How do I log in?" "Click on the link below the password."

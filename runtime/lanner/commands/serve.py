@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from lanner.commands.common import Subparsers, add_command, print_json, say
+from lanner.commands.console import print_json, say
+from lanner.commands.options import Subparsers, add_command
 from lanner.errors import ArtifactError, ServerError
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import TEXT_SUFFIX

@@ -2,13 +2,9 @@
 
 import argparse
 
-from lanner.commands.common import (
-    Subparsers,
-    add_command,
-    add_model_options,
-    load_model,
-    print_json,
-)
+from lanner.commands.console import print_json
+from lanner.commands.options import Subparsers, add_command
+from lanner.commands.source import add_model_options, load_model
 
 _EXAMPLES = """\
   lanner similarity minilm.lanner "A plane is taking off." "An air plane is taking off."

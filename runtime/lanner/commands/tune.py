@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact.budget import budget_argument
-from lanner.commands.common import (
-    Subparsers,
-    add_command,
-    positive,
-    print_json,
-    say,
-    steps,
-    table,
-)
+from lanner.commands.console import print_json, say, steps, table
+from lanner.commands.options import Subparsers, add_command, positive
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import open_artifact
 from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice

@@ -10,7 +10,7 @@ from tests.support.gpu.host_builder import VERSION
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import doctor
-from lanner.commands.common import Parser
+from lanner.commands.options import Parser
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError, UsageError
 
 pytest.importorskip("onnx", reason="needs the export extra")

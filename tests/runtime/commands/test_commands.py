@@ -11,7 +11,7 @@ import pytest
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
-from lanner.commands.common import table
+from lanner.commands.console import table
 from lanner.loading.load import load
 from lanner.machine.machine import this_machine
 
@@ -145,7 +145,7 @@ def test_a_url_is_the_model_of_a_server(
         asked.append((url, name, options))
         return load(word_artifact, variant="fp32", threads=1)
 
-    monkeypatch.setattr("lanner.commands.common.connect", connect)
+    monkeypatch.setattr("lanner.commands.source.connect", connect)
     headers = ["--header", "Authorization: Bearer a:b", "--header", "x:"]
     assert run("similarity", "grpc://host:1/minilm", "a b", "a", *headers) == 0
     assert capsys.readouterr().out == "0.7071\n"

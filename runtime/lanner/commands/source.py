@@ -1,28 +1,18 @@
-"""What the commands share: options, and how they speak."""
+"""Where a command takes its model and its texts from."""
 
 import argparse
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tqdm import tqdm
-
-from lanner.errors import InputError, UsageError
-from lanner.files.staging import require_output_file, staged_file
+from lanner.commands.options import argument, need, option_of, positive
+from lanner.files.staging import require_output_file
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import load
 from lanner.loading.selection import require_device
-from lanner.machine import interruption
 from lanner.text.tokenization import Pair
 from lanner.triton.client.connection import connect
-
-T = TypeVar("T")
-Subparsers = Any  # argparse does not name the type of add_subparsers()
-
 
 #: Arguments of `lanner.connect` for a server over TLS, and what they are.
 CERTIFICATES = {
@@ -30,53 +20,6 @@ CERTIFICATES = {
     "certificate_chain": "your certificate, where the server asks for one",
     "private_key": "its key (default: in the file of the certificate)",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes options between texts: without it ``DIR --json TEXT`` would be refused.
-
-    Attributes:
-        rest: What holds the arguments after ``--``, where those are for another program.
-    """
-
-    rest: str | None = None
-    _is_within = False
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See argparse, whose intermixed form calls this one for its two passes."""
-        if self._is_within:
-            return super().parse_known_args(args, namespace)
-        if self.rest is not None:
-            end = args.index("--") if "--" in args else len(args)
-            self.set_defaults(**{self.rest: args[end + 1 :]})
-            args = args[:end]
-        self._is_within = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._is_within = False
-
-
-def add_command(
-    subparsers: Subparsers,
-    name: str,
-    *,
-    summary: str,
-    examples: str,
-) -> argparse.ArgumentParser:
-    """A parser with the options that every command has: ``--json`` and ``--debug``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object to stdout, and nothing else"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -204,11 +147,6 @@ def _headers(given: Sequence[str]) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def option_of(name: str) -> str:
-    """What an argument of Python is called on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
 def is_url(model: str) -> bool:
     """Whether it is a server's model, and not a directory."""
     return "://" in model
@@ -282,141 +220,3 @@ def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]
     need(count % 2 == 0, f"texts must come in pairs, and there are {count}")
     pairs: list[Pair] = list(zip(args.texts[::2], args.texts[1::2], strict=True))
     return pairs
-
-
-def shows_progress(args: argparse.Namespace) -> bool:
-    """Whether a person waits for a whole file."""
-    return sys.stderr.isatty() and bool(args.input)
-
-
-def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """A file with a JSON object in every line; it is there whole or not at all."""
-    with staged_file(path) as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-
-
-def write_answers(
-    args: argparse.Namespace,
-    variant: str,
-    answers: Sequence[Mapping[str, Any]],
-    shown: Callable[[], str],
-) -> None:
-    """Answers, one object each, to the output file, as one JSON object, or for people.
-
-    Args:
-        args: With the options of `add_input_options`.
-        variant: Which variant answered.
-        answers: JSON objects in the order of the input.
-        shown: What a person sees where neither a file nor JSON was asked for.
-    """
-    if args.output is not None:
-        write_jsonl(args.output, answers)
-        say(f"{len(answers):,} answers in {args.output}")
-        if args.json:
-            print_json({"variant": variant, "texts": len(answers), "output": str(args.output)})
-    elif args.json:
-        print_json({"variant": variant, "answers": list(answers)})
-    else:
-        sys.stdout.write(shown() + "\n" if answers else "")
-
-
-def positive(text: str) -> int:
-    """An argument that must be a whole number from 1 on."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        msg = f"must be a whole number from 1 on, not {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A function that raises `InputError`, as argparse takes one that keeps its message."""
-
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
-
-
-def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """An argument that must be a comma-separated list of these; a name given twice counts once."""
-
-    def names_of(text: str) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-        if not names or not set(names) <= set(choices):
-            msg = f"{text!r}: use a comma-separated list of {', '.join(choices)}"
-            raise argparse.ArgumentTypeError(msg)
-        return names
-
-    return names_of
-
-
-def print_json(value: object) -> None:
-    """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
-def say(text: str = "") -> None:
-    """A line for people, on stderr."""
-    sys.stderr.write(text + "\n")
-
-
-@contextmanager
-def steps() -> Iterator[Callable[[str], object]]:
-    """Gives a function that is told which step begins, and shows it on stderr.
-
-    On a terminal one live line with the time gone by; in a log a line a step.
-    """
-    if not sys.stderr.isatty():
-        yield _checked(say)
-        return
-    with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as line:
-        yield _checked(line.set_description_str)
-
-
-def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:
-    def begin(step: str) -> None:
-        interruption.check()  # the step before may have swallowed a signal
-        tell(step)
-
-    return begin
-
-
-def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
-    """Rows in aligned columns, the first row being their names; numbers stand to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [
-        all(
-            isinstance(row[i], int | float) or str(row[i])[:1] in "+-0123456789" for row in rows[1:]
-        )
-        for i in range(len(widths))
-    ]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        )
-        for row in cells
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(indent + line.rstrip() for line in lines)
-
-
-def size(count: int) -> str:
-    """A number of bytes as people read it."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
-def need(condition: object, message: str) -> None:
-    """Refuses a call that has no meaning.
-
-    Raises:
-        UsageError: The condition does not hold.
-    """
-    if not condition:
-        raise UsageError(message)

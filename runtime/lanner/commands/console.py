@@ -1,0 +1,108 @@
+"""What a command says: answers and JSON on stdout, progress and lines for people on stderr."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lanner.files.staging import staged_file
+from lanner.machine import interruption
+
+
+def shows_progress(args: argparse.Namespace) -> bool:
+    """Whether a person waits for a whole file."""
+    return sys.stderr.isatty() and bool(args.input)
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """A file with a JSON object in every line; it is there whole or not at all."""
+    with staged_file(path) as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
+def write_answers(
+    args: argparse.Namespace,
+    variant: str,
+    answers: Sequence[Mapping[str, Any]],
+    shown: Callable[[], str],
+) -> None:
+    """Answers, one object each, to the output file, as one JSON object, or for people.
+
+    Args:
+        args: With the options of `add_input_options`.
+        variant: Which variant answered.
+        answers: JSON objects in the order of the input.
+        shown: What a person sees where neither a file nor JSON was asked for.
+    """
+    if args.output is not None:
+        write_jsonl(args.output, answers)
+        say(f"{len(answers):,} answers in {args.output}")
+        if args.json:
+            print_json({"variant": variant, "texts": len(answers), "output": str(args.output)})
+    elif args.json:
+        print_json({"variant": variant, "answers": list(answers)})
+    else:
+        sys.stdout.write(shown() + "\n" if answers else "")
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], object]]:
+    """Gives a function that is told which step begins, and shows it on stderr.
+
+    On a terminal one live line with the time gone by; in a log a line a step.
+    """
+    if not sys.stderr.isatty():
+        yield _checked(say)
+        return
+    with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as line:
+        yield _checked(line.set_description_str)
+
+
+def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:
+    def begin(step: str) -> None:
+        interruption.check()  # the step before may have swallowed a signal
+        tell(step)
+
+    return begin
+
+
+def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
+    """Rows in aligned columns, the first row being their names; numbers stand to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [
+        all(
+            isinstance(row[i], int | float) or str(row[i])[:1] in "+-0123456789" for row in rows[1:]
+        )
+        for i in range(len(widths))
+    ]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

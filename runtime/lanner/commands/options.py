@@ -1,0 +1,106 @@
+"""Options of the commands: the parser, kinds of argument, and how a wrong call is refused."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from lanner.errors import InputError, UsageError
+
+T = TypeVar("T")
+Subparsers = Any  # argparse does not name the type of add_subparsers()
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options between texts: without it ``DIR --json TEXT`` would be refused.
+
+    Attributes:
+        rest: What holds the arguments after ``--``, where those are for another program.
+    """
+
+    rest: str | None = None
+    _is_within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse, whose intermixed form calls this one for its two passes."""
+        if self._is_within:
+            return super().parse_known_args(args, namespace)
+        if self.rest is not None:
+            end = args.index("--") if "--" in args else len(args)
+            self.set_defaults(**{self.rest: args[end + 1 :]})
+            args = args[:end]
+        self._is_within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_within = False
+
+
+def add_command(
+    subparsers: Subparsers,
+    name: str,
+    *,
+    summary: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """A parser with the options that every command has: ``--json`` and ``--debug``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object to stdout, and nothing else"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def option_of(name: str) -> str:
+    """What an argument of Python is called on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def positive(text: str) -> int:
+    """An argument that must be a whole number from 1 on."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        msg = f"must be a whole number from 1 on, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A function that raises `InputError`, as argparse takes one that keeps its message."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """An argument that must be a comma-separated list of these; a name given twice counts once."""
+
+    def names_of(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        if not names or not set(names) <= set(choices):
+            msg = f"{text!r}: use a comma-separated list of {', '.join(choices)}"
+            raise argparse.ArgumentTypeError(msg)
+        return names
+
+    return names_of
+
+
+def need(condition: object, message: str) -> None:
+    """Refuses a call that has no meaning.
+
+    Raises:
+        UsageError: The condition does not hold.
+    """
+    if not condition:
+        raise UsageError(message)
