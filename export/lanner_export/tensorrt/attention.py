@@ -138,7 +138,7 @@ def _added(
     dtype: ir.DataType,
     masks: dict[tuple[ir.Value, ir.DataType], ir.Value],
 ) -> ir.Value:
-    """What is added to the scores; made once of a mask that says which tokens are attended to."""
+    """Return the bias added to attention scores; made once from the attention mask."""
     if mask.dtype != ir.DataType.BOOL:
         return mask
     if (mask, dtype) not in masks:
@@ -159,7 +159,7 @@ def _added(
 
 
 def _scale(attention: ir.Node) -> float:
-    """What scores are multiplied by; 0 where that is not known before the graph runs."""
+    """Return the scale of the attention scores, or 0 if it is known only at run time."""
     given = attention.attributes.get("scale")
     if given is not None:
         return float(given.as_float())

@@ -139,7 +139,7 @@ def _attach_cache(config: Any, path: Path | None) -> Any:
 
 
 def _monitor(trt: Any, told: Steps) -> Any:
-    """What the builder tells its progress to: of a class of TensorRT's, so made where that is."""
+    """Make a progress monitor; its base class is TensorRT's, so it is defined on demand."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """See `_monitor`."""

@@ -45,7 +45,7 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """Which engines of an artifact are wanted.
+    """The engines of an artifact that are to be built.
 
     Attributes:
         precisions: Of `lanner_export.tensorrt.PRECISIONS`.

@@ -237,7 +237,7 @@ def _path(args: argparse.Namespace, name: str) -> Path:
 
 @contextmanager
 def _scratch(target: Path | None) -> Iterator[Path]:
-    """Where graphs are made, so that of those that are kept none is there half written.
+    """Yield a working directory, so that no half-written graph is kept.
 
     Raises:
         OutputError: There is no room for them, or nothing may be written there.

@@ -1,4 +1,4 @@
-"""What an engine must answer before it is added: what the fp32 variant does."""
+"""Parity of a new engine with the fp32 variant, checked before the engine is added."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -32,7 +32,7 @@ _IR_VERSION = 10
 
 @dataclass(frozen=True)
 class TensorRTGraph:
-    """What was written.
+    """A graph that was written for TensorRT.
 
     Attributes:
         operators: How often each operator stands in it.

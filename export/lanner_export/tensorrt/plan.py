@@ -1,4 +1,4 @@
-"""What is to be built, in words, as JSON, and as the command of NVIDIA's `trtexec`.
+"""The build plan: in words, as JSON, and as a command of NVIDIA's `trtexec`.
 
 The names of its options are those of its source, samples/common/sampleOptions.cpp, and of
 https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x-trtexec.html:
@@ -27,7 +27,7 @@ _TRTEXEC_COMPATIBILITIES = dict(
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What the builder is told beside the graph and the profiles.
+    """The builder's settings beside the graph and the profiles.
 
     Attributes:
         optimization_level: How long it searches, from 0 to 5; None for its own default, 3.
@@ -44,7 +44,7 @@ class BuildSettings:
     timing_cache: Path | None = None
 
     def recorded(self) -> dict[str, Any]:
-        """What of it `EngineBuild.settings` keeps: what was not left to the builder."""
+        """Return the settings that `EngineBuild.settings` keeps: those not left to the builder."""
         settings = {
             "optimization_level": self.optimization_level,
             "workspace_mib": self.workspace_mib,

@@ -1,4 +1,4 @@
-"""What the ONNX parsers of TensorRT take, by version, kept as data with its source.
+"""Operators that TensorRT's ONNX parsers accept, by version, as data with its source.
 
 `support/*.json` hold the tables of onnx-tensorrt's docs/operators.md: an operator, and the types of
 what it computes with. A graph is compared with them before a builder is asked, and on machines that
@@ -37,7 +37,7 @@ _TYPED_INPUTS = {"Where": 1}
 
 @dataclass(frozen=True)
 class ParserSupport:
-    """What one version's parser takes.
+    """The operators that one version's parser accepts.
 
     Attributes:
         tensorrt: The version.

@@ -94,7 +94,7 @@ def _found() -> Gpu | str:
 
 @cache
 def _ask() -> tuple[Gpu | str, int]:
-    """What the driver says, and which process it was started in."""
+    """The driver's answers, and the process in which it was started."""
     return _answer(), os.getpid()
 
 

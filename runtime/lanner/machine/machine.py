@@ -1,4 +1,4 @@
-"""What this machine is: cores that may be used, the CPU and its instructions, memory, versions."""
+"""The machine: usable cores, CPU and instructions, memory, versions."""
 
 import os
 import platform
@@ -55,12 +55,12 @@ class Machine:
 
     @property
     def has_fast_int8(self) -> bool:
-        """Whether 8-bit matrix products are both exact and fast here (VNNI or AMX)."""
+        """True if 8-bit matrix products are both exact and fast here (VNNI or AMX)."""
         return not INT8_CPU_FLAGS.isdisjoint(self.cpu_flags)
 
     @property
     def has_bf16(self) -> bool:
-        """Whether it has instructions for products of bfloat16 (AVX-512 BF16 or AMX)."""
+        """True if it has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
         return not BF16_CPU_FLAGS.isdisjoint(self.cpu_flags)
 
     def to_json(self) -> dict[str, object]:
@@ -116,7 +116,7 @@ def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
 
 
 def has_module(name: str) -> bool:
-    """Whether a module, or one within a package, could be imported."""
+    """True if a module, or one within a package, can be imported."""
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:  # of the package that it would be in

@@ -21,7 +21,7 @@ MAX_WAITING = 1_024
 
 
 class Sequences(NamedTuple):
-    """What the tokenizer made of some texts or pairs.
+    """The tokenised form of some texts or pairs.
 
     Attributes:
         token_ids: The tokens of each.
@@ -36,7 +36,7 @@ class Sequences(NamedTuple):
 
     @classmethod
     def of(cls, encodings: Sequence[Encoding], *, with_types: bool) -> Self:
-        """What the `tokenizers` library made, with its token types or without."""
+        """Sequences from the `tokenizers` library, with or without token types."""
         return cls(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if with_types else None,

@@ -1,4 +1,4 @@
-"""What runs when: large calls batch by batch, the texts of concurrent callers together.
+"""The queue: runs large calls batch by batch, and the texts of concurrent callers together.
 
 A call that comes while a worker is free runs at once, in its caller's own thread. One that comes
 while all are busy waits. What is one batch by itself is put together with what else waits; what is
@@ -76,7 +76,7 @@ class Call:
 
     @property
     def is_late(self) -> bool:
-        """Whether its deadline has passed."""
+        """True if its deadline has passed."""
         return self.deadline_s is not None and time.monotonic() >= self.deadline_s
 
     def answers(self) -> Iterator[tuple[Rows, Output]]:
@@ -310,7 +310,7 @@ def _is_gone(call: Call) -> bool:
 
 
 def deadline_error() -> DeadlineError:
-    """What a caller gets whose time is up."""
+    """Return the error for a caller whose deadline has passed."""
     msg = (
         "the deadline passed before the answer was there: allow more time with timeout_ms, or send "
         "less at once"

@@ -14,7 +14,7 @@ Pair = tuple[str, str]
 
 
 class TextTokenizer(Protocol):
-    """What every tokenizer can: single texts to token ids."""
+    """The protocol of all tokenizers: single texts to token ids."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text.
@@ -109,7 +109,7 @@ class Tokenizer:
 
     @property
     def marks_continuations(self) -> bool:
-        """Whether the pieces of a word but its first are marked, as WordPiece's "##" does."""
+        """True if the pieces after the first of a word are marked, as WordPiece does with "##"."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
     def _encode(

@@ -122,7 +122,7 @@ def _read(path: Path) -> Vocabulary:
 
 
 def _problem(content: Any) -> str:
-    """What is wrong in it, or nothing."""
+    """Return the first fault of the file in words, or an empty string."""
     if not isinstance(content, dict) or content.get("type") != TYPE:
         return f"its 'type' is not {TYPE!r}"
     for name in ("words", "stop_words"):

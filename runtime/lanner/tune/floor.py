@@ -1,4 +1,4 @@
-"""Which variants, in which engines, are good enough to be chosen by themselves."""
+"""The quality floor: the variants and engines that `lanner tune` may choose."""
 
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -146,7 +146,7 @@ class QualityFloor:
         return rows(model, self.probes, batch_size=1), together
 
     def _expected(self, engine: str, variant: Variant) -> Rows:
-        """What a variant answers in the engine that it was made for.
+        """Return the answers of a variant in the engine that it was made for.
 
         Where that one is not installed, or does not run it on this machine, what it answers in the
         engine that is judged.
@@ -161,7 +161,7 @@ class QualityFloor:
         return next(v for v in self._manifest.variants if v.precision == "fp32")
 
     def _on_card(self, budget: Budget, variant: str) -> tuple[float, float]:
-        """What the checkpoint and a variant reached when the artifact was made."""
+        """Return the figures of the checkpoint and of a variant from the quality card."""
         if budget.needs_labels:
             task = self._quality["task"]
             return task["checkpoint"]["value"], task["variants"][variant]["value"]

@@ -33,7 +33,7 @@ _HOPELESS = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """The effort of a search: what is tried, and how many rounds are timed.
 
     Attributes:
         token_budgets: Those that are tried beside the default's, on a CPU.
@@ -60,7 +60,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refused:
-    """What was not measured, and why."""
+    """A variant and engine that was not measured, with the reason."""
 
     engine: str
     variant: str
@@ -69,7 +69,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one configuration, in the last stage that it reached.
+    """The measurements of one configuration in the last stage that it reached.
 
     Attributes:
         configuration: How the artifact was run.
@@ -89,7 +89,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What came out.
+    """The result of a search.
 
     Attributes:
         default: The plain default; or, where it is below the quality floor, that of what is not.
@@ -106,7 +106,7 @@ class Tuning:
     inputs: int
 
     def of(self, configuration: Configuration) -> Measured:
-        """What was measured of one configuration."""
+        """Return the measurements of one configuration."""
         return next(one for one in self.measured if one.configuration == configuration)
 
 
@@ -121,7 +121,7 @@ def tune(
     plan: Plan | None = None,
     tell: Tell = lambda _step, _left_s: None,
 ) -> Tuning:
-    """Measures what is fastest.
+    """Find the fastest configuration of an artifact on this machine.
 
     Args:
         artifact: What is run.

@@ -1,4 +1,4 @@
-"""Which of several is faster, told from rounds that were timed in turn."""
+"""Speed ratios from rounds that were timed in turn, with confidence intervals."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times as fast as the base something is.
+    """A speed relative to a base: 2 means twice as fast.
 
     Attributes:
         median: Over the rounds, each of which was timed beside one of the base.
@@ -33,7 +33,7 @@ class Speedup:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether it is faster, and chance alone would hardly show it so."""
+        """True if it is faster by more than the noise: the interval lies above 1."""
         return self.low > 1
 
 

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Workload:
-    """What is answered while it is timed.
+    """The texts or pairs that a timed configuration answers.
 
     Attributes:
         source: Where the texts are from.

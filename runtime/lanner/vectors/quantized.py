@@ -1,4 +1,4 @@
-"""How near quantized vectors are to each other, and to float vectors.
+"""Similarity of quantized vectors to each other and to float vectors.
 
 Each side counts as the float vectors that it stands for, so that all that
 `lanner.vectors.similarity` says holds. Two sides of bits are compared by the bits in which they

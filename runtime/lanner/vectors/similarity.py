@@ -1,4 +1,4 @@
-"""How near vectors are to each other, and exact search among them.
+"""Similarity of vectors, and exact nearest-neighbour search.
 
 The functions and their names are those of sentence-transformers: distances are negated, so that
 more is always nearer.

@@ -229,7 +229,7 @@ def _require(error: Any, task: str) -> None:
 
 
 def _forget_error() -> None:
-    """What calls the GPU next, and asks for the last error, must not take this one for its own."""
+    """Clear the sticky error so that the next CUDA call does not report it."""
     runtime.cudaGetLastError()
 
 

@@ -88,7 +88,7 @@ def only_log() -> Any:
         """See `open_log`."""
 
         def forget(self) -> None:
-            """What one engine is refused for is not the reason of another's failure."""
+            """Forget earlier messages, so that one engine's refusal is not reported for another."""
             self.last_error = ""
             #: The last warnings and errors, the newest at the end.
             self.recent: deque[str] = deque(maxlen=_RECENT)

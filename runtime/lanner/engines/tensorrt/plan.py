@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def reason(self) -> str:
-        """What TensorRT said last, for the end of a message; said once."""
+        """Return TensorRT's last message once, to append to an error."""
         said = " ".join(str(self._log.last_error).split())
         self._log.forget()
         return f": {said}" if said else ""
@@ -87,7 +87,7 @@ class Plan:
         return Profile(*(tuple(shape) for shape in shapes))
 
     def workspace_bytes(self, profile: int) -> int:
-        """What a context of a profile needs for what it computes in between."""
+        """Return the bytes that a context of a profile needs for intermediate results."""
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
 
     def context(self, profile: int, *, workspace: DeviceMemory, stream: Stream) -> "Context":

@@ -1,4 +1,4 @@
-"""Which profile of a TensorRT engine runs a batch, and to what shape the batch is filled up."""
+"""The choice of a TensorRT profile for a batch, and the shape that the batch is padded to."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -40,7 +40,7 @@ class Placement(NamedTuple):
 
 
 def place(profiles: Sequence[Profile], rows: int, length: int) -> list[Placement]:
-    """Where a batch runs: whole, or in parts of about a size where it is larger than all profiles.
+    """Split a batch over profiles: whole, or in equal parts if it is larger than all of them.
 
     Args:
         profiles: Those of the engine, in its order.

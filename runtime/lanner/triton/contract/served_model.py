@@ -1,4 +1,4 @@
-"""What a server says of a model: its configuration's parameters, written and read.
+"""The description of a served model, kept in its configuration's parameters.
 
 A client fetches the configuration through Triton's own API and needs nothing else: the manifest and
 the tokenizer of every version stand in its parameters.
@@ -74,7 +74,7 @@ class ServedModel:
 
     @property
     def takes_texts(self) -> bool:
-        """Whether the server tokenises."""
+        """True if the server tokenises."""
         return self.parameters.get(INPUT_KIND) == TEXT_KIND
 
     @property
@@ -108,7 +108,7 @@ class ServedModel:
         return int(value)
 
     def variant(self, manifest: Manifest) -> Variant:
-        """What runs, as far as the manifest of a client knows it."""
+        """Return the variant that runs, as far as the client's manifest knows it."""
         name = self.parameters.get(VARIANT, "")  # of the newest version
         unknown = Variant(
             name=name, precision=name, file="", engine="triton", opset=0, fused_ops={}

@@ -47,7 +47,7 @@ _AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSIT
 
 
 def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
-    """What is wrong with the files and the tokenizers of Lanner's models."""
+    """Lint rules for the files and tokenizers of Lanner's models."""
     by_name = {model.name: model for model in models}
     for model in models:
         for version in filter(_is_artifact, model.versions):
@@ -98,7 +98,7 @@ def _truncation(version: Path) -> Iterator[Finding]:
 
 
 def _pair(model: RepositoryModel, text: RepositoryModel) -> Iterator[Finding]:
-    """Whether a model and the one that splits texts for it do so alike."""
+    """Check that a model and its text model tokenise alike."""
     mine, theirs = _served_manifest(model), _served_manifest(text)
     if mine is None or theirs is None:
         return
@@ -157,7 +157,7 @@ def _engines(model: RepositoryModel) -> list[str]:
 
 
 def _builds(model: RepositoryModel) -> dict[str, EngineBuild]:
-    """What the engines of a Lanner model were built for, by their files."""
+    """Return the build records of a Lanner model's engines, by file."""
     manifest = _served_manifest(model)
     variants = [] if manifest is None else manifest.variants
     return {variant.file: variant.build for variant in variants if variant.build is not None}

@@ -60,7 +60,7 @@ BATCH_PADDING = Rule(
 
 
 def lint_batching(model: RepositoryModel) -> Iterator[Finding]:
-    """What is wrong with how requests are put together."""
+    """Lint rules for batching."""
     if model.is_ensemble:
         return
     yield from _batch_dimension(model)

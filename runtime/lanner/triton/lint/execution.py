@@ -66,7 +66,7 @@ _WARM_UP_LENGTH = 16
 
 
 def lint_execution(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
-    """What is wrong with how one model runs."""
+    """Lint rules for the execution of one model."""
     yield from _thread_counts(model)
     yield from _threads_of_one(model, machine)
     yield from _optimization(model)
@@ -105,7 +105,7 @@ def lint_cores(
 
 
 def _is_other_way_in(model: RepositoryModel, names: Set[str]) -> bool:
-    """Whether it is Lanner's text model beside its token model: a client calls one or the other."""
+    """True if it is Lanner's text model beside its token model: a client calls one of the two."""
     is_text = model.parameter(INPUT_KIND) == TEXT_KIND
     return is_text and model.name.removesuffix(TEXT_SUFFIX) in names - {model.name}
 
@@ -178,7 +178,7 @@ def _threads_of_one(model: RepositoryModel, machine: ServingMachine) -> Iterator
 
 
 def _load(model: RepositoryModel, machine: ServingMachine) -> _Load | None:
-    """What the model may run on the CPU, or None: nothing, or nobody knows."""
+    """Return the threads that the model may use on the CPU; None if none or unknown."""
     instances = _cpu_instances(model, machine)
     if not instances:
         return None
@@ -206,7 +206,7 @@ def _load(model: RepositoryModel, machine: ServingMachine) -> _Load | None:
 
 
 def _shares_itself(model: RepositoryModel) -> bool:
-    """Whether its instances share the cores that they find, as Lanner's do without a number."""
+    """True if its instances share the cores that they find, as Lanner's do without a number."""
     is_lanner = model.backend == "python" and model.parameter(INPUT_KIND) is not None
     has_engine = model.parameter(TOKEN_MODEL) is None
     return is_lanner and has_engine and model.parameter(THREADS) is None

@@ -1,4 +1,4 @@
-"""What the linter says of a model repository: findings, and the rules that they come from."""
+"""The linter's findings about a model repository, and the rules behind them."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule:
-    """What all findings of one kind have in common.
+    """A lint rule: what all its findings have in common.
 
     Attributes:
         name: Its name.

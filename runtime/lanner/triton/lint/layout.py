@@ -75,7 +75,7 @@ _LIKE_A_VERSION = re.compile(r"v\d+|0\d*", re.IGNORECASE | re.ASCII)
 
 
 def lint_layout(model: RepositoryModel) -> Iterator[Finding]:
-    """What keeps Triton from loading the model."""
+    """Lint rules for what keeps Triton from loading a model."""
     yield from _name(model)
     yield from _backend(model)
     yield from _tensors(model)
@@ -86,7 +86,7 @@ def lint_layout(model: RepositoryModel) -> Iterator[Finding]:
 
 
 def lint_without_config(directory: Path) -> Finding:
-    """What is wrong with a directory that holds no config.pbtxt."""
+    """Lint a directory without a config.pbtxt."""
     remedy = f"write {directory / CONFIG_FILE}: name the backend, max_batch_size, input and output"
     for version in version_directories(directory):
         for backend, file in MODEL_FILES.items():

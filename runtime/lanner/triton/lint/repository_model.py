@@ -66,18 +66,18 @@ class RepositoryModel:
 
     @property
     def name(self) -> str:
-        """What clients call it."""
+        """The name that clients call it by."""
         return self.directory.name
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether it only passes tensors between other models."""
+        """True if it only passes tensors between other models."""
         config = self.config
         return bool(config.HasField("ensemble_scheduling") or config.platform == "ensemble")
 
     @cached_property
     def backend(self) -> str:
-        """What runs it, guessed as Triton guesses where it is not said; empty where nothing is."""
+        """Its backend, guessed as Triton guesses if it is not named; empty if there is none."""
         config = self.config
         if config.backend or self.is_ensemble:
             return str(config.backend)
@@ -107,7 +107,7 @@ class RepositoryModel:
 
     @property
     def states_tensors(self) -> bool:
-        """Whether its inputs and outputs are given, so that Triton completes nothing by itself."""
+        """True if its inputs and outputs are given, so that Triton completes nothing by itself."""
         return bool(self.config.input) and bool(self.config.output)
 
     def parameter(self, key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What decides how a Triton server does on this machine: its cores, its GPUs, its TensorRT."""
+"""The serving machine: its cores, GPUs and TensorRT."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What Triton is told of a model: its config.pbtxt, section by section."""
+"""The config.pbtxt of a model, section by section."""
 
 from dataclasses import replace
 from typing import Any

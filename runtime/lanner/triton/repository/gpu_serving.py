@@ -1,4 +1,4 @@
-"""What Triton is told of a GPU: profiles and CUDA graphs of engines, TensorRT in ONNX Runtime.
+"""GPU sections of a config.pbtxt: profiles, CUDA graphs, TensorRT within ONNX Runtime.
 
 By model_config.proto (triton-inference-server/common), where `ModelInstanceGroup.profile` and
 `ModelOptimizationPolicy.Cuda.GraphSpec` are said, tensorrt_backend (its README on
@@ -148,7 +148,7 @@ def graph_specs(
 def accelerators(
     manifest: Manifest, variant: Variant, serving: Serving, buckets: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """What runs a graph in ONNX Runtime: its own kernels, or before them TensorRT.
+    """Return ONNX Runtime's execution accelerators: its own kernels, or TensorRT before them.
 
     TensorRT gets one profile for all buckets, and its engines are kept on the server.
 

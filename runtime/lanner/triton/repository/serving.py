@@ -1,4 +1,4 @@
-"""How Triton is to serve a model: what `lanner repository` lets its users decide."""
+"""The serving options that `lanner repository` lets its users decide."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ _LIMIT_OF_THE_UNLIMITED = 512
 
 @dataclass(frozen=True)
 class Serving:
-    """How a model is served.
+    """The serving options of a model.
 
     Attributes:
         backend: Of `BACKENDS`. ``"python"`` runs in any Triton and packs unequal lengths itself;
@@ -94,7 +94,7 @@ class Serving:
 
     @property
     def is_on_gpu(self) -> bool:
-        """Whether it takes a GPU."""
+        """True if it runs on a GPU."""
         return self.backend == "tensorrt" or self.device == "cuda"
 
     @property
@@ -104,7 +104,7 @@ class Serving:
 
     @property
     def calls_token_model(self) -> bool:
-        """Whether text models call their token models."""
+        """True if text models call their token models."""
         return self.shares_engine or self.backend != "python"
 
     def lengths(self, max_tokens: int | None) -> tuple[int, ...]:

@@ -288,7 +288,7 @@ def _bake(path: Path) -> None:
 
 
 def _carried(model: Path) -> dict[str, str]:
-    """What the versions carry that are there already."""
+    """Return what the existing versions carry."""
     carried: dict[str, str] = {}
     is_text = model.name.endswith(TEXT_SUFFIX)
     for version in _versions(model):

@@ -1,1 +1,1 @@
-"""A tritonserver process: finding, starting, watching and stopping it."""
+"""A tritonserver process: find, start, watch and stop it."""
