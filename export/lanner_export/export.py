@@ -1,51 +1,45 @@
-"""The whole way from a checkpoint to an artifact."""
+"""The whole way from a checkpoint to an artifact.
 
-import json
+`export` is what others call; `Export.run` holds its steps in their order.
+"""
+
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lanner._version import __version__
-from lanner.artifact.artifact import QUALITY_FILE, README_FILE, Artifact
+from lanner.artifact.artifact import Artifact
 from lanner.artifact.budget import Budget
 from lanner.artifact.manifest import (
-    MANIFEST_FILE,
-    FileRecord,
     Manifest,
     TokenizerRecord,
     Variant,
     file_sha256,
-    foreign_files,
 )
-from lanner.engines import open_engine
-from lanner.errors import OutputExistsError, UnsupportedError, UsageError
+from lanner.errors import UnsupportedError
 from lanner.files.staging import staged_directory
-from lanner.loading.load import open_model
-from lanner.machine.machine import available_cores, package_versions
-from lanner.models.base import Model
-from lanner_export import DEFAULT_PRECISIONS, PRECISIONS
+from lanner.machine.machine import package_versions
+from lanner_export import DEFAULT_PRECISIONS
 from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.draft import TOKENIZER_FILE, Draft
 from lanner_export.graph.fusion import lost_fusions
 from lanner_export.graph.lookup_graph import LookupTable
-from lanner_export.graph.rewriting import require_passes
 from lanner_export.loading import load_checkpoint
+from lanner_export.options import Options
 from lanner_export.precision.embedding_ranges import write_embedding_ranges
-from lanner_export.precision.half_precision import measurable
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.search import Search
 from lanner_export.precision.variants import Int8, Recipe, write_variants
-from lanner_export.quality.card import readme
 from lanner_export.quality.measures import RememberedReference, measure_named
 from lanner_export.quality.quality import measure_quality
 from lanner_export.texts.calibration import calibration_texts
 from lanner_export.texts.quality_data import QualityData
 from lanner_export.trim.trimming import Corpus, Trimming
 
-TOKENIZER_FILE = "tokenizer.json"
 ARTIFACT_SUFFIX = ".lanner"
 _VERSIONED_PACKAGES = (
     "torch",
@@ -117,111 +111,168 @@ def export(
         ExportError: A text of `vocabulary_from` would be split differently.
         InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
-    # Absolute, because replacing the working directory would leave a relative path dangling.
-    target = Path(output).resolve()
-    _require_precisions(precisions)
-    require_passes(without_passes)
-    _require_free(target, overwrite=overwrite)
-    # Bad data is found before the long work, not after it.
-    texts = calibration_texts(calibration)
-    labelled = QualityData.read(quality_data) if quality_data else None
-    if budget is not None:
-        _require_int8(precisions, budget)
-        budget.require_labels(has_labels=labelled is not None)
-    corpus = Corpus.read(vocabulary_from) if vocabulary_from else None
-    trimming = Trimming(keep_layers, corpus)
-    journal = Journal.beside(target)
-    progress("loading the checkpoint" + (" and reading the corpus with it" if corpus else ""))
-    with staged_directory(target, replace=overwrite) as staged:
-        loaded = load_checkpoint(
-            str(checkpoint),
-            head=head,
-            max_tokens=max_tokens,
-            truncate_dim=truncate_dim,
-            positive_label=positive_label,
-            trimming=trimming,
-            scratch=staged.parent,
+    options = Options(
+        checkpoint=str(checkpoint),
+        # Absolute, because replacing the working directory would leave a relative path dangling.
+        output=Path(output).resolve(),
+        head=head,
+        precisions=precisions,
+        calibration=calibration,
+        without_passes=without_passes,
+        max_tokens=max_tokens,
+        truncate_dim=truncate_dim,
+        positive_label=positive_label,
+        keep_layers=keep_layers,
+        vocabulary_from=vocabulary_from,
+        quality_data=quality_data,
+        budget=budget,
+        overwrite=overwrite,
+    )
+    return Export(options, progress, warn).run()
+
+
+class Export:
+    """One export: `run` takes its steps in their order.
+
+    Args:
+        options: What is asked for.
+        progress: Called when a step begins.
+        warn: Called with a sentence about the result that its user should know.
+
+    Raises:
+        LannerError: The options, or the texts and labels that they name, cannot be used; see
+            `export`. Bad data is found here, before the long work.
+    """
+
+    def __init__(self, options: Options, progress: Progress, warn: Progress) -> None:
+        options.require_consistent()
+        self._options, self._progress, self._warn = options, progress, warn
+        self._texts = calibration_texts(options.calibration)
+        self._labelled = QualityData.read(options.quality_data) if options.quality_data else None
+        corpus = Corpus.read(options.vocabulary_from) if options.vocabulary_from else None
+        self._trimming = Trimming(options.keep_layers, corpus)
+        self._journal = Journal.beside(options.output)
+
+    def run(self) -> Artifact:
+        """Takes all steps, and returns the artifact; a failure leaves everything as it was."""
+        output = self._options.output
+        with staged_directory(output, replace=self._options.overwrite) as staged:
+            checkpoint = self._load(staged.parent)
+            tokenizer = checkpoint.write_tokenizer(staged / TOKENIZER_FILE)
+            draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer))
+            draft.add_variants(self._write_variants(draft))
+            self._warn_of_lost_fusions(draft)
+            quality = self._compare(draft)
+            self._progress("writing the artifact")
+            self._measure_ranges(draft)
+            draft.write_card(quality)
+            draft.write_manifest()
+        # Now that the directory has its name, a search that is repeated would be another one.
+        self._journal.remove()
+        return Artifact.open(output)
+
+    def _load(self, scratch: Path) -> Checkpoint:
+        options = self._options
+        with_corpus = " and reading the corpus with it" if self._trimming.corpus else ""
+        self._progress(f"loading the checkpoint{with_corpus}")
+        checkpoint = load_checkpoint(
+            options.checkpoint,
+            head=options.head,
+            max_tokens=options.max_tokens,
+            truncate_dim=options.truncate_dim,
+            positive_label=options.positive_label,
+            trimming=self._trimming,
+            scratch=scratch,
         )
-        if labelled is not None:
-            labelled.require_measurable(loaded.head, loaded.labels, loaded.activation)
-        if budget is not None:
-            budget.require_fits(loaded.head, loaded.activation)
-            _require_products(loaded, budget)
-        record = loaded.write_tokenizer(staged / TOKENIZER_FILE)
-        reference = RememberedReference(loaded.reference)
-        manifest = _manifest(target, loaded, record)
-
-        def opened(variant: Variant, file: Path) -> Model:
-            path = measurable(file, variant.precision, staged.parent)
-            return open_model(
-                manifest,
-                variant,
-                tokenizer=staged / TOKENIZER_FILE,
-                engine=open_engine(variant.engine, path),
-                workers=available_cores(),
+        if self._labelled is not None:
+            self._labelled.require_measurable(
+                checkpoint.head, checkpoint.labels, checkpoint.activation
             )
+        if options.budget is not None:
+            options.budget.require_fits(checkpoint.head, checkpoint.activation)
+            _require_products(checkpoint, options.budget)
+        return checkpoint
 
-        def keep(int8: Int8, fp32: Variant, trial: Variant) -> list[str]:
-            model = opened(fp32, int8.source)
-            search = Search(
-                int8=int8,
-                budget=cast("Budget", budget),
-                measure=measure_named(cast("Budget", budget).measure, model, reference, labelled),
-                fp32=model,
-                open_trial=partial(opened, trial),
-                journal=journal,
-                progress=progress,
-                labels_sha256=file_sha256(quality_data) if quality_data else "",
-            )
-            return search.run()
+    def _manifest(self, checkpoint: Checkpoint, tokenizer: TokenizerRecord) -> Manifest:
+        """The manifest as far as it is known before there is a variant."""
+        return Manifest(
+            name=self._options.output.name.removesuffix(ARTIFACT_SUFFIX),
+            head=checkpoint.head,
+            architecture=checkpoint.architecture,
+            dimension=checkpoint.dimension,
+            similarity=checkpoint.similarity,
+            tokenizer=tokenizer,
+            inputs=list(checkpoint.inputs),
+            outputs=[checkpoint.output],
+            variants=[],
+            source=checkpoint.source,
+            trimming=checkpoint.trimming,
+            versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            prompts=checkpoint.prompts,
+            default_prompt_name=checkpoint.default_prompt_name,
+            pools_prompt=checkpoint.pools_prompt,
+            labels=checkpoint.labels,
+            activation=checkpoint.activation,
+            scored_label=checkpoint.scored_label,
+        )
 
+    def _write_variants(self, draft: Draft) -> list[Variant]:
+        options, budget = self._options, self._options.budget
         recipe = Recipe(
-            precisions,
-            texts,
-            without_passes=without_passes,
-            keep=keep if budget is not None else None,
+            options.precisions,
+            self._texts,
+            without_passes=options.without_passes,
+            keep=partial(self._search, draft, budget) if budget is not None else None,
             budget=budget.argument if budget is not None else "",
         )
-        variants = write_variants(loaded, record, recipe, staged, progress)
-        manifest = replace(manifest, variants=variants)
-        for variant in variants:
-            lost = lost_fusions(variant.fused_ops, loaded.model, loaded.architecture.layers)
-            if lost:
-                warn(
+        return write_variants(
+            draft.checkpoint, draft.manifest.tokenizer, recipe, draft.directory, self._progress
+        )
+
+    def _search(
+        self, draft: Draft, budget: Budget, int8: Int8, fp32: Variant, trial: Variant
+    ) -> list[str]:
+        """Names the products of int8 that stay in float32 for the budget."""
+        model = draft.opened(fp32, int8.source)
+        labels = self._options.quality_data
+        search = Search(
+            int8=int8,
+            budget=budget,
+            measure=measure_named(budget.measure, model, draft.reference, self._labelled),
+            fp32=model,
+            open_trial=partial(draft.opened, trial),
+            journal=self._journal,
+            progress=self._progress,
+            labels_sha256=file_sha256(labels) if labels else "",
+        )
+        return search.run()
+
+    def _warn_of_lost_fusions(self, draft: Draft) -> None:
+        checkpoint = draft.checkpoint
+        for variant in draft.manifest.variants:
+            layers = checkpoint.architecture.layers
+            if lost := lost_fusions(variant.fused_ops, checkpoint.model, layers):
+                self._warn(
                     f"{' and '.join(lost)} of the {variant.name} variant are not fused into one "
                     "operator each: its answers are right, but slower than they could be"
                 )
-        models = {variant.name: opened(variant, staged / variant.file) for variant in variants}
-        source = loaded.source_reference
-        quality = measure_quality(
-            reference,
-            models,
-            labelled,
-            staged,
-            progress,
+
+    def _compare(self, draft: Draft) -> dict[str, Any]:
+        """Measures every variant against the checkpoint: the content of `quality.json`."""
+        source = draft.checkpoint.source_reference
+        return measure_quality(
+            draft.reference,
+            draft.models,
+            self._labelled,
+            draft.directory,
+            self._progress,
             source=RememberedReference(source) if source is not None else None,
         )
-        progress("writing the artifact")
-        ranges = write_embedding_ranges(models, texts, staged, warn)
-        _write_rest(staged, replace(manifest, embedding_ranges=ranges), quality)
-    journal.remove()
-    return Artifact.open(target)
 
-
-def _require_precisions(precisions: Sequence[str]) -> None:
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or not precisions:
-        msg = f"unknown precision {', '.join(unknown) or '(none)'}: use {', '.join(PRECISIONS)}"
-        raise UnsupportedError(msg)
-
-
-def _require_int8(precisions: Sequence[str], budget: Budget) -> None:
-    if "int8" not in precisions:
-        msg = (
-            f"the budget {budget.argument} is for int8, which is not among "
-            f"{', '.join(precisions)}: add int8 to --precision, or leave --budget out"
-        )
-        raise UsageError(msg)
+    def _measure_ranges(self, draft: Draft) -> None:
+        ranges = write_embedding_ranges(draft.models, self._texts, draft.directory, self._warn)
+        draft.manifest = replace(draft.manifest, embedding_ranges=ranges)
 
 
 def _require_products(loaded: Checkpoint, budget: Budget) -> None:
@@ -232,53 +283,3 @@ def _require_products(loaded: Checkpoint, budget: Budget) -> None:
             "see in the quality card what int8 loses"
         )
         raise UnsupportedError(msg)
-
-
-def _require_free(target: Path, *, overwrite: bool) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if not target.exists():
-        return
-    foreign = foreign_files(target)
-    if foreign:
-        msg = (
-            f"{target} exists and holds what is not of a Lanner artifact ({foreign[0]}): "
-            "choose another --output"
-        )
-        raise OutputExistsError(msg)
-    if not overwrite:
-        msg = f"{target} exists: pass --overwrite to replace it, or choose another --output"
-        raise OutputExistsError(msg)
-
-
-def _manifest(target: Path, loaded: Checkpoint, record: TokenizerRecord) -> Manifest:
-    return Manifest(
-        name=target.name.removesuffix(ARTIFACT_SUFFIX),
-        head=loaded.head,
-        architecture=loaded.architecture,
-        dimension=loaded.dimension,
-        similarity=loaded.similarity,
-        tokenizer=record,
-        inputs=list(loaded.inputs),
-        outputs=[loaded.output],
-        variants=[],
-        source=loaded.source,
-        trimming=loaded.trimming,
-        versions={"lanner": __version__, **package_versions(*_VERSIONED_PACKAGES)},
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        prompts=loaded.prompts,
-        default_prompt_name=loaded.default_prompt_name,
-        pools_prompt=loaded.pools_prompt,
-        labels=loaded.labels,
-        activation=loaded.activation,
-        scored_label=loaded.scored_label,
-    )
-
-
-def _write_rest(staged: Path, manifest: Manifest, quality: dict[str, Any]) -> None:
-    text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False)
-    (staged / QUALITY_FILE).write_text(text + "\n", encoding="utf-8")
-    files = {path.name: FileRecord.of(path) for path in sorted(staged.iterdir())}
-    (staged / README_FILE).write_text(readme(manifest, quality, files), encoding="utf-8")
-    files[README_FILE] = FileRecord.of(staged / README_FILE)
-    (staged / MANIFEST_FILE).write_bytes(replace(manifest, files=files).to_bytes())

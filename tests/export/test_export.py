@@ -11,7 +11,7 @@ from lanner.loading.load import load
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner_export import export as export_module
+from lanner_export import draft as draft_module
 from lanner_export.export import export
 from lanner_export.graph.graph import write_fp32
 from lanner_export.precision import variants as variants_module
@@ -217,7 +217,7 @@ def test_a_failed_replacement_keeps_the_old_artifact(
 ) -> None:
     target = tmp_path / "a.lanner"
     first = export(tiny_checkpoint, target, precisions=["fp32"])
-    monkeypatch.setattr(export_module, "readme", lambda *_: 1 / 0)
+    monkeypatch.setattr(draft_module, "readme", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
         export(tiny_checkpoint, target, precisions=["fp32"], overwrite=True)
     assert Artifact.open(target).manifest == first.manifest

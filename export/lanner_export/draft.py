@@ -1,0 +1,75 @@
+"""An artifact before it has its name: a staged directory and what is known of its files."""
+
+import json
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lanner.artifact.artifact import QUALITY_FILE, README_FILE
+from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
+from lanner.engines import open_engine
+from lanner.loading.load import open_model
+from lanner.machine.machine import available_cores
+from lanner.models.base import Model
+from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.precision.half_precision import measurable
+from lanner_export.quality.card import readme
+from lanner_export.quality.measures import RememberedReference
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Draft:
+    """The artifact before it has its name.
+
+    Attributes:
+        directory: Where its files are.
+        checkpoint: What it is made of.
+        reference: The checkpoint's answers, each computed once.
+        manifest: What is known of it so far.
+    """
+
+    def __init__(self, directory: Path, checkpoint: Checkpoint, manifest: Manifest) -> None:
+        self.directory, self.checkpoint, self.manifest = directory, checkpoint, manifest
+        self.reference = RememberedReference(checkpoint.reference)
+
+    def add_variants(self, variants: list[Variant]) -> None:
+        """Adds variants whose files are there."""
+        self.manifest = replace(self.manifest, variants=variants)
+
+    @cached_property
+    def models(self) -> dict[str, Model]:
+        """Its variants by name, opened in the runtime."""
+        return {
+            variant.name: self.opened(variant, self.directory / variant.file)
+            for variant in self.manifest.variants
+        }
+
+    def opened(self, variant: Variant, file: Path) -> Model:
+        """A variant in the runtime, or where no machine here has its precision, its emulation."""
+        path = measurable(file, variant.precision, self.directory.parent)
+        return open_model(
+            self.manifest,
+            variant,
+            tokenizer=self.directory / TOKENIZER_FILE,
+            engine=open_engine(variant.engine, path),
+            workers=available_cores(),
+        )
+
+    def write_card(self, quality: dict[str, Any]) -> None:
+        """Writes what was measured, for programs and for people."""
+        text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False)
+        (self.directory / QUALITY_FILE).write_text(text + "\n", encoding="utf-8")
+        self.manifest = replace(self.manifest, files=self._files())
+        card = readme(self.manifest, quality, self.manifest.files)
+        (self.directory / README_FILE).write_text(card, encoding="utf-8")
+
+    def write_manifest(self) -> None:
+        """Writes the manifest, which lists all other files and so comes last, after the card."""
+        card = {README_FILE: FileRecord.of(self.directory / README_FILE)}
+        self.manifest = replace(self.manifest, files={**self.manifest.files, **card})
+        (self.directory / MANIFEST_FILE).write_bytes(self.manifest.to_bytes())
+
+    def _files(self) -> dict[str, FileRecord]:
+        return {path.name: FileRecord.of(path) for path in sorted(self.directory.iterdir())}

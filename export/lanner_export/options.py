@@ -1,0 +1,76 @@
+"""What an export is asked for, in one place."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanner.artifact.budget import Budget
+from lanner.artifact.manifest import foreign_files
+from lanner.errors import OutputExistsError, UnsupportedError, UsageError
+from lanner_export import PRECISIONS
+from lanner_export.graph.rewriting import require_passes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an export was asked for; `lanner_export.export.export` has the same names."""
+
+    checkpoint: str
+    output: Path
+    head: str
+    precisions: Sequence[str]
+    calibration: Path | None
+    without_passes: Collection[str]
+    max_tokens: int | None
+    truncate_dim: int | None
+    positive_label: str | None
+    keep_layers: int | Sequence[int] | None
+    vocabulary_from: Path | None
+    quality_data: Path | None
+    budget: Budget | None
+    overwrite: bool
+
+    def require_consistent(self) -> None:
+        """Refuses what can be known to fail before any file is read.
+
+        Raises:
+            UnsupportedError: There is no such precision or pass.
+            OutputExistsError: The output is taken.
+            UsageError: The budget has nothing to be measured with.
+        """
+        unknown = [name for name in self.precisions if name not in PRECISIONS]
+        if unknown or not self.precisions:
+            names = ", ".join(unknown) or "(none)"
+            msg = f"unknown precision {names}: use {', '.join(PRECISIONS)}"
+            raise UnsupportedError(msg)
+        require_passes(self.without_passes)
+        _require_free(self.output, overwrite=self.overwrite)
+        if self.budget is not None:
+            _require_int8(self.precisions, self.budget)
+            self.budget.require_labels(has_labels=self.quality_data is not None)
+
+
+def _require_int8(precisions: Sequence[str], budget: Budget) -> None:
+    if "int8" not in precisions:
+        msg = (
+            f"the budget {budget.argument} is for int8, which is not among "
+            f"{', '.join(precisions)}: add int8 to --precision, or leave --budget out"
+        )
+        raise UsageError(msg)
+
+
+def _require_free(target: Path, *, overwrite: bool) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not target.exists():
+        return
+    foreign = foreign_files(target)
+    if foreign:
+        msg = (
+            f"{target} exists and holds what is not of a Lanner artifact ({foreign[0]}): "
+            "choose another --output"
+        )
+        raise OutputExistsError(msg)
+    if not overwrite:
+        msg = f"{target} exists: pass --overwrite to replace it, or choose another --output"
+        raise OutputExistsError(msg)
