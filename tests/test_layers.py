@@ -1,76 +1,157 @@
-"""What may import what, and what an import costs in modules."""
+"""The table of what may import what.
 
-import ast
-import json
-import subprocess
-import sys
+Each line is a folder and the folders that it imports. The lines stand bottom up: a folder imports
+those above it in the table and no other, so no circle can form. Read the runtime's as a sentence:
+errors, machine and vectors carry the artifact, that carries texts and engines, those what runs,
+what answers, files, loading, and at the top tuning, Triton and the commands.
+"""
+
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-import lanner
+from tests.support.layers import SourceRoot
 
-HEAVY = {"torch", "transformers", "sentence_transformers", "onnx", "scipy", "optimum"}
-CLIENTS = {"tritonclient", "grpc", "google", "urllib3"}
+MOST_MODULES, MOST_LINES = 15, 400
+REPOSITORY = Path(__file__).parents[1]
+
+RUNTIME = {
+    "errors": "",
+    "_version": "",
+    "machine": "errors",
+    "vectors": "errors",
+    "artifact": "errors machine",
+    "text": "errors artifact",
+    "engines/tensorrt": "errors machine artifact",
+    "engines": "errors machine artifact engines/tensorrt",
+    "running": "errors engines",
+    "models": "errors vectors artifact text running",
+    "files": "errors machine models",
+    "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "
+    "models files",
+    "tune": "errors artifact text engines models files loading",
+    "triton/contract": "errors artifact",
+    "triton/client": "errors vectors artifact text running models loading triton/contract",
+    "triton/backend": "errors machine artifact text running models loading triton/contract",
+    "triton": "triton/backend",
+    "triton/lint": "errors machine artifact triton/contract",
+    "triton/repository": "errors artifact engines/tensorrt engines running files loading "
+    "triton/contract triton/lint",
+    "triton/server": "errors machine artifact triton/client",
+    "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
+    "files loading tune triton/contract triton/client triton/lint triton/repository triton/server",
+    "__init__": "errors _version vectors artifact models loading triton/client",
+}
+EXPORT = {
+    "__init__": "",
+    "graph": "",
+    "texts": "",
+    "checkpoint": "graph",
+    "trim": "checkpoint",
+    "transformer": "graph checkpoint trim",
+    "static": "graph checkpoint trim",
+    "loading": "__init__ checkpoint trim transformer static",
+    "quality": "texts checkpoint",
+    "precision": "graph texts checkpoint quality",
+    "tensorrt": "graph texts quality precision",
+    "options": "__init__ graph",
+    "draft": "checkpoint quality precision",
+    "export": "__init__ graph texts checkpoint trim loading quality precision options draft",
+    "command": "__init__ export",
+}
+TABLES = {"runtime/lanner": RUNTIME, "export/lanner_export": EXPORT}
+#: The packages that each root imports of the others.
+ROOTS = {
+    "runtime/lanner": set[str](),
+    "export/lanner_export": {"lanner"},
+    "perf/lanner_perf": {"lanner", "lanner_export"},
+}
+
+of_tables = pytest.mark.parametrize("root", TABLES)
 
 
-def modules_after(code: str, *args: str) -> set[str]:
-    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=True
-    )
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+@cache
+def source_root(root: str) -> SourceRoot:
+    return SourceRoot(REPOSITORY / root)
 
 
-def test_the_runtime_never_imports_the_export_stage() -> None:
-    for path in Path(lanner.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            else:
-                continue
-            assert not any(name.startswith("lanner_export") for name in names), path
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_root_imports_the_roots_below_it_alone(root: str) -> None:
+    packages = {Path(name).name for name in ROOTS} - {Path(root).name}
+    assert source_root(root).packages & packages == ROOTS[root]
 
 
-def test_importing_lanner_imports_no_engine_and_no_framework() -> None:
-    assert not modules_after("import lanner") & (HEAVY | {"onnxruntime", "lanner_export"})
+@of_tables
+def test_the_table_has_a_line_for_each_folder(root: str) -> None:
+    assert source_root(root).folders.keys() == TABLES[root].keys()
 
 
-def test_importing_lanner_imports_no_client_of_triton() -> None:
-    # These modules are what a client is made of, as far as no server is talked to.
-    code = "import lanner, lanner.triton.client.engine, lanner.triton.client.text_requests"
-    assert not modules_after(code) & (HEAVY | CLIENTS)
+@of_tables
+def test_a_module_imports_what_the_table_allows_its_folder(root: str) -> None:
+    read, forbidden = source_root(root), []
+    for module, names in read.imports.items():
+        folder = read.folder(module)
+        allowed = {folder, *TABLES[root].get(folder, "").split()}
+        forbidden += [
+            f"{module} imports {name}" for name in sorted(names) if read.folder(name) not in allowed
+        ]
+    assert not forbidden, "\n".join(forbidden)
 
 
-def test_encoding_needs_neither_torch_nor_transformers(word_artifact: Path) -> None:
-    code = "import sys, lanner; lanner.load(sys.argv[1]).encode(['a', 'b'])"
-    modules = modules_after(code, str(word_artifact))
-    assert "onnxruntime" in modules
-    assert not modules & (HEAVY | CLIENTS | {"lanner_export"})
+@of_tables
+def test_the_table_allows_nothing_that_no_module_imports(root: str) -> None:
+    arrows = source_root(root).arrows
+    for folder, names in TABLES[root].items():
+        unused = set(names.split()) - arrows[folder]
+        assert not unused, f"no module of {folder} imports {', '.join(sorted(unused))}"
 
 
-@pytest.mark.parametrize(
-    "arguments", ["['--help']", "['export', '--help']", "['repository', '--help']", "['doctor']"]
-)
-def test_the_command_line_imports_no_framework(arguments: str) -> None:
-    code = (
-        "import contextlib, io\nfrom lanner.commands import main\n"
-        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
-        f"    main({arguments})"
-    )
-    assert not modules_after(code) & (HEAVY | CLIENTS)
+@of_tables
+def test_a_folder_imports_lower_floors_alone(root: str) -> None:
+    floors = list(TABLES[root])
+    for folder, names in TABLES[root].items():
+        upward = [name for name in names.split() if floors.index(name) >= floors.index(folder)]
+        assert not upward, f"{folder} imports {upward}, which the table has below it"
 
 
-def test_nothing_is_written_outside_and_nothing_sent(word_artifact: Path, tmp_path: Path) -> None:
-    # ONNX Runtime's telemetry, on by default, would leave a device id in the home directory.
-    home, temporary = tmp_path / "home", tmp_path / "tmp"
-    home.mkdir()
-    temporary.mkdir()
-    code = "import sys, lanner; lanner.load(sys.argv[1]).encode(['a', 'b'])"
-    environment = {"HOME": str(home), "TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", code, str(word_artifact)]
-    subprocess.run(command, env=environment, check=True)
-    assert list(home.rglob("*")) == []
-    assert list(temporary.rglob("*")) == []
+@of_tables
+def test_the_table_names_the_folders_that_a_line_imports_bottom_up(root: str) -> None:
+    floors = list(TABLES[root])
+    for folder, names in TABLES[root].items():
+        numbers = [floors.index(name) for name in names.split()]
+        assert all(low < high for low, high in pairwise(numbers)), folder
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_no_module_imports_itself_through_others(root: str) -> None:
+    assert source_root(root).circle() == []
+
+
+@of_tables
+def test_a_folder_has_at_most_15_modules(root: str) -> None:
+    for folder, modules in source_root(root).folders.items():
+        assert len(modules) <= MOST_MODULES, f"{folder} has {len(modules)} modules"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_module_has_at_most_400_lines(root: str) -> None:
+    for path in source_root(root).modules.values():
+        lines = len(path.read_text().splitlines())
+        assert lines <= MOST_LINES, f"{path.relative_to(REPOSITORY)} has {lines} lines"
+
+
+def test_a_root_is_read_as_its_files_say(tmp_path: Path) -> None:
+    root = tmp_path / "house"
+    (root / "cellar").mkdir(parents=True)
+    (root / "__init__.py").write_text("from house.roof import tile\n")
+    (root / "roof.py").write_text("def f():\n    from house.cellar.wine import red\n")
+    (root / "cellar" / "__init__.py").write_text("")
+    (root / "cellar" / "wine.py").write_text("import json\nimport house.cellar.cork\n")
+    (root / "cellar" / "cork.py").write_text("from house.cellar import wine\n")
+    read = SourceRoot(root)
+    assert read.arrows == {"__init__": {"roof"}, "roof": {"cellar"}, "cellar": set()}
+    assert read.folders["cellar"] == ["house.cellar.cork", "house.cellar.wine"]
+    assert read.packages == {"house", "json"}
+    assert read.circle() == ["house.cellar.wine", "house.cellar.cork", "house.cellar.wine"]

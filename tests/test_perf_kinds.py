@@ -14,7 +14,7 @@ from lanner_perf.kinds import KINDS
 from lanner_perf.kinds.ctranslate2 import pooled
 from lanner_perf.kinds.infinity import answer_concurrently
 from lanner_perf.kinds.plain import Embedding
-from tests.test_layers import HEAVY, modules_after
+from tests.support.imports import HEAVY, modules_after
 
 #: Two texts of two and one tokens; what stands after them is padding.
 HIDDEN = np.array([[[3, 0], [0, 4]], [[6, 8], [99, 99]]], np.float32)

@@ -11,15 +11,15 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lanner.errors import UnsupportedError
-from lanner_export.graph.passes.attention import (
+from lanner_export.graph.attention_passes import (
     attention_without_transposes,
     drop_key_bias,
     move_value_bias,
     one_mask,
 )
-from lanner_export.graph.passes.embedding import fold_token_types, slice_positions
-from lanner_export.graph.passes.pooling import broadcast_norm, normalize_sum
-from lanner_export.graph.passes.residual import shift_residual_bias
+from lanner_export.graph.embedding_passes import fold_token_types, slice_positions
+from lanner_export.graph.pooling_passes import broadcast_norm, normalize_sum
+from lanner_export.graph.residual_passes import shift_residual_bias
 
 
 @dataclass(frozen=True)

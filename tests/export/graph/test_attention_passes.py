@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from tests.support.graphs import answers, graph, require_same, unequal_lengths
 
-from lanner_export.graph.passes.attention import (
+from lanner_export.graph.attention_passes import (
     attention_without_transposes,
     drop_key_bias,
     move_value_bias,

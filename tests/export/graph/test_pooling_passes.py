@@ -5,7 +5,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 
 from tests.support.graphs import Arrays, graph, require_same, unequal_lengths
 
-from lanner_export.graph.passes.pooling import broadcast_norm, normalize_sum
+from lanner_export.graph.pooling_passes import broadcast_norm, normalize_sum
 
 INPUTS = "int64[n, t] attention_mask, float[n, t, 4] x"
 BODY = """

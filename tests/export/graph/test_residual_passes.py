@@ -6,7 +6,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 from numpy.typing import NDArray
 from tests.support.graphs import graph, require_same
 
-from lanner_export.graph.passes.residual import shift_residual_bias
+from lanner_export.graph.residual_passes import shift_residual_bias
 
 LAYER = """
 y = LayerNormalization(x, gamma, beta)

@@ -1,1 +1,0 @@
-"""Rewrites of the graph, each one named and optional."""
