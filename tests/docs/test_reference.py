@@ -118,3 +118,13 @@ def test_the_format_lists_the_members_of_a_manifest(heading: str, record: Any) -
         is_optional = (field.default, field.default_factory) != (MISSING, MISSING)
         said = members[field.name][2] if has_defaults else ""
         assert bool(said) == is_optional, field.name
+
+
+def test_the_paths_that_contributors_are_sent_to_are_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    roots = "|".join(
+        ("export", "runtime", "perf", "docs", "tests", "requirements", "triton_models")
+    )
+    paths = set(re.findall(rf"(?<![\w./-])(?:{roots})/[\w./-]*[\w/]", page))
+    assert "runtime/lanner/triton/lint/" in paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
