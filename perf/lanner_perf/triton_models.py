@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lanner.errors import LannerError
+from lanner.triton.contract.model_code import MODEL_FILE
 from lanner.triton.contract.model_config import CONFIG_FILE
-from lanner.triton.repository.write import MODEL_FILE, write_repository
+from lanner.triton.repository.write import write_repository
 
 #: The section of a config.pbtxt that begins so carries a manifest and a tokenizer.
 CARRIED = "\n# For clients, "

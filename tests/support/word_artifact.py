@@ -70,7 +70,8 @@ def write_manifest(directory: Path, **changes: Any) -> None:
         prompts={"query": "a ", "none": ""},
     )
     files = {path.name: FileRecord.of(path) for path in sorted(directory.iterdir())}
-    files.pop(MANIFEST_FILE, None)
+    for name in (MANIFEST_FILE, "model.py"):
+        files.pop(name, None)
     (directory / MANIFEST_FILE).write_bytes(replace(manifest, files=files, **changes).to_bytes())
 
 

@@ -4,6 +4,7 @@ Nothing here needs an engine: an artifact is readable without torch, transformer
 """
 
 import json
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,9 +150,12 @@ class Artifact:
 
 def _difference(path: Path, record: FileRecord) -> str:
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
         return "is missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    size = status.st_size
     if size != record.bytes:
         how = "truncated" if size < record.bytes else "longer than when it was written"
         return f"is {how} ({size:,} bytes, the manifest says {record.bytes:,})"

@@ -8,17 +8,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, get_origin, get_type_hints
+from typing import Any, Self
 
+from lanner.artifact import fields
 from lanner.artifact.activation import ACTIVATIONS
+from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.engine_build import EngineBuild
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
+from lanner.vectors.similarity import SIMILARITY_NAMES
 
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_KINDS = ("tokenizers", "words")
+#: Room for a hundred thousand labels.
+MAX_MANIFEST_BYTES = 32 * 2**20
+#: No vector is wider, no text longer, and no list of labels.
+LARGEST_SIZE = 2**24
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
 
@@ -220,12 +226,18 @@ class Manifest:
             msg = f"{directory} is not a directory: give one that 'lanner export' wrote"
             raise ArtifactError(msg)
         try:
-            raw = path.read_bytes()
+            raw = read_bounded(path, MAX_MANIFEST_BYTES)
         except FileNotFoundError:
             msg = (
                 f"{directory} holds no {MANIFEST_FILE}, so it is not a Lanner artifact: "
                 "give a directory that 'lanner export' wrote"
             )
+            raise ArtifactError(msg) from None
+        except OSError as error:
+            msg = f"{path} cannot be read ({error.strerror or error}): see that it is a file"
+            raise ArtifactError(msg) from None
+        except TooLargeError as error:
+            msg = f"{error}: it is not one that 'lanner export' wrote"
             raise ArtifactError(msg) from None
         return cls._parse(raw, path)
 
@@ -233,9 +245,9 @@ class Manifest:
     def _parse(cls, raw: bytes, path: Path) -> Self:
         damaged = f"{path} was changed or damaged after it was written: export the checkpoint again"
         try:
-            content = json.loads(raw)
+            content = parse_json(raw)
             kind, version = content.pop("format"), content.pop("format_version")
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             raise CorruptArtifactError(damaged) from None
         # A newer format may say everything else differently, so its version comes first.
         if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
@@ -248,7 +260,7 @@ class Manifest:
             digest = content.pop("sha256", None)
             stated = {"format": kind, "format_version": version, **content}
             is_whole = digest == _digest(stated) and raw == _canonical({**stated, "sha256": digest})
-        except ValueError:  # infinities and lone surrogates are read but not written
+        except ValueError:  # 1e999 and lone surrogates are read but not written
             is_whole = False
         if not is_whole or (kind, version) != (FORMAT, FORMAT_VERSION):
             raise CorruptArtifactError(damaged)
@@ -272,6 +284,12 @@ class Manifest:
             problem = str(error)
         else:
             problem = manifest._problem()
+        if not problem and manifest.head not in fields.HEADS:
+            msg = (
+                f"{path} has the head {manifest.head!r}, and this Lanner has "
+                f"{', '.join(fields.HEADS)}: upgrade it with pip install --upgrade lanner"
+            )
+            raise FormatVersionError(msg)
         if problem:
             msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {problem}"
             raise ArtifactError(msg)
@@ -280,32 +298,66 @@ class Manifest:
     def _problem(self) -> str:
         """What is wrong in it, or nothing: only files that Lanner did not write have something."""
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
-        parts = [self, self.architecture, self.tokenizer, *ranges]
+        parts = [self, self.architecture, self.tokenizer, *ranges, *self.variants]
         builds = [variant.build for variant in self.variants if variant.build is not None]
-        for part in [*parts, *self.variants, *builds, *self.files.values()]:
-            for name, kind in get_type_hints(type(part)).items():
-                origin = get_origin(kind)
-                expected = kind if origin in (None, UnionType) else origin
-                if not isinstance(getattr(part, name), expected):
-                    return f"{name!r} has the wrong type"
-        max_tokens = self.tokenizer.max_tokens
+        profiles = [profile for build in builds for profile in build.profiles]
+        for part in [*parts, *builds, *profiles, *self.files.values()]:
+            if name := fields.mistyped(part):
+                return f"{name!r} has the wrong type"
+        return self._wrong_number() or self._wrong_name() or self._wrong_file()
+
+    def _wrong_number(self) -> str:
+        max_tokens, max_characters = self.tokenizer.max_tokens, self.tokenizer.max_characters
         if self.dimension < 1 or (max_tokens is not None and max_tokens < 1):
             return "'dimension' and 'max_tokens' must be at least 1"
+        sizes = [self.dimension, max_tokens or 0, max_characters or 0]
+        if max(sizes) > LARGEST_SIZE:
+            return f"{max(sizes)} is more than any model has"
+        if min(max_characters or 0, *(one.bytes for one in self.files.values()), 0) < 0:
+            return "'max_characters' and 'bytes' must not be negative"
+        if not 0 <= self.tokenizer.pad_token_id < 2**31:
+            return "'pad_token_id' must be a token's id"
         if self.head != "embed" and len(self.labels) != self.dimension:
             return f"'labels' must be {self.dimension}, one for each logit"
-        if self.head != "embed" and ranges:
+        return ""
+
+    def _wrong_name(self) -> str:
+        if self.head != "embed" and self.embedding_ranges is not None:
             return "'embedding_ranges' are of the head 'embed' alone"
         choices = (
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),
+            ("similarity", self.similarity, ("", *SIMILARITY_NAMES)),
             ("kind", self.tokenizer.kind, TOKENIZER_KINDS),
+            *(("engine", variant.engine, fields.ENGINES) for variant in self.variants),
+            *(("inputs", name, fields.INPUTS) for name in self.inputs),
         )
         for name, value, allowed in choices:
             if value not in allowed:
                 return f"{name!r} must be one of {', '.join(map(str, allowed))}"
-        needed = {self.tokenizer.file, *(name for v in self.variants for name in v.files)}
-        needed |= {record.file for record in ranges}
-        unlisted = needed - set(self.files)
+        if not self.inputs or not self.outputs:
+            return "'inputs' and 'outputs' must not be empty"
+        names = [variant.name for variant in self.variants]
+        precisions = [variant.precision for variant in self.variants]
+        for text in (*names, *precisions, *self.outputs):
+            if not fields.is_name(text):
+                return f"{text!r} must be of letters, digits, '_', '.' and '-'"
+        twice = next((name for name in names if names.count(name) > 1), None)
+        return "" if twice is None else f"two variants are called {twice!r}"
+
+    def _wrong_file(self) -> str:
+        models = [name for variant in self.variants for name in variant.files]
+        ranges = [] if self.embedding_ranges is None else [self.embedding_ranges.file]
+        needed = [self.tokenizer.file, *ranges, *models]
+        name = fields.unfit_file_name([*needed, *self.files])
+        if name is not None:
+            return (
+                f"{name!r} is no name of a file: it must be of letters, digits, '_', '.' and '-', "
+                f"and end in one of {', '.join(fields.FILE_SUFFIXES)}"
+            )
+        if MANIFEST_FILE in self.files or set(models) & {self.tokenizer.file, *ranges}:
+            return "a file has two meanings"
+        unlisted = set(needed) - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
 
 
@@ -317,9 +369,9 @@ def foreign_files(path: Path) -> list[str]:
     if not path.is_dir():
         return [path.name]
     try:
-        content = json.loads((path / MANIFEST_FILE).read_bytes())
+        content = parse_json(read_bounded(path / MANIFEST_FILE, MAX_MANIFEST_BYTES))
         known = {MANIFEST_FILE, *content["files"]} if content["format"] == FORMAT else set()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, TooLargeError):
         known = set()
     return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
 

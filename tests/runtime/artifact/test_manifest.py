@@ -1,10 +1,12 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.word_artifact import write_manifest
 
 from lanner.artifact import manifest as manifest_module
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
@@ -81,6 +83,18 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
         Manifest.read(word_artifact)
 
 
+def variant(**changes: object) -> dict[str, object]:
+    return {
+        "name": "fp32",
+        "precision": "fp32",
+        "file": "model.fp32.onnx",
+        "engine": "onnxruntime",
+        "opset": 23,
+        "fused_ops": {},
+        **changes,
+    }
+
+
 RANGES = {"file": "ranges.npy", "data": "by hand", "vectors": 9}
 TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
 
@@ -104,6 +118,33 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
             {"embedding_ranges": RANGES, "head": "score", "labels": list("abcd")},
             r"'embedding_ranges' are of the head 'embed' alone",
         ),
+        ({"name": 7}, r"'name' has the wrong type"),
+        ({"labels": [["x"]]}, r"'labels' has the wrong type"),
+        ({"prompts": {"query": None}}, r"'prompts' has the wrong type"),
+        ({"dimension": True}, r"'dimension' has the wrong type"),
+        ({"dimension": 10**30}, r"'dimension' has the wrong type"),
+        ({"dimension": 2**25}, r"33554432 is more than any model has"),
+        ({"tokenizer": {**TOKENIZER, "max_tokens": 2**40}}, r"1099511627776 is more than any"),
+        ({"tokenizer": {**TOKENIZER, "pad_token_id": -1}}, r"'pad_token_id' must be a token's id"),
+        ({"tokenizer": {**TOKENIZER, "max_characters": -1}}, r"must not be negative"),
+        ({"similarity": "jaccard"}, r"'similarity' must be one of , cosine, dot, euclidean, manh"),
+        ({"inputs": ["text"]}, r"'inputs' must be one of input_ids, attention_mask, token_type_i"),
+        ({"inputs": []}, r"'inputs' and 'outputs' must not be empty"),
+        ({"outputs": ["a\nb"]}, r"'a\\nb' must be of letters, digits, '_', '.' and '-'"),
+        (
+            {"variants": [variant(engine="python")]},
+            r"'engine' must be one of onnxruntime, tensorrt",
+        ),
+        ({"variants": [variant(name="fp32\x1b[2J")]}, r"must be of letters, digits"),
+        ({"variants": [variant(), variant()]}, r"two variants are called 'fp32'"),
+        ({"variants": [variant(file="model.py")]}, r"'model.py' is no name of a file: it must be"),
+        ({"variants": [variant(file="../model.onnx")]}, r"'../model.onnx' is no name of a file"),
+        ({"variants": [variant(file="tokenizer.json")]}, r"a file has two meanings"),
+        ({"variants": [variant(passes="all")]}, r"'passes' has the wrong type"),
+        ({"variants": 1}, r"not iterable"),
+        ({"tokenizer": {**TOKENIZER, "file": "numpy.so"}}, r"'numpy.so' is no name of a file"),
+        ({"files": {"model.py": {"bytes": 0, "sha256": ""}}}, r"'model.py' is no name of a file"),
+        ({"files": {"model.fp32.onnx": {"bytes": -1, "sha256": ""}}}, r"must not be negative"),
         ({"surprise": 1}, r"unexpected keyword argument 'surprise'"),
     ],
 )
@@ -116,6 +157,29 @@ def test_a_well_signed_manifest_of_odd_content(
     signed = {**content, "sha256": manifest_module._digest(content)}
     path.write_bytes(manifest_module._canonical(signed))
     with pytest.raises(ArtifactError, match=rf"the fields of format version 1: .*{problem}"):
+        Manifest.read(word_artifact)
+
+
+def test_a_head_of_a_newer_lanner(word_artifact: Path) -> None:
+    write_manifest(word_artifact, head="summarise", labels=list("abcd"))
+    with pytest.raises(
+        FormatVersionError,
+        match=r"manifest.json has the head 'summarise', and this Lanner has embed, score, classify",
+    ):
+        Manifest.read(word_artifact)
+
+
+def test_a_manifest_that_is_no_file_or_too_large(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = word_artifact / MANIFEST_FILE
+    with path.open("r+b") as file:
+        file.truncate(8 * 2**30)  # sparse
+    with pytest.raises(ArtifactError, match=r"has more than the 33,554,432 bytes that such a file"):
+        Manifest.read(word_artifact)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match=r"cannot be read \(not a regular file\): see that it"):
         Manifest.read(word_artifact)
 
 

@@ -5,12 +5,15 @@ A version directory of such a model is an artifact, beside whatever else its bac
 
 import json
 from collections.abc import Iterator, Sequence
+from importlib import machinery
 from pathlib import Path
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild, is_same_version, parse_file_name
-from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest
+from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest, foreign_files
 from lanner.errors import ArtifactError
+from lanner.triton.contract.model_code import MODEL_FILE, is_model_code
+from lanner.triton.contract.tensors import INPUT_KIND, TEXT_KIND
 from lanner.triton.lint.batching import BUCKETS_PARAMETER
 from lanner.triton.lint.finding import Finding, Rule
 from lanner.triton.lint.layout import default_file
@@ -24,6 +27,17 @@ ARTIFACT_FILES = Rule(
     "artifact-files",
     "error",
     "the files of a Lanner model are those that its manifest recorded, by size and SHA-256",
+)
+MODEL_CODE = Rule(
+    "model-code",
+    "error",
+    "the server runs model.py, and of a Lanner model that is a fixed text",
+)
+FOREIGN_FILE = Rule(
+    "foreign-file",
+    "error",
+    "the Python backend imports from the directory of a version before everything else, so a file "
+    "there can take the place of any module",
 )
 TOKENIZER = Rule(
     "tokenizer",
@@ -43,6 +57,8 @@ ENGINE = Rule(
     "(model_repository.md, 'TensorRT Models'; TensorRT #3130, server #317)",
 )
 
+#: How the names of files end that Python imports; a link to a directory is one, too.
+_IMPORTED = tuple(machinery.all_suffixes())
 _AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSITORY"
 
 
@@ -53,6 +69,9 @@ def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
         for version in filter(_is_artifact, model.versions):
             yield from _files(version)
             yield from _truncation(version)
+            if model.backend == "python":
+                yield from _code(model, version)
+                yield from _foreign(version)
         partner = by_name.get(model.name + TEXT_SUFFIX)
         if partner is not None:
             yield from _pair(model, partner)
@@ -80,6 +99,26 @@ def _files(version: Path) -> Iterator[Finding]:
         Artifact.open(version).verify()
     except ArtifactError as error:
         yield ARTIFACT_FILES.at(version / MANIFEST_FILE, 1, str(error), _AGAIN)
+
+
+def _code(model: RepositoryModel, version: Path) -> Iterator[Finding]:
+    path = version / MODEL_FILE
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return  # which the rule on missing files says
+    if not is_model_code(content, takes_texts=model.parameter(INPUT_KIND) == TEXT_KIND):
+        problem = f"{MODEL_FILE} is not the code that 'lanner repository' writes"
+        yield MODEL_CODE.at(path, 1, problem, f"do not serve it; {_AGAIN}")
+
+
+def _foreign(version: Path) -> Iterator[Finding]:
+    """Files that nothing of Lanner put there and that Python could import."""
+    for name in foreign_files(version):
+        path = version / name
+        if name != MODEL_FILE and (path.is_dir() or name.endswith(_IMPORTED)):
+            problem = f"{name} is no part of the artifact in it, and Python can import it"
+            yield FOREIGN_FILE.at(path, 1, problem, f"look at it, and remove it: rm -r {path}")
 
 
 def _truncation(version: Path) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ from lanner.errors import (
 )
 from lanner.files.staging import staged_directory, staged_file
 from lanner.loading.load import open_artifact
+from lanner.triton.contract.model_code import MODEL_FILE, model_code
 from lanner.triton.contract.model_config import CONFIG_FILE, parse_config
 from lanner.triton.contract.served_model import carried_files
 from lanner.triton.contract.tensors import TEXT_SUFFIX
@@ -45,20 +46,12 @@ from lanner.triton.repository.config_text import (
 from lanner.triton.repository.gpu_serving import choose_served, fitted
 from lanner.triton.repository.serving import Serving
 
-MODEL_FILE = "model.py"
 #: What the model file of every version is called, whichever variant it holds: a configuration names
 #: one for all of them.
 _SERVED_FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
 WARMUP_DIRECTORY = "warmup"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WARMUP_TEXT = "A plane is taking off."
-_CODE = '''\
-"""Serves the artifact in this directory; the server's Python needs lanner[{extra}]."""
-
-from lanner.triton.python_backend import {kind} as TritonPythonModel
-
-__all__ = ["TritonPythonModel"]
-'''
 
 
 @dataclass(frozen=True)
@@ -183,7 +176,7 @@ def _write_token_model(
     with staged_directory(model / str(version)) as staged:
         part = _copy(artifact, variant, staged, serving, file=file)
         if serving.backend == "python":
-            code = _CODE.format(extra=variant.engine, kind="TokenModel")
+            code = model_code(variant.engine, takes_texts=False)
             (staged / MODEL_FILE).write_text(code, encoding="utf-8")
         carried = older[model.name] | carried_files(part, version)
         text = token_config(
@@ -215,8 +208,8 @@ def _write_text_model(
     with staged_directory(model / str(version)) as staged:
         # With its own engine it needs the model file; else the token model has it.
         part = _copy(artifact, variant, staged, serving, with_weights=not serving.calls_token_model)
-        extra = "triton" if serving.calls_token_model else variant.engine
-        code = _CODE.format(extra=extra, kind="TextModel")
+        runs_in = "triton" if serving.calls_token_model else variant.engine
+        code = model_code(runs_in, takes_texts=True)
         (staged / MODEL_FILE).write_text(code, encoding="utf-8")
         carried = older[model.name] | carried_files(part, version, is_text=True)
         text = text_config(model.name, part.manifest, variant, serving, carried)

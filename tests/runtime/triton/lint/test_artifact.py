@@ -14,6 +14,7 @@ from tests.support.word_artifact import MAX_TOKENS, VOCABULARY, write_manifest
 
 from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import TokenizerRecord, Variant
+from lanner.triton.contract.model_code import model_code
 from lanner.triton.lint.serving_machine import Gpu, ServingMachine
 
 CONFIG = "minilm/config.pbtxt"
@@ -37,6 +38,8 @@ def write_artifact(
     tokenizer.save(str(version / "tokenizer.json"))
     for name in VARIANTS:
         (version / name).write_bytes(b"no model")
+    if (version / "model.py").exists():
+        (version / "model.py").write_text(model_code("onnxruntime", takes_texts=False))
     record = TokenizerRecord("tokenizer.json", max_tokens, 0)
     write_manifest(version, tokenizer=record, **changes)
 
@@ -95,6 +98,39 @@ def test_the_manifest_of_something_else(tmp_path: Path) -> None:
     model = write_model(tmp_path, "minilm", ONNX)
     (model / "1" / "manifest.json").write_text('{"name": "a web page"}', encoding="utf-8")
     assert check(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        model_code("onnxruntime", takes_texts=True),
+        model_code("onnxruntime", takes_texts=False) + "import os\n",
+        "",
+    ],
+    ids=["of a text model", "with more", "empty"],
+)
+def test_code_that_lanner_does_not_write(tmp_path: Path, code: str) -> None:
+    _, text = write_pair(tmp_path)
+    (text / "model.py").write_text(code)
+    problem = "model.py is not the code that 'lanner repository' writes"
+    assert faults(tmp_path) == [("minilm_text/1/model.py", 1, "error", "model-code", problem)]
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "json.so", "lanner.cpython-311-x86_64.so", "re.pyc"])
+def test_a_file_that_python_imports_from_a_version(tmp_path: Path, name: str) -> None:
+    _, text = write_pair(tmp_path)
+    (text / name).touch()
+    problem = f"{name} is no part of the artifact in it, and Python can import it"
+    assert faults(tmp_path) == [(f"minilm_text/1/{name}", 1, "error", "foreign-file", problem)]
+
+
+def test_a_package_in_a_version(tmp_path: Path) -> None:
+    _, text = write_pair(tmp_path)
+    (text / "tokenizers").mkdir()
+    (text / "notes.md").touch()  # which nothing imports
+    assert [(found.rule, found.file.name) for found in check(tmp_path)] == [
+        ("foreign-file", "tokenizers")
+    ]
 
 
 def test_limits_that_disagree(tmp_path: Path) -> None:

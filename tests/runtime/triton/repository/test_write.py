@@ -1,3 +1,4 @@
+import json
 import re
 import resource
 import shutil
@@ -18,6 +19,7 @@ from tests.support.checkpoints import SENTENCES
 from tests.support.triton_repository import check
 from tests.support.word_artifact import DIMENSION, write_manifest
 
+from lanner.artifact import manifest as manifest_module
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import Manifest, RangesRecord, Variant
@@ -111,6 +113,19 @@ def test_the_code_of_a_model(word_artifact: Path, repository: Path) -> None:
     write(word_artifact, repository, names=["other"], serving=Serving(backend="openvino"))
     code = (repository / "other_text" / "1" / "model.py").read_text(encoding="utf-8")
     assert "lanner[triton]" in code
+
+
+def test_nothing_of_an_artifact_stands_in_the_code(word_artifact: Path, repository: Path) -> None:
+    path = word_artifact / "manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["sha256"]
+    for variant in content["variants"]:
+        variant["engine"] = 'onnxruntime]."""\nimport os; os.system("touch ran")\n"""['
+    signed = {**content, "sha256": manifest_module._digest(content)}
+    path.write_bytes(manifest_module._canonical(signed))
+    with pytest.raises(ArtifactError, match=r"'engine' must be one of onnxruntime, tensorrt$"):
+        write(word_artifact, repository)
+    assert not repository.exists()
 
 
 def test_what_runs_before_a_model_is_ready(word_artifact: Path, repository: Path) -> None:
@@ -525,14 +540,14 @@ def test_what_cannot_be_served_writes_nothing(
 
 
 def own_weights(engine: str = "onnxruntime") -> list[Variant]:
-    return [Variant("fp32", "fp32", "model.fp32.onnx", engine, 23, {}, weights_file="weights")]
+    return [Variant("fp32", "fp32", "model.fp32.onnx", engine, 23, {}, weights_file="weights.data")]
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_weights_of_their_own_and_engines_of_others(
     word_artifact: Path, repository: Path, backend: str
 ) -> None:
-    (word_artifact / "weights").write_bytes(b"x")
+    (word_artifact / "weights.data").write_bytes(b"x")
     serving = Serving(backend=backend)
     write_manifest(word_artifact, variants=own_weights())
     message = (
@@ -552,11 +567,11 @@ def test_weights_of_their_own_and_engines_of_others(
 
 
 def test_weights_of_their_own_go_with_the_graph(word_artifact: Path, repository: Path) -> None:
-    (word_artifact / "weights").write_bytes(b"x")
+    (word_artifact / "weights.data").write_bytes(b"x")
     write_manifest(word_artifact, variants=own_weights())
     write(word_artifact, repository)
     for name in ("words", "words_text"):
-        assert (repository / name / "1" / "weights").read_bytes() == b"x"
+        assert (repository / name / "1" / "weights.data").read_bytes() == b"x"
 
 
 def test_what_is_no_artifact(tmp_path: Path, repository: Path) -> None:

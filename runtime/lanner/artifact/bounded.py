@@ -1,0 +1,78 @@
+"""Reading what somebody else wrote: bounds come before work.
+
+A file is opened without waiting (a FIFO would wait for ever), must be a regular file, and is read
+up to a limit. JSON must be finite and not nested deeper than anything that Lanner writes.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Never
+
+from lanner.errors import LannerError
+
+#: Deepest nesting of the JSON that Lanner writes and reads, with room to spare.
+MAX_DEPTH = 64
+
+
+class TooLargeError(LannerError):
+    """More bytes than such a file ever has."""
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file.
+        most_bytes: The most that it may hold.
+
+    Raises:
+        TooLargeError: It holds more.
+        OSError: It cannot be read, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            msg = "not a regular file"
+            raise OSError(msg)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            # A file of /proc, or one that grows, says less than it holds.
+            content = b"" if status.st_size > most_bytes else file.read(most_bytes + 1)
+    finally:
+        os.close(handle)
+    if status.st_size > most_bytes or len(content) > most_bytes:
+        msg = f"{path} has more than the {most_bytes:,} bytes that such a file may have"
+        raise TooLargeError(msg)
+    return content
+
+
+def parse_json(raw: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, holds NaN or an infinity, or is nested too deeply.
+    """
+    try:
+        content = json.loads(raw, parse_constant=_refuse_constant)
+    except RecursionError:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from None
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            value
+            for one in level
+            if isinstance(one, dict | list)
+            for value in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return content
+    msg = f"it is nested more than {MAX_DEPTH} levels deep"
+    raise ValueError(msg)
+
+
+def _refuse_constant(name: str) -> Never:
+    msg = f"it holds {name}, which is not JSON"
+    raise ValueError(msg)

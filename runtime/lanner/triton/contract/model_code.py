@@ -1,0 +1,33 @@
+"""The `model.py` of a model that Lanner makes: a fixed text with nothing of an artifact in it.
+
+The server runs this file, so every form of it that Lanner has ever written is known here, and
+`lanner repository --check` compares.
+"""
+
+MODEL_FILE = "model.py"
+
+#: The extra that the server's Python needs, by what the model runs in; "triton" calls another one.
+_EXTRAS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "triton": "triton"}
+_CODE = '''\
+"""Serves the artifact in this directory; the server's Python needs lanner[{extra}]."""
+
+from lanner.triton.python_backend import {kind} as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def model_code(engine: str, *, takes_texts: bool) -> str:
+    """Return the code of a model.
+
+    Args:
+        engine: What it runs in, of `lanner.artifact.fields.ENGINES`, or ``"triton"``.
+        takes_texts: Whether it is a text model.
+    """
+    kind = "TextModel" if takes_texts else "TokenModel"
+    return _CODE.format(extra=_EXTRAS[engine], kind=kind)
+
+
+def is_model_code(content: bytes, *, takes_texts: bool) -> bool:
+    """Return whether Lanner wrote this `model.py`, for a model of that kind."""
+    return content in {model_code(engine, takes_texts=takes_texts).encode() for engine in _EXTRAS}
