@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanner.artifact.budget import Budget
 from lanner.commands import console, options
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
@@ -12,7 +13,6 @@ from lanner_export import DEFAULT_PRECISIONS, HEADS, PRECISIONS
 
 if TYPE_CHECKING:
     from lanner.artifact.artifact import Artifact
-    from lanner.artifact.budget import Budget
 
 _EXAMPLES = """\
   lanner export path/to/checkpoint --output mine.lanner
@@ -108,7 +108,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser.add_argument(
         "--budget",
         metavar="MEASURE:BOUND",
-        type=_budget,
+        type=options.argument(Budget.parse),
         help="what int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
         "--quality-data), or without labels what it must reach: cosine:0.995, neighbours:0.99 or "
         "agreement:0.99; products stay in float32 until it is met",
@@ -171,12 +171,6 @@ def _export(args: argparse.Namespace) -> "Artifact":
     finally:
         for warning in warnings:
             console.say(f"lanner: warning: {warning}")
-
-
-def _budget(text: str) -> "Budget":
-    from lanner.artifact.budget import budget_argument  # noqa: PLC0415 (only where there is one)
-
-    return budget_argument(text)
 
 
 def _layers(text: str) -> int | tuple[int, ...]:

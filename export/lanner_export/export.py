@@ -18,7 +18,6 @@ from lanner.artifact.manifest import (
     Manifest,
     TokenizerRecord,
     Variant,
-    file_sha256,
 )
 from lanner.errors import UnsupportedError
 from lanner.files.staging import staged_directory
@@ -235,7 +234,6 @@ class Export:
     ) -> list[str]:
         """Names the products of int8 that stay in float32 for the budget."""
         model = draft.opened(fp32, int8.source)
-        labels = self._options.quality_data
         search = Search(
             int8=int8,
             budget=budget,
@@ -244,7 +242,7 @@ class Export:
             open_trial=partial(draft.opened, trial),
             journal=self._journal,
             progress=self._progress,
-            labels_sha256=file_sha256(labels) if labels else "",
+            options=self._options.identity(),
         )
         return search.run()
 

@@ -1,14 +1,27 @@
 """What an export is asked for, in one place."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lanner.artifact.budget import Budget
-from lanner.artifact.manifest import foreign_files
+from lanner.artifact.manifest import file_sha256, foreign_files
 from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner_export import PRECISIONS
 from lanner_export.graph.rewriting import require_passes
+
+#: Options by which an export may differ from the one whose search it goes on with, and why.
+MAY_DIFFER = frozenset(
+    {
+        # The traced graph, which the search compares, says what came of the checkpoint.
+        "checkpoint",
+        # The journal lies beside its output.
+        *("output", "overwrite"),
+        # Trials of int8 say nothing of the other variants; a budget's measure is compared, and its
+        # bound decides only which trials are made.
+        *("precisions", "budget"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,17 @@ class Options:
     budget: Budget | None
     overwrite: bool
 
+    def identity(self) -> dict[str, str]:
+        """What the trials of a search depend on of it; of a file, its content and not its name.
+
+        An option that is added counts by itself, unless `MAY_DIFFER` says why it need not.
+        """
+        return {
+            option.name: _identity_of(getattr(self, option.name))
+            for option in fields(self)
+            if option.name not in MAY_DIFFER
+        }
+
     def require_consistent(self) -> None:
         """Refuses what can be known to fail before any file is read.
 
@@ -48,6 +72,12 @@ class Options:
         if self.budget is not None:
             _require_int8(self.precisions, self.budget)
             self.budget.require_labels(has_labels=self.quality_data is not None)
+
+
+def _identity_of(value: object) -> str:
+    if isinstance(value, Path):
+        return file_sha256(value)
+    return repr(list(value) if isinstance(value, list | tuple) else value)
 
 
 def _require_int8(precisions: Sequence[str], budget: Budget) -> None:

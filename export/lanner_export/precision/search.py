@@ -8,7 +8,7 @@ so that a search that was stopped goes on where it was.
 
 import json
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -73,7 +73,7 @@ class Search:
         journal: Where trials are remembered. It stays when the search has found an answer, since
             what follows may be stopped too.
         progress: Called when a trial begins.
-        labels_sha256: Of the labels that the measure goes by; empty where it needs none.
+        options: What the export was asked for, as far as values may depend on it.
         most_trials: Trials of the whole measure, at least 2.
     """
 
@@ -84,7 +84,7 @@ class Search:
     open_trial: Callable[[Path], Model]
     journal: Journal
     progress: Callable[[str], object]
-    labels_sha256: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
     most_trials: int = MOST_TRIALS
     _tried_values: dict[int, float] = field(default_factory=dict, init=False)
     _trials: int = field(default=0, init=False)
@@ -222,6 +222,6 @@ class Search:
             "manifest": sha256(manifest.to_bytes()).hexdigest(),
             "measure": self.measure.name,
             "inputs": sha256(inputs.encode()).hexdigest(),
-            "labels": self.labels_sha256,
+            "options": dict(self.options),
             "versions": package_versions("onnxruntime", "numpy"),
         }

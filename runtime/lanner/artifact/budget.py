@@ -1,6 +1,5 @@
 """A quality budget: what a variant may lose, in the measure that its user cares about."""
 
-import argparse
 import math
 from dataclasses import dataclass
 from typing import Self
@@ -129,18 +128,6 @@ class Budget:
             return f"at most {self.bound:.12g} points of {LABELLED_MEASURES[self.measure]} lost"
         what = AGREEMENT_MEASURES[self.measure]
         return f"{what} of at least {self.bound:.12g} with the checkpoint"
-
-
-def budget_argument(text: str) -> Budget:
-    """`Budget.parse` as the type of a command's argument.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    try:
-        return Budget.parse(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _number(text: str) -> float:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from lanner._version import __version__
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.commands.console import print_json, say
-from lanner.commands.options import Subparsers, add_command, need, positive
+from lanner.commands.options import Subparsers, add_command, need, option_of, positive
 from lanner.commands.progress import Progress
 from lanner.commands.source import (
+    CERTIFICATES,
     add_input_options,
     add_model_options,
     check_input_options,
@@ -32,6 +33,21 @@ from lanner.machine.machine import available_cores, package_versions, this_machi
 from lanner.vectors.precision import PRECISIONS
 
 Encode = Callable[[list[str]], NDArray[Any]]
+
+#: Options by which a run may differ from the one that it goes on with, and why. The rest may not.
+MAY_DIFFER = frozenset(
+    {
+        # What comes of them is in the identity: the artifact, the variant, the engine, the cores,
+        # the dimension, the columns and the format.
+        *("model", "variant", "engine", "threads", "truncate_dim", "keep", "input_format"),
+        # The rows themselves are compared, and the partial file lies beside its output.
+        *("input", "texts", "output", "output_suffixes"),
+        # Who asks is no part of the answer, and a secret is not to be stored.
+        *("header", *CERTIFICATES),
+        # Vectors do not depend on what is shown, or on what becomes of a row that has none.
+        *("run", "json", "debug", "restart", "on_bad_row"),
+    }
+)
 
 _EXAMPLES = """\
   lanner encode minilm.lanner "A plane is taking off."
@@ -239,6 +255,32 @@ def _skipped(count: int, messages: Sequence[str]) -> str:
     return "\n  ".join([f"{count:,} bad rows skipped:", *messages, *more])
 
 
+def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[str, Any]:
+    """All that a byte of the output depends on, but the input: what was loaded, and every option.
+
+    An option that is added counts by itself, unless `MAY_DIFFER` says why it need not.
+    """
+    runner = model.runner
+    engine = runner.engine.name
+    packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
+    if args.output and args.output.suffix == ".parquet":
+        packages.append("pyarrow")
+    options = {name: value for name, value in vars(args).items() if name not in MAY_DIFFER}
+    return {
+        "variant": model.variant.name,
+        "engine": engine,
+        **_place(args, model),
+        "number of workers": runner.workers,
+        "token budget": runner.token_budget,
+        "dimension": args.truncate_dim or model.manifest.dimension,
+        "set of kept columns": [*columns.kept],
+        "input format": _input_format(args),
+        **{option_of(name): str(value) for name, value in sorted(options.items())},
+        "lanner version": __version__,
+        **{f"{name} version": v for name, v in package_versions(*packages).items()},
+    }
+
+
 def _place(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """What runs, and on what; of a server, what it says of the model."""
     if is_url(args.model):
@@ -253,30 +295,4 @@ def _place(args: argparse.Namespace, model: Any) -> dict[str, Any]:
         "artifact": file_sha256(Path(args.model) / MANIFEST_FILE)[:16],
         "number of threads": args.threads or available_cores(),
         "CPU": f"{machine.cpu} {' '.join(machine.cpu_flags)}",
-    }
-
-
-def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[str, Any]:
-    """All that a byte of the output depends on, but the input."""
-    runner = model.runner
-    engine = runner.engine.name
-    packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
-    if args.output and args.output.suffix == ".parquet":
-        packages.append("pyarrow")
-    return {
-        **_place(args, model),
-        "variant": model.variant.name,
-        "engine": engine,
-        "number of workers": runner.workers,
-        "token budget": runner.token_budget,
-        "prompt": args.prompt_name,
-        "setting of --normalize": args.normalize,
-        "dimension": args.truncate_dim or model.manifest.dimension,
-        "precision": args.precision,
-        "text column": args.column,
-        "set of kept columns": [*columns.kept],
-        "setting of --no-text": args.no_text,
-        "input format": _input_format(args),
-        "lanner version": __version__,
-        **{f"{name} version": v for name, v in package_versions(*packages).items()},
     }

@@ -72,12 +72,12 @@ def positive(text: str) -> int:
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A function that raises `InputError`, as argparse takes one that keeps its message."""
+    """A function that raises `InputError` or `UsageError`, so that argparse keeps its message."""
 
     def parsed(text: str) -> T:
         try:
             return parse(text)
-        except InputError as error:
+        except (InputError, UsageError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parsed

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lanner.artifact.budget import budget_argument
+from lanner.artifact.budget import Budget
 from lanner.commands.console import print_json, say, steps, table
-from lanner.commands.options import Subparsers, add_command, positive
+from lanner.commands.options import Subparsers, add_command, argument, positive
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import open_artifact
 from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--min-quality",
         metavar="MEASURE:BOUND",
-        type=budget_argument,
+        type=argument(Budget.parse),
         help="cosine:0.99 (embed) or agreement:0.99 with the fp32 variant, measured here; or by "
         "the quality card neighbours:0.98, or points x100 that may be lost: spearman:0.2, "
         "accuracy:0.5, f1:0.5 (default: the variants that auto may take here)",

@@ -8,7 +8,7 @@ written, byte for byte.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,11 @@ CHUNK_ROWS = TEXTS_AT_ONCE
 CHUNK_CHARACTERS = 2**24
 #: How many bad rows are remembered with what was wrong.
 BAD_ROWS_SHOWN = 5
+#: Fields of `Bulk` by which a run may differ from the one that it goes on with: the rows are
+#: compared one by one, `identity` is counted apart, and the others change no byte of a vector.
+_MAY_DIFFER = frozenset(
+    {"rows", "encode", "output", "identity", "skips_bad_rows", "restart", "progressed"}
+)
 
 
 class Chunk(NamedTuple):
@@ -56,8 +61,8 @@ class Bulk:
         rows: The input, not read yet.
         encode: Texts to vectors [n, width].
         output: The file to be written, of one of `lanner.files.vectors.VECTOR_SUFFIXES`.
-        identity: What vectors depend on besides the texts, as JSON: an earlier run with another one
-            is not gone on with.
+        identity: What vectors depend on besides the texts and this job's other fields, as JSON: an
+            earlier run with another one is not gone on with.
         with_text: Whether the texts are carried along.
         skips_bad_rows: Whether a bad row is passed over, and not an error.
         restart: Whether to discard what an earlier run left.
@@ -85,7 +90,7 @@ class Bulk:
         require_output_file(self.output)
         writer = vector_file(self.output.suffix, Layout(self.rows, self.encode([]), self.with_text))
         with partial_file(self.output) as partial, _explained(self.output, partial):
-            partial.recall(self.identity, restart=self.restart)
+            partial.recall(self._whole_identity(), restart=self.restart)
             self._pass_over(partial)
             earlier_rows = partial.written.rows
             self.progressed(partial.written)
@@ -104,6 +109,12 @@ class Bulk:
             writer.finish(partial.body, partial.written.vectors).replace(self.output)
             partial.remove()
         return Outcome(partial.written, earlier_rows)
+
+    def _whole_identity(self) -> dict[str, Any]:
+        """What bytes of the output depend on: a field that is added counts by itself."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _MAY_DIFFER}
+        chunk = {"chunk_rows": CHUNK_ROWS, "chunk_characters": CHUNK_CHARACTERS}
+        return {**self.identity, **own, **chunk}
 
     def _pass_over(self, partial: PartialFile) -> None:
         """Goes to the row behind the last that an earlier run has done.

@@ -325,7 +325,7 @@ def test_a_search_that_was_stopped_goes_on(embed: Artifact, tmp_path: Path) -> N
     looser = Trials(embed, tmp_path, "cosine:0.5")
     assert looser.search.run() == []
     assert looser.opened == 0
-    for options in ({"labels_sha256": "others"}, {}):
+    for options in ({"options": {"quality_data": "others"}}, {}):
         budget = "cosine:0.5" if options else "neighbours:0.1"
         other = Trials(embed, tmp_path, budget, **options)
         assert other.search.run() == []

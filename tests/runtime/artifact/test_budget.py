@@ -1,9 +1,8 @@
-import argparse
 import math
 
 import pytest
 
-from lanner.artifact.budget import Budget, budget_argument
+from lanner.artifact.budget import Budget
 from lanner.errors import UnsupportedError, UsageError
 
 
@@ -48,8 +47,6 @@ def test_a_budget_in_words(text: str, words: str, needs_labels: bool) -> None:
 def test_what_is_no_budget_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Budget.parse(text)
-    with pytest.raises(argparse.ArgumentTypeError, match=message):
-        budget_argument(text)
 
 
 def test_what_is_lost_and_what_is_reached() -> None:

@@ -1,5 +1,6 @@
 """`lanner encode` of files, run in this process; `test_commands` has what all commands share."""
 
+import argparse
 import io
 import json
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanner.commands import main
+from lanner.commands import encode, main, parser
+from lanner.commands.source import add_model_options
 from lanner.models.embedding import EmbeddingModel
 
 
@@ -161,12 +163,12 @@ def test_an_interrupted_run_is_gone_on_with(
 ) -> None:
     source = write(tmp_path / "in.jsonl", *[{"text": text} for text in "abcde"])
     options = [word_artifact, "--input", source, "--output", tmp_path / "out.npy"]
-    encode = EmbeddingModel.encode
+    encode_texts = EmbeddingModel.encode
 
     def interrupted(self: EmbeddingModel, texts: list[str], **more: object) -> object:
         if texts == ["c", "d"]:
             raise KeyboardInterrupt
-        return encode(self, texts, **more)  # type: ignore[arg-type]
+        return encode_texts(self, texts, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddingModel, "encode", interrupted)
@@ -174,7 +176,7 @@ def test_an_interrupted_run_is_gone_on_with(
     err = capsys.readouterr().err
     assert err == "the same command goes on behind row 2\nlanner: error: interrupted\n"
     assert run(*options, "--normalize") == 1
-    assert "a run with another setting of --normalize (False, now True)" in capsys.readouterr().err
+    assert "a run with another --normalize (False, now True)" in capsys.readouterr().err
     assert run(*options, "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["resumed_behind_row"] == 2
@@ -183,21 +185,66 @@ def test_an_interrupted_run_is_gone_on_with(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_another_artifact_is_another_run(
-    word_artifact: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    from tests.support.word_artifact import write_manifest  # noqa: PLC0415 (needs the export extra)
-
+@pytest.fixture
+def stopped(word_artifact: Path, tmp_path: Path) -> list[object]:
+    """The options of a run that wrote two rows and met a bad one."""
     source = write(tmp_path / "in.jsonl", *[{"text": text} for text in ("a", "b", "c")], "{oops")
     options = [word_artifact, "--input", source, "--output", tmp_path / "out.npy"]
     assert run(*options) == 1
+    assert (tmp_path / ".out.npy.partial").is_dir()
+    return options
+
+
+@pytest.mark.parametrize(
+    ("variant", "engine", "difference"),
+    [
+        ("int8", "onnxruntime", "variant (fp32, now int8)"),
+        ("fp32", "openvino", "engine (onnxruntime, now openvino)"),
+    ],
+)
+def test_another_variant_or_engine_is_another_run(
+    stopped: list[object],
+    variant: str,
+    engine: str,
+    difference: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip(engine, reason="needs the engine's extra")
+    capsys.readouterr()
+    options = map(str, [*stopped, "--on-bad-row", "skip", "--variant", variant, "--engine", engine])
+    assert main(["encode", *options]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"/.out.npy.partial holds the first 2 rows of a run with another {difference}: run it as "
+        "before to go on, or give --restart to discard them\n"
+    )
+
+
+def test_an_option_that_is_added_is_another_run_by_itself(
+    stopped: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def with_one_more(parser: argparse.ArgumentParser) -> None:
+        add_model_options(parser)
+        parser.add_argument("--later-option", default="old")
+
+    monkeypatch.setattr("lanner.commands.encode.add_model_options", with_one_more)
+    assert run(*stopped, "--on-bad-row", "skip", "--later-option", "new") == 1
+    assert "a run with another --later-option (None, now new)" in capsys.readouterr().err
+
+
+def test_options_that_may_differ_are_options() -> None:
+    arguments = ["encode", "a.lanner", "text"]
+    assert vars(parser().parse_args(arguments)).keys() >= encode.MAY_DIFFER
+
+
+def test_another_artifact_is_another_run(
+    stopped: list[object], word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.support.word_artifact import write_manifest  # noqa: PLC0415 (needs the export extra)
+
     write_manifest(word_artifact, source={"checkpoint": "another"})
-    assert run(*options, "--on-bad-row", "skip") == 1
+    assert run(*stopped, "--on-bad-row", "skip") == 1
     assert "a run with another artifact (" in capsys.readouterr().err
-    assert run(*options, "--on-bad-row", "skip", "--restart") == 0
+    assert run(*stopped, "--on-bad-row", "skip", "--restart") == 0
     assert len(np.load(tmp_path / "out.npy")) == 3
 
 

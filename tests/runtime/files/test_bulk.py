@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import resource
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,21 @@ def test_what_differs_from_the_earlier_run_is_refused(tmp_path: Path) -> None:
     outcome = run(source, output, identity=int8, restart=True)
     assert (outcome.earlier_rows, outcome.written.rows) == (0, 1)
     assert left(tmp_path) == ["in.jsonl", "out.npy"]
+
+
+def test_a_field_of_the_job_that_is_added_counts_by_itself(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    source = write_jsonl(tmp_path / "in.jsonl", ["a", "b", "c", "d"])
+    with pytest.raises(Killed):
+        run(source, output, progressed=stop_after(2))
+    later: Any = make_dataclass("LaterBulk", [("pieces", int, 1)], bases=(Bulk,), frozen=True)
+    with (
+        pytest.raises(OutputError, match=r"of a run with another pieces \(None, now 2\): run"),
+        open_rows(source, Columns(["text"], [])) as rows,
+    ):
+        later(rows, encode, output, pieces=2).run()
+    with pytest.raises(OutputError, match=r"of a run with another with_text \(True, now False\)"):
+        run(source, output, with_text=False)
 
 
 def test_rows_that_were_added_are_encoded_too(tmp_path: Path) -> None:
