@@ -273,6 +273,6 @@ def test_an_artifact_of_something_else(
 
 
 def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:
-    port = choose_ports({"http": 0})["http"]
+    port = choose_ports({"http": 0}, {"http": "127.0.0.1"})["http"]
     message = refused(capsys, f"http://localhost:{port}/minilm")
     assert message.startswith(f"no server answers at http://localhost:{port} (")

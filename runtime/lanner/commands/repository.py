@@ -79,6 +79,7 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--engine-cache",
         metavar="DIR",
+        type=lambda text: str(Path(text).absolute()),
         help="run onnxruntime on cuda through TensorRT; the server keeps what that builds here",
     )
     add(

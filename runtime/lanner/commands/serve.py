@@ -9,13 +9,15 @@ from lanner.errors import ArtifactError, ServerError
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import TEXT_SUFFIX
 from lanner.triton.server.ports import DEFAULT_PORTS
+from lanner.triton.server.releases import vulnerability
 from lanner.triton.server.server import GRACE_S, READY_TIMEOUT_S, TritonServer
+from lanner.triton.server.server_options import LOOPBACK
 
 _EXAMPLES = f"""\
   lanner serve repository
   lanner serve repository --http-port 0 --grpc-port 0 --metrics-port 0 --json
   lanner serve repository -- --model-control-mode=poll --log-verbose=1
-  lanner serve repository -- --http-address=127.0.0.1 --grpc-address=127.0.0.1
+  lanner serve repository --host 0.0.0.0
   lanner serve repository -- --grpc-use-ssl=1 --grpc-server-cert=a.pem --grpc-server-key=a.key
 
 What follows -- goes to tritonserver as it is (tritonserver --help). Its log is on stderr.
@@ -51,6 +53,13 @@ def add_parser(subparsers: Subparsers) -> None:
             help=f"0 takes a free one (default: {port})",
         )
     parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default=LOOPBACK,
+        help="the address to listen on; 0.0.0.0 lets other machines in "
+        f"(default: {LOOPBACK}, this machine alone)",
+    )
+    parser.add_argument(
         "--ready-timeout",
         metavar="S",
         type=_seconds,
@@ -69,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
         http_port=args.http_port,
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
+        host=args.host,
         options=args.triton_options,
         ready_timeout_s=args.ready_timeout,
         tell=say,
@@ -92,7 +102,7 @@ def _announce(server: TritonServer, *, as_json: bool) -> None:
         reason = f": {model['reason']}" if model.get("reason") else ""
         say(f"{' version '.join(_name_and_version(model))} is {state}{reason}")
     say(f"ready: {server.http_url}, {server.grpc_url}, {server.metrics_url}")
-    for line in _python(server, models):
+    for line in (*_warnings(server), *_python(server, models)):
         say(line)
     if as_json:
         print_json(
@@ -105,6 +115,18 @@ def _announce(server: TritonServer, *, as_json: bool) -> None:
             }
         )
         sys.stdout.flush()  # whoever reads it waits for it, and the command goes on
+
+
+def _warnings(server: TritonServer) -> list[str]:
+    """What somebody else could do to the server."""
+    found = vulnerability(server.version())
+    warnings = [] if found is None else [f"warning: {found}"]
+    if server.is_public:
+        warnings.append(
+            "warning: other machines reach it, and it asks nobody for a key: put a proxy that does "
+            "in front, or leave --host out"
+        )
+    return warnings
 
 
 def _name_and_version(model: dict[str, str]) -> list[str]:

@@ -85,7 +85,8 @@ def test_it_serves_until_it_is_told_to_stop(
     assert list((tmp_path / "temporary").iterdir()) == []
     told = (tmp_path / "stderr").read_text()
     urls = f"{said['http_url']}, {said['grpc_url']}, {said['metrics_url']}"
-    assert f"\ndouble version 1 is ready\nready: {urls}\nstopping; Ctrl-C again" in told
+    assert f"\ndouble version 1 is ready\nready: {urls}\nwarning: Triton 2." in told
+    assert "\nstopping; Ctrl-C again" in told
     assert "info  successfully loaded 'double'\n" in told
     assert "+--" not in told
     assert "import lanner" not in told  # a model that Lanner did not make tells it nothing
@@ -247,8 +248,8 @@ def test_a_taken_port_is_one_line(
         port = other.getsockname()[1]
         assert run(repository, "--grpc-port", port, "--http-port", 0, "--metrics-port", 0) == 1
     assert capsys.readouterr().err == (
-        f"lanner: error: port {port} cannot be used for grpc (Address already in use): choose "
-        "another with --grpc-port, or 0 for any that is free\n"
+        f"lanner: error: port {port} of 127.0.0.1 cannot be used for grpc (Address already in "
+        "use): choose another with --grpc-port, or 0 for any that is free\n"
     )
 
 

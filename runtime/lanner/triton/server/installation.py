@@ -11,6 +11,7 @@ and a build of one's own in the layout of the container::
     NAME/../../numpy/                   in the wheel only: a numpy below 2, where models need it
 """
 
+import mmap
 import os
 import re
 import shutil
@@ -80,6 +81,14 @@ class Installation:
     def is_wheel(self) -> bool:
         """Whether it is the one of the wheel nvidia-pytriton."""
         return (self.root / "python_backend_stubs").is_dir()
+
+    def knows(self, option: str) -> bool:
+        """Return whether the program has an option, by the names that stand in it."""
+        with self.binary.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return content.find(option.removeprefix("--").encode()) >= 0
 
     def check(self) -> None:
         """Refuses an installation that cannot run models in this environment.
@@ -253,9 +262,16 @@ def _make_environment(home: Path, first: Sequence[Path]) -> None:
         # A link to this file alone: the libraries beside it are not those of the server.
         (home / "libpython" / library).symlink_to(shared)
     sites = {*site.getsitepackages(), site.getusersitepackages()}
-    paths = [(str(Path(path).absolute()), path in sites) for path in sys.path]
+    paths = [(str(Path(path).absolute()), path in sites) for path in sys.path if _is_ours(path)]
     (packages / "lanner_serve.py").write_text(_ENVIRONMENT.format(paths=paths), encoding="utf-8")
     (packages / "lanner_serve.pth").write_text("import lanner_serve\n")
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether models may import from there: not by where the server happens to start."""
+    # "" and the working directory are in the path of `python -m` and of an interactive Python.
+    here, lanner = Path.cwd(), Path(__file__).parents[3]
+    return Path(path).absolute() != here or lanner == here
 
 
 def _prepend(environment: dict[str, str], name: str, path: Path) -> None:

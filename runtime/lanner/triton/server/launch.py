@@ -19,6 +19,7 @@ def main(parent: str, program: str, *arguments: str) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != int(parent):  # it went before we asked
             sys.exit(128 + signal.SIGTERM)
+    os.umask(0o077)  # nobody else reads what it and its stubs write, shared memory included
     os.execv(program, [program, *arguments])  # noqa: S606 (no shell is wanted)
 
 

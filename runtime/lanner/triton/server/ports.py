@@ -1,5 +1,6 @@
 """The ports of a Triton server, tried before it starts."""
 
+import errno
 import socket
 from contextlib import ExitStack
 
@@ -8,8 +9,12 @@ from lanner.errors import ServerError, UsageError
 DEFAULT_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 
 
-def choose_ports(asked: dict[str, int]) -> dict[str, int]:
+def choose_ports(asked: dict[str, int], addresses: dict[str, str]) -> dict[str, int]:
     """Free ports for those that are 0; the others are tried.
+
+    Args:
+        asked: The ports by their names.
+        addresses: Where each listens.
 
     Raises:
         UsageError: Two are the same.
@@ -23,16 +28,35 @@ def choose_ports(asked: dict[str, int]) -> dict[str, int]:
     chosen = {}
     with ExitStack() as held:  # all of them until the last is known, so that no two are the same
         for name, port in asked.items():
-            tried = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            # A port that a server has just left is free, whatever the kernel still waits for.
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port != 0))
             try:
-                tried.bind(("0.0.0.0", port))  # noqa: S104 (as Triton will)
+                tried = held.enter_context(_bound(addresses[name], port))
             except OSError as error:
+                remedy = f"choose another with --{name}-port, or 0 for any that is free"
+                if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                    remedy = "this machine has no such address"
                 msg = (
-                    f"port {port} cannot be used for {name} ({error.strerror}): choose another "
-                    f"with --{name}-port, or 0 for any that is free"
+                    f"port {port} of {addresses[name]} cannot be used for {name} "
+                    f"({error.strerror}): {remedy}"
                 )
                 raise ServerError(msg) from None
             chosen[name] = tried.getsockname()[1]
     return chosen
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A socket as Triton will bind one.
+
+    Raises:
+        OSError: There is no such address, or the port is taken.
+    """
+    found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, _, _, place = found[0]
+    tried = socket.socket(family, kind)
+    try:
+        # A port that a server has just left is free, whatever the kernel still waits for.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port != 0))
+        tried.bind(place)
+    except BaseException:
+        tried.close()
+        raise
+    return tried

@@ -17,14 +17,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from lanner.artifact.manifest import MANIFEST_FILE
-from lanner.errors import RepositoryError, ServerError, UsageError
+from lanner.errors import ServerError, UsageError
 from lanner.machine import interruption
 from lanner.triton.server import launch
 from lanner.triton.server.installation import Installation, find_tritonserver
 from lanner.triton.server.ports import DEFAULT_PORTS, choose_ports
+from lanner.triton.server.served_repository import require_repository
 from lanner.triton.server.server_log import ServerLog
-from lanner.triton.server.server_options import ServerOptions
+from lanner.triton.server.server_options import ADMINISTRATION_HEADER, LOOPBACK, ServerOptions
 
 CACHE_BYTES = 64 * 2**20
 READY_TIMEOUT_S = 300.0
@@ -43,9 +43,10 @@ class TritonServer:
 
     Args:
         repository: A Triton model repository.
-        http_port: 0 takes a free one; so for the others.
-        grpc_port: See above.
-        metrics_port: See above.
+        http_port: 0 takes a free one.
+        grpc_port: The same.
+        metrics_port: The same.
+        host: The address that it listens on; other machines reach it by ``"0.0.0.0"`` alone.
         options: Options of tritonserver; they win over those that Lanner gives.
         cache_bytes: Size of the response cache, where the server has one; 0 for none.
         ready_timeout_s: How long loading may take.
@@ -66,6 +67,7 @@ class TritonServer:
         http_port: int = DEFAULT_PORTS["http"],
         grpc_port: int = DEFAULT_PORTS["grpc"],
         metrics_port: int = DEFAULT_PORTS["metrics"],
+        host: str = LOOPBACK,
         options: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
         ready_timeout_s: float = READY_TIMEOUT_S,
@@ -77,7 +79,8 @@ class TritonServer:
         self.repository = require_repository(Path(repository))
         self.log = ServerLog(tell, verbose=verbose)
         self._ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
-        self._options = ServerOptions(options)
+        self._options = ServerOptions(options, host)
+        self._secret = secrets.token_urlsafe(24)
         self._cache_bytes = cache_bytes
         self._ready_timeout_s = ready_timeout_s
         asked = self._options.value("--exit-timeout-secs") or ""
@@ -147,9 +150,11 @@ class TritonServer:
             raise UsageError(msg)
         self._options.require_certificates()
         installation = self._installation or find_tritonserver(self.repository)
-        self._ports = choose_ports(self._ports)
+        addresses = {name: self._options.address(name) for name in self._ports}
+        self._ports = choose_ports(self._ports, addresses)
         self._work = tempfile.TemporaryDirectory(prefix="lanner-serve-")
         layout, environment = installation.lay_out(Path(self._work.name))
+        Path(self._work.name, "run").mkdir()
         defaults = self._defaults(installation, layout)
         command = [str(installation.binary), *defaults, *self._options.given]
         self._thread = threading.Thread(
@@ -179,6 +184,19 @@ class TritonServer:
         """
         found: dict[str, Any] = self._json("GET", f"/v2/models/{quote(model, safe='')}/config")
         return found
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines may reach it."""
+        return self._options.is_public
+
+    def version(self) -> str:
+        """What the server calls its version.
+
+        Raises:
+            ServerError: It does not answer.
+        """
+        return str(self._json("GET", "/v2").get("version", ""))
 
     def wait(self) -> None:
         """Waits until it is stopped.
@@ -218,11 +236,14 @@ class TritonServer:
         It is this thread, not the process, whose end the kernel tells the server of (prctl(2),
         PR_SET_PDEATHSIG), so the one that starts it must be there as long as it is.
         """
-        launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
+        launcher = [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid())]
+        # Not where the command was given: Python imports from the working directory.
+        directory = Path(self._work.name if self._work else "", "run")
         try:
             process = subprocess.Popen(  # noqa: S603 (a list, and no shell)
                 [*launcher, *command],
                 env=environment,
+                cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -248,6 +269,7 @@ class TritonServer:
         defaults = [
             f"--model-repository={self.repository}",
             *(f"--{name}-port={port}" for name, port in self._ports.items()),
+            *(f"--{name}-address={self._options.address(name)}" for name in self._ports),
             *layout,
             f"--exit-timeout-secs={self._grace_s}",
         ]
@@ -260,6 +282,11 @@ class TritonServer:
             if option.startswith("--model-repository")
             or self._options.value(option.partition("=")[0]) is None
         ]
+        kept += [
+            option
+            for option in self._options.restrictions(self._secret)
+            if installation.knows(option.partition("=")[0])
+        ]
         if not any("shm-region-prefix-name" in option for option in self._options.given):
             setting = f"shm-region-prefix-name={self._memory_prefix}"
             kept.append(f"--backend-config=python,{setting}")
@@ -270,6 +297,9 @@ class TritonServer:
         while not self._has_ended():
             interruption.check()
             if self._is_ready():
+                # Triton makes them readable for everybody, whatever the mask is.
+                for region in self._memory():
+                    region.chmod(0o600)
                 return
             if stuck := self.log.stuck(self.repository):
                 raise stuck
@@ -299,10 +329,11 @@ class TritonServer:
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Over HTTP by hand: Lanner serves without the extra of its client, and by no proxy."""
         # localhost may mean ::1 first, where Triton is not, and somebody else may be.
-        host = self._options.host("http").replace("localhost", "127.0.0.1")
+        host = self._options.host("http").replace("localhost", LOOPBACK).strip("[]")
+        headers = {ADMINISTRATION_HEADER: self._secret, **self._options.http_headers}
         connection = http.client.HTTPConnection(host, self._ports["http"], timeout=10)
         try:
-            connection.request(method, path, headers=self._options.http_headers)
+            connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -310,6 +341,10 @@ class TritonServer:
             raise ServerError(msg) from None
         finally:
             connection.close()
+
+    def _memory(self) -> list[Path]:
+        """The regions of shared memory that its Python backend has made."""
+        return list(_SHARED_MEMORY.glob(f"{self._memory_prefix}*"))
 
     def _has_ended(self) -> bool:
         process = self._process
@@ -336,37 +371,7 @@ class TritonServer:
             if self._thread is not None:
                 # It ends with the last of those that can write; the limit is for one that left.
                 self._thread.join(timeout=5)
-            for region in _SHARED_MEMORY.glob(f"{self._memory_prefix}*"):
+            for region in self._memory():
                 region.unlink(missing_ok=True)
             if self._work is not None:
                 self._work.cleanup()
-
-
-def require_repository(path: Path) -> Path:
-    """The absolute path of a model repository.
-
-    Raises:
-        RepositoryError: It is none, or holds no model.
-    """
-    if (path / MANIFEST_FILE).is_file():
-        msg = (
-            f"{path} is an artifact, not a model repository: make one of it first with "
-            f"'lanner repository {path} --output REPO'"
-        )
-    elif not path.is_dir():
-        msg = f"{path} is not a directory: give one that 'lanner repository' made"
-    elif not any(_is_model(child) for child in path.iterdir()):
-        msg = (
-            f"{path} holds no model: a model is a directory with a config.pbtxt and a directory "
-            "for each version, as 'lanner repository' makes it"
-        )
-    else:
-        return path.absolute()
-    raise RepositoryError(msg)
-
-
-def _is_model(path: Path) -> bool:
-    # Triton can do without a configuration, and then asks the backend.
-    return path.is_dir() and (
-        (path / "config.pbtxt").is_file() or any(child.name.isdecimal() for child in path.iterdir())
-    )

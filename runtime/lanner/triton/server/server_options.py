@@ -9,21 +9,44 @@ from lanner.triton.client.certificates import require_certificate, require_key_p
 #: Options that Lanner must know the values of, because it asks the server by them.
 _OWN = ("--http-port", "--grpc-port", "--metrics-port", "--allow-http", "--allow-grpc")
 _TRUE = ("1", "true")
+#: Options whose values are paths: the server starts in a directory of its own.
+_PATHS = (
+    "--model-repository",
+    "--model-store",
+    "--grpc-server-cert",
+    "--grpc-server-key",
+    "--grpc-root-cert",
+    "--backend-directory",
+    "--repoagent-directory",
+    "--cache-directory",
+    "--log-file",
+)
+#: Where a server listens that was told nothing: for this machine alone.
+LOOPBACK = "127.0.0.1"
+HTTP_RESTRICTION, GRPC_RESTRICTION = "--http-restricted-api", "--grpc-restricted-protocol"
+ADMINISTRATION_HEADER = "lanner-administration"
+#: What no caller of a model needs.
+_ADMINISTRATION = ("shared-memory", "trace", "logging")
+#: What is shown for addresses that are not names.
+_SHOWN = {LOOPBACK: "localhost", "0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104
 
 
 class ServerOptions:
     """Options of tritonserver, as a command line has them.
 
     Args:
-        given: The options, ``--name=value`` or ``--name`` and ``value``.
+        given: The options, ``--name=value`` or ``--name`` and ``value``; paths in them may be
+            relative to the working directory.
+        address: Where is listened, unless the options say.
 
     Raises:
         UsageError: One of them says what arguments of `lanner.triton.server.server.TritonServer`
         must.
     """
 
-    def __init__(self, given: Sequence[str]) -> None:
-        self.given = list(given)
+    def __init__(self, given: Sequence[str], address: str = LOOPBACK) -> None:
+        self.given = _with_absolute_paths(given)
+        self._address = address
         for name in _OWN:
             if self.value(name) is not None:
                 remedy = "give it before the --" if name.endswith("-port") else "Lanner needs it on"
@@ -44,12 +67,22 @@ class ServerOptions:
         """The value of an option, the last one if it was given more often."""
         return next(reversed(self.values(name)), None)
 
-    def host(self, name: str) -> str:
-        """Where ``"http"``, ``"grpc"`` or ``"metrics"`` is served."""
+    def address(self, name: str) -> str:
+        """Where ``"http"``, ``"grpc"`` or ``"metrics"`` listens."""
         # Triton's own rule: metrics are where HTTP is.
         fallback = self.value("--http-address") if name == "metrics" else None
-        address = self.value(f"--{name}-address") or fallback
-        return "localhost" if address in (None, "0.0.0.0") else str(address)  # noqa: S104
+        return self.value(f"--{name}-address") or fallback or self._address
+
+    def host(self, name: str) -> str:
+        """The same in a URL of this machine."""
+        address = self.address(name)
+        return _SHOWN.get(address, f"[{address}]" if ":" in address else address)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines may reach it."""
+        addresses = {self.address(name) for name in ("http", "grpc", "metrics")}
+        return not all(one in ("localhost", "::1") or one.startswith("127.") for one in addresses)
 
     @property
     def is_grpc_encrypted(self) -> bool:
@@ -65,7 +98,7 @@ class ServerOptions:
     def http_headers(self) -> dict[str, str]:
         """The headers without which HTTP is refused, for what Lanner asks the server itself."""
         # <api>,<api>:<header>=<value>
-        restricted = [one.partition(":")[2] for one in self.values("--http-restricted-api")]
+        restricted = [one.partition(":")[2] for one in self.values(HTTP_RESTRICTION)]
         pairs = [one.partition("=") for one in restricted]
         return {name: value for name, equals, value in pairs if name and equals}
 
@@ -92,5 +125,29 @@ class ServerOptions:
         if "--grpc-root-cert" in paths:
             require_certificate(paths["--grpc-root-cert"])
 
+    def restrictions(self, secret: str) -> list[str]:
+        """The options that keep administration for whoever knows a secret, unless they are given.
+
+        Loading models stays open where the options ask for it (``--model-control-mode=explicit``).
+        """
+        loads = self.value("--model-control-mode") == "explicit"
+        apis = ",".join(_ADMINISTRATION if loads else ("model-repository", *_ADMINISTRATION))
+        return [
+            f"{name}={apis}:{ADMINISTRATION_HEADER}={secret}"
+            for name in (HTTP_RESTRICTION, GRPC_RESTRICTION)
+            if self.value(name) is None
+        ]
+
     def _is_on(self, name: str) -> bool:
         return (self.value(name) or "").lower() in _TRUE
+
+
+def _with_absolute_paths(given: Sequence[str]) -> list[str]:
+    made = list(given)
+    for i, option in enumerate(made):
+        name, equals, value = option.partition("=")
+        if name in _PATHS and value:
+            made[i] = f"{name}{equals}{Path(value).absolute()}"
+        elif option in _PATHS and i + 1 < len(made):
+            made[i + 1] = str(Path(made[i + 1]).absolute())
+    return made

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
 from lanner.triton.server import server as server_module
 from lanner.triton.server.installation import Installation
-from lanner.triton.server.server import TritonServer, require_repository
+from lanner.triton.server.served_repository import require_repository
+from lanner.triton.server.server import TritonServer
 
 Make = Callable[..., TritonServer]
 
@@ -124,6 +126,56 @@ def test_options_of_triton_go_through_and_win(make: Make) -> None:
         assert "67108864" not in server.log.text
 
 
+def test_nothing_is_imported_from_the_working_directory(
+    make: Make, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = repository / "double" / "1" / "model.py"
+    model.write_text(f"import wave, this_is_not_there\n{model.read_text()}")
+    (tmp_path / "here").mkdir()
+    ran = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+    for name in ("wave.py", "numpy.py", "lanner.py", "this_is_not_there.py"):
+        (tmp_path / "here" / name).write_text(ran)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend("")  # as `python -m lanner` has it
+    with pytest.raises(RepositoryError, match=r"No module named 'this_is_not_there'"), make():
+        pass
+    assert not (tmp_path / "ran").exists()
+
+
+def test_others_neither_reach_it_nor_read_its_memory(make: Make) -> None:
+    with make() as server:
+        port = int(server.http_url.rpartition(":")[2])
+        listening = Path("/proc/net/tcp").read_text(encoding="ascii")
+        assert f"0100007F:{port:04X} 00000000:0000 0A" in listening
+        assert f"00000000:{port:04X}" not in listening
+        modes = [Path("/dev/shm", name).stat().st_mode & 0o777 for name in traces()]  # noqa: S108
+        assert set(modes) == {0o600}
+        assert not server.is_public
+        assert re.match(r"2\.\d+\.\d+", server.version())
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/v2/repository/models/double/unload", {}),
+        ("/v2/repository/index", {}),
+        ("/v2/logging", {"log_verbose_level": 9}),
+        ("/v2/systemsharedmemory/region/a/register", {"key": "/a", "byte_size": 1}),
+    ],
+)
+def test_administration_is_refused(make: Make, path: str, content: object) -> None:
+    with make() as server:
+        with pytest.raises(urllib.error.HTTPError, match=r"403|400"):
+            post(f"{server.http_url}{path}", content)
+        assert server.models() == [{"name": "double", "version": "1", "state": "READY"}]
+
+
+def test_an_address_that_is_not_of_this_machine(make: Make) -> None:
+    message = r"^port 0 of 192\.0\.2\.1 cannot be used for http \(.*\): this machine has no such"
+    with pytest.raises(ServerError, match=message), make(host="192.0.2.1"):
+        pass
+
+
 def test_models_that_cannot_be_loaded_are_named_with_their_reasons(
     make: Make, repository: Path
 ) -> None:
@@ -172,8 +224,8 @@ def test_a_taken_port_is_refused_before_anything_starts(make: Make, option: str)
     with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104 (as Triton would)
         port = other.getsockname()[1]
         message = (
-            f"^port {port} cannot be used for {name} \\(Address already in use\\): choose another "
-            f"with --{name}-port, or 0 for any that is free$"
+            f"^port {port} of 127.0.0.1 cannot be used for {name} \\(Address already in use\\): "
+            f"choose another with --{name}-port, or 0 for any that is free$"
         )
         with pytest.raises(ServerError, match=message), make(**{option: port}):
             pass

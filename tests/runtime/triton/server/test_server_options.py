@@ -39,16 +39,62 @@ def test_options_that_lanner_must_know(given: list[str], message: str) -> None:
     ("given", "hosts"),
     [
         ([], ("localhost", "localhost", "localhost")),
-        (["--http-address=127.0.0.1"], ("127.0.0.1", "localhost", "127.0.0.1")),
+        (["--http-address=127.0.0.2"], ("127.0.0.2", "localhost", "127.0.0.2")),
         (
             ["--http-address=0.0.0.0", "--grpc-address", "::1", "--metrics-address=10.0.0.1"],
-            ("localhost", "::1", "10.0.0.1"),
+            ("localhost", "[::1]", "10.0.0.1"),
         ),
     ],
 )
 def test_where_it_is_served(given: list[str], hosts: tuple[str, str, str]) -> None:
     options = ServerOptions(given)
     assert tuple(options.host(name) for name in ("http", "grpc", "metrics")) == hosts
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "is_public"),
+    [
+        ([], "127.0.0.1", False),
+        ([], "localhost", False),
+        ([], "::1", False),
+        ([], "0.0.0.0", True),  # noqa: S104
+        ([], "::", True),
+        (["--grpc-address=0.0.0.0"], "127.0.0.1", True),
+        (["--http-address=10.0.0.1"], "127.0.0.1", True),
+    ],
+)
+def test_who_reaches_it(given: list[str], address: str, is_public: bool) -> None:
+    options = ServerOptions(given, address)
+    assert options.is_public is is_public
+    assert ServerOptions([]).address("metrics") == "127.0.0.1"
+
+
+def test_paths_do_not_depend_on_where_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["--grpc-server-cert=a.pem", "--log-file", "log", "--log-verbose", "1", "--log-info=x"]
+    assert ServerOptions(given).given == [
+        f"--grpc-server-cert={tmp_path}/a.pem",
+        "--log-file",
+        f"{tmp_path}/log",
+        "--log-verbose",
+        "1",
+        "--log-info=x",
+    ]
+
+
+def test_administration_is_for_whoever_knows_the_secret() -> None:
+    key = "lanner-administration=s3cret"
+    apis = "model-repository,shared-memory,trace,logging"
+    assert ServerOptions([]).restrictions("s3cret") == [
+        f"--http-restricted-api={apis}:{key}",
+        f"--grpc-restricted-protocol={apis}:{key}",
+    ]
+    given = ["--model-control-mode=explicit", "--http-restricted-api=health:a=b"]
+    assert ServerOptions(given).restrictions("s3cret") == [
+        f"--grpc-restricted-protocol=shared-memory,trace,logging:{key}"
+    ]
 
 
 @pytest.mark.parametrize(

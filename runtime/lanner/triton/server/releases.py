@@ -1,0 +1,54 @@
+"""Releases of Triton that mended what an attacker could use, by NVIDIA's security bulletins.
+
+A server tells its own version (2.51.0); the bulletins name the release of its container (25.07).
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Mended(NamedTuple):
+    """What a release mended.
+
+    Attributes:
+        version: The server's first version without it.
+        release: The release of its container.
+        what: The vulnerabilities.
+    """
+
+    version: tuple[int, int]
+    release: str
+    what: str
+
+
+#: https://github.com/NVIDIA/product-security: 2025/5687, 2025/5691, 2026/5875. The worst first.
+MENDED = (
+    Mended(
+        (2, 59),
+        "25.07",
+        "one request can end it or run code in it (CVE-2025-23310, CVE-2025-23311, CVE-2025-23319)",
+    ),
+    Mended((2, 60), "25.08", "a model's name can run code in it (CVE-2025-23316)"),
+    Mended((2, 71), "26.07", "it lacks the security updates of 2026"),
+)
+
+
+def vulnerability(version: str) -> str | None:
+    """Say what is known against a version of the server; None where nothing is.
+
+    Args:
+        version: What the server calls itself, ``"2.51.0"``.
+    """
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    if found is None:
+        return None
+    own = (int(found[1]), int(found[2]))
+    lacking = [mended for mended in MENDED if own < mended.version]
+    if not lacking:
+        return None
+    newest = lacking[-1]
+    return (
+        f"Triton {found[0]} is not safe for callers that you do not trust: {lacking[0].what}; take "
+        f"{newest.version[0]}.{newest.version[1]} (container {newest.release}) or later, or let "
+        "nobody else reach it"
+    )
