@@ -15,7 +15,6 @@ from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.engine_build import EngineBuild
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
-from lanner.vectors.similarity import SIMILARITY_NAMES
 
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
@@ -327,7 +326,7 @@ class Manifest:
         choices = (
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),
-            ("similarity", self.similarity, ("", *SIMILARITY_NAMES)),
+            ("similarity", self.similarity, ("", *fields.SIMILARITIES)),
             ("kind", self.tokenizer.kind, TOKENIZER_KINDS),
             *(("engine", variant.engine, fields.ENGINES) for variant in self.variants),
             *(("inputs", name, fields.INPUTS) for name in self.inputs),

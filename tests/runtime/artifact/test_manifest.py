@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.word_artifact import write_manifest
 
+from lanner.artifact import fields
 from lanner.artifact import manifest as manifest_module
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
+from lanner.vectors.similarity import SIMILARITY_NAMES
 
 
 def test_what_is_written_is_read_back(word_artifact: Path) -> None:
@@ -181,6 +183,10 @@ def test_a_manifest_that_is_no_file_or_too_large(
     os.mkfifo(path)
     with pytest.raises(ArtifactError, match=r"cannot be read \(not a regular file\): see that it"):
         Manifest.read(word_artifact)
+
+
+def test_the_similarities_are_those_that_vectors_have() -> None:
+    assert fields.SIMILARITIES == SIMILARITY_NAMES
 
 
 def test_foreign_files(word_artifact: Path, tmp_path: Path) -> None:
