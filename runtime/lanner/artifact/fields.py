@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 HEADS = ("embed", "score", "classify", "tag")
 #: What a variant may be made for.
 ENGINES = ("onnxruntime", "tensorrt")
-#: What vectors may be compared by: the names of `lanner.vectors.similarity`, which is a floor above.
+#: What vectors may be compared by: the names of `lanner.vectors.similarity`, a floor above.
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 #: What a graph may take.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
