@@ -14,8 +14,8 @@ from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.precision.half_precision import measurable
-from lanner_export.quality.card import readme
 from lanner_export.quality.measures import RememberedReference
+from lanner_export.quality.readme import readme
 
 TOKENIZER_FILE = "tokenizer.json"
 

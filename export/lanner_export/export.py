@@ -26,15 +26,15 @@ from lanner_export import DEFAULT_PRECISIONS
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.draft import TOKENIZER_FILE, Draft
 from lanner_export.graph.fusion import lost_fusions
-from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.loading import load_checkpoint
 from lanner_export.options import Options
 from lanner_export.precision.embedding_ranges import write_embedding_ranges
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.search import Search
 from lanner_export.precision.variants import Int8, Recipe, write_variants
+from lanner_export.quality.comparison import measure_quality
 from lanner_export.quality.measures import RememberedReference, measure_named
-from lanner_export.quality.quality import measure_quality
 from lanner_export.texts.calibration import calibration_texts
 from lanner_export.texts.quality_data import QualityData
 from lanner_export.trim.trimming import Corpus, Trimming

@@ -13,8 +13,8 @@ from lanner.text.tokenization import Pair
 from lanner_export import HEADS
 from lanner_export.checkpoint.checkpoint import Checkpoint, Reference, local_directory
 from lanner_export.checkpoint.heads import infer_head
-from lanner_export.static.checkpoint import is_static_checkpoint
 from lanner_export.static.embedder import load_static_embedder
+from lanner_export.static.reading import is_static_checkpoint
 from lanner_export.transformer.classifier import load_classifier
 from lanner_export.transformer.embedder import load_embedder
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lanner_export.graph.graph_edits import add_constant, biased, constant, insert, producer
+from lanner_export.graph.edits import add_constant, biased, constant, insert, producer
 from lanner_export.precision.quantization import write_dynamic
 from lanner_perf.subjects import Spec, SubjectError
 

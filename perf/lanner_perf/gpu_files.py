@@ -97,9 +97,9 @@ class Model:
         """
         from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415
         from lanner_export.graph.tensors import INPUTS  # noqa: PLC0415
+        from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings  # noqa: PLC0415
         from lanner_export.tensorrt.builder import build_engine  # noqa: PLC0415 (onnx)
         from lanner_export.tensorrt.graph import write_tensorrt_graph  # noqa: PLC0415
-        from lanner_export.tensorrt.plan import BuildSettings, EnginePlan  # noqa: PLC0415
         from lanner_export.tensorrt.profiles import engine_profiles  # noqa: PLC0415
 
         gpu, version = require_gpu("TensorRT"), tensorrt_version()
@@ -114,15 +114,15 @@ class Model:
         def write(path: Path) -> None:
             source = self.directory / "tensorrt.onnx"
             graph = write_tensorrt_graph(self.onnx("fp32"), source, "fp16")
-            plan = EnginePlan("fp16", graph, INPUTS, profiles, BuildSettings())
+            plan = BuildPlan("fp16", graph, INPUTS, profiles, BuildSettings())
             build_engine(source, path, plan, lambda *_: None)
 
         return self._made(build.file_name("fp16"), write), build
 
     def prepare(self) -> None:
         """Makes what needs PyTorch."""
-        from lanner_export.graph.graph import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
         from lanner_export.graph.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
+        from lanner_export.graph.tracing import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
         from lanner_export.precision.half_precision import write_half  # noqa: PLC0415 (onnx)
 
         def write_expected(path: Path) -> None:

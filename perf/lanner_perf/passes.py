@@ -22,9 +22,9 @@ from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import package_versions, this_machine
 from lanner.text.tokenization import Tokenizer
 from lanner_export.checkpoint.checkpoint import Checkpoint
-from lanner_export.graph.graph import write_fp32
-from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.rewriting import PASSES
+from lanner_export.graph.tracing import write_fp32
 from lanner_export.loading import load_checkpoint
 from lanner_export.precision.ranges import Feed
 from lanner_export.precision.variants import Int8, calibration_feeds

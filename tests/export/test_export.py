@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner_export import draft as draft_module
 from lanner_export.export import export
-from lanner_export.graph.graph import write_fp32
+from lanner_export.graph.tracing import write_fp32
 from lanner_export.precision import variants as variants_module
 
 

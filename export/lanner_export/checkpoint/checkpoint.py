@@ -13,9 +13,9 @@ from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner.vectors.similarity import SIMILARITY_NAMES
 from lanner_export.checkpoint.modules import read_json
-from lanner_export.graph.graph import LogitsGraph, SentenceGraph
-from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.quiet import quiet
+from lanner_export.graph.tracing import LogitsGraph, SentenceGraph
 
 #: Answers of the checkpoint in its own framework, each input by itself: of the head `embed` a
 #: vector [dim], of `score` and `classify` logits [labels], of `tag` logits [tokens, labels] of the

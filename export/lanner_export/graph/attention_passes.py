@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from lanner_export.graph.graph_edits import (
+from lanner_export.graph.edits import (
     add_constant,
     array_of,
     biased,

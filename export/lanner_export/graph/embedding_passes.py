@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lanner_export.graph.graph_edits import (
+from lanner_export.graph.edits import (
     add_constant,
     biased,
     constant,

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from lanner_export.graph.graph_edits import constant, only_consumer, producer
+from lanner_export.graph.edits import constant, only_consumer, producer
 
 
 def normalize_sum(model: ir.Model) -> int:

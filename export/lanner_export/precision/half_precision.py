@@ -38,7 +38,7 @@ def write_half(source: Path, target: Path, precision: str) -> None:
     """Writes a float32 graph in half precision; inputs and outputs keep their types.
 
     Args:
-        source: A float32 ONNX file of `lanner_export.graph.graph.write_fp32`.
+        source: A float32 ONNX file of `lanner_export.graph.tracing.write_fp32`.
         target: Where the ONNX file goes.
         precision: ``"fp16"`` or ``"bf16"``.
 

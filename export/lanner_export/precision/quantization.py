@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from lanner_export.graph.graph_edits import add_constant, array_of, constant, insert, only_consumer
+from lanner_export.graph.edits import add_constant, array_of, constant, insert, only_consumer
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.precision.ranges import Range

@@ -11,9 +11,9 @@ from lanner.running.runner import Sequences, feed
 from lanner.text.tokenization import Pair, Tokenizer
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.graph.fusion import count_fused_ops, count_written_ops
-from lanner_export.graph.graph import write_fp32
-from lanner_export.graph.lookup_graph import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.lookup import LookupTable, data_path, write_lookup_graph
 from lanner_export.graph.tensors import OPSET, TYPE_IDS
+from lanner_export.graph.tracing import write_fp32
 from lanner_export.precision.half_precision import write_half
 from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic
 from lanner_export.precision.ranges import METHOD, Feed, Range, measure_ranges

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lanner.artifact.manifest import Architecture, file_sha256
 from lanner_export.checkpoint.checkpoint import Checkpoint, require_similarity, source_of
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
-from lanner_export.static.checkpoint import StaticCheckpoint, read_static_checkpoint
-from lanner_export.static.trimming import trim_static_vocabulary
+from lanner_export.static.reading import StaticCheckpoint, read_static_checkpoint
+from lanner_export.static.vocabulary import trim_static_vocabulary
 from lanner_export.trim.trimming import Corpus
 
 
@@ -23,7 +23,7 @@ def load_static_embedder(
     max_tokens: int | None = None,
     corpus: Corpus | None = None,
 ) -> Checkpoint:
-    """Loads a directory or file of static vectors; see `lanner_export.static.checkpoint`.
+    """Loads a directory or file of static vectors; see `lanner_export.static.reading`.
 
     Args:
         path: Where it is.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lanner.errors import CheckpointError
-from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.graph.quiet import quiet
 

@@ -12,7 +12,7 @@ from lanner.artifact.artifact import QUALITY_FILE, README_FILE, Artifact
 from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Variant
 from lanner.errors import CorruptArtifactError, OutputError
 from lanner.files.staging import staged_directory
-from lanner_export.quality.card import readme
+from lanner_export.quality.readme import readme
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from lanner.errors import UnsupportedError
-from lanner_export.graph.graph_edits import (
+from lanner_export.graph.edits import (
     add_constant,
     array_of,
     biased,

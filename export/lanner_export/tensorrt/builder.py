@@ -13,7 +13,7 @@ from lanner.engines.tensorrt.library import open_log, tensorrt
 from lanner.errors import EngineError, OutputError
 from lanner.files.staging import staged_file
 from lanner.machine import interruption
-from lanner_export.tensorrt.plan import EnginePlan
+from lanner_export.tensorrt.build_plan import BuildPlan
 
 #: By the names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES`, those of
 #: `tensorrt.HardwareCompatibilityLevel`.
@@ -38,7 +38,7 @@ _MOST_NAMED = 3
 Steps = Callable[[str, int, int], object]
 
 
-def build_engine(graph: Path, target: Path, plan: EnginePlan, told: Steps) -> None:
+def build_engine(graph: Path, target: Path, plan: BuildPlan, told: Steps) -> None:
     """Builds the engine of a graph.
 
     Args:
@@ -99,7 +99,7 @@ def _parse(trt: Any, network: Any, log: Any, graph: Path) -> None:
     raise EngineError(msg if errors else f"{msg}its file: {_line(log.last_error)}")
 
 
-def _configured(trt: Any, builder: Any, network: Any, plan: EnginePlan) -> Any:
+def _configured(trt: Any, builder: Any, network: Any, plan: BuildPlan) -> Any:
     config, settings = builder.create_builder_config(), plan.settings
     if plan.precision != "tf32":
         config.clear_flag(trt.BuilderFlag.TF32)  # it is on by default
@@ -170,7 +170,7 @@ def _monitor(trt: Any, told: Steps) -> Any:
     return Monitor()
 
 
-def _failed(plan: EnginePlan, reason: str, recent: Iterable[str]) -> str:
+def _failed(plan: BuildPlan, reason: str, recent: Iterable[str]) -> str:
     what = f"TensorRT could not build the {plan.precision} engine"
     # A kernel that found no room is passed over; that none is left is what is said last.
     shortage = next((said for said in (reason, *recent) if _is_shortage(said)), "")

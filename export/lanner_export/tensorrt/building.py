@@ -20,10 +20,10 @@ from lanner_export.precision.ranges import Feed
 from lanner_export.precision.variants import calibration_feeds
 from lanner_export.tensorrt import QUANTIZED_PRECISIONS
 from lanner_export.tensorrt.adding import add_engine, damaged_engines, require_place
+from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings, variant_name
 from lanner_export.tensorrt.builder import Steps, build_engine
-from lanner_export.tensorrt.comparison import Progress, compared, fp32_variant, tokenizer_of
+from lanner_export.tensorrt.engine_parity import Progress, compared, fp32_variant, tokenizer_of
 from lanner_export.tensorrt.graph import write_tensorrt_graph
-from lanner_export.tensorrt.plan import BuildSettings, EnginePlan, variant_name
 from lanner_export.tensorrt.profiles import (
     DEFAULT_MAX_BATCH_SIZE,
     DEFAULT_TYPICAL_BATCH_SIZE,
@@ -70,10 +70,10 @@ class EngineRequest:
 
 
 @dataclass(frozen=True)
-class PlannedEngine:
+class PlannedBuild:
     """A plan, and the graph that was written for it."""
 
-    plan: EnginePlan
+    plan: BuildPlan
     graph: Path
 
 
@@ -82,7 +82,7 @@ def plan_engines(
     request: EngineRequest,
     directory: Path,
     progress: Progress = lambda step: None,
-) -> list[PlannedEngine]:
+) -> list[PlannedBuild]:
     """Writes the graphs of engines, and says what is to be built; needs neither GPU nor TensorRT.
 
     Args:
@@ -137,7 +137,7 @@ def plan_engines(
             quantizes_attention=quantizes_attention,
         )
         require_parsers(path)
-        plan = EnginePlan(
+        plan = BuildPlan(
             precision=precision,
             graph=graph,
             inputs=manifest.inputs,
@@ -145,7 +145,7 @@ def plan_engines(
             settings=request.settings,
             quantizes_attention=is_quantized and quantizes_attention,
         )
-        planned.append(PlannedEngine(plan, path))
+        planned.append(PlannedBuild(plan, path))
     return planned
 
 
@@ -247,7 +247,7 @@ def _shown(capability: tuple[int, int]) -> str:
 
 
 def _variant(
-    plan: EnginePlan, build: EngineBuild, path: Path, calibration: CalibrationTexts
+    plan: BuildPlan, build: EngineBuild, path: Path, calibration: CalibrationTexts
 ) -> Variant:
     quantized = plan.graph.quantized
     return Variant(

@@ -306,8 +306,8 @@ def _warn_of_length(args: argparse.Namespace, artifact: "Artifact") -> None:
 
 
 def _request(args: argparse.Namespace) -> "EngineRequest":
+    from lanner_export.tensorrt.build_plan import BuildSettings  # noqa: PLC0415
     from lanner_export.tensorrt.building import EngineRequest  # noqa: PLC0415
-    from lanner_export.tensorrt.plan import BuildSettings  # noqa: PLC0415
     from lanner_export.tensorrt.profiles import DEFAULT_TYPICAL_BATCH_SIZE  # noqa: PLC0415
     from lanner_export.texts.calibration import calibration_texts  # noqa: PLC0415
 

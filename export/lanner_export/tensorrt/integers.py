@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from lanner_export.graph.graph_edits import insert
+from lanner_export.graph.edits import insert
 
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lanner_export.graph.graph_edits import add_constant, array_of, constant, insert, producer
+from lanner_export.graph.edits import add_constant, array_of, constant, insert, producer
 
 #: A product with fewer columns costs nothing; see `lanner_export.precision.quantization`.
 _FEWEST_COLUMNS = 32

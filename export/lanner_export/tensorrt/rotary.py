@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from lanner.errors import UnsupportedError
-from lanner_export.graph.graph_edits import add_constant, insert
+from lanner_export.graph.edits import add_constant, insert
 
 _HEADS_AXIS, _SIZE_AXIS = 1, 3
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from lanner.errors import UnsupportedError
-from lanner_export.graph.graph_edits import constant
+from lanner_export.graph.edits import constant
 
 #: The versions that are asked: the oldest that Lanner builds with, one that has ONNX's Attention,
 #: and the newest whose notes were read.

@@ -23,9 +23,9 @@ from lanner_export.checkpoint.checkpoint import (
 )
 from lanner_export.checkpoint.heads import is_cross_encoder, labels_of, require_trained_for
 from lanner_export.checkpoint.modules import read_modules_of_cross_encoder, require_safetensors
-from lanner_export.graph.graph import LogitsGraph
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
+from lanner_export.graph.tracing import LogitsGraph
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 

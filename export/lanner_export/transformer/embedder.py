@@ -24,9 +24,9 @@ from lanner_export.checkpoint.checkpoint import (
     token_limit,
 )
 from lanner_export.checkpoint.modules import read_modules
-from lanner_export.graph.graph import SentenceGraph
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
+from lanner_export.graph.tracing import SentenceGraph
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 

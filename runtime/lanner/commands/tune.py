@@ -17,7 +17,7 @@ from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
 from lanner.machine import interruption
 from lanner.machine.machine import available_cores
 from lanner.tune.rounds import Tell
-from lanner.tune.search import Measured, Plan, Tuning, tune
+from lanner.tune.search import Effort, Measured, Tuning, tune
 from lanner.tune.workload import Workload
 
 _EXAMPLES = """\
@@ -30,7 +30,7 @@ The choice goes beside the artifact, into DIR's name with .tuning.json after it,
 all commands take it on this machine, with as many threads and the same versions. What load is given
 wins. Tuning again, for either goal, replaces it.
 """
-PLAN = Plan()
+EFFORT = Effort()
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
             threads=threads,
             device=args.device,
             budget=args.min_quality,
-            plan=PLAN,
+            effort=EFFORT,
             tell=_teller(begin),
         )
     choice = _choice(tuning, args)

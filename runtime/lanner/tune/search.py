@@ -32,7 +32,7 @@ _HOPELESS = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class Effort:
     """The effort of a search: what is tried, and how many rounds are timed.
 
     Attributes:
@@ -118,7 +118,7 @@ def tune(
     threads: int,
     device: str = "auto",
     budget: Budget | None = None,
-    plan: Plan | None = None,
+    effort: Effort | None = None,
     tell: Tell = lambda _step, _left_s: None,
 ) -> Tuning:
     """Find the fastest configuration of an artifact on this machine.
@@ -131,7 +131,7 @@ def tune(
         threads: Cores to use.
         device: Where it runs; ``"auto"`` for where `lanner.load` would run it.
         budget: The quality floor; see `lanner.tune.floor`.
-        plan: How much is measured; None for the usual, a minute or two of a small model.
+        effort: How much is measured; None for the usual, a minute or two of a small model.
         tell: Told as work goes on.
 
     Raises:
@@ -139,20 +139,20 @@ def tune(
         VariantError: Nothing meets the floor, or no variant is safe on this machine.
         EngineError: The default could not be run.
     """
-    plan = plan or Plan()
+    effort = effort or Effort()
     default = Configuration.default(artifact, threads=threads, device=device)
     if default.device == "cuda":
-        plan = replace(plan, token_budgets=plan.gpu_token_budgets)
+        effort = replace(effort, token_budgets=effort.gpu_token_budgets)
     floor = QualityFloor(artifact, budget, workload.probes, threads=threads, device=default.device)
     admitted, refused = _judged(floor, tell)
     _require_some(admitted, refused, floor)
     default = _admitted_default(default, admitted)
-    candidates = _grid(default, admitted, goal, threads, plan)
+    candidates = _grid(default, admitted, goal, threads, effort)
     rounds = Rounds(artifact, goal=goal, threads=threads, tell=tell)
-    round_s = _size(rounds, workload, default, plan)
-    to_come = math.ceil(len(candidates) * 1.5) + (1 + plan.finalists) * plan.middle_rounds
-    rounds.plan(to_come + 2 * plan.last_rounds, round_s)
-    return _contest(rounds, default, candidates, refused, plan)
+    round_s = _size(rounds, workload, default, effort)
+    to_come = math.ceil(len(candidates) * 1.5) + (1 + effort.finalists) * effort.middle_rounds
+    rounds.plan(to_come + 2 * effort.last_rounds, round_s)
+    return _contest(rounds, default, candidates, refused, effort)
 
 
 def _judged(floor: QualityFloor, tell: Tell) -> tuple[list[tuple[str, Variant]], list[Refused]]:
@@ -187,19 +187,19 @@ def _admitted_default(default: Configuration, admitted: list[tuple[str, Variant]
     return replace(default, engine=engine, variant=variant)
 
 
-def _size(rounds: Rounds, workload: Workload, default: Configuration, plan: Plan) -> float:
-    """Makes a round as long as the plan says, and returns about how many seconds that is."""
+def _size(rounds: Rounds, workload: Workload, default: Configuration, effort: Effort) -> float:
+    """Makes a round as long as the effort says, and returns about how many seconds that is."""
     (model,) = rounds.open([default]).values()
     few = workload.sample(_FEWEST_INPUTS)
     rounds.cost(model, few)
     start = time.perf_counter()
     rounds.cost(model, few)
     input_s = (time.perf_counter() - start) / len(few)
-    count = plan.least_round_s / input_s
+    count = effort.least_round_s / input_s
     if rounds.goal == "throughput":
-        tokens = _BATCHES_A_WORKER * max(plan.token_budgets) * rounds.threads
+        tokens = _BATCHES_A_WORKER * max(effort.token_budgets) * rounds.threads
         count = max(count, tokens / _tokens_an_input(model, few))
-    count = min(count, plan.most_round_s / input_s, plan.most_inputs)
+    count = min(count, effort.most_round_s / input_s, effort.most_inputs)
     rounds.inputs = workload.sample(max(_FEWEST_INPUTS, int(count)))
     return len(rounds.inputs) * input_s
 
@@ -214,14 +214,14 @@ def _grid(
     admitted: list[tuple[str, Variant]],
     goal: str,
     threads: int,
-    plan: Plan,
+    effort: Effort,
 ) -> list[Configuration]:
     """Every configuration that is tried, with those that share an engine side by side."""
     divisors = [count for count in range(1, threads + 1) if threads % count == 0]
     # One text alone fills no batch.
     own = default.token_budget
-    budgets = {own} if goal == "latency" else {own, *plan.token_budgets}
-    counts = {1, *spread(divisors, plan.most_worker_counts - 1), threads}
+    budgets = {own} if goal == "latency" else {own, *effort.token_budgets}
+    counts = {1, *spread(divisors, effort.most_worker_counts - 1), threads}
     found = {
         Configuration(engine, variant.name, workers, budget, default.device)
         for engine, variant in admitted
@@ -236,7 +236,7 @@ def _contest(
     default: Configuration,
     candidates: list[Configuration],
     refused: list[Refused],
-    plan: Plan,
+    effort: Effort,
 ) -> Tuning:
     measured: dict[Configuration, Measured] = {}
 
@@ -248,20 +248,20 @@ def _contest(
 
     note(first := _first_passes(rounds, candidates, default, refused))
     chosen = default
-    if best := _finalists(first, default, plan):
+    if best := _finalists(first, default, effort):
         step = f"{1 + len(best)} in turn: the default and the best"
-        note(costs := rounds.run([default, *best], rounds=plan.middle_rounds, step=step))
+        note(costs := rounds.run([default, *best], rounds=effort.middle_rounds, step=step))
         (winner,) = fastest(costs, 1)
         if winner != default:
             step = "two in turn: the default and the best"
-            note(rounds.run([default, winner], rounds=plan.last_rounds, step=step))
+            note(rounds.run([default, winner], rounds=effort.last_rounds, step=step))
             chosen = winner if measured[winner].speedup.is_beyond_noise else default
     ordered = sorted(measured.values(), key=lambda one: (-len(one.costs), one.cost))
     return Tuning(default, chosen, ordered, refused, len(rounds.inputs))
 
 
-def _finalists(costs: Costs, default: Configuration, plan: Plan) -> list[Configuration]:
-    best = fastest(costs, plan.finalists)
+def _finalists(costs: Costs, default: Configuration, effort: Effort) -> list[Configuration]:
+    best = fastest(costs, effort.finalists)
     most = _HOPELESS * median(costs[best[0]])
     return [one for one in best if one != default and median(costs[one]) <= most]
 

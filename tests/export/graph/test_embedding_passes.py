@@ -6,8 +6,8 @@ pytest.importorskip("onnx", reason="needs the export extra")
 from numpy.typing import NDArray
 from tests.support.graphs import graph, require_same, unequal_lengths
 
+from lanner_export.graph.edits import constant
 from lanner_export.graph.embedding_passes import fold_token_types, slice_positions
-from lanner_export.graph.graph_edits import constant
 
 IDS = "int64[n, t] input_ids"
 BODY = """

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 import onnx_ir as ir  # noqa: E402
 from tests.support.graphs import answers, unequal_lengths  # noqa: E402
 
-from lanner_export.graph.graph import write_fp32  # noqa: E402
-from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
+from lanner_export.graph.lookup import LookupTable  # noqa: E402
 from lanner_export.graph.rewriting import PASSES, require_passes, rewrite  # noqa: E402
+from lanner_export.graph.tracing import write_fp32  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
 
 NAMES = [item.name for item in PASSES]

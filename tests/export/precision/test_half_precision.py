@@ -23,11 +23,11 @@ from tests.support.census import require_half_graph  # noqa: E402
 
 from lanner.models.answers import row_cosines  # noqa: E402
 from lanner_export.export import export  # noqa: E402
-from lanner_export.graph.graph import write_fp32  # noqa: E402
-from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
+from lanner_export.graph.lookup import LookupTable  # noqa: E402
+from lanner_export.graph.tracing import write_fp32  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
 from lanner_export.precision.half_precision import measurable, write_half  # noqa: E402
-from lanner_export.quality.quality import parity_texts  # noqa: E402
+from lanner_export.quality.comparison import parity_texts  # noqa: E402
 
 PRECISIONS = ("fp16", "bf16")
 IDENTITY = np.eye(4, dtype=np.float32)

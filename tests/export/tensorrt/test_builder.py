@@ -30,9 +30,9 @@ pytest.importorskip("torch", reason="needs the export extra")
 from tests.export.tensorrt.test_graph import fp32_graph
 
 from lanner_export.tensorrt import builder
+from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings
 from lanner_export.tensorrt.builder import HARDWARE_LEVELS, build_engine
 from lanner_export.tensorrt.graph import TensorRTGraph, write_tensorrt_graph
-from lanner_export.tensorrt.plan import BuildSettings, EnginePlan
 
 #: What holds an object of TensorRT in the builder, and its class.
 HOLDERS = {
@@ -45,7 +45,7 @@ HOLDERS = {
     "cache": "ITimingCache",
 }
 PROFILES = [Profile((1, 8), (2, 8), (4, 8)), Profile((1, 16), (2, 16), (4, 16))]
-PLAN = EnginePlan(
+PLAN = BuildPlan(
     "fp16",
     TensorRTGraph({"MatMul": 16}, 2, []),
     ["input_ids", "attention_mask"],
@@ -70,7 +70,7 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> HostBuilder:
     return made
 
 
-def build(graph: Path, target: Path, plan: EnginePlan = PLAN, **settings: Any) -> list[Any]:
+def build(graph: Path, target: Path, plan: BuildPlan = PLAN, **settings: Any) -> list[Any]:
     told: list[Any] = []
     plan = replace(plan, settings=replace(plan.settings, **settings))
     build_engine(graph, target, plan, lambda *step: told.append(step))

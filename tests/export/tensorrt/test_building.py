@@ -36,9 +36,9 @@ from lanner.engines import open_engine
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
 from lanner_export.precision.half_precision import write_emulation
 from lanner_export.tensorrt import builder, building
+from lanner_export.tensorrt.build_plan import BuildSettings
 from lanner_export.tensorrt.building import EngineRequest, build_engines, plan_engines
 from lanner_export.tensorrt.edges import edge_shapes
-from lanner_export.tensorrt.plan import BuildSettings
 from lanner_export.texts.calibration import CalibrationTexts, calibration_texts
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")

@@ -20,8 +20,8 @@ def test_an_engine_is_built_and_answers_as_fp32(
     precision: str, profiles: str, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     from lanner_export.export import export  # noqa: PLC0415
+    from lanner_export.tensorrt.build_plan import BuildSettings  # noqa: PLC0415
     from lanner_export.tensorrt.building import EngineRequest, build_engines  # noqa: PLC0415
-    from lanner_export.tensorrt.plan import BuildSettings  # noqa: PLC0415
     from lanner_export.texts.calibration import calibration_texts  # noqa: PLC0415
 
     old = export(tiny_checkpoint, tmp_path / "tiny.lanner", precisions=("fp32",))

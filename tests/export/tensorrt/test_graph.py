@@ -21,12 +21,12 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx_ir as ir  # noqa: E402
 
-from lanner_export.graph.graph import write_fp32  # noqa: E402
-from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
+from lanner_export.graph.lookup import LookupTable  # noqa: E402
+from lanner_export.graph.tracing import write_fp32  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
 from lanner_export.precision.half_precision import write_emulation  # noqa: E402
+from lanner_export.quality.comparison import parity_inputs  # noqa: E402
 from lanner_export.quality.parity import VectorParity, answers, measure_parity  # noqa: E402
-from lanner_export.quality.quality import parity_inputs  # noqa: E402
 from lanner_export.tensorrt import PRECISIONS  # noqa: E402
 from lanner_export.tensorrt.graph import OPSET, write_tensorrt_graph  # noqa: E402
 from lanner_export.tensorrt.support import require_parsers  # noqa: E402

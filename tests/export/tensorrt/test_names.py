@@ -11,12 +11,11 @@ from tests.support.gpu.tensorrt_bindings import GENERATIONS, describe
 
 pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
 
-from lanner.engines.tensorrt import cuda
+from lanner.engines.tensorrt import cuda, deserialized
 from lanner.engines.tensorrt import library as tensorrt_library
-from lanner.engines.tensorrt import plan as tensorrt_plan
 from lanner.machine.gpu import this_gpu
 
-#: What holds an object of TensorRT in `lanner.engines.tensorrt.plan`, and its class.
+#: What holds an object of TensorRT in `lanner.engines.tensorrt.deserialized`, and its class.
 HOLDERS = {"self._engine": "ICudaEngine", "engine": "ICudaEngine", "raw": "IExecutionContext"}
 HOLDERS |= {"self._raw": "IExecutionContext", "runtime": "Runtime"}
 #: And what holds the package itself.
@@ -33,7 +32,7 @@ def used(module: ModuleType, holders: set[str]) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_tensorrt_has_every_name(generation: str) -> None:
     real = describe(generation)
-    calls = used(tensorrt_plan, set(HOLDERS))
+    calls = used(deserialized, set(HOLDERS))
     assert {(HOLDERS[holder], name) for holder, name in calls} >= {
         ("ICudaEngine", "get_device_memory_size_for_profile_v2"),
         ("IExecutionContext", "execute_async_v3"),
@@ -45,12 +44,12 @@ def test_tensorrt_has_every_name(generation: str) -> None:
         if name not in real["kinds"][HOLDERS[holder]]
     }
     assert not missing
-    packages = used(tensorrt_plan, PACKAGES) | used(tensorrt_library, PACKAGES)
+    packages = used(deserialized, PACKAGES) | used(tensorrt_library, PACKAGES)
     names = {name for _, name in packages} - {"__version__"}
     assert names >= {"ILogger", "Runtime", "TensorIOMode"}
     assert names <= set(real["names"])
     assert {"INTERNAL_ERROR", "ERROR", "WARNING", "log"} <= set(real["kinds"]["ILogger"])
-    assert {*tensorrt_plan._INPUT_TYPES, tensorrt_plan._OUTPUT_TYPE} <= set(
+    assert {*deserialized._INPUT_TYPES, deserialized._OUTPUT_TYPE} <= set(
         real["enumerations"]["DataType"]
     )
     strategies = real["enumerations"]["ExecutionContextAllocationStrategy"]

@@ -9,8 +9,8 @@ from lanner.text.tokenization import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
+from lanner_export.quality.comparison import parity_texts  # noqa: E402
 from lanner_export.quality.parity import ADVERSARIAL_TEXTS  # noqa: E402
-from lanner_export.quality.quality import parity_texts  # noqa: E402
 
 
 def test_the_ids_are_those_of_the_checkpoint(

@@ -15,12 +15,12 @@ from lanner.artifact.artifact import Artifact
 from lanner.commands import main, tune
 from lanner.loading.load import load
 from lanner.loading.tuned import stored_choice, tuning_file
-from lanner.tune.search import Plan
+from lanner.tune.search import Effort
 
 #: The fixture below replaces it.
 set_signal = signal.signal
 
-SMALL = Plan(
+SMALL = Effort(
     token_budgets=(64,),
     least_round_s=0.0,
     most_round_s=0.0,
@@ -32,7 +32,7 @@ SMALL = Plan(
 
 @pytest.fixture(autouse=True)
 def _small_and_without_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "PLAN", SMALL)
+    monkeypatch.setattr(tune, "EFFORT", SMALL)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
@@ -218,8 +218,8 @@ def test_where_nothing_can_be_written_the_table_is_shown_all_the_same(
 _PROGRAM = f"""
 import sys
 from lanner.commands import main, tune
-from lanner.tune.search import Plan
-tune.PLAN = {SMALL!r}
+from lanner.tune.search import Effort
+tune.EFFORT = {SMALL!r}
 sys.exit(main(["tune", *sys.argv[1:]]))
 """
 

@@ -162,7 +162,7 @@ def test_word_vectors_answer_as_in_onnxruntime(word_artifact: Path, tmp_path: Pa
     inputs = {"input_ids": ids, "attention_mask": np.array([[1, 1], [1, 0]], np.int64)}
     assert engine.run(inputs).tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
 
-    from lanner_export.graph.lookup_graph import LookupTable, write_lookup_graph  # noqa: PLC0415
+    from lanner_export.graph.lookup import LookupTable, write_lookup_graph  # noqa: PLC0415
 
     generator = np.random.default_rng(0)
     table = LookupTable(

@@ -13,11 +13,11 @@ from lanner.loading.configuration import Configuration
 from lanner.tune import floor as quality_floor
 from lanner.tune.floor import QualityFloor
 from lanner.tune.rounds import Costs, Rounds
-from lanner.tune.search import Plan, Tuning, tune
+from lanner.tune.search import Effort, Tuning, tune
 from lanner.tune.workload import Workload
 
 WORKLOAD = Workload.own(["a", "b c", "a b c d"], "mine.txt")
-SMALL = Plan(
+SMALL = Effort(
     token_budgets=(64,),
     least_round_s=0.0,
     most_round_s=0.0,
@@ -191,7 +191,7 @@ def test_every_head_is_tuned(head: str, goal: str, request: pytest.FixtureReques
         workload,
         goal=goal,
         threads=2,
-        plan=SMALL,
+        effort=SMALL,
         tell=lambda step, _: told.append(step),
     )
     assert tuning.inputs == 32
@@ -202,9 +202,9 @@ def test_every_head_is_tuned(head: str, goal: str, request: pytest.FixtureReques
 
 
 def test_a_round_fills_the_largest_batches(artifact: Artifact) -> None:
-    plan = replace(SMALL, most_round_s=1e9)
-    tuning = tune(artifact, WORKLOAD, goal="throughput", threads=2, plan=plan)
+    effort = replace(SMALL, most_round_s=1e9)
+    tuning = tune(artifact, WORKLOAD, goal="throughput", threads=2, effort=effort)
     # 32 texts of 1, 2 and 4 tokens have 73; for two workers 4 batches of 64 tokens each are 512.
     assert tuning.inputs == 512 * 32 // 73
-    plan = replace(plan, most_inputs=100)
-    assert tune(artifact, WORKLOAD, goal="throughput", threads=2, plan=plan).inputs == 100
+    effort = replace(effort, most_inputs=100)
+    assert tune(artifact, WORKLOAD, goal="throughput", threads=2, effort=effort).inputs == 100

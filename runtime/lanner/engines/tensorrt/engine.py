@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from lanner.artifact.engine_build import EngineBuild
 from lanner.engines.tensorrt.cuda import DeviceMemory, Graph, PinnedArray, Stream, on_gpu
+from lanner.engines.tensorrt.deserialized import Context, DeserializedEngine
 from lanner.engines.tensorrt.library import tensorrt_version
-from lanner.engines.tensorrt.plan import Context, Plan
 from lanner.engines.tensorrt.profile_shapes import GRAPH_TOKENS, Placement, place
 from lanner.errors import EngineError
 from lanner.machine.gpu import require_gpu
@@ -67,10 +67,10 @@ class TensorRtEngine:
             raise EngineError(msg)
         self._pid = os.getpid()
         with on_gpu(), ExitStack() as stack:
-            self._plan = Plan(path, build)
+            self._deserialized = DeserializedEngine(path, build)
             self._lanes = [
-                Lane(self._plan, number, stack, max_graphs=max_graphs)
-                for number in range(len(self._plan.profiles))
+                Lane(self._deserialized, number, stack, max_graphs=max_graphs)
+                for number in range(len(self._deserialized.profiles))
             ]
             # No batch runs any more; at the end of the process the GPU takes all back by itself.
             weakref.finalize(self, stack.pop_all().close).atexit = False
@@ -89,15 +89,15 @@ class TensorRtEngine:
             )
             raise EngineError(msg)
         shapes = {tensor.shape for tensor in inputs.values()}
-        if inputs.keys() != self._plan.inputs.keys() or len(shapes) != 1:
+        if inputs.keys() != self._deserialized.inputs.keys() or len(shapes) != 1:
             given = {name: tensor.shape for name, tensor in inputs.items()}
-            taken = ", ".join(sorted(self._plan.inputs))
+            taken = ", ".join(sorted(self._deserialized.inputs))
             msg = f"TensorRT could not run the batch: it takes {taken} of one shape, not {given}"
             raise EngineError(msg)
         rows, length = shapes.pop()
         answers, start = [], 0
         with on_gpu():
-            for part in place(self._plan.profiles, rows, length):
+            for part in place(self._deserialized.profiles, rows, length):
                 of_part = {name: t[start : start + part.rows] for name, t in inputs.items()}
                 answers.append(self._lanes[part.profile].run(of_part, part))
                 start += part.rows
@@ -108,7 +108,7 @@ class Lane:
     """One profile, used by one batch at a time. Any thread may call it; the others wait.
 
     Args:
-        plan: The engine.
+        engine: The engine.
         number: Of the profile.
         stack: What gives back all that is taken here.
         max_graphs: The most CUDA graphs.
@@ -117,31 +117,33 @@ class Lane:
         EngineError: The GPU has no room for it.
     """
 
-    def __init__(self, plan: Plan, number: int, stack: ExitStack, *, max_graphs: int) -> None:
-        self._plan, self._number, self._max_graphs = plan, number, max_graphs
+    def __init__(
+        self, engine: DeserializedEngine, number: int, stack: ExitStack, *, max_graphs: int
+    ) -> None:
+        self._deserialized, self._number, self._max_graphs = engine, number, max_graphs
         self._lock = threading.Lock()
         self._stream = stack.enter_context(Stream())
-        count = math.prod(plan.profiles[number].largest)
+        count = math.prod(engine.profiles[number].largest)
         purpose = f"profile {number} of the engine"
         # Each is given back also where there is no room for the next.
         self._workspace = stack.enter_context(
-            closing(DeviceMemory(plan.workspace_bytes(number), purpose))
+            closing(DeviceMemory(engine.workspace_bytes(number), purpose))
         )
         self._given = {
             name: stack.enter_context(closing(PinnedArray(count, dtype)))
-            for name, dtype in plan.inputs.items()
+            for name, dtype in engine.inputs.items()
         }
         self._inputs = {
             name: stack.enter_context(closing(DeviceMemory(given.array.nbytes, purpose)))
             for name, given in self._given.items()
         }
-        self._context = plan.context(number, workspace=self._workspace, stream=self._stream)
-        answered = self._context.reshape(plan.profiles[number].largest)
+        self._context = engine.context(number, workspace=self._workspace, stream=self._stream)
+        answered = self._context.reshape(engine.profiles[number].largest)
         self._answered = stack.enter_context(closing(PinnedArray(math.prod(answered), np.float32)))
         self._output = stack.enter_context(
             closing(DeviceMemory(self._answered.array.nbytes, purpose))
         )
-        buffers = {**self._inputs, plan.output: self._output}
+        buffers = {**self._inputs, engine.output: self._output}
         self._addresses = {name: memory.address for name, memory in buffers.items()}
         self._context.bind(self._addresses)
         #: By shape, the one that was used last at the end; None for a shape that came once.
@@ -205,7 +207,7 @@ class Lane:
     def _capture(self, shape: tuple[int, int]) -> tuple[Graph, Context] | None:
         """A graph of a shape, or None where CUDA cannot capture this engine."""
         try:
-            context = self._plan.context(
+            context = self._deserialized.context(
                 self._number, workspace=self._workspace, stream=self._stream
             )
             context.bind(self._addresses)

@@ -40,10 +40,9 @@ class Machine:
     """A machine with a GPU, in the memory of this one."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from lanner.engines.tensorrt import cuda  # noqa: PLC0415
+        from lanner.engines.tensorrt import cuda, deserialized  # noqa: PLC0415
         from lanner.engines.tensorrt import engine as tensorrt  # noqa: PLC0415
         from lanner.engines.tensorrt import library as tensorrt_library  # noqa: PLC0415
-        from lanner.engines.tensorrt import plan as tensorrt_plan  # noqa: PLC0415
 
         self.cuda = HostCuda()
         self.trt = HostTensorRt(self.cuda)
@@ -51,7 +50,7 @@ class Machine:
         tensorrt_library.only_log.cache_clear()
         monkeypatch.setattr(cuda, "runtime", self.cuda)
         monkeypatch.setattr(tensorrt_library, "tensorrt", lambda: self.trt)
-        monkeypatch.setattr(tensorrt_plan, "tensorrt", lambda: self.trt)
+        monkeypatch.setattr(deserialized, "tensorrt", lambda: self.trt)
         monkeypatch.setattr(tensorrt, "require_gpu", lambda _: H100)
         monkeypatch.setattr("lanner.engines.require_gpu", lambda _: H100)
 
@@ -219,7 +218,7 @@ def test_a_thread_that_works_on_another_gpu_keeps_it(machine: Machine) -> None:
 
 def test_all_of_a_process_share_one_log(machine: Machine) -> None:
     first, second = machine.open(), machine.open()
-    assert first._plan._log is second._plan._log
+    assert first._deserialized._log is second._deserialized._log
 
 
 def test_after_a_shape_that_is_refused_the_one_before_is_set_anew(machine: Machine) -> None:

@@ -53,7 +53,7 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
-class EnginePlan:
+class BuildPlan:
     """One engine that is to be built.
 
     Attributes:

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer as _Tokenizer
 from lanner.errors import ExportError, InputError
 from lanner.text.tokenization import TextTokenizer, Tokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
-from lanner_export.graph.lookup_graph import LookupTable
-from lanner_export.static.checkpoint import StaticCheckpoint
+from lanner_export.graph.lookup import LookupTable
+from lanner_export.static.reading import StaticCheckpoint
 from lanner_export.static.reference import Reference, mean_rows
 from lanner_export.trim.tokenizer import trim_tokenizer
 

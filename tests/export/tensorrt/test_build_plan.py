@@ -8,8 +8,8 @@ from lanner.errors import InputError
 
 pytest.importorskip("onnx", reason="needs the export extra")
 
+from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings, variant_name
 from lanner_export.tensorrt.graph import TensorRTGraph
-from lanner_export.tensorrt.plan import BuildSettings, EnginePlan, variant_name
 from lanner_export.tensorrt.profiles import engine_profiles
 
 GRAPH = TensorRTGraph({"Add": 3, "MatMul": 16}, 2, [])
@@ -17,8 +17,8 @@ BUCKETS = [Profile((1, 16), (8, 16), (32, 16)), Profile((1, 24), (8, 24), (32, 2
 INPUTS = ["input_ids", "attention_mask"]
 
 
-def plan(precision: str = "fp16", **settings: object) -> EnginePlan:
-    return EnginePlan(precision, GRAPH, INPUTS, BUCKETS, BuildSettings(**settings))  # type: ignore[arg-type]
+def plan(precision: str = "fp16", **settings: object) -> BuildPlan:
+    return BuildPlan(precision, GRAPH, INPUTS, BUCKETS, BuildSettings(**settings))  # type: ignore[arg-type]
 
 
 def test_a_profile_a_bucket() -> None:

@@ -15,8 +15,8 @@ from tests.support.checkpoints import SENTENCES
 
 from lanner_export.checkpoint.checkpoint import Reference
 from lanner_export.loading import load_checkpoint
+from lanner_export.quality.comparison import measure_quality, parity_texts
 from lanner_export.quality.measures import RememberedReference, task_measure
-from lanner_export.quality.quality import measure_quality, parity_texts
 from lanner_export.texts.quality_data import QualityData
 
 

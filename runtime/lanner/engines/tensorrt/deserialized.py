@@ -22,7 +22,7 @@ _INPUT_TYPES: Mapping[str, DTypeLike] = {"INT64": np.int64, "INT32": np.int32}
 _OUTPUT_TYPE = "FLOAT"
 
 
-class Plan:
+class DeserializedEngine:
     """An engine and its tensors. Any thread may call it.
 
     Args:
@@ -117,8 +117,8 @@ class Plan:
 class Context:
     """An execution context of one profile. One thread at a time may call it."""
 
-    def __init__(self, plan: Plan, raw: Any) -> None:
-        self._plan, self._raw = plan, raw
+    def __init__(self, owner: DeserializedEngine, raw: Any) -> None:
+        self._owner, self._raw = owner, raw
         self._shape: tuple[int, int] | None = None
         self._answered: tuple[int, ...] = ()
 
@@ -130,7 +130,7 @@ class Context:
         """
         for name, address in addresses.items():
             if not self._raw.set_tensor_address(name, address):
-                msg = f"TensorRT does not take the memory of {name}{self._plan.reason}"
+                msg = f"TensorRT does not take the memory of {name}{self._owner.reason}"
                 raise EngineError(msg)
 
     def reshape(self, shape: tuple[int, int]) -> tuple[int, ...]:
@@ -144,12 +144,12 @@ class Context:
         """
         if shape != self._shape:
             self._shape = None  # some of the inputs may have it where others are refused
-            for name in self._plan.inputs:
+            for name in self._owner.inputs:
                 if not self._raw.set_input_shape(name, shape):
-                    msg = f"TensorRT does not take {name} of shape {shape}{self._plan.reason}"
+                    msg = f"TensorRT does not take {name} of shape {shape}{self._owner.reason}"
                     raise EngineError(msg)
             self._shape = shape
-            self._answered = tuple(self._raw.get_tensor_shape(self._plan.output))
+            self._answered = tuple(self._raw.get_tensor_shape(self._owner.output))
         return self._answered
 
     def enqueue(self, stream: Stream) -> None:
@@ -159,5 +159,5 @@ class Context:
             EngineError: TensorRT refused it.
         """
         if not self._raw.execute_async_v3(stream.handle):
-            msg = f"TensorRT could not run the batch{self._plan.reason}"
+            msg = f"TensorRT could not run the batch{self._owner.reason}"
             raise EngineError(msg)

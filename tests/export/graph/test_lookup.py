@@ -8,7 +8,7 @@ from tests.support.checkpoints import word_rows
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError
-from lanner_export.graph.lookup_graph import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.lookup import LookupTable, data_path, write_lookup_graph
 from lanner_export.graph.matrix_file import MatrixFile
 
 #: Small whole numbers with a largest of 127, which signed bytes hold exactly.

@@ -11,6 +11,7 @@ from lanner.loading.load import open_model, open_tokenizer
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner.text.tokenization import Pair, Tokenizer
+from lanner_export.quality.comparison import parity_inputs
 from lanner_export.quality.measures import (
     RememberedReference,
     agreement_inputs,
@@ -18,7 +19,6 @@ from lanner_export.quality.measures import (
     model_answers,
 )
 from lanner_export.quality.parity import FP16_OVERFLOW, answers, measure_parity
-from lanner_export.quality.quality import parity_inputs
 from lanner_export.tensorrt.adding import BuiltEngine
 from lanner_export.tensorrt.edges import require_edges
 

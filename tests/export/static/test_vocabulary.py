@@ -16,8 +16,8 @@ sentence_transformers = pytest.importorskip("sentence_transformers", reason="the
 
 from lanner_export.export import export  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
-from lanner_export.static.checkpoint import read_static_checkpoint  # noqa: E402
-from lanner_export.static.trimming import trim_static_vocabulary  # noqa: E402
+from lanner_export.static.reading import read_static_checkpoint  # noqa: E402
+from lanner_export.static.vocabulary import trim_static_vocabulary  # noqa: E402
 from lanner_export.trim.trimming import Corpus, Trimming  # noqa: E402
 
 WORDS = ["the", "falcon", "flies", "猫", "Guitar", "x"]

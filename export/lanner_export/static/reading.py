@@ -27,7 +27,7 @@ from lanner_export.checkpoint.modules import (
     read_settings,
     require_safetensors,
 )
-from lanner_export.graph.lookup_graph import LookupTable
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
 from lanner_export.static.reference import (
     Reference,

@@ -15,8 +15,8 @@ from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.running.batching import pad
 from lanner.text.words import WordTokenizer
-from lanner_export.graph.lookup_graph import write_lookup_graph
-from lanner_export.static.checkpoint import (
+from lanner_export.graph.lookup import write_lookup_graph
+from lanner_export.static.reading import (
     StaticCheckpoint,
     is_static_checkpoint,
     read_static_checkpoint,

@@ -6,7 +6,7 @@ pytest.importorskip("onnx", reason="needs the export extra")
 import onnx_ir as ir
 from tests.support.graphs import answers, graph
 
-from lanner_export.graph.graph_edits import (
+from lanner_export.graph.edits import (
     add_constant,
     biased,
     constant,

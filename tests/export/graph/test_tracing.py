@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx  # noqa: E402
 
-from lanner_export.graph.graph import write_fp32  # noqa: E402
-from lanner_export.graph.lookup_graph import LookupTable  # noqa: E402
+from lanner_export.graph.lookup import LookupTable  # noqa: E402
 from lanner_export.graph.tensors import OPSET  # noqa: E402
+from lanner_export.graph.tracing import write_fp32  # noqa: E402
 from lanner_export.loading import load_checkpoint  # noqa: E402
 
 
