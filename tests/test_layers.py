@@ -36,7 +36,7 @@ RUNTIME = {
     "triton/client": "errors vectors artifact text running models loading triton/contract",
     "triton/backend": "errors machine artifact text running models loading triton/contract",
     "triton": "triton/backend",
-    "triton/lint": "errors machine artifact triton/contract",
+    "triton/lint": "errors machine artifact engines triton/contract",
     "triton/repository": "errors artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/client",

@@ -39,7 +39,7 @@ model = lanner.load("path/to/this/directory")
 {quality}
 
 Measured on {machine}. Made with {versions}.
-"""
+{processors}"""
 
 _EXAMPLES = {
     "embed": """\
@@ -87,6 +87,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         variants=_markdown(variants),
         quality="\n\n".join(_quality(card)),
         machine=card.machine,
+        processors=f"\n{card.processors}\n" if card.processors else "",
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     )
 

@@ -128,6 +128,17 @@ class QualityCard:
         return f"{machine['cpu']} ({flags}), {machine['cores']} cores, {machine['system']}"
 
     @property
+    def processors(self) -> str:
+        """Return what holds of int8 on other processors; empty without such a variant."""
+        if not any(v.precision == "int8" and v.calibration for v in self.manifest.variants):
+            return ""
+        return (
+            "In ONNX Runtime int8 answers the same on any x86-64 processor. In OpenVINO on a "
+            "processor without VNNI its answers depend on the batch (a cosine of 0.9956 was "
+            "measured of a text alone and in a batch), so it is never picked there."
+        )
+
+    @property
     def worst_title(self) -> str:
         """Which variant is the worst, and what `worst_lines` say of its texts."""
         what = "their cosines" if self._is_of_vectors else "how far their scores are off"

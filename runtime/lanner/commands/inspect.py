@@ -11,6 +11,7 @@ from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.console import print_json, size, table
 from lanner.commands.options import Subparsers, add_command
+from lanner.engines import ENGINES, batch_dependence
 from lanner.errors import VariantError
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice
@@ -47,7 +48,13 @@ def run(args: argparse.Namespace) -> None:
         choice = _stored(artifact)
         tuned = None if choice is None else choice.to_json()
         engines = {plan.name: _refusal(plan) for plan in plans(artifact)}
-        here = {"verified": True, "tuned": tuned, "engines_refused_here": engines}
+        unstable = {engine: names for engine in ENGINES if (names := _unstable(artifact, engine))}
+        here = {
+            "batch_dependent_here": unstable,
+            "verified": True,
+            "tuned": tuned,
+            "engines_refused_here": engines,
+        }
         print_json({**content, "quality": quality, **here})
     else:
         print(describe(artifact, quality))
@@ -93,6 +100,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             table(header + variants),
             *_engines(artifact),
             *_quantization(manifest),
+            *_dependence(manifest),
             "",
             *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
@@ -131,6 +139,19 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
             yield from _lines(f"{variant.name}: calibrated on {calibrated}", indent=2)
         if kept := float32_sentence(variant):
             yield from _lines(f"{variant.name}: products in float32: {kept}", indent=2)
+
+
+def _dependence(manifest: Manifest) -> Iterator[str]:
+    """Yield a line for each engine and variant whose answers depend on the batch here."""
+    for engine in ENGINES:
+        for variant in manifest.variants:
+            if reason := batch_dependence(engine, variant):
+                yield from _lines(f"{variant.name} in {engine}: {reason}", indent=2)
+
+
+def _unstable(artifact: Artifact, engine: str) -> list[str]:
+    """Return the variants whose answers depend on the batch in an engine here."""
+    return [v.name for v in artifact.manifest.variants if batch_dependence(engine, v)]
 
 
 def _fused(variant: Variant) -> str:
@@ -201,6 +222,7 @@ def _quality(card: QualityCard) -> Iterator[str]:
         yield f"{card.worst_title}:"
         yield "\n".join(f"  {line}" for line in lines) + "\n"
     yield from _lines(f"measured on {card.machine}")
+    yield from _lines(card.processors)
 
 
 def _lines(text: str, *, indent: int = 0) -> list[str]:

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,34 @@ def test_inspect_verifies_and_describes(
     assert content["verified"] is True
     assert content["architecture"]["layers"] == 2
     assert set(content["quality"]["variants"]) == {"fp32", "int8"}
+
+
+def test_without_vnni_inspect_and_doctor_say_what_depends_on_it(
+    tiny_artifact: Artifact, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(flags: tuple[str, ...], *command: object) -> str:
+        machine = replace(this_machine(), cpu_flags=flags)
+        for module in ("engines", "commands.doctor", "artifact.artifact"):
+            monkeypatch.setattr(f"lanner.{module}.this_machine", lambda: machine)
+        assert run(*command) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    line = "int8 in openvino: its answers depend on the batch there on a processor without VNNI"
+    inspect = ("inspect", tiny_artifact.directory)
+    assert line in said(("avx2",), *inspect)
+    assert "default fp32 on this machine" in said(("avx2",), *inspect)
+    assert line not in said(("avx512_vnni",), *inspect)
+    assert "default int8 on this machine" in said(("avx512_vnni",), *inspect)
+    for flags, expected in ((("avx2",), {"openvino": ["int8"]}), (("avx512_vnni",), {})):
+        assert json.loads(said(flags, *inspect, "--json"))["batch_dependent_here"] == expected
+    everywhere = "In ONNX Runtime int8 answers the same on any x86-64 processor. In OpenVINO on a "
+    assert everywhere in said(("avx512_vnni",), *inspect)
+    readme = (tiny_artifact.directory / "README.md").read_text(encoding="utf-8")
+    assert everywhere in readme
+    assert (
+        "fp32 by default: this CPU has neither VNNI nor AMX; int8 answers the same in onnxruntime "
+        "and takes longer, and in openvino its answers depend on the batch"
+    ) in said(("avx2",), "doctor")
 
 
 def test_inspect_finds_a_changed_byte(

@@ -3,6 +3,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,43 @@ def test_auto_takes_what_is_installed_and_fits(
     assert choose_engine(Variant("any", precision, "any", "onnxruntime", 23, {})) == chosen
     # What was made for another engine is no file for these.
     assert choose_engine(Variant("plan", "fp16", "plan", "tensorrt", 0, {})) == "tensorrt"
+
+
+RANGES = {"data": "shipped sentences", "texts": 167}
+
+
+@pytest.mark.parametrize(
+    ("flags", "installed", "calibration", "is_refused"),
+    [
+        pytest.param(("avx2",), {"openvino"}, RANGES, True, id="OpenVINO without VNNI"),
+        pytest.param(("avx2", "avx_vnni"), {"openvino"}, RANGES, False, id="with VNNI"),
+        pytest.param(("avx2",), {"openvino"}, {}, False, id="a table that is looked up"),
+        pytest.param(("avx2",), {"openvino", "onnxruntime"}, RANGES, False, id="another engine"),
+    ],
+)
+def test_auto_takes_no_engine_whose_answers_depend_on_the_batch(
+    flags: tuple[str, ...],
+    installed: set[str],
+    calibration: dict[str, Any],
+    is_refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = replace(this_machine(), cpu_flags=flags)
+    monkeypatch.setattr(engines_module, "this_machine", lambda: machine)
+    monkeypatch.setattr(
+        engines_module, "find_spec", lambda name: name if name in installed else None
+    )
+    variant = Variant("int8", "int8", "any", "onnxruntime", 23, {}, calibration=calibration)
+    if not is_refused:
+        assert choose_engine(variant) in installed
+        return
+    with pytest.raises(
+        EngineError,
+        match=r"^the variant int8 is not run in openvino by itself, because its answers depend on "
+        r"the batch there on a processor without VNNI \(a cosine of 0.9956 was measured\): "
+        r"pip install 'lanner\[onnxruntime\]', load fp32, or name engine='openvino'$",
+    ):
+        choose_engine(variant)
 
 
 def test_auto_names_both_extras_where_neither_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

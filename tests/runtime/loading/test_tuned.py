@@ -98,6 +98,12 @@ def test_another_machine_number_of_threads_or_version_has_its_own(
     assert stored_choice(artifact, threads=1) is None
     store_choice(artifact, alone, threads=1)
     falcon = replace(this_machine(), cpu="Falcon 1")
+    # The same name, as an emulator or a hypervisor leaves it, and other instructions.
+    emulated = replace(this_machine(), cpu_flags=("avx2",))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(tuning, "this_machine", lambda: emulated)
+        assert emulated != this_machine()
+        assert stored_choice(artifact, threads=2) is None
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(tuning, "this_machine", lambda: falcon)
         assert stored_choice(artifact, threads=2) is None

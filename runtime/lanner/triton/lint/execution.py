@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lanner.engines.unsigned_weights import has_signed_weights
 from lanner.triton.contract.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX, THREADS, TOKEN_MODEL
 from lanner.triton.lint.finding import Finding, Rule
+from lanner.triton.lint.layout import default_file
 from lanner.triton.lint.repository_model import RepositoryModel
 from lanner.triton.lint.serving_machine import ServingMachine
 
@@ -53,6 +55,13 @@ CACHE_ON_GPU = Rule(
     "may stay on it (response_cache.md, 'Known Limitations')",
 )
 
+SATURATING = Rule(
+    "saturating-int8",
+    "error",
+    "on a processor without VNNI products of unsigned and signed bytes saturate at 16 bits, and "
+    "the model answers something else (ONNX Runtime, 'Quantize ONNX models')",
+)
+
 _WARMED_BACKENDS = ("onnxruntime", "tensorrt", "openvino", "python")
 _THREAD_PARAMETERS = {
     "onnxruntime": ("intra_op_thread_count", "inter_op_thread_count"),
@@ -71,6 +80,7 @@ def lint_execution(model: RepositoryModel, machine: ServingMachine) -> Iterator[
     yield from _threads_of_one(model, machine)
     yield from _optimization(model)
     yield from _gpu(model, machine)
+    yield from _bytes(model, machine)
     yield from _warm_up(model)
 
 
@@ -256,6 +266,21 @@ def _gpu(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
             path = f"instance_group[{index}].kind"
             problem = f"{model.name} has instances on a GPU, and this machine has none"
             yield model.finding(NO_GPU, path, problem, "kind: KIND_CPU, or serve it elsewhere")
+
+
+def _bytes(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
+    """Signed weights of a graph that Triton's own backends would run on such a processor."""
+    is_graph = model.backend in ("onnxruntime", "openvino")
+    if machine.has_fast_int8 or not is_graph or _is_on_gpu(model, machine):
+        return
+    for version in model.served_versions:
+        path = version / default_file(model)
+        if path.is_file() and has_signed_weights(path):
+            problem = f"{model.name} has signed weights, and this processor has no VNNI"
+            # Made here, the graph for ONNX Runtime gets unsigned ones.
+            remedy = "make the repository again on this machine, with the backend "
+            remedy += "python" if model.backend == "openvino" else "onnxruntime or python"
+            yield SATURATING.at(path, 1, problem, remedy)
 
 
 def _warm_up(model: RepositoryModel) -> Iterator[Finding]:

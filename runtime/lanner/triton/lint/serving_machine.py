@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lanner.machine.machine import TENSORRT_PACKAGES, available_cores, package_version
+from lanner.machine.machine import (
+    TENSORRT_PACKAGES,
+    available_cores,
+    package_version,
+    this_machine,
+)
 
 #: Where the NVIDIA driver has its GPUs. A container may have been given the second alone.
 DEVICES, _GPU_PATTERN = Path("/dev"), "nvidia[0-9]*"
@@ -35,12 +40,14 @@ class ServingMachine:
         has_gpu: Whether it has an NVIDIA GPU.
         gpus: Its GPUs, as far as they can be asked.
         tensorrt: The version of TensorRT, or None where that is not known.
+        has_fast_int8: Whether its processor multiplies signed bytes exactly (VNNI or AMX).
     """
 
     cores: int
     has_gpu: bool = False
     gpus: tuple[Gpu, ...] = ()
     tensorrt: str | None = None
+    has_fast_int8: bool = True
 
     @classmethod
     def this(cls, cores: int | None = None) -> Self:
@@ -56,6 +63,7 @@ class ServingMachine:
             has_gpu=has_gpu,
             gpus=_gpus() if has_gpu else (),
             tensorrt=next((version for version in versions if version is not None), None),
+            has_fast_int8=this_machine().has_fast_int8,
         )
 
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.support.triton_repository import (
     write_model,
 )
 
+from lanner.engines.unsigned_weights import with_unsigned_weights
+from lanner.triton.lint.finding import Finding
 from lanner.triton.lint.serving_machine import ServingMachine
 
 CONFIG = "minilm/config.pbtxt"
@@ -24,6 +27,54 @@ OPENVINO = changed(OPENVINO, "intra_op_thread_count", "ENABLE_BATCH_PADDING")
 OPENVINO = changed(OPENVINO, 'string_value: "1"', 'string_value: "YES"')
 ALL_FILES = ("model.onnx", "model.py", "model.xml", "model.bin", "model.plan")
 GPU = ServingMachine(cores=2, has_gpu=True)
+
+
+FILE = 'default_model_filename: "model.onnx"\n'
+
+
+@pytest.fixture(scope="module")
+def signed_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A product with signed weights."""
+    onnx = pytest.importorskip("onnx", reason="needs the export extra")
+    text = """
+    <ir_version: 10, opset_import: ["": 20]> g (uint8[n, 2] x) => (int32[n, 2] y)
+    <int8[2, 2] w = {-1, 2, 3, 4}, int8 wz = {0}, uint8 z = {0}>
+    { y = MatMulInteger(x, w, z, wz) }
+    """
+    path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("backend", "remedy"), [("onnxruntime", "onnxruntime or python"), ("openvino", "python")]
+)
+def test_signed_weights_on_a_processor_without_vnni(
+    backend: str, remedy: str, signed_graph: Path, tmp_path: Path
+) -> None:
+    config = (OPENVINO if backend == "openvino" else ONNX) + FILE
+    version = write_model(tmp_path, "minilm", config, "model.onnx") / "1"
+    shutil.copyfile(signed_graph, version / "model.onnx")
+    elsewhere = ServingMachine(cores=2, has_fast_int8=False)
+
+    def found(machine: ServingMachine) -> list[Finding]:
+        return [one for one in check(tmp_path, machine) if one.rule == "saturating-int8"]
+
+    assert found(ServingMachine(cores=2)) == []
+    (finding,) = found(elsewhere)
+    assert (finding.file, finding.severity) == (version / "model.onnx", "error")
+    assert finding.problem == "minilm has signed weights, and this processor has no VNNI"
+    assert finding.remedy == (
+        f"make the repository again on this machine, with the backend {remedy}"
+    )
+    content = with_unsigned_weights(signed_graph)
+    assert content is not None
+    (version / "model.onnx").write_bytes(content)
+    assert found(elsewhere) == []
+    config = changed(config, f'backend: "{backend}"', 'backend: "python"')
+    (tmp_path / "minilm" / "config.pbtxt").write_text(config)
+    shutil.copyfile(signed_graph, version / "model.onnx")
+    assert found(elsewhere) == []
 
 
 def parameter(key: str, value: str) -> str:

@@ -23,6 +23,8 @@ from lanner.artifact import manifest as manifest_module
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import Manifest, RangesRecord, Variant
+from lanner.engines.onnxruntime import open_session
+from lanner.engines.unsigned_weights import has_signed_weights
 from lanner.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -32,8 +34,10 @@ from lanner.errors import (
     VariantError,
 )
 from lanner.loading.load import load
+from lanner.machine.machine import this_machine
 from lanner.triton.contract.model_config import read_config
 from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.lint.serving_machine import ServingMachine
 from lanner.triton.repository.serving import Serving
 from lanner.triton.repository.write import Written, write_repository
 from lanner.vectors.ranges import EmbeddingRanges
@@ -578,6 +582,37 @@ def test_what_is_no_artifact(tmp_path: Path, repository: Path) -> None:
     with pytest.raises(ArtifactError, match=r"gone is not a directory: give one that"):
         write(tmp_path / "gone", repository)
     assert not repository.exists()
+
+
+def test_int8_for_onnxruntime_is_laid_out_for_the_processor_that_writes(
+    tiny_artifact: Artifact, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made with VNNI and served without it saturates, and the check says so; not so the reverse."""
+    elsewhere = ServingMachine(cores=2, has_fast_int8=False)
+    answers = []
+    for name, flags, is_signed in (
+        ("fast", ("avx512_vnni",), True),
+        ("slow", ("avx2",), False),
+    ):
+        machine = replace(this_machine(), cpu_flags=flags)
+        monkeypatch.setattr(
+            "lanner.engines.onnxruntime.this_machine", lambda machine=machine: machine
+        )
+        write(
+            tiny_artifact.directory,
+            repository,
+            names=[name],
+            variant="int8",
+            serving=Serving(backend="onnxruntime"),
+        )
+        path = repository / name / "1" / "model.onnx"
+        assert has_signed_weights(path) is is_signed
+        found = [one.file for one in check(repository, elsewhere) if one.rule == "saturating-int8"]
+        assert found == [repository / "fast" / "1" / "model.onnx"]
+        monkeypatch.undo()
+        feed = {n: np.full((2, 5), 1, np.int64) for n in tiny_artifact.manifest.inputs}
+        answers.append(open_session(path).run(None, feed)[0])
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_graph_is_optimized_beforehand_for_onnxruntime_alone(
