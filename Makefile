@@ -58,7 +58,7 @@ test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 # Minutes that say nothing of transformers: benchmarks of servers, and of processes of their own.
-ONCE := bulk_memory gpu_bench server_bench soak totals triton_report
+ONCE := gpu_bench server_bench soak totals triton_report
 
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/test_perf_%.py) $(PYTEST_ARGS)

@@ -32,7 +32,7 @@ def write_wheel(directory: Path, version: str) -> Path:
 
 
 def test_the_requirements_are_pinned() -> None:
-    assert set(NAMES) == {"embed-anything", "infinity", "light", "sentence-transformers"}
+    assert set(NAMES) == {"infinity", "light", "sentence-transformers"}
     for name in NAMES:
         lines = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()
         assert lines, name
@@ -96,5 +96,5 @@ def test_an_unknown_name_is_wrong_usage(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.endswith(
         "error: there is no environment 'gone': the names are "
-        "embed-anything, infinity, light, sentence-transformers\n"
+        "infinity, light, sentence-transformers\n"
     )

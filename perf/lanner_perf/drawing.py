@@ -16,7 +16,6 @@ _MARKERS = {
     "onnx-file": "P",
     "fastembed": "v",
     "light-embed": "<",
-    "embed-anything": ">",
     "ctranslate2": "*",
     "infinity": "X",
     "torch": "o",

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lanner_perf.kinds.embed_anything import REFERENCE, SNAPSHOT
 from lanner_perf.kinds.plain import Embedding
 from lanner_perf.recipes import edit_json
 
@@ -37,15 +36,6 @@ def limited_layout(plain: Path, model: Path, directory: Path) -> None:
     plain_layout(plain, model, directory)
     limit = Embedding.read(plain).max_tokens
     edit_json(directory / "config.json", {"max_position_embeddings": limit})
-
-
-def hub_layout(plain: Path, model: Path, directory: Path) -> None:
-    """The cache of a hub that has it as its only model."""
-    snapshot, reference = directory / SNAPSHOT, directory / REFERENCE
-    snapshot.mkdir(parents=True)
-    reference.parent.mkdir()
-    reference.write_text(SNAPSHOT.name)
-    plain_layout(plain, model, snapshot)
 
 
 def _link(file: Path, target: Path) -> None:

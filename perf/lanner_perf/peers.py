@@ -13,7 +13,7 @@ from lanner.errors import InputError
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import this_machine
 from lanner_perf import recipes
-from lanner_perf.layouts import MODEL, Layout, hub_layout, limited_layout, plain_layout
+from lanner_perf.layouts import MODEL, limited_layout, plain_layout
 from lanner_perf.peer_models import Made, Peer, Place, make_models
 from lanner_perf.verification import verified
 
@@ -27,7 +27,6 @@ _EXACT, _BF16 = 0.9999, 0.999
 
 #: What was tried and is not measured, and why.
 NOT_MEASURED = {
-    "EmbedAnything candle": "embed_anything 0.7.1 cuts at 512 tokens whatever the checkpoint says",
     "infinity torch int8": "infinity_emb 0.0.78 quantizes so that the mean cosine to the "
     "checkpoint is 0.93",
     "llama.cpp": "llama-cpp-python 0.3.36 has no wheel for this platform, and its tokenizer gives "
@@ -46,9 +45,10 @@ def peers(quantization: str) -> dict[str, Peer]:
     qint8 = recipes.onnx_qint8(quantization)
     return {
         **_sentence_transformers(qint8),
-        **_of_onnx_files("FastEmbed", "fastembed", "light", plain_layout, qint8),
-        **_of_onnx_files("light-embed", "light-embed", "light", plain_layout, qint8),
-        **_of_onnx_files("EmbedAnything", "embed-anything", "embed-anything", hub_layout, qint8),
+        "fastembed": _of_onnx_file("FastEmbed fp32", "fastembed", recipes.ONNX, _EXACT),
+        "fastembed-qint8": _of_onnx_file("FastEmbed qint8", "fastembed", qint8, None),
+        # In fp32 it is ONNX Runtime on the same file again.
+        "light-embed-qint8": _of_onnx_file("light-embed qint8", "light-embed", qint8, None),
         **_ctranslate2(),
         **_infinity(qint8),
     }
@@ -82,27 +82,18 @@ def _sentence_transformers(qint8: str) -> dict[str, Peer]:
     }
 
 
-def _of_onnx_files(
-    title: str, kind: str, environment: str, layout: Layout, qint8: str
-) -> dict[str, Peer]:
-    """A runtime of plain ONNX files, with the checkpoint's export and that in int8."""
-
-    def peer(precision: str, file: str, least_cosine: float | None) -> Peer:
-        return Peer(
-            f"{title} {'qint8' if least_cosine is None else precision}",
-            kind,
-            environment,
-            "onnx",
-            (recipes.PLAIN, file),
-            layout=layout,
-            options={"file": MODEL, "precision": precision},
-            least_cosine=least_cosine,
-        )
-
-    return {
-        kind: peer("fp32", recipes.ONNX, _EXACT),
-        f"{kind}-qint8": peer("int8 dynamic", qint8, None),
-    }
+def _of_onnx_file(title: str, kind: str, file: str, least_cosine: float | None) -> Peer:
+    """A runtime of plain ONNX files, with one that is made of the checkpoint."""
+    return Peer(
+        title,
+        kind,
+        "light",
+        "onnx",
+        (recipes.PLAIN, file),
+        layout=plain_layout,
+        options={"file": MODEL, "precision": "fp32" if least_cosine else "int8 dynamic"},
+        least_cosine=least_cosine,
+    )
 
 
 def _ctranslate2() -> dict[str, Peer]:

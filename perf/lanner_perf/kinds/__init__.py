@@ -7,7 +7,6 @@ Lanner: they import nothing but the standard library until a kind is loaded.
 from collections.abc import Callable, Mapping
 
 from lanner_perf.kinds.ctranslate2 import load_ctranslate2
-from lanner_perf.kinds.embed_anything import load_embed_anything
 from lanner_perf.kinds.fastembed import load_fastembed
 from lanner_perf.kinds.infinity import load_infinity
 from lanner_perf.kinds.lanner_artifact import load_lanner
@@ -28,7 +27,6 @@ KINDS: dict[str, Callable[[str, Mapping[str, str], int], Loaded]] = {
     "fastembed": load_fastembed,
     "light-embed": load_light_embed,
     "ctranslate2": load_ctranslate2,
-    "embed-anything": load_embed_anything,
     "infinity": load_infinity,
     "triton": load_triton,
     "triton-plain": load_triton_plain,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 
 def bound_sessions(threads: int) -> None:
     """Gives so many threads to each session of ONNX Runtime that is made from now on.
@@ -19,8 +17,3 @@ def bound_sessions(threads: int) -> None:
             self.intra_op_num_threads, self.inter_op_num_threads = threads, 1
 
     ort.SessionOptions = SessionOptions
-
-
-def bound_cores(threads: int) -> None:
-    """Keeps this process to so many of its cores, for runtimes that have a thread a core."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -23,7 +23,6 @@ Dispatch = Callable[[str], tuple[Callable[[], object], Callable[[], object]]]
 #: Distributions whose versions a report names.
 PACKAGES = (
     "ctranslate2",
-    "embed_anything",
     "fastembed",
     "grpcio",
     "infinity_emb",
