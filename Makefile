@@ -43,7 +43,7 @@ help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## export a real checkpoint, compare it with its framework, show similarities
-	$(VENV)/bin/python -m lanner_perf.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
+	$(VENV)/bin/python -m lanner_perf.tools.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
 
 # The models of the tests are so small that their threads would only wait for each other.
 test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
@@ -58,10 +58,10 @@ test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 # Minutes that say nothing of transformers: benchmarks of servers, and of processes of their own.
-ONCE := gpu_bench server_bench soak totals triton_report
+ONCE := gpu/test_bench.py server subjects/test_totals.py tools/test_soak.py
 
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/test_perf_%.py) $(PYTEST_ARGS)
+	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/perf/%) $(PYTEST_ARGS)
 
 check: lint types site ## lint, types, and the documentation's links
 
@@ -97,19 +97,19 @@ bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: bu
 report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
 	$(VENV)/bin/lanner export $(CHECKPOINT) --output build/report/minilm.lanner --overwrite \
 		--precision $(PRECISIONS) $(if $(CALIBRATION),--calibration $(CALIBRATION))
-	$(VENV)/bin/python -m lanner_perf.variants_report build/report/minilm.lanner \
+	$(VENV)/bin/python -m lanner_perf.variants.variants_report build/report/minilm.lanner \
 		--checkpoint $(CHECKPOINT) \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
 
 triton-report: $(VENV)/installed $(TRITON)/installed ## measure a Triton server beside the process: build/triton.html
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
-	$(VENV)/bin/python -m lanner_perf.triton_report build/minilm.lanner --checkpoint $(CHECKPOINT) \
+	$(VENV)/bin/python -m lanner_perf.server.triton_report build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/triton.html $(if $(PAIRS),--pairs $(PAIRS)) $(REPORT_ARGS)
 
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
-	$(VENV)/bin/python -m lanner_perf.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
+	$(VENV)/bin/python -m lanner_perf.tools.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
 
 ifdef GPU_PYTHON
 gpu_run = PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/export:$(CURDIR)/perf$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON)
@@ -124,7 +124,7 @@ gpu-test: gpu-here ## run the tests that need an NVIDIA GPU
 
 gpu-bench: gpu-here ## measure engines on an NVIDIA GPU: build/gpu.json; BENCH_ARGS=--help, --quick
 	mkdir -p build
-	$(gpu_run) -m lanner_perf.gpu_bench --output build/gpu.json $(BENCH_ARGS)
+	$(gpu_run) -m lanner_perf.gpu.bench --output build/gpu.json $(BENCH_ARGS)
 
 .PHONY: gpu-here
 gpu-here:
@@ -132,10 +132,10 @@ gpu-here:
 		{ echo "error: this needs an NVIDIA GPU, and none answers here (libcuda.so.1 is missing, or its driver finds none): run it on a machine with one" >&2; exit 1; }
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
-	$(VENV)/bin/python -m lanner_perf.passes $(CHECKPOINT) --output build/passes.md
+	$(VENV)/bin/python -m lanner_perf.tools.passes $(CHECKPOINT) --output build/passes.md
 
 peers: $(VENV)/installed ## install what the report compares with, in environments of their own
-	$(VENV)/bin/python -m lanner_perf.environments build/peers
+	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
@@ -143,7 +143,7 @@ constraints:     ## take the newest versions that pyproject.toml allows, and pin
 	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
-	$(VENV)/bin/python -m lanner_perf.environments build/peers --newest
+	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers --newest
 
 clean:           ## remove everything that the other targets made
 	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

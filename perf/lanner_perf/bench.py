@@ -10,17 +10,17 @@ from typing import Any, NotRequired
 from lanner.artifact.artifact import Artifact
 from lanner.commands.console import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
-from lanner_perf.against import ALL, NONE, QUICK, Peers, check_names, make
-from lanner_perf.bench_checks import TORCH
-from lanner_perf.call_tables import call_tables, server_conditions
-from lanner_perf.content import check_table, headline
-from lanner_perf.extent import Extent
-from lanner_perf.floor import fractions, measure_floor
-from lanner_perf.heads import head_specs
-from lanner_perf.layout import Report, Server
-from lanner_perf.measure import measure
-from lanner_perf.subjects import Spec, SubjectError
-from lanner_perf.workloads import Workloads
+from lanner_perf.floor.floor import fractions, measure_floor
+from lanner_perf.kinds.heads import head_specs
+from lanner_perf.peers.against import ALL, NONE, QUICK, Peers, check_names, make
+from lanner_perf.record.call_tables import call_tables, server_conditions
+from lanner_perf.record.schema import Report, Server
+from lanner_perf.report.bench_checks import TORCH
+from lanner_perf.report.content import check_table, headline
+from lanner_perf.report.extent import Extent
+from lanner_perf.subjects.subject import Spec, SubjectError
+from lanner_perf.subjects.workloads import Workloads
+from lanner_perf.suites.measure import measure
 
 Progress = Callable[[str], object]
 _VECTORS = "embed"
@@ -34,9 +34,9 @@ class BenchReport(Report):
         is_quick: Whether it was measured with ``--quick``.
         is_whole: Whether every suite and every peer was asked for.
         whole_s: How long all of it took, making the peers included.
-        checks: What must hold; see `lanner_perf.checks.Check`.
-        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.Floor`. A
-            subject's ``of_floor`` is what `lanner_perf.floor.fractions` says of it.
+        checks: What must hold; see `lanner_perf.report.checks.Check`.
+        floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.floor.Floor`.
+            A subject's ``of_floor`` is what `lanner_perf.floor.floor.fractions` says of it.
         server: Whose models were measured, where they are on a server.
     """
 

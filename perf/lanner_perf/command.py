@@ -11,11 +11,11 @@ from lanner.commands import console, options, source
 from lanner.commands.doctor import missing_modules
 from lanner.errors import BenchmarkError, MissingExtraError
 from lanner.machine.machine import available_cores
-from lanner_perf.layout import SUITES
+from lanner_perf.record.schema import SUITES
 
 if TYPE_CHECKING:
-    from lanner_perf.compare import Comparison
-    from lanner_perf.extent import Extent
+    from lanner_perf.report.compare import Comparison
+    from lanner_perf.report.extent import Extent
 
     Measure = Callable[[Callable[[str], object]], dict[str, Any]]
 
@@ -167,8 +167,8 @@ def _measure(args: argparse.Namespace) -> None:
         "DIR measures its artifact",
     )
     from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
-    from lanner_perf.extent import Extent  # noqa: PLC0415
-    from lanner_perf.results import require_page, write_report  # noqa: PLC0415
+    from lanner_perf.report.extent import Extent  # noqa: PLC0415
+    from lanner_perf.report.results import require_page, write_report  # noqa: PLC0415
 
     extent = Extent(
         suites=args.suites or SUITES,
@@ -201,7 +201,7 @@ def _of_artifact(args: argparse.Namespace, extent: "Extent") -> "Measure":
 
 def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
     from lanner.triton.contract.tensors import TEXT_SUFFIX  # noqa: PLC0415
-    from lanner_perf.server_bench import ServerRequest, bench_server  # noqa: PLC0415
+    from lanner_perf.server.server_bench import ServerRequest, bench_server  # noqa: PLC0415
 
     against = [] if args.against == ("none",) else list(args.against or ())
     options.need(len(against) <= 1, "beside a model on a server --against takes one artifact DIR")
@@ -232,8 +232,8 @@ def _without_secrets(arguments: Sequence[str], headers: Sequence[str]) -> list[s
 
 def _render(args: argparse.Namespace) -> None:
     from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
-    from lanner_perf.bench_checks import bench_checks  # noqa: PLC0415
-    from lanner_perf.results import (  # noqa: PLC0415
+    from lanner_perf.report.bench_checks import bench_checks  # noqa: PLC0415
+    from lanner_perf.report.results import (  # noqa: PLC0415
         PAGE_SUFFIX,
         read_result,
         require_page,
@@ -257,8 +257,8 @@ def _show(args: argparse.Namespace, report: Any, text: str, files: list[Path]) -
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from lanner_perf.compare import compare, comparison_text  # noqa: PLC0415
-    from lanner_perf.results import read_result  # noqa: PLC0415
+    from lanner_perf.report.compare import compare, comparison_text  # noqa: PLC0415
+    from lanner_perf.report.results import read_result  # noqa: PLC0415
 
     old, new = map(read_result, args.compare)
     comparison = compare(old, new)

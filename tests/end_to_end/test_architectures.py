@@ -23,7 +23,7 @@ transformers = pytest.importorskip("transformers", reason="needs the export extr
 from tests.support.census import require_half_graph  # noqa: E402
 
 from lanner_export.export import export  # noqa: E402
-from lanner_perf.operations import count_operations  # noqa: E402
+from lanner_perf.floor.operations import count_operations  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,14 +10,14 @@ import pytest
 
 from lanner.files.texts import shipped_sentences
 from lanner.triton.server.installation import Installation
-from lanner_perf.served import THROUGH, served
+from lanner_perf.subjects.hosting import THROUGH, served
 
 #: The most that the larger file may take, of what the smaller takes.
 _MOST_GROWTH = 1.2
 _PROGRAM = """\
 import json, sys
 from lanner.commands import main
-from lanner_perf.resident import peak_resident_mb
+from lanner_perf.subjects.resident import peak_resident_mb
 status = main()
 print(json.dumps(peak_resident_mb()))
 sys.exit(status)

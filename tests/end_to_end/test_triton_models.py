@@ -6,7 +6,7 @@ from lanner.artifact.artifact import Artifact
 
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
-from lanner_perf.triton_models import committed_files, main
+from lanner_perf.tools.triton_models import committed_files, main
 
 COMMITTED = Path(__file__).parents[2] / "triton_models"
 
@@ -23,7 +23,7 @@ def test_the_committed_repository_is_what_the_generator_writes(
     assert committed.keys() == written.keys()
     for name, content in written.items():
         assert committed[name] == content, (
-            f"triton_models/{name} is out of date: run python -m lanner_perf.triton_models "
+            f"triton_models/{name} is out of date: run python -m lanner_perf.tools.triton_models "
             "build/minilm.lanner --output triton_models"
         )
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lanner_perf.bench_checks import bench_checks
-from lanner_perf.floor import floor_of, fractions
-from lanner_perf.layout import SUITES
-from lanner_perf.operations import Operations
+from lanner_perf.floor.floor import floor_of, fractions
+from lanner_perf.floor.operations import Operations
+from lanner_perf.record.schema import SUITES
+from lanner_perf.report.bench_checks import bench_checks
 
 if TYPE_CHECKING:
-    from lanner_perf.peaks import Peaks
+    from lanner_perf.floor.peaks import Peaks
 
 TORCH, PEER, LANNER = "sentence-transformers torch fp32", "a peer", "lanner int8"
 

@@ -1,8 +1,8 @@
-"""Reports of `lanner_perf.gpu_bench` that nobody measured."""
+"""Reports of `lanner_perf.gpu.bench` that nobody measured."""
 
 from typing import Any
 
-from lanner_perf.gpu_report import Report, new_report
+from lanner_perf.gpu.report import Report, new_report
 
 
 def report_of(*figures: tuple[str, int], gpu: Any = None) -> Report:

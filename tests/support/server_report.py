@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.support.bench_report import bench_report, subject
 
-from lanner_perf.bench_checks import bench_checks
+from lanner_perf.report.bench_checks import bench_checks
 
 HERE, PLAIN, TOKENS, CACHED = "in process", "by hand, gRPC", "tokens, gRPC", "tokens, gRPC, cached"
 

@@ -1,7 +1,8 @@
 """The rewrites that a traced graph goes through: each small, named and possible to leave out.
 
 None changes what the graph says: its answers stay the same but for the rounding of float32. What
-each gains is measured by `python -m lanner_perf.passes`, and recorded in docs/explanation/graph.md.
+each gains is measured by `python -m lanner_perf.tools.passes`, and recorded in
+docs/explanation/graph.md.
 """
 
 from collections.abc import Callable, Collection

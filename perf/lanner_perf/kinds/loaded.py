@@ -9,11 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lanner_perf.resident import resident_mb
+from lanner_perf.subjects.resident import resident_mb
 
 if TYPE_CHECKING:
     from lanner.vectors.similarity import Vectors
-    from lanner_perf.totals import Totals
+    from lanner_perf.subjects.totals import Totals
 
 Encode = Callable[..., "Vectors"]
 #: Texts and callers to the milliseconds of each call.

@@ -1,7 +1,7 @@
 """The folder from which the runtimes read that know nothing of sentence-transformers.
 
 A tokenizer that cuts where the checkpoint does, model files, and what is done with what they say:
-`EMBEDDING_FILE`, which `lanner_perf.recipes` writes. Only the standard library is imported.
+`EMBEDDING_FILE`, which `lanner_perf.peers.recipes` writes. Only the standard library is imported.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from lanner_perf.kinds.loaded import Loaded, Start
-from lanner_perf.totals import Counter, RequestClock
+from lanner_perf.subjects.totals import Counter, RequestClock
 
 
 def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:

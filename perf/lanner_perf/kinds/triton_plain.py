@@ -1,4 +1,4 @@
-"""What a team writes to call the model of `lanner_perf.triton_plain`: tritonclient, tokenizers."""
+"""The client that a team writes by hand for the model of `lanner_perf.server.plain_repository`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanner_perf.kinds.loaded import Loaded, Start, size_of
-from lanner_perf.totals import Counter, RequestClock
+from lanner_perf.subjects.totals import Counter, RequestClock
 
 if TYPE_CHECKING:
     from lanner.triton.client.transport import Monitor

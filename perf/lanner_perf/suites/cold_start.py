@@ -1,10 +1,10 @@
 """Cold start: a fresh process that imports, loads and answers once; its files are in memory."""
 
-from lanner_perf.layout import ColdStart
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster, by_name
-from lanner_perf.subjects import Started, Subject
+from lanner_perf.record.schema import ColdStart
+from lanner_perf.subjects.subject import Started, Subject
 from lanner_perf.suites.inputs import Inputs, Parts, median
+from lanner_perf.suites.roster import Roster, by_name
+from lanner_perf.suites.suite_plan import Plan
 
 #: Of a framework that imports torch; others are far faster.
 _LIKELY_S = 3.0

@@ -4,13 +4,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from lanner_perf.call_parts import call_parts
-from lanner_perf.callers import Calls
-from lanner_perf.layout import Concurrency, ConcurrencyRound
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster, by_name
-from lanner_perf.subjects import Subject
+from lanner_perf.record.call_parts import call_parts
+from lanner_perf.record.schema import Concurrency, ConcurrencyRound
+from lanner_perf.subjects.callers import Calls
+from lanner_perf.subjects.subject import Subject
 from lanner_perf.suites.inputs import Inputs, Parts, median, repeated
+from lanner_perf.suites.roster import Roster, by_name
+from lanner_perf.suites.suite_plan import Plan
 
 #: Calls of each caller, so that a round is not all beginning and end.
 _LEAST_CALLS_A_CALLER = 4

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lanner_perf.lengths import LengthTexts
-from lanner_perf.workloads import Item, Workloads, spread
+from lanner_perf.subjects.lengths import LengthTexts
+from lanner_perf.subjects.workloads import Item, Workloads, spread
 
 #: The keys of a row that a suite gives each subject, by its name.
 Parts = dict[str, dict[str, Any]]

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from lanner_perf.layout import PERCENTILES, Latency, Overhead
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster, by_name
+from lanner_perf.record.schema import PERCENTILES, Latency, Overhead
+from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
-from lanner_perf.workloads import spread
+from lanner_perf.suites.roster import Roster, by_name
+from lanner_perf.suites.suite_plan import Plan
 
 #: Calls that warm up and show how long a call takes, natural and by length, and the fewest of a
 #: round.

@@ -3,12 +3,12 @@
 This is the first suite, so that nothing but the workloads has been encoded before.
 """
 
-from lanner_perf.layout import Memory
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster
-from lanner_perf.subjects import Subject
+from lanner_perf.record.schema import Memory
+from lanner_perf.subjects.subject import Subject
+from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts
-from lanner_perf.workloads import spread
+from lanner_perf.suites.roster import Roster
+from lanner_perf.suites.suite_plan import Plan
 
 _BATCH_SIZE = 32
 #: Texts of each workload by the seconds of a throughput round.

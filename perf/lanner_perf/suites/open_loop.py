@@ -4,13 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from lanner_perf.callers import Calls
-from lanner_perf.layout import OpenLoop, OpenLoopRound
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster, by_name
-from lanner_perf.subjects import Subject
+from lanner_perf.record.schema import OpenLoop, OpenLoopRound
+from lanner_perf.subjects.callers import Calls
+from lanner_perf.subjects.subject import Subject
+from lanner_perf.subjects.workloads import SEED, spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
-from lanner_perf.workloads import SEED, spread
+from lanner_perf.suites.roster import Roster, by_name
+from lanner_perf.suites.suite_plan import Plan
 
 #: What is due and finds so many calls under way waits for one of them to end.
 CALLERS = 64

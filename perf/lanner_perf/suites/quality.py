@@ -4,12 +4,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from lanner.vectors.similarity import Vectors, normalize
-from lanner_perf.independence import batch_independence, draw_batches
-from lanner_perf.layout import Quality
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster
+from lanner_perf.record.schema import Quality
+from lanner_perf.subjects.workloads import Workloads
+from lanner_perf.suites.independence import batch_independence, draw_batches
 from lanner_perf.suites.inputs import Inputs, Parts
-from lanner_perf.workloads import Workloads
+from lanner_perf.suites.roster import Roster
+from lanner_perf.suites.suite_plan import Plan
 
 
 def estimate_s(plan: Plan) -> float:

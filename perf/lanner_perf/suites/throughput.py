@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 
-from lanner_perf.layout import Throughput
-from lanner_perf.plan import Plan
-from lanner_perf.roster import Roster, by_name
-from lanner_perf.subjects import Subject
+from lanner_perf.record.schema import Throughput
+from lanner_perf.subjects.subject import Subject
+from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
-from lanner_perf.workloads import spread
+from lanner_perf.suites.roster import Roster, by_name
+from lanner_perf.suites.suite_plan import Plan
 
 BATCH_SIZES = (8, 16, 32, 64)
 _SIZES_BY_LENGTH = (8, 32)

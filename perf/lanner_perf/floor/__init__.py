@@ -1,0 +1,1 @@
+"""The floor: the operations of a model, and how fast this machine does such operations."""

@@ -1,0 +1,206 @@
+"""The most that this machine reaches in matrix products, and in reading memory.
+
+Both are measured, not looked up: the best of several libraries, on matrices of a model's own sizes.
+They run in processes of their own: one whose libraries have a thread each, for independent products
+as Lanner's workers compute them, and one whose libraries have all threads, for one product at a
+time. What runs in them is `lanner_perf.floor.peak_process`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypedDict
+
+from lanner_perf.floor.peak_process import ONE, THREAD, WORKERS, Answer, Bandwidth, Question, Rate
+from lanner_perf.subjects.launch import program
+from lanner_perf.subjects.subject import SubjectError, last_line, subject_environment
+
+#: The bytes of a weight.
+PRECISIONS = {"fp32": 4, "bf16": 2, "int8": 1}
+#: Rounds of one measure that are further apart than this part of their median are of a busy
+#: machine, and the peak may be higher.
+NOISY_SPREAD = 0.1
+
+_CODE = "from lanner_perf.floor.peak_process import main; main()"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# A runtime plans its memory ahead. So that torch and numpy do not fetch and clear pages for each
+# product instead, glibc keeps what they gave back (mallopt(3)).
+_KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(1024**3),
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        tokens: Rows of the activations that are tried.
+        matrices: How many of the model's matrices are tried.
+        rounds: Rounds; their median is reported.
+        window_s: How long one measure of a round lasts.
+        layouts: How products are laid out on the threads.
+    """
+
+    tokens: tuple[int, ...]
+    matrices: int
+    rounds: int
+    window_s: float
+    layouts: tuple[str, ...]
+
+
+FULL = Effort((512, 2048), matrices=3, rounds=5, window_s=0.1, layouts=(WORKERS, ONE))
+QUICK = Effort((512,), matrices=1, rounds=3, window_s=0.04, layouts=(WORKERS,))
+
+
+class Peak(Rate):
+    """The highest rate on all threads at one precision, and every rate that was measured.
+
+    Attributes:
+        tflop_per_s_one_thread: The highest on one thread alone.
+        rates: Of every library in every layout.
+    """
+
+    tflop_per_s_one_thread: float
+    rates: list[Rate]
+
+
+class MissingLibrary(TypedDict):
+    """A library that was not measured at a precision, and why."""
+
+    library: str
+    precision: str
+    reason: str
+
+
+class Peaks(TypedDict):
+    """What was measured; None at a precision at which no library multiplies here.
+
+    Attributes:
+        fp32: On 32-bit floats.
+        bf16: On bfloat16, where the CPU multiplies it.
+        int8: On bytes; an operation on bytes counts as one, too.
+        bandwidth_gb_per_s: The best of the loops of `bandwidth`.
+        bandwidth: Each loop over arrays that no cache holds.
+        weights_gb_per_s: By precision, reading as many bytes as the weights have, again and again:
+            from a cache, where they fit into one.
+        left_out: What was not measured.
+    """
+
+    fp32: Peak | None
+    bf16: Peak | None
+    int8: Peak | None
+    bandwidth_gb_per_s: float
+    bandwidth: Bandwidth
+    weights_gb_per_s: dict[str, float]
+    left_out: list[MissingLibrary]
+
+
+def measure_peaks(
+    matrices: Sequence[tuple[int, int]],
+    weights: int,
+    *,
+    threads: int,
+    effort: Effort = FULL,
+    pythons: Sequence[str] = (sys.executable,),
+    progress: Callable[[str], object] = lambda _: None,
+) -> Peaks:
+    """Measures both.
+
+    Args:
+        matrices: Rows and columns of weights to multiply with, the most important first.
+        weights: How many weights there are.
+        threads: Cores that may be used.
+        effort: How much is measured.
+        pythons: Interpreters whose libraries are measured; what the first does not have is looked
+            for in the next.
+        progress: Called when a step begins.
+
+    Raises:
+        SubjectError: A process failed; the message says at what.
+    """
+    layouts = effort.layouts if threads > 1 else (WORKERS,)
+    rates: list[Rate] = []
+    reasons: dict[tuple[str, str], str] = {}
+    bandwidth: Bandwidth | None = None
+    held: list[float] = []
+    for number, python in enumerate(pythons):
+        done = sorted({(rate["library"], rate["precision"]) for rate in rates})
+        for layout in layouts:
+            progress(f"peak of the machine: {layout}" + (f", {python}" if number else ""))
+            of_memory = bandwidth is None
+            question = Question(
+                tokens=effort.tokens,
+                matrices=list(matrices)[: effort.matrices],
+                rounds=effort.rounds,
+                window_s=effort.window_s,
+                threads=threads,
+                layout=layout,
+                done=done,
+                read_bytes=[weights * size for size in PRECISIONS.values()] if of_memory else [],
+            )
+            answer = _ask(python, question)
+            rates += answer.rates
+            reasons |= {(library, precision): why for library, precision, why in answer.left_out}
+            if of_memory:
+                bandwidth, held = answer.bandwidth, answer.read_gb_per_s
+    if bandwidth is None:  # of no interpreter at all
+        msg = "the peak of this machine cannot be measured without an interpreter: name one"
+        raise SubjectError(msg)
+    found = {(rate["library"], rate["precision"]) for rate in rates}
+    return {
+        "fp32": _peak(rates, "fp32", threads),
+        "bf16": _peak(rates, "bf16", threads),
+        "int8": _peak(rates, "int8", threads),
+        "bandwidth_gb_per_s": max(loop["gb_per_s"] for loop in bandwidth["loops"].values()),
+        "bandwidth": bandwidth,
+        "weights_gb_per_s": dict(zip(PRECISIONS, held, strict=True)),
+        "left_out": [
+            {"library": library, "precision": precision, "reason": why}
+            for (library, precision), why in reasons.items()
+            if (library, precision) not in found
+        ],
+    }
+
+
+def _peak(rates: Sequence[Rate], precision: str, threads: int) -> Peak | None:
+    of_precision = [rate for rate in rates if rate["precision"] == precision]
+    if not of_precision:
+        return None
+    on_one = [rate for rate in of_precision if rate["layout"] == THREAD]
+    on_all = [rate for rate in of_precision if rate["layout"] != THREAD] if threads > 1 else on_one
+    return {
+        **max(on_all, key=_tflop_per_s),
+        "tflop_per_s_one_thread": max(map(_tflop_per_s, on_one)),
+        "rates": of_precision,
+    }
+
+
+def _tflop_per_s(rate: Rate) -> float:
+    return rate["tflop_per_s"]
+
+
+def _ask(python: str, question: Question) -> Answer:
+    threads = str(1 if question.layout == WORKERS else question.threads)
+    environment = {
+        **subject_environment(int(threads)),
+        **_KEEP_MEMORY,
+        **dict.fromkeys(_THREAD_VARIABLES, threads),
+    }
+    command = [python, "-c", program(_CODE), json.dumps(asdict(question))]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        msg = f"the peak of this machine cannot be measured with {python}: {error}"
+        raise SubjectError(msg) from None
+    if done.returncode:
+        why = last_line(done.stderr)
+        msg = f"the peak of this machine could not be measured with {python}: {why}"
+        raise SubjectError(msg)
+    return Answer(**json.loads(last_line(done.stdout)))

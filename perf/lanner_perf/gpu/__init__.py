@@ -1,0 +1,1 @@
+"""Engines on an NVIDIA GPU, with models of random weights."""

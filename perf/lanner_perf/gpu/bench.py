@@ -1,0 +1,150 @@
+"""Ways to run a model on an NVIDIA GPU beside each other: PyTorch, ONNX Runtime, TensorRT.
+
+    python -m lanner_perf.gpu.bench --output build/gpu.json
+
+Models of the real shapes with random weights, batches of 1 to 128 texts of 16 to 512 tokens, each
+from token ids in host memory to vectors there. What is not installed, fails, or does not answer as
+PyTorch does in float32, is left out with its reason. The figures are written as JSON whenever there
+are new ones, and a plot a model beside them at the end. What was cut short goes on with --resume;
+parts of other models or subjects are put together with --merge.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from lanner.commands.console import steps
+from lanner.errors import BenchmarkError, LannerError, MissingExtraError
+from lanner.files.staging import require_output_file
+from lanner.machine import interruption
+from lanner.machine.gpu import missing_gpu
+from lanner_perf.gpu.models import MODELS, MOST_TOKENS
+from lanner_perf.gpu.plot import shown
+from lanner_perf.gpu.report import (
+    Report,
+    key,
+    merged,
+    new_report,
+    read_report,
+    write_plots,
+    write_report,
+)
+from lanner_perf.gpu.run import Benchmark
+from lanner_perf.gpu.subjects import SUBJECTS, subjects_of
+from lanner_perf.gpu.worker import Job, Request
+
+_MODELS = "MiniLM-L6,BERT-base,BERT-large"
+_BATCHES, _LENGTHS, _SECONDS = "1,2,4,8,16,32,64,128", "16,32,64,128,256,512", 0.5
+_QUICK_BATCHES, _QUICK_LENGTHS, _QUICK_SECONDS = "1,8,32,128", "16,128,512", 0.2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        require_output_file(args.output)
+        with interruption.handled():
+            if args.merge:
+                report = merged({str(path): read_report(path) for path in args.merge})
+                write_report(report, args.output)
+            else:
+                report = _measure(args)
+            plots = write_plots(report, args.output)
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 130
+    except LannerError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    for file in [args.output, *plots]:
+        sys.stderr.write(f"{file}\n")
+    print(shown(report))
+    return 0 if report["figures"] else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lanner_perf.gpu.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("build/gpu.json"), metavar="FILE.json")
+    add("--models", default=_MODELS, help=f"of {', '.join(MODELS)}; default {_MODELS}")
+    names = ", ".join(dict.fromkeys(subject.name for subject in SUBJECTS))
+    add("--subjects", help=f"of {names}; default all of the device")
+    add("--batches", help=f"texts of a batch; default {_BATCHES}")
+    add("--lengths", help=f"tokens of a text; default {_LENGTHS}")
+    add("--seconds", type=float, help=f"how long a shape is timed; default {_SECONDS}")
+    quick = f"batches {_QUICK_BATCHES}, lengths {_QUICK_LENGTHS}, {_QUICK_SECONDS} seconds"
+    add("--quick", action="store_true", help=f"{quick}, where nothing else is said")
+    add("--minutes", type=float, help="to end after so many with what there is; default never")
+    add("--resume", action="store_true", help="keep what is in the output, measure what is not")
+    merge = "measure nothing: put together the outputs of other runs; the later figure stands"
+    add("--merge", type=Path, nargs="+", metavar="FILE.json", help=merge)
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to see that it works")
+    return parser
+
+
+def _measure(args: argparse.Namespace) -> Report:
+    began = time.monotonic()
+    deadline = None if args.minutes is None else began + 60 * args.minutes
+    models = _named(args.models, "model", MODELS)
+    known = subjects_of(args.device)
+    subjects = _named(args.subjects or ",".join(known), "subject", known)
+    batches = _numbers(args.batches or (_QUICK_BATCHES if args.quick else _BATCHES))
+    lengths = _numbers(args.lengths or (_QUICK_LENGTHS if args.quick else _LENGTHS), MOST_TOKENS)
+    seconds = args.seconds or (_QUICK_SECONDS if args.quick else _SECONDS)
+    if args.device == "cuda" and (reason := missing_gpu()):
+        msg = f"the benchmark needs an NVIDIA GPU, and {reason}: run it where there is one"
+        raise BenchmarkError(msg)
+    for package in ("torch", "transformers"):
+        if find_spec(package) is None:
+            what = "the benchmark"
+            raise MissingExtraError(what, "export", package)
+    report = new_report(args.device, seconds)
+    if args.resume and args.output.exists():
+        report = merged({str(args.output): read_report(args.output), "this machine": report})
+    done = {key(figure) for figure in report["figures"]}
+    shapes = [(batch, length) for length in lengths for batch in batches]
+    jobs = [
+        Job(model, subject, [shape for shape in shapes if (model, subject, *shape) not in done])
+        for model in models
+        for subject in subjects
+    ]
+
+    def keep() -> None:
+        report["parts"][-1]["whole_s"] = round(time.monotonic() - began, 1)
+        write_report(merged({"": report}), args.output)
+
+    with steps() as tell, tempfile.TemporaryDirectory(prefix="lanner-") as scratch:
+        request = Request(args.device, Path(scratch), batches, lengths, seconds, jobs)
+        Benchmark(report, keep=keep, tell=tell, deadline=deadline).run(request)
+    keep()
+    return merged({"": report})
+
+
+def _named(text: str, what: str, known: Collection[str]) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in known]:
+        msg = f"there is no {what} {unknown[0]!r}: use {', '.join(known)}"
+        raise BenchmarkError(msg)
+    return names
+
+
+def _numbers(text: str, most: int | None = None) -> list[int]:
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if min(numbers) < 1:
+        msg = f"{text!r} must be whole numbers from 1 on, with commas between"
+        raise BenchmarkError(msg)
+    if most is not None and max(numbers) > most:
+        msg = f"{text!r} goes beyond the {most} tokens that the models take"
+        raise BenchmarkError(msg)
+    return sorted(set(numbers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Jobs of `lanner_perf.gpu.bench`, measured in as many processes as it takes."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing import Pipe
+from typing import Any
+
+from lanner.errors import BenchmarkError
+from lanner_perf.gpu.files import own_environment
+from lanner_perf.gpu.models import MODELS
+from lanner_perf.gpu.report import Report, leave_out
+from lanner_perf.gpu.subjects import subjects_of
+from lanner_perf.gpu.worker import Job, Request
+from lanner_perf.subjects.subject import last_line
+
+#: A process that says nothing for so long hangs; the slowest start builds an engine.
+_PATIENCE_S = 900.0
+#: After so many failures the other shapes of a job are not tried.
+_MOST_FAILURES = 2
+_SERVE = "from lanner_perf.gpu.worker import serve; serve({})"
+
+
+class Benchmark:
+    """Measures jobs, and has the report grow.
+
+    Args:
+        report: What grows; its last part is this one.
+        keep: Called whenever there is something new in it.
+        tell: Told what begins.
+        deadline: When to end, by `time.monotonic`, or None.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        keep: Callable[[], object] = lambda: None,
+        tell: Callable[[str], object] = lambda _: None,
+        deadline: float | None = None,
+    ) -> None:
+        self._report = report
+        self._keep = keep
+        self._tell = tell
+        self._deadline = deadline
+        self._left: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+
+    def run(self, request: Request) -> None:
+        """Measures what is asked for.
+
+        Raises:
+            BenchmarkError: The device cannot be measured at all.
+        """
+        self._left = {(job.model, job.subject): list(job.shapes) for job in request.jobs}
+        self._failures = dict.fromkeys(self._left, 0)
+        try:
+            if any(self._left.values()):
+                # By itself: PyTorch measures, and is not to be in the process of an engine.
+                self._tell("the peak of matrix products")
+                self._follow(replace(request, surveys=True, jobs=[]))
+            while any(self._left.values()):
+                self._follow(replace(request, surveys=False, jobs=self._next_jobs()))
+        except TimeoutError:
+            for names, shapes in self._left.items():
+                leave_out(self._report, *names, shapes, "no time was left: --resume goes on")
+            self._keep()
+
+    def _next_jobs(self) -> list[Job]:
+        """Those that one process can do, in the order of the subjects."""
+        known = subjects_of(self._report["device"])
+        jobs = [Job(*names, shapes) for names, shapes in self._left.items() if shapes]
+        left = {job.subject for job in jobs}
+        process = next(subject.process for name, subject in known.items() if name in left)
+        return [job for job in jobs if known[job.subject].process == process]
+
+    def _follow(self, request: Request) -> None:
+        """Notes what a process tells, to its end."""
+        names: tuple[str, str] | None = None
+        shape: tuple[int, int] | None = None
+        for word, content in self._told(request):
+            if word == "survey":
+                self._report["parts"][-1] |= content
+                self._keep()
+            elif word == "begin":
+                job = request.jobs[content]
+                names, shape = (job.model, job.subject), None
+                self._tell(f"{job.model}: {job.subject}")
+            elif names is None:
+                msg = f"the benchmark could not begin: {content}"
+                raise BenchmarkError(msg)
+            elif word == "shape":
+                shape = content
+            elif word == "figure" and shape is not None:
+                self._add(names, shape, content)
+                shape = None
+            else:
+                self._leave_out(names, shape, content)
+
+    def _add(self, names: tuple[str, str], shape: tuple[int, int], timing: dict[str, Any]) -> None:
+        part = self._report["parts"][-1]
+        precision = subjects_of(self._report["device"])[names[1]].precision
+        peak = part["peak_flop_per_s"].get(precision)
+        flop_per_s = MODELS[names[0]].flop(*shape) / timing["p50_ms"] * 1e3
+        self._report["figures"].append(
+            {
+                "model": names[0],
+                "subject": names[1],
+                "precision": precision,
+                "batch": shape[0],
+                "length": shape[1],
+                **timing,
+                "peak_fraction": None if peak is None else round(flop_per_s / peak, 4),
+                "part": len(self._report["parts"]) - 1,
+            }
+        )
+        self._left[names].remove(shape)
+        self._keep()
+
+    def _leave_out(
+        self, names: tuple[str, str], shape: tuple[int, int] | None, reason: str
+    ) -> None:
+        """The shape, or all that are left where the subject did not start."""
+        gone = self._left[names] if shape is None else [shape]
+        leave_out(self._report, *names, gone, reason)
+        rest = [other for other in self._left[names] if other not in gone]
+        self._failures[names] += 1
+        if self._failures[names] >= _MOST_FAILURES:
+            leave_out(self._report, *names, rest, f"not tried after {_MOST_FAILURES} failures")
+            rest = []
+        self._left[names] = rest
+        self._keep()
+
+    def _told(self, request: Request) -> Iterator[tuple[str, Any]]:
+        """What a process tells; see `gpu_worker.serve`.
+
+        Raises:
+            TimeoutError: The deadline came.
+        """
+        ours, theirs = Pipe()
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE.format(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=own_environment(),
+                start_new_session=True,  # with what it starts
+            )
+            theirs.close()
+            try:
+                ours.send(request)
+                word = ""
+                while word not in ("done", "failed"):
+                    if not ours.poll(self._patience()):
+                        self._patience()
+                        reason = f"its process said nothing for {_PATIENCE_S:.0f} s and was ended"
+                        yield "failed", reason
+                        return
+                    word, content = ours.recv()
+                    if word != "done":
+                        yield word, content
+            except (EOFError, ConnectionError):
+                status = process.wait()
+                log.seek(0)
+                said = last_line(log.read().decode(errors="replace"))
+                yield "failed", f"its process ended with status {status}: {said}"
+            finally:
+                ours.close()
+                # Nobody waits for the end of its libraries, which may take long, or crash.
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _patience(self) -> float:
+        """How long to wait for a word; raises where the deadline came."""
+        if self._deadline is None:
+            return _PATIENCE_S
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(left, _PATIENCE_S)

@@ -1,0 +1,59 @@
+"""Whom `lanner bench` measures against: the reference, and peers by their names."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from lanner.errors import UsageError
+from lanner.machine.machine import this_machine
+from lanner_perf.peers.peers import all_peers, peers, quantization_for
+from lanner_perf.record.schema import LeftOut
+from lanner_perf.subjects.subject import Spec
+
+ALL, NONE = ("all",), ("none",)
+#: All that there is time for in a quick run: the reference, and the fastest as a rule of each kind.
+QUICK = (
+    "torch",
+    "onnx-qint8",
+    "openvino",
+    "openvino-qint8",
+    "fastembed-qint8",
+    "ctranslate2-int8",
+    "infinity-onnx-qint8",
+)
+Progress = Callable[[str], object]
+
+
+class Peers(NamedTuple):
+    """What is measured, the reference first, and what could not be made."""
+
+    specs: list[Spec]
+    left_out: list[LeftOut]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses what is no peer.
+
+    Raises:
+        UsageError: One of them is unknown.
+    """
+    known = peers(quantization_for(this_machine().cpu_flags))
+    if tuple(names) not in {ALL, NONE} and (unknown := [n for n in names if n not in known]):
+        msg = (
+            f"--against {','.join(unknown)}: there is no such peer, use all, none, or a "
+            f"comma-separated list of {', '.join(known)}"
+        )
+        raise UsageError(msg)
+
+
+def make(names: Sequence[str], checkpoint: str, threads: int, progress: Progress) -> Peers:
+    """The reference, and the peers of these names in their environments.
+
+    Args:
+        names: As `check_names` knows them, or `ALL`.
+        checkpoint: What all of them run.
+        threads: With how many their answers are checked.
+        progress: Told when a step begins.
+    """
+    chosen = None if tuple(names) == ALL else names
+    made = all_peers(checkpoint, names=chosen, threads=threads, progress=progress)
+    return Peers(made.specs, cast("list[LeftOut]", made.left_out))

@@ -1,0 +1,191 @@
+"""From peers to what measures them: their environments, their model files, their specs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lanner.errors import LannerError
+from lanner.files.staging import staged_directory
+from lanner_perf.peers import recipes
+from lanner_perf.peers.environments import Environment, make_environments
+from lanner_perf.peers.model_folders import Layout
+from lanner_perf.subjects.subject import Spec, SubjectError
+
+Progress = Callable[[str], object]
+_REASONS = "reasons.json"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A runtime with one model file.
+
+    Attributes:
+        title: What the tables call it.
+        kind: What loads it, of `lanner_perf.kinds.KINDS`.
+        environment: What it runs in; empty for that of the harness.
+        recipe: What makes its model files, of `lanner_perf.peers.recipes.RECIPES`; empty where it
+            reads the checkpoint itself.
+        files: What it needs of the recipe.
+        path: What it loads, in the recipe's directory.
+        layout: What makes a folder of its own of the last of the files, to be loaded instead.
+        options: What else its kind needs to know.
+        least_cosine: To the checkpoint, of each shipped sentence; None for int8, which answers as
+            it does.
+    """
+
+    title: str
+    kind: str
+    environment: str = ""
+    recipe: str = ""
+    files: tuple[str, ...] = ()
+    path: str = ""
+    layout: Layout | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    least_cosine: float | None = None
+
+
+class Subject(NamedTuple):
+    """What measures a peer."""
+
+    peer: Peer
+    spec: Spec
+
+
+class Made(NamedTuple):
+    """What is measured, the reference first, and what is not, with its name and reason."""
+
+    subjects: list[Subject]
+    left_out: list[dict[str, str]]
+
+    @property
+    def specs(self) -> list[Spec]:
+        """Of all subjects."""
+        return [subject.spec for subject in self.subjects]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint's peers are.
+
+    Attributes:
+        checkpoint: A checkpoint of sentence-transformers.
+        environments: The directory of the environments.
+        work: The directory of the model files, in folders that are named after what they are made
+            of, so that none is made twice and none is taken for another's.
+    """
+
+    checkpoint: Path
+    environments: Path
+    work: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the checkpoint's files."""
+        digest = hashlib.sha256()
+        for file in sorted(file for file in self.checkpoint.rglob("*") if file.is_file()):
+            digest.update(str(file.relative_to(self.checkpoint)).encode())
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def environment(self, name: str) -> Environment:
+        return Environment(name, self.environments)
+
+    def folder(self, name: str, *made_of: object) -> Path:
+        """Of model files that are made of this checkpoint and such things."""
+        key = hashlib.sha256(json.dumps([self.digest, *made_of]).encode()).hexdigest()[:12]
+        return self.work.absolute() / f"{name}-{key}"
+
+
+def make_models(
+    peers: Mapping[str, Peer], place: Place, settings: Mapping[str, Any], progress: Progress
+) -> Made:
+    """Makes environments and model files that are not there yet.
+
+    Args:
+        peers: By name.
+        place: Where.
+        settings: Of the recipes: ``quantization`` and ``calibration``.
+        progress: Told when a step begins.
+    """
+    names = {peer.environment for peer in peers.values()}
+    names |= {recipes.ENVIRONMENT for peer in peers.values() if peer.recipe}
+    wanted = [place.environment(name) for name in sorted(names) if name]
+    unmade = make_environments(wanted, Environment.make, progress)
+    made = {
+        recipe: _recipe(recipe, place, settings, unmade, progress)
+        for recipe in dict.fromkeys(peer.recipe for peer in peers.values() if peer.recipe)
+    }
+    subjects, left_out = [], []
+    for name, peer in peers.items():
+        files = made.get(peer.recipe, _Files(place.checkpoint, {}))
+        reason = unmade.get(peer.environment) or files.reason(peer.files)
+        if reason:
+            left_out.append({"name": peer.title, "reason": reason})
+            continue
+        try:
+            subjects.append(Subject(peer, _spec(name, peer, place, files.directory)))
+        except (LannerError, OSError) as error:
+            left_out.append({"name": peer.title, "reason": str(error)})
+    return Made(subjects, left_out)
+
+
+class _Files(NamedTuple):
+    """A recipe's directory, and why a file is not in it; under the empty name why none is."""
+
+    directory: Path
+    reasons: dict[str, str]
+
+    def reason(self, files: Sequence[str]) -> str:
+        return next((self.reasons[file] for file in ("", *files) if file in self.reasons), "")
+
+
+def _recipe(
+    recipe: str,
+    place: Place,
+    settings: Mapping[str, Any],
+    unmade: Mapping[str, str],
+    progress: Progress,
+) -> _Files:
+    environment = place.environment(recipes.ENVIRONMENT)
+    if environment.name in unmade:
+        return _Files(place.work, {"": unmade[environment.name]})
+    directory = place.folder(recipe, environment.digest, settings)
+    if directory.is_dir():
+        reasons = json.loads((directory / _REASONS).read_text())
+        if not reasons:
+            return _Files(directory, {})
+    progress(f"making the model files of the peers: {recipe}")
+    try:
+        # What failed may have failed for want of space, and is tried again each time.
+        with staged_directory(directory, replace=True) as staged:
+            reasons = recipes.make(
+                recipe, environment.python, str(place.checkpoint), staged, settings
+            )
+            (staged / _REASONS).write_text(json.dumps(reasons))
+    except (LannerError, SubjectError, OSError) as error:
+        return _Files(directory, {"": str(error)})
+    return _Files(directory, reasons)
+
+
+def _spec(name: str, peer: Peer, place: Place, directory: Path) -> Spec:
+    if not peer.environment:
+        path, python, options = directory / peer.path, sys.executable, dict(peer.options)
+    else:
+        python = str(place.environment(peer.environment).python)
+        path = directory / peer.path
+        options = {**peer.options, "cache": str(place.work.absolute() / "cache")}
+    if peer.layout is not None:
+        path = place.folder(name, directory.name, peer.files)
+        if not path.is_dir():
+            plain = directory / recipes.PLAIN
+            with staged_directory(path) as staged:
+                peer.layout(plain, directory / peer.files[-1], staged)
+    is_reference = not peer.recipe and not peer.options and not peer.environment
+    return Spec(peer.title, peer.kind, str(path), options, python, is_optional=not is_reference)

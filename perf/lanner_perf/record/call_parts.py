@@ -1,0 +1,53 @@
+"""Where the time of a call to a server goes.
+
+What the caller waits for is measured here, and so is each request of the client; the server's own
+statistics (extension_statistics.md of triton-inference-server/server) say how long a request was in
+its queue and in the model. All are means, because such parts add up; and of requests, because that
+is what a server knows of. A request may hold the texts of several callers; where those of few texts
+are held up, the client's part, which is a difference of the two means, comes out too small.
+"""
+
+from lanner_perf.record.schema import CallParts
+from lanner_perf.subjects.callers import Calls
+
+#: Each part as a key of a round, with what it is, for people. They add up to the call.
+PARTS = {
+    "client_ms": "client: what a call takes beyond its request, which is tokenising, waiting for "
+    "one of the few requests that are on their way at once, and handing the answer back",
+    "network_ms": "network: what a request takes beyond queue and model, which is writing and "
+    "reading messages at both ends, the way, and the front end of the server",
+    "queue_ms": "queue: how long a request waits in the server until the model takes it",
+    "compute_ms": "model: how long it is in the model, tokenisation included where that is the "
+    "server's; all requests of a batch are in it as long as the batch",
+}
+
+
+def call_parts(calls: Calls, call_ms: float, answered: int) -> CallParts:
+    """The parts of a mean call; none where the subject is on no server, or that counted nothing.
+
+    Args:
+        calls: A round of calls with one text each.
+        call_ms: How long a call took in the mean.
+        answered: How many were answered.
+    """
+    totals = calls.totals
+    if totals is None or not totals.requests or not totals.served or not answered:
+        return {}
+    request_ms = 1e3 * totals.request_s / totals.requests
+    queue_ms = 1e3 * totals.queue_s / totals.served
+    compute_ms = 1e3 * totals.compute_s / totals.served
+    parts: CallParts = {
+        "client_ms": call_ms - request_ms,
+        "network_ms": request_ms - queue_ms - compute_ms,
+        "queue_ms": queue_ms,
+        "compute_ms": compute_ms,
+        "texts_per_request": answered / totals.requests,
+        "cached_percent": 100 * totals.cached / totals.served,
+        "other_requests": max(0, totals.served - totals.requests),
+    }
+    if totals.runs:
+        parts["texts_per_run"] = totals.texts / totals.runs
+    if totals.server_cpu_s is not None and totals.models_cpu_s is not None:
+        parts["server_cpu_ms"] = 1e3 * totals.server_cpu_s / answered
+        parts["models_cpu_ms"] = 1e3 * totals.models_cpu_s / answered
+    return parts

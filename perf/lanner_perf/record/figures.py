@@ -1,0 +1,208 @@
+"""The figures of a subject, one record each, however deep they stand in its row.
+
+Tables, plots, checks and the comparison of two results read a report through this module, so that
+each of them shows the same number under the same name. What was not measured is not there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lanner_perf.record.schema import PERCENTILES
+
+Row = Mapping[str, Any]
+#: Where the figures begin that are another one in parts of the floor.
+OF_FLOOR = "of_floor"
+#: A difference of quality below these is rounding: vectors are the same in every round.
+_SPEARMAN_NOISE, _COSINE_NOISE = 0.05, 1e-4
+#: Of a number of callers. The parts are not in every row, nor in results from before they were
+#: measured.
+_CALLS = ("texts_per_s", "p50_ms", "p90_ms", "p99_ms")
+_CALL_PARTS = {
+    "call_ms": "mean ms",
+    "client_ms": "ms in the client",
+    "network_ms": "ms in the network",
+    "queue_ms": "ms in the queue",
+    "compute_ms": "ms in the model",
+    "texts_per_request": "texts a request",
+    "texts_per_run": "texts a run",
+    "cached_percent": "% from the cache",
+    "cpu_ms": "CPU ms a text, own process",
+    "server_cpu_ms": "CPU ms a text, server",
+    "models_cpu_ms": "CPU ms a text, its models",
+}
+_FORMS = {"texts_per_request": ".1f", "texts_per_run": ".1f", "cached_percent": ".0f"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one subject.
+
+    Attributes:
+        label: What it is and in which unit, for people.
+        median: Of its rounds.
+        rounds: Of each round; empty where there are none.
+        form: Its format, as `format` takes it.
+        is_more_better: Whether the larger of two is the better.
+        noise: By how much it differs from itself where it has no rounds; None where nobody knows.
+    """
+
+    label: str
+    median: float
+    rounds: tuple[float, ...]
+    form: str
+    is_more_better: bool
+    noise: float | None = None
+
+    @property
+    def spread(self) -> float | None:
+        """From the lowest to the highest round; None where a single round cannot say."""
+        return float(np.ptp(self.rounds)) if len(self.rounds) > 1 else self.noise
+
+    @property
+    def text(self) -> str:
+        """The median, as people read it."""
+        return f"{self.median:{self.form}}"
+
+    @property
+    def spread_text(self) -> str:
+        """The lowest and the highest round; empty where there is one."""
+        if len(self.rounds) < 2:
+            return ""
+        return f"{min(self.rounds):{self.form}} to {max(self.rounds):{self.form}}"
+
+
+def is_lanner(row: Row) -> bool:
+    """Whether Lanner answers: a variant of the artifact, of whatever head, here or on a server."""
+    return str(row["kind"]) in {"lanner", "lanner-head", "triton"}
+
+
+def figures(row: Row) -> dict[str, Figure]:
+    """All figures of a subject, by a key that is the same for every subject and in every result.
+
+    ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (of so many tokens),
+    ``dispatch.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
+    ``concurrency.16.queue_ms`` (of a subject on a server),
+    ``open_loop.500.p99_ms`` (at so many arrivals a second), ``cold_start.load_s``,
+    ``memory.peak_mb``, ``quality.spearman``, ``of_floor.short``.
+
+    Args:
+        row: A subject of a report; see `lanner_perf.record.schema.Row`.
+    """
+    return dict(_all(row))
+
+
+def ratio(figure: Figure, base: Figure) -> Figure | None:
+    """One figure in parts of another of the same run; None where the other is zero.
+
+    Both sides were measured in the same rounds, one after the other: it is the median of the
+    rounds' ratios. Where the other has not as many rounds, its median stands for each.
+    """
+    if base.median <= 0 or any(turn <= 0 for turn in base.rounds):
+        return None
+    if len(base.rounds) == len(figure.rounds):
+        rounds = tuple(a / b for a, b in zip(figure.rounds, base.rounds, strict=True))
+    else:  # other rounds: each against the median
+        rounds = tuple(turn / base.median for turn in figure.rounds)
+    median = float(np.median(rounds)) if rounds else figure.median / base.median
+    return replace(figure, median=median, rounds=rounds, form=".2f", noise=None)
+
+
+def is_call_part(key: str) -> bool:
+    """Whether a figure says where the time of a call goes, and not how fast somebody is."""
+    return key.rpartition(".")[2] in _CALL_PARTS
+
+
+def by_number(key_values: Iterable[str]) -> list[str]:
+    """Keys such as "8" and "512" in the order of their numbers."""
+    return sorted(key_values, key=float)
+
+
+def _all(row: Row) -> Iterator[tuple[str, Figure]]:
+    for workload, speed in row.get("throughput", {}).items():
+        yield f"throughput.{workload}", _speed(f"{workload} texts/s", speed["texts_per_s"], speed)
+    if "latency_ms" in row:
+        yield from _latencies("latency", "one text", row["latency_ms"])
+    if "dispatch_ms" in row:
+        overhead, label = row["dispatch_ms"], "one text: ms of the dispatcher"
+        yield "dispatch.p50", _figure(label, overhead["p50"], overhead["rounds"], ".3f", False)
+    lengths = row.get("throughput_by_length", {})
+    for tokens in by_number(lengths):
+        speed = lengths[tokens]
+        label = f"{tokens} tokens: texts/s"
+        yield f"throughput.{tokens}", _speed(label, speed["texts_per_s"], speed)
+    lengths = row.get("latency_by_length", {})
+    for tokens in by_number(lengths):
+        yield from _latencies(f"latency.{tokens}", f"{tokens} tokens", lengths[tokens])
+    yield from _loads(row, "concurrency", "callers", (*_CALLS, *_CALL_PARTS))
+    yield from _loads(row, "open_loop", "offered/s", ("answered_per_s", "p50_ms", "p99_ms"))
+    start = row.get("cold_start", {})
+    names = ("import_s", "load_s", "first_answer_ms")
+    for index, name in enumerate(name for name in names if name in start):
+        rounds = [turn[index] for turn in start["rounds"]]
+        form = ".1f" if name.endswith("_ms") else ".2f"
+        yield f"cold_start.{name}", _figure(_words(name), start[name], rounds, form, False)
+    for name in ("imported_mb", "loaded_mb", "after_mb", "peak_mb"):
+        megabytes = row.get("memory", {}).get(name)
+        if megabytes is not None:
+            label = f"memory {_words(name)}"
+            yield f"memory.{name}", _figure(label, megabytes, [], ",.0f", False)
+    yield from _quality(row.get("quality", {}))
+    for workload, fraction in row.get("of_floor", {}).get("throughput", {}).items():
+        speed = row["throughput"][workload]
+        percent = 100 * fraction["of_best"] / speed["texts_per_s"]  # of each text a second
+        rounds = [percent * turn for turn in speed["rounds"]]
+        label = f"{workload}: % of the floor"
+        yield (
+            f"{OF_FLOOR}.{workload}",
+            _figure(label, 100 * fraction["of_best"], rounds, ".1f", True),
+        )
+
+
+def _figure(
+    label: str, median: float, rounds: Sequence[float], form: str, is_more_better: bool
+) -> Figure:
+    return Figure(label, float(median), tuple(map(float, rounds)), form, is_more_better)
+
+
+def _speed(label: str, median: float, figures_of: Row) -> Figure:
+    return _figure(label, median, figures_of["rounds"], ",.0f", True)
+
+
+def _latencies(key: str, what: str, latency: Row) -> Iterator[tuple[str, Figure]]:
+    for index, percent in enumerate(PERCENTILES):
+        rounds = [turn[index] for turn in latency["rounds"]]
+        label = f"{what}: p{percent} ms"
+        yield f"{key}.p{percent}", _figure(label, latency[f"p{percent}"], rounds, ".2f", False)
+
+
+def _loads(row: Row, suite: str, unit: str, names: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    loads = row.get(suite, {})
+    for load in by_number(loads):
+        for name in names:
+            if name in _CALL_PARTS and name not in loads[load]:
+                continue
+            is_rate = name.endswith("_per_s")
+            rounds = [turn[name] for turn in loads[load]["rounds"]]
+            label = f"{load} {unit}: {_CALL_PARTS.get(name) or _words(name)}"
+            form = ",.0f" if is_rate else _FORMS.get(name, ".2f")
+            yield f"{suite}.{load}.{name}", _figure(label, loads[load][name], rounds, form, is_rate)
+
+
+def _quality(quality: Row) -> Iterator[tuple[str, Figure]]:
+    columns = (
+        ("spearman", "Spearman x100", ".2f", _SPEARMAN_NOISE),
+        ("cosine_mean", "mean cosine to the reference", ".5f", _COSINE_NOISE),
+        ("cosine_min", "smallest cosine to the reference", ".4f", _COSINE_NOISE),
+        ("batch_independence_cosine", "alone or in a batch, cosine", ".6f", _COSINE_NOISE),
+    )
+    for name, label, form, noise in columns:
+        if name in quality:
+            figure = _figure(label, quality[name], [], form, True)
+            yield f"quality.{name}", replace(figure, noise=noise)
+
+
+def _words(name: str) -> str:
+    return name.replace("_per_s", "/s").replace("_mb", " MB").replace("_", " ")

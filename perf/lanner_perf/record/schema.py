@@ -1,0 +1,324 @@
+"""The layout of a report: what is under which key of its JSON, and in which unit.
+
+A row lacks the keys of a suite that was not asked for, or in which its subject failed; of the
+latter `left_out` gives the reason. Every figure is the median of its rounds, and all rounds are
+kept, so that their spread can be shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NotRequired, TypedDict
+
+#: Grows when a reader of the older layout would misread the newer one.
+SCHEMA = 2
+#: In the order in which they run. `Row` has the keys that each of them fills.
+SUITES = (
+    "memory",
+    "latency",
+    "throughput",
+    "quality",
+    "concurrency",
+    "open_loop",
+    "cold_start",
+)
+#: The key of a row that each suite fills, where it is called otherwise; some fill another one too.
+_KEYS = {"latency": "latency_ms"}
+#: The percentiles of a latency, in the order of its rounds.
+PERCENTILES = (50, 90, 95, 99)
+
+
+class Latency(TypedDict):
+    """Milliseconds of a call with one text.
+
+    Each of `rounds` holds the four percentiles in their order, and `calls` are those of one round.
+    """
+
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    calls: int
+    rounds: list[list[float]]
+
+
+class Overhead(TypedDict):
+    """Milliseconds that a dispatcher adds to the bare engine's for one text of a lone caller.
+
+    Medians: of the rounds, and of the texts of each of them.
+    """
+
+    p50: float
+    rounds: list[float]
+
+
+class Throughput(TypedDict):
+    """How fast many texts are encoded in calls of `texts` each; `rounds` are texts a second."""
+
+    texts_per_s: float
+    tokens_per_s: float
+    batch_size: int
+    texts: int
+    rounds: list[float]
+
+
+class CallParts(TypedDict):
+    """The time of a call to a server, in the four parts that `record.call_parts` defines.
+
+    Attributes:
+        client_ms: The parts of a mean call.
+        network_ms: See above.
+        queue_ms: See above.
+        compute_ms: See above.
+        texts_per_request: Of the client.
+        texts_per_run: Of the model on the server, its mean batch; not there where it never ran.
+        cached_percent: Of the requests those that the server's response cache answered.
+        other_requests: What others sent to the model meanwhile; the server's parts are of all.
+        server_cpu_ms: CPU time a text of the server's own process; not there where it is not to be
+            seen.
+        models_cpu_ms: That of the processes that run its models.
+    """
+
+    client_ms: NotRequired[float]
+    network_ms: NotRequired[float]
+    queue_ms: NotRequired[float]
+    compute_ms: NotRequired[float]
+    texts_per_request: NotRequired[float]
+    texts_per_run: NotRequired[float]
+    cached_percent: NotRequired[float]
+    other_requests: NotRequired[int]
+    server_cpu_ms: NotRequired[float]
+    models_cpu_ms: NotRequired[float]
+
+
+class ConcurrencyRound(CallParts):
+    """One round of so many callers; a subject on a server has the parts of a call, too.
+
+    Attributes:
+        texts_per_s: Calls answered a second, each with one text.
+        p50_ms: Of a call, as the two below.
+        p90_ms: See above.
+        p99_ms: See above.
+        call_ms: The mean of them.
+        cpu_ms: CPU time a text of the subject's own process.
+        failed: Calls that raised an error.
+    """
+
+    texts_per_s: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    call_ms: NotRequired[float]
+    cpu_ms: NotRequired[float]
+    failed: int
+
+
+class Concurrency(ConcurrencyRound):
+    """Closed loop: each caller sends its next text when the last one is answered.
+
+    `failed` and `other_requests` are sums over the rounds, and `failure` is what the first of those
+    that failed said.
+    """
+
+    failure: str
+    rounds: list[ConcurrencyRound]
+
+
+class OpenLoopRound(TypedDict):
+    """One round of Poisson arrivals, whose latencies count from the scheduled arrival.
+
+    Attributes:
+        answered_per_s: Answers a second, until the last answer or the end of the arrivals.
+        p50_ms: Of all arrivals but those refused or failed. Where the round was cut short, what was
+            due and had no answer counts with the time that it had waited: the percentiles are then
+            lower bounds.
+        p99_ms: As `p50_ms`.
+        refused: Calls that were turned away because too much was waiting.
+        failed: Calls that raised any other error.
+        backlog: The most arrivals that were due and not yet answered at any time.
+        is_cut_short: Whether the subject fell so far behind that the round was ended.
+    """
+
+    answered_per_s: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
+    failed: int
+    backlog: int
+    is_cut_short: bool
+
+
+class OpenLoop(OpenLoopRound):
+    """Of the rounds: medians, the sum of `refused` and `failed`, and whether any was cut short."""
+
+    offered_per_s: float
+    failure: str
+    rounds: list[OpenLoopRound]
+
+
+class ColdStart(TypedDict):
+    """A fresh process, its files in the page cache.
+
+    Each of `rounds` is import_s, load_s and first_answer_ms. Where the suite was not asked for, the
+    one round is the start that preceded the other suites.
+    """
+
+    import_s: float
+    load_s: float
+    first_answer_ms: float
+    rounds: list[list[float]]
+
+
+class Memory(TypedDict):
+    """Resident memory of the subject's process, in megabytes of a million bytes.
+
+    Attributes:
+        imported_mb: After the imports; None where the kind does not say when they are done.
+        loaded_mb: After loading, before the first answer.
+        after_mb: After the workloads.
+        peak_mb: The most until then.
+    """
+
+    imported_mb: float | None
+    loaded_mb: float
+    after_mb: float
+    peak_mb: float
+
+
+class Quality(TypedDict):
+    """How good the vectors of the short texts are; the reference is the first subject.
+
+    Attributes:
+        cosine_min: Smallest cosine of a text's vector to that of the reference.
+        cosine_mean: The mean of them.
+        spearman: Correlation of the cosines of labelled pairs with their scores, x100.
+        batch_independence_cosine: Smallest cosine of a text alone with itself in a batch.
+    """
+
+    cosine_min: float
+    cosine_mean: float
+    spearman: NotRequired[float]
+    batch_independence_cosine: NotRequired[float]
+
+
+class Row(TypedDict):
+    """One subject. The keys "8", "16" and so on are tokens, callers or arrivals a second."""
+
+    name: str
+    kind: str
+    environment: str
+    engine: str
+    precision: str
+    model_bytes: int
+    compute: NotRequired[str]
+    token_budget: NotRequired[int]
+    cold_start: ColdStart
+    latency_ms: NotRequired[Latency]
+    latency_by_length: NotRequired[dict[str, Latency]]
+    dispatch_ms: NotRequired[Overhead]
+    throughput: NotRequired[dict[str, Throughput]]
+    throughput_by_length: NotRequired[dict[str, Throughput]]
+    memory: NotRequired[Memory]
+    concurrency: NotRequired[dict[str, Concurrency]]
+    open_loop: NotRequired[dict[str, OpenLoop]]
+    quality: NotRequired[Quality]
+
+
+class LeftOut(TypedDict):
+    """A subject that was not measured, or in `suite` alone; `name` may be "512 tokens" as well."""
+
+    name: str
+    reason: str
+    suite: NotRequired[str]
+
+
+class Workload(TypedDict):
+    """The texts that the suites draw from; of throughput, `Throughput` says how many."""
+
+    texts: int
+    tokens: int
+    source: str
+
+
+class ModelOnServer(TypedDict):
+    """A model that was measured, as its configuration has it.
+
+    Attributes:
+        name: What it is called there.
+        version: Which of its versions answered.
+        variant: What runs.
+        takes: "tokens" or "texts".
+        backend: That of Triton.
+        instances: Copies of it that run at once.
+        max_batch_size: The most texts of a batch.
+        has_cache: Whether the server's response cache has answers of it.
+    """
+
+    name: str
+    version: str
+    variant: str
+    takes: str
+    backend: str
+    instances: int
+    max_batch_size: int
+    has_cache: bool
+
+
+class Server(TypedDict):
+    """The server whose models were measured.
+
+    Attributes:
+        version: Of Triton.
+        urls: Where it was asked.
+        is_here: Whether that is this machine.
+        models: What was measured of it.
+        new_texts: Whether no text was timed twice, but where the cache itself was measured.
+    """
+
+    version: str
+    urls: list[str]
+    is_here: bool
+    models: list[ModelOnServer]
+    new_texts: bool
+
+
+class Report(TypedDict):
+    """A whole report.
+
+    Attributes:
+        schema: `SCHEMA`.
+        created: The time in UTC, as ``2026-11-22T08:25:19Z``.
+        machine: The fields of `lanner.machine.machine.Machine`.
+        versions: Of the harness's own environment.
+        environments: Versions by the name of an environment, as the rows give it.
+        threads: Cores that each subject had, one subject at a time.
+        rounds: Rounds of latency and throughput; the others say theirs.
+        artifact: The name of the model.
+        timed: What is timed, for people.
+        workloads: "short" and "mixed".
+        suites: Which of `SUITES` were asked for.
+        subjects: The first is the reference.
+        left_out: What was not measured, and why.
+        random_batches: In how many batches of how many texts batch independence was measured.
+        seconds: How long each suite took.
+    """
+
+    schema: int
+    created: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    environments: dict[str, dict[str, str]]
+    threads: int
+    rounds: int
+    artifact: str
+    timed: str
+    workloads: dict[str, Workload]
+    suites: list[str]
+    subjects: list[Row]
+    left_out: list[LeftOut]
+    random_batches: dict[str, int]
+    seconds: dict[str, float]
+
+
+def whole_rows(report: Mapping[str, Any], suites: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of those subjects that these suites measured, all of them."""
+    keys = [_KEYS.get(suite, suite) for suite in suites]
+    return [row for row in report["subjects"] if all(key in row for key in keys)]

@@ -1,0 +1,176 @@
+"""What must hold of Lanner beside everything else that was measured in the same run.
+
+Lanner's side is its best configuration for each figure, of those that lose at most
+`MOST_LOST_SPEARMAN` against the reference and answer a text alike in every batch. The best peer is
+the best of all, whatever it loses. An ONNX file of someone else in Lanner's own place is neither.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
+from lanner_perf.record.figures import Figure, Row, figures, is_lanner, ratio
+from lanner_perf.report import server_checks
+from lanner_perf.report.checks import MOST_LOST_SPEARMAN, Check
+
+Report = Mapping[str, Any]
+TORCH = "sentence-transformers torch fp32"
+CALLERS = 16
+#: Of the whole report, and of a quick one.
+MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
+_GUEST = "onnx-file"
+#: How a page explains the checks of an artifact.
+NOTE = (
+    "Lanner's side is its best configuration within 0.2 Spearman of the reference whose vectors do "
+    "not depend on their batch, the peers' the best of all. Ratios are medians of the rounds' "
+    "ratios, with the lowest and highest."
+)
+
+
+class _Rule(NamedTuple):
+    """Lanner's best figure in parts of someone else's: `than` is torch's or the best peer's."""
+
+    what: str
+    key: str
+    bound: float
+    is_least: bool
+    than: str
+
+
+_TORCH, _PEER = "torch fp32", "the best peer"
+_RULES = (
+    _Rule("short texts/s, of torch fp32", "throughput.short", 4.5, True, _TORCH),
+    _Rule("mixed texts/s, of torch fp32", "throughput.mixed", 4.0, True, _TORCH),
+    _Rule("short texts/s, of the best peer", "throughput.short", 1.7, True, _PEER),
+    _Rule("mixed texts/s, of the best peer", "throughput.mixed", 1.3, True, _PEER),
+    _Rule("p50 of one text, of torch fp32", "latency.p50", 0.25, False, _TORCH),
+    _Rule("p50 of one text, of the best peer", "latency.p50", 1.0, False, _PEER),
+)
+
+
+class _Candidate(NamedTuple):
+    """A subject with its figures."""
+
+    name: str
+    figures: dict[str, Figure]
+
+
+class Headline(NamedTuple):
+    """A check as a headline: the figure, what it is, and of which subjects."""
+
+    text: str
+    what: str
+    of: str
+
+
+def headlines(report: Report) -> list[Headline]:
+    """What is told beside everyone else, as the checks of the report have it."""
+    forms = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x") | server_checks.FORMS
+    return [
+        Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
+        for check in report["checks"]
+        if check["what"] in forms and check["measured"] is not None
+    ]
+
+
+def bench_checks(report: Report) -> list[Check]:
+    """The checks of a report of `lanner bench`; its first subject is the reference."""
+    if "server" in report:
+        return [*server_checks.server_checks(report), _time_check(report)]
+    rows = report["subjects"]
+    reference = figures(rows[0])
+    lanner = _candidates(row for row in rows if is_lanner(row))
+    peers = _candidates(row for row in rows if not is_lanner(row) and row["kind"] != _GUEST)
+    sides = {_TORCH: [peer for peer in peers if peer.name == TORCH], _PEER: peers}
+    good = [one for one in lanner if _is_good(one.figures, reference)]
+    reason = "" if good else _why_none_is_good(lanner, reference)
+    checks = [_ratio_check(rule, good, sides[rule.than], reason) for rule in _RULES]
+    checks += [*_callers_checks(good, reason), _overhead_check(good, reason), _time_check(report)]
+    return checks
+
+
+def _candidates(rows: Iterable[Row]) -> list[_Candidate]:
+    return [_Candidate(row["name"], figures(row)) for row in rows]
+
+
+def _is_good(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> bool:
+    """Whether a subject loses at most that, and its vectors do not depend on their batch."""
+    key, independence = "quality.spearman", row.get("quality.batch_independence_cosine")
+    if key not in row or key not in reference:
+        return False
+    if independence is not None and independence.median < BATCH_INDEPENDENT_COSINE:
+        return False
+    return bool(reference[key].median - row[key].median <= MOST_LOST_SPEARMAN)
+
+
+def _best(candidates: list[_Candidate], key: str) -> _Candidate | None:
+    """Who has the best such figure; None where nobody has one."""
+    having = [one for one in candidates if key in one.figures]
+    if not having:
+        return None
+    sign = 1 if having[0].figures[key].is_more_better else -1
+    return max(having, key=lambda one: sign * one.figures[key].median)
+
+
+def _why_none_is_good(lanner: list[_Candidate], reference: Mapping[str, Figure]) -> str:
+    if not lanner:
+        return "no variant of the artifact was measured"
+    if "quality.cosine_mean" not in reference:
+        return "how good the answers are was not measured"
+    if "quality.spearman" not in reference:
+        return "without labelled pairs nobody knows which variant is good enough"
+    return f"no variant that is batch-independent is within {MOST_LOST_SPEARMAN} Spearman"
+
+
+def _ratio_check(
+    rule: _Rule, good: list[_Candidate], others: list[_Candidate], reason: str
+) -> Check:
+    ours, theirs = _best(good, rule.key), _best(others, rule.key)
+    if ours is None:
+        missing = reason or "of Lanner it was not measured"
+    elif theirs is None or not (part := ratio(ours.figures[rule.key], theirs.figures[rule.key])):
+        missing = f"of {rule.than} it was not measured"
+    else:
+        of = f"{ours.name} / {theirs.name}"
+        return Check(rule.what, rule.bound, rule.is_least, part.median, part.rounds, of=of)
+    return Check(rule.what, rule.bound, rule.is_least, missing=missing)
+
+
+def _callers_checks(good: list[_Candidate], reason: str) -> list[Check]:
+    """Many callers of one text each, against one call with all texts; and their slowest calls."""
+    rate = Check(f"{CALLERS} callers: texts/s, of short texts/s in one call", 0.65, is_least=True)
+    slow = Check(f"{CALLERS} callers: p99, of p50", 2.5, is_least=False)
+    key = f"concurrency.{CALLERS}"
+    ours = _best(good, "throughput.short")
+    if ours is None or f"{key}.texts_per_s" not in ours.figures:
+        missing = reason or f"{CALLERS} callers of Lanner's fastest were not measured"
+        return [replace(check, missing=missing) for check in (rate, slow)]
+    bulk = ours.figures["throughput.short"]
+    # The rounds are others than those of the one call: each against its median.
+    rates = ratio(ours.figures[f"{key}.texts_per_s"], replace(bulk, rounds=()))
+    tails = ratio(ours.figures[f"{key}.p99_ms"], ours.figures[f"{key}.p50_ms"])
+    return [_filled(rate, rates, ours.name), _filled(slow, tails, ours.name)]
+
+
+def _overhead_check(good: list[_Candidate], reason: str) -> Check:
+    """What one caller alone pays for what stands between the tokenizer and the engine."""
+    check = Check("one caller: ms of the dispatcher over the bare engine", 0.1, is_least=False)
+    ours = _best(good, "latency.p50")
+    if ours is None or "dispatch.p50" not in ours.figures:
+        return replace(check, missing=reason or "of Lanner's soonest it was not measured")
+    return _filled(check, ours.figures["dispatch.p50"], ours.name)
+
+
+def _filled(check: Check, part: Figure | None, of: str) -> Check:
+    if part is None:
+        return replace(check, missing=f"every call of {of} failed")
+    return replace(check, measured=part.median, rounds=part.rounds, of=of)
+
+
+def _time_check(report: Report) -> Check:
+    most = MOST_QUICK_MINUTES if report["is_quick"] else MOST_MINUTES
+    check = Check("minutes for the whole report", most, is_least=False)
+    if not report["is_whole"]:
+        return replace(check, missing="only some suites or peers were asked for")
+    return replace(check, measured=report["whole_s"] / 60)

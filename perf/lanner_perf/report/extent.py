@@ -1,0 +1,68 @@
+"""How much a run of `lanner bench` measures, as its command line was told."""
+
+import shlex
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lanner_perf.record.schema import SUITES
+from lanner_perf.report.bench_checks import bench_checks
+from lanner_perf.subjects.workloads import Workloads, build_workloads
+from lanner_perf.suites.suite_plan import Plan
+
+#: Texts of each workload in a quick run.
+_QUICK_TEXTS = 400
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        suites: Of `lanner_perf.record.schema.SUITES`.
+        pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
+        threads: Cores that each subject may use.
+        rounds: Rounds of latency and throughput, or None for the plan's.
+        is_quick: Whether to measure little, to try it out.
+        command: The command line.
+    """
+
+    suites: tuple[str, ...]
+    pairs: Path | None
+    threads: int
+    rounds: int | None
+    is_quick: bool
+    command: tuple[str, ...]
+
+    def workloads(self) -> Workloads:
+        """The texts.
+
+        Raises:
+            LannerError: The pairs cannot be used.
+        """
+        workloads = build_workloads(self.pairs)
+        if self.is_quick:
+            return workloads.shortened(short=_QUICK_TEXTS, mixed=_QUICK_TEXTS)
+        return workloads
+
+    def plan(self) -> Plan:
+        """What takes how long, and how often."""
+        size = Plan.quick if self.is_quick else Plan.full
+        plan = size(self.threads, self.suites)
+        return plan if self.rounds is None else replace(plan, rounds=self.rounds)
+
+    def finish(self, report: dict[str, Any], *, begin_s: float, has_all: bool) -> dict[str, Any]:
+        """Adds to a report what only the whole run knows.
+
+        Args:
+            report: What was measured.
+            begin_s: When it began, by `time.perf_counter`.
+            has_all: Whether everyone was measured whom there is to compare with.
+        """
+        report["command"] = shlex.join(self.command)
+        report["is_quick"] = self.is_quick
+        report["is_whole"] = set(self.suites) == set(SUITES) and has_all
+        report["whole_s"] = round(time.perf_counter() - begin_s, 1)
+        report["checks"] = [check.to_json() for check in bench_checks(report)]
+        return report

@@ -1,0 +1,200 @@
+"""What a server has of a model, found out by Lanner's own client."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import lanner
+from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import Manifest
+from lanner.errors import BenchmarkError, ServerError, ServerUnavailableError
+from lanner.models.base import METHODS_OF_HEAD
+from lanner.triton.client.transport import Address, Monitor
+from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.contract.tensors import TEXT_SUFFIX
+from lanner_perf.kinds.heads import first_input
+from lanner_perf.record.schema import LeftOut, ModelOnServer
+from lanner_perf.subjects.totals import cache_lookups
+
+_PROTOCOLS = {"grpc": "gRPC", "http": "HTTP"}
+#: The backend whose repositories hold the graph as ONNX Runtime has optimized it, and not the
+#: artifact's own file.
+_BAKING = "onnxruntime"
+#: A lookup is counted a moment after the answer.
+_PATIENCE_S, _POLL_S = 1.0, 0.01
+
+
+class Found(NamedTuple):
+    """What one URL leads to.
+
+    Attributes:
+        models: The token model, the text model, or both.
+        left_out: Which of them is not there.
+    """
+
+    models: list["ServerModel"]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class ServerModel:
+    """A model of a server, as one protocol reaches it.
+
+    Attributes:
+        url: The server's.
+        triton: The server's version.
+        served: What the server says of it.
+        manifest: Of the artifact that it was made of.
+        config: Its configuration, as Triton's JSON form of it has it.
+        asks_for_cache: Whether it is configured to have its answers remembered.
+        has_cache: Whether they are.
+    """
+
+    url: str
+    triton: str
+    served: ServedModel
+    manifest: Manifest
+    config: Mapping[str, Any]
+    asks_for_cache: bool
+    has_cache: bool
+
+    @property
+    def takes(self) -> str:
+        """What it is sent."""
+        return "texts" if self.served.takes_texts else "tokens"
+
+    @property
+    def way(self) -> str:
+        """What a report calls it, for example ``"tokens, gRPC"``."""
+        return _way(self.takes, self.url)
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """Of the tokenizer of its artifact, whoever tokenises."""
+        return self.manifest.files[self.manifest.tokenizer.file].sha256
+
+    def to_json(self) -> ModelOnServer:
+        """What a report says of it."""
+        groups = self.config.get("instance_group", [])
+        return {
+            "name": self.served.name,
+            "version": self.served.version,
+            "variant": self.served.variant(self.manifest).name,
+            "takes": self.takes,
+            "backend": str(self.config.get("backend", "")),
+            "instances": sum(int(group.get("count", 1)) for group in groups) or 1,
+            "max_batch_size": self.served.max_batch_size,
+            "has_cache": self.has_cache,
+        }
+
+
+def find_models(url: str, name: str, access: Mapping[str, Any]) -> Found:
+    """The model of that name, and the one that takes texts instead of tokens, or the reverse.
+
+    Args:
+        url: Of the server.
+        name: The model's.
+        access: What else `lanner.connect` takes: headers and certificates.
+
+    Raises:
+        UsageError: The URL is none.
+        ServerUnavailableError: No server answers there.
+        ModelUnavailableError: It has no such model, or the model is not ready.
+        ServerError: The model carries nothing of an artifact.
+    """
+    tokens = name.removesuffix(TEXT_SUFFIX)
+    found = Found([], [])
+    for one in (tokens, tokens + TEXT_SUFFIX):
+        try:
+            found.models.append(_find(url, one, access))
+        except ServerUnavailableError:
+            raise
+        except ServerError as error:
+            if one == name:
+                raise
+            takes = "texts" if one.endswith(TEXT_SUFFIX) else "tokens"
+            found.left_out.append({"name": _way(takes, url), "reason": str(error)})
+    return found
+
+
+def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
+    model = lanner.connect(url, name, **access)
+    engine = model.runner.engine
+    transport, served = engine.transport, engine.served
+    try:
+        config = transport.config(name, served.version)
+        asks_for_cache = bool(config.get("response_cache", {}).get("enable"))
+        return ServerModel(
+            url,
+            str(transport.server()["version"]),
+            served,
+            model.manifest,
+            config,
+            asks_for_cache,
+            has_cache=asks_for_cache and _is_remembered(model, transport, name),
+        )
+    finally:
+        transport.close()
+
+
+def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
+    """Whether the server looks an answer up in a cache; without one it looks nothing up."""
+    head = model.manifest.head
+    getattr(model, METHODS_OF_HEAD[head][0])(first_input(head))
+    end = time.monotonic() + _PATIENCE_S
+    while not (lookups := cache_lookups(transport, name)) and time.monotonic() < end:
+        time.sleep(_POLL_S)
+    return lookups > 0
+
+
+def artifact_of(
+    models: Sequence[ServerModel], given: Artifact | None
+) -> AbstractContextManager[Artifact]:
+    """An artifact with the tokenizer of some models: what is given, or what a server carries.
+
+    Raises:
+        BenchmarkError: None is given, and only text models are there.
+    """
+    if given is not None:
+        return nullcontext(given)
+    for model in models:
+        if not model.served.takes_texts:
+            return model.served.artifact()
+    msg = (
+        f"{models[0].url} has only {models[0].served.name}, which carries no tokenizer to count "
+        "tokens with: give the artifact that it was made of, --against DIR"
+    )
+    raise BenchmarkError(msg)
+
+
+def require_same(artifact: Artifact, model: ServerModel) -> None:
+    """Refuses an artifact that is not what a server's model was made of.
+
+    Raises:
+        BenchmarkError: Head, dimension, tokenizer or the weights of the variant are others.
+    """
+    mine, theirs = artifact.manifest, model.manifest
+    variant = model.served.variant(theirs)
+    files = [mine.tokenizer.file]
+    if model.config.get("backend") != _BAKING:
+        files += variant.files
+    differing = [
+        what for what in ("head", "dimension") if getattr(mine, what) != getattr(theirs, what)
+    ]
+    if mine.variant(variant.name) is None:
+        differing.append(f"variant {variant.name}")
+    known = [name for name in files if name in theirs.files]
+    differing += [name for name in known if mine.files.get(name) != theirs.files[name]]
+    if differing:
+        msg = (
+            f"{artifact.directory} is not what {model.served.name} on {model.url} was made of "
+            f"({', '.join(differing)}): give the artifact that its repository was made of, or "
+            "leave --against out"
+        )
+        raise BenchmarkError(msg)
+
+
+def _way(takes: str, url: str) -> str:
+    return f"{takes}, {_PROTOCOLS[Address.parse(url).protocol]}"

@@ -1,0 +1,1 @@
+"""The subjects: one process each, what is asked of it, and the texts it gets."""

@@ -1,0 +1,164 @@
+"""Many callers of one subject at once, each with one text a call.
+
+Closed loop: a caller sends its next text when it has the last answer, so the load adapts to what
+the subject can take. Open loop: texts arrive at set times whether or not the ones before them are
+answered, as requests of a service do, and a latency counts from the arrival: who measures from the
+start of the call leaves out the waiting that a slow subject causes ("coordinated omission").
+
+This runs in the subject's process and imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from lanner_perf.subjects.totals import Totals
+
+#: How the errors are called that say that too much is waiting.
+REFUSALS = ("Overloaded",)
+Outcome = Literal["answered", "refused", "failed", "waiting"]
+
+
+class Call(NamedTuple):
+    """One call.
+
+    Attributes:
+        due_s: When it was to begin, in seconds since the first caller was ready.
+        end_s: When it was over.
+        outcome: How; "waiting" where the run was cut short before it was answered.
+    """
+
+    due_s: float
+    end_s: float
+    outcome: Outcome
+
+
+class Calls(NamedTuple):
+    """All calls of a run, in the order in which they were due.
+
+    Attributes:
+        calls: Each of them.
+        failure: What the first call said that failed; empty where none did.
+        is_cut_short: Whether the run was ended because it had fallen too far behind.
+        cpu_s: CPU time of the subject's process meanwhile.
+        totals: What was done meanwhile by the client and the server of a subject that is on one.
+    """
+
+    calls: list[Call]
+    failure: str = ""
+    is_cut_short: bool = False
+    cpu_s: float = 0.0
+    totals: Totals | None = None
+
+
+def closed_loop(answer: Callable[[str], object], texts: Sequence[str], callers: int) -> Calls:
+    """So many callers share the texts out among them."""
+    return _Run(answer, texts, None, float("inf")).of(callers)
+
+
+def open_loop(
+    answer: Callable[[str], object],
+    texts: Sequence[str],
+    arrivals_s: Sequence[float],
+    *,
+    callers: int,
+    patience_s: float,
+) -> Calls:
+    """Texts that arrive at given times.
+
+    Args:
+        answer: Answers one text.
+        texts: One for each arrival; they begin anew where there are fewer.
+        arrivals_s: When each arrives, ascending, in seconds.
+        callers: The most calls at once; what arrives meanwhile waits for a free caller.
+        patience_s: The run ends when an arrival has waited so long for a caller.
+    """
+    return _Run(answer, texts, arrivals_s, patience_s).of(callers)
+
+
+class _Run:
+    def __init__(
+        self,
+        answer: Callable[[str], object],
+        texts: Sequence[str],
+        arrivals_s: Sequence[float] | None,
+        patience_s: float,
+    ) -> None:
+        self._answer = answer
+        self._texts = texts
+        self._arrivals_s = arrivals_s
+        self._patience_s = patience_s
+        self._count = len(texts) if arrivals_s is None else len(arrivals_s)
+        self._begin = 0.0
+        self._is_over = threading.Event()
+        # Under the lock: what is next, how each call went, and what the first failure said.
+        self._lock = threading.Lock()
+        self._next = 0
+        self._calls: dict[int, Call] = {}
+        self._failure = ""
+
+    def of(self, callers: int) -> Calls:
+        ready = threading.Barrier(callers, action=self._start)
+        threads = [threading.Thread(target=self._call, args=(ready,)) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        is_cut_short = self._is_over.is_set()
+        if is_cut_short:
+            self._count_waiting()
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        return Calls(calls, self._failure, is_cut_short)
+
+    def _start(self) -> None:
+        self._begin = time.perf_counter()
+
+    def _call(self, ready: threading.Barrier) -> None:
+        ready.wait()
+        while (index := self._take()) is not None:
+            due_s = self._now_s() if self._arrivals_s is None else self._arrivals_s[index]
+            if not self._await(due_s):
+                return
+            self._answer_one(index, due_s)
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._next == self._count:
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _await(self, due_s: float) -> bool:
+        """Waits for an arrival; False where the run is over instead."""
+        early_s = due_s - self._now_s()
+        if -early_s > self._patience_s:
+            self._is_over.set()
+        return not self._is_over.wait(max(0.0, early_s))
+
+    def _answer_one(self, index: int, due_s: float) -> None:
+        outcome: Outcome = "answered"
+        failure = ""
+        try:
+            self._answer(self._texts[index % len(self._texts)])
+        except Exception as error:  # noqa: BLE001 (counted and reported)
+            outcome = "refused" if type(error).__name__ in REFUSALS else "failed"
+            failure = " ".join(f"{type(error).__name__}: {error}".split())
+        call = Call(due_s, self._now_s(), outcome)
+        with self._lock:
+            self._calls[index] = call
+            if outcome == "failed":
+                self._failure = self._failure or failure
+
+    def _count_waiting(self) -> None:
+        """Enters the calls that were due and not begun: left out, they would hide the waiting."""
+        now_s = self._now_s()
+        for index, due_s in enumerate(self._arrivals_s or ()):
+            if index not in self._calls and due_s < now_s:
+                self._calls[index] = Call(due_s, now_s, "waiting")
+
+    def _now_s(self) -> float:
+        return time.perf_counter() - self._begin

@@ -1,0 +1,201 @@
+"""What is measured. Each subject lives in a process of its own, and idles while others run.
+
+So no subject shares threads, caches of the allocator or imports with another, rounds of different
+subjects can be interleaved, and a peer may run in an environment of its own. This module imports
+nothing but the standard library, because the subject's process has it too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lanner_perf.subjects.launch import program
+
+if TYPE_CHECKING:
+    from lanner.vectors.similarity import Vectors
+    from lanner_perf.subjects.callers import Calls
+
+#: The environment that the harness itself runs in.
+OWN_ENVIRONMENT = "harness"
+#: The option of a spec that says with which texts it is timed where there is a cache: made new for
+#: each call, or seen before; without it, as they are. See `lanner_perf.kinds.subject_process`.
+TEXTS, NEW, SEEN = "texts", "new", "seen"
+#: A subject that says nothing for so long hangs; the slowest start compiles its model.
+PATIENCE_S = 300.0
+
+
+class SubjectError(Exception):
+    """A subject could not start, failed, hung or went away."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One thing to measure.
+
+    Attributes:
+        name: How the tables name it; no two have the same.
+        kind: What loads it, of `lanner_perf.kinds.KINDS`.
+        path: The artifact, the checkpoint or the model file.
+        options: What else its kind needs to know.
+        python: The interpreter that it runs in.
+        is_optional: Whether the others are measured without it where it cannot start.
+    """
+
+    name: str
+    kind: str
+    path: str
+    options: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    is_optional: bool = False
+
+    @property
+    def environment(self) -> str:
+        """What a report calls the environment of its interpreter."""
+        if self.python == sys.executable:
+            return OWN_ENVIRONMENT
+        return Path(self.python).parent.parent.name or self.python
+
+
+@dataclass(frozen=True)
+class Started:
+    """What starting a subject took, and what it says of itself and its environment.
+
+    Attributes:
+        import_s: How long the imports took.
+        load_s: How long loading took after them.
+        first_answer_ms: How long the first call took.
+        imported_mb: Resident memory after the imports; None where the kind does not say.
+        loaded_mb: Resident memory after loading.
+        facts: What the report says of it.
+        versions: The distributions of its environment.
+    """
+
+    import_s: float
+    load_s: float
+    first_answer_ms: float
+    imported_mb: float | None
+    loaded_mb: float
+    facts: dict[str, Any]
+    versions: dict[str, str]
+
+
+class Subject:
+    """A running subject; a context manager that ends its process."""
+
+    def __init__(self, spec: Spec, threads: int) -> None:
+        self.spec = spec
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._connection, theirs = Pipe()
+        # Not multiprocessing's own start: it would import the harness into the subject.
+        code = f"from lanner_perf.kinds.subject_process import serve; serve({theirs.fileno()})"
+        self._process = subprocess.Popen(
+            [spec.python, "-c", program(code)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=subject_environment(threads),
+        )
+        theirs.close()
+        try:
+            self.started: Started = self._ask(spec, threads)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    @property
+    def name(self) -> str:
+        """The name of its spec."""
+        return self.spec.name
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> tuple[float, Vectors]:
+        """Encodes all texts in one call; seconds and vectors."""
+        seconds, vectors = self._ask("encode", texts, batch_size)
+        return seconds, vectors
+
+    def rate(self, texts: list[str], batch_size: int, least_s: float = 0.0) -> float:
+        """Texts a second of calls with all texts, repeated until `least_s` have gone by."""
+        return float(self._ask("rate", texts, batch_size, least_s))
+
+    def latencies_ms(self, texts: list[str]) -> list[float]:
+        """Encodes the texts one call each; milliseconds of each call."""
+        latencies: list[float] = self._ask("latencies_ms", texts)
+        return latencies
+
+    def overheads_ms(self, texts: list[str]) -> list[float]:
+        """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown."""
+        overheads: list[float] = self._ask("overheads_ms", texts)
+        return overheads
+
+    def closed_loop(self, texts: list[str], callers: int) -> Calls:
+        """So many callers share the texts out; see `lanner_perf.subjects.callers`."""
+        calls: Calls = self._ask("closed_loop", texts, callers)
+        return calls
+
+    def open_loop(
+        self, texts: list[str], arrivals_s: list[float], *, callers: int, patience_s: float
+    ) -> Calls:
+        """Texts that arrive at given times; see `lanner_perf.subjects.callers`."""
+        calls: Calls = self._ask("open_loop", texts, arrivals_s, callers, patience_s)
+        return calls
+
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident memory now, and the most so far."""
+        now, peak = self._ask("memory_mb")
+        return now, peak
+
+    def _ask(self, *question: object) -> Any:
+        # Of a process that is gone, what it still said or how it ended is told below.
+        with suppress(ConnectionError):
+            self._connection.send(question)
+        try:
+            if not self._connection.poll(PATIENCE_S):
+                self._process.kill()
+                msg = f"{self.name} gave no answer within {PATIENCE_S:.0f} s and was ended"
+                raise SubjectError(msg)
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError):
+            status = self._process.wait()
+            self._log.seek(0)
+            said = last_line(self._log.read().decode(errors="replace"))
+            msg = f"{self.name} ended unexpectedly with status {status}: {said}"
+            raise SubjectError(msg) from None
+        if isinstance(answer, SubjectError):
+            raise answer
+        return answer
+
+
+def subject_environment(threads: int) -> dict[str, str]:
+    """This process's environment, with the tokenizers' threads bounded and nothing reported home.
+
+    OpenVINO's tools have no switch of their own for that but keep quiet where they are told that
+    this is a run of CI.
+    """
+    quiet = {"ORT_DISABLE_TELEMETRY": "1", "CI": "true"}
+    return {**os.environ, **quiet, "RAYON_NUM_THREADS": str(threads)}
+
+
+def last_line(output: str) -> str:
+    """What a program said last, as a rule why it failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

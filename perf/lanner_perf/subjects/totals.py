@@ -1,0 +1,167 @@
+"""What a client and its server have done so far. What they did meanwhile is a difference of two.
+
+This runs in the subject's process; nothing but the standard library is imported until a server is
+asked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from lanner_perf.subjects.server_cpu import cpu_s, server_process
+
+if TYPE_CHECKING:
+    from lanner.triton.client.transport import Monitor
+
+Answer = TypeVar("Answer")
+#: A request is counted a moment after it was answered.
+_PATIENCE_S, _POLL_S = 1.0, 0.01
+#: What the server's statistics call the parts of a request in a model: its tensors brought there,
+#: the run, its tensors brought back.
+_COMPUTE = ("compute_input", "compute_infer", "compute_output")
+
+
+class Totals(NamedTuple):
+    """Sums over the requests to one model.
+
+    Attributes:
+        requests: That the client sent.
+        request_s: How long these took, as the client saw it: message, way, server and way back.
+        served: Requests that the server has done, of all clients.
+        cached: How many of these its response cache answered.
+        texts: Texts that went through the model, and not through the cache.
+        runs: How often the model ran.
+        queue_s: How long requests waited for the model.
+        compute_s: How long they were in the model, each as long as the batch that it was part of.
+        server_cpu_s: CPU time of the server's own process; None where that is not to be seen.
+        models_cpu_s: CPU time of the processes that run its models.
+    """
+
+    requests: int
+    request_s: float
+    served: int
+    cached: int
+    texts: int
+    runs: int
+    queue_s: float
+    compute_s: float
+    server_cpu_s: float | None = None
+    models_cpu_s: float | None = None
+
+    def since(self, before: Totals) -> Totals:
+        """What was added."""
+        added: list[Any] = [
+            None if now is None or then is None else now - then
+            for now, then in zip(self, before, strict=True)
+        ]
+        return Totals(*added)
+
+
+class RequestClock:
+    """Times the requests of one client, of any number of threads."""
+
+    def __init__(self) -> None:
+        self.requests, self.seconds = 0, 0.0
+        self._lock = threading.Lock()
+
+    def timed(self, send: Callable[..., Answer]) -> Callable[..., Answer]:
+        """The same function, each call of it timed; a failed one, too."""
+
+        def timed(*arguments: Any, **options: Any) -> Answer:
+            begin = time.perf_counter()
+            try:
+                return send(*arguments, **options)
+            finally:
+                took = time.perf_counter() - begin
+                with self._lock:
+                    self.requests += 1
+                    self.seconds += took
+
+        return timed
+
+
+class Counter:
+    """Reads the `Totals` of one model.
+
+    What it needs is made when it is first called: what a client holds before that is the client's.
+
+    Args:
+        connect: Gives a connection to its server.
+        model: What it is called there.
+        clock: Of the client's requests.
+        host: Name and port of the server.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Monitor], model: str, clock: RequestClock, host: str
+    ) -> None:
+        self._connect, self._model, self._clock, self._host = connect, model, clock, host
+
+    def __call__(self) -> Totals:
+        """The sums, as soon as the server has counted all that the client sent."""
+        expected, end = self._before + self._clock.requests, time.monotonic() + _PATIENCE_S
+        while self._served() < expected and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        versions = self._versions()
+        return Totals(
+            self._clock.requests,
+            self._clock.seconds,
+            _requests(versions),
+            sum(_count(one, "cache_hit") for one in versions),
+            sum(int(one.get("inference_count", 0)) for one in versions),
+            sum(int(one.get("execution_count", 0)) for one in versions),
+            sum(_seconds(one, "queue") for one in versions),
+            sum(_seconds(one, part) for one in versions for part in _COMPUTE),
+            *self._cpu_s(),
+        )
+
+    @cached_property
+    def _monitor(self) -> Monitor:
+        return self._connect()
+
+    @cached_property
+    def _process(self) -> Any:
+        return server_process(self._host)
+
+    @cached_property
+    def _before(self) -> int:
+        """Requests that the server has done of others, and of a client before it was timed."""
+        return self._served() - self._clock.requests
+
+    def _served(self) -> int:
+        return _requests(self._versions())
+
+    def _versions(self) -> list[dict[str, Any]]:
+        return self._monitor.statistics(self._model, "")
+
+    def _cpu_s(self) -> Iterator[float]:
+        if self._process is not None:
+            yield cpu_s(self._process)
+            yield sum(map(cpu_s, self._process.children(recursive=True)))
+
+
+def cache_lookups(monitor: Monitor, model: str) -> int:
+    """How often a server has looked in its response cache for an answer of a model."""
+    versions = monitor.statistics(model, "")
+    return sum(_count(one, "cache_hit") + _count(one, "cache_miss") for one in versions)
+
+
+def _requests(versions: list[dict[str, Any]]) -> int:
+    return sum(_count(one, "success") + _count(one, "fail") for one in versions)
+
+
+def _count(version: dict[str, Any], what: str) -> int:
+    return int(_statistic(version, what).get("count", 0))
+
+
+def _seconds(version: dict[str, Any], what: str) -> float:
+    return int(_statistic(version, what).get("ns", 0)) / 1e9
+
+
+def _statistic(version: dict[str, Any], what: str) -> dict[str, Any]:
+    found: dict[str, Any] = version.get("inference_stats", {}).get(what, {})
+    return found

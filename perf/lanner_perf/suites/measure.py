@@ -1,0 +1,225 @@
+"""All suites over several subjects, and the report that they add up to."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from lanner.artifact.artifact import Artifact
+from lanner.loading.load import open_tokenizer
+from lanner.machine.machine import package_versions, this_machine
+from lanner.text.tokenization import TextTokenizer, Tokenizer
+from lanner_perf.kinds import PACKAGES
+from lanner_perf.kinds.heads import inputs_of
+from lanner_perf.record.figures import Row, is_lanner
+from lanner_perf.record.schema import SCHEMA, LeftOut
+from lanner_perf.subjects.lengths import LengthTexts, make_length_texts
+from lanner_perf.subjects.subject import Spec, Subject
+from lanner_perf.subjects.workloads import Workloads
+from lanner_perf.suites import (
+    cold_start,
+    concurrency,
+    latency,
+    memory,
+    open_loop,
+    quality,
+    throughput,
+)
+from lanner_perf.suites.independence import BATCH_TEXTS
+from lanner_perf.suites.inputs import Inputs
+from lanner_perf.suites.roster import Roster
+from lanner_perf.suites.suite_plan import Plan
+
+SUITES: dict[str, ModuleType] = {
+    "memory": memory,
+    "latency": latency,
+    "throughput": throughput,
+    "quality": quality,
+    "concurrency": concurrency,
+    "open_loop": open_loop,
+    "cold_start": cold_start,
+}
+#: Of these suites two dozen subjects would take too long: they are of `leaders` alone.
+OF_LEADERS = ("concurrency", "open_loop", "cold_start")
+#: What is timed, by head.
+_TIMED = {
+    "embed": "encode, from texts to vectors",
+    "score": "score, from pairs to numbers",
+    "classify": "classify, from texts to labels",
+    "tag": "tag, from texts to entities",
+}
+_EMBED_ALONE: tuple[LeftOut, ...] = (
+    {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
+    {"name": "texts by length", "reason": "they are made for vectors alone"},
+)
+#: The usual one, for the estimate.
+_START_S = 4.0
+
+Report = dict[str, Any]
+Progress = Callable[[str], object]
+
+
+def measure(
+    artifact: Artifact, specs: Sequence[Spec], workloads: Workloads, plan: Plan, progress: Progress
+) -> Report:
+    """Measures every subject on the same texts with the same threads, in interleaved rounds.
+
+    Timed: a call of `encode` from texts to vectors, tokenisation included. Not timed: starting the
+    subject (reported by itself), warm-up, choosing the batch size, and moving texts and vectors
+    between processes.
+
+    Args:
+        artifact: Its tokenizer counts the tokens of the workloads.
+        specs: The first is what the others are compared with. An optional one that cannot start is
+            left out, with its reason in the report, and so is one of a suite in which it fails.
+        workloads: The texts.
+        plan: How much.
+        progress: Called when a step begins, with about how long the rest will take.
+
+    Returns:
+        The report, as JSON values; `lanner_perf.record.schema.Report` says what is where.
+
+    Raises:
+        SubjectError: A subject failed to start that is not optional, or the first one failed.
+    """
+    head = artifact.manifest.head
+    left_out = [] if head == "embed" else list(_EMBED_ALONE)
+    plan = plan if head == "embed" else replace(plan, lengths=(), suites=_without_quality(plan))
+    inputs = _inputs(artifact, inputs_of(workloads, head), plan)
+    clock = _Clock(plan, len(specs), progress)
+    rows: dict[str, dict[str, Any]] = {}
+    with Roster(specs, plan.threads, clock.tell) as roster:
+        clock.end("starting")
+        for subject in roster.present:
+            rows[subject.name] = _facts(subject)
+        environments = _environments(roster.present)
+        for suite in (name for name in SUITES if name in plan.suites):
+            if suite in OF_LEADERS:
+                roster.keep(
+                    leaders(list(rows.values())), "others of its kind are faster in bulk and alone"
+                )
+            roster.begin(suite)
+            for name, keys in SUITES[suite].measure(roster, inputs, plan).items():
+                rows[name].update(keys)
+            clock.end(suite)
+        left_out += roster.left_out
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": this_machine().to_json(),
+        "versions": package_versions(*PACKAGES),
+        "environments": environments,
+        "threads": plan.threads,
+        "rounds": plan.rounds,
+        "artifact": artifact.manifest.name,
+        "timed": f"{_TIMED[head]}, tokenisation included; medians of the rounds",
+        "workloads": {
+            name: {
+                "texts": len(texts),
+                "tokens": inputs.count_tokens(texts),
+                "source": workloads.source,
+            }
+            for name, texts in inputs.workloads.texts.items()
+        },
+        "suites": [name for name in SUITES if name in plan.suites],
+        "subjects": list(rows.values()),
+        "left_out": left_out + _lengths_left_out(inputs),
+        "random_batches": {"batches": plan.random_batches, "texts": BATCH_TEXTS},
+        "seconds": clock.seconds,
+    }
+
+
+def leaders(rows: Sequence[Row]) -> set[str]:
+    """The names of the reference, of every variant of Lanner, and of each other kind the fastest.
+
+    Those are the one with the most short texts a second and the one with the least p50 of one text;
+    all, where either was not measured.
+    """
+    if not all("throughput" in row and "latency_ms" in row for row in rows):
+        return {row["name"] for row in rows}
+    reference, *others = rows
+    found = {row["name"] for row in (reference, *filter(is_lanner, others))}
+    for kind in {row["kind"] for row in others}:
+        some = [row for row in others if row["kind"] == kind]
+        fastest = max(some, key=lambda row: row["throughput"]["short"]["texts_per_s"])
+        soonest = min(some, key=lambda row: row["latency_ms"]["p50"])
+        found |= {fastest["name"], soonest["name"]}
+    return found
+
+
+def _inputs(artifact: Artifact, workloads: Workloads, plan: Plan) -> Inputs:
+    record = artifact.manifest.tokenizer
+    tokenizer = open_tokenizer(artifact.file(record.file), artifact.manifest)
+    lengths = LengthTexts({}, {})
+    if plan.lengths:
+        short = workloads.texts["short"]
+        lengths = make_length_texts(short, tokenizer, record.max_tokens, plan.lengths)
+    return Inputs(workloads, lengths, partial(_count_tokens, tokenizer))
+
+
+def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
+    """Of texts or pairs, as far as the model reads them; what its windows repeat counts again."""
+    if isinstance(tokenizer, Tokenizer) and tokenizer.overlap_tokens:
+        return sum(len(window) for windows in tokenizer.windows(inputs) for window in windows)
+    if isinstance(tokenizer, Tokenizer) and isinstance(inputs[0], tuple):
+        return sum(map(len, tokenizer.encode_pairs(inputs)))
+    return sum(map(len, tokenizer.encode(inputs)))
+
+
+def _without_quality(plan: Plan) -> tuple[str, ...]:
+    return tuple(suite for suite in plan.suites if suite != "quality")
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    return {
+        "name": subject.name,
+        "kind": subject.spec.kind,
+        "environment": subject.spec.environment,
+        **subject.started.facts,
+        "cold_start": cold_start.cold_start([subject.started]),
+    }
+
+
+def _environments(subjects: Sequence[Subject]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for subject in subjects:
+        found.setdefault(subject.spec.environment, subject.started.versions)
+    return found
+
+
+def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
+    return [
+        {"name": f"{tokens} tokens", "reason": reason}
+        for tokens, reason in inputs.lengths.left_out.items()
+    ]
+
+
+class _Clock:
+    """How long each suite took, and about how long the rest will take."""
+
+    def __init__(self, plan: Plan, subjects: int, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._begin = time.perf_counter()
+        estimates = {name: SUITES[name].estimate_s(plan) for name in SUITES if name in plan.suites}
+        self._ahead_s = {
+            name: seconds * subjects
+            for name, seconds in {"starting": _START_S, **estimates}.items()
+        }
+
+    def tell(self, step: str) -> None:
+        """Passes a step on, with the time that is left."""
+        present_s, *later_s = self._ahead_s.values()
+        left_s = max(0.0, present_s - (time.perf_counter() - self._begin)) + sum(later_s)
+        minutes = f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
+        self._progress(f"{step} (about {minutes} left)")
+
+    def end(self, suite: str) -> None:
+        """Ends a suite, or the start of all subjects."""
+        now = time.perf_counter()
+        self.seconds[suite] = round(now - self._begin, 1)
+        self._begin = now
+        del self._ahead_s[suite]

@@ -1,0 +1,85 @@
+"""How much is measured: what takes how long, and how often."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from lanner_perf.record.schema import SUITES
+from lanner_perf.subjects.lengths import LENGTHS
+
+CALLERS = (1, 2, 4, 8, 16, 32, 64)
+#: Arrivals, as multiples of the texts a second of the reference in bulk.
+LOADS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+#: What a table of variants shows.
+BASIC_SUITES = ("memory", "latency", "throughput", "quality")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    A duration is of one subject in one round, and a slow subject may take it twice: all subjects
+    get the same texts, as many as the slowest does in that time.
+
+    Attributes:
+        threads: Cores that each subject may use, one subject at a time.
+        suites: Which of `lanner_perf.record.schema.SUITES`.
+        rounds: Rounds of latency and throughput; the medians are reported.
+        latency_texts: Most single texts of one latency round.
+        latency_s: Duration of a latency round; those by length take a quarter of it.
+        throughput_s: Duration of a throughput round.
+        throughput_by_length_s: Duration of one of texts of one length.
+        call_tokens: The fewest tokens of a call that measures throughput.
+        bulk_texts: Texts of a call that measures throughput of short texts, which begin anew where
+            there are fewer; None for as many as the slowest encodes in a round.
+        lengths: The tokens of the texts of the measures by length.
+        callers: How many callers at once.
+        loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
+        point_s: Duration of one number of callers, or of one rate of arrivals.
+        point_rounds: Rounds of these.
+        cold_starts: Fresh processes.
+        random_batches: Batches that batch independence is measured in; 0 leaves it out.
+    """
+
+    threads: int
+    suites: tuple[str, ...] = SUITES
+    rounds: int = 3
+    latency_texts: int = 300
+    latency_s: float = 1.0
+    throughput_s: float = 3.0
+    throughput_by_length_s: float = 0.3
+    call_tokens: int = 4_096
+    bulk_texts: int | None = None
+    lengths: tuple[int, ...] = LENGTHS
+    callers: tuple[int, ...] = CALLERS
+    loads: tuple[float, ...] = LOADS
+    point_s: float = 1.0
+    point_rounds: int = 2
+    cold_starts: int = 2
+    random_batches: int = 0
+
+    @classmethod
+    def full(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
+        """Everything: under 25 minutes for two dozen subjects on two cores."""
+        return cls(threads, suites, random_batches=15)
+
+    @classmethod
+    def quick(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
+        """One short round of fewer points, to try it out: under 3 minutes for ten subjects."""
+        return cls(
+            threads,
+            suites,
+            rounds=1,
+            latency_texts=50,
+            latency_s=0.4,
+            throughput_s=1.0,
+            throughput_by_length_s=0.1,
+            call_tokens=2_048,
+            lengths=(16, 128),
+            callers=(1, 16),
+            loads=(0.5, 2.0),
+            point_s=0.4,
+            point_rounds=1,
+            cold_starts=0,
+            random_batches=5,
+        )

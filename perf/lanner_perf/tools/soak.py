@@ -1,0 +1,313 @@
+"""Memory over a long run: texts of random length, in bulk and from many callers, in one process.
+
+    python -m lanner_perf.tools.soak build/minilm.lanner --output build/soak.json
+    python -m lanner_perf.tools.soak build/minilm.lanner --through grpc --output build/soak.json
+
+With --through a server runs the model, and it is the memory of its client that counts.
+Writes the samples as JSON and a plot beside it. Fails where memory grew beyond the bound.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from lanner.artifact.artifact import Artifact
+from lanner.commands.console import steps
+from lanner.commands.options import positive
+from lanner.commands.source import split_url
+from lanner.engines import open_engine
+from lanner.errors import LannerError
+from lanner.files.staging import require_output_file, staged_file
+from lanner.files.texts import shipped_sentences
+from lanner.loading.load import load, open_tokenizer
+from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner.models.base import METHODS_OF_HEAD, Model
+from lanner.triton.client.connection import connect
+from lanner_perf.subjects.hosting import THROUGH, served
+from lanner_perf.subjects.resident import peak_resident_mb, proportional_mb, resident_mb
+from lanner_perf.subjects.workloads import SEED
+
+#: What is resident after so many texts counts as the usual, and the rest of the run is held to it.
+BASELINE_TEXTS = 1_000
+MOST_GROWTH = 1.2
+#: Texts between two samples; half of them come in bulk, half from callers.
+STEP_TEXTS = 200
+#: The longest text in words, of the model's limit in tokens; a word has a token at least.
+_BEYOND_LIMIT = 1.25
+_LIMIT_OF_THE_UNLIMITED = 512
+
+
+class Sample(NamedTuple):
+    """Resident memory after so many texts."""
+
+    texts: int
+    resident_mb: float
+
+
+class Held(NamedTuple):
+    """What a part holds: resident, and with a page that is mapped several times counted once."""
+
+    resident_mb: float
+    proportional_mb: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the samples say.
+
+    Attributes:
+        baseline_mb: Resident after `BASELINE_TEXTS`.
+        end_mb: Resident at the end.
+        highest_mb: The highest sample after the baseline.
+        ratio: `highest_mb` over `baseline_mb`.
+        holds: Whether that is at most `MOST_GROWTH`.
+    """
+
+    baseline_mb: float
+    end_mb: float
+    highest_mb: float
+    ratio: float
+    holds: bool
+
+    @classmethod
+    def of(cls, samples: list[Sample]) -> "Growth":
+        """Of samples that reach beyond `BASELINE_TEXTS`."""
+        later = [sample.resident_mb for sample in samples if sample.texts >= BASELINE_TEXTS]
+        highest = max(later)
+        ratio = highest / later[0]
+        return cls(later[0], later[-1], highest, ratio, ratio <= MOST_GROWTH)
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    try:
+        require_output_file(args.output)
+        artifact = Artifact.open(args.artifact)
+        with steps() as begin:
+            parts = {}
+            if args.through == "process":
+                begin("what each part holds")
+                # With one thread an engine has one session, with several it may have more.
+                parts = {
+                    str(threads): _in_fresh_process(
+                        parts_mb, args.artifact, args.engine, args.variant, threads
+                    )
+                    for threads in sorted({1, args.threads})
+                }
+            with _opened(args) as model:
+                loaded_mb = resident_mb()
+                samples = []
+                for sample in soak(model, args.texts, callers=args.callers):
+                    samples.append(sample)
+                    begin(f"{sample.texts:,} of {args.texts:,} texts: {sample.resident_mb:.0f} MB")
+    except (LannerError, OSError) as error:
+        sys.stderr.write(f"lanner_perf.tools.soak: error: {error}\n")
+        return 1
+    growth = Growth.of(samples)
+    report = {
+        "machine": this_machine().to_json(),
+        "versions": package_versions(
+            "lanner", "numpy", "onnxruntime", "openvino", "tokenizers", "tritonclient"
+        ),
+        "artifact": artifact.manifest.name,
+        "variant": model.variant.name,
+        "engine": model.runner.engine.name,
+        "through": args.through,
+        "threads": args.threads,
+        "callers": args.callers,
+        "texts": args.texts,
+        "parts_mb_by_threads": parts,
+        "loaded_mb": loaded_mb,
+        "end_proportional_mb": proportional_mb(),
+        "peak_mb": max(growth.highest_mb, peak_resident_mb()),
+        **asdict(growth),
+        "bound": MOST_GROWTH,
+        "samples": samples,
+    }
+    _write(report, args.output)
+    sys.stdout.write(f"{summary(report)}\n")
+    return 0 if growth.holds else 1
+
+
+@contextmanager
+def _opened(args: argparse.Namespace) -> Iterator[Model]:
+    with served(args.artifact, args.through, variant=args.variant, threads=args.threads) as place:
+        if args.through != "process":
+            yield connect(*split_url(place))
+            return
+        yield load(place, engine=args.engine, variant=args.variant, threads=args.threads)
+
+
+def _in_fresh_process(call: Callable[..., dict[str, Held]], *arguments: object) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        held = process.submit(call, *arguments).result()
+    return {name: part._asdict() for name, part in held.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lanner_perf.tools.soak", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
+    parser.add_argument("--texts", type=_more_than_baseline, default=100_000)
+    parser.add_argument("--through", choices=THROUGH, default="process")
+    parser.add_argument("--variant", default="auto")
+    parser.add_argument("--engine", default="auto", help="of this process")
+    parser.add_argument("--threads", type=positive, default=available_cores())
+    parser.add_argument("--callers", type=positive, default=8, help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="JSON; the plot goes beside it")
+    return parser
+
+
+def _more_than_baseline(text: str) -> int:
+    number = positive(text)
+    if number <= BASELINE_TEXTS:
+        msg = f"must be more than {BASELINE_TEXTS:,}, the texts that growth counts from"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
+    """Has a model of any head answer so many random texts.
+
+    Args:
+        model: What answers.
+        texts: How many.
+        callers: Threads of the half that comes one text a call.
+
+    Yields:
+        A sample after every `STEP_TEXTS`.
+    """
+    head = model.manifest.head
+    answer = getattr(model, METHODS_OF_HEAD[head][0])
+    source = random_texts(model.max_seq_length or _LIMIT_OF_THE_UNLIMITED)
+    # A scorer takes pairs.
+    inputs: Iterator[Any] = zip(source, source, strict=True) if head == "score" else source
+    with ThreadPoolExecutor(callers) as pool:
+        for done in range(0, texts, STEP_TEXTS):
+            step = list(islice(inputs, min(STEP_TEXTS, texts - done)))
+            half = len(step) // 2
+            answer(step[:half])
+            # A list of one: a scorer would take a lone pair for two texts.
+            for _ in pool.map(lambda item: answer([item]), step[half:]):
+                pass
+            yield Sample(done + len(step), resident_mb())
+
+
+def random_texts(limit_tokens: int) -> Iterator[str]:
+    """Texts of 1 word to beyond the limit, as many of 1 to 2 as of 100 to 200, without end."""
+    generator = np.random.default_rng(SEED)
+    words = np.array(sorted({word for text in shipped_sentences() for word in text.split()}))
+    longest = np.log(_BEYOND_LIMIT * limit_tokens)
+    while True:
+        count = round(float(np.exp(generator.uniform(0, longest))))
+        yield " ".join(generator.choice(words, count))
+
+
+def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, Held]:
+    """What each part adds to the memory of this process, which should be a fresh one."""
+    found: dict[str, Held] = {}
+    held: list[object] = []
+
+    def add(name: str, part: object) -> None:
+        held.append(part)
+        resident, proportional = resident_mb(), proportional_mb()
+        for earlier in found.values():
+            resident -= earlier.resident_mb
+            proportional -= earlier.proportional_mb
+        found[name] = Held(resident, proportional)
+
+    add("python_and_lanner", None)
+    artifact = Artifact.open(path)
+    chosen, manifest = artifact.choose(variant), artifact.manifest
+    engine = chosen.engine if engine == "auto" else engine
+    add("engine_package", import_module(engine))
+    add("tokenizer", open_tokenizer(artifact.file(manifest.tokenizer.file), manifest))
+    file, precision = artifact.file(chosen.file), chosen.precision
+    add("engine", open_engine(engine, file, precision=precision, threads=threads, workers=threads))
+    return found
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A line each of what was run, what its parts hold and what it showed."""
+    holds = "holds" if report["holds"] else "does not hold"
+    parts = [
+        f"with {threads} thread{'s' if threads != '1' else ''} "
+        + ", ".join(
+            f"{name.replace('_', ' ')} {part['resident_mb']:.0f} ({part['proportional_mb']:.0f})"
+            for name, part in held.items()
+        )
+        for threads, held in report["parts_mb_by_threads"].items()
+    ]
+    of_parts = (
+        f"MB of the parts, in brackets what is mapped twice counted once: {'; '.join(parts)}\n"
+        if parts
+        else ""
+    )
+    return (
+        f"{report['artifact']} {report['variant']} in {report['engine']}, {report['threads']} "
+        f"threads, {report['callers']} callers: loaded {report['loaded_mb']:.0f} MB\n"
+        f"{of_parts}"
+        f"{report['baseline_mb']:.0f} MB after {BASELINE_TEXTS:,} texts, at most "
+        f"{report['highest_mb']:.0f} MB until {report['texts']:,}: {report['ratio']:.3f}x, at most "
+        f"{report['bound']}x {holds}; at the end {report['end_proportional_mb']:.0f} MB with what "
+        "is mapped twice counted once"
+    )
+
+
+def draw(report: dict[str, Any], file: BinaryIO) -> None:
+    """Writes a PNG: resident memory over texts, with the bound."""
+    import matplotlib as mpl  # noqa: PLC0415 (in memory only after the samples)
+
+    mpl.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    texts, resident = zip(*report["samples"], strict=True)
+    axes.plot(texts, resident, color="black", linewidth=1.2, label="resident")
+    bound_mb = report["bound"] * report["baseline_mb"]
+    axes.axhline(
+        bound_mb,
+        color="black",
+        linestyle="--",
+        linewidth=1,
+        label=f"{report['bound']}x of that after {BASELINE_TEXTS:,} texts",
+    )
+    axes.axhline(
+        report["loaded_mb"], color="black", linestyle=":", linewidth=1, label="loaded, no text yet"
+    )
+    axes.plot(BASELINE_TEXTS, report["baseline_mb"], "ko", label=f"after {BASELINE_TEXTS:,} texts")
+    axes.set_ylim(0, 1.15 * max(bound_mb, report["highest_mb"]))
+    axes.set_xlim(left=0)
+    axes.set_xlabel("texts of random length, half in bulk, half from callers")
+    axes.set_ylabel("resident memory, MB")
+    axes.grid(color="0.9")
+    axes.set_title(
+        f"{report['artifact']} {report['variant']} in {report['engine']}, "
+        f"{report['threads']} threads, {report['callers']} callers"
+    )
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(file, format="png", dpi=110)
+    pyplot.close(figure)
+
+
+def _write(report: dict[str, Any], path: Path) -> None:
+    with staged_file(path) as file:
+        file.write(json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
+    with staged_file(path.with_suffix(".png")) as file:
+        draw(report, file)
+    sys.stderr.write(f"written to {path} and {path.with_suffix('.png').name}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

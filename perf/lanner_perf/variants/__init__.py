@@ -1,0 +1,1 @@
+"""The variants of an artifact beside what others make of its checkpoint."""

@@ -1,0 +1,104 @@
+"""The loading code of the peers' runtimes, as far as it needs none of them."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.imports import HEAVY, modules_after
+
+from lanner_perf.kinds import KINDS
+from lanner_perf.kinds.ctranslate2 import pooled
+from lanner_perf.kinds.infinity import answer_concurrently
+from lanner_perf.kinds.plain import Embedding
+
+#: Two texts of two and one tokens; what stands after them is padding.
+HIDDEN = np.array([[[3, 0], [0, 4]], [[6, 8], [99, 99]]], np.float32)
+LENGTHS = np.array([2, 1])
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_kinds_import_nothing_before_one_is_loaded() -> None:
+    modules = modules_after("import lanner_perf.kinds")
+    assert not modules & (HEAVY | {"lanner", "numpy", "onnxruntime", "fastembed", "infinity_emb"})
+    assert set(KINDS) >= {"fastembed", "light-embed", "ctranslate2", "infinity"}
+
+
+@pytest.mark.parametrize(
+    ("pooling", "is_normalized", "expected"),
+    [
+        ("mean", False, [[1.5, 2], [6, 8]]),
+        ("mean", True, [[0.6, 0.8], [0.6, 0.8]]),
+        ("cls", False, [[3, 0], [6, 8]]),
+        ("cls", True, [[1, 0], [0.6, 0.8]]),
+    ],
+)
+def test_tokens_are_pooled(pooling: str, is_normalized: bool, expected: list[list[float]]) -> None:
+    vectors = pooled(HIDDEN, LENGTHS, Embedding(pooling, is_normalized, 2, 16))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+    assert vectors.dtype == np.float32
+
+
+def test_how_tokens_become_a_vector_is_kept(tmp_path: Path) -> None:
+    embedding = Embedding("cls", is_normalized=False, dimension=384, max_tokens=256)
+    embedding.write(tmp_path)
+    assert Embedding.read(tmp_path) == embedding
+
+
+def test_so_many_callers_share_the_texts_out() -> None:
+    texts = [f"text {number}" for number in range(10)]
+    seen: list[str] = []
+    together: list[int] = []
+    open_calls = 0
+
+    async def embed(sentences: list[str]) -> Any:
+        nonlocal open_calls
+        open_calls += 1
+        together.append(open_calls)
+        seen.extend(sentences)
+        await asyncio.sleep(0)
+        open_calls -= 1
+
+    latencies_ms = asyncio.run(answer_concurrently(embed, texts, 3))
+    assert sorted(seen) == texts
+    assert max(together) == 3
+    assert len(latencies_ms) == 10
+    assert min(latencies_ms) > 0
+
+
+def test_what_libraries_read_is_set_before_they_do() -> None:
+    code = (
+        "import os; from lanner_perf.kinds.loaded import Start\n"
+        "Start({'cache': 'here'}, 3)\n"
+        "print(*(os.environ[n] for n in ('OMP_NUM_THREADS', 'HF_HUB_OFFLINE', 'HF_HOME')))"
+    )
+    assert run(code) == "3 1 here"
+
+
+def test_sessions_are_bounded() -> None:
+    pytest.importorskip("onnxruntime", reason="needs the bench extra")
+    code = (
+        "from lanner_perf.kinds.limits import bound_sessions; bound_sessions(3)\n"
+        "from onnxruntime import SessionOptions\n"
+        "made = SessionOptions()\n"
+        "print(made.intra_op_num_threads, made.inter_op_num_threads)"
+    )
+    assert run(code) == "3 1"
+
+
+def test_torch_in_bfloat16_says_so(tiny_checkpoint: Path) -> None:
+    code = (
+        "from lanner_perf.kinds import KINDS\n"
+        f"loaded = KINDS['sentence-transformers']({str(tiny_checkpoint)!r}, "
+        "{'dtype': 'bfloat16'}, 1)\n"
+        "vectors = loaded.encode(['a', 'b'])\n"
+        "print(loaded.facts['precision'], vectors.dtype, loaded.facts['model_bytes'] > 0)"
+    )
+    assert run(code) == "bfloat16 float32 True"

@@ -1,0 +1,56 @@
+from typing import Any
+
+import pytest
+
+pytest.importorskip("scipy", reason="needs the bench extra")
+
+from tests.support.perf_inputs import small_report
+
+from lanner_perf.report.checks import Check, variant_checks
+
+
+def checks_of(report: dict[str, Any]) -> dict[str, Check]:
+    return {check.what: check for check in variant_checks(report)}
+
+
+def test_what_holds_and_what_does_not() -> None:
+    checks = checks_of(small_report())
+    lost = checks["int8: Spearman lost against the checkpoint"]
+    assert lost.measured == pytest.approx(0.22)
+    assert lost.holds is False
+    independence = checks["int8: cosine of a sentence alone with itself in random batches"]
+    assert (independence.measured, independence.holds) == (0.99995, True)
+    assert checks["int8: size, of fp32"].measured == 0.25
+    assert checks["int8: size, of fp32"].holds is True
+
+
+def test_ratios_are_those_of_the_rounds() -> None:
+    checks = checks_of(small_report())
+    # 450 of 500, 440 of 400, 500 of 500: the ratio of the medians would be 0.9
+    speed = checks["int8: short texts/s, of int8-dynamic"]
+    assert speed.rounds == pytest.approx((0.9, 1.1, 1.0))
+    assert speed.measured == pytest.approx(1.0)
+    assert speed.holds is True
+    latency = checks["int8: p50 of one text, of int8-dynamic"]
+    assert latency.rounds == pytest.approx((1.1, 1.0, 0.5))
+    assert latency.holds is True
+
+
+def test_what_was_not_measured_neither_holds_nor_fails() -> None:
+    check = checks_of(small_report())["int8-dynamic: short texts/s, of stock quantize_dynamic"]
+    assert (check.measured, check.holds) == (None, None)
+    assert check.missing == "stock quantize_dynamic not measured"
+
+
+def test_without_pairs_no_spearman_is_lost() -> None:
+    report = small_report()
+    for row in report["subjects"]:
+        del row["quality"]["spearman"]
+    check = checks_of(report)["int8: Spearman lost against the checkpoint"]
+    assert (check.holds, check.missing) == (None, "there are no labelled pairs")
+
+
+def test_a_bound_is_met_at_the_bound() -> None:
+    assert Check("x", 0.95, is_least=True, measured=0.95).holds is True
+    assert Check("x", 1.0, is_least=False, measured=1.0).holds is True
+    assert Check("x", 1.0, is_least=False, measured=float("nan")).holds is False
