@@ -139,8 +139,8 @@ peers: $(VENV)/installed ## install what the report compares with, in environmen
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
-	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev,docs]'
-	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]'
+	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev,docs]' -e perf
+	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]' -e perf
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
 	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers --newest
@@ -149,24 +149,24 @@ clean:           ## remove everything that the other targets made
 	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/installed: pyproject.toml requirements/constraints.txt
+$(VENV)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev,docs]' --editable perf
 	touch $@
 
-$(VENV4)/installed: pyproject.toml requirements/constraints-transformers4.txt
+$(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-transformers4.txt
 	@echo "Setting up $(VENV4), about a minute ..."
 	$(PYTHON) -m venv --clear $(VENV4)
-	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints-transformers4.txt --editable '.[dev]'
+	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
 	touch $@
 
 # ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
 # provider of TensorRT is linked to the libraries of TensorRT 10.
-$(VENV_GPU)/installed: pyproject.toml requirements/constraints.txt
+$(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
 	$(PYTHON) -m venv --clear $(VENV_GPU)
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]'
+	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]' --editable perf
 	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
 	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
 		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' requirements/constraints.txt)"

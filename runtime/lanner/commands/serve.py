@@ -42,7 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     parser.usage = "%(prog)s REPO [options] [-- TRITON OPTIONS]"
-    parser.rest = "triton_options"  # type: ignore[attr-defined]
+    parser.rest = "triton_options"
     parser.add_argument("repository", metavar="REPO", help="what 'lanner repository' made")
     for name, port in DEFAULT_PORTS.items():
         parser.add_argument(

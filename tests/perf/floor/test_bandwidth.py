@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the bench extra")
+pytest.importorskip("torch", reason="needs lanner-bench")
 
 from lanner_perf.floor.bandwidth import (
     last_cache_bytes,

@@ -12,7 +12,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.errors import UnsupportedError
 
 for package in ("torch", "onnxruntime", "onnx"):
-    pytest.importorskip(package, reason="needs the bench extra")
+    pytest.importorskip(package, reason="needs lanner-bench")
 
 from lanner_perf.floor.floor import (  # noqa: E402
     Floor,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 for package in ("torch", "onnxruntime", "onnx"):
-    pytest.importorskip(package, reason="needs the bench extra")
+    pytest.importorskip(package, reason="needs lanner-bench")
 
 from lanner_perf.floor import matmul  # noqa: E402
 from lanner_perf.floor.matmul import LIBRARIES, Library  # noqa: E402

@@ -6,8 +6,8 @@ import pytest
 from lanner.artifact.artifact import Artifact
 from lanner.errors import UnsupportedError
 
-onnx = pytest.importorskip("onnx", reason="needs the bench extra")
-pytest.importorskip("onnxruntime", reason="needs the bench extra")
+onnx = pytest.importorskip("onnx", reason="needs lanner-bench")
+pytest.importorskip("onnxruntime", reason="needs lanner-bench")
 
 from lanner_perf.floor.operations import Operations, count_operations  # noqa: E402
 

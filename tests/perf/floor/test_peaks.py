@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 for package in ("torch", "onnxruntime", "onnx"):
-    pytest.importorskip(package, reason="needs the bench extra")
+    pytest.importorskip(package, reason="needs lanner-bench")
 
 from lanner_perf.floor.peak_process import ONE, THREAD, WORKERS, Rate, spread  # noqa: E402
 from lanner_perf.floor.peaks import PRECISIONS, Effort, _peak, measure_peaks  # noqa: E402

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+
 
 from tests.support.gpu_figures import report_of
 

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 
+
 from tests.support.gpu.artifact import H100
 from tests.support.gpu.host_builder import VERSION, HostBuilder
 

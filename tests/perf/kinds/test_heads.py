@@ -9,7 +9,7 @@ import pytest
 
 from lanner.artifact.artifact import Artifact
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 pytest.importorskip("torch", reason="the frameworks of the checkpoints")
 
 from lanner_perf.bench import specs, summary

@@ -83,7 +83,7 @@ def test_what_libraries_read_is_set_before_they_do() -> None:
 
 
 def test_sessions_are_bounded() -> None:
-    pytest.importorskip("onnxruntime", reason="needs the bench extra")
+    pytest.importorskip("onnxruntime", reason="needs lanner-bench")
     code = (
         "from lanner_perf.kinds.limits import bound_sessions; bound_sessions(3)\n"
         "from onnxruntime import SessionOptions\n"

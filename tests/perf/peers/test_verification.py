@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the reference")
 
+
 from tests.support.checkpoints import SENTENCES, bert_checkpoint
 
 from lanner_perf.peers.peer_models import Made, Peer, Place, Subject

@@ -1,6 +1,7 @@
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import bench_report, with_floor
 from tests.support.server_report import server_report

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import LANNER, PEER, TORCH, bench_report, subject
 

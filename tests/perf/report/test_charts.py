@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="needs the bench extra")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from PIL import Image
 from tests.support.bench_report import bench_report, with_floor

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import LANNER, PEER, TORCH, bench_report, with_floor
 from tests.support.server_report import HERE, server_report

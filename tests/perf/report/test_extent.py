@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import bench_report
 from tests.support.perf_inputs import write_pairs

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("jinja2", reason="needs the bench extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("jinja2", reason="needs lanner-bench")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.bench_report import LANNER, bench_report, with_floor
 from tests.support.server_report import TOKENS, server_report

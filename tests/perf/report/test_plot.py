@@ -3,8 +3,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="needs the bench extra")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from PIL import Image
 from tests.support.perf_inputs import small_report

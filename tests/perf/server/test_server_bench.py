@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("jinja2", reason="needs the bench extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
-pytest.importorskip("psutil", reason="needs the bench extra")
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("jinja2", reason="needs lanner-bench")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
+pytest.importorskip("psutil", reason="needs lanner-bench")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
+
 
 from tests.support.perf_inputs import write_pairs
 from tests.support.report_layout import require_laid_out

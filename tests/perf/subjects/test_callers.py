@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from lanner_perf.kinds import Loaded
 from lanner_perf.kinds.subject_process import Answers

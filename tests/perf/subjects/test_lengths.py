@@ -9,7 +9,7 @@ from lanner.loading.load import open_tokenizer
 from lanner.text.tokenization import TextTokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from lanner_perf.subjects.lengths import make_length_texts
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("psutil", reason="needs the bench extra")
+pytest.importorskip("psutil", reason="needs lanner-bench")
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
 import lanner

@@ -1,6 +1,6 @@
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from lanner_perf.subjects.workloads import build_workloads
 from lanner_perf.suites.independence import BATCH_TEXTS, PROBES, draw_batches

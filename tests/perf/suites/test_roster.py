@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from lanner_perf.subjects import subject as subjects
 from lanner_perf.subjects.subject import Spec, Subject, SubjectError

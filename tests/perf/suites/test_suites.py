@@ -8,7 +8,8 @@ import pytest
 
 from lanner.artifact.artifact import Artifact
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.report_layout import require_laid_out
 

@@ -11,8 +11,8 @@ import pytest
 from lanner.artifact.artifact import Artifact
 from lanner.triton.server.installation import Installation
 
-pytest.importorskip("scipy", reason="needs the bench extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
 
 from lanner_perf.tools import soak
 from lanner_perf.tools.soak import Growth, Sample, random_texts

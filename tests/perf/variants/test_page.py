@@ -1,6 +1,7 @@
 import pytest
 
-pytest.importorskip("scipy", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+
 
 from tests.support.perf_inputs import small_report
 

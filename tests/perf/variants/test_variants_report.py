@@ -12,8 +12,8 @@ from tests.support.perf_inputs import write_pairs
 
 from lanner.artifact.artifact import Artifact
 
-pytest.importorskip("scipy", reason="needs the bench extra")
-pytest.importorskip("matplotlib", reason="needs the bench extra")
+pytest.importorskip("scipy", reason="needs lanner-bench")
+pytest.importorskip("matplotlib", reason="needs lanner-bench")
 
 from lanner_perf.peers.peers import NOT_MEASURED
 
