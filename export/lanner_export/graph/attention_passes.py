@@ -1,4 +1,4 @@
-"""Rewrites of attention: no transposes around it, one mask for all layers, no idle biases."""
+"""Rewrites of attention: no transposes around it, one mask for all layers, no bias on values."""
 
 from collections.abc import Collection
 
@@ -92,17 +92,6 @@ def one_mask(model: ir.Model) -> int:
             if use.node.op_type == "Attention":
                 use.node.replace_input_with(use.idx, simple)
                 count += 1
-    return count
-
-
-def drop_key_bias(model: ir.Model) -> int:
-    """No bias on keys: it adds the same to all scores of a query, and softmax takes no notice."""
-    count = 0
-    for attention in _merged_attentions(model):
-        parts = biased(producer(attention.inputs[1], "Add"))
-        if parts is not None:
-            attention.replace_input_with(1, parts[0])
-            count += 1
     return count
 
 

@@ -14,13 +14,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from lanner.errors import UnsupportedError
 from lanner_export.graph.attention_passes import (
     attention_without_transposes,
-    drop_key_bias,
     move_value_bias,
     one_mask,
 )
-from lanner_export.graph.embedding_passes import fold_token_types, slice_positions
-from lanner_export.graph.pooling_passes import broadcast_norm, normalize_sum
-from lanner_export.graph.residual_passes import shift_residual_bias
+from lanner_export.graph.embedding_passes import slice_positions
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,10 @@ class Pass:
 PASSES = tuple(
     Pass(apply.__name__.replace("_", "-"), apply)
     for apply in (
-        fold_token_types,
         slice_positions,
         attention_without_transposes,
         one_mask,
-        drop_key_bias,
         move_value_bias,
-        shift_residual_bias,
-        normalize_sum,
-        broadcast_norm,
     )
 )
 

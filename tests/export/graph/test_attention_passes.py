@@ -11,7 +11,6 @@ from tests.support.graphs import answers, graph, require_same, unequal_lengths
 
 from lanner_export.graph.attention_passes import (
     attention_without_transposes,
-    drop_key_bias,
     move_value_bias,
     one_mask,
 )
@@ -256,11 +255,6 @@ def test_a_mask_of_what_is_no_token_stays() -> None:
     require_same(attention(body + MERGED), one_mask, feeds(), count=0)
 
 
-def test_keys_need_no_bias() -> None:
-    model = attention(MASK + MERGED)
-    assert require_same(model, drop_key_bias, feeds(), count=1, compared=ROWS > 0)["Add"] == 3
-
-
 def test_a_bias_on_values_goes_behind_the_projection() -> None:
     model = attention(MASK + MERGED)
     assert require_same(model, move_value_bias, feeds(), count=1, compared=ROWS > 0)["Add"] == 3
@@ -280,11 +274,10 @@ def test_a_bias_on_values_goes_behind_the_projection() -> None:
     ],
 )
 def test_biases_stay_where_they_count(body: str) -> None:
-    for apply in (drop_key_bias, move_value_bias):
-        require_same(attention(MASK + body), apply, feeds(), count=0, compared=ROWS > 0)
+    require_same(attention(MASK + body), move_value_bias, feeds(), count=0, compared=ROWS > 0)
 
 
-def test_a_key_bias_in_front_of_a_rotary_embedding_stays() -> None:
+def test_a_bias_on_values_beside_rotary_embeddings_goes() -> None:
     turned = MERGED.replace(
         "k = Add(xk, bk)",
         "k0 = Add(xk, bk)\nk = RotaryEmbedding<num_heads=2>(k0, cosine, sine, places)",
@@ -300,8 +293,7 @@ def test_a_key_bias_in_front_of_a_rotary_embedding_stays() -> None:
         "places": np.tile(np.arange(7), (3, 1)),
     }
     model = graph(INPUTS, OUTPUT, MASK + turned, arrays)
-    require_same(model, drop_key_bias, feeds(), count=0, compared=ROWS > 0)
-    # The bias on values is not turned, and goes.
+    # Queries and keys are turned, values are not.
     require_same(model, move_value_bias, feeds(), count=1, compared=ROWS > 0)
 
 
@@ -327,7 +319,6 @@ def test_fewer_heads_of_keys_and_values_than_of_queries() -> None:
     body = MASK + MERGED.replace("kv_num_heads=2", "kv_num_heads=1")
     model = graph(INPUTS, OUTPUT, body, arrays)
     require_same(model, move_value_bias, feeds(), count=0, compared=ROWS > 0)
-    require_same(model, drop_key_bias, feeds(), count=1, compared=ROWS > 0)
 
 
 def test_without_a_mask_input_there_is_none_to_simplify() -> None:
