@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner.commands.options import argument, need, option_of, positive
-from lanner.files.staging import require_output_file
+from lanner.files.staging import require_other_file, require_output_file
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import load
 from lanner.loading.selection import require_device
@@ -190,7 +190,7 @@ def check_input_options(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: Texts are given neither or twice, or the output has another suffix.
-        InputError: No output can be written.
+        InputError: No output can be written, or it is what is read.
     """
     need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
     suffixes = args.output_suffixes
@@ -200,6 +200,8 @@ def check_input_options(args: argparse.Namespace) -> None:
     )
     if args.output is not None:
         require_output_file(args.output)
+        if args.input:
+            require_other_file(args.output, args.input)
 
 
 def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]:

@@ -99,6 +99,8 @@ class Bulk:
                     writer.state.update(partial.written.writer)
                 else:
                     writer.start(body)
+                    if writer.rewrites_start:
+                        partial.leave_unchecked(body)
                 for chunk in self._chunks(partial):
                     if chunk.rows:
                         texts = self.rows.columns.texts[0]

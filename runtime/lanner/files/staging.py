@@ -52,6 +52,18 @@ def require_output_file(path: Path) -> None:
     raise InputError(msg)
 
 
+def require_other_file(output: Path, source: str | Path) -> None:
+    """Refuses to write a file over what is read.
+
+    Raises:
+        InputError: Both are the same file, by whatever names.
+    """
+    with suppress(OSError):  # one of them is not there
+        if output.samefile(source):
+            msg = f"{output} is what is read: give another name for the output"
+            raise InputError(msg)
+
+
 @contextmanager
 def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A directory that takes its name when the block ends well, and else is removed.

@@ -61,6 +61,9 @@ class VectorFile(ABC):
         state: What must be remembered beside the body, as JSON, to go on with it.
     """
 
+    #: Whether `finish` writes again what `start` wrote.
+    rewrites_start = False
+
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.state: dict[str, Any] = {}

@@ -18,6 +18,8 @@ VECTOR_SUFFIXES = (".npy", ".parquet", ".jsonl")
 class NpyFile(VectorFile):
     """One array [rows, width], as `numpy.save` writes it."""
 
+    rewrites_start = True
+
     def start(self, body: BinaryIO) -> None:
         """Writes a header that is as long as that of all rows."""
         self._write_header(body, 0)

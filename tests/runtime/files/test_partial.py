@@ -1,3 +1,6 @@
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +25,9 @@ def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
     with partial_file(output) as partial:
         assert partial.has_rows
         partial.recall({"v": 1}, restart=False)
-        assert partial.written == Written(rows=2, vectors=1, bytes=3)
+        # FIPS 180-2, appendix B.1
+        digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert partial.written == Written(rows=2, vectors=1, bytes=3, sha256=digest)
         with partial.opened() as body:
             body.write(b"half of a chunk")
             body.flush()
@@ -64,15 +69,16 @@ def test_a_full_disk_gets_back_what_does_not_count(tmp_path: Path) -> None:
         assert partial.body.read_bytes() == b"abc"
 
 
-@pytest.mark.parametrize("damage", ["cut", "no json", "other keys"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "no json", "other keys", "deep"])
 def test_damage_is_named(tmp_path: Path, damage: str) -> None:
     output = tmp_path / "out.npy"
     begin(output, b"abc", rows=2)
     directory = directory_of(output)
-    if damage == "cut":
-        (directory / "body").write_bytes(b"ab")
+    if damage in ("cut", "changed"):
+        (directory / "body").write_bytes(b"ab" if damage == "cut" else b"abx")
     else:
-        (directory / "state.json").write_text("{" if damage == "no json" else '{"identity": {}}')
+        texts = {"no json": "{", "other keys": '{"identity": {}}', "deep": "[" * 10**6}
+        (directory / "state.json").write_text(texts[damage])
     message = r"/.out.npy.partial is damaged: give --restart to discard it$"
     with partial_file(output) as partial, pytest.raises(OutputError, match=message):
         partial.recall({"v": 1}, restart=False)
@@ -109,3 +115,106 @@ def test_two_processes_do_not_write_the_same_output(tmp_path: Path) -> None:
         other.kill()
     with partial_file(output):
         pass
+
+
+@pytest.mark.parametrize("name", ["lock", "body", "state.json", "state.new", "whole"])
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "dangling", "fifo", "directory"])
+def test_a_prepared_link_is_not_followed(tmp_path: Path, name: str, kind: str) -> None:
+    output, precious = tmp_path / "out.npy", tmp_path / "precious"
+    precious.write_bytes(b"all that I have")
+    directory = directory_of(output)
+    directory.mkdir()
+    if kind == "symbolic":
+        (directory / name).symlink_to(precious)
+    elif kind == "dangling":
+        (directory / name).symlink_to(tmp_path / "new")
+    elif kind == "hard":
+        (directory / name).hardlink_to(precious)
+    elif kind == "fifo":
+        os.mkfifo(directory / name)
+    else:
+        (directory / name).mkdir()
+    message = (
+        rf"^{directory} is holding '{name}', which Lanner did not make: look at it and remove it, "
+        "or give another output$"
+    )
+    with pytest.raises(OutputError, match=message), partial_file(output):
+        pass
+    assert precious.read_bytes() == b"all that I have"
+    assert not (tmp_path / "new").exists()
+    assert [path.name for path in directory.iterdir()] == [name]
+
+
+def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "body").write_bytes(b"precious")
+    directory_of(output).symlink_to(tmp_path / "mine")
+    message = rf"^{directory_of(output)} is no directory: look at it and remove it, or give"
+    with pytest.raises(OutputError, match=message), partial_file(output):
+        pass
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["body"]
+
+
+def test_files_that_are_not_ours_are_not_removed(tmp_path: Path) -> None:
+    directory = directory_of(tmp_path / "out.npy")
+    directory.mkdir()
+    (directory / "diary.txt").touch()
+    with (
+        pytest.raises(OutputError, match=r"is holding 'diary.txt', which Lanner did not make"),
+        partial_file(tmp_path / "out.npy"),
+    ):
+        pass
+    assert (directory / "diary.txt").exists()
+
+
+def test_nobody_else_may_enter(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    directory_of(output).mkdir(mode=0o777)
+    begin(output, b"abc", rows=2)
+    assert directory_of(output).stat().st_mode & 0o777 == 0o700
+    modes = {path.stat().st_mode & 0o077 for path in directory_of(output).iterdir()}
+    assert modes == {0}
+
+
+def test_a_lock_whose_file_was_removed_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, directory = tmp_path / "out.npy", directory_of(tmp_path / "out.npy")
+    removed: list[Path] = []
+    lock = fcntl.flock
+
+    def flock(handle: int, operation: int) -> None:
+        # Another process ends between the opening of its lock and the locking here.
+        if not removed:
+            removed.append(directory / "lock")
+            shutil.rmtree(directory)
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with partial_file(output) as partial:
+        partial.recall({}, restart=False)
+        assert (directory / "lock").exists()
+        with partial.opened() as body:
+            body.write(b"abc")
+            partial.commit(body, Written(rows=1))
+        assert partial.body.read_bytes() == b"abc"
+
+
+def test_many_at_once_never_write_together(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    code = (
+        "import pathlib, sys\nfrom lanner.errors import OutputError\n"
+        "from lanner.files.partial import partial_file\n"
+        "mark = pathlib.Path(sys.argv[1]).with_name('mark')\n"
+        "for _ in range(300):\n"
+        "    try:\n"
+        "        with partial_file(pathlib.Path(sys.argv[1])):\n"
+        "            mark.touch(exist_ok=False); mark.unlink()\n"
+        "    except OutputError as error:\n"
+        "        assert 'another process writes' in str(error), error\n"
+    )
+    command = [sys.executable, "-c", code, str(output)]
+    others = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [other.communicate()[1] for other in others] == ["", ""]
+    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 
 from lanner.errors import InputError, OutputExistsError
-from lanner.files.staging import require_output_file, staged_directory, staged_file
+from lanner.files.staging import (
+    require_other_file,
+    require_output_file,
+    staged_directory,
+    staged_file,
+)
 
 
 def names(directory: Path) -> list[str]:
@@ -117,3 +122,14 @@ def test_a_directory_that_was_made_stays_for_what_else_is_in_it(tmp_path: Path) 
         (tmp_path / "a" / "note").write_text("x")
         raise KeyboardInterrupt
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["note"]
+
+
+def test_an_output_is_not_what_is_read(tmp_path: Path) -> None:
+    source, other = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.touch()
+    require_other_file(other, source)
+    other.symlink_to(source)
+    with pytest.raises(
+        InputError, match=r"/out.jsonl is what is read: give another name for the output$"
+    ):
+        require_other_file(other, source)
