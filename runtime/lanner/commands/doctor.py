@@ -7,11 +7,11 @@ from lanner._version import __version__
 from lanner.commands.console import print_json, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
+from lanner.engines.registry import ONNXRUNTIME
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import LannerError, ServerError
 from lanner.machine.gpu import missing_gpu, this_gpu
 from lanner.machine.machine import (
-    TENSORRT_PACKAGES,
     has_module,
     package_version,
     package_versions,
@@ -21,8 +21,8 @@ from lanner.triton.server.installation import find_tritonserver
 
 #: Extra -> the modules that it brings, as pyproject.toml declares it.
 EXTRA_MODULES = {
-    "onnxruntime": ("onnxruntime",),
-    "gpu": ("onnxruntime",),
+    **{engine.extra: engine.modules for engine in ENGINES},
+    "gpu": ONNXRUNTIME.modules,
     "export": (
         "torch",
         "transformers",
@@ -32,24 +32,19 @@ EXTRA_MODULES = {
         "onnx",
         "onnxscript",
     ),
-    "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
-    "tensorrt": ("tensorrt", "cuda.bindings"),
 }
 _GPU_PACKAGE = "onnxruntime-gpu"
 _PACKAGES = (
     "numpy",
     "tokenizers",
-    "onnxruntime",
-    _GPU_PACKAGE,
-    "openvino",
+    *(package for engine in ENGINES for package in engine.packages),
     "torch",
     "transformers",
     "sentence-transformers",
     "optimum",
     "onnx",
-    *TENSORRT_PACKAGES,
     "cuda-bindings",
     "lanner-bench",
 )
@@ -76,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
                 "default_precision": default_precision(),
                 "bf16": machine.has_bf16,
                 "engines": installed_engines(),
+                "engines_refused_here": refused_engines(),
                 "versions": versions,
                 "missing": missing,
                 "nvidia_driver": has_nvidia_driver(),
@@ -124,12 +120,14 @@ def missing_modules() -> dict[str, list[str]]:
 
 def installed_engines() -> dict[str, str]:
     """The engines that are installed, and their versions; `engine="auto"` prefers the first."""
-    found = {}
-    for name in ENGINES:
-        version = package_version(name) or package_version(f"{name}-gpu")
-        if version is not None:
-            found[name] = version
-    return found
+    found = {engine.name: engine.version for engine in ENGINES if engine.runs_graphs}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def refused_engines() -> dict[str, str]:
+    """The engines that do not run on this machine, and why."""
+    found = {engine.name: engine.refusal() for engine in ENGINES}
+    return {name: reason for name, reason in found.items() if reason}
 
 
 def default_precision() -> str:
@@ -170,7 +168,8 @@ def _triton() -> str:
 
 def _engines() -> str:
     found = [f"{name} {version}" for name, version in installed_engines().items()]
-    hint = " or ".join(f"pip install 'lanner[{name}]'" for name in ENGINES)
+    graphs = [engine for engine in ENGINES if engine.runs_graphs]
+    hint = " or ".join(f"pip install 'lanner[{engine.extra}]'" for engine in graphs)
     return ", ".join(found) or f"none: {hint}"
 
 

@@ -11,7 +11,8 @@ from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.console import print_json, size, table
 from lanner.commands.options import Subparsers, add_command
-from lanner.engines import ENGINES, batch_dependence
+from lanner.engines import ENGINES, find_engine
+from lanner.engines.registry import EngineRecord
 from lanner.errors import VariantError
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         choice = _stored(artifact)
         tuned = None if choice is None else choice.to_json()
         engines = {plan.name: _refusal(plan) for plan in plans(artifact)}
-        unstable = {engine: names for engine in ENGINES if (names := _unstable(artifact, engine))}
+        unstable = {e.name: names for e in ENGINES if (names := _unstable(artifact, e))}
         here = {
             "batch_dependent_here": unstable,
             "verified": True,
@@ -145,24 +146,30 @@ def _dependence(manifest: Manifest) -> Iterator[str]:
     """Yield a line for each engine and variant whose answers depend on the batch here."""
     for engine in ENGINES:
         for variant in manifest.variants:
-            if reason := batch_dependence(engine, variant):
-                yield from _lines(f"{variant.name} in {engine}: {reason}", indent=2)
+            if reason := engine.batch_dependence(variant):
+                yield from _lines(f"{variant.name} in {engine.name}: {reason}", indent=2)
 
 
-def _unstable(artifact: Artifact, engine: str) -> list[str]:
+def _unstable(artifact: Artifact, engine: EngineRecord) -> list[str]:
     """Return the variants whose answers depend on the batch in an engine here."""
-    return [v.name for v in artifact.manifest.variants if batch_dependence(engine, v)]
+    return [v.name for v in artifact.manifest.variants if engine.batch_dependence(v)]
+
+
+def _is_graph(variant: Variant) -> bool:
+    engine = find_engine(variant.engine)
+    return engine is not None and engine.runs_graphs
 
 
 def _fused(variant: Variant) -> str:
     found = [f"{name} {count}" for name, count in variant.fused_ops.items()]
-    return ", ".join(found) or ("its own" if variant.engine == "tensorrt" else "none")
+    return ", ".join(found) or ("none" if _is_graph(variant) else "its own")
 
 
 def purpose_sentence(variant: Variant) -> str:
     """What a variant is for, where it is not for a CPU; else nothing."""
-    if variant.engine == "tensorrt":
-        return "for TensorRT"
+    engine = find_engine(variant.engine)
+    if not _is_graph(variant):
+        return f"for {variant.engine if engine is None else engine.title}"
     # Its quality is that of a graph that rounds where a GPU does.
     return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 

@@ -8,8 +8,8 @@ from typing import Any
 from lanner.artifact.buckets import parse_buckets
 from lanner.commands.console import print_json, say
 from lanner.commands.options import Subparsers, add_command, argument, need, positive
+from lanner.engines import DEVICES
 from lanner.errors import RepositoryError
-from lanner.loading.selection import DEVICES
 from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving
 
 _EXAMPLES = """\

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner.commands.options import argument, need, option_of, positive
+from lanner.engines import engine_names
 from lanner.files.staging import require_other_file, require_output_file
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import load
@@ -40,7 +41,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="onnxruntime, openvino, tensorrt, or auto: the fastest as a rule of those installed",
+        help=f"{', '.join(engine_names())}, or auto: the fastest as a rule of those installed",
     )
     parser.add_argument(
         "--device",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lanner.artifact.artifact import Artifact
+from lanner.engines import find_engine
 from lanner.loading.selection import select
 from lanner.running.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET
 
@@ -16,11 +17,11 @@ class Configuration:
     """What `lanner.load` decides where it is not told; `str` says it in words.
 
     Attributes:
-        engine: Of `lanner.engines.ENGINES`, or ``"tensorrt"``.
+        engine: Of `lanner.engines.engine_names`.
         variant: The name of a variant of the artifact.
         workers: How many batches run at once, sharing the cores.
         token_budget: The most padded tokens in one batch.
-        device: Of `lanner.loading.selection.DEVICES`.
+        device: Of `lanner.engines.DEVICES`.
     """
 
     engine: str
@@ -64,6 +65,8 @@ class Configuration:
 
     def __str__(self) -> str:
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        where = "" if self.device == "cpu" or self.engine == "tensorrt" else f" on {self.device}"
+        engine = find_engine(self.engine)
+        is_usual = engine is not None and self.device == engine.devices[0]
+        where = "" if is_usual or self.device == "cpu" else f" on {self.device}"
         what = f"{self.variant} in {self.engine}{where}"
         return f"{what}, {workers}, {self.token_budget:,} tokens a batch"

@@ -8,6 +8,7 @@ from typing import Any
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines import Engine, open_engine
+from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import InputError, UnsupportedError
 from lanner.loading.configuration import Configuration
 from lanner.loading.tuned import stored_choice
@@ -51,8 +52,9 @@ def load(
 
     Args:
         path: A directory that ``lanner export`` wrote.
-        engine: ``"onnxruntime"``, ``"openvino"``, ``"tensorrt"``, or ``"auto"``: the fastest as a
-            rule of those that are installed (see `lanner.engines.choose_engine`).
+        engine: ``"onnxruntime"``, ``"openvino"`` or another that ``lanner doctor`` names, or
+            ``"auto"``: the fastest as a rule of those that are installed (see
+            `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
             (see `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the
             CPU has it. ``"fp16"`` is for GPUs, and slow on a CPU. Of engines of TensorRT the
@@ -93,10 +95,10 @@ def load(
         raise InputError(msg)
     artifact = open_artifact(path)
     if engine_cache is not None:
-        if engine not in ("auto", "onnxruntime") or device == "cpu":
+        if engine not in ("auto", ONNXRUNTIME.name) or device == "cpu":
             msg = "engine_cache is for onnxruntime on cuda: leave it out, or engine and device"
             raise InputError(msg)
-        engine, device = "onnxruntime", "cuda"
+        engine, device = ONNXRUNTIME.name, "cuda"
     asked = {"engine": engine, "variant": variant, "device": device}
     choice = stored_choice(artifact, threads=threads)
     if choice is not None and choice.configuration.fits(**asked):

@@ -9,13 +9,12 @@ from typing import NamedTuple
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.manifest import Variant
-from lanner.engines import ENGINES, choose_engine
+from lanner.engines import DEVICES, ENGINES, choose_engine, find_engine
+from lanner.engines.registry import ONNXRUNTIME, TENSORRT
 from lanner.errors import InputError, LannerError, VariantError
 from lanner.machine.gpu import missing_gpu, require_gpu, this_gpu
 from lanner.machine.machine import has_module, package_version
 
-#: What `lanner.load(device=...)` takes, "auto" aside.
-DEVICES = ("cpu", "cuda")
 #: Engines of TensorRT by precision, in the order in which they are picked. With int8 BERT was often
 #: no faster than with fp16, and loses more (TensorRT #1604, #3147).
 _BEST_PRECISIONS = ("fp16", "bf16", "int8", "fp8", "tf32", "fp32")
@@ -29,7 +28,7 @@ class Selection(NamedTuple):
     Attributes:
         variant: One of the artifact's.
         engine: What runs it.
-        device: Of `DEVICES`.
+        device: Of `lanner.engines.DEVICES`.
     """
 
     variant: Variant
@@ -48,9 +47,9 @@ def select(
 
     Args:
         artifact: What is run.
-        engine: One of `lanner.engines.ENGINES`, ``"tensorrt"``, or ``"auto"``.
+        engine: One of `lanner.engines.engine_names`, or ``"auto"``.
         variant: The name of one, of engines also their precision, or ``"auto"``.
-        device: One of `DEVICES`, or ``"auto"``.
+        device: One of `lanner.engines.DEVICES`, or ``"auto"``.
 
     Raises:
         InputError: There is no such device, or the engine does not run there.
@@ -63,15 +62,17 @@ def select(
     if named is None and engine == "auto" and device != "cpu":
         # Whoever names the precision of an engine, and of nothing else, means the engine.
         named = next((plan for plan in plans(artifact) if plan.precision == variant), None)
-    if engine == "tensorrt" or (named is not None and named.engine == "tensorrt"):
+    if TENSORRT.name in (engine, "" if named is None else named.engine):
         return _named_plan(artifact, engine, variant, device)
-    if engine == "openvino" and device == "cuda":
-        msg = "the engine openvino runs on the CPU: leave device out, or take another engine"
+    asked = find_engine(engine)
+    is_for_cpu = asked is not None and "cuda" not in asked.devices
+    if is_for_cpu and device == "cuda":
+        msg = f"the engine {engine} runs on the CPU: leave device out, or take another engine"
         raise InputError(msg)
-    if device != "cpu" and engine != "openvino":
+    if device != "cpu" and not is_for_cpu:
         picks = engine == "auto" and variant == "auto"
         if picks and (plan := next(_safe_plans(artifact), None)) is not None:
-            return Selection(plan, "tensorrt", "cuda")
+            return Selection(plan, TENSORRT.name, "cuda")
         if device == "cuda" or _takes_cuda(artifact, named):
             return _on_cuda(artifact, variant, engine)
     chosen = artifact.choose(variant)
@@ -82,7 +83,7 @@ def require_device(device: str) -> str:
     """The same, unless there is no such device.
 
     Raises:
-        InputError: It is neither of `DEVICES` nor ``"auto"``.
+        InputError: It is neither of `lanner.engines.DEVICES` nor ``"auto"``.
     """
     if device in ("auto", *DEVICES):
         return device
@@ -109,7 +110,7 @@ def refusal_here(build: EngineBuild) -> str:
 
 def plans(artifact: Artifact) -> list[Variant]:
     """The variants that are engines of TensorRT, the best precision first."""
-    found = [v for v in artifact.manifest.variants if v.engine == "tensorrt" and v.build]
+    found = [v for v in artifact.manifest.variants if v.engine == TENSORRT.name and v.build]
     ranks = {precision: rank for rank, precision in enumerate(_BEST_PRECISIONS)}
     return sorted(found, key=lambda v: ranks.get(v.precision, len(ranks)))
 
@@ -117,8 +118,8 @@ def plans(artifact: Artifact) -> list[Variant]:
 def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
     """What may run on the GPU, each with its engine; what does not run here says so when opened."""
     return [
-        *(("tensorrt", plan) for plan in plans(artifact)),
-        *(("onnxruntime", graph) for graph in cuda_graphs(artifact)),
+        *((TENSORRT.name, plan) for plan in plans(artifact)),
+        *((ONNXRUNTIME.name, graph) for graph in cuda_graphs(artifact)),
     ]
 
 
@@ -145,9 +146,9 @@ def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
 
 def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> Selection:
     """An engine of TensorRT that was asked for, by its name, its precision or any."""
-    if engine not in ("auto", "tensorrt") or device == "cpu":
-        what = f"the variant {variant}" if engine != "tensorrt" else "the engine tensorrt"
-        where = f"in {engine}" if engine not in ("auto", "tensorrt") else "on the CPU"
+    if engine not in ("auto", TENSORRT.name) or device == "cpu":
+        what = f"the variant {variant}" if engine != TENSORRT.name else f"the engine {engine}"
+        where = f"in {engine}" if engine not in ("auto", TENSORRT.name) else "on the CPU"
         remedy = f"leave {'device' if device == 'cpu' else 'engine'} out, or load another variant"
         msg = f"{what} is for TensorRT on a GPU, and does not run {where}: {remedy}"
         raise InputError(msg)
@@ -157,7 +158,7 @@ def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> S
     refusals = {p.name: refusal_here(p.build) for p in all_plans if p.build is not None}
     for plan in asked:
         if not refusals[plan.name]:
-            return Selection(plan, "tensorrt", "cuda")
+            return Selection(plan, TENSORRT.name, "cuda")
     raise VariantError(_no_plan(artifact, variant, asked, refusals))
 
 
@@ -172,7 +173,7 @@ def _no_plan(
     others += [
         v.name
         for v in artifact.manifest.variants
-        if v.engine in ENGINES and v.precision in _CUDA_PRECISIONS[:2]
+        if ONNXRUNTIME.runs(v, "cuda") and v.precision in _CUDA_PRECISIONS[:2]
     ]
     remedy = f", or load {others[0]!r}" if others else ""
     precision = asked[0].precision if asked else variant
@@ -193,7 +194,8 @@ def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
 def _runs_on_cuda(variant: Variant) -> bool:
     # A table that is looked up, in a file of its own, gains nothing from a GPU.
     is_multiplied = variant.weights_file is None
-    return variant.engine in ENGINES and is_multiplied and variant.precision in _CUDA_PRECISIONS
+    is_able = ONNXRUNTIME.runs(variant, "cuda") and variant.precision in _CUDA_PRECISIONS
+    return is_able and is_multiplied
 
 
 def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
@@ -203,9 +205,10 @@ def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
         VariantError: The variant, or every one of the artifact, is for a CPU.
         EngineError: There is no GPU.
     """
-    if engine not in ("auto", "onnxruntime"):
+    if engine not in ("auto", ONNXRUNTIME.name):
         artifact.choose(variant)
-        msg = f"there is no engine {engine!r} for a GPU: use onnxruntime, tensorrt or 'auto'"
+        names = [record.name for record in ENGINES if "cuda" in record.devices]
+        msg = f"there is no engine {engine!r} for a GPU: use {', '.join(names)} or 'auto'"
         raise VariantError(msg)
     names = [graph.name for graph in cuda_graphs(artifact)]
     if variant != "auto":
@@ -218,4 +221,4 @@ def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
         msg = f"the variant {chosen.name} of {artifact.directory} is for CPUs: on a GPU {others}"
         raise VariantError(msg)
     require_gpu("onnxruntime on cuda")
-    return Selection(chosen, "onnxruntime", "cuda")
+    return Selection(chosen, ONNXRUNTIME.name, "cuda")

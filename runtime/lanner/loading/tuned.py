@@ -23,22 +23,20 @@ from typing import Any, Self, get_type_hints
 from lanner._version import __version__
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
-from lanner.engines import ENGINES
+from lanner.engines import DEVICES, ENGINES, engine_names
 from lanner.errors import ArtifactError, InputError
 from lanner.files.staging import staged_file
 from lanner.loading.configuration import Configuration
-from lanner.loading.selection import DEVICES
 from lanner.machine.gpu import this_gpu
-from lanner.machine.machine import TENSORRT_PACKAGES, package_versions, this_machine
+from lanner.machine.machine import package_versions, this_machine
 
 FORMAT = "lanner-tuning"
 FORMAT_VERSION = 1
 #: Goal -> the unit of what is measured for it.
 GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 
-_ENGINES = (*ENGINES, "tensorrt")
 #: What a choice depends on, as far as it is installed.
-_PACKAGES = (*_ENGINES, "onnxruntime-gpu", *TENSORRT_PACKAGES)
+_PACKAGES = tuple(package for engine in ENGINES for package in engine.packages)
 
 _log = logging.getLogger("lanner")
 
@@ -222,7 +220,7 @@ def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
     configuration = choice.configuration
     names = [variant.name for variant in artifact.manifest.variants]
     problems = {
-        f"there is no engine {configuration.engine!r}": configuration.engine not in _ENGINES,
+        f"there is no engine {configuration.engine!r}": configuration.engine not in engine_names(),
         f"there is no device {configuration.device!r}": configuration.device not in DEVICES,
         f"there is no variant {configuration.variant!r}": configuration.variant not in names,
         f"workers are {configuration.workers}": not 1 <= configuration.workers <= threads,

@@ -69,8 +69,12 @@ class QualityFloor:
         """Every engine of the device with every variant that it runs there."""
         if self.device == "cuda":
             return cuda_candidates(self.artifact)
-        graphs = [variant for variant in self._manifest.variants if variant.engine != "tensorrt"]
-        return [(engine, variant) for engine in ENGINES for variant in graphs]
+        return [
+            (engine.name, variant)
+            for engine in ENGINES
+            for variant in self._manifest.variants
+            if engine.runs(variant, "cpu")
+        ]
 
     def refusal(self, engine: str, variant: Variant) -> str:
         """Why a variant may not be chosen in an engine; nothing where it may."""

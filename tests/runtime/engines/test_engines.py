@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import lanner.engines as engines_module
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Variant
-from lanner.engines import choose_engine, open_engine
+from lanner.engines import choose_engine, open_engine, registry
 from lanner.engines import onnxruntime as engine_module
 from lanner.engines.onnxruntime import WEIGHTS_FILE
 from lanner.errors import EngineError, MissingExtraError, VariantError
@@ -129,9 +128,7 @@ def test_an_unknown_engine_names_those_there_are(word_artifact: Path) -> None:
 def test_auto_takes_what_is_installed_and_fits(
     installed: set[str], precision: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        engines_module, "find_spec", lambda name: name if name in installed else None
-    )
+    monkeypatch.setattr(registry, "has_module", installed.__contains__)
     assert choose_engine(Variant("any", precision, "any", "onnxruntime", 23, {})) == chosen
     # What was made for another engine is no file for these.
     assert choose_engine(Variant("plan", "fp16", "plan", "tensorrt", 0, {})) == "tensorrt"
@@ -157,10 +154,8 @@ def test_auto_takes_no_engine_whose_answers_depend_on_the_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine = replace(this_machine(), cpu_flags=flags)
-    monkeypatch.setattr(engines_module, "this_machine", lambda: machine)
-    monkeypatch.setattr(
-        engines_module, "find_spec", lambda name: name if name in installed else None
-    )
+    monkeypatch.setattr(registry, "this_machine", lambda: machine)
+    monkeypatch.setattr(registry, "has_module", installed.__contains__)
     variant = Variant("int8", "int8", "any", "onnxruntime", 23, {}, calibration=calibration)
     if not is_refused:
         assert choose_engine(variant) in installed
@@ -175,7 +170,7 @@ def test_auto_takes_no_engine_whose_answers_depend_on_the_batch(
 
 
 def test_auto_names_both_extras_where_neither_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines_module, "find_spec", lambda _name: None)
+    monkeypatch.setattr(registry, "has_module", lambda _name: False)
     with pytest.raises(
         MissingExtraError,
         match=r"^running a model in process needs the package 'onnxruntime' or 'openvino', and has "

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tests.support.checkpoints import word_rows
 
 from lanner.artifact.artifact import Artifact
-from lanner.engines import batch_dependence, open_engine
+from lanner.engines import open_engine
+from lanner.engines.registry import OPENVINO
 from lanner.errors import EngineError
 from lanner.loading.load import load
 from lanner.machine.machine import this_machine
@@ -105,7 +106,7 @@ def test_int8_does_not_depend_on_the_batch(minilm_artifact: Artifact) -> None:
         [engine.run({k: v[i : i + 1] for k, v in texts.items()}) for i in range(48)]
     )
     padded = engine.run(feed(minilm_artifact, 48, 30, padding=19))
-    if batch_dependence("openvino", minilm_artifact.choose("int8")):
+    if OPENVINO.batch_dependence(minilm_artifact.choose("int8")):
         # Not promised on this processor; see there. tests/end_to_end/test_other_processor.py
         # emulates one.
         assert (alone * padded).sum(axis=1).min() > 0.98

@@ -12,6 +12,7 @@ from tests.support.word_artifact import write_manifest, write_word_artifact
 from lanner.artifact.artifact import QUALITY_FILE, Artifact
 from lanner.artifact.budget import Budget
 from lanner.engines import Engine, open_engine
+from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading import load as loading
 from lanner.machine.machine import this_machine
@@ -24,7 +25,7 @@ NOT_SAFE = "not exact or not fast on this CPU: name a --min-quality"
 
 @pytest.fixture(autouse=True)
 def _one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime",))
+    monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME,))
 
 
 def floor_of(directory: Path, budget: str | None = None) -> QualityFloor:
@@ -92,7 +93,7 @@ def test_half_precision_must_be_asked_for_by_a_budget(
 
     # As where the engine that it was made for has no kernels for it, and another has.
     monkeypatch.setattr(loading, "open_engine", open_other)
-    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime", "other"))
+    monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME, replace(ONNXRUNTIME, name="other")))
     found = refusals(floor_of(word_artifact, "cosine:0.99"))
     assert found["bf16 in onnxruntime"] == "no kernel"
     assert found["bf16 in other"] == ""
@@ -186,7 +187,9 @@ def test_an_engine_that_answers_otherwise_is_refused(
         return Skewed(inner, by_batch=by_batch) if name == "skewed" else inner
 
     monkeypatch.setattr(loading, "open_engine", open_either)
-    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime", "skewed"))
+    monkeypatch.setattr(
+        quality_floor, "ENGINES", (ONNXRUNTIME, replace(ONNXRUNTIME, name="skewed"))
+    )
     found = refusals(floor_of(word_artifact))
     assert found["fp32 in onnxruntime"] == ""
     assert found["fp32 in skewed"] == reason
@@ -201,7 +204,7 @@ def test_without_the_engine_that_the_variant_was_made_for_another_may_do(
         return open_engine("onnxruntime", path, **options)
 
     monkeypatch.setattr(loading, "open_engine", open_other)
-    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime", "other"))
+    monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME, replace(ONNXRUNTIME, name="other")))
     found = refusals(floor_of(word_artifact, "cosine:0.9"))
     assert "needs the package 'onnxruntime', which is not installed" in found["fp32 in onnxruntime"]
     assert found["fp32 in other"] == found["int8 in other"] == ""

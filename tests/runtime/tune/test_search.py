@@ -8,6 +8,7 @@ from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.budget import Budget
+from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import EngineError, VariantError
 from lanner.loading.configuration import Configuration
 from lanner.tune import floor as quality_floor
@@ -39,7 +40,7 @@ DEFAULT = configuration("fp32", 2)
 def artifact(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
     """Whose default is fp32, on any machine, and that one engine runs."""
     artifact = Artifact.open(word_artifact)
-    monkeypatch.setattr(quality_floor, "ENGINES", ("onnxruntime",))
+    monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME,))
     monkeypatch.setattr(Artifact, "safe_variants", lambda self: self.manifest.variants)
     return artifact
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanner.artifact.buckets import default_buckets, parse_buckets
+from lanner.engines import DEVICES
 from lanner.errors import InputError
-from lanner.loading.selection import DEVICES
 
 BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
 _CACHED = ("onnxruntime", "cuda")
