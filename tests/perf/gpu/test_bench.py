@@ -166,7 +166,8 @@ def test_an_interpreter_that_is_there_needs_no_set_up() -> None:
     without = commands("VENV_GPU=build/none", "GPU_PYTHON=python3.12")
     assert "pip install" not in without
     assert 'perf${PYTHONPATH:+:$PYTHONPATH}" python3.12 -m lanner_perf.gpu.bench ' in without
-    assert "python3.12 -m pytest -m gpu tests/test_cuda.py" in without
+    assert "python3.12 -m pytest -m gpu tests/" in without
+    assert "tests/runtime/engines/test_onnxruntime_cuda.py" in without
 
 
 @pytest.mark.gpu
