@@ -8,6 +8,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+from lanner.errors import Overloaded
 from lanner.loading.load import load
 from lanner.models.base import METHODS_OF_HEAD, Model
 from lanner.running.cancellation import Cancellation, current_cancellation
@@ -47,7 +48,13 @@ class AsyncModel:
             context.run(current_cancellation.set, cancellation)
             work = partial(context.run, method, *arguments, **options)
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                running = self._threads.submit(work)
+            except RuntimeError as error:  # the limit of the system, or the interpreter ends
+                cancellation.cancel()  # what was put there runs for nobody
+                msg = f"no thread can wait for the call ({error}): try again later"
+                raise Overloaded(msg) from None
+            try:
+                return await asyncio.wrap_future(running)
             except asyncio.CancelledError:
                 cancellation.cancel()
                 raise

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import CancelledError, DeadlineError, Overloaded
 from lanner.running.cancellation import Cancellation, current_cancellation
+from lanner.running.workers import Workers
 
 Rows = NDArray[np.int64]
 Output = NDArray[np.float32]
@@ -137,8 +137,8 @@ class Scheduler:
         self._large: deque[Call] = deque()
         self._is_turn_of_large = False
         self._running = 0
-        # A drain ends when nothing waits, so that an idle pool holds no reference to this object.
-        self._pool = ThreadPoolExecutor(workers, "lanner")
+        # A drain ends when nothing waits, so that an idle thread holds no reference to this object.
+        self._threads = Workers(workers)
         self.pid = os.getpid()
 
     def start(self, call: Call) -> None:
@@ -149,7 +149,9 @@ class Scheduler:
         """
         self._register(call)
         with self._lock:
-            self._enqueue(call)
+            drains_here = not self._enqueue(call)
+        if drains_here:
+            self._drain()
 
     def run(self, call: Call) -> Iterator[tuple[Rows, Output]]:
         """`start`, and the answers; a single batch runs in this thread if a worker is free.
@@ -163,10 +165,12 @@ class Scheduler:
             is_first = not (self._small or self._large) and self._running < self._workers
             runs_here = is_first and len(call.batches) == 1
             if runs_here:
-                is_alone = self._running == 0
+                is_alone, drains_here = self._running == 0, False
                 self._running += 1
             else:
-                self._enqueue(call)
+                is_alone, drains_here = False, not self._enqueue(call)
+        if drains_here:
+            self._drain()
         if not runs_here:
             yield from call.answers()
             return
@@ -187,9 +191,14 @@ class Scheduler:
         if call.is_late:
             raise deadline_error()
 
-    def _enqueue(self, call: Call) -> None:
+    def _enqueue(self, call: Call) -> bool:
+        """Lets a call wait, and workers begin.
+
+        Returns:
+            False if there is no thread to run it: the caller must drain what waits.
+        """
         if not call.batches:
-            return
+            return True
         if not call.is_admitted and self._is_full():
             msg = (
                 f"{self._max_waiting:,} calls wait for this model already: try again later, or "
@@ -201,9 +210,12 @@ class Scheduler:
         else:
             self._large.append(call)
         wanted = min(self._workers, self._running + max(1, len(call.batches)))
-        while self._running < wanted:
+        while self._running < wanted and self._threads.submit(self._drain):
             self._running += 1
-            self._pool.submit(self._drain)
+        if self._running:
+            return True
+        self._running += 1  # the caller's own
+        return False
 
     def _is_full(self) -> bool:
         if len(self._small) + len(self._large) < self._max_waiting:
@@ -216,10 +228,12 @@ class Scheduler:
     def _hand_over(self) -> None:
         """Ends a run in a caller's thread: a worker goes on with what waits by now."""
         with self._lock:
-            if self._small or self._large:
-                self._pool.submit(self._drain)
-            else:
+            is_left = bool(self._small or self._large)
+            drains_here = is_left and not self._threads.submit(self._drain)
+            if not is_left:
                 self._running -= 1
+        if drains_here:
+            self._drain()
 
     def _drain(self) -> None:
         while True:

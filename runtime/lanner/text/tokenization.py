@@ -1,8 +1,8 @@
 """Texts to token ids, with the `tokenizers` library alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
@@ -58,6 +58,7 @@ class Tokenizer:
         else:
             tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
+        self._has_no_pool = False
         self.unknown_token_id = record.unknown_token_id
         self._max_characters = record.max_characters
         self.overlap_tokens = overlap_tokens
@@ -99,7 +100,7 @@ class Tokenizer:
         if len(texts) == 1:
             encodings = [self._tokenizer.encode(texts[0])]
         else:
-            encodings = self._tokenizer.encode_batch(list(texts))
+            encodings = self._all(self._tokenizer.encode_batch, texts)
         return [[encoding, *encoding.overflowing] for encoding in encodings]
 
     def count_prompt_tokens(self, prompt: str) -> int:
@@ -112,6 +113,20 @@ class Tokenizer:
         """True if the pieces after the first of a word are marked, as WordPiece does with "##"."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
+    def _all(
+        self, encode: Callable[[list[Any]], list[Encoding]], inputs: Sequence[str | Pair]
+    ) -> list[Encoding]:
+        if not self._has_no_pool:
+            try:
+                return encode(list(inputs))
+            except BaseException as error:
+                # The library's thread pool could not be started, and never will be in this process.
+                if type(error).__name__ != "PanicException":
+                    raise
+                self._has_no_pool = True
+        pairs = [(one, None) if isinstance(one, str) else one for one in inputs]
+        return [self._tokenizer.encode(text, pair) for text, pair in pairs]
+
     def _encode(
         self, inputs: Sequence[str | Pair], check: "_Check", *, is_fast: bool = True
     ) -> list[Encoding]:
@@ -123,7 +138,7 @@ class Tokenizer:
                 return [self._tokenizer.encode(text, pair)]
             # The fast form leaves out the offsets and, without a post-processor, the types.
             encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
-            return encode(list(inputs))
+            return self._all(encode, inputs)
         except (TypeError, UnicodeEncodeError):  # a lone surrogate: either, by its version
             check(inputs)
             raise

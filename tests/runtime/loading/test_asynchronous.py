@@ -126,3 +126,21 @@ def test_other_heads(classifier_artifact: Artifact) -> None:
         assert await model.classify("a man") == expected.classify("a man")
 
     asyncio.run(main())
+
+
+def test_a_moment_without_threads_is_an_error_that_passes(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        model = lanner.AsyncModel(lanner.load(word_artifact, variant="fp32"))
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            message = r"^no thread can wait for the call \(can't start new thread\): try"
+            with pytest.raises(Overloaded, match=message):
+                await model.encode("a")
+        assert (await model.encode("a")).tolist() == [1, 0, 0, 0]
+
+    asyncio.run(main())

@@ -1,5 +1,7 @@
 """The queue before the workers. `Desk` stands in for an engine whose every run the test lets go."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -10,6 +12,7 @@ from queue import Queue
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lanner.errors import CancelledError, DeadlineError, EngineError, Overloaded
 from lanner.running.cancellation import Cancellation, current_cancellation
@@ -281,3 +284,66 @@ def test_no_more_than_the_budget_or_a_caller_allows() -> None:
     assert lengths(coalesce(texts_of(*[10] * 9), most_tokens=64, run_tokens=4)) == [10] * 6
     few = texts_of(*[10] * 3, most_rows=2)
     assert lengths(coalesce(few, most_tokens=64, run_tokens=4)) == [10] * 2
+
+
+@contextmanager
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A moment in which the system starts no thread."""
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        yield
+
+
+def answers_of(run: Iterator[tuple[NDArray[np.int64], Output]]) -> list[float]:
+    return sorted(float(value) for _, block in run for value in block[:, 0])
+
+
+def test_without_threads_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scheduled(workers=2) as (desk, _, scheduler):
+        desk.let_go(100)
+        for _ in range(3):
+            with no_threads(monkeypatch):
+                assert answers_of(scheduler.run(call([1], [2], [3]))) == [1, 2, 3]
+                started = call([4], [5])
+                scheduler.start(started)
+                assert answers_of(started.answers()) == [4, 5]
+            assert answers_of(scheduler.run(call([6]))) == [6]
+            assert answers_of(scheduler.run(call([7], [8]))) == [7, 8]
+        assert scheduler._running == 0
+
+
+def test_a_caller_without_threads_goes_on_with_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scheduled() as (desk, send, scheduler):
+        first = send(call([1]))
+        assert desk.begun.get(timeout=20) == [[1]]
+        others = [send(call([2])), send(call([3], [4]))]
+        while len(scheduler._small) + len(scheduler._large) < 2:
+            time.sleep(0.001)
+        with no_threads(monkeypatch):
+            desk.let_go(100)
+            assert first.result(20) == [1]
+            assert [sorted(other.result(20)) for other in others] == [[2], [3, 4]]
+
+
+def test_work_goes_on_after_the_main_thread_has_ended() -> None:
+    code = (
+        "import threading, numpy as np\n"
+        "from collections import deque\n"
+        "from lanner.running.scheduler import Batch, Call, Scheduler\n"
+        "def run(batches, is_alone):\n"
+        "    return np.concatenate([batch.rows for batch in batches])[:, None]\n"
+        "scheduler = Scheduler(run, workers=2, token_budget=9, run_tokens=1, max_waiting=9)\n"
+        "def late():\n"
+        "    threading.main_thread().join()\n"
+        "    call = Call(None)\n"
+        "    call.batches = deque(Batch(call, np.array([row]), 1) for row in range(9))\n"
+        "    print(sorted(int(rows[0]) for rows, _ in scheduler.run(call)))\n"
+        "threading.Thread(target=late).start()\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4, 5, 6, 7, 8]\n", "")

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,3 +106,26 @@ def test_without_a_limit_nothing_is_cut(word_artifact: Path) -> None:
 
 def test_a_prompt_is_counted_without_its_ending_special_token(tokenizer: Tokenizer) -> None:
     assert tokenizer.count_prompt_tokens("a b") == 2
+
+
+def test_a_moment_without_threads_is_survived(word_artifact: Path) -> None:
+    # The library's thread pool is made once; where that fails, it panics at every batch from then.
+    code = (
+        "import pathlib, resource, sys\n"
+        "from lanner.artifact.manifest import Manifest\n"
+        "from lanner.text.tokenization import Tokenizer\n"
+        "directory = pathlib.Path(sys.argv[1])\n"
+        "record = Manifest.read(directory).tokenizer\n"
+        "tokenizer = Tokenizer(directory / record.file, record)\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "before = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 1_000_000, before[1]))\n"
+        "print(tokenizer.encode(['a', 'b c']))\n"
+        "print([len(one) for one in tokenizer.windows(['a', 'a b c d e'])])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, before)\n"
+        "print(tokenizer.encode(['a', 'b c']))\n"
+    )
+    command = [sys.executable, "-c", code, str(word_artifact)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "ThreadPoolBuildError" in done.stderr  # it did happen
+    assert done.stdout == "[[2], [3, 4]]\n[1, 2]\n[[2], [3, 4]]\n"
