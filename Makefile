@@ -129,7 +129,7 @@ gpu-bench: gpu-here ## measure engines on an NVIDIA GPU: build/gpu.json; BENCH_A
 .PHONY: gpu-here
 gpu-here:
 	@$(or $(GPU_PYTHON),$(PYTHON)) -c "import ctypes; exit(ctypes.CDLL('libcuda.so.1').cuInit(0))" 2>/dev/null || \
-		{ echo "error: this needs an NVIDIA GPU, and none answers here (libcuda.so.1 is missing, or its driver finds none): run it on a machine with one" >&2; exit 1; }
+		{ echo "error: this needs an NVIDIA GPU, but none answers here (libcuda.so.1 is missing, or its driver finds no GPU): run it on a machine with one" >&2; exit 1; }
 
 passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 	$(VENV)/bin/python -m lanner_perf.tools.passes $(CHECKPOINT) --output build/passes.md

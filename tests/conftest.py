@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := missing_gpu()):
         for item in marked:
-            item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, and {reason}"))
+            item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, but {reason}"))
 
 
 @pytest.fixture(autouse=True)

@@ -192,7 +192,7 @@ def test_what_is_not_for_a_server_or_none(capsys: pytest.CaptureFixture[str]) ->
         (["--suites", "latency,heat"], "there is no suite 'heat': use a comma-separated list of "),
         (["--suites", ""], "there is no suite '': use a comma-separated list of memory, latency, "),
         (["--against", ""], "'': use all, none, or names of peers"),
-        (["--threads", "0"], "must be a whole number from 1 on, not '0'"),
+        (["--threads", "0"], "must be an integer of at least 1, not '0'"),
         (["--fail-below", "2"], "must be a number above 0, at most 1, not '2'"),
     ],
 )

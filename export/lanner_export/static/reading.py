@@ -334,7 +334,7 @@ def _tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
-        msg = f"{path} is not a tokenizer that this version of 'tokenizers' reads: {error}"
+        msg = f"this version of 'tokenizers' cannot read the tokenizer {path}: {error}"
         raise CheckpointError(msg) from error
 
 

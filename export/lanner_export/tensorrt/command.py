@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
     _check_options(args)
     if not args.dry_run and (problem := missing_gpu()):
         msg = (
-            f"lanner build-engine needs an NVIDIA GPU, and {problem}: run it where the engine is "
+            f"lanner build-engine needs an NVIDIA GPU, but {problem}: run it where the engine is "
             "to run, or pass --dry-run to see what would be built"
         )
         raise EngineError(msg)

@@ -99,7 +99,7 @@ def _measure(args: argparse.Namespace) -> Report:
     lengths = _numbers(args.lengths or (_QUICK_LENGTHS if args.quick else _LENGTHS), MOST_TOKENS)
     seconds = args.seconds or (_QUICK_SECONDS if args.quick else _SECONDS)
     if args.device == "cuda" and (reason := missing_gpu()):
-        msg = f"the benchmark needs an NVIDIA GPU, and {reason}: run it where there is one"
+        msg = f"the benchmark needs an NVIDIA GPU, but {reason}: run it on a machine with one"
         raise BenchmarkError(msg)
     for package in ("torch", "transformers"):
         if find_spec(package) is None:

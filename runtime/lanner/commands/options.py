@@ -67,10 +67,10 @@ def option_of(name: str) -> str:
 
 
 def positive(text: str) -> int:
-    """An argument that must be a whole number from 1 on."""
+    """An argument that must be an integer of at least 1."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
-        msg = f"must be a whole number from 1 on, not {text!r}"
+        msg = f"must be an integer of at least 1, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return value
 

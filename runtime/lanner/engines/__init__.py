@@ -1,4 +1,4 @@
-"""Engines run a variant. One record each stands in `lanner.engines.registry`."""
+"""The engines that run variants. Each has a record in `lanner.engines.registry`."""
 
 from lanner.engines.protocol import Engine
 from lanner.engines.registry import (

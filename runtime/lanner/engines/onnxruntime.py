@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""The engine ONNX Runtime on the CPU."""
 
 import ctypes
 import os
@@ -15,8 +15,8 @@ from lanner.engines.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
 
-# On by default, it would write files into the user's home and send events to its maker. What the
-# user has set stays.
+# Telemetry is on by default: it writes files into the user's home and sends events to Microsoft.
+# A setting of the user's stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime as ort
@@ -30,14 +30,14 @@ except ImportError as error:
 #: 18.7 ms where Add and LayerNormalization take 3.5 ms together, and the 6 BiasGelu nodes take
 #: 7.2 ms where Add and Gelu take 5.5 ms.
 SLOW_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
-#: What a run costs beside its tokens, in tokens, by precision; of others it is `RUN_TOKENS`. Beside
-#: another thread that is busy, a run of 1 and one of 32 texts of 16 tokens take 0.84 and 19.9 ms in
-#: int8, 3.7 and 50.5 ms in fp32: in int8 a run costs next to nothing. Of 0, 1, 2 and 4 there, 16
-#: concurrent callers got 2,163, 2,218, 2,214 and 2,161 texts a second, at a p99 of 2.24, 2.39, 2.54
-#: and 2.61 times the p50. In fp32, 8 to 32 are alike.
+#: The fixed cost of a run, in tokens: the first for int8, the second for other precisions. Next to
+#: a busy thread, runs of 1 and of 32 texts of 16 tokens take 0.84 and 19.9 ms in int8, 3.7 and
+#: 50.5 ms in fp32: in int8 a run costs next to nothing. There, with 0, 1, 2 and 4, 16 concurrent
+#: callers got 2,163, 2,218, 2,214 and 2,161 texts per second, at a p99 of 2.24, 2.39, 2.54 and 2.61
+#: times the p50. In fp32, values from 8 to 32 are equally fast.
 BYTE_RUN_TOKENS, RUN_TOKENS = 0, 12
 _IN_BYTES = frozenset({"int8", "int8-dynamic"})
-#: Beside an optimized graph.
+#: The file of the weights, next to an optimized graph.
 WEIGHTS_FILE = "weights.bin"
 
 
@@ -49,14 +49,14 @@ def open_session(
     saves_weights: bool = False,
     is_optimized: bool = False,
 ) -> "ort.InferenceSession":
-    """An inference session with the settings that all of Lanner uses.
+    """Open an inference session with the settings that all of Lanner uses.
 
     Args:
         path: An ONNX file.
         threads: Threads of one call.
-        save_optimized_to: Where to write the graph as ONNX Runtime will run it, if anywhere.
-        saves_weights: Whether to write its weights beside it, laid out for the kernels of this CPU.
-        is_optimized: Whether the file is one that was saved so.
+        save_optimized_to: The path to write the optimized graph to, or None.
+        saves_weights: Write the weights next to it, in the layout of this CPU's kernels.
+        is_optimized: True if the file is a saved optimized graph.
 
     Raises:
         EngineError: ONNX Runtime refused the file.
@@ -64,18 +64,18 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A pattern is planned anew for every shape of a batch, keeps its memory, and gains nothing:
+    # Memory patterns are planned for every shape of a batch, keep their memory, and gain nothing:
     # 19.3 against 19.2 ms for 512 tokens of all-MiniLM-L6-v2, 1.12 against 1.13 ms for 12.
     options.enable_mem_pattern = False
-    options.log_severity_level = 3  # its warnings speak of graph internals, not to our users
+    options.log_severity_level = 3  # warnings are about graph internals, not for users
     settings = {
-        # Threads that wait for the next call by spinning take the cores of whoever works meanwhile.
+        # Threads that spin while waiting for the next call take cores from other work.
         "session.force_spinning_stop": "1",
     }
     model: str | bytes = str(path)
     if not this_machine().has_fast_int8:
         # Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits; unsigned
-        # weights are slower and right. Those that cannot be rewritten here ONNX Runtime rewrites.
+        # weights are slower but exact. ONNX Runtime rewrites those that `_unsigned` cannot.
         settings["session.x64quantprecision"] = "1"
         settings["session.model_external_initializers_file_folder_path"] = str(path.parent)
         model = _unsigned(path) or model
@@ -108,7 +108,7 @@ def open_session(
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         msg = f"ONNX Runtime {ort.__version__} could not load {path}: {first_line(error)}"
         raise EngineError(msg) from error
-    # It would keep the whole file in memory, to start again with other providers.
+    # The session would keep the whole file in memory, for a restart with other providers.
     session._model_bytes = None
     return session
 
@@ -118,24 +118,25 @@ def _unsigned(path: Path) -> bytes | None:
     try:
         return with_unsigned_weights(path)
     except OSError:
-        return None  # ONNX Runtime says why
+        return None  # ONNX Runtime's own error says why
 
 
 class OnnxRuntimeEngine:
-    """A session for all workers, and one of all cores for what runs alone.
+    """A session shared by all workers, and one on all cores for batches that run alone.
 
-    Of all-MiniLM-L6-v2 on 1 and 2 cores of a Zen 5, a text of 16 tokens takes 0.81 and 0.60 ms in
-    int8, of 128 tokens 6.2 and 3.6; and calls of one short text a p50 of 0.83 and 0.70, a p99 of
-    1.91 and 1.36. With the second core busy or slow to wake, they take about as long on both.
+    With all-MiniLM-L6-v2 in int8 on 1 and 2 cores of a Zen 5, a text of 16 tokens takes 0.81 and
+    0.60 ms, a text of 128 tokens 6.2 and 3.6 ms; calls of one short text have a p50 of 0.83 and
+    0.70 ms and a p99 of 1.91 and 1.36 ms. If the second core is busy or slow to wake, both take
+    about as long.
 
-    A session is thread-safe, so workers share one. Both sessions map the same weights into memory,
-    laid out for the kernels of this CPU, from a file that is already deleted: there is one copy.
+    A session is thread-safe, so workers share one. Both sessions map one copy of the weights, in
+    the layout of this CPU's kernels, from a file that is already deleted.
 
     Args:
         path: The variant's model file.
-        precision: Of its weights and matrix products.
+        precision: The precision of weights and matrix products.
         threads: Cores to use.
-        workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
+        workers: The usual number of batches at once; each has ``threads // workers`` cores.
     """
 
     name = "onnxruntime"
@@ -163,7 +164,7 @@ class OnnxRuntimeEngine:
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """See `lanner.engines.Engine.run`."""
+        """Run one batch; see `lanner.engines.Engine.run`."""
         if not self._is_open:
             self._open()
         session = self._alone if is_alone else self._session
@@ -176,16 +177,16 @@ class OnnxRuntimeEngine:
         return result
 
     def leave_threads_behind(self) -> None:
-        """In a forked child: the sessions' threads are in the parent alone.
+        """Abandon the sessions in a forked child, which lacks their threads.
 
-        The sessions must not be used, and never end either: they would wait for their threads.
+        The sessions must neither be used nor destroyed: they would wait for their threads.
         """
         for session in (self._session, self._alone) if self._threads > 1 else ():
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
             self._is_open = False
 
 
-#: All that there are in this process.
+#: All engines of this process.
 _ENGINES: "WeakSet[OnnxRuntimeEngine]" = WeakSet()
 
 
@@ -198,12 +199,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
-    """Sessions of so many threads each over one copy of the weights.
+    """Open sessions, one for each number of threads, over one copy of the weights.
 
     The weights are laid out once, written to a temporary file and mapped by each session; see
     ``session.save_external_prepacked_constant_initializers`` in
-    onnxruntime_session_options_config_keys.h. Where there is no room for the file, each session has
-    weights of its own.
+    onnxruntime_session_options_config_keys.h. If the disk has no room for the file, each session
+    has weights of its own.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
@@ -215,5 +216,5 @@ def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
 
 
 def first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without where in its sources it said so."""
+    """Return ONNX Runtime's message without the place in its sources."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,9 +1,9 @@
-"""ONNX Runtime on an NVIDIA GPU: by its own kernels, or by TensorRT.
+"""The engine ONNX Runtime on an NVIDIA GPU: with its own kernels, or with TensorRT.
 
-ONNX Runtime goes over to the CPU where a provider does not start or has no kernel for a node, and
-says so in its log alone. Here both are errors.
+ONNX Runtime falls back to the CPU if a provider does not start or has no kernel for a node, and
+only its log says so. Here both are errors. The options are documented in
 https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
-TensorRT-ExecutionProvider.html have the options.
+TensorRT-ExecutionProvider.html.
 """
 
 import sys
@@ -30,9 +30,9 @@ from lanner.machine.machine import package_version
 #: See `lanner.engines.tensorrt.engine.RUN_TOKENS`.
 RUN_TOKENS = 640
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
-#: Buffers of so many shapes are kept; those of the shape that was used longest ago make room.
+#: Buffers of at most this many shapes are kept; the least recently used shape makes room.
 _MOST_SHAPES = 64
-#: What ONNX Runtime runs on the CPU by choice: what computes shapes, a few numbers each.
+#: Operators that ONNX Runtime runs on the CPU by choice: they compute shapes, a few numbers each.
 _SHAPE_OPERATORS = {"Shape", "Size", "Range", "Reshape", "Expand", "Concat", "Slice", "Gather"}
 _SHAPE_OPERATORS |= {
     "Squeeze",
@@ -44,26 +44,27 @@ _SHAPE_OPERATORS |= {
     "Cast",
 }
 _SHAPE_OPERATORS |= {"Add", "Sub", "Mul", "Div", "Max", "Min"}
-#: The longest text that TensorRT is told of where the model has no limit, and the most texts.
+#: The longest text, if the model has no limit, and the most texts of the TensorRT profile.
 _LONGEST_TOKENS, _MOST_TEXTS = 512, 128
-#: What its kernels are chosen for, in texts; the length is that of the bucket in the middle.
+#: The batch that TensorRT chooses kernels for, in texts; its length is that of the middle bucket.
 _TYPICAL_TEXTS = 16
 
 
 class CudaOnnxRuntimeEngine:
-    """A session whose buffers stay on the GPU, a set for each shape and thread that uses it.
+    """A session with buffers on the GPU: a set for each shape, and for each thread that uses it.
 
     Args:
         path: The variant's model file.
-        precision: Of its weights and matrix products.
-        inputs: The names of its inputs.
-        max_tokens: The longest input that the model takes, or None where there is no limit.
-        engine_cache: Where TensorRT's engines are kept; None for ONNX Runtime's own kernels. Of
-            fp32 TensorRT makes TF32, which ONNX Runtime has no option against (onnxruntime #26029).
+        precision: The precision of weights and matrix products.
+        inputs: The names of the graph's inputs.
+        max_tokens: The longest input that the model takes, or None if there is no limit.
+        engine_cache: The directory of TensorRT's engines; None for ONNX Runtime's own kernels.
+            TensorRT runs fp32 as TF32, and ONNX Runtime has no option against it
+            (onnxruntime #26029).
 
     Raises:
         MissingExtraError: ONNX Runtime was installed without CUDA.
-        EngineError: CUDA or TensorRT does not start, or cannot run the whole of the graph.
+        EngineError: CUDA or TensorRT does not start, or cannot run the whole graph.
         InputError: The cache is not a directory.
     """
 
@@ -88,7 +89,7 @@ class CudaOnnxRuntimeEngine:
         self._session = open_on_gpu(path, providers)
         self._output = self._session.get_outputs()[0].name
         self._lock = threading.Lock()
-        #: Free ones by shape, the shape that was used last at the end.
+        #: Free buffers by shape, the most recently used shape last.
         self._free: OrderedDict[tuple[int, ...], list[Buffers]] = OrderedDict()
 
     def run(
@@ -98,7 +99,7 @@ class CudaOnnxRuntimeEngine:
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """See `lanner.engines.Engine.run`."""
+        """Run one batch; see `lanner.engines.Engine.run`."""
         rows = len(next(iter(inputs.values())))
         most = self._most_texts or rows
         answers = [
@@ -136,10 +137,10 @@ class Buffers:
     """The inputs of one shape on a device, bound to a session; one thread at a time.
 
     Args:
-        session: What runs.
+        session: The session.
         inputs: Tensors of the shape, int64 [batch, length].
-        output: The output that is answered.
-        device: ``"cuda"``, or ``"cpu"``.
+        output: The name of the output to return.
+        device: ``"cuda"`` or ``"cpu"``.
     """
 
     def __init__(
@@ -158,11 +159,11 @@ class Buffers:
         self._binding = session.io_binding()
         for name, value in self._values.items():
             self._binding.bind_ortvalue_input(name, value)
-        # Where it lies is the session's own: its arena, which keeps what was freed.
+        # The session allocates the output in its arena, which keeps freed memory.
         self._binding.bind_output(output, device, 0)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """The answer to tensors of this shape, float32 [batch, ...]."""
+        """Run tensors of this shape; return float32 [batch, ...]."""
         for name, tensor in inputs.items():
             self._values[name].update_inplace(np.ascontiguousarray(tensor))
         self._session.run_with_iobinding(self._binding)
@@ -173,41 +174,42 @@ class Buffers:
 def open_on_gpu(
     path: Path, providers: Iterable[tuple[str, dict[str, str]]]
 ) -> "ort.InferenceSession":
-    """A session that runs on the GPU.
+    """Open a session that runs on the GPU.
 
     Args:
         path: An ONNX file.
-        providers: Names and options of what runs it, the best first.
+        providers: Names and options of the execution providers, the preferred first.
 
     Raises:
-        MissingExtraError: ONNX Runtime was installed without one of them.
-        EngineError: It was installed over the one with them, or one does not start, or nodes are
-            left for the CPU.
+        MissingExtraError: The installed ONNX Runtime lacks a provider.
+        EngineError: The CPU package was installed over the GPU package, a provider does not start,
+            or nodes are left for the CPU.
     """
     wanted = [name for name, _ in providers]
     if not set(wanted) <= set(ort.get_available_providers()):
         what = "onnxruntime on cuda"
         if package_version("onnxruntime-gpu") and package_version("onnxruntime"):
-            # Both have the same files; those of one are there
+            # Both packages have the same files, so one overwrites the other
             # (https://github.com/microsoft/onnxruntime/issues/26996).
             msg = (
-                f"{what} needs onnxruntime-gpu alone, and onnxruntime is installed over it: "
+                f"{what} needs onnxruntime-gpu alone, but onnxruntime is installed over it: "
                 "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'lanner[gpu]'"
             )
             raise EngineError(msg)
         raise MissingExtraError(what, "gpu", "onnxruntime-gpu")
-    # CUDA and cuDNN may lie in packages beside it. It prints what it misses; stdout is not ours.
+    # CUDA and cuDNN may be in packages of their own. preload_dlls prints missing libraries, and
+    # stdout is for results.
     with redirect_stdout(sys.stderr):
         ort.preload_dlls()
     if TENSORRT in wanted:
-        # So may TensorRT, which its own package loads; another than that is looked for, too.
+        # TensorRT may be in a package as well, whose import loads it; a system library also works.
         with suppress(LannerError):
             tensorrt()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        # What Python's part of it does with a provider that fails is to go on without.
+        # By default the Python API continues without a provider that fails.
         session = ort.InferenceSession(
             str(path), options, providers=[*providers, CPU], enable_fallback=0
         )
@@ -221,10 +223,10 @@ def open_on_gpu(
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
         msg = f"ONNX Runtime {ort.__version__} could not load {path}"
         if TENSORRT in wanted:
-            # Before 10.14 it knows no Attention. Since then it runs each in a kernel of its own,
-            # which it has not for every precision.
+            # TensorRT before 10.14 does not know Attention. Later versions run each Attention in a
+            # kernel of its own, which does not exist for every precision.
             msg += (
-                f" through TensorRT ({first_line(error)}): leave engine_cache out, or build an "
+                f" through TensorRT ({first_line(error)}): omit engine_cache, or build an "
                 "engine with 'lanner build-engine'"
             )
         else:
@@ -236,7 +238,7 @@ def open_on_gpu(
 
 
 def require_providers(session: "ort.InferenceSession", wanted: Sequence[str]) -> None:
-    """Refuses a session that goes without what was asked for.
+    """Check that a session has all the providers that were asked for.
 
     Raises:
         EngineError: A provider did not start.
@@ -244,22 +246,22 @@ def require_providers(session: "ort.InferenceSession", wanted: Sequence[str]) ->
     started = session.get_providers()
     if CUDA in wanted and CUDA not in started:
         msg = (
-            f"ONNX Runtime {ort.__version__} could not start CUDA, and would have run on the CPU: "
+            f"ONNX Runtime {ort.__version__} could not start CUDA and would have run on the CPU: "
             "install the CUDA and cuDNN that it was built for (pip install "
-            "'onnxruntime-gpu[cuda,cudnn]') and a driver as new, or load with device='cpu'"
+            "'onnxruntime-gpu[cuda,cudnn]') and a driver for it, or load with device='cpu'"
         )
         raise EngineError(msg)
     if TENSORRT in wanted and TENSORRT not in started:
         msg = (
-            f"ONNX Runtime {ort.__version__} could not start TensorRT, and would have run without: "
-            "install the major version that it is linked to (1.31 to TensorRT 10: pip install "
-            "'tensorrt-cu13<11'), or leave engine_cache out"
+            f"ONNX Runtime {ort.__version__} could not start TensorRT and would have run without "
+            "it: install the major version that it is linked to (1.31 to TensorRT 10: pip install "
+            "'tensorrt-cu13<11'), or omit engine_cache"
         )
         raise EngineError(msg)
 
 
 def require_kernels(session: "ort.InferenceSession", path: Path) -> None:
-    """Refuses a session that runs on the CPU more than what computes shapes.
+    """Check that a session runs only shape computations on the CPU.
 
     Raises:
         EngineError: The GPU has no kernel for a node.
@@ -274,7 +276,7 @@ def require_kernels(session: "ort.InferenceSession", path: Path) -> None:
 
 
 def left_for_the_cpu(session: "ort.InferenceSession") -> list[str]:
-    """The operators that a session runs on the CPU, beside those that compute shapes."""
+    """Return the operators that a session runs on the CPU, except those that compute shapes."""
     parts = session.get_provider_graph_assignment_info()
     on_cpu = [node for part in parts if part.ep_name == CPU for node in part.get_nodes()]
     return sorted({node.op_type for node in on_cpu} - _SHAPE_OPERATORS)
@@ -283,29 +285,29 @@ def left_for_the_cpu(session: "ort.InferenceSession") -> list[str]:
 def tensorrt_options(
     path: Path, inputs: Sequence[str], precision: str, max_tokens: int | None, cache: Path
 ) -> dict[str, str]:
-    """What ONNX Runtime tells TensorRT, which builds one engine of one profile and keeps it.
+    """Return the options for TensorRT, which builds and caches one engine with one profile.
 
     Args:
         path: The graph.
-        inputs: Its inputs, [batch, length] each.
-        precision: The graph's.
+        inputs: The graph's inputs, [batch, length] each.
+        precision: The precision of the graph.
         max_tokens: The longest input.
-        cache: Where the engine is kept, in a directory of the graph's own.
+        cache: The cache, in which each graph has a directory of its own.
 
     Raises:
-        InputError: There is a file where the directory would be.
+        InputError: A file is in the place of the directory.
     """
     own = cache / file_sha256(path)[:16]
     try:
         own.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"the engine cache {cache} cannot be used ({error.strerror}): name another directory"
+        msg = f"cannot use the engine cache {cache} ({error.strerror}): name another directory"
         raise InputError(msg) from None
     buckets = default_buckets(max_tokens or _LONGEST_TOKENS)
     profile = Profile(
         (1, 1), (_TYPICAL_TEXTS, buckets[len(buckets) // 2]), (_MOST_TEXTS, buckets[-1])
     )
-    # The graph carries its precision; without the flag TensorRT 10 refuses its tensors.
+    # The graph states its precision, but without the flag TensorRT 10 refuses its tensors.
     flag = {"fp16": {"trt_fp16_enable": "1"}, "bf16": {"trt_bf16_enable": "1"}}
     return {
         "device_id": "0",

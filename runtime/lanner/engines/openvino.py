@@ -1,8 +1,8 @@
-"""OpenVINO on the CPU, in the precision that a variant says and in no other.
+"""The engine OpenVINO on the CPU, in exactly the precision of the variant.
 
-Of all-MiniLM-L6-v2 and the shipped sentences, with OpenVINO 2026.4 on a Zen 5 (AVX-512 VNNI and
-bf16), against float32 of ONNX Runtime; milliseconds of one core for 4 texts of 128 tokens, medians
-of 25 interleaved rounds beside other work:
+Measured with all-MiniLM-L6-v2, the shipped sentences and OpenVINO 2026.4 on a Zen 5 (AVX-512 VNNI
+and bf16), against float32 in ONNX Runtime; milliseconds on one core for 4 texts of 128 tokens,
+medians of 25 interleaved rounds next to other work:
 
 | variant | cosine, smallest and mean | alone or in a batch | ms |
 |---|---|---|---|
@@ -13,8 +13,8 @@ of 25 interleaved rounds beside other work:
 | int8, the rest in bf16 | 0.95905, 0.99279 | 1.000000 | 22.7 |
 | int8 in ONNX Runtime | 0.95942, 0.99281 | 0.999999 | 26.6 |
 
-So fp32 is asked for in float32, bf16 comes only of a file in bf16, and what int8 leaves is float32,
-as its quality card was measured.
+So fp32 runs in float32, only a bf16 file runs in bf16, and the remaining operators of an int8 file
+run in float32, like the measurements of its quality card.
 """
 
 import ctypes
@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
 
-# oneDNN keeps the 1,024 kernels that it made last, those of int8 half a megabyte each; OpenVINO
-# keeps what it uses itself (KERNELS_OF_WORKER, KERNELS_ALONE). It is read when the first kernel is
-# made. What the user has set stays.
+# oneDNN caches its 1,024 most recent kernels, half a megabyte each in int8; OpenVINO has its own
+# cache (KERNELS_OF_WORKER, KERNELS_ALONE). oneDNN reads the variable when it makes its first
+# kernel. A setting of the user's stays.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
-# Importing OpenVINO counts the import, in a file in the home directory, and tells its maker. Where
-# that package is missing it takes a stub, so it is missing for the moment. What is imported already
-# stays.
+# Importing OpenVINO records the import in a file in the home directory and reports it to Intel.
+# Without the telemetry package it uses a stub, so the package is hidden during the import. A module
+# that is imported already stays.
 _TELEMETRY = "openvino_telemetry"
 _hides_telemetry = _TELEMETRY not in sys.modules
 if _hides_telemetry:
@@ -53,49 +53,49 @@ finally:
     if _hides_telemetry:
         del sys.modules[_TELEMETRY]
 
-#: The reader of ONNX in 2026.0 does not know Attention, and that of 2026.2 gets it wrong without a
-#: word: vectors have a cosine of 0.3 with the right ones.
+#: The ONNX reader of 2026.0 does not know Attention, and that of 2026.2 silently gets it wrong:
+#: vectors have a cosine of 0.3 with the right ones.
 _OLDEST = (2026, 4)
-#: Kernels of each kind that a stream keeps for the shapes that it ran last. In int8 a shape takes
-#: some ten of them and 4 MB, and costs 5 ms when it is new; OpenVINO's own bound of 5,000 is none.
-#: Batches of like lengths follow each other; texts that come alone have any, of which few shapes
-#: are made (`_alone_bucket`). With 32 and 256, and every length up to 32 tokens a shape of its own,
-#: a lone short text took a p50 of 2.00 and a p99 of 8.07 ms, now 1.63 and 2.62; bulk is as fast.
+#: Kernels of each kind that a stream caches for its most recent shapes. In int8 a shape takes about
+#: ten kernels and 4 MB, and costs 5 ms when it is new; OpenVINO's own bound of 5,000 is too high.
+#: Batches of similar lengths follow each other; single texts have any length, and are padded to few
+#: shapes (`_alone_bucket`). With 32 and 256 kernels, and a shape for every length up to 32 tokens,
+#: a single short text took a p50 of 2.00 and a p99 of 8.07 ms, now 1.63 and 2.62; bulk is as fast.
 KERNELS_OF_WORKER, KERNELS_ALONE = 16, 128
-#: Up to here every length is run as it is; see `_bucket`.
+#: Up to this length inputs are not padded; see `_bucket`.
 _EXACT_TOKENS = 32
-#: Runs between two returns of free memory to the system, which take 1 ms each. Kernels and buffers
-#: that go leave holes in the heap, which glibc keeps: over 100,000 texts of random length memory
-#: grew by 28 %, and grows by 18 % with this.
+#: Runs between two returns of free memory to the system, which take 1 ms each. Freed kernels and
+#: buffers leave holes in the heap that glibc keeps: over 100,000 texts of random length memory
+#: grew by 28 %; with the returns it grows by 18 %.
 _RUNS_PER_TRIM = 500
-#: OpenVINO's fused attention adds up in another order for another padded length. In int8 a sum
+#: OpenVINO's fused attention sums in an order that depends on the padded length. In int8 a sum
 #: that differs in its last bit can be rounded to another byte, and the vector of a text fell to a
 #: cosine of 0.994 with itself in another batch. Attention in single operators gives the same bits
-#: at any padding, and takes as long (18.2 against 17.8 ms for 32 texts of 16 tokens, 22.5 against
-#: 21.9 ms for 4 of 128).
+#: at any padding, and is about as fast (18.2 against 17.8 ms for 32 texts of 16 tokens, 22.5
+#: against 21.9 ms for 4 of 128).
 _UNFUSED = {"SNIPPETS_MODE": "DISABLE"}
-#: Without VNNI, products of bytes saturate at 16 bits; then they are made in float32.
+#: Without VNNI, products of bytes saturate at 16 bits; compute them in float32 instead.
 _WITHOUT_BYTES = {"LP_TRANSFORMS_MODE": False}
-#: By itself OpenVINO quantizes what goes into a product with byte weights that it makes in float32.
+#: By default OpenVINO quantizes the inputs of products with byte weights that it runs in float32.
 _AS_WRITTEN = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 
 
 class OpenVinoEngine:
-    """A stream for each worker, and one of all cores for what runs alone.
+    """A stream for each worker, and one on all cores for batches that run alone.
 
-    The streams share one copy of the weights, and have a request each; who calls takes one that
-    is free, or waits.
+    The streams share one copy of the weights and have a request each; a caller takes a free
+    request, or waits for one.
 
     Args:
         path: An ONNX file.
         threads: Cores to use.
-        workers: Streams.
-        max_tokens: The longest input that the model takes, or None where there is no limit.
+        workers: The number of streams.
+        max_tokens: The longest input that the model takes, or None if there is no limit.
     """
 
     name = "openvino"
-    #: See `lanner.engines.Engine`: as much as of ONNX Runtime in float32, and not more, because
-    #: each shape that is new costs 5 ms.
+    #: See `lanner.engines.Engine`. The same as for ONNX Runtime in float32, and not more, because
+    #: each new shape costs 5 ms.
     run_tokens = 12
 
     def __init__(
@@ -107,7 +107,7 @@ class OpenVinoEngine:
             # read_model() would offer a damaged file to the readers of every other format.
             reader = FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
-            if not model.outputs:  # as it reads an empty file
+            if not model.outputs:  # the result for an empty file
                 msg = "it holds no graph"
                 raise ValueError(msg)
             self._inputs = frozenset(value.any_name for value in model.inputs)
@@ -132,9 +132,9 @@ class OpenVinoEngine:
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """See `lanner.engines.Engine.run`."""
+        """Run one batch; see `lanner.engines.Engine.run`."""
         shapes = {tensor.shape for tensor in inputs.values()}
-        # For what is missing a request takes what it was given last.
+        # For a missing input a request would reuse its previous one.
         if inputs.keys() != self._inputs or len(shapes) != 1:
             given = {name: tensor.shape for name, tensor in inputs.items()}
             msg = (
@@ -143,7 +143,7 @@ class OpenVinoEngine:
             )
             raise EngineError(msg)
         length = shapes.pop()[1]
-        # Beyond the table of positions it would read on.
+        # OpenVINO would read beyond the end of the table of positions.
         if self._max_tokens is not None and length > self._max_tokens:
             msg = f"OpenVINO could not run the batch: {length} tokens, at most {self._max_tokens}"
             raise EngineError(msg)
@@ -151,10 +151,10 @@ class OpenVinoEngine:
         requests = self._alone if is_alone else self._requests
         request = requests.get()
         try:
-            # Inputs are read where they lie; the output is copied, since it is the request's own.
+            # Inputs are read in place; the output is copied, since the request reuses its memory.
             request.infer(_fill(inputs, filled - length), share_inputs=True, share_outputs=True)
             output: NDArray[np.float32] = request.get_output_tensor(0).data
-            # What is answered for each token has a row for the filling, too.
+            # An output per token has rows for the padding, too.
             return (output[:, :length] if output.ndim > 2 else output).copy()
         except Exception as error:
             msg = f"OpenVINO could not run the batch: {_reason(error)}"
@@ -166,10 +166,10 @@ class OpenVinoEngine:
 
 
 def _precision(model: Any, core: Any, path: Path) -> dict[str, Any]:
-    """What has OpenVINO compute as the file says.
+    """Return the settings that make OpenVINO compute in the precision of the file.
 
     Raises:
-        EngineError: This CPU cannot.
+        EngineError: This CPU lacks the precision.
     """
     operators = model.get_ops()
     types = {op.get_element_type() for op in operators if op.get_type_name() == "Constant"}
@@ -183,7 +183,7 @@ def _precision(model: Any, core: Any, path: Path) -> dict[str, Any]:
             return {"INFERENCE_PRECISION_HINT": ov.Type.f16}
         msg = "fp16"
     if msg:
-        msg = f"{path} needs a CPU with {msg}, and this one has not: load the variant fp32 or int8"
+        msg = f"{path} needs a CPU with {msg}, which this CPU lacks: load the variant fp32 or int8"
         raise EngineError(msg)
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": ov.Type.f32}
     if any(op.get_type_name() == "FakeQuantize" for op in operators):
@@ -203,21 +203,21 @@ def _requests(
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": threads,
             "CPU_RUNTIME_CACHE_CAPACITY": KERNELS_OF_WORKER if streams > 1 else KERNELS_ALONE,
-            # `threads` counts logical cores, and which of them are free only the system knows.
+            # `threads` counts logical cores; only the system knows which of them are free.
             "ENABLE_HYPER_THREADING": True,
             "ENABLE_CPU_PINNING": False,
         },
     )
-    requests: LifoQueue[Any] = LifoQueue()  # the last that ran has its kernels in the cache
+    requests: LifoQueue[Any] = LifoQueue()  # the most recent one has its kernels cached
     for _ in range(streams):
         requests.put(compiled.create_infer_request())
     return requests
 
 
 def _bucket(length: int, max_tokens: int | None) -> int:
-    """The length that an input is filled up to, so that there are few shapes: at most 1/8 more.
+    """Return the padded length of an input, at most 1/8 more, so that there are few shapes.
 
-    Never more than the model takes, whose table of positions may end there.
+    It never exceeds the model's limit, where the table of positions may end.
     """
     if max_tokens is None or not _EXACT_TOKENS < length < max_tokens:
         return length
@@ -226,7 +226,7 @@ def _bucket(length: int, max_tokens: int | None) -> int:
 
 
 def _alone_bucket(length: int, max_tokens: int | None) -> int:
-    """The same for a text alone, in so few lengths that the kernels of all of them are kept.
+    """Return the padded length of a single text: so few lengths that all kernels stay cached.
 
     Multiples of 4 up to 32 tokens, of 8 up to 64, and so on: at most 1/4 more.
     """
@@ -237,29 +237,29 @@ def _alone_bucket(length: int, max_tokens: int | None) -> int:
 
 
 def _fill(inputs: Mapping[str, NDArray[np.int64]], count: int) -> dict[str, NDArray[np.int64]]:
-    # Zeros in the attention mask, too: nobody sees these tokens.
+    # The padding is zero in the attention mask as well, so it has no effect.
     if not count:
         return dict(inputs)
     return {name: np.pad(tensor, ((0, 0), (0, count))) for name, tensor in inputs.items()}
 
 
 def _trim_heap() -> None:
-    # Of glibc alone: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+    # Only glibc has it: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _require_version() -> None:
-    """Refuses an OpenVINO whose answers would be wrong.
+    """Check that OpenVINO is new enough to give right answers.
 
     Raises:
-        EngineError: It is too old.
+        EngineError: OpenVINO is too old.
     """
     if tuple(int(part) for part in _version().split(".")[:2]) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         msg = (
-            f"OpenVINO {_version()} answers wrongly where a graph has attention: "
+            f"OpenVINO {_version()} gives wrong results for graphs with attention: "
             f"pip install 'openvino>={oldest}'"
         )
         raise EngineError(msg)
@@ -270,5 +270,5 @@ def _version() -> str:
 
 
 def _reason(error: Exception) -> str:
-    # Where in its sources it failed comes first, line by line, and why it did last.
+    # The message has lines of source locations first and the reason last.
     return next(filter(None, reversed(str(error).splitlines())), type(error).__name__).strip()

@@ -1,4 +1,4 @@
-"""The protocol that all engines share, so that the model need not know them."""
+"""The protocol that all engines share; models know no engine by name."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 
 class Engine(Protocol):
-    """Runs one variant. It may be called from several threads at once."""
+    """An engine that runs one variant. Several threads may call it at once."""
 
     @property
     def name(self) -> str:
-        """The engine's name in the manifest and in `lanner.load`."""
+        """Name of the engine in the manifest and in `lanner.load`."""
 
     @property
     def run_tokens(self) -> int:
-        """What a run costs beside its tokens, in tokens.
+        """Fixed cost of a run, in tokens.
 
-        Texts of different callers run together where filling them up to one length costs less.
+        Texts of different callers run together if padding them to one length costs less.
         """
 
     def run(
@@ -28,18 +28,18 @@ class Engine(Protocol):
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """One batch, on the cores of one worker, so that workers do not get into each other's way.
+        """Run one batch on the cores of one worker.
 
         Args:
             inputs: The tensors that the manifest names, int64 [batch, length].
-            is_alone: That nothing else runs or waits: the batch may take the cores of all workers,
-                if that makes it faster. What comes meanwhile may be slowed down.
-            deadline_s: When nobody waits for it any longer, by `time.monotonic`, or None. An engine
-                in this process, where a batch takes milliseconds, need not look at it.
+            is_alone: True if nothing else runs or waits: the batch may take the cores of all
+                workers, if that is faster. It may slow down calls that come meanwhile.
+            deadline_s: The time by `time.monotonic` at which the caller stops waiting, or None.
+                Engines in this process, where a batch takes milliseconds, may ignore it.
 
         Returns:
             The first output, float32 [batch, ...].
 
         Raises:
-            EngineError: The engine failed; the message is its own.
+            EngineError: The engine failed; the message is the engine's.
         """

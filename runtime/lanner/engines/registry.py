@@ -14,26 +14,26 @@ from lanner.errors import EngineError, LannerError, MissingExtraError, VariantEr
 from lanner.machine.gpu import missing_gpu, require_gpu
 from lanner.machine.machine import TENSORRT_PACKAGES, has_module, package_version, this_machine
 
-#: What `lanner.load(device=...)` takes, "auto" aside.
+#: The values of `lanner.load(device=...)`, besides "auto".
 DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """The model file that an engine opens, and how it is to run it.
+    """The model file that an engine opens, and the settings to run it with.
 
     Attributes:
         path: The variant's model file.
-        precision: The variant's.
+        precision: The precision of the variant.
         threads: Cores to use.
-        workers: How many batches run at once as a rule; each has ``threads // workers`` cores.
-        max_tokens: The longest input that the model takes, or None where that is not known: up to
-            there an engine may fill inputs up with tokens that are masked.
-        build: What an engine of TensorRT was built for.
-        device: Of `DEVICES`.
-        inputs: The names of its inputs, for an engine that is built when it is opened.
-        engine_cache: Where ONNX Runtime keeps the engines that it builds with TensorRT; None for
-            its own kernels.
+        workers: The usual number of batches at once; each has ``threads // workers`` cores.
+        max_tokens: The longest input that the model takes, or None if unknown. An engine may pad
+            inputs up to it with masked tokens.
+        build: The machine and shapes that a TensorRT engine was built for.
+        device: One of `DEVICES`.
+        inputs: The names of the graph's inputs, for an engine that is built when it is opened.
+        engine_cache: The directory in which ONNX Runtime keeps the engines that it builds with
+            TensorRT; None for its own kernels.
     """
 
     path: Path
@@ -53,22 +53,23 @@ def _never(_: Variant) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecord:
-    """All that Lanner knows of an engine before it is imported.
+    """The description of an engine, available before the engine is imported.
 
     Attributes:
-        name: Its name in the manifest, in `lanner.load` and on the command line.
-        title: Its name in sentences.
-        extra: The extra that brings it.
-        modules: The modules that the extra brings, the engine's own first.
-        packages: The distributions that it may come in, of which one is enough.
-        devices: Of `DEVICES`, where it runs; the first where nothing is said.
-        model_format: ``"onnx"`` for every graph of an artifact, else a format of its own, which
-            it shares with no other engine.
-        best_precisions: Precisions for which ``"auto"`` prefers it to engines before it.
-        refuse: Says why the machine cannot run it, whatever is installed; nothing where it can.
-        batch_dependence: Says why its answers to a variant depend on the batch on this processor;
-            nothing where they do not.
-        open: Imports it and opens a model file.
+        name: The name in the manifest, in `lanner.load` and on the command line.
+        title: The name in sentences.
+        extra: The extra that installs the engine.
+        modules: The modules of the extra, the engine's own first.
+        packages: The distributions with the engine, of which one is enough.
+        devices: The `DEVICES` that the engine runs on, the default first.
+        model_format: ``"onnx"`` for every graph of an artifact, or a format that no other engine
+            shares.
+        best_precisions: Precisions for which ``"auto"`` prefers this engine to those before it.
+        refuse: Returns the reason why the machine cannot run the engine, whatever is installed, or
+            an empty string.
+        batch_dependence: Returns the reason why the answers to a variant depend on the batch on
+            this processor, or an empty string.
+        open: Imports the engine and opens a model file.
     """
 
     name: str
@@ -85,27 +86,27 @@ class EngineRecord:
 
     @property
     def is_installed(self) -> bool:
-        """True if its own module can be imported."""
+        """True if the engine's own module can be imported."""
         return has_module(self.modules[0])
 
     @property
     def version(self) -> str | None:
-        """The installed version, or None."""
+        """Return the installed version, or None."""
         return next(filter(None, map(package_version, self.packages)), None)
 
     @property
     def runs_graphs(self) -> bool:
-        """True if it runs the graphs of an artifact, and not files that were made for it alone."""
+        """True if the engine runs the graphs of an artifact, not only files made for it."""
         return self.model_format == "onnx"
 
     def runs(self, variant: Variant, device: str) -> bool:
-        """True if it runs a variant's kind of file on that device."""
+        """True if the engine runs a variant's kind of file on that device."""
         made_for = find_engine(variant.engine)
         formats = made_for is not None and made_for.model_format == self.model_format
         return formats and device in self.devices
 
     def refusal(self) -> str:
-        """Say why it does not run on this machine; nothing where it does."""
+        """Return the reason why the engine does not run on this machine, or an empty string."""
         if reason := self.refuse():
             return reason
         missing = [module for module in self.modules if not has_module(module)]
@@ -148,18 +149,18 @@ def _open_openvino(opening: Opening) -> Engine:
 
 
 def _openvino_dependence(variant: Variant) -> str:
-    """Say why OpenVINO's answers depend on the batch on this processor.
+    """Return the reason why OpenVINO's answers depend on the batch on this processor.
 
-    Without VNNI it makes the products of int8 in float32, where sums are added in another order for
-    another shape, and a last bit can move a rounded activation to the next byte. With AVX2 alone,
-    texts of all-MiniLM-L6-v2 keep a cosine of 0.9956 with themselves in another batch (0.9999 is
-    asked for); in ONNX Runtime, whose sums are whole numbers, 1.0000.
+    Without VNNI OpenVINO computes int8 products in float32. The order of its sums depends on the
+    shape, and a difference in the last bit can round an activation to another byte. With AVX2
+    alone, texts of all-MiniLM-L6-v2 keep a cosine of 0.9956 with themselves in another batch
+    (0.9999 is required); ONNX Runtime sums integers and keeps 1.0000.
     """
     has_ranges = variant.precision == "int8" and bool(variant.calibration)
     if not has_ranges or this_machine().has_fast_int8:
         return ""
     return (
-        "its answers depend on the batch there on a processor without VNNI (a cosine of 0.9956 was "
+        "its answers depend on the batch on a processor without VNNI (a cosine of 0.9956 was "
         "measured)"
     )
 
@@ -167,11 +168,10 @@ def _openvino_dependence(variant: Variant) -> str:
 def _open_tensorrt(opening: Opening) -> Engine:
     if opening.build is None:
         msg = (
-            f"{opening.path} has no record of what it was built for: 'lanner build-engine' makes "
-            "one"
+            f"{opening.path} has no build record: build the engine again with 'lanner build-engine'"
         )
         raise EngineError(msg)
-    # First of all: nothing that could be installed would help.
+    # Before any import: without a GPU no package would help.
     require_gpu("the tensorrt engine")
     from lanner.engines.tensorrt.engine import TensorRtEngine  # noqa: PLC0415 (an extra)
 
@@ -180,7 +180,7 @@ def _open_tensorrt(opening: Opening) -> Engine:
 
 def _refuse_tensorrt() -> str:
     if reason := missing_gpu():
-        return f"it needs an NVIDIA GPU, and {reason}"
+        return f"it needs an NVIDIA GPU, but {reason}"
     from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415 (needs a GPU)
 
     try:
@@ -206,7 +206,7 @@ OPENVINO = EngineRecord(
     modules=("openvino",),
     packages=("openvino",),
     devices=("cpu",),
-    # ONNX Runtime has no kernels for it on a CPU.
+    # ONNX Runtime has no bf16 kernels for CPUs.
     best_precisions=frozenset({"bf16"}),
     batch_dependence=_openvino_dependence,
     open=_open_openvino,
@@ -222,28 +222,29 @@ TENSORRT = EngineRecord(
     refuse=_refuse_tensorrt,
     open=_open_tensorrt,
 )
-#: Of those that run the same files, the fastest as a rule stands first. ONNX Runtime does: on a CPU
-#: with VNNI OpenVINO runs int8 in 0.9 of its time where shapes come again, and takes 5 ms more for
-#: each that is new, which is six texts' time, and more memory; fp32 takes as long in both.
+#: All engines. Among those that run the same files, the one that is usually fastest comes first. On
+#: a CPU with VNNI OpenVINO runs int8 in 0.9 of ONNX Runtime's time for shapes that repeat, but it
+#: takes 5 ms more for each new shape, the time of six texts, and more memory; fp32 is as fast in
+#: both.
 ENGINES = (ONNXRUNTIME, OPENVINO, TENSORRT)
 
 
 def engine_names() -> list[str]:
-    """The names that `lanner.load(engine=...)` takes, "auto" aside."""
+    """Return the values of `lanner.load(engine=...)`, besides "auto"."""
     return [engine.name for engine in ENGINES]
 
 
 def find_engine(name: str) -> EngineRecord | None:
-    """The record of an engine, or None where this Lanner has none of that name."""
+    """Return the record of an engine, or None if there is no engine of that name."""
     return next((engine for engine in ENGINES if engine.name == name), None)
 
 
 def choose_engine(variant: Variant) -> str:
-    """The engine that ``engine="auto"`` stands for on a CPU: the fastest that is installed.
+    """Return the engine for ``engine="auto"`` on a CPU: the fastest that is installed.
 
     Raises:
-        MissingExtraError: None is installed.
-        EngineError: The only one that is installed would answer by the batch here.
+        MissingExtraError: No engine is installed.
+        EngineError: The answers of the only installed engine would depend on the batch here.
     """
     able = [engine for engine in ENGINES if engine.runs(variant, "cpu")]
     if not able:
@@ -256,7 +257,7 @@ def choose_engine(variant: Variant) -> str:
         raise MissingExtraError(what, first.extra, first.modules[0], alternative=alternative)
     if reason := found.batch_dependence(variant):
         msg = (
-            f"the variant {variant.name} is not run in {found.name} by itself, because {reason}: "
+            f"the variant {variant.name} does not run in {found.name} by default, since {reason}: "
             f"pip install 'lanner[{first.extra}]', load fp32, or name engine={found.name!r}"
         )
         raise EngineError(msg)
@@ -279,22 +280,22 @@ def open_engine(
     """Load a model file into the engine of that name.
 
     Args:
-        name: Of `engine_names`.
+        name: One of `engine_names`.
         path: The variant's model file.
-        precision: See `Opening`, as of the other arguments.
+        precision: See `Opening`, like the other arguments.
         threads: See `Opening`.
         workers: See `Opening`.
         max_tokens: See `Opening`.
         build: See `Opening`.
-        device: One of its devices, or None for the first of them.
+        device: One of the engine's devices, or None for the first of them.
         inputs: See `Opening`.
         engine_cache: See `Opening`.
 
     Raises:
         VariantError: There is no such engine, or it does not run on that device.
-        MissingExtraError: Its package is not installed.
-        EngineError: It could not load the file, or this CPU lacks the precision of it, or this
-            machine has no GPU for it.
+        MissingExtraError: The engine's package is not installed.
+        EngineError: The engine could not load the file, this CPU lacks the precision, or this
+            machine has no GPU.
     """
     engine = find_engine(name)
     if engine is None:

@@ -1,13 +1,13 @@
 """Signed weights of an ONNX graph rewritten as unsigned ones, for processors without VNNI.
 
-There the kernel for unsigned times signed bytes saturates at 16 bits, and the one for unsigned
-times unsigned bytes is exact. ONNX Runtime can rewrite the weights by itself
-(``session.x64quantprecision``), but it fails where two products share theirs, because it makes the
-same new initializer for each (1.31 and 1.32). Adding 128 to a weight and to its zero point changes
-no product, so the file's own initializers are rewritten, each once, and nothing is renamed.
+Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits, and the kernel for
+unsigned times unsigned bytes is exact. ONNX Runtime can rewrite the weights
+(``session.x64quantprecision``), but it fails if two products share their weights, because it makes
+the same new initializer for each (1.31 and 1.32). Adding 128 to a weight and to its zero point
+changes no product, so each initializer of the file is rewritten once, and nothing is renamed.
 
 The file is read in protobuf's wire format (https://protobuf.dev/programming-guides/encoding),
-because the runtime does without the package onnx. Numbers of fields are those of onnx.proto.
+because the runtime does not depend on the package onnx. Field numbers are those of onnx.proto.
 """
 
 import mmap
@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-#: Operator -> which of its inputs are the weights, and which their zero point.
+#: Operator -> the indices of the inputs with the weights and with their zero point.
 _PRODUCTS = {
     "DequantizeLinear": (0, 2),
     "MatMulInteger": (1, 3),
@@ -39,11 +39,11 @@ class _Field(NamedTuple):
     """A field of a message.
 
     Attributes:
-        number: Its number in the message.
-        begin: Where its tag is.
-        content: Where its content begins.
-        end: Where it ends.
-        value: The number that it holds, if it holds one; else its length.
+        number: The field number in the message.
+        begin: The offset of the tag.
+        content: The offset of the content.
+        end: The offset after the content.
+        value: The value of a numeric field; the length of any other.
     """
 
     number: int
@@ -93,7 +93,7 @@ def _opened(path: Path) -> mmap.mmap:
 
 
 class _Node(NamedTuple):
-    """A node: its operator, what it reads, and if it has a graph within."""
+    """A node: its operator, its inputs, and whether it has a subgraph."""
 
     operator: str
     inputs: list[str]
@@ -104,11 +104,11 @@ class _Graph(NamedTuple):
     """The parts of a graph that matter here.
 
     Attributes:
-        field: Where it is.
-        nodes: Its nodes.
-        tensors: Its initializers of signed bytes, by name.
-        notes: Its notes on types, and the names of what they are of.
-        outer: The names of its inputs and outputs.
+        field: The field of the graph in the model.
+        nodes: The nodes.
+        tensors: The initializers of signed bytes, by name.
+        notes: The names of values and the fields with their types.
+        outer: The names of the graph's inputs and outputs.
     """
 
     field: _Field
@@ -122,7 +122,7 @@ class _Graph(NamedTuple):
         """Read the graph of a model.
 
         Raises:
-            ValueError: The file is damaged, or no model; an IndexError, if it ends too early.
+            ValueError: The file is damaged, or not a model; an IndexError if it ends too early.
         """
         fields = list(_fields(data, 0, len(data)))
         graph = next((field for field in fields if field.number == _GRAPH), None)
@@ -144,10 +144,10 @@ class _Graph(NamedTuple):
     def signed_weights(self) -> frozenset[str]:
         """Return the names of the signed weights and of their zero points.
 
-        Left out are weights without a zero point, and whatever something else reads as well.
+        Weights without a zero point, and tensors that other nodes read as well, are left out.
         """
         if any(node.has_subgraph for node in self.nodes):
-            return frozenset()  # which may read the same
+            return frozenset()  # a subgraph may read the same tensors
         found, used = set(self.tensors) - self.outer, set[str]()
         while True:
             refused: set[str] = set()
@@ -166,7 +166,7 @@ class _Graph(NamedTuple):
 def _rewritten(data: mmap.mmap, graph: _Graph, names: Collection[str]) -> bytes:
     """Return the model with those initializers unsigned."""
     edits = [(graph.tensors[name], _unsigned(data, graph.tensors[name])) for name in names]
-    # What is noted of their types is no longer true.
+    # The noted types of the rewritten tensors are no longer true.
     edits += [(field, b"") for name, field in graph.notes if name in names]
     parts, place, field = [], graph.field.content, graph.field
     for old, new in sorted(edits):
@@ -215,13 +215,13 @@ def _is_signed(data: mmap.mmap, tensor: _Field) -> bool:
 
 
 def _text(data: mmap.mmap, message: _Field, number: int) -> str:
-    """Return a text of a message; an empty one if the message has none."""
+    """Return a string field of a message; an empty string if the field is missing."""
     found = (f for f in _inside(data, message) if f.number == number)
     return next((data[f.content : f.end].decode() for f in found), "")
 
 
 def _numbers(data: mmap.mmap, field: _Field) -> Iterator[int]:
-    """Yield the numbers of a field, which are packed or one."""
+    """Yield the numbers of a field: one, or several packed ones."""
     if data[field.begin] & 7 != _CONTENT:
         yield field.value
         return
@@ -239,7 +239,7 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[_Field]:
     """Yield the fields of a message.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The bytes are not a message.
     """
     while begin < end:
         tag, content = _varint(data, begin)
@@ -262,7 +262,7 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[_Field]:
 
 
 def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
-    """Return a number, and where it ends."""
+    """Return a number and the offset after it."""
     value = shift = 0
     while True:
         byte = data[place]
@@ -274,7 +274,7 @@ def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
 
 
 def _tag(number: int, length: int) -> bytes:
-    """Return what stands before so many bytes of a field."""
+    """Return the tag and the length that precede a field of `length` bytes."""
     written = bytearray([number << 3 | _CONTENT])
     while length >= 0x80:
         written.append(length & 0x7F | 0x80)

@@ -98,7 +98,7 @@ def refusal_here(build: EngineBuild) -> str:
     """Why an engine of TensorRT does not run on this machine; empty where it does."""
     gpu = this_gpu()
     if gpu is None:
-        return f"it needs an NVIDIA GPU, and {missing_gpu()}"
+        return f"it needs an NVIDIA GPU, but {missing_gpu()}"
     from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415 (needs a GPU)
 
     try:

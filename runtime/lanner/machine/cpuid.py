@@ -1,7 +1,7 @@
-"""Instructions of the processor, asked from the processor itself.
+"""Instruction sets of the processor, asked from the processor itself by CPUID.
 
-/proc/cpuinfo speaks of the machine. Under an emulator (``qemu-x86_64 -cpu Haswell``) the machine
-has instructions that this process has not, and engines, which ask the processor, do not use them.
+/proc/cpuinfo describes the machine. Under an emulator (``qemu-x86_64 -cpu Haswell``) the machine
+has instructions that this process cannot use; the engines ask CPUID and do not use them.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class _Bit(NamedTuple):
-    """Where the processor says that it has an instruction set."""
+    """The CPUID bit of an instruction set."""
 
     leaf: int
     subleaf: int
@@ -20,7 +20,7 @@ class _Bit(NamedTuple):
 
 
 _EAX, _EBX, _ECX, _EDX = range(4)
-#: Flags of /proc/cpuinfo -> where CPUID has them (Intel, "Software Developer's Manual", volume 2).
+#: Flags of /proc/cpuinfo -> their CPUID bits (Intel, "Software Developer's Manual", volume 2).
 _BITS = {
     "avx2": _Bit(7, 0, _EBX, 5),
     "avx512f": _Bit(7, 0, _EBX, 16),
@@ -47,9 +47,9 @@ _CODE = bytes.fromhex(
 
 
 def missing_flags() -> frozenset[str]:
-    """Return the flags that this process has not, whatever /proc/cpuinfo says.
+    """Return the flags that this process lacks, whatever /proc/cpuinfo says.
 
-    Of another processor than x86-64, or where no memory may be executed, none.
+    The set is empty on processors other than x86-64, and where memory cannot be made executable.
     """
     if platform.machine() != "x86_64":
         return frozenset()

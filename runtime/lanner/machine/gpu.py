@@ -1,8 +1,8 @@
-"""The NVIDIA GPU that CUDA programs of this process use, asked of its driver alone.
+"""The NVIDIA GPU that CUDA programs of this process use, queried from the driver alone.
 
-Nothing needs to be installed for it but the driver, and without one it costs a failed look-up of a
-library. CUDA's own rules hold: ``CUDA_VISIBLE_DEVICES`` chooses, the first that is left counts, and
-what is started in a process is lost in those that are forked from it. The calls are those of
+Only the driver needs to be installed; without one the query costs a failed look-up of a library.
+CUDA's own rules hold: ``CUDA_VISIBLE_DEVICES`` filters, the first remaining GPU counts, and a
+forked process cannot use CUDA that its parent started. The calls are those of
 https://docs.nvidia.com/cuda/cuda-driver-api/.
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 from lanner.errors import EngineError
 
 LIBRARY = "libcuda.so.1"
-#: Where the kernel module says its version.
+#: The file with the kernel module's version.
 _DRIVER_VERSION = Path("/sys/module/nvidia/version")
-#: Of CUdevice_attribute: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+#: CUdevice_attribute: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
-_NO_DEVICE = 100  # of CUresult: CUDA_ERROR_NO_DEVICE
+_NO_DEVICE = 100  # CUresult: CUDA_ERROR_NO_DEVICE
 _NAME_BYTES = 256
 
 
@@ -29,11 +29,11 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        name: As CUDA calls it: ``"NVIDIA H100 80GB HBM3"``.
+        name: The name that CUDA reports: ``"NVIDIA H100 80GB HBM3"``.
         compute_capability: For example ``"9.0"``.
-        memory_bytes: All that it has.
-        driver: The version of its driver, ``"570.86.15"``; empty where that is not known.
-        cuda: The newest CUDA that the driver runs, ``"12.8"``.
+        memory_bytes: The total memory.
+        driver: The version of the driver, ``"570.86.15"``; empty if unknown.
+        cuda: The newest CUDA version that the driver supports, ``"12.8"``.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Gpu:
     cuda: str
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -55,32 +55,32 @@ class Gpu:
 
 
 def this_gpu() -> Gpu | None:
-    """The GPU that is used, or None; asked once."""
+    """Return the GPU that CUDA uses, or None; the driver is asked once."""
     found = _found()
     return found if isinstance(found, Gpu) else None
 
 
 def require_gpu(what: str) -> Gpu:
-    """The GPU that is used.
+    """Return the GPU that CUDA uses.
 
     Args:
-        what: What needs it, for the message: ``"the tensorrt engine"``.
+        what: The feature that needs it, for the message: ``"the tensorrt engine"``.
 
     Raises:
-        EngineError: There is none; the message says why.
+        EngineError: There is no GPU; the message says why.
     """
     found = _found()
     if isinstance(found, str):
         msg = (
-            f"{what} needs an NVIDIA GPU, and {found}: run it where there is one, or load another "
-            "variant with device='cpu'"
+            f"{what} needs an NVIDIA GPU, but {found}: run it on a machine with one, or load "
+            "another variant with device='cpu'"
         )
         raise EngineError(msg)
     return found
 
 
 def missing_gpu() -> str:
-    """Why there is no GPU; empty where there is one."""
+    """Return the reason why there is no GPU, or an empty string if there is one."""
     found = _found()
     return found if isinstance(found, str) else ""
 
@@ -88,13 +88,13 @@ def missing_gpu() -> str:
 def _found() -> Gpu | str:
     found, process = _ask()
     if isinstance(found, Gpu) and process != os.getpid():
-        return "this process was forked from one that uses CUDA ('spawn' starts one that may, too)"
+        return "this process was forked from one that uses CUDA (start it with 'spawn' instead)"
     return found
 
 
 @cache
 def _ask() -> tuple[Gpu | str, int]:
-    """The driver's answers, and the process in which it was started."""
+    """Return the driver's answer, and the id of the process that asked."""
     return _answer(), os.getpid()
 
 
@@ -111,7 +111,7 @@ def _answer() -> Gpu | str:
     of_those = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
     if status not in (0, _NO_DEVICE):
         return f"its driver does not start (CUresult {status}{of_those})"
-    return _first(driver) if count.value else f"its driver finds none{of_those}"
+    return _first(driver) if count.value else f"its driver finds no GPU{of_those}"
 
 
 def _first(driver: ctypes.CDLL) -> Gpu:

@@ -1,7 +1,7 @@
-"""Ctrl-C and termination that are not lost, even where a library swallows what a handler raises.
+"""Reliable handling of Ctrl-C and SIGTERM, even if a library swallows the handler's exception.
 
-torch, for one, may drop an exception that comes up in a callback from its own code. So the signal
-is remembered, and long work asks with `check` before it goes on and before its result is known.
+torch, for example, may drop an exception raised in a callback from its own code. So the handler
+records the signal, and long work calls `check` before it continues and before it reports a result.
 """
 
 import signal
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: The signal that came and has not been answered; set by the handler, in the main thread.
+#: The pending signal; set by the handler, in the main thread.
 _received: int | None = None
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Makes SIGINT and SIGTERM unwind the stack within the block, so that work is cleaned up.
+    """Make SIGINT and SIGTERM unwind the stack within the block, so that work is cleaned up.
 
-    An interrupt that is ignored, as in a background job, stays ignored. Outside of the main thread,
-    which alone gets signals, nothing is changed.
+    An ignored interrupt, as in a background job, stays ignored. Only the main thread gets signals;
+    in any other thread nothing is changed.
     """
     global _received  # noqa: PLW0603 (a signal handler has no other place)
     if threading.current_thread() is not threading.main_thread():
@@ -40,11 +40,11 @@ def handled() -> Iterator[None]:
 
 
 def check() -> None:
-    """Does again what the handler did, if a signal came and was swallowed.
+    """Raise the handler's exception again, if a signal came and the exception was swallowed.
 
     Raises:
-        KeyboardInterrupt: It was SIGINT.
-        SystemExit: It was SIGTERM; the status is 128 and its number.
+        KeyboardInterrupt: The signal was SIGINT.
+        SystemExit: The signal was SIGTERM; the status is 128 plus its number.
     """
     if _received is not None:
         _raise(_received)

@@ -1,4 +1,4 @@
-"""The machine: usable cores, CPU and instructions, memory, versions."""
+"""The machine: usable cores, CPU, instruction sets, memory, versions."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lanner.machine.cpuid import missing_flags
 
-#: Flags of /proc/cpuinfo that decide which precision is fast, in the order in which they are shown.
+#: Flags of /proc/cpuinfo that decide which precision is fast, in display order.
 NOTABLE_CPU_FLAGS = (
     "avx2",
     "avx512f",
@@ -22,7 +22,7 @@ NOTABLE_CPU_FLAGS = (
     "amx_int8",
 )
 
-#: Any of these multiplies unsigned by signed bytes without the 16-bit saturation of older kernels
+#: Any of these multiplies unsigned by signed bytes without the 16-bit saturation of older CPUs
 #: (ONNX Runtime's documentation, "Quantize ONNX models", data type selection).
 INT8_CPU_FLAGS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 
@@ -35,12 +35,12 @@ TENSORRT_PACKAGES = ("tensorrt-cu13", "tensorrt-cu12")
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine, as benchmarks and quality cards record it.
+    """One machine, in the form that benchmarks and quality cards record.
 
     Attributes:
         cpu: Model name of the processor.
         cores: Cores that this process may use.
-        cpu_flags: Which of `NOTABLE_CPU_FLAGS` the processor has.
+        cpu_flags: Those of `NOTABLE_CPU_FLAGS` that the processor has.
         memory_bytes: Physical memory.
         system: Operating system and its version.
         python: Version of the interpreter.
@@ -60,16 +60,16 @@ class Machine:
 
     @property
     def has_bf16(self) -> bool:
-        """True if it has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
+        """True if the CPU has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
         return not BF16_CPU_FLAGS.isdisjoint(self.cpu_flags)
 
     def to_json(self) -> dict[str, object]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {**asdict(self), "cpu_flags": list(self.cpu_flags)}
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its CPU affinity, cut by the container's CPU quota."""
+    """Return the number of usable cores: the CPU affinity, limited by the container's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _cgroup_quota_cores()
     return max(1, min(affinity or 1, quota or sys.maxsize))
@@ -86,7 +86,7 @@ def _cgroup_quota_cores() -> int | None:
 
 @cache
 def this_machine() -> Machine:
-    """The machine that this process runs on; read once."""
+    """Return the machine that this process runs on; read once."""
     cpu, flags = _cpu_name_and_flags()
     flags -= missing_flags()
     return Machine(
@@ -116,15 +116,15 @@ def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
 
 
 def has_module(name: str) -> bool:
-    """True if a module, or one within a package, can be imported."""
+    """True if a module, perhaps within a package, can be imported."""
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package that it would be in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def package_version(name: str) -> str | None:
-    """The installed version of a distribution, or None."""
+    """Return the installed version of a distribution, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -132,6 +132,6 @@ def package_version(name: str) -> str | None:
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """The installed versions of those distributions that are installed."""
+    """Return the versions of those of the distributions that are installed."""
     found = {name: package_version(name) for name in names}
     return {name: version for name, version in found.items() if version is not None}

@@ -1,4 +1,4 @@
-"""What a model of any head answers: asked as a caller does, or as rows of numbers to compare."""
+"""Answers of a model of any head: by its main method, or as rows of numbers to compare."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -12,32 +12,32 @@ from lanner.models.logits import LogitsModel
 from lanner.models.tagging import TaggingModel
 from lanner.text.tokenization import Pair
 
-#: From this score on, a label of a multi-label classifier holds, as `classify` has it.
+#: The score from which a label of a multi-label classifier holds: the default of `classify`.
 _THRESHOLD = 0.5
 
 Rows = NDArray[np.float32]
 
 
 def ask(model: Model, inputs: Any) -> Any:
-    """The call that users of a model make: `encode`, `score`, `classify` or `tag`.
+    """Call the main method of a model: `encode`, `score`, `classify` or `tag`.
 
     Args:
         model: A model of any head.
-        inputs: One text or a list of them; for `score` pairs.
+        inputs: One text or a list of them; pairs for `score`.
     """
     return getattr(model, METHODS_OF_HEAD[model.manifest.head][0])(inputs)
 
 
 def rows(model: Model, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Rows:
-    """What a model answers, as numbers.
+    """Return the answers of a model as numbers.
 
     Args:
         model: A model of any head.
-        inputs: Texts, for `score` pairs.
+        inputs: Texts; pairs for `score`.
         batch_size: The most inputs in one batch; the token budget bounds it too.
 
     Returns:
-        float32 [inputs, dimension], of `tag` [tokens, labels]: vectors, or scores.
+        Vectors or scores, float32 [inputs, dimension]; [tokens, labels] for `tag`.
     """
     if isinstance(model, EmbeddingModel):
         vectors: Rows = model.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
@@ -51,7 +51,7 @@ def rows(model: Model, inputs: Sequence[str | Pair], *, batch_size: int = 32) ->
 
 
 def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Cosine of row i of one with row i of the other, float64 [n]; of two zero vectors, 1."""
+    """Return the cosine of row i of `a` with row i of `b`, float64 [n]; 1 for two zero vectors."""
     left, right = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     both_zero = ~left.any(axis=1) & ~right.any(axis=1)
@@ -63,12 +63,12 @@ def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
 
 
 def score_differences(a: Rows, b: Rows, *, activation: str) -> Rows:
-    """How far scores are apart, float32 of the same shape.
+    """Return the absolute differences of two sets of scores, float32 of the same shape.
 
     Args:
-        a: The ones, [rows, labels]; of a regression, their spread is the unit.
-        b: The others.
-        activation: Of the artifact; "identity" is a regression's.
+        a: The first scores, [rows, labels]; for a regression, their spread is the unit.
+        b: The second scores.
+        activation: The artifact's activation; "identity" means a regression.
     """
     spread = float(np.ptp(a)) or 1.0 if activation == "identity" else 1.0
     differences: Rows = np.abs(a - b) / np.float32(spread)
@@ -76,17 +76,18 @@ def score_differences(a: Rows, b: Rows, *, activation: str) -> Rows:
 
 
 def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
-    """How much two sets of scores say the same, at most 1.
+    """Return the agreement of two sets of scores, at most 1.
 
     Args:
-        a: The ones, [rows, labels].
-        b: The others.
+        a: The first scores, [rows, labels].
+        b: The second scores.
         head: `score`, `classify` or `tag`.
-        activation: Of the artifact; "identity" is a regression's.
+        activation: The artifact's activation; "identity" means a regression.
 
     Returns:
-        For `score` and a regression Spearman's rank correlation, the mean of the columns; else the
-        share of rows with the same label, or with the same labels where any number may hold.
+        For `score` and for a regression Spearman's rank correlation, averaged over the columns;
+        otherwise the share of rows with the same label, or the same set of labels for a
+        multi-label classifier.
     """
     if head == "score" or activation == "identity":
         ranked = [
@@ -100,7 +101,7 @@ def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
 
 
 def _ranks(values: Rows) -> NDArray[np.float64]:
-    """Ranks from 0 on, float64 [n]; equal values share the mean of theirs."""
+    """Return the ranks, from 0, float64 [n]; equal values share the mean of their ranks."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts + 1) / 2)[group]
     return ranks

@@ -1,4 +1,4 @@
-"""What the models of all heads share: an artifact's tokenizer and engine, loaded."""
+"""The base class of the models of all heads: an artifact's tokenizer and engine, loaded."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from lanner.running.runner import Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.tokenization import TextTokenizer
 
-#: What each head answers to, first the method that users look for.
+#: The public methods of each head, the main one first.
 METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
     "embed": (
         "encode",
@@ -41,9 +41,9 @@ METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
 TEXTS_AT_ONCE = 8_192
-#: Of a large call the first that are tokenised: enough to keep the workers busy while the next are.
+#: Inputs of a large call that are tokenised first: they keep the workers busy meanwhile.
 FIRST_TEXTS = 256
-#: How often a call is begun anew because its server exchanged the model meanwhile.
+#: The most times that a call is restarted because its server exchanged the model meanwhile.
 MOST_RENEWALS = 3
 
 Answer = TypeVar("Answer")
@@ -51,9 +51,9 @@ Texts = str | Sequence[str] | NDArray[np.str_]
 
 
 class Model:
-    """A variant that answers. Any number of threads may call it at once.
+    """A loaded variant. Any number of threads may call it at once.
 
-    Made by `lanner.load` and `lanner.connect`.
+    `lanner.load` and `lanner.connect` make it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Model:
         self.variant = variant
         self.tokenizer = tokenizer
         self.runner = runner
-        #: Of a model that a server runs: adopts what the server runs by now.
+        #: Adopts the version that the server runs by now; None for a model in this process.
         self.renew: Callable[[Model], None] | None = None
         self.model_card_data = ModelCardData()
 
@@ -79,7 +79,7 @@ class Model:
         )
 
     def __getattr__(self, name: str) -> Any:
-        """Only asked for what is not there: names the head of a method of another head."""
+        """Name the model's head if a method of another head is missing."""
         if any(name in methods for methods in METHODS_OF_HEAD.values()):
             head = self.manifest.head
             msg = (
@@ -100,18 +100,18 @@ class Model:
         show_progress_bar: bool | None,
         timeout_ms: float | None = None,
     ) -> NDArray[np.float32]:
-        """The graph's row of output for each input, float32 [n, dimension].
+        """Return the graph's output row of each input, float32 [n, dimension].
 
         Args:
             inputs: Texts or pairs.
-            tokenize: Makes sequences of some of them.
-            check: Names the first of all inputs that cannot be used.
+            tokenize: Tokenises a group of inputs.
+            check: Raises an error that names the first unusable input.
             batch_size: The most inputs in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr.
-            timeout_ms: When to give up, from now on, or None.
+            show_progress_bar: Show progress on stderr.
+            timeout_ms: Milliseconds after which to give up, or None.
 
         Returns:
-            The rows in the order of the inputs; zeros for an input without a single token.
+            The rows in the order of the inputs; zeros for an input without tokens.
         """
         deadline_s = deadline_after(timeout_ms)
         return self.of_one_version(
@@ -127,12 +127,12 @@ class Model:
         )
 
     def of_one_version(self, answer: Callable[[Runner], Answer]) -> Answer:
-        """What a function answers with the runner, asked again if a server changed the model.
+        """Return `answer(runner)`, repeating the call if the server exchanged the model.
 
-        The function must tokenise what it sends: the tokenizer may be another one then.
+        The function must tokenise its inputs itself: the tokenizer may have changed on a repeat.
         """
         for _ in range(MOST_RENEWALS):
-            runner = self.runner  # before the tokenizer: `renew` writes them the other way round
+            runner = self.runner  # before the tokenizer: `renew` writes them in the opposite order
             try:
                 return answer(runner)
             except ModelChangedError:
@@ -140,8 +140,8 @@ class Model:
                     raise
                 self.renew(self)
         msg = (
-            f"{self.manifest.name} was exchanged {MOST_RENEWALS} times while one call ran: call "
-            "again when its server has come to rest"
+            f"the server exchanged {self.manifest.name} {MOST_RENEWALS} times during one call: try "
+            "again when its deployment has finished"
         )
         raise ModelChangedError(msg)
 
@@ -162,7 +162,7 @@ class Model:
             try:
                 return tokenize(inputs[start:end])
             except InputError:
-                check(inputs)  # the message counts from the first of all
+                check(inputs)  # its message counts from the first of all inputs
                 raise
 
         with _progress(len(inputs), is_shown=is_shown) as advance:
@@ -180,7 +180,7 @@ class Model:
                     ),
                 )
                 return output
-            # What comes next is tokenised while the workers are busy with what came before.
+            # The next group is tokenised while the workers run the previous one.
             started: deque[tuple[int, Call]] = deque()
             try:
                 for start, end in _groups(len(inputs)):
@@ -204,13 +204,16 @@ class Model:
 
     @property
     def max_seq_length(self) -> int | None:
-        """Longest input in tokens, special tokens included; None where there is no limit."""
+        """Longest input in tokens, special tokens included; None if there is no limit."""
         return self.manifest.tokenizer.max_tokens
 
 
 @contextmanager
 def _progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], object]]:
-    """What is told how many texts are done; a bar that is not shown would cost a lone call 7 us."""
+    """Yield a function that advances the progress bar; it does nothing if the bar is hidden.
+
+    A hidden bar of tqdm would cost a call of one text 7 us.
+    """
     if not is_shown:
         yield lambda _: None
         return
@@ -219,7 +222,7 @@ def _progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], object]
 
 
 def _groups(count: int) -> Iterator[tuple[int, int]]:
-    """Where each group of inputs begins and ends that is tokenised at once."""
+    """Yield the first and the end index of each group of inputs that is tokenised at once."""
     start, end = 0, FIRST_TEXTS
     while start < count:
         yield start, min(end, count)
@@ -227,10 +230,10 @@ def _groups(count: int) -> Iterator[tuple[int, int]]:
 
 
 def deadline_after(timeout_ms: float | None) -> float | None:
-    """When a call that begins now must be answered, by `time.monotonic`.
+    """Return the deadline, by `time.monotonic`, of a call that begins now.
 
     Raises:
-        InputError: It is no time.
+        InputError: `timeout_ms` is not a number above 0.
     """
     if timeout_ms is None:
         return None
@@ -241,15 +244,15 @@ def deadline_after(timeout_ms: float | None) -> float | None:
 
 
 def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:
-    """A sequence of texts or pairs as a list; what it holds is checked when it is tokenised.
+    """Return a sequence of texts or pairs as a list; tokenisation checks its items.
 
     Args:
         texts: Any sequence but a str, arrays included.
-        method: Who takes it, for the message.
-        what: What is expected, for the message.
+        method: The name of the method that takes it, for the message.
+        what: The expected type, for the message.
 
     Raises:
-        InputTypeError: It is no sequence.
+        InputTypeError: `texts` is not a sequence.
     """
     if isinstance(texts, np.ndarray) and texts.ndim:
         return list(texts.tolist())
@@ -261,10 +264,10 @@ def text_list(texts: Any, method: str, what: str = "a str or a sequence of str")
 
 
 def require_batch_size(batch_size: int) -> None:
-    """Refuses a batch without room.
+    """Check the batch size.
 
     Raises:
-        InputError: It is less than 1.
+        InputError: `batch_size` is less than 1.
     """
     if batch_size < 1:
         msg = f"batch_size must be at least 1, not {batch_size}"
@@ -272,13 +275,13 @@ def require_batch_size(batch_size: int) -> None:
 
 
 def as_tensor(values: NDArray[Any] | np.float32) -> Any:
-    """The same numbers as a torch tensor.
+    """Return the same numbers as a torch tensor.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
     try:
-        import torch  # noqa: PLC0415 (only for who asks for a tensor)
+        import torch  # noqa: PLC0415 (only if a tensor is asked for)
     except ImportError:
         what, extra, module = "convert_to_tensor=True", "export", "torch"
         raise MissingExtraError(what, extra, module) from None
@@ -286,12 +289,12 @@ def as_tensor(values: NDArray[Any] | np.float32) -> Any:
 
 
 def converted(values: Any, *, is_single: bool, to_numpy: bool, to_tensor: bool) -> Any:
-    """Vectors or scores in the form that the two switches of sentence-transformers ask for.
+    """Return vectors or scores in the form that the switches of sentence-transformers ask for.
 
     Args:
         values: An array of all inputs, or of the single one.
-        is_single: Whether there was one input, and not a list of them.
-        to_numpy: False gives a list of torch tensors, one an input.
+        is_single: True if the caller passed one input instead of a list.
+        to_numpy: False gives a list of torch tensors, one per input.
         to_tensor: True gives one torch tensor, whatever `to_numpy` says.
 
     Raises:

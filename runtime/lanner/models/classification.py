@@ -15,14 +15,14 @@ from lanner.text.tokenization import Pair
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier says of one text.
+    """The result of a classifier for one text.
 
     Attributes:
         label: The label with the highest score.
         score: Its score.
         scores: Label -> score, highest first.
-        labels: The labels that hold: of a multi-label classifier those whose score reaches the
-            threshold (perhaps none), of any other `label` alone.
+        labels: The labels that hold: for a multi-label classifier those whose score reaches the
+            threshold (perhaps none), otherwise `label` alone.
     """
 
     label: str
@@ -31,16 +31,16 @@ class Classification:
     labels: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
 class ClassificationModel(LogitsModel):
-    """Texts or pairs to labels."""
+    """A model that labels texts or pairs."""
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether any number of labels may hold at once."""
+        """True if any number of labels may hold at once."""
         return self.manifest.activation == "sigmoid"
 
     def classify(
@@ -53,20 +53,20 @@ class ClassificationModel(LogitsModel):
         show_progress_bar: bool | None = None,
         timeout_ms: float | None = None,
     ) -> Any:  # a list, or of one text its item
-        """The labels of texts.
+        """Label texts or pairs.
 
         Args:
             texts: One text, or a sequence of texts or pairs (tuples of two).
-            top_k: How many of the highest scores to give, or None for all.
-            threshold: The score from which on a label of a multi-label classifier holds.
+            top_k: The number of highest scores to return, or None for all.
+            threshold: The score from which a label of a multi-label classifier holds.
             batch_size: The most texts in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr; None is no.
-            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+            show_progress_bar: Show progress on stderr; None means no.
+            timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
-            A `Classification` a text, in their order; for a single str that one alone. The scores
-            are those of transformers' text-classification pipeline: softmax over the labels,
-            a sigmoid each for a multi-label classifier, the logits themselves for a regression.
+            One `Classification` per text, in their order; for a single str one `Classification`.
+            The scores are those of transformers' text-classification pipeline: softmax over the
+            labels, a sigmoid each for a multi-label classifier, the logits for a regression.
 
         Raises:
             InputTypeError: An item is neither a text nor a pair; the message names its index.

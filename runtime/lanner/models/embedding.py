@@ -1,4 +1,4 @@
-"""The head `embed`: texts to vectors, and what is done with them."""
+"""The head `embed`: texts to vectors, and similarity and search of vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,10 @@ from lanner.vectors.similarity import SearchResult, Vectors, normalize
 
 
 class EmbeddingModel(Model):
-    """Texts to vectors. Goes where a `SentenceTransformer` goes, for example its evaluators."""
+    """A model that turns texts into vectors.
+
+    It can replace a `SentenceTransformer`, for example in its evaluators.
+    """
 
     def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
         super().__init__(**parts)
@@ -40,7 +43,7 @@ class EmbeddingModel(Model):
         """Width of the vectors."""
         return self.manifest.dimension
 
-    #: The name that sentence-transformers gave it before version 6.
+    #: The name of the method in sentence-transformers before version 6.
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def encode(
@@ -58,28 +61,28 @@ class EmbeddingModel(Model):
         truncate_dim: int | None = None,
         timeout_ms: float | None = None,
     ) -> Any:  # an array, unless tensors are asked for
-        """The vectors of texts. Arguments mean what they mean in sentence-transformers.
+        """Encode texts as vectors. The arguments are those of sentence-transformers.
 
         Args:
-            sentences: One text, or a sequence of them; it is not changed. A text that is longer
-                than the model's limit is cut, as its checkpoint does.
-            prompt_name: Which of the checkpoint's prompts to put before each text.
+            sentences: One text, or a sequence of them; it is not changed. A text longer than the
+                model's limit is cut in the way of its checkpoint.
+            prompt_name: The name of the checkpoint's prompt to put before each text.
             prompt: A prompt to put before each text, instead of a named one.
             batch_size: The most texts in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr; None is no.
-            precision: ``"float32"`` (or None, which means it); ``"int8"`` or ``"uint8"``, a byte a
-                dimension by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
-                or ``"ubinary"``, a bit a dimension. See `lanner.quantize_embeddings`.
-            convert_to_numpy: False gives a list of torch tensors, one a text; needs torch.
+            show_progress_bar: Show progress on stderr; None means no.
+            precision: ``"float32"`` (the same as None); ``"int8"`` or ``"uint8"``: one byte per
+                dimension, by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
+                or ``"ubinary"``: one bit per dimension. See `lanner.quantize_embeddings`.
+            convert_to_numpy: False gives a list of torch tensors, one per text; needs torch.
             convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
-            normalize_embeddings: Whether to scale the vectors to length 1.
-            truncate_dim: How many of the first dimensions to keep, or None for all.
-            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+            normalize_embeddings: Scale the vectors to length 1.
+            truncate_dim: The number of leading dimensions to keep, or None for all.
+            timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
-            float32 [n, dim] in the order of the texts; [dim] for a single str. A text without a
-            single token gets the zero vector, which no other precision can tell from others. In
-            another precision int8 or uint8, of bits [n, ceil(dim / 8)].
+            float32 [n, dim] in the order of the texts; [dim] for a single str. A text without
+            tokens gets the zero vector; only float32 can represent it. The other precisions give
+            int8 or uint8, with [n, ceil(dim / 8)] for bits.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -113,32 +116,32 @@ class EmbeddingModel(Model):
         )
 
     def encode_query(self, sentences: Texts, **options: Any) -> Any:
-        """`encode` with the checkpoint's prompt for queries, if it has one."""
+        """Call `encode` with the checkpoint's prompt for queries, if it has one."""
         return self._encode_as(("query",), sentences, options)
 
     def encode_document(self, sentences: Texts, **options: Any) -> Any:
-        """`encode` with the checkpoint's prompt for documents, if it has one."""
+        """Call `encode` with the checkpoint's prompt for documents, if it has one."""
         return self._encode_as(("document", "passage", "corpus"), sentences, options)
 
     def embedding_ranges(
         self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False
     ) -> Vectors:
-        """The lowest and the highest value of each dimension that int8 and uint8 go by.
+        """Return the lowest and the highest value of each dimension, for int8 and uint8.
 
         They were measured when the artifact was made, so that a text always gets the same vector;
-        what lies outside of them is clipped. sentence-transformers' `quantize_embeddings` takes
+        values outside the range are clipped. sentence-transformers' `quantize_embeddings` takes
         them as its `ranges`.
 
         Args:
-            truncate_dim: As it is given to `encode`.
-            normalize_embeddings: As it is given to `encode`.
+            truncate_dim: The value passed to `encode`.
+            normalize_embeddings: The value passed to `encode`.
 
         Returns:
             float32 [2, dim].
 
         Raises:
             InputError: `truncate_dim` is out of range.
-            UnsupportedError: The artifact stores none.
+            UnsupportedError: The artifact stores no ranges.
         """
         dimension = self._dimension(truncate_dim)
         if self._ranges is None:
@@ -158,22 +161,22 @@ class EmbeddingModel(Model):
         truncate_dim: int | None = None,
         ranges: ArrayLike | None = None,
     ) -> Any:
-        """Every vector of `a` against every one of `b`, float32 [len(a), len(b)].
+        """Compare every vector of `a` with every vector of `b`, float32 [len(a), len(b)].
 
-        Uses the similarity of the checkpoint (`similarity_fn_name`), as a rule the cosine. int8 and
-        uint8 arrays count as the vectors that they stand for, and their width says whether they
-        hold bytes or bits: an eighth of the dimensions, bits. Of bytes that were cut to just that
-        width, say `truncate_dim`. Either side may be float.
+        The similarity is that of the checkpoint (`similarity_fn_name`), usually the cosine. int8
+        and uint8 arrays are compared as the vectors that they encode. Their width tells bytes from
+        bits: an array an eighth as wide as the vectors holds bits. For bytes truncated to just that
+        width, pass `truncate_dim`. Either side may be float.
 
         Args:
             a: Vectors [n, dim] of any precision, or one.
             b: Vectors [m, dim] of any precision, or one.
-            truncate_dim: What int8 and uint8 arrays were encoded with.
+            truncate_dim: The `truncate_dim` that int8 and uint8 arrays were encoded with.
             ranges: The ranges of int8 and uint8 vectors, float32 [2, dim]; None for those of
-                `embedding_ranges`. Their scale matters to other similarities than the cosine.
+                `embedding_ranges`. Their scale matters for every similarity but the cosine.
 
         Returns:
-            An array; of torch tensors a tensor, as the evaluators of sentence-transformers need it.
+            An array; a tensor if a side is one, as the evaluators of sentence-transformers need.
 
         Raises:
             InputError: The widths differ, or one fits no precision.
@@ -192,7 +195,7 @@ class EmbeddingModel(Model):
         truncate_dim: int | None = None,
         ranges: ArrayLike | None = None,
     ) -> Any:
-        """Vector i of `a` against vector i of `b`, float32 [n]; see `similarity`."""
+        """Compare vector i of `a` with vector i of `b`, float32 [n]; see `similarity`."""
         left, right = (
             self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
         )
@@ -209,17 +212,17 @@ class EmbeddingModel(Model):
         ranges: ArrayLike | None = None,
         rescore_multiplier: int | None = None,
     ) -> SearchResult:
-        """The k nearest of a corpus to each query; exact, in blocks.
+        """Find the k nearest of a corpus to each query; exact, in blocks.
 
         Args:
             queries: Texts, which are encoded, or vectors [n, dim]. One text or vector is one row.
             corpus: Texts, which are encoded, or vectors [m, dim] of any precision; a memory-mapped
                 array stays on disk.
-            k: How many; fewer are returned when the corpus is smaller.
-            truncate_dim: What the vectors were encoded with, and texts are.
+            k: The number of hits per query; fewer if the corpus is smaller.
+            truncate_dim: The dimensions that the vectors were truncated to; texts are, too.
             ranges: The ranges of int8 and uint8 vectors; see `similarity`.
-            rescore_multiplier: For a corpus of bits: the queries are compared as bits first, and
-                as they are only with the ``k * rescore_multiplier`` best. Faster, and not exact.
+            rescore_multiplier: For a corpus of bits: compare the queries as bits first, then
+                unquantized with the best ``k * rescore_multiplier`` only. Faster, but not exact.
 
         Returns:
             `indices` int64 and `scores` float32, both [n, k], nearest first.
@@ -255,11 +258,11 @@ class EmbeddingModel(Model):
         truncate_dim: int | None,
         ranges: ArrayLike | None,
     ) -> ArrayLike | QuantizedVectors:
-        """Vectors as they are, or bytes together with their meaning."""
+        """Return float vectors as they are, and bytes as `QuantizedVectors`."""
         try:
             values = np.asarray(vectors)
         except (TypeError, ValueError):
-            return vectors  # refused by who compares it
+            return vectors  # the comparison refuses it
         if values.dtype not in (np.int8, np.uint8) or not values.ndim:
             return values
         dimension, width = self._dimension(truncate_dim), values.shape[-1]
@@ -271,7 +274,7 @@ class EmbeddingModel(Model):
             precision = "binary" if is_signed else "ubinary"
         else:
             msg = (
-                f"{name} is {values.dtype} of width {width}, where {dimension} dimensions take "
+                f"{name} is {values.dtype} of width {width}, but {dimension} dimensions take "
                 f"{dimension} as bytes and {packed_width(dimension)} as bits: pass the "
                 "truncate_dim that it was encoded with"
             )
@@ -310,7 +313,7 @@ class EmbeddingModel(Model):
         timeout_ms: float | None,
     ) -> Vectors:
         if prompt:
-            # A wrong type must be named at its index, not by str's "+".
+            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
             texts = [prompt + text if isinstance(text, str) else text for text in texts]
         pools_prompt = self.manifest.pools_prompt or not prompt
 

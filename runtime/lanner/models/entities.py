@@ -1,11 +1,11 @@
 """Labels of tokens joined to entities.
 
 The strategies are those of transformers' token-classification pipeline
-(https://huggingface.co/docs/transformers/main_classes/pipelines, `aggregation_strategy`), so that
-the entities are its own, with three differences. `E-` and `S-` (BIOES) or `L-` and `U-` (BILOU) end
-an entity, where a model's labels have them. Only such a prefix is cut off a label, not whatever
-stands before any hyphen. And an entity begins and ends at whole characters as people see them: not
-with white space, nor before a combining mark.
+(https://huggingface.co/docs/transformers/main_classes/pipelines, `aggregation_strategy`), and so
+are the entities, with three differences. `E-` and `S-` (BIOES) or `L-` and `U-` (BILOU) end an
+entity, where a model's labels have them. Only such a prefix is removed from a label, not everything
+before any hyphen. And an entity begins and ends at whole characters as people see them: not with
+white space, nor before a combining mark.
 """
 
 import unicodedata
@@ -27,14 +27,14 @@ _STARTS, _ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
 
 @dataclass(frozen=True)
 class Entity:
-    """A stretch of a text that one label holds for.
+    """A span of a text with one label.
 
     Attributes:
         text: The characters from `start` to `end`.
-        label: What it is, without the prefix of its scheme.
-        start: Its first character in the text.
-        end: The character after its last.
-        score: Mean probability of its tokens or, by the strategy, words.
+        label: The label without the prefix of its scheme.
+        start: The index of its first character in the text.
+        end: The index after its last character.
+        score: The mean probability of its tokens or, depending on the strategy, its words.
     """
 
     text: str
@@ -44,7 +44,7 @@ class Entity:
     score: float
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -53,9 +53,9 @@ class TokenScores:
     """The tokens of one text, special ones left out.
 
     Attributes:
-        offsets: First character and the one after the last of each token, int64 [tokens, 2].
+        offsets: Start and end of each token in characters, int64 [tokens, 2].
         scores: Probabilities of the labels, float32 [tokens, labels].
-        continues: Whether a token belongs to the same word as the one before it, [tokens].
+        continues: True for a token of the same word as the token before it, bool [tokens].
     """
 
     offsets: NDArray[np.int64]
@@ -64,7 +64,7 @@ class TokenScores:
 
 
 class Tag(NamedTuple):
-    """A label taken apart, for example ``B-PER``: its place in an entity and its kind."""
+    """A label such as ``B-PER``, split into its place in an entity and its kind."""
 
     place: str
     kind: str
@@ -80,10 +80,11 @@ class _Part(NamedTuple):
 
 
 def parse_tags(labels: Sequence[str]) -> list[Tag]:
-    """Takes labels apart.
+    """Split labels into prefix and kind.
 
-    `B-` and `I-` are always a scheme's. `E-`, `S-`, `L-` and `U-` only of a kind that has `B-` or
-    `I-` too, so that a label like ``S-Bahn`` stays whole. A label without a prefix continues.
+    `B-` and `I-` are always prefixes. `E-`, `S-`, `L-` and `U-` are prefixes only of a kind that
+    has `B-` or `I-` too, so that a label like ``S-Bahn`` stays whole. A label without a prefix
+    continues an entity.
     """
     kinds = {label[2:] for label in labels if label[:2] in ("B-", "I-")}
     tags = []
@@ -102,16 +103,16 @@ def join_entities(
     strategy: str = "simple",
     ignored: Sequence[str] = ("O",),
 ) -> list[Entity]:
-    """The entities of one text, in their order.
+    """Return the entities of one text, in their order.
 
     Args:
         text: The text.
         tokens: Its tokens.
-        tags: The labels, taken apart, in the order of the scores.
+        tags: The split labels, in the order of the scores.
         strategy: ``"simple"`` gives each token its own label. The others give all tokens of a word
-            one: that of its ``"first"`` token, of the token with the highest score (``"max"``), or
-            the best of their mean scores (``"average"``).
-        ignored: Kinds that are no entity.
+            one label: that of its ``"first"`` token, of the token with the highest score
+            (``"max"``), or the best of their mean scores (``"average"``).
+        ignored: Kinds that are not entities.
     """
     entities = []
     for parts in _groups(_parts(tokens, tags, strategy)):
@@ -156,7 +157,7 @@ def _groups(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
 
 
 def _whole_characters(text: str, start: int, end: int) -> tuple[int, int]:
-    # Some tokenizers count a word's leading space to it, and many drop combining marks.
+    # Some tokenizers include a word's leading space, and many drop combining marks.
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():

@@ -1,10 +1,10 @@
-"""What the evaluators of sentence-transformers write back to a model."""
+"""Results that the evaluators of sentence-transformers write back to a model."""
 
 from typing import Any
 
 
 class ModelCardData:
-    """Keeps the results of evaluators. They call `set_evaluation_metrics` on every model."""
+    """The results of evaluators, which call `set_evaluation_metrics` on every model."""
 
     def __init__(self) -> None:
         #: Evaluator's name -> its metrics, in the order in which they were run.
@@ -17,6 +17,6 @@ class ModelCardData:
         epoch: int = 0,
         step: int = 0,
     ) -> None:
-        """Called by an evaluator of sentence-transformers with what it measured."""
+        """Store the results of an evaluator of sentence-transformers, which calls this."""
         name = getattr(evaluator, "name", "") or type(evaluator).__name__
         self.evaluations[name] = dict(metrics)

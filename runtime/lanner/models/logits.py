@@ -1,4 +1,4 @@
-"""What the heads `score` and `classify` share: logits of texts or pairs."""
+"""The base of the heads `score` and `classify`: logits of texts or pairs."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,7 +10,7 @@ from lanner.text.tokenization import Pair, Tokenizer, check_texts_or_pairs
 
 
 class LogitsModel(Model):
-    """A row of logits for each text or pair."""
+    """A model that gives a row of logits for each text or pair."""
 
     def logits(
         self,
@@ -20,14 +20,14 @@ class LogitsModel(Model):
         show_progress_bar: bool | None = None,
         timeout_ms: float | None = None,
     ) -> Scores:
-        """What the graph answers, before its activation.
+        """Return the output of the graph, before the activation.
 
         Args:
-            inputs: Texts, or pairs of them. What is longer than the model's limit is cut, of a
-                pair the longer text first.
+            inputs: Texts, or pairs of them. Inputs longer than the model's limit are cut; in a
+                pair the longer text is cut first.
             batch_size: The most inputs in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr; None is no.
-            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+            show_progress_bar: Show progress on stderr; None means no.
+            timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
             float32 [n, labels] in the order of the inputs.
@@ -56,5 +56,5 @@ class LogitsModel(Model):
         )
 
     def activate(self, logits: Scores) -> Scores:
-        """The scores that the checkpoint makes of logits, float32 of the same shape."""
+        """Apply the checkpoint's activation to logits; float32 of the same shape."""
         return ACTIVATIONS[self.manifest.activation](logits)

@@ -1,7 +1,7 @@
 """Search in two steps: a bi-encoder recalls candidates, a cross-encoder ranks them.
 
-The method is that of "Retrieve & Re-Rank" in the documentation of sentence-transformers: vectors of
-a corpus are made once and compared fast, and the slower, more exact model sees only the best.
+The method is "Retrieve & Re-Rank" of the documentation of sentence-transformers: the vectors of a
+corpus are made once and compared fast, and the slower, more exact model sees only the best texts.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class Hit:
     Attributes:
         index: Its row in the corpus.
         text: The text.
-        score: What the cross-encoder says of it and the query.
-        similarity: What the bi-encoder says.
+        score: The cross-encoder's score of the text and the query.
+        similarity: The bi-encoder's similarity of the two.
     """
 
     index: int
@@ -44,31 +44,31 @@ def retrieve(
     candidates: int = 100,
     corpus_vectors: ArrayLike | None = None,
 ) -> Any:  # a list of lists of hits, or of one query its list
-    """The texts of a corpus that answer a query best.
+    """Find the texts of a corpus that answer a query best.
 
     Args:
-        encoder: A loaded artifact with the head `embed`; its prompts for queries and documents are
-            used where it has them.
+        encoder: A loaded artifact with the head `embed`; its prompts for queries and documents, if
+            any, are used.
         scorer: A loaded artifact with the head `score`.
         query: One query, or several.
         corpus: The texts to search.
-        k: How many to return; fewer where the corpus is smaller.
-        candidates: How many the encoder recalls for the scorer to rank, at least `k`.
-        corpus_vectors: ``encoder.encode_document(corpus)`` in any precision, [len(corpus), dim], to
-            be made once when there are many queries; None makes them here.
+        k: The number of hits per query; fewer if the corpus is smaller.
+        candidates: The number of texts that the encoder recalls for the scorer, at least `k`.
+        corpus_vectors: ``encoder.encode_document(corpus)`` in any precision, [len(corpus), dim].
+            Compute it once if there are many queries; None computes it in this call.
 
     Returns:
-        Hits, best score first; of several queries a list each.
+        Hits, best score first; a list of hits for each of several queries.
 
     Raises:
         HeadError: `encoder` or `scorer` has another head.
-        InputError: `k` or `candidates` is less than 1, or the vectors are not the corpus's.
+        InputError: `k` or `candidates` is less than 1, or the vectors do not fit the corpus.
     """
     for model, head in ((encoder, "embed"), (scorer, "score")):
         if model.manifest.head != head:
             name = "encoder" if head == "embed" else "scorer"
             msg = (
-                f"the {name} of retrieve must have the head {head!r}, and "
+                f"the {name} of retrieve must have the head {head!r}, but "
                 f"{model.manifest.name} has {model.manifest.head!r}"
             )
             raise HeadError(msg)
@@ -76,7 +76,7 @@ def retrieve(
         if value < 1:
             msg = f"{name} must be at least 1, not {value}"
             raise InputError(msg)
-    # By position: a column of a table may have other numbers for its rows.
+    # Hits index by position; the column of a table may have an index of its own.
     corpus = text_list(corpus, "retrieve", "a sequence of texts as its corpus")
     queries = [query] if isinstance(query, str) else text_list(query, "retrieve")
     if not queries or not corpus:

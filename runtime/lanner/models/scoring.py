@@ -1,4 +1,4 @@
-"""The head `score`: a number a pair, from a cross-encoder or a fine-tuned pair classifier."""
+"""The head `score`: a number per pair, from a cross-encoder or a fine-tuned pair classifier."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -23,9 +23,9 @@ class Ranked(TypedDict):
 
 
 class ScoringModel(LogitsModel):
-    """Pairs to numbers. Goes where a `CrossEncoder` goes, into its evaluators for example."""
+    """A model that scores pairs. It can replace a `CrossEncoder`, for example in its evaluators."""
 
-    #: A cross-encoder of sentence-transformers says it; here it is one number a pair.
+    #: An attribute of sentence-transformers' CrossEncoder; here always one number per pair.
     num_labels = 1
 
     def score(
@@ -36,21 +36,21 @@ class ScoringModel(LogitsModel):
         *,
         timeout_ms: float | None = None,
     ) -> Any:  # an array, or of one pair a number
-        """How well the two texts of each pair go together, as the checkpoint was trained to say.
+        """Score pairs of texts, on the scale that the checkpoint was trained for.
 
         Args:
             pairs: Pairs of texts, or one pair.
             batch_size: The most pairs in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr; None is no.
-            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+            show_progress_bar: Show progress on stderr; None means no.
+            timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
-            float32 [n] in the order of the pairs; a float32 for one pair. After the checkpoint's
-            activation: of a cross-encoder its own, of a classifier the probability of the scored
-            label.
+            float32 [n] in the order of the pairs; a float32 for one pair. The checkpoint's
+            activation is applied: a cross-encoder has its own, and for a classifier the score is
+            the probability of the scored label.
 
         Raises:
-            InputTypeError: An item is no pair of strings; the message names its index.
+            InputTypeError: An item is not a pair of strings; the message names its index.
             InputError: A text is not valid Unicode.
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
@@ -72,7 +72,7 @@ class ScoringModel(LogitsModel):
         return scores[0] if single else scores
 
     def scores_of(self, logits: Scores) -> Scores:
-        """The score in each row of logits [n, labels], float32 [n]."""
+        """Return the score of each row of logits [n, labels], float32 [n]."""
         label = self.manifest.scored_label
         column = 0 if label is None else self.manifest.labels.index(label)
         return self.activate(logits)[:, column]
@@ -87,10 +87,10 @@ class ScoringModel(LogitsModel):
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
     ) -> Any:
-        """`score` under the name that sentence-transformers gave it, for its evaluators.
+        """Call `score`; the evaluators of sentence-transformers use this name.
 
         Raises:
-            UnsupportedError: A prompt is asked for: a cross-encoder of Lanner has none.
+            UnsupportedError: A prompt is asked for; Lanner's cross-encoders have none.
         """
         if prompt_name is not None:
             msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
@@ -111,12 +111,12 @@ class ScoringModel(LogitsModel):
         *,
         batch_size: int = 32,
     ) -> list[Ranked]:
-        """Documents by how well they go with a query, best first; a tie keeps their order.
+        """Rank documents by their score with a query, best first; ties keep their order.
 
         Args:
             query: The text that each document is paired with.
             documents: The texts to rank.
-            top_k: How many to return, or None for all.
+            top_k: The number of documents to return, or None for all.
             batch_size: The most pairs in one batch.
         """
         documents = text_list(documents, "rank", "a sequence of texts")

@@ -21,13 +21,13 @@ from lanner.models.entities import (
 from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Tokenizer, check_texts
 
-#: Texts that are read together, and their characters: the logits, a row a token, are in memory at
-#: once.
+#: The most texts, and characters, that are read together: their logits, one row per token, are in
+#: memory at once.
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 1_000_000
 
 
 class TaggingModel(Model):
-    """Texts to entities."""
+    """A model that finds entities in texts."""
 
     def tag(
         self,
@@ -39,22 +39,22 @@ class TaggingModel(Model):
         show_progress_bar: bool | None = None,
         timeout_ms: float | None = None,
     ) -> Any:  # a list of lists, or of one text its list
-        """The entities of texts; arguments mean what they mean in transformers' pipeline.
+        """Find the entities of texts; the arguments are those of transformers' pipeline.
 
-        A text that is longer than the model's limit is read in windows that overlap, and each token
-        is judged in the window that shows most of what stands around it.
+        A text longer than the model's limit is read in overlapping windows. Each token takes its
+        label from the window that shows most of its context.
 
         Args:
             texts: One text, or a sequence of them.
-            aggregation_strategy: How tokens become entities; see
-            `lanner.models.entities.join_entities`.
-            ignore_labels: Labels that are no entity.
+            aggregation_strategy: The way tokens become entities; see
+                `lanner.models.entities.join_entities`.
+            ignore_labels: Labels that are not entities.
             batch_size: The most windows in one batch; the token budget bounds it too.
-            show_progress_bar: Whether to show progress on stderr; None is no.
-            timeout_ms: When to give up, in milliseconds from now on, or None for never.
+            show_progress_bar: Show progress on stderr; None means no.
+            timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
-            A list of `Entity` a text, in their order; for a single str that list alone.
+            One list of `Entity` per text, in their order; for a single str one list.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -97,7 +97,7 @@ class TaggingModel(Model):
     def token_scores(
         self, texts: Sequence[str], batch_size: int = 32, **options: Any
     ) -> list[TokenScores]:
-        """The probabilities of the labels of each token, before tokens are joined."""
+        """Return the probabilities of the labels of each token, before tokens are joined."""
 
         def answer(runner: Runner) -> list[TokenScores]:
             tokenizer = cast("Tokenizer", self.tokenizer)
@@ -113,7 +113,7 @@ class TaggingModel(Model):
     def window_logits(
         self, texts: Sequence[str], *, batch_size: int = 32, **options: Any
     ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
-        """The windows of each text, and the graph's answer to each, float32 [tokens, labels].
+        """Return the windows of each text, and their logits, float32 [tokens, labels].
 
         The options are those of `Runner.run`.
         """
@@ -151,18 +151,18 @@ def _groups(texts: list[str]) -> Iterator[list[str]]:
 def join_windows(
     text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
 ) -> TokenScores:
-    """The tokens of a text, each judged in one of its windows.
+    """Return the tokens of a text, each with its scores from one of the windows.
 
     Args:
         text: The text.
-        windows: Its windows, in the order of `Tokenizer.windows`; some of the first will do.
-        logits: What the model answers to each, float32 [tokens, labels].
-        tokenizer: What made the windows.
+        windows: The text's windows in the order of `Tokenizer.windows`, or the first few of them.
+        logits: The logits of each window, float32 [tokens, labels].
+        tokenizer: The tokenizer that made the windows.
     """
     if tokenizer.cuts_left:
         windows, logits = windows[::-1], logits[::-1]
-    # Of what two windows share, the first half is taken from the one before and the rest from the
-    # one after: so each token has most of its neighbours around it.
+    # The first half of an overlap is taken from the window before and the rest from the one after,
+    # so that each token has most of its context around it.
     before = tokenizer.overlap_tokens // 2
     after = tokenizer.overlap_tokens - before
     parts: list[tuple[NDArray[np.int64], Scores, NDArray[np.bool_]]] = []
@@ -185,10 +185,10 @@ def _continues(
     offsets: NDArray[np.int64],
     tokenizer: Tokenizer,
 ) -> NDArray[np.bool_]:
-    """Whether each token continues a word, by the rule of transformers' pipeline.
+    """Tell which tokens continue a word, by the rule of transformers' pipeline.
 
-    Where pieces are marked ("##ing"), the mark makes the token longer than its text. Elsewhere a
-    token continues when no space stands before it.
+    If the tokenizer marks pieces ("##ing"), the mark makes the token longer than its text.
+    Otherwise a token continues a word if no space precedes it.
     """
     tokens = window.tokens
     if tokenizer.marks_continuations:

@@ -1,4 +1,4 @@
-"""Batches of like lengths: what is put together, and how it is padded."""
+"""Batches of similar lengths: planning and padding."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: The most padded tokens in one batch. Small enough that the activations of one layer stay in a
-#: core's L2 cache, large enough that the matrix products are not launched in vain.
+#: core's L2 cache, large enough that the matrix products are worth their launch.
 TOKEN_BUDGET = 512
-#: The same on a GPU, where a run costs about what 640 tokens cost
-#: (`lanner.engines.tensorrt.engine`): of such a batch that is a twenty-fifth.
+#: The same on a GPU. There a run has a fixed cost of about 640 tokens
+#: (`lanner.engines.tensorrt.engine`), a twenty-fifth of such a batch.
 GPU_TOKEN_BUDGET = 16_384
-#: What is cut for several workers has this many tokens or more: less is not worth a second thread.
+#: Only calls with at least this many tokens are split among workers: fewer are not worth a thread.
 LEAST_SHARE = 64
-#: What it takes to hand a batch to a worker and its answer back, in tokens.
+#: The cost, in tokens, of handing a batch to a worker and its answer back.
 HANDOVER_TOKENS = 4
 
 
@@ -26,27 +26,27 @@ def plan_batches(
     run_tokens: int = 0,
     least_share: int = LEAST_SHARE,
 ) -> list[NDArray[np.int64]]:
-    """Groups texts by length, so that padding and the cost of runs together are least.
+    """Group texts by length so that the total cost of padding and of runs is least.
 
-    Of texts in the order of their lengths, the cheapest cut into batches is found by dynamic
-    programming; texts of one length are apart only where the bounds part them. Beside batches that
-    are only filled up to the budget, all-MiniLM-L6-v2 in int8 on two cores of a Zen 5 answers calls
-    of 16, 32, 64 and 256 sentences in 0.78, 0.76, 0.63 and 0.92 of the time, in fp32 in 0.88, 0.82,
-    0.69 and 0.95.
+    The texts are sorted by length, and dynamic programming finds the cheapest cut into batches.
+    Texts of one length share a batch unless a bound separates them. Compared with filling each
+    batch up to the budget, all-MiniLM-L6-v2 in int8 on two cores of a Zen 5 takes 0.78, 0.76, 0.63
+    and 0.92 of the time for calls of 16, 32, 64 and 256 sentences; in fp32 0.88, 0.82, 0.69 and
+    0.95.
 
     Args:
         lengths: Tokens of each text, int64 [n].
-        token_budget: The most padded tokens (texts x longest) of a batch. A text that is longer
-            by itself gets a batch of its own.
+        token_budget: The most padded tokens (texts x longest) of a batch. A text that exceeds the
+            budget gets a batch of its own.
         max_texts: The most texts of a batch, or None for no such limit.
-        workers: How many batches run at once: what would be fewer batches is cut smaller, so that
-            none is idle.
-        run_tokens: What a batch costs beside its padded tokens, in tokens.
-        least_share: The tokens that are not cut for several workers.
+        workers: The number of batches that run at once. Batches are made smaller where there would
+            be fewer than this, so that no worker is idle.
+        run_tokens: The fixed cost of a batch, in tokens, on top of its padded tokens.
+        least_share: Calls with fewer tokens than this are not split among workers.
 
     Returns:
-        The indices of each batch, its longest text first; every index from 0 to n - 1 stands in
-        exactly one. Largest first, so that parallel workers end together.
+        The indices of each batch, its longest text first; every index from 0 to n - 1 is in exactly
+        one batch. The largest batch comes first, so that parallel workers end together.
     """
     if not len(lengths):
         return []
@@ -72,19 +72,19 @@ def plan_batches(
 def _cheapest_cut(
     longest: list[int], most: list[int], ends: list[int], run_tokens: int
 ) -> list[tuple[int, int]]:
-    """The groups of lengths that cost least, each from a length on and up to another.
+    """Return the groups of lengths that cost least, as (first, end) positions in `longest`.
 
     Args:
-        longest: The lengths that there are, longest first.
-        most: The texts that a batch takes at most, by its longest.
-        ends: How many texts there are before each length, and in all.
+        longest: The distinct lengths, longest first.
+        most: The most texts in a batch whose longest text has this length.
+        ends: The number of texts before each length, and of all texts.
         run_tokens: See `plan_batches`.
     """
     least, cuts = [0] * (len(longest) + 1), [0] * (len(longest) + 1)
     for last, shortest in enumerate(longest, 1):
         count = ends[last] - ends[last - 1]
         for first in range(last - 1, -1, -1):
-            # More padding for its last length alone than a batch of its own would cost.
+            # Padding the last length alone would cost more than a batch of its own.
             if (longest[first] - shortest) * count > run_tokens:
                 break
             texts = ends[last] - ends[first]
@@ -103,17 +103,17 @@ def _cheapest_cut(
 def pad(
     sequences: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One rectangular batch of unequal sequences, filled up on the right.
+    """Return one rectangular batch of unequal sequences, padded on the right.
 
-    On the right whatever the checkpoint's own side is: positions then count from the first token,
-    as they do for a text alone.
+    The padding is on the right whatever the checkpoint's own side: positions then count from the
+    first token, as they do for a single text.
 
     Args:
         sequences: Token ids of each text.
-        pad_id: What fills the shorter ones up.
+        pad_id: The token id that fills shorter sequences.
 
     Returns:
-        The sequences, and a mask (1 for a token, 0 for filling), int64 [texts, longest].
+        The sequences and a mask (1 for a token, 0 for padding), int64 [texts, longest].
     """
     if len(sequences) == 1 and len(sequences[0]):  # a list, or an array
         filled = np.array(sequences, dtype=np.int64)

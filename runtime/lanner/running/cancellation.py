@@ -1,4 +1,4 @@
-"""Telling work that nobody waits for it any longer, from another thread."""
+"""Cancellation of work from another thread."""
 
 import threading
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 
 class Cancellation:
-    """A flag that is raised once, and who wants to know of it. Any thread may use it."""
+    """A one-shot cancellation flag with callbacks. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -14,7 +14,7 @@ class Cancellation:
         self._listeners: list[Callable[[], object]] = []
 
     def on_cancel(self, listener: Callable[[], object]) -> None:
-        """Calls `listener` when `cancel` is called; at once if that has been."""
+        """Call `listener` when `cancel` is called, or at once if it has been called already."""
         with self._lock:
             if not self._is_cancelled:
                 self._listeners.append(listener)
@@ -22,7 +22,7 @@ class Cancellation:
         listener()
 
     def cancel(self) -> None:
-        """Calls all listeners; from then on every new one at once."""
+        """Call all listeners; later listeners are called at once."""
         with self._lock:
             self._is_cancelled = True
             listeners, self._listeners = self._listeners, []
@@ -30,5 +30,5 @@ class Cancellation:
             listener()
 
 
-#: Who may cancel what is called in this context; nobody, as a rule.
+#: The cancellation of the calls in this context; usually None.
 current_cancellation: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)

@@ -1,4 +1,4 @@
-"""Token sequences through an engine: batches of like lengths, on every core."""
+"""The runner: token sequences through an engine, in batches of similar lengths, on every core."""
 
 import os
 import threading
@@ -14,9 +14,9 @@ from lanner.engines import Engine
 from lanner.running.batching import HANDOVER_TOKENS, LEAST_SHARE, pad, plan_batches
 from lanner.running.scheduler import Batch, Call, Output, Rows, Scheduler
 
-#: The tensor that tells the texts of a pair apart; a graph has it only where its model takes it.
+#: The tensor that tells the texts of a pair apart; only some models take it.
 TYPE_IDS = "token_type_ids"
-#: The most calls that wait for one model, as a rule.
+#: The default for the most calls that wait for one model.
 MAX_WAITING = 1_024
 
 
@@ -24,10 +24,10 @@ class Sequences(NamedTuple):
     """The tokenised form of some texts or pairs.
 
     Attributes:
-        token_ids: The tokens of each.
-        type_ids: Which text of a pair each token is of (0 or 1), or None where the graph does not
-            take it.
-        unpooled_tokens: How many tokens at the start of each are read but not pooled.
+        token_ids: The token ids of each text or pair.
+        type_ids: The text of a pair (0 or 1) that each token belongs to, or None where the graph
+            does not take it.
+        unpooled_tokens: The number of tokens at the start of each that are read but not pooled.
     """
 
     token_ids: Sequence[Sequence[int]]
@@ -36,27 +36,27 @@ class Sequences(NamedTuple):
 
     @classmethod
     def of(cls, encodings: Sequence[Encoding], *, with_types: bool) -> Self:
-        """Sequences from the `tokenizers` library, with or without token types."""
+        """Return sequences from encodings of `tokenizers`, with or without token types."""
         return cls(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if with_types else None,
         )
 
 
-#: Some sequences, and which of them.
+#: Sequences, and the indices of those meant.
 Part = tuple[Sequences, Sequence[int] | Rows]
 
 
 class Runner:
-    """Runs sequences through one engine. Any number of threads may call it at once.
+    """Run sequences through one engine. Any number of threads may call it at once.
 
     Args:
-        engine: What runs a batch.
-        feed: Makes the tensors of a batch; see the function of this name.
-        workers: How many batches run at once.
+        engine: The engine that runs a batch.
+        feed: A function that makes the tensors of a batch, such as `feed` of this module.
+        workers: The number of batches that run at once.
         token_budget: The most padded tokens in one batch.
         max_waiting: The most calls that wait while all workers are busy.
-        least_share: The tokens of a call that are not cut for several workers.
+        least_share: Calls with fewer tokens than this are not split among workers.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Runner:
         deadline_s: float | None = None,
         is_admitted: bool = False,
     ) -> Iterator[tuple[Rows, Output]]:
-        """The engine's answers, batch by batch, in whatever order batches are finished.
+        """Yield the engine's answers batch by batch, in the order in which batches finish.
 
         Args:
-            sequences: What to run. One without a single token is left out.
+            sequences: The sequences to run. Empty ones are left out.
             max_sequences: The most sequences of a batch; the token budget bounds it too.
-            deadline_s: When to give up, by `time.monotonic`, or None.
-            is_admitted: That it is part of something larger that was let in already: it waits
-                however many others do.
+            deadline_s: The time by `time.monotonic` at which to give up, or None.
+            is_admitted: True for a part of a larger call that was admitted already: it may wait
+                even if the queue is full.
 
         Yields:
             Indices int64 [batch] of sequences, and their outputs float32 [batch, ...].
@@ -101,7 +101,7 @@ class Runner:
         Raises:
             Overloaded: Too many calls wait already.
             DeadlineError: The deadline passes first.
-            CancelledError: It was cancelled from elsewhere (`lanner.running.cancellation`).
+            CancelledError: Another thread cancelled the call (`lanner.running.cancellation`).
             EngineError: The engine failed.
         """
         call = self._call(sequences, max_sequences, deadline_s, is_admitted=is_admitted)
@@ -116,14 +116,14 @@ class Runner:
         deadline_s: float | None = None,
         is_admitted: bool = False,
     ) -> Call:
-        """`run` in the background: its `answers` are fetched later, or it is dropped."""
+        """Start `run` in the background; fetch the call's `answers` later, or drop it."""
         call = self._call(sequences, max_sequences, deadline_s, is_admitted=is_admitted)
         self.scheduler.start(call)
         return call
 
     @property
     def scheduler(self) -> Scheduler:
-        """The queue before the workers; a new one after a fork, which leaves threads behind."""
+        """Return the queue before the workers: a new one after a fork, since forks lose threads."""
         if self._scheduler is None or self._scheduler.pid != os.getpid():
             with self._scheduler_lock:
                 if self._scheduler is None or self._scheduler.pid != os.getpid():
@@ -147,7 +147,7 @@ class Runner:
         call = Call(
             sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
         )
-        if len(sequences.token_ids) == 1:  # there is nothing to plan, and planning takes its time
+        if len(sequences.token_ids) == 1:  # one sequence is one batch: skip the planning
             if length := len(sequences.token_ids[0]):
                 call.batches.append(Batch(call, np.zeros(1, np.int64), length))
             return call
@@ -162,26 +162,26 @@ class Runner:
             run_tokens=self.engine.run_tokens + HANDOVER_TOKENS,
             least_share=self.least_share,
         )
-        # The first of a batch is the longest: they are planned by length.
+        # The first row of a batch is its longest: see `plan_batches`.
         call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)
         return call
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
         tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])
-        # What several wait for is not given up when the first of them does.
+        # A batch of several callers runs until the last of their deadlines.
         deadlines = [batch.call.deadline_s for batch in batches]
         latest_s = None if None in deadlines else max(filter(None, deadlines))
         return self.engine.run(tensors, is_alone=is_alone, deadline_s=latest_s)
 
 
 def feed(parts: Sequence[Part], pad_token_id: int) -> Mapping[str, NDArray[np.int64]]:
-    """The tensors of one batch, int64 [batch, longest] each.
+    """Return the tensors of one batch, int64 [batch, longest] each.
 
-    `attention_mask` is 1 for a token, 0 for filling, and 2 for a token that is read but not pooled.
+    `attention_mask` is 1 for a token, 0 for padding, and 2 for a token that is read but not pooled.
 
     Args:
-        parts: Sequences, and which of them; of one call or of several.
-        pad_token_id: The id that fills up shorter sequences.
+        parts: Sequences and the indices of those meant, from one call or several.
+        pad_token_id: The token id that fills shorter sequences.
     """
     ids, mask = pad([some.token_ids[row] for some, rows in parts for row in rows], pad_token_id)
     start = 0

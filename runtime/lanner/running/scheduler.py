@@ -1,9 +1,9 @@
 """The queue: runs large calls batch by batch, and the texts of concurrent callers together.
 
-A call that comes while a worker is free runs at once, in its caller's own thread. One that comes
-while all are busy waits. What is one batch by itself is put together with what else waits; what is
-many batches feeds the workers batch by batch. Where both wait they take turns, so that neither a
-large call holds up small ones for longer than a batch, nor many small ones a large call.
+A call that comes while a worker is free runs at once, in its caller's own thread. A call that comes
+while all workers are busy waits. Calls of one batch are run together with others that wait; a call
+of many batches feeds the workers batch by batch. If both kinds wait they take turns: a large call
+delays small ones by one batch at most, and many small calls cannot hold up a large one.
 """
 
 import os
@@ -30,9 +30,9 @@ class Batch(NamedTuple):
     """Some sequences of one call that run together.
 
     Attributes:
-        call: Whose they are.
-        rows: Which of its sequences, int64 [batch].
-        longest: Tokens of the longest.
+        call: The call that the sequences belong to.
+        rows: Indices of the call's sequences, int64 [batch].
+        longest: The number of tokens of the longest.
     """
 
     call: "Call"
@@ -45,12 +45,12 @@ class Call:
     """One caller's sequences on their way through an engine.
 
     Attributes:
-        sequences: What the batches index; of the runner's own kind.
-        batches: Those that wait.
-        most_rows: The most sequences that may run together with its own.
-        deadline_s: When its caller stops waiting, by `time.monotonic`, or None.
-        is_dropped: Whether nobody waits for it any longer.
-        is_admitted: Whether it is part of something larger that has been let in already.
+        sequences: The sequences that the batches index, in the runner's own type.
+        batches: The batches that wait.
+        most_rows: The most sequences that may run together with those of this call.
+        deadline_s: The time by `time.monotonic` at which the caller stops waiting, or None.
+        is_dropped: True if nobody waits for the call any longer.
+        is_admitted: True for a part of a larger call that was admitted already.
     """
 
     sequences: Any
@@ -65,26 +65,26 @@ class Call:
     )
 
     def answer(self, answer: tuple[Rows, Output] | BaseException) -> None:
-        """Hands an answer, or why there is none, to the caller's thread."""
+        """Hand an answer, or the error in its place, to the caller's thread."""
         self._answers.put(answer)
 
     def drop(self, reason: BaseException | None = None) -> None:
-        """Makes the workers pass over what still waits; a reason wakes the caller up with it."""
+        """Make the workers skip the waiting batches, and raise `reason`, if any, in the caller."""
         self.is_dropped = True
         if reason is not None:
             self.answer(reason)
 
     @property
     def is_late(self) -> bool:
-        """True if its deadline has passed."""
+        """True if the deadline has passed."""
         return self.deadline_s is not None and time.monotonic() >= self.deadline_s
 
     def answers(self) -> Iterator[tuple[Rows, Output]]:
-        """The answer of each batch as it comes.
+        """Yield the answer of each batch as it comes.
 
         Raises:
             DeadlineError: The deadline passes first.
-            CancelledError: It was cancelled.
+            CancelledError: The call was cancelled.
             EngineError: The engine failed.
         """
         try:
@@ -109,13 +109,13 @@ class Call:
 class Scheduler:
     """A bounded queue of calls before the workers of one engine. Any thread may call it.
 
-    Everything mutable is guarded by the one lock; it is never held while the engine runs.
+    One lock guards all mutable state; it is never held while the engine runs.
 
     Args:
-        run: Runs batches, of one call or several, together; the output rows are in their order.
-        workers: How many run at once.
+        run: Runs batches of one call or several together; the output rows are in their order.
+        workers: The number of runs at once.
         token_budget: The most padded tokens in one run.
-        run_tokens: What a run costs beside its tokens; see `lanner.engines.Engine`.
+        run_tokens: The fixed cost of a run, in tokens; see `lanner.engines.Engine`.
         max_waiting: The most calls that wait.
     """
 
@@ -142,10 +142,10 @@ class Scheduler:
         self.pid = os.getpid()
 
     def start(self, call: Call) -> None:
-        """Puts a call's batches into the queue.
+        """Put a call's batches into the queue.
 
         Raises:
-            Overloaded: Too many wait already.
+            Overloaded: Too many calls wait already.
         """
         self._register(call)
         with self._lock:
@@ -154,10 +154,10 @@ class Scheduler:
             self._drain()
 
     def run(self, call: Call) -> Iterator[tuple[Rows, Output]]:
-        """`start`, and the answers; a single batch runs in this thread if a worker is free.
+        """Start a call and yield its answers; a single batch runs in this thread if it can.
 
         Raises:
-            Overloaded: Too many wait already.
+            Overloaded: Too many calls wait already.
             DeadlineError, CancelledError, EngineError: See `Call.answers`.
         """
         self._register(call)
@@ -220,13 +220,13 @@ class Scheduler:
     def _is_full(self) -> bool:
         if len(self._small) + len(self._large) < self._max_waiting:
             return False
-        # Those that gave up are still there: workers pass over them.
+        # Batches of callers that gave up are still in the queue: workers skip them.
         self._small = deque(batch for batch in self._small if not _is_gone(batch.call))
         self._large = deque(call for call in self._large if not _is_gone(call))
         return len(self._small) + len(self._large) >= self._max_waiting
 
     def _hand_over(self) -> None:
-        """Ends a run in a caller's thread: a worker goes on with what waits by now."""
+        """End a run in a caller's thread: a worker takes over the batches that wait by now."""
         with self._lock:
             is_left = bool(self._small or self._large)
             drains_here = is_left and not self._threads.submit(self._drain)
@@ -250,7 +250,7 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
             if len(batches) == 1:
                 batches[0].call.answer(error)
-            else:  # perhaps only one of them is to blame
+            else:  # perhaps only one batch is to blame
                 for batch in batches:
                     self._answer([batch])
             return
@@ -261,7 +261,7 @@ class Scheduler:
             start = end
 
     def _take(self) -> list[Batch]:
-        """The next batches to run together; nothing if nothing waits."""
+        """Return the next batches to run together; an empty list if none waits."""
         while self._small or self._large:
             if self._large and (self._is_turn_of_large or not self._small):
                 self._is_turn_of_large = False
@@ -279,7 +279,7 @@ class Scheduler:
             return []
         batch = call.batches.popleft()
         if call.batches:
-            self._large.append(call)  # large calls take turns, too
+            self._large.append(call)  # large calls take turns as well
         return [batch]
 
     def _take_small(self) -> list[Batch]:
@@ -291,21 +291,22 @@ class Scheduler:
 
 
 def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int) -> list[Batch]:
-    """Those that run together: the first, and of the others those of about its length.
+    """Return the batches to run together: the first, and others of about its length.
 
-    One joins if filling all up to one length brings less padding than a run of its own costs.
+    A batch joins if the padding it adds costs less than a run of its own.
 
     Args:
-        waiting: In the order in which they came, so that nobody is left behind.
-        most_tokens: The most padded tokens of all together.
-        run_tokens: What a run costs beside its tokens, in tokens.
+        waiting: The batches in the order in which they came. The first always runs, so no batch
+            waits forever.
+        most_tokens: The most padded tokens of all batches together.
+        run_tokens: The fixed cost of a run, in tokens.
     """
     if not waiting:
         return []
     first = waiting[0]
     taken = [first]
     rows, longest, most_rows = len(first.rows), first.longest, first.call.most_rows
-    # Nearest first: what is far off would make room for itself by the padding of all others.
+    # Nearest first: once a distant length has padded all others, more distant ones would seem free.
     for batch in sorted(waiting[1:], key=lambda other: abs(other.longest - first.longest)):
         new_rows, new_longest = rows + len(batch.rows), max(longest, batch.longest)
         padding = (new_longest - longest) * rows + (new_longest - batch.longest) * len(batch.rows)

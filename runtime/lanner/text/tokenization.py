@@ -1,4 +1,4 @@
-"""Texts to token ids, with the `tokenizers` library alone."""
+"""Tokenization: texts to token ids, with the `tokenizers` library alone."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ class TextTokenizer(Protocol):
     """The protocol of all tokenizers: single texts to token ids."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text.
+        """Return the token ids of each text.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -25,18 +25,18 @@ class TextTokenizer(Protocol):
         """
 
     def count_prompt_tokens(self, prompt: str) -> int:
-        """The tokens that a text begins with when it has this prompt before it."""
+        """Return the number of tokens that this prompt puts before a text."""
 
 
 class Tokenizer:
-    """A tokenizer of the `tokenizers` library: special tokens, the checkpoint's own limit.
+    """A tokenizer of the `tokenizers` library, with special tokens and the checkpoint's limit.
 
     Immutable after construction, so any number of threads may use it.
 
     Args:
         path: A file of the `tokenizers` library.
-        record: Its limits, from the manifest.
-        overlap_tokens: What `windows` repeats of a window in the next one.
+        record: The limits of the tokenizer, from the manifest.
+        overlap_tokens: The number of tokens of a window that `windows` repeats in the next one.
 
     Raises:
         ArtifactError: The file cannot be read as a tokenizer.
@@ -46,12 +46,12 @@ class Tokenizer:
         try:
             tokenizer = _Tokenizer.from_file(str(path))
         except Exception as error:
-            msg = f"{path} is not a tokenizer that this version of 'tokenizers' reads: {error}"
+            msg = f"this version of 'tokenizers' cannot read the tokenizer {path}: {error}"
             raise ArtifactError(msg) from error
-        # Padding is per batch and costs nothing there; see batching.
+        # `lanner.running.batching` pads per batch, at no extra cost.
         tokenizer.no_padding()
         side = (tokenizer.truncation or {}).get("direction", "right")
-        #: Whether what is too long loses its beginning, so that `windows` begin at its end.
+        #: True if long texts lose their beginning, so that `windows` begin at the end.
         self.cuts_left = side == "left"
         if record.max_tokens is None:
             tokenizer.no_truncation()
@@ -64,7 +64,7 @@ class Tokenizer:
         self.overlap_tokens = overlap_tokens
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """See `TextTokenizer.encode`; at most `max_tokens` of each."""
+        """Return at most `max_tokens` ids of each text; see `TextTokenizer.encode`."""
         if not all(isinstance(text, str) for text in texts):
             check_texts(texts)  # the library would take a tuple for a pair of texts
         if self._max_characters is not None:
@@ -74,26 +74,26 @@ class Tokenizer:
     def encode_pairs(
         self, inputs: Sequence[str | Pair], *, with_types: bool = False
     ) -> list[Encoding]:
-        """Tokens of texts or pairs; of a pair that is too long, the longer text is cut first.
+        """Return the tokens of texts or pairs; in a pair the longer text is cut first.
 
         Args:
             inputs: The texts or pairs.
-            with_types: Whether their `type_ids` are needed.
+            with_types: True if the `type_ids` are needed.
 
         Raises:
-            InputTypeError: An item is neither; the message names its index.
+            InputTypeError: An item is neither a text nor a pair; the message names its index.
             InputError: An item is not valid Unicode.
         """
         found = [_texts_of(item, index) for index, item in enumerate(inputs)]
-        # The library takes a tuple for a pair.
+        # The library treats a tuple as a pair.
         pairs = [texts[0] if len(texts) == 1 else texts for texts in found]
         return self._encode(pairs, check_texts_or_pairs, is_fast=not with_types)
 
     def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
-        """Each text as one or more overlapping windows of at most `max_tokens`.
+        """Split each text into one or more overlapping windows of at most `max_tokens`.
 
-        First comes what is left of a text that is cut, and then what was cut off, going away from
-        it: in the order of the text, or against it where `cuts_left`.
+        The first window is the part that truncation keeps. The others follow outwards from it: in
+        the order of the text, or in reverse if `cuts_left`.
 
         The texts must have passed `check_texts`.
         """
@@ -104,13 +104,13 @@ class Tokenizer:
         return [[encoding, *encoding.overflowing] for encoding in encodings]
 
     def count_prompt_tokens(self, prompt: str) -> int:
-        """See `TextTokenizer.count_prompt_tokens`; an ending special token is not of the prompt."""
+        """Count the prompt's tokens without the ending special token; see `TextTokenizer`."""
         encoding = self._encode([prompt], check_texts)[0]
         return len(encoding.ids) - (encoding.special_tokens_mask[-1:] == [1])
 
     @property
     def marks_continuations(self) -> bool:
-        """True if the pieces after the first of a word are marked, as WordPiece does with "##"."""
+        """True if pieces after a word's first are marked, as in WordPiece with "##"."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
     def _all(
@@ -132,14 +132,14 @@ class Tokenizer:
     ) -> list[Encoding]:
         try:
             if len(inputs) == 1:
-                # A batch of one would start the library's thread pool for nothing.
+                # `encode_batch` would start the library's thread pool for one text.
                 one = inputs[0]
                 text, pair = (one, None) if isinstance(one, str) else one
                 return [self._tokenizer.encode(text, pair)]
-            # The fast form leaves out the offsets and, without a post-processor, the types.
+            # `encode_batch_fast` omits the offsets and, without a post-processor, the types.
             encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
             return self._all(encode, inputs)
-        except (TypeError, UnicodeEncodeError):  # a lone surrogate: either, by its version
+        except (TypeError, UnicodeEncodeError):  # a lone surrogate; the type depends on the version
             check(inputs)
             raise
 
@@ -149,7 +149,7 @@ class _Check(Protocol):
 
 
 def check_texts(inputs: Sequence[object]) -> None:
-    """Finds the first item that is no text.
+    """Check that all items are valid texts.
 
     Raises:
         InputTypeError: An item is not a string.
@@ -157,16 +157,16 @@ def check_texts(inputs: Sequence[object]) -> None:
     """
     for index, text in enumerate(inputs):
         if not isinstance(text, str):
-            msg = f"every text must be a str, but the one at index {index} is {_kind(text)}"
+            msg = f"every text must be a str, but the item at index {index} is {_kind(text)}"
             raise InputTypeError(msg)
         _check_unicode(text, index)
 
 
 def check_texts_or_pairs(inputs: Sequence[object]) -> None:
-    """Finds the first item that is neither a text nor a pair of them.
+    """Check that all items are valid texts or pairs of them.
 
     Raises:
-        InputTypeError: An item is neither.
+        InputTypeError: An item is neither a text nor a pair.
         InputError: An item holds half of a surrogate pair, which UTF-8 cannot say.
     """
     for index, item in enumerate(inputs):
@@ -182,7 +182,7 @@ def _texts_of(item: object, index: int) -> tuple[str] | Pair:
     what = _kind(item)
     if isinstance(item, (list, tuple)):
         what += f" with {len(item)} items: {', '.join(type(part).__name__ for part in item)}"
-    msg = f"every input must be a str or a pair of them, but the one at index {index} is {what}"
+    msg = f"every input must be a str or a pair of str, but the item at index {index} is {what}"
     raise InputTypeError(msg)
 
 

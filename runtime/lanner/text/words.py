@@ -1,7 +1,7 @@
-"""Texts to word ids, by looking whole words up: what static word vectors take.
+"""Word tokenizer of static word vectors: texts to word ids, by looking up whole words.
 
-It answers as the `WhitespaceTokenizer` of sentence-transformers does, quirks included, because
-that is what its checkpoints were made with.
+It gives the same ids as the `WhitespaceTokenizer` of sentence-transformers, quirks included,
+because the checkpoints were made with it.
 """
 
 import json
@@ -14,18 +14,18 @@ from typing import Any
 from lanner.errors import ArtifactError
 from lanner.text.tokenization import check_texts
 
-#: What `type` says in the file of a word tokenizer.
+#: The value of `type` in the file of a word tokenizer.
 TYPE = "lanner-words"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that have a row in a table, and how a text is split into them.
+    """The words that have a row in a table, and the rules for splitting texts into words.
 
     Attributes:
-        words: The words in the order of their rows. Of equal ones, the last is the one that counts.
-        stop_words: Words that are passed over.
-        do_lower_case: Whether texts are lower-cased first.
+        words: The words in the order of their rows. The last of equal words counts.
+        stop_words: Words that are skipped.
+        do_lower_case: True if texts are lower-cased first.
     """
 
     words: list[str]
@@ -33,7 +33,7 @@ class Vocabulary:
     do_lower_case: bool = False
 
     def write(self, path: Path) -> None:
-        """Writes the file that `WordTokenizer` reads: UTF-8 JSON."""
+        """Write the file that `WordTokenizer` reads: UTF-8 JSON."""
         content = {
             "type": TYPE,
             "do_lower_case": self.do_lower_case,
@@ -44,13 +44,13 @@ class Vocabulary:
 
 
 class WordTokenizer:
-    """Looks whole words up; a word that is not in the vocabulary gives no token.
+    """A tokenizer that looks up whole words; unknown words give no token.
 
     Immutable after construction, so any number of threads may use it.
 
     Args:
         path: A file that `Vocabulary.write` wrote.
-        max_tokens: Most ids of a text; what comes after is cut. None for no limit.
+        max_tokens: The most ids of a text; later ones are dropped. None for no limit.
 
     Raises:
         ArtifactError: The file cannot be read as a vocabulary.
@@ -64,7 +64,7 @@ class WordTokenizer:
         self._max_tokens = max_tokens
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of the known words of each text, at most `max_tokens` each.
+        """Return the ids of the known words of each text, at most `max_tokens` each.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -74,7 +74,7 @@ class WordTokenizer:
         return [self._encode(text) for text in texts]
 
     def count_prompt_tokens(self, prompt: str) -> int:
-        """See `lanner.text.tokenization.TextTokenizer`."""
+        """Return the number of known words; see `lanner.text.tokenization.TextTokenizer`."""
         return len(self._encode(prompt))
 
     def _encode(self, text: str) -> list[int]:
@@ -88,7 +88,7 @@ class WordTokenizer:
         return ids
 
     def _row(self, word: str) -> int | None:
-        """The row of a word as it stands, else without punctuation, else in lower case too."""
+        """Return the row of a word: as written, without punctuation, or also in lower case."""
         if word in self._stop_words:
             return None
         row = self._ids.get(word)
@@ -97,7 +97,7 @@ class WordTokenizer:
         bare = word.strip(string.punctuation)
         if bare in self._stop_words:
             return None
-        # Of punctuation alone nothing is left, which is no word, but only until the last step.
+        # A word of punctuation alone becomes empty. The empty word is skipped in this step only.
         row = self._ids.get(bare) if bare else None
         if row is not None:
             return row
@@ -110,11 +110,11 @@ def _read(path: Path) -> Vocabulary:
         content = json.loads(path.read_bytes())
         problem = _problem(content)
     except FileNotFoundError:
-        problem = "there is no such file"
+        problem = "the file does not exist"
     except (OSError, ValueError, RecursionError) as error:
         problem = str(error)
     if problem:
-        msg = f"{path} is not a vocabulary of words that Lanner wrote: {problem}"
+        msg = f"{path} is not a word vocabulary of Lanner: {problem}"
         raise ArtifactError(msg)
     return Vocabulary(
         content["words"], frozenset(content["stop_words"]), bool(content["do_lower_case"])
@@ -122,12 +122,12 @@ def _read(path: Path) -> Vocabulary:
 
 
 def _problem(content: Any) -> str:
-    """Return the first fault of the file in words, or an empty string."""
+    """Return a description of the file's first fault, or an empty string."""
     if not isinstance(content, dict) or content.get("type") != TYPE:
         return f"its 'type' is not {TYPE!r}"
     for name in ("words", "stop_words"):
         words = content.get(name)
-        # A set of types, because a loop over 400,000 words would be most of the time to load.
+        # A set of types: a Python loop over 400,000 words would dominate the loading time.
         if not isinstance(words, list) or set(map(type, words)) - {str}:
             return f"{name!r} is not a list of words"
     if not isinstance(content.get("do_lower_case"), bool):

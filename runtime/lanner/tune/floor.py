@@ -15,33 +15,33 @@ from lanner.loading.selection import cuda_candidates
 from lanner.models.answers import Rows, agreement, row_cosines, rows, score_differences
 from lanner.text.tokenization import Pair
 
-#: An engine must answer as the one that the quality card was measured with: the least mean cosine
-#: of vectors, the largest mean difference of a score. bf16, as OpenVINO computes on some CPUs,
-#: keeps a cosine of 0.9999.
+#: An engine must agree with the engine that the quality card was measured with: the least mean
+#: cosine of vectors, and the largest mean difference of scores. bf16, which OpenVINO uses on some
+#: CPUs, keeps a cosine of 0.9999.
 ENGINE_COSINE, ENGINE_DIFFERENCE = 0.999, 0.01
-#: Padded tokens of the batch that a text is among others in: some models read thousands a text.
+#: Padded tokens of the mixed batches; some models read thousands of tokens per text.
 _TOKENS_TOGETHER = 8_192
-#: What is taken from the card; the other measures are made here.
+#: The measures that are taken from the quality card; the others are measured here.
 _CARD_MEASURES = (*LABELLED_MEASURES, "neighbours")
 
 
 class QualityFloor:
-    """Judges variants of an artifact.
+    """The quality floor of one artifact: tells which variants and engines may be chosen.
 
-    Without a budget those may be chosen that ``variant="auto"`` may take on this machine. With one,
-    those that meet it: `cosine` and `agreement` are measured here, against the fp32 variant; what
-    was lost on labelled data, and `neighbours`, the quality card says. In both cases the same text
-    must get the same answer alone and among others, by the card and as measured here.
+    Without a budget the candidates are those that ``variant="auto"`` may take on this machine.
+    With a budget they are those that meet it: `cosine` and `agreement` are measured here against
+    the fp32 variant; losses on labelled data, and `neighbours`, come from the quality card. In both
+    cases a text must get the same answer alone and in a batch, by the card and as measured here.
 
     Args:
-        artifact: What is judged.
-        budget: What must be met, or None.
+        artifact: The artifact.
+        budget: The budget to meet, or None.
         probes: Texts or pairs of unequal lengths.
         threads: Cores to use.
 
     Raises:
-        UnsupportedError: The budget does not fit the artifact, or there is nothing to measure it
-            by.
+        UnsupportedError: The budget does not fit the artifact, or the artifact holds nothing to
+            measure it against.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class QualityFloor:
 
     @property
     def candidates(self) -> list[tuple[str, Variant]]:
-        """Every engine of the device with every variant that it runs there."""
+        """Return every engine of the device with every variant that it runs there."""
         if self.device == "cuda":
             return cuda_candidates(self.artifact)
         return [
@@ -77,7 +77,7 @@ class QualityFloor:
         ]
 
     def refusal(self, engine: str, variant: Variant) -> str:
-        """Why a variant may not be chosen in an engine; nothing where it may."""
+        """Return the reason against a variant in an engine, or an empty string."""
         if reason := self._refused_by_card(variant):
             return reason
         try:
@@ -112,13 +112,13 @@ class QualityFloor:
             cosine = float(row_cosines(expected, alone).mean())
             if cosine >= ENGINE_COSINE:
                 return ""
-            return f"answers unlike {variant.engine} (cosine {cosine:.4f})"
+            return f"answers differ from {variant.engine} (cosine {cosine:.4f})"
         difference = float(
             score_differences(expected, alone, activation=self._manifest.activation).mean()
         )
         if difference <= ENGINE_DIFFERENCE:
             return ""
-        return f"answers unlike {variant.engine} (scores off by {difference:.4f})"
+        return f"answers differ from {variant.engine} (scores off by {difference:.4f})"
 
     def _refused_by_measure(self, engine: str, alone: Rows) -> str:
         if self.budget is None or self.budget.measure in _CARD_MEASURES:
@@ -127,7 +127,7 @@ class QualityFloor:
         return "" if self.budget.is_met(1, value) else f"{self.budget.measure} {value:.4f}"
 
     def _measured(self, engine: str, alone: Rows) -> float:
-        """The mean cosine, or the agreement, with fp32."""
+        """Return the mean cosine, or the agreement, with fp32."""
         manifest = self._manifest
         expected = self._expected(engine, self._reference)
         if manifest.head == "embed":
@@ -141,7 +141,7 @@ class QualityFloor:
         return {"batch_independence_difference": float(differences.max())}
 
     def _answers(self, engine: str, variant: str) -> tuple[Rows, Rows]:
-        """The answers to the probes one by one, and in batches of unequal lengths."""
+        """Return the answers to the probes one by one, and in batches of unequal lengths."""
         configuration = Configuration(
             engine, variant, workers=1, token_budget=_TOKENS_TOGETHER, device=self.device
         )
@@ -152,8 +152,8 @@ class QualityFloor:
     def _expected(self, engine: str, variant: Variant) -> Rows:
         """Return the answers of a variant in the engine that it was made for.
 
-        Where that one is not installed, or does not run it on this machine, what it answers in the
-        engine that is judged.
+        If that engine is not installed, or does not run it on this machine, return the answers in
+        `engine`.
         """
         try:
             return self._rows_of(variant.engine, variant.name)[0]
@@ -184,8 +184,8 @@ class QualityFloor:
                 option = " with --quality-data FILE" if budget.needs_labels else ""
                 other = "cosine" if self._manifest.head == "embed" else "agreement"
                 msg = (
-                    f"the quality card of {self.artifact.directory} does not say what its variants "
-                    f"reach in {budget.measure}: export again{option}, or take {other}"
+                    f"the quality card of {self.artifact.directory} has no figures for "
+                    f"{budget.measure}: export again{option}, or take {other}"
                 )
                 raise UnsupportedError(msg)
         elif not any(variant.precision == "fp32" for variant in self._manifest.variants):

@@ -1,4 +1,4 @@
-"""Timing the configurations of an artifact: rounds of the same work, in turn."""
+"""Timing the configurations of an artifact, in alternating rounds of the same work."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,26 +12,26 @@ from lanner.loading.load import open_configuration
 from lanner.models.answers import ask
 from lanner.models.base import Model
 
-#: Every so-manieth input of a round warms up.
+#: One input in this many warms up.
 _WARM_UP_STEP = 4
 
-#: Called as work goes on, with what is being done and the seconds that are left, where known.
+#: A progress callback: takes the current step and the seconds left, if known.
 Tell = Callable[[str, float | None], object]
 
 Costs = dict[Configuration, list[float]]
 
 
 class Rounds:
-    """Times configurations.
+    """A timer of configurations.
 
     Args:
-        artifact: What is run.
+        artifact: The artifact to run.
         goal: "latency" answers one input after the other, "throughput" all at once.
         threads: Cores to use.
-        tell: Told of every round.
+        tell: Called in every round.
 
     Attributes:
-        inputs: The work of a round: texts or pairs.
+        inputs: The texts or pairs of a round.
     """
 
     def __init__(self, artifact: Artifact, *, goal: str, threads: int, tell: Tell) -> None:
@@ -44,21 +44,22 @@ class Rounds:
         self._began = time.perf_counter()
 
     def plan(self, rounds: int, round_s: float) -> None:
-        """States how many rounds are to come at most, and about how long one takes."""
-        # The guess counts as a round that was done, and is soon outweighed.
+        """Set the most rounds to come, and the approximate duration of one."""
+        # The guess counts as one finished round; measurements soon outweigh it.
         self._planned, self._done = rounds, 1
         self._began = time.perf_counter() - round_s
 
     def run(self, configurations: Iterable[Configuration], *, rounds: int, step: str) -> Costs:
-        """Times some configurations, one after the other in every round.
+        """Time configurations, one after the other in every round.
 
         Args:
-            configurations: How to run the artifact. All are open at once.
-            rounds: How often each is timed, after it was run on some of the inputs.
-            step: What is being done, for people.
+            configurations: The configurations to time. All are open at once.
+            rounds: The number of times each is timed, after warming up on some inputs.
+            step: The current step, for the progress display.
 
         Returns:
-            For each the seconds a text of every round: of "latency" the median over the texts.
+            The seconds per text of every round for each configuration; for "latency" the median
+            over the texts.
 
         Raises:
             EngineError: An engine could not load or run a variant.
@@ -69,7 +70,7 @@ class Rounds:
             self.cost(model, self.inputs[::_WARM_UP_STEP])
         costs: Costs = {configuration: [] for configuration in models}
         for number in range(rounds):
-            # Every other round goes backwards: what slows down the next one slows down all.
+            # Every other round runs in reverse, so that carry-over effects hit all alike.
             for configuration in list(models)[:: -1 if number % 2 else 1]:
                 self._tell(step, self._left_s)
                 costs[configuration].append(self.cost(models[configuration], self.inputs))
@@ -77,7 +78,7 @@ class Rounds:
         return costs
 
     def open(self, configurations: Iterable[Configuration]) -> dict[Configuration, Model]:
-        """The model of each; those that differ by their token budget alone share an engine."""
+        """Return a model per configuration; those that differ in token budget share an engine."""
         engines: dict[tuple[str, str, int], Engine] = {}
         models = {}
         for configuration in configurations:
@@ -90,7 +91,7 @@ class Rounds:
         return models
 
     def cost(self, model: Model, inputs: Sequence[Any]) -> float:
-        """The seconds a text of one round, of so many texts."""
+        """Return the seconds per text of one round."""
         if self.goal == "throughput":
             start = time.perf_counter()
             ask(model, inputs)

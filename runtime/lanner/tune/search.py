@@ -1,8 +1,8 @@
-"""Finds the fastest way to run an artifact on this machine; `lanner.loading.tuned` stores it.
+"""The search for the fastest configuration of an artifact; `lanner.loading.tuned` stores it.
 
-Every configuration is timed once, the better half once more, the best few in turn with the default,
-and at last the best of them against the default alone (successive halving). What is not faster than
-the default beyond the noise of that last contest is not chosen.
+Successive halving: every configuration is timed once, the better half once more, the best few in
+alternation with the default, and finally the best one against the default alone. A configuration is
+only chosen if it beats the default by more than the noise of that last stage.
 """
 
 import math
@@ -25,25 +25,26 @@ from lanner.tune.speedup import Speedup, fastest
 from lanner.tune.workload import Workload, spread
 
 _FEWEST_INPUTS = 32
-#: Batches a worker of the largest token budget, so that none ends long after the others.
+#: Batches per worker at the largest token budget, so that no worker ends long after the others.
 _BATCHES_A_WORKER = 4
-#: What takes more than so many times as long as the fastest is not timed again.
+#: Configurations more than this many times slower than the fastest are not timed again.
 _HOPELESS = 2
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The effort of a search: what is tried, and how many rounds are timed.
+    """The effort of a search: the values to try, and the number of timed rounds.
 
     Attributes:
-        token_budgets: Those that are tried beside the default's, on a CPU.
+        token_budgets: Token budgets to try on a CPU, besides the default.
         gpu_token_budgets: The same on a GPU.
-        most_worker_counts: How many numbers of workers are tried.
-        least_round_s: How long a round of the default takes about, at least.
-        most_round_s: And at most, where fewer texts fill the batches less well; at least 32 texts.
-        most_inputs: The most texts of a round.
-        finalists: How many are timed in turn with the default.
-        middle_rounds: Rounds of these.
+        most_worker_counts: The most numbers of workers to try.
+        least_round_s: The least duration of a round of the default, approximately.
+        most_round_s: The most, where a shorter round would fill the batches less well; a round has
+            at least 32 texts.
+        most_inputs: The most texts in a round.
+        finalists: The number of configurations that are timed in alternation with the default.
+        middle_rounds: Rounds of the finalists.
         last_rounds: Rounds of the best and the default.
     """
 
@@ -72,9 +73,9 @@ class Measured:
     """The measurements of one configuration in the last stage that it reached.
 
     Attributes:
-        configuration: How the artifact was run.
-        costs: Seconds a text of each round; for latency the median over the texts.
-        speedup: Against the default in the same rounds.
+        configuration: The configuration.
+        costs: Seconds per text of each round; for latency the median over the texts.
+        speedup: The speed relative to the default in the same rounds.
     """
 
     configuration: Configuration
@@ -83,7 +84,7 @@ class Measured:
 
     @property
     def cost(self) -> float:
-        """The median of the rounds."""
+        """Median of the rounds."""
         return median(self.costs)
 
 
@@ -92,11 +93,12 @@ class Tuning:
     """The result of a search.
 
     Attributes:
-        default: The plain default; or, where it is below the quality floor, that of what is not.
-        choice: The fastest; `default` where nothing is faster beyond the noise.
+        default: The plain default, or the default of an admitted variant if the plain one is below
+            the quality floor.
+        choice: The fastest configuration; `default` if none is faster by more than the noise.
         measured: Every configuration, the fastest of the last stage first.
-        refused: What is below the quality floor, or cannot be run.
-        inputs: Texts or pairs of a round.
+        refused: Variants and engines below the quality floor, or that cannot be run.
+        inputs: The number of texts or pairs of a round.
     """
 
     default: Configuration
@@ -124,19 +126,19 @@ def tune(
     """Find the fastest configuration of an artifact on this machine.
 
     Args:
-        artifact: What is run.
+        artifact: The artifact to run.
         workload: The texts.
-        goal: ``"latency"``: the median of one text alone, and ``"throughput"``: many texts at once,
-            both from text to answer.
+        goal: ``"latency"``, the median time of a single text, or ``"throughput"``, many texts at
+            once; both from text to answer.
         threads: Cores to use.
-        device: Where it runs; ``"auto"`` for where `lanner.load` would run it.
+        device: The device; ``"auto"`` for the device that `lanner.load` would choose.
         budget: The quality floor; see `lanner.tune.floor`.
-        effort: How much is measured; None for the usual, a minute or two of a small model.
-        tell: Told as work goes on.
+        effort: The effort of the search; the default takes a minute or two for a small model.
+        tell: Called as work goes on.
 
     Raises:
-        UnsupportedError: The floor has nothing to be measured by.
-        VariantError: Nothing meets the floor, or no variant is safe on this machine.
+        UnsupportedError: The artifact holds nothing to measure the floor against.
+        VariantError: No variant meets the floor, or none is safe on this machine.
         EngineError: The default could not be run.
     """
     effort = effort or Effort()
@@ -188,7 +190,7 @@ def _admitted_default(default: Configuration, admitted: list[tuple[str, Variant]
 
 
 def _size(rounds: Rounds, workload: Workload, default: Configuration, effort: Effort) -> float:
-    """Makes a round as long as the effort says, and returns about how many seconds that is."""
+    """Size a round by the effort; return its approximate duration in seconds."""
     (model,) = rounds.open([default]).values()
     few = workload.sample(_FEWEST_INPUTS)
     rounds.cost(model, few)
@@ -216,9 +218,9 @@ def _grid(
     threads: int,
     effort: Effort,
 ) -> list[Configuration]:
-    """Every configuration that is tried, with those that share an engine side by side."""
+    """Return every configuration to try; those that share an engine are adjacent."""
     divisors = [count for count in range(1, threads + 1) if threads % count == 0]
-    # One text alone fills no batch.
+    # A single text never fills a batch.
     own = default.token_budget
     budgets = {own} if goal == "latency" else {own, *effort.token_budgets}
     counts = {1, *spread(divisors, effort.most_worker_counts - 1), threads}
@@ -242,18 +244,18 @@ def _contest(
 
     def note(costs: Costs) -> None:
         for configuration, found in costs.items():
-            # What was timed less often is compared with the first rounds of the default.
+            # A configuration with fewer rounds is compared with the default's first rounds.
             speedup = Speedup.of(costs[default][: len(found)], found)
             measured[configuration] = Measured(configuration, found, speedup)
 
     note(first := _first_passes(rounds, candidates, default, refused))
     chosen = default
     if best := _finalists(first, default, effort):
-        step = f"{1 + len(best)} in turn: the default and the best"
+        step = f"{1 + len(best)} alternating: the default and the best"
         note(costs := rounds.run([default, *best], rounds=effort.middle_rounds, step=step))
         (winner,) = fastest(costs, 1)
         if winner != default:
-            step = "two in turn: the default and the best"
+            step = "two alternating: the default and the best"
             note(rounds.run([default, winner], rounds=effort.last_rounds, step=step))
             chosen = winner if measured[winner].speedup.is_beyond_noise else default
     ordered = sorted(measured.values(), key=lambda one: (-len(one.costs), one.cost))
@@ -272,10 +274,10 @@ def _first_passes(
     default: Configuration,
     refused: list[Refused],
 ) -> Costs:
-    """Times all once and the better half once more, with one engine open at a time."""
+    """Time all once and the better half once more, with one engine open at a time."""
     costs = _pass(rounds, candidates, default, refused)
     better = {default, *fastest(costs, math.ceil(len(costs) / 2))}
-    # And back: a machine that grows slower meanwhile favours none.
+    # In reverse, so that a machine that slows down meanwhile favours none.
     again = _pass(rounds, sorted(better, reverse=True), default, refused)
     for configuration in better:
         costs[configuration] += again.get(configuration, [])

@@ -1,4 +1,4 @@
-"""Speed ratios from rounds that were timed in turn, with confidence intervals."""
+"""Speed ratios from alternating rounds, with confidence intervals."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Speedup:
     """A speed relative to a base: 2 means twice as fast.
 
     Attributes:
-        median: Over the rounds, each of which was timed beside one of the base.
+        median: The median over the rounds, each timed next to a round of the base.
         low: Lower end of the 95% confidence interval of that median.
-        high: Its upper end.
+        high: Upper end of the interval.
     """
 
     median: float
@@ -27,22 +27,22 @@ class Speedup:
 
     @classmethod
     def of(cls, base_costs: Sequence[float], costs: Sequence[float]) -> Self:
-        """From the seconds of each round, both in the same order."""
+        """Compute the speedup from the seconds of each round, both in the same order."""
         ratios = [base / cost for base, cost in zip(base_costs, costs, strict=True)]
         return cls(median(ratios), *median_interval(ratios))
 
     @property
     def is_beyond_noise(self) -> bool:
-        """True if it is faster by more than the noise: the interval lies above 1."""
+        """True if the whole interval lies above 1: faster by more than the noise."""
         return self.low > 1
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """A 95% confidence interval of the median, whatever the distribution.
+    """Return a 95% confidence interval of the median, whatever the distribution.
 
     Its ends are order statistics, by the sign test (Conover, Practical Nonparametric Statistics,
-    3.2): of 9 values the second smallest and the second largest. Of fewer than 6, which cannot be
-    so sure, the smallest and the largest.
+    3.2): the second smallest and the second largest of 9 values. For fewer than 6 values, too few
+    for 95%, they are the smallest and the largest.
     """
     count = len(values)
     dropped = 0
@@ -53,5 +53,5 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def fastest(costs: Mapping[Name, Sequence[float]], count: int) -> list[Name]:
-    """The names with the smallest median of their costs, smallest first; a tie keeps the order."""
+    """Return the names with the smallest median costs, smallest first; ties keep their order."""
     return sorted(costs, key=lambda name: median(costs[name]))[:count]

@@ -1,4 +1,4 @@
-"""The texts that `lanner tune` measures with, in the form that a head takes."""
+"""The texts or pairs that `lanner tune` measures with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SEED = 0
 #: Lengths of real inputs are about log-normal; the parameters are those of the benchmarks.
 _MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
 _MIXED_TEXTS = 4_096
-#: Enough for the mean of a cosine; each is answered alone and among the others.
+#: Enough for a mean cosine; each probe is answered alone and in a batch.
 _PROBES, _MIXED_PROBES = 48, 16
 
 Item = TypeVar("Item")
@@ -25,9 +25,9 @@ class Workload:
     """The texts or pairs that a timed configuration answers.
 
     Attributes:
-        source: Where the texts are from.
-        inputs: Texts, for the head `score` pairs.
-        probes: Some of unequal lengths, for how good the answers are.
+        source: The origin of the texts.
+        inputs: Texts; pairs for the head `score`.
+        probes: Inputs of unequal lengths that the quality is measured with.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Workload:
 
     @classmethod
     def shipped(cls, head: str, goal: str) -> Self:
-        """The sentences that come with Lanner: alone for latency, for throughput 1 to 18 joined."""
+        """Return the sentences shipped with Lanner: single for latency, 1 to 18 for throughput."""
         sentences = shipped_sentences()
         mixed = mixed_texts(sentences, _MIXED_TEXTS)
         texts = sentences if goal == "latency" else mixed
@@ -46,24 +46,24 @@ class Workload:
 
     @classmethod
     def own(cls, inputs: Sequence[Any], source: str) -> Self:
-        """Texts or pairs like those of the service.
+        """Return a workload of the user's own texts or pairs.
 
         Raises:
-            InputError: There are none.
+            InputError: `inputs` is empty.
         """
         if not inputs:
-            msg = f"{source} holds no text to measure with: give some like those of your service"
+            msg = f"{source} holds no text to measure with: add texts like those of your service"
             raise InputError(msg)
         some = spread(list(inputs), _MIXED_TEXTS)
         return cls(source, some, spread(some, _PROBES + _MIXED_PROBES))
 
     def sample(self, count: int) -> list[Any]:
-        """That many inputs, evenly spaced; some more than once where there are not so many."""
+        """Return `count` inputs, evenly spaced; some repeat if there are too few."""
         return list(islice(cycle(spread(self.inputs, count)), count))
 
 
 def mixed_texts(sentences: Sequence[str], count: int) -> list[str]:
-    """Texts of 1 to 18 sentences each, always the same."""
+    """Return texts of 1 to 18 sentences each, always the same."""
     generator = np.random.default_rng(_SEED)
     texts = []
     for _ in range(count):
@@ -74,7 +74,7 @@ def mixed_texts(sentences: Sequence[str], count: int) -> list[str]:
 
 
 def spread(items: list[Item], count: int) -> list[Item]:
-    """At most that many items, evenly spaced over the list."""
+    """Return at most `count` items, evenly spaced over the list."""
     if len(items) <= count:
         return items
     return [items[row * len(items) // count] for row in range(count)]

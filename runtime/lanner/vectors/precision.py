@@ -1,8 +1,8 @@
-"""Vectors in a byte or a bit a dimension: the precisions int8, uint8, binary and ubinary.
+"""Quantized vectors, a byte or a bit per dimension: int8, uint8, binary and ubinary.
 
 Names, arguments and every bit are those of `sentence_transformers.quantize_embeddings`, with one
-difference: ranges are never taken from the vectors that are quantized, because the same text would
-then get another vector in another call.
+difference: the ranges never come from the vectors being quantized, because the same text would
+then get a different vector in each call.
 """
 
 from typing import Any, Self
@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from lanner.errors import InputError, InputTypeError
 from lanner.vectors.similarity import Vectors, matrix
 
-#: A byte goes by the range of its dimension; a bit is whether the component is above 0.
+#: The precisions with a range per dimension; a bit only tells whether the component is above 0.
 BYTE_PRECISIONS = ("int8", "uint8")
 BIT_PRECISIONS = ("binary", "ubinary")
 PRECISIONS = ("float32", *BYTE_PRECISIONS, *BIT_PRECISIONS)
 
 _DTYPES = {"int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
-#: int8 and binary are uint8 and ubinary less 128, which turns this bit over.
+#: int8 and binary are uint8 and ubinary minus 128, which flips this bit.
 _SIGN_BIT = np.uint8(0x80)
 _STEPS = np.float32(255)
-#: Rows that are converted at once: a million vectors need no second million beside them.
+#: Rows that are converted at once, so that a million vectors are not held twice.
 _ROWS_AT_ONCE = 16_384
 
 
@@ -32,32 +32,32 @@ def quantize_embeddings(
     ranges: ArrayLike | None = None,
     calibration_embeddings: ArrayLike | None = None,
 ) -> NDArray[Any]:
-    """Vectors in less than 32 bits a dimension.
+    """Quantize vectors to a byte or a bit per dimension.
 
-    A byte is ``floor((x - lowest) / ((highest - lowest) / 255))``, and of what lies outside of the
-    range the nearest inside. A bit is ``x > 0``: eight a byte, the first dimension highest, with
-    zeros behind the last.
+    A byte is ``floor((x - lowest) / ((highest - lowest) / 255))``, with values outside the range
+    clipped to it. A bit is ``x > 0``: eight bits to a byte, the first dimension in the highest bit,
+    padded with zeros at the end.
 
     Args:
         embeddings: float32 [n, dim], or one [dim].
         precision: One of `PRECISIONS`.
         ranges: Lowest and highest value of each dimension, float32 [2, dim], for int8 and uint8;
-            those of an artifact are `lanner.EmbeddingModel.embedding_ranges`.
-        calibration_embeddings: Where `ranges` is None, vectors [m, dim] whose lowest and highest
+            `lanner.EmbeddingModel.embedding_ranges` returns those of an artifact.
+        calibration_embeddings: If `ranges` is None, vectors [m, dim] whose lowest and highest
             values are the ranges.
 
     Returns:
-        int8 or uint8 [n, dim]; of bits int8 (binary) or uint8 (ubinary) [n, ceil(dim / 8)]. Of one
-        vector, one.
+        int8 or uint8 [n, dim]; for bits int8 (binary) or uint8 (ubinary) [n, ceil(dim / 8)]. A
+        single vector gives a single vector.
 
     Raises:
-        InputError: There is no such precision, the ranges are missing or do not fit, or a component
+        InputError: The precision is unknown, the ranges are missing or do not fit, or a component
             is NaN.
-        InputTypeError: The embeddings are not numbers, or quantized already.
+        InputTypeError: The embeddings are not numbers, or are quantized already.
     """
     dtype = getattr(embeddings, "dtype", None)
     if str(dtype).removeprefix("torch.") in ("int8", "uint8"):
-        msg = f"embeddings are {dtype} already: quantize the float32 vectors that encode gives"
+        msg = f"embeddings are {dtype} already: quantize the float32 vectors that encode returns"
         raise InputTypeError(msg)
     vectors = matrix(embeddings, "embeddings")
     if require_precision(precision) == "float32":
@@ -68,19 +68,19 @@ def quantize_embeddings(
 
 
 class QuantizedVectors:
-    """Quantized vectors together with what is needed to read them.
+    """Quantized vectors with their precision, dimension and ranges.
 
     Args:
-        values: int8 or uint8 [n, dim], of bits [n, ceil(dim / 8)], or one such vector; a
+        values: int8 or uint8 [n, dim], for bits [n, ceil(dim / 8)], or one such vector; a
             memory-mapped array stays on disk.
-        precision: Which of the four.
-        dimension: The dimensions of the vectors that they stand for.
+        precision: One of the four quantized precisions.
+        dimension: The dimension of the encoded float vectors.
         ranges: Lowest and highest value of each dimension, float32 [2, dim], for int8 and uint8.
-        name: What messages call them.
+        name: The name of the vectors in messages.
 
     Raises:
         InputError: The shapes do not fit, or the ranges are missing.
-        InputTypeError: The array is not of the type of the precision.
+        InputTypeError: The array does not have the type of the precision.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class QuantizedVectors:
         )
 
     def unsigned(self) -> NDArray[np.uint8]:
-        """The same vectors as uint8 or ubinary."""
+        """Return the same vectors as uint8 or ubinary."""
         values = np.asarray(self.values)
         return values.view(np.uint8) ^ _SIGN_BIT if values.dtype == np.int8 else values
 
     def decoded(self) -> Vectors:
-        """The vectors that they stand for, float32 [n, dim].
+        """Return the encoded vectors as float32 [n, dim].
 
-        A byte stands for the middle of its step, a bit for 1 or -1.
+        A byte decodes to the middle of its step, a bit to 1 or -1.
         """
         vectors: Vectors
         if self.ranges is None:
@@ -144,10 +144,10 @@ class QuantizedVectors:
 
 
 def require_precision(precision: str | None) -> str:
-    """The precision's name, of None ``"float32"``.
+    """Return the name of a precision; None means ``"float32"``.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: The precision is unknown.
     """
     name = "float32" if precision is None else precision
     if name not in PRECISIONS:
@@ -157,7 +157,7 @@ def require_precision(precision: str | None) -> str:
 
 
 def packed_width(dimension: int) -> int:
-    """Bytes of a vector of bits."""
+    """Return the number of bytes of a vector of bits."""
     return (dimension + 7) // 8
 
 
@@ -174,7 +174,7 @@ def _quantized(
         if ranges is None and calibration_embeddings is not None:
             ranges = _extremes(matrix(calibration_embeddings, "calibration_embeddings"))
         lowest, highest = _required_ranges(ranges, dimension, precision)
-        # These are the operations of sentence-transformers in their order, for the same bits.
+        # The operations of sentence-transformers in the same order, so that every bit is the same.
         steps = (highest - lowest) / _STEPS
         steps = np.where(steps == 0, np.float32(1), steps)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
@@ -182,7 +182,7 @@ def _quantized(
         missing = np.isnan(block).any(axis=1)
         if missing.any():
             row = start + int(missing.argmax())
-            msg = f"the embedding at index {row} holds NaN, which {precision} cannot hold"
+            msg = f"the embedding at index {row} holds NaN, which {precision} cannot represent"
             raise InputError(msg)
         values[start : start + len(block)] = (
             np.packbits(block > 0, axis=1)
@@ -194,7 +194,7 @@ def _quantized(
 
 def _required_ranges(ranges: ArrayLike | None, dimension: int, precision: str) -> Vectors:
     if ranges is None:
-        msg = f"the precision {precision!r} goes by the range of each dimension: pass ranges"
+        msg = f"the precision {precision!r} needs the range of each dimension: pass ranges"
         raise InputError(msg)
     checked = matrix(ranges, "ranges")
     if checked.shape != (2, dimension):
@@ -204,13 +204,13 @@ def _required_ranges(ranges: ArrayLike | None, dimension: int, precision: str) -
         )
         raise InputError(msg)
     if not (np.isfinite(checked).all() and (checked[0] <= checked[1]).all()):
-        msg = "ranges must be finite, and no lowest value above its highest"
+        msg = "ranges must be finite, and no lowest value may exceed its highest"
         raise InputError(msg)
     return checked
 
 
 def _extremes(vectors: Vectors) -> Vectors:
     if not len(vectors):
-        msg = "calibration_embeddings holds no vector: pass some hundred"
+        msg = "calibration_embeddings holds no vector: pass a few hundred"
         raise InputError(msg)
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])

@@ -1,8 +1,8 @@
 """Similarity of quantized vectors to each other and to float vectors.
 
-Each side counts as the float vectors that it stands for, so that all that
-`lanner.vectors.similarity` says holds. Two sides of bits are compared by the bits in which they
-differ: that comes to the same, and is faster.
+Each side is compared as the float vectors that it encodes, so `lanner.vectors.similarity` describes
+the results. Two sides of bits are compared by counting the bits in which they differ, which gives
+the same result faster.
 """
 
 from functools import partial
@@ -25,19 +25,19 @@ _COUNTS_BITS = hasattr(np, "bitwise_count")  # from numpy 2 on; before it, bits 
 
 
 def similarity(a: Comparable, b: Comparable, *, name: str = "cosine") -> Vectors:
-    """`lanner.vectors.similarity.similarity` of vectors that may be quantized."""
+    """Compute `lanner.vectors.similarity.similarity` of vectors that may be quantized."""
     if _COUNTS_BITS and _is_packed(a) and _is_packed(b):
         left, right = _words(a, b)
         columns = np.ascontiguousarray(right.T)
         differing = np.empty((len(left), len(right)), dtype=np.int64)
-        for row, vector in enumerate(left):  # a row at a time stays within the cache
+        for row, vector in enumerate(left):  # one row at a time fits in the cache
             np.bitwise_count(columns ^ vector[:, None]).sum(axis=0, out=differing[row])
         return _of_differing_bits(differing, a.dimension, name)
     return _similarity.similarity(_floats(a), _floats(b), name=name)
 
 
 def similarity_pairwise(a: Comparable, b: Comparable, *, name: str = "cosine") -> Vectors:
-    """`lanner.vectors.similarity.similarity_pairwise` of vectors that may be quantized."""
+    """Compute `lanner.vectors.similarity.similarity_pairwise` of vectors that may be quantized."""
     if _COUNTS_BITS and _is_packed(a) and _is_packed(b):
         _similarity.require_same_length(len(a), len(b))
         left, right = _words(a, b)
@@ -54,16 +54,16 @@ def search(
     name: str = "cosine",
     rescore_multiplier: int | None = None,
 ) -> SearchResult:
-    """`lanner.vectors.similarity.search` of vectors that may be quantized.
+    """Run `lanner.vectors.similarity.search` on vectors that may be quantized.
 
     Args:
         queries: Vectors [n, dim], or one [dim].
         corpus: Vectors [m, dim]; a memory-mapped array is fine.
-        k: How many; fewer are returned when the corpus is smaller.
+        k: The number of hits per query; fewer if the corpus is smaller.
         name: One of `lanner.vectors.similarity.SIMILARITY_NAMES`.
-        rescore_multiplier: For float queries against a corpus of bits. They are compared as bits
-            first, and as floats only with the ``k * rescore_multiplier`` best: faster, and not
-            exact. None compares them as floats with all.
+        rescore_multiplier: For float queries against a corpus of bits: compare as bits first, then
+            as floats with the best ``k * rescore_multiplier`` only. Faster, but not exact. None
+            compares as floats with the whole corpus.
 
     Raises:
         InputError: The dimensions differ, `k` or `rescore_multiplier` is less than 1, or there is
@@ -93,7 +93,7 @@ def _rescored(
     if isinstance(queries, QuantizedVectors) or not _is_packed(corpus):
         msg = (
             "rescore_multiplier is for float queries against a corpus in binary or ubinary: "
-            "leave it out, any other search is exact"
+            "omit it, every other search is exact"
         )
         raise InputError(msg)
     wanted = _similarity.matrix(queries, "queries")
@@ -103,7 +103,7 @@ def _rescored(
     values = quantize_embeddings(wanted, "ubinary")
     bits = QuantizedVectors(values, "ubinary", dimension=corpus.dimension)
     candidates = search(bits, corpus, k=k * multiplier, name=name).indices
-    candidates.sort(axis=1)  # of equal scores the lower row stands first
+    candidates.sort(axis=1)  # so that ties go to the lower row
     count = min(k, len(corpus))
     found = SearchResult(
         np.empty((len(wanted), count), np.int64), np.empty((len(wanted), count), np.float32)
@@ -124,7 +124,7 @@ def _is_packed(vectors: object) -> TypeGuard[QuantizedVectors]:
 
 
 def _words(a: QuantizedVectors, b: QuantizedVectors) -> list[NDArray[np.uint64]]:
-    """The bits of both in words of 64, with zeros behind the last: uint64 [n, words]."""
+    """Return the bits of both sides in 64-bit words, zero-padded at the end: uint64 [n, words]."""
     _similarity.require_same_width(a.dimension, b.dimension)
     words = []
     for bits in (a.unsigned(), b.unsigned()):
@@ -134,7 +134,7 @@ def _words(a: QuantizedVectors, b: QuantizedVectors) -> list[NDArray[np.uint64]]
 
 
 def _of_differing_bits(differing: NDArray[np.int64], dimension: int, name: str) -> Vectors:
-    """The similarity of vectors of 1 and -1, from the number of places where they differ."""
+    """Return the similarity of vectors of 1 and -1, from the number of differing components."""
     twice: Vectors = 2 * differing.astype(np.float32)
     if name == "cosine":
         return 1 - twice / np.float32(dimension)

@@ -1,4 +1,4 @@
-"""The ranges that an artifact stores, which the precisions int8 and uint8 of its vectors go by."""
+"""The ranges that an artifact stores for vectors in the precisions int8 and uint8."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,10 @@ import numpy as np
 from lanner.errors import ArtifactError
 from lanner.vectors.similarity import Vectors, normalize
 
-#: How many times wider than the measured values the ranges are. Other texts exceed what some
-#: hundred have shown: of all-MiniLM-L6-v2 on STS-B 1.6% of the components would be clipped, and the
-#: worst vector keep a cosine of 0.991 with itself. Twice as wide none is, and it keeps 0.9998.
+#: The ranges are this many times wider than the measured values, since other texts exceed the
+#: values of a few hundred. For all-MiniLM-L6-v2 on STS-B unwidened ranges would clip 1.6% of the
+#: components, and the worst vector would keep a cosine of 0.991 with itself. At twice the width
+#: nothing is clipped, and the worst cosine is 0.9998.
 MARGIN = np.float32(2)
 
 
@@ -21,8 +22,8 @@ class EmbeddingRanges:
 
     Attributes:
         extremes: Lowest and highest value, float32 [2, dim].
-        lengths: The mean length of the measured vectors when only their first 1, 2, ... dim
-            dimensions are kept, float32 [dim].
+        lengths: The mean length of the measured vectors truncated to their first 1, 2, ... dim
+            dimensions, float32 [dim].
     """
 
     extremes: Vectors
@@ -30,7 +31,7 @@ class EmbeddingRanges:
 
     @classmethod
     def measure(cls, vectors: Vectors) -> Self:
-        """The ranges of vectors as they are and at one length, widened by `MARGIN`.
+        """Measure the ranges of vectors, widened by `MARGIN`, and their lengths.
 
         Args:
             vectors: float32 [n, dim], at least one of them.
@@ -43,15 +44,15 @@ class EmbeddingRanges:
         return cls(np.stack([middle - half, middle + half]), lengths)
 
     def of(self, dimension: int, *, normalized: bool) -> Vectors:
-        """The ranges of vectors that were cut, and perhaps scaled to length 1 after it.
+        """Return the ranges of truncated vectors, normalized or not.
 
-        Both are the same up to a factor, so quantized vectors of about the mean length stand for
-        the same directions whether they were normalized or not. Where lengths differ widely, only
+        The two differ by a factor only, so quantized vectors of about the mean length encode the
+        same directions whether they were normalized or not. If lengths differ widely, only
         normalized vectors use all steps.
 
         Args:
-            dimension: How many of the first dimensions were kept.
-            normalized: Whether they were scaled to length 1.
+            dimension: The number of leading dimensions that were kept.
+            normalized: True if the vectors were scaled to length 1.
 
         Returns:
             float32 [2, dimension].
@@ -61,7 +62,7 @@ class EmbeddingRanges:
 
     @classmethod
     def read(cls, path: Path, dimension: int) -> Self:
-        """Reads what `write` wrote.
+        """Read a file of `write`.
 
         Raises:
             ArtifactError: The file holds something else.
@@ -76,5 +77,5 @@ class EmbeddingRanges:
         return cls(content[:2], content[2])
 
     def write(self, path: Path) -> None:
-        """A .npy file, float32 [3, dim]: lowest, highest and `lengths`."""
+        """Write a .npy file, float32 [3, dim]: lowest, highest and `lengths`."""
         np.save(path, np.concatenate([self.extremes, self.lengths[None]]))

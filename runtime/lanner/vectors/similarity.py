@@ -1,7 +1,7 @@
 """Similarity of vectors, and exact nearest-neighbour search.
 
-The functions and their names are those of sentence-transformers: distances are negated, so that
-more is always nearer.
+The functions and their names are those of sentence-transformers: distances are negated, so that a
+higher value always means nearer.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SIMILARITY_NAMES: tuple[str, ...] = get_args(SimilarityName)
 
 Vectors = NDArray[np.float32]
 
-#: Rows of the corpus and queries that one block of `search` compares: with 384 dimensions, 25 MB of
+#: Rows of the corpus and queries in one block of `search`: with 384 dimensions, 25 MB of
 #: the corpus and 17 MB of scores.
 SEARCH_BLOCK_ROWS = 16_384
 SEARCH_BLOCK_QUERIES = 256
@@ -28,8 +28,8 @@ class SearchResult(NamedTuple):
     """The nearest rows of a corpus, nearest first.
 
     Attributes:
-        indices: Rows of the corpus, int64 [queries, k]; a tie goes to the lower row.
-        scores: Their similarity, float32 [queries, k].
+        indices: Rows of the corpus, int64 [queries, k]; ties go to the lower row.
+        scores: The similarity of those rows, float32 [queries, k].
     """
 
     indices: NDArray[np.int64]
@@ -37,7 +37,7 @@ class SearchResult(NamedTuple):
 
 
 def similarity(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> Vectors:
-    """Every vector of `a` against every one of `b`, float32 [len(a), len(b)].
+    """Compare every vector of `a` with every vector of `b`, float32 [len(a), len(b)].
 
     Args:
         a: Vectors [n, dim], or one [dim].
@@ -52,7 +52,7 @@ def similarity(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> Vectors:
 
 
 def similarity_pairwise(a: ArrayLike, b: ArrayLike, *, name: str = "cosine") -> Vectors:
-    """Row i of `a` against row i of `b`, float32 [n].
+    """Compare row i of `a` with row i of `b`, float32 [n].
 
     Args:
         a: Vectors [n, dim], or one [dim].
@@ -85,15 +85,15 @@ def search(
     name: str = "cosine",
     block_rows: int = SEARCH_BLOCK_ROWS,
 ) -> SearchResult:
-    """The k vectors of a corpus that are nearest to each query; exact.
+    """Find the k vectors of a corpus that are nearest to each query; exact.
 
-    Blocks of queries are compared with blocks of the corpus, so that memory grows with the result
-    alone.
+    Blocks of queries are compared with blocks of the corpus, so that only the result takes memory
+    that grows.
 
     Args:
         queries: Vectors [n, dim], or one [dim].
         corpus: Vectors [m, dim]; a memory-mapped array is fine.
-        k: How many; fewer are returned when the corpus is smaller.
+        k: The number of hits per query; fewer if the corpus is smaller.
         name: One of `SIMILARITY_NAMES`.
         block_rows: Rows of the corpus that are compared at once.
 
@@ -115,14 +115,14 @@ def nearest(
     compare: Callable[[Any, Any], Vectors],
     block_rows: int = SEARCH_BLOCK_ROWS,
 ) -> SearchResult:
-    """`search` by any comparison, of anything that has rows and can be sliced by them.
+    """Search by any comparison, in anything that can be sliced into rows.
 
     Args:
         queries: n rows.
         corpus: m rows.
-        k: How many; fewer are returned when the corpus is smaller.
-        compare: A block of queries against one of the corpus, float32 [queries, rows]; more is
-            nearer.
+        k: The number of hits per query; fewer if the corpus is smaller.
+        compare: Compares a block of queries with a block of the corpus, float32 [queries, rows];
+            higher means nearer.
         block_rows: Rows of the corpus that are compared at once.
 
     Raises:
@@ -153,7 +153,7 @@ def _nearest_to_block(
     for start in range(0, len(stored), block_rows):
         block = compare(wanted, stored[start : start + block_rows])
         columns = best_columns(block, count)
-        # What was best so far stands first, so the lower row keeps standing first on a tie.
+        # The best so far stay in front, so that ties still go to the lower row.
         indices = np.concatenate([indices, columns + start], axis=1)
         scores = np.concatenate([scores, np.take_along_axis(block, columns, axis=1)], axis=1)
         best = best_columns(scores, count)
@@ -163,12 +163,12 @@ def _nearest_to_block(
 
 
 def best_columns(scores: Vectors, count: int) -> NDArray[np.int64]:
-    """The columns of the highest scores of each row, highest first, int64 [n, count].
+    """Return the columns of the highest scores of each row, highest first, int64 [n, count].
 
-    Of equal scores the lower column stands first.
+    Ties go to the lower column.
     """
-    # A partition is linear where a sort is not, but it breaks ties as it likes: in rows in which a
-    # tie crosses the boundary, the first of those that are equal are taken.
+    # A partition takes linear time, unlike a sort, but breaks ties arbitrarily. In rows where a tie
+    # crosses the boundary, the first of the equal scores are chosen.
     if count >= scores.shape[1]:
         return np.argsort(-scores, axis=1, kind="stable")
     columns = np.argpartition(-scores, count - 1, axis=1)[:, :count]
@@ -183,7 +183,7 @@ def best_columns(scores: Vectors, count: int) -> NDArray[np.int64]:
 
 
 def normalize(vectors: Vectors) -> Vectors:
-    """The vectors at length 1, float32 [n, dim]; a zero vector stays zero."""
+    """Scale vectors to length 1, float32 [n, dim]; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
     return scaled
@@ -205,7 +205,7 @@ def _euclidean(a: Vectors, b: Vectors) -> Vectors:
 
 def _manhattan(a: Vectors, b: Vectors) -> Vectors:
     out = np.empty((len(a), len(b)), dtype=np.float32)
-    for row, vector in enumerate(a):  # a row at a time: [n, m, dim] at once would not fit
+    for row, vector in enumerate(a):  # one row at a time: [n, m, dim] would not fit in memory
         out[row] = -np.abs(b - vector).sum(axis=1)
     return out
 
@@ -224,10 +224,10 @@ def _function(name: str) -> Callable[[Vectors, Vectors], Vectors]:
 
 
 def require_name(name: str) -> None:
-    """Refuses a similarity that is not there.
+    """Check the name of a similarity.
 
     Raises:
-        InputError: It is none of `SIMILARITY_NAMES`.
+        InputError: It is not one of `SIMILARITY_NAMES`.
     """
     if name not in SIMILARITY_NAMES:
         msg = f"there is no similarity {name!r}: use {', '.join(SIMILARITY_NAMES)}"
@@ -235,15 +235,15 @@ def require_name(name: str) -> None:
 
 
 def matrix(vectors: Any, name: str) -> Vectors:
-    """Vectors as float32 [n, dim]; one [dim] is one row.
+    """Return vectors as float32 [n, dim]; one vector [dim] is one row.
 
     Args:
-        vectors: Anything that numpy makes an array of.
-        name: What messages call it.
+        vectors: Anything that numpy can make an array of.
+        name: The name of the vectors in messages.
 
     Raises:
-        InputTypeError: They are no numbers, or not of one length.
-        InputError: They have another shape.
+        InputTypeError: The vectors are not numbers, or have unequal lengths.
+        InputError: The array has another shape.
     """
     try:
         array = np.asarray(vectors)
@@ -262,21 +262,21 @@ def matrix(vectors: Any, name: str) -> Vectors:
 
 
 def require_count(value: Any, name: str) -> None:
-    """Refuses what is no number of things.
+    """Check a count.
 
     Raises:
-        InputError: It is not a whole number from 1 on.
+        InputError: `value` is not an integer of at least 1.
     """
     if not isinstance(value, int | np.integer) or value < 1:
-        msg = f"{name} must be a whole number from 1 on, not {value!r}"
+        msg = f"{name} must be an integer of at least 1, not {value!r}"
         raise InputError(msg)
 
 
 def require_same_width(left: int, right: int) -> None:
-    """Refuses vectors that cannot be compared.
+    """Check that two sides have the same number of dimensions.
 
     Raises:
-        InputError: They have different numbers of dimensions.
+        InputError: The dimensions differ.
     """
     if left != right:
         msg = (
@@ -287,10 +287,10 @@ def require_same_width(left: int, right: int) -> None:
 
 
 def require_same_length(left: int, right: int) -> None:
-    """Refuses two sides that are no pairs.
+    """Check that two sides have the same number of vectors.
 
     Raises:
-        InputError: One has more vectors than the other.
+        InputError: One side has more vectors than the other.
     """
     if left != right:
         msg = f"pairwise similarity needs as many vectors on both sides, not {left} and {right}"

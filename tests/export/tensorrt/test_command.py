@@ -65,7 +65,7 @@ def test_a_dry_run_for_programs(
 def test_without_a_gpu_it_says_so(tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "missing_gpu", lambda: "this machine has no NVIDIA driver")
     message = (
-        r"^lanner build-engine needs an NVIDIA GPU, and this machine has no NVIDIA driver: run it "
+        r"^lanner build-engine needs an NVIDIA GPU, but this machine has no NVIDIA driver: run it "
         r"where the engine is to run, or pass --dry-run to see what would be built$"
     )
     with pytest.raises(EngineError, match=message):
@@ -207,7 +207,7 @@ def test_buckets_that_do_not_reach_the_limit_are_warned_of(
         (("--precision", "int4"), "'int4': use a comma-separated list of fp16, bf16, int8, fp8"),
         (("--buckets", "32,16"), "the buckets '32,16' must be lengths in tokens, each above"),
         (("--buckets", ""), "'': use lengths in tokens, comma-separated"),
-        (("--max-batch-size", "0"), "must be a whole number from 1 on, not '0'"),
+        (("--max-batch-size", "0"), "must be an integer of at least 1, not '0'"),
     ],
     ids=["precision", "order of buckets", "no bucket", "batch"],
 )

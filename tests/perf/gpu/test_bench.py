@@ -43,8 +43,8 @@ def test_without_a_gpu_it_says_so_in_a_sentence(
 ) -> None:
     assert main(["--output", str(tmp_path / "gpu.json")]) == 1
     assert capsys.readouterr().err == (
-        "error: the benchmark needs an NVIDIA GPU, and this machine has no NVIDIA driver "
-        "(libcuda.so.1 is not found): run it where there is one\n"
+        "error: the benchmark needs an NVIDIA GPU, but this machine has no NVIDIA driver "
+        "(libcuda.so.1 is not found): run it on a machine with one\n"
     )
     assert not list(tmp_path.iterdir())
 

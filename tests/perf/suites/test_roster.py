@@ -69,7 +69,7 @@ def test_what_fails_by_itself_says_why(word_artifact: Path) -> None:
 
         assert [name for name, _ in roster.each(ask)] == ["first"]
     assert roster.left_out[0]["reason"] == (
-        f"second on {word_artifact}: InputTypeError: every text must be a str, but the one at "
+        f"second on {word_artifact}: InputTypeError: every text must be a str, but the item at "
         "index 0 is of type int"
     )
 

@@ -64,7 +64,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["encode", "dir", "a", "--output", "x.csv"],
             "must end in .npy or .parquet or .jsonl, not",
         ),
-        (["encode", "dir", "a", "--threads", "0"], "must be a whole number from 1 on, not '0'"),
+        (["encode", "dir", "a", "--threads", "0"], "must be an integer of at least 1, not '0'"),
         (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
         (["similarity", "dir", "a"], "the following arguments are required: TEXT"),
         (
@@ -307,7 +307,7 @@ def test_without_vnni_inspect_and_doctor_say_what_depends_on_it(
         assert run(*command) == 0
         return " ".join(capsys.readouterr().out.split())
 
-    line = "int8 in openvino: its answers depend on the batch there on a processor without VNNI"
+    line = "int8 in openvino: its answers depend on the batch on a processor without VNNI"
     inspect = ("inspect", tiny_artifact.directory)
     assert line in said(("avx2",), *inspect)
     assert "default fp32 on this machine" in said(("avx2",), *inspect)
@@ -367,7 +367,7 @@ def test_doctor_shows_the_tritonserver(
     binary = tmp_path / "tritonserver"
     monkeypatch.setenv("LANNER_TRITONSERVER", str(binary))
     assert run("doctor") == 0
-    problem = f"LANNER_TRITONSERVER names {binary}, and there is no such file: pip install "
+    problem = f"LANNER_TRITONSERVER names {binary}, but the file does not exist: pip install "
     assert f"\ntriton     {problem}" in capsys.readouterr().out
     assert run("doctor", "--json") == 0
     assert json.loads(capsys.readouterr().out)["tritonserver"] is None

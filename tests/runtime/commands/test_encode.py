@@ -76,7 +76,7 @@ def test_parquet_in_and_out(word_artifact: Path, tmp_path: Path) -> None:
         (["--keep", "embedding"], "the output has a column 'embedding' of its own: keep that of"),
         (["--keep", "a,text"], "'text' of its own: keep that of the input under another name, or"),
         (["--on-bad-row", "stop"], "invalid choice: 'stop'"),
-        (["--truncate-dim", "0"], "must be a whole number from 1 on, not '0'"),
+        (["--truncate-dim", "0"], "must be an integer of at least 1, not '0'"),
         (["--input-format", "xml"], "invalid choice: 'xml'"),
     ],
 )

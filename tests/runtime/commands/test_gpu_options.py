@@ -97,7 +97,7 @@ def test_inspect_without_a_gpu(word_artifact: Path, capsys: pytest.CaptureFixtur
     assert "tensorrt-fp16 23 its own for TensorRT" in said
     assert (
         "tensorrt-fp16: built for NVIDIA H100 80GB HBM3 (compute capability 9.0) with TensorRT "
-        "10.13.3.9, profiles up to 8 x 2, 8 x 4; does not run here: it needs an NVIDIA GPU, and "
+        "10.13.3.9, profiles up to 8 x 2, 8 x 4; does not run here: it needs an NVIDIA GPU, but "
         "this machine has no NVIDIA driver (libcuda.so.1 is not found)"
     ) in said
 

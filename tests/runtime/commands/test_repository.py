@@ -114,14 +114,14 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
         (["dir", "--check", "out"], "--check looks over a repository as it is: give neither DIR n"),
         (["--check", "out", "--output", "o"], "--check looks over a repository as it is: give nei"),
         (["dir", "--output", "out", "--backend", "torch"], "invalid choice: 'torch'"),
-        (["dir", "--output", "out", "--cores", "0"], "must be a whole number from 1 on, not '0'"),
+        (["dir", "--output", "out", "--cores", "0"], "must be an integer of at least 1, not '0'"),
         (
             ["dir", "--output", "out", "--buckets", "4,2"],
             "the buckets '4,2' must be lengths in tokens, each above the one before",
         ),
         (
             ["dir", "--output", "out", "--preferred-batch-sizes", "4,x"],
-            "must be a whole number from 1 on, not 'x'",
+            "must be an integer of at least 1, not 'x'",
         ),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_floor_shows_what_is_below_it(
         (
             ["x", "--goal", "latency", "--threads", "0"],
             2,
-            "must be a whole number from 1 on",
+            "must be an integer of at least 1",
         ),
         (["x", "--goal", "latency", "--min-quality", "good"], 2, "'good' is not MEASURE:BOUND wit"),
     ],
@@ -171,7 +171,7 @@ def test_wrong_calls_are_one_sentence(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--min-quality", "spearman:0.2"], "does not say what its variants reach in spearman: ex"),
+        (["--min-quality", "spearman:0.2"], "has no figures for spearman: export again"),
         (["--min-quality", "f1:0.2"], "the budget f1:0.2 does not fit this checkpoint, which has"),
         (["--texts", "gone.txt"], "there is no file gone.txt: check the path"),
         (["--texts", "texts.pdf"], "texts.pdf is of a kind that cannot be read: use .txt, .csv"),

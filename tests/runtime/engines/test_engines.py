@@ -162,8 +162,8 @@ def test_auto_takes_no_engine_whose_answers_depend_on_the_batch(
         return
     with pytest.raises(
         EngineError,
-        match=r"^the variant int8 is not run in openvino by itself, because its answers depend on "
-        r"the batch there on a processor without VNNI \(a cosine of 0.9956 was measured\): "
+        match=r"^the variant int8 does not run in openvino by default, since its answers "
+        r"depend on the batch on a processor without VNNI \(a cosine of 0.9956 was measured\): "
         r"pip install 'lanner\[onnxruntime\]', load fp32, or name engine='openvino'$",
     ):
         choose_engine(variant)

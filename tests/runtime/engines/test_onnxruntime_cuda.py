@@ -46,7 +46,7 @@ def session_of(path: Path) -> ort.InferenceSession:
 
 @needs_no_gpu
 def test_without_a_gpu_it_says_so(word_artifact: Path) -> None:
-    message = r"^onnxruntime on cuda needs an NVIDIA GPU, and this machine has no NVIDIA driver"
+    message = r"^onnxruntime on cuda needs an NVIDIA GPU, but this machine has no NVIDIA driver"
     with pytest.raises(EngineError, match=message):
         open_engine("onnxruntime", word_artifact / "model.fp32.onnx", device="cuda")
     with pytest.raises(EngineError, match=message):
@@ -69,7 +69,7 @@ def test_onnxruntime_over_the_one_with_cuda_is_named(
 ) -> None:
     monkeypatch.setattr(onnxruntime_cuda, "package_version", lambda _: "1.31.1")
     message = (
-        r"^onnxruntime on cuda needs onnxruntime-gpu alone, and onnxruntime is installed over it: "
+        r"^onnxruntime on cuda needs onnxruntime-gpu alone, but onnxruntime is installed over it: "
         r"pip uninstall onnxruntime onnxruntime-gpu, then pip install 'lanner\[gpu\]'$"
     )
     with pytest.raises(EngineError, match=message):
@@ -79,9 +79,9 @@ def test_onnxruntime_over_the_one_with_cuda_is_named(
 def test_a_provider_that_did_not_start(word_artifact: Path) -> None:
     session = session_of(word_artifact / "model.fp32.onnx")
     require_providers(session, [CPU])
-    with pytest.raises(EngineError, match=r"could not start CUDA, and would have run on the CPU: "):
+    with pytest.raises(EngineError, match=r"could not start CUDA and would have run on the CPU: "):
         require_providers(session, [TENSORRT, CUDA])
-    with pytest.raises(EngineError, match=r"could not start TensorRT, and would have run without"):
+    with pytest.raises(EngineError, match=r"could not start TensorRT and would have run without"):
         require_providers(session, [TENSORRT])
 
 
@@ -89,10 +89,10 @@ def test_a_provider_that_did_not_start(word_artifact: Path) -> None:
 @pytest.mark.parametrize(
     ("cache", "message"),
     [
-        ("None", "could not start CUDA, and would have run on the CPU: install the CUDA and cuDNN"),
+        ("None", "could not start CUDA and would have run on the CPU: install the CUDA and cuDNN"),
         (
             "Path('cache')",
-            "): leave engine_cache out, or build an engine with 'lanner build-engine'",
+            "): omit engine_cache, or build an engine with 'lanner build-engine'",
         ),
     ],
 )
@@ -221,7 +221,7 @@ def test_no_batch_is_beyond_what_tensorrt_was_told_of(
 
 def test_a_cache_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"a graph")
-    message = r"^the engine cache .*model.onnx cannot be used \(.*\): name another directory$"
+    message = r"^cannot use the engine cache .*model.onnx \(.*\): name another directory$"
     with pytest.raises(InputError, match=message):
         tensorrt_options(tmp_path / "model.onnx", [], "fp32", 4, tmp_path / "model.onnx")
 

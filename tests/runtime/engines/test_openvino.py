@@ -139,8 +139,8 @@ def test_bf16_is_computed_where_the_cpu_has_it(
     )
     with pytest.raises(
         EngineError,
-        match=r"model.bf16.onnx needs a CPU with bf16 \(avx512_bf16 or amx_bf16\), and this one "
-        r"has not: load the variant fp32 or int8$",
+        match=r"model.bf16.onnx needs a CPU with bf16 \(avx512_bf16 or amx_bf16\), which this CPU "
+        r"lacks: load the variant fp32 or int8$",
     ):
         open_engine("openvino", half_artifact.file("model.bf16.onnx"))
 
@@ -148,7 +148,7 @@ def test_bf16_is_computed_where_the_cpu_has_it(
 def test_fp16_is_refused_where_the_cpu_has_it_not(half_artifact: Artifact) -> None:
     if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU multiplies fp16")
-    with pytest.raises(EngineError, match=r"needs a CPU with fp16, and this one has not: load the"):
+    with pytest.raises(EngineError, match=r"needs a CPU with fp16, which this CPU lacks: load the"):
         open_engine("openvino", half_artifact.file("model.fp16.onnx"))
 
 
@@ -254,7 +254,7 @@ def test_an_openvino_that_is_too_old_is_refused(
     monkeypatch.setattr(engine_module.ov, "get_version", lambda: "2026.2.0-21903-52ddc073857")
     with pytest.raises(
         EngineError,
-        match=r"^OpenVINO 2026.2.0 answers wrongly where a graph has attention: pip install "
+        match=r"^OpenVINO 2026.2.0 gives wrong results for graphs with attention: pip install "
         r"'openvino>=2026.4'$",
     ):
         open_engine("openvino", word_artifact / "model.fp32.onnx")

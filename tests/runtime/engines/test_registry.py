@@ -174,8 +174,8 @@ def test_what_the_machine_lacks_is_said_before_what_could_be_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(registry, "has_module", lambda _name: False)
-    monkeypatch.setattr(registry, "missing_gpu", lambda: "its driver finds none")
-    assert TENSORRT.refusal() == "it needs an NVIDIA GPU, and its driver finds none"
+    monkeypatch.setattr(registry, "missing_gpu", lambda: "its driver finds no GPU")
+    assert TENSORRT.refusal() == "it needs an NVIDIA GPU, but its driver finds no GPU"
     assert OPENVINO.refusal() == "missing openvino: pip install 'lanner[openvino]'"
 
 

@@ -57,5 +57,5 @@ def test_an_engine_cache_is_for_a_gpu(word_artifact: Path, asked: dict[str, str]
 @pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 @pytest.mark.parametrize("asked", [{"device": "cuda"}, {"engine_cache": "cache"}], ids=str)
 def test_a_gpu_that_is_not_there_is_an_error(word_artifact: Path, asked: dict[str, str]) -> None:
-    with pytest.raises(EngineError, match=r"^onnxruntime on cuda needs an NVIDIA GPU, and this m"):
+    with pytest.raises(EngineError, match=r"^onnxruntime on cuda needs an NVIDIA GPU, but this m"):
         load(word_artifact, **asked)  # type: ignore[arg-type]

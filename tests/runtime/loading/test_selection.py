@@ -70,7 +70,7 @@ def test_a_gpu_that_is_asked_for_and_not_there(
     word_artifact: Path, asked: dict[str, str], what: str
 ) -> None:
     artifact = add_engines(word_artifact, fp16=build(), fp8=build())
-    message = rf"^{what} needs an NVIDIA GPU, and this machine has no NVIDIA driver"
+    message = rf"^{what} needs an NVIDIA GPU, but this machine has no NVIDIA driver"
     with pytest.raises(EngineError, match=message):
         select(artifact, **asked)
 

@@ -46,9 +46,9 @@ def test_a_machine_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert this_gpu() is None
     assert missing_gpu() == f"this machine has no NVIDIA driver ({gpu.LIBRARY} is not found)"
     message = (
-        r"^the tensorrt engine needs an NVIDIA GPU, and this machine has no NVIDIA driver "
-        r"\(.*libcuda.so.1 is not found\): run it where there is one, or load another variant with "
-        r"device='cpu'$"
+        r"^the tensorrt engine needs an NVIDIA GPU, but this machine has no NVIDIA driver "
+        r"\(.*libcuda.so.1 is not found\): run it on a machine with one, or load another variant "
+        r"with device='cpu'$"
     )
     with pytest.raises(EngineError, match=message):
         require_gpu("the tensorrt engine")
@@ -56,13 +56,13 @@ def test_a_machine_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_driver_that_finds_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_driver(monkeypatch, write_driver(tmp_path, count=0))
-    assert missing_gpu() == "its driver finds none"
+    assert missing_gpu() == "its driver finds no GPU"
 
 
 def test_gpus_that_were_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_driver(monkeypatch, write_driver(tmp_path, count=0, init=100))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert missing_gpu() == "its driver finds none (CUDA_VISIBLE_DEVICES is '')"
+    assert missing_gpu() == "its driver finds no GPU (CUDA_VISIBLE_DEVICES is '')"
 
 
 def test_a_driver_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_what_the_driver_said_does_not_hold_in_a_forked_process(
     process.join()
     assert found.get() == (
         None,
-        "this process was forked from one that uses CUDA ('spawn' starts one that may, too)",
+        "this process was forked from one that uses CUDA (start it with 'spawn' instead)",
     )
     assert this_gpu() is not None
 

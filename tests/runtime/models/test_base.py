@@ -116,8 +116,8 @@ def test_a_server_that_changes_again_while_a_call_runs(tmp_path: Path) -> None:
 def test_a_server_that_does_not_come_to_rest(tmp_path: Path) -> None:
     server = Server(*range(9))
     message = (
-        "words was exchanged 3 times while one call ran: call again when its server has come to "
-        "rest"
+        "the server exchanged words 3 times during one call: try again when its deployment has "
+        "finished"
     )
     model = connected(tmp_path, server)
     with pytest.raises(ModelChangedError, match=f"^{re.escape(message)}$"):

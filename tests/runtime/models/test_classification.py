@@ -113,11 +113,11 @@ def test_order_is_kept_however_it_is_batched(classifier_artifact: Artifact) -> N
     [
         (
             ["a", 3],
-            r"every input must be a str or a pair of them, but the one at index 1 is of t",
+            r"every input must be a str or a pair of str, but the item at index 1 is of t",
         ),
         ([("a", "b", "c")], r"index 0 is of type tuple with 3 items: str, str, str"),
         ([("a", None)], r"index 0 is of type tuple with 2 items: str, NoneType"),
-        (["a"] * 8_200 + [None], r"the one at index 8200 is None"),
+        (["a"] * 8_200 + [None], r"the item at index 8200 is None"),
         (np.array("x"), r"classify takes a str or a sequence of str, not ndarray"),
         (b"a", r"classify takes a str or a sequence of str, not bytes"),
     ],

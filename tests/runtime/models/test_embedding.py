@@ -217,7 +217,7 @@ def test_truncated_vectors_are_told_by_their_dimension(ranged_model: EmbeddingMo
         assert found.indices.tolist() == [[1]]
     with pytest.raises(
         InputError,
-        match=r"corpus is int8 of width 3, where 4 dimensions take 4 as bytes and 1 as bits: pass "
+        match=r"corpus is int8 of width 3, but 4 dimensions take 4 as bytes and 1 as bits: pass "
         r"the truncate_dim that it was encoded with",
     ):
         ranged_model.search("c b", ranged_model.encode(corpus, precision="int8", truncate_dim=3))
@@ -311,7 +311,9 @@ def test_no_time_is_refused(word_model: EmbeddingModel, timeout_ms: float) -> No
 def test_a_bad_text_far_behind_is_counted_from_the_first(word_model: EmbeddingModel) -> None:
     texts: list[object] = ["a"] * (FIRST_TEXTS + 5)
     texts[FIRST_TEXTS + 2] = 7
-    with pytest.raises(InputTypeError, match=rf"the one at index {FIRST_TEXTS + 2} is of type int"):
+    with pytest.raises(
+        InputTypeError, match=rf"the item at index {FIRST_TEXTS + 2} is of type int"
+    ):
         word_model.encode(texts)  # type: ignore[arg-type]
     assert word_model.encode("a").tolist() == [1, 0, 0, 0]
 

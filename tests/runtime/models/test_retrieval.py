@@ -71,7 +71,7 @@ def test_nothing_to_find(word_model: EmbeddingModel, scorer: ScoringModel) -> No
 
 def test_what_has_no_meaning_is_refused(word_model: EmbeddingModel, scorer: ScoringModel) -> None:
     with pytest.raises(
-        HeadError, match=r"the encoder of retrieve must have the head 'embed', and scorer has 'sco"
+        HeadError, match=r"the encoder of retrieve must have the head 'embed', but scorer has 'sco"
     ):
         retrieve(scorer, scorer, "a", CORPUS)  # type: ignore[arg-type]
     with pytest.raises(HeadError, match=r"the scorer of retrieve must have the head 'score'"):

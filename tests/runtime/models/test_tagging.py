@@ -180,7 +180,7 @@ def test_combining_marks_stay_with_their_letter(model: TaggingModel) -> None:
 @pytest.mark.parametrize(
     ("texts", "error", "message"),
     [
-        (["a", None], InputTypeError, r"every text must be a str, but the one at index 1 is None"),
+        (["a", None], InputTypeError, r"every text must be a str, but the item at index 1 is None"),
         (7, InputTypeError, r"tag takes a str or a sequence of str, not int"),
         (["a\ud800"], InputError, r"index 0 is not valid Unicode"),
     ],

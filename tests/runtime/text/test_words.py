@@ -56,8 +56,8 @@ def test_known_words_beyond_the_limit_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "error", "message"),
     [
-        (["a", None], InputTypeError, r"must be a str, but the one at index 1 is None"),
-        ([("a", "b")], InputTypeError, r"must be a str, but the one at index 0 is of type tuple"),
+        (["a", None], InputTypeError, r"must be a str, but the item at index 1 is None"),
+        ([("a", "b")], InputTypeError, r"must be a str, but the item at index 0 is of type tuple"),
         (["a", "b\udfff"], InputError, r"index 1 is not valid Unicode \(a lone surrogate at cha"),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_is_no_text_is_named_by_its_index(
             r"'do_lower_case' is neither true nor false",
         ),
         ("\udcff", r"can't decode byte"),
-        (None, r"there is no such file"),
+        (None, r"the file does not exist"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_named(
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_vocabulary_is_named(
     path = tmp_path / "words.json"
     if content is not None:
         path.write_text(content, encoding="utf-8", errors="surrogateescape")
-    message = rf"words.json is not a vocabulary of words that Lanner wrote: .*{problem}"
+    message = rf"words.json is not a word vocabulary of Lanner: .*{problem}"
     with pytest.raises(ArtifactError, match=message):
         WordTokenizer(path)
 

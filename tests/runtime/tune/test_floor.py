@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_is_refused(word_artifact: Path, budget: str, me
 
 def test_a_card_of_another_measure_is_no_answer(word_artifact: Path) -> None:
     edit_quality(word_artifact, task={**TASK, "measure": "pearson"})
-    with pytest.raises(UnsupportedError, match=r"does not say what its variants reach in spearman"):
+    with pytest.raises(UnsupportedError, match=r"has no figures for spearman"):
         floor_of(word_artifact, "spearman:0.2")
 
 
@@ -175,7 +175,7 @@ class Skewed:
         (True, "its answers depend on the batch"),
         # The mean of 1 ("a"), 0.5 / sqrt(0.5 * 0.51) ("b c"), 0.275 / sqrt(0.25 * 0.31) ("a b c d")
         # and 1 / sqrt(1.01) ("f").
-        (False, "answers unlike onnxruntime (cosine 0.9933)"),
+        (False, "answers differ from onnxruntime (cosine 0.9933)"),
     ],
     ids=["by batch", "always"],
 )

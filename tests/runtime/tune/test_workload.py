@@ -37,5 +37,5 @@ def test_own_texts_are_sampled_or_repeated() -> None:
 
 
 def test_no_texts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"empty.txt holds no text to measure with: give some lik"):
+    with pytest.raises(InputError, match=r"empty.txt holds no text to measure with: add texts lik"):
         Workload.own([], "empty.txt")

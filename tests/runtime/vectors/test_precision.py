@@ -92,7 +92,9 @@ def test_a_block_at_a_time_is_all_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     for name, values in expected.items():
         np.testing.assert_array_equal(quantize_embeddings(vectors, name, ranges), values)
     vectors[23, 3] = np.nan
-    with pytest.raises(InputError, match=r"embedding at index 23 holds NaN, which binary cannot"):
+    with pytest.raises(
+        InputError, match=r"embedding at index 23 holds NaN, which binary cannot represent"
+    ):
         quantize_embeddings(vectors, "binary")
 
 
@@ -100,14 +102,14 @@ def test_a_block_at_a_time_is_all_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     ("arguments", "message"),
     [
         (("int4",), r"no precision 'int4': use float32, int8, uint8, binary, ubinary"),
-        (("int8",), r"precision 'int8' goes by the range of each dimension: pass ranges"),
+        (("int8",), r"precision 'int8' needs the range of each dimension: pass ranges"),
         (("uint8", RANGES[:, :2]), r"ranges must be the .*, \[2, 3\], not \[2, 2\]"),
-        (("uint8", RANGES[::-1]), r"ranges must be finite, and no lowest value above"),
+        (("uint8", RANGES[::-1]), r"ranges must be finite, and no lowest value may exceed"),
         (
             ("uint8", RANGES * np.inf),
             r"ranges must be finite",
         ),
-        (("int8", None, []), r"calibration_embeddings holds no vector: pass some hundred"),
+        (("int8", None, []), r"calibration_embeddings holds no vector: pass a few hundred"),
     ],
     ids=["name", "missing", "width", "upside down", "infinite", "no calibration"],
 )
@@ -168,7 +170,7 @@ def test_a_byte_is_half_a_step_off_at_most(seed: int, spread: float, middle: flo
             np.zeros((2, 16), np.uint8),
             "uint8",
             InputError,
-            r"'uint8' goes by the range of each",
+            r"'uint8' needs the range of each",
         ),
     ],
 )

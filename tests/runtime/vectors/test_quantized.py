@@ -163,9 +163,9 @@ def test_rescoring_all_is_exact() -> None:
     [
         (A, quantized(B, "int8"), 1, 2, r"is for float queries against a corpus in binary or ubin"),
         (quantized(A, "binary"), quantized(B, "binary"), 1, 2, r"is for float queries against"),
-        (A, quantized(B, "binary"), 1, 0, r"rescore_multiplier must be a whole number from 1 on"),
-        (A, quantized(B, "binary"), 0, 2, r"k must be a whole number from 1 on, not 0"),
-        (A, quantized(B, "binary"), 0, None, r"k must be a whole number from 1 on, not 0"),
+        (A, quantized(B, "binary"), 1, 0, r"rescore_multiplier must be an integer of at least 1"),
+        (A, quantized(B, "binary"), 0, 2, r"k must be an integer of at least 1, not 0"),
+        (A, quantized(B, "binary"), 0, None, r"k must be an integer of at least 1, not 0"),
         ([[1.0, 2.0]], quantized(B, "binary"), 1, 2, r"the vectors have 2 and 8 dimensions: enc"),
         ([[1.0, 2.0]], quantized(B, "binary"), 1, None, r"the vectors have 2 and 8 dimensions"),
         (

@@ -117,7 +117,7 @@ def test_search_gives_no_more_than_there_is() -> None:
 
 
 def test_search_for_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match=r"k must be a whole number from 1 on, not 0"):
+    with pytest.raises(InputError, match=r"k must be an integer of at least 1, not 0"):
         search(A, B, k=0)
 
 

@@ -1,6 +1,6 @@
 """Memory, streams and graphs of CUDA, through NVIDIA's own Python bindings.
 
-Names and meanings are those of https://docs.nvidia.com/cuda/cuda-runtime-api/, and alike in the
+Names and meanings are those of https://docs.nvidia.com/cuda/cuda-runtime-api/, and the same in the
 bindings of CUDA 12 and 13.
 """
 
@@ -21,11 +21,11 @@ except ImportError as error:
     what = "the tensorrt engine"
     raise MissingExtraError(what, "tensorrt", "cuda-bindings") from error
 
-#: The first GPU that is visible, for which `lanner.machine.gpu` answers.
+#: The first visible GPU, the one that `lanner.machine.gpu` describes.
 _GPU = 0
-_RESTART = "the GPU does nothing more for this process, so start it anew"
-#: What to do about an error, by its name. After those that want a new process every call fails, by
-#: the documentation of cudaError.
+_RESTART = "the GPU no longer works for this process, so restart it"
+#: The remedy for each error, by name. After the errors with `_RESTART` every call fails, by the
+#: documentation of cudaError.
 _REMEDIES = {
     "cudaErrorInsufficientDriver": "install a newer driver, or the extra 'tensorrt' for its CUDA",
     **dict.fromkeys(
@@ -51,10 +51,10 @@ _REMEDIES = {
 
 @contextmanager
 def on_gpu() -> Iterator[None]:
-    """Makes the first GPU that is visible that of this thread, for as long.
+    """Select the first visible GPU for this thread, within the block.
 
-    Each thread has its own, which other code may have set to another GPU. What is made, run or
-    captured must be so on one.
+    Each thread has a current GPU, and other code may have selected another. Memory, streams and
+    graphs must all be used on the GPU that they were made on.
 
     Raises:
         EngineError: CUDA does not start.
@@ -73,11 +73,11 @@ def on_gpu() -> Iterator[None]:
 
 
 class DeviceMemory:
-    """Memory of the GPU, not cleared.
+    """Uninitialized memory of the GPU.
 
     Args:
-        size_bytes: How much.
-        purpose: What it is for, for the message where there is no room.
+        size_bytes: The size.
+        purpose: The purpose, for the message if there is no room.
 
     Raises:
         EngineError: The GPU has no room for it.
@@ -90,27 +90,27 @@ class DeviceMemory:
             _forget_error()
             msg = (
                 f"the GPU is out of memory: {purpose} needs {_size(size_bytes)}, and "
-                f"{_free()}: end what else runs there, or load an engine of smaller profiles"
+                f"{_free()}: end other programs on it, or load an engine with smaller profiles"
             )
             raise EngineError(msg)
         _require(error, f"allocate {_size(size_bytes)} for {purpose}")
         self.address = int(address)
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Free the memory."""
         runtime.cudaFree(self.address)
 
 
 class PinnedArray:
-    """An array in memory of the host that the GPU reads and writes by itself.
+    """An array in host memory that the GPU reads and writes directly.
 
     Attributes:
-        array: Its elements, one after the other.
+        array: The elements, flat.
     """
 
     def __init__(self, count: int, dtype: DTypeLike) -> None:
         size_bytes = max(1, count) * np.dtype(dtype).itemsize
-        # cudaMallocHost is a macro of C++; this is what it stands for.
+        # The C++ macro cudaMallocHost expands to this call.
         error, address = runtime.cudaHostAlloc(size_bytes, runtime.cudaHostAllocDefault)
         _require(error, f"pin {_size(size_bytes)} of host memory")
         self.address = int(address)
@@ -118,27 +118,27 @@ class PinnedArray:
         self.array: NDArray[Any] = np.frombuffer(memoryview(raw), dtype=dtype)
 
     def shaped(self, *shape: int) -> NDArray[Any]:
-        """Its first elements as an array of that shape."""
+        """Return the first elements as an array of that shape."""
         return self.array[: math.prod(shape)].reshape(shape)
 
     def close(self) -> None:
-        """Gives the memory back; the array must not be used any more."""
+        """Free the memory; the array must not be used any more."""
         runtime.cudaFreeHost(self.address)
 
 
 class Graph:
-    """Work that was captured once and is launched as a whole."""
+    """A CUDA graph: work that was captured once and is launched as a whole."""
 
     def __init__(self, executable: Any) -> None:
         self._executable = executable
 
     def launch(self, stream: "Stream") -> None:
-        """Puts it on a stream."""
+        """Launch the graph on a stream."""
         (error,) = runtime.cudaGraphLaunch(self._executable, stream.raw)
         _require(error, "launch a graph")
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Free the graph."""
         runtime.cudaGraphExecDestroy(self._executable)
 
 
@@ -146,7 +146,7 @@ class Stream:
     """A queue of work on the GPU that does not wait for other streams.
 
     Attributes:
-        raw: CUDA's own.
+        raw: The stream object of CUDA's bindings.
     """
 
     def __init__(self) -> None:
@@ -155,16 +155,16 @@ class Stream:
 
     @property
     def handle(self) -> int:
-        """Its address, as TensorRT takes it."""
+        """Address of the stream, for TensorRT."""
         return int(self.raw)
 
     def copy_in(self, target: DeviceMemory, source: PinnedArray, size_bytes: int) -> None:
-        """From the host to the GPU."""
+        """Copy from the host to the GPU."""
         kind = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._copy(target.address, source.address, size_bytes, kind)
 
     def copy_out(self, target: PinnedArray, source: DeviceMemory, size_bytes: int) -> None:
-        """From the GPU to the host; it is there after `synchronize`."""
+        """Copy from the GPU to the host; the copy is complete after `synchronize`."""
         kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(target.address, source.address, size_bytes, kind)
 
@@ -173,24 +173,24 @@ class Stream:
         _require(error, "copy a batch")
 
     def synchronize(self) -> None:
-        """Waits until all is done."""
+        """Wait until all work is done."""
         (error,) = runtime.cudaStreamSynchronize(self.raw)
         _require(error, "run the batch")
 
     def capture(self, work: Callable[[], object]) -> Graph:
-        """A graph of what `work` puts on this stream, which is not run.
+        """Capture the work that `work` puts on this stream as a graph, without running it.
 
         Raises:
-            EngineError: Something in it cannot be captured; the stream is as it was before.
+            EngineError: The work cannot be captured; the stream is in the same state as before.
         """
-        # What other threads allocate meanwhile is no business of this capture.
+        # Allocations of other threads must not disturb this capture.
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         (error,) = runtime.cudaStreamBeginCapture(self.raw, mode)
         _require(error, "begin to capture a graph")
         try:
             work()
         except BaseException:
-            # CUDA may have stopped the capture, or know nothing of what failed.
+            # CUDA may have stopped the capture, or may not know of the failure.
             _, graph = runtime.cudaStreamEndCapture(self.raw)
             if graph is not None:
                 runtime.cudaGraphDestroy(graph)
@@ -204,7 +204,7 @@ class Stream:
         return Graph(executable)
 
     def close(self) -> None:
-        """Ends it, after what is on it."""
+        """Destroy the stream, after the work on it."""
         runtime.cudaStreamDestroy(self.raw)
 
     def __enter__(self) -> Self:
@@ -215,10 +215,10 @@ class Stream:
 
 
 def _require(error: Any, task: str) -> None:
-    """Refuses a call that failed.
+    """Check the result of a CUDA call.
 
     Raises:
-        EngineError: It did; the message is CUDA's own.
+        EngineError: The call failed; the message is CUDA's own.
     """
     if error != runtime.cudaError_t.cudaSuccess:
         _forget_error()

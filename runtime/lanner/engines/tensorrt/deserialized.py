@@ -1,6 +1,6 @@
-"""An engine of TensorRT as it lies in a file (a plan), made ready to run.
+"""A TensorRT engine, deserialized from a plan file.
 
-The names are those that 10.13 and 11 have in common
+The names are those that TensorRT 10.13 and 11 have in common
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/).
 """
 
@@ -17,7 +17,7 @@ from lanner.engines.tensorrt.cuda import DeviceMemory, Stream
 from lanner.engines.tensorrt.library import open_log, tensorrt
 from lanner.errors import EngineError
 
-#: By the names of `tensorrt.DataType`, what token ids may be given as.
+#: The types that token ids may have, by the names of `tensorrt.DataType`.
 _INPUT_TYPES: Mapping[str, DTypeLike] = {"INT64": np.int64, "INT32": np.int32}
 _OUTPUT_TYPE = "FLOAT"
 
@@ -26,32 +26,32 @@ class DeserializedEngine:
     """An engine and its tensors. Any thread may call it.
 
     Args:
-        path: The file.
-        build: What it was built for.
+        path: The plan file.
+        build: The record of the build.
 
     Attributes:
-        inputs: The tensors that it takes, [batch, length] each, and their types.
-        output: The first that it answers with, float32 [batch, ...].
-        profiles: The shapes that it takes.
+        inputs: The input tensors, [batch, length] each, and their types.
+        output: The first output tensor, float32 [batch, ...].
+        profiles: The shapes that the engine takes.
 
     Raises:
-        EngineError: TensorRT refused it, or its tensors are not those of a text model.
+        EngineError: TensorRT refused the plan, or its tensors are not those of a text model.
     """
 
     def __init__(self, path: Path, build: EngineBuild) -> None:
         self._trt = tensorrt()
         self._log = open_log()
-        # Who owns whom is TensorRT's own: an engine keeps its runtime, a context its engine.
+        # TensorRT's objects own each other: an engine keeps its runtime, a context its engine.
         runtime = self._trt.Runtime(self._log)
-        # Such an engine brings the code that runs it, so it is trusted as code is. Its checksum is
-        # that of the manifest.
+        # A version-compatible engine brings the code that runs it, so it must be trusted like code.
+        # The manifest has its checksum.
         runtime.engine_host_code_allowed = build.is_version_compatible
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             msg = f"TensorRT {self._trt.__version__} could not load {path}{self.reason}"
             raise EngineError(msg)
         self._engine = engine
-        # TensorRT's objects are not thread-safe but for their contexts, one a thread.
+        # TensorRT's objects are not thread-safe; a context may be used by one thread at a time.
         self._lock = threading.Lock()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         is_input = self._trt.TensorIOMode.INPUT
@@ -61,14 +61,14 @@ class DeserializedEngine:
         if not answered or not {types[name] for name in given} <= set(_INPUT_TYPES):
             shown = ", ".join(f"{name} {kind}" for name, kind in types.items())
             msg = (
-                f"{path} is not an engine of a text model (its tensors are {shown}): build it anew"
+                f"{path} is not an engine of a text model (its tensors are {shown}): build it again"
             )
             raise EngineError(msg)
         self.output = answered[0]
         if types[self.output] != _OUTPUT_TYPE:
             msg = (
-                f"{path} answers {types[self.output]} as {self.output}, where float32 is expected: "
-                "build it anew with 'lanner build-engine'"
+                f"{path} returns {types[self.output]} as {self.output}, but float32 is expected: "
+                "build it again with 'lanner build-engine'"
             )
             raise EngineError(msg)
         self.inputs = {name: np.dtype(_INPUT_TYPES[types[name]]) for name in given}
@@ -82,7 +82,7 @@ class DeserializedEngine:
         return f": {said}" if said else ""
 
     def _profile(self, index: int) -> Profile:
-        # The inputs are of one shape.
+        # All inputs have one shape.
         shapes = self._engine.get_tensor_profile_shape(next(iter(self.inputs)), index)
         return Profile(*(tuple(shape) for shape in shapes))
 
@@ -91,13 +91,13 @@ class DeserializedEngine:
         return int(self._engine.get_device_memory_size_for_profile_v2(profile))
 
     def context(self, profile: int, *, workspace: DeviceMemory, stream: Stream) -> "Context":
-        """A context of a profile.
+        """Make a context of a profile.
 
         Args:
-            profile: Its number.
-            workspace: Memory for what it computes; of several contexts of which one runs at a
-                time, it may be the same.
-            stream: Where it runs.
+            profile: The number of the profile.
+            workspace: Memory for intermediate results; contexts that never run at the same time may
+                share it.
+            stream: The stream that switches the profile.
 
         Raises:
             EngineError: TensorRT could not make it.
@@ -108,8 +108,8 @@ class DeserializedEngine:
             if raw is None or not raw.set_optimization_profile_async(profile, stream.handle):
                 msg = f"TensorRT could not make a context of profile {profile}{self.reason}"
                 raise EngineError(msg)
-            stream.synchronize()  # the profile is switched there
-        # As in NVIDIA's trtexec: first the profile, then as much memory as that one needs.
+            stream.synchronize()  # the profile is switched on the stream
+        # As in NVIDIA's trtexec: first the profile, then as much memory as that profile needs.
         raw.set_device_memory(workspace.address, workspace.bytes)
         return Context(self, raw)
 
@@ -123,10 +123,10 @@ class Context:
         self._answered: tuple[int, ...] = ()
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Says where its inputs and its output lie on the GPU.
+        """Set the addresses of inputs and output on the GPU.
 
         Raises:
-            EngineError: TensorRT does not take one of them.
+            EngineError: TensorRT refuses an address.
         """
         for name, address in addresses.items():
             if not self._raw.set_tensor_address(name, address):
@@ -134,16 +134,16 @@ class Context:
                 raise EngineError(msg)
 
     def reshape(self, shape: tuple[int, int]) -> tuple[int, ...]:
-        """Sets the shape of the inputs.
+        """Set the shape of the inputs.
 
         Returns:
-            That of the output.
+            The shape of the output.
 
         Raises:
-            EngineError: It is not within the profile.
+            EngineError: The shape is not within the profile.
         """
         if shape != self._shape:
-            self._shape = None  # some of the inputs may have it where others are refused
+            self._shape = None  # some inputs may have taken it before another refused
             for name in self._owner.inputs:
                 if not self._raw.set_input_shape(name, shape):
                     msg = f"TensorRT does not take {name} of shape {shape}{self._owner.reason}"
@@ -153,10 +153,10 @@ class Context:
         return self._answered
 
     def enqueue(self, stream: Stream) -> None:
-        """Puts a run on a stream.
+        """Put a run on a stream.
 
         Raises:
-            EngineError: TensorRT refused it.
+            EngineError: TensorRT refused the run.
         """
         if not self._raw.execute_async_v3(stream.handle):
             msg = f"TensorRT could not run the batch{self._owner.reason}"

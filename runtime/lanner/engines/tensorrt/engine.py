@@ -1,9 +1,9 @@
-"""TensorRT on an NVIDIA GPU, without any framework around it.
+"""The engine TensorRT on an NVIDIA GPU, without any framework around it.
 
-A profile of the engine is a lane: a stream, buffers on both sides and contexts, used by one batch
-at a time; lanes run beside each other. A shape that comes again is captured as a CUDA graph, copies
-included, so that a single launch runs it. A graph holds what its context was set to, so each has a
-context of its own, and the contexts of a lane share the memory that they compute in
+Each profile of the engine has a lane: a stream, buffers on both sides and contexts, used by one
+batch at a time; lanes run in parallel. A shape that repeats is captured as a CUDA graph, copies
+included, so that a single launch runs it. A graph holds the settings of its context, so each has a
+context of its own; the contexts of a lane share a workspace
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "CUDA
 Graphs").
 """
@@ -29,29 +29,29 @@ from lanner.engines.tensorrt.profile_shapes import GRAPH_TOKENS, Placement, plac
 from lanner.errors import EngineError
 from lanner.machine.gpu import require_gpu
 
-#: What a run costs beside its tokens, in tokens. BERT-base in fp16 on an A100 takes 0.62 ms for 1
-#: text of 128 tokens and 3.85 ms for 32 (NVIDIA's BERT demo, TensorRT 10.16): 0.8 us a token, and
-#: 0.5 ms, as 640 tokens take.
+#: The fixed cost of a run, in tokens. BERT-base in fp16 on an A100 takes 0.62 ms for 1 text of 128
+#: tokens and 3.85 ms for 32 (NVIDIA's BERT demo, TensorRT 10.16): 0.8 us per token plus 0.5 ms, the
+#: time of 640 tokens.
 RUN_TOKENS = 640
-#: Graphs of a lane; the one that was used longest ago makes room. Batches of up to `GRAPH_TOKENS`
-#: have about so many shapes in a profile of one length.
+#: Graphs of a lane; the least recently used one makes room. Batches of up to `GRAPH_TOKENS` have
+#: about this many shapes in a profile of one length.
 _MOST_GRAPHS = 16
 
 _log = logging.getLogger("lanner")
 
 
 class TensorRtEngine:
-    """One engine on the first GPU that is visible, with a lane for each of its profiles.
+    """One engine on the first visible GPU, with a lane for each of its profiles.
 
     Args:
         path: The variant's model file.
-        build: What it was built for.
+        build: The record of the build.
         max_graphs: The most CUDA graphs of a lane; 0 for none.
 
     Raises:
         MissingExtraError: TensorRT or the bindings of CUDA are not installed.
-        EngineError: There is no GPU, or the engine was built for another GPU or version, or the GPU
-            has no room for it.
+        EngineError: There is no GPU, the engine was built for another GPU or version, or the GPU
+            has too little memory.
     """
 
     name = "tensorrt"
@@ -63,7 +63,7 @@ class TensorRtEngine:
             gpu=gpu.name, compute_capability=gpu.compute_capability, tensorrt=tensorrt_version()
         )
         if refusal:
-            msg = f"{path} does not run here: {refusal}; build one here with 'lanner build-engine'"
+            msg = f"{path} does not run here: {refusal}; build it here with 'lanner build-engine'"
             raise EngineError(msg)
         self._pid = os.getpid()
         with on_gpu(), ExitStack() as stack:
@@ -72,7 +72,7 @@ class TensorRtEngine:
                 Lane(self._deserialized, number, stack, max_graphs=max_graphs)
                 for number in range(len(self._deserialized.profiles))
             ]
-            # No batch runs any more; at the end of the process the GPU takes all back by itself.
+            # No batch runs any more by then; when the process ends, the driver frees everything.
             weakref.finalize(self, stack.pop_all().close).atexit = False
 
     def run(
@@ -82,7 +82,7 @@ class TensorRtEngine:
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """See `lanner.engines.Engine.run`."""
+        """Run one batch; see `lanner.engines.Engine.run`."""
         if os.getpid() != self._pid:
             msg = (
                 "CUDA does not work in a forked process: load the model in the process that uses it"
@@ -109,12 +109,12 @@ class Lane:
 
     Args:
         engine: The engine.
-        number: Of the profile.
-        stack: What gives back all that is taken here.
+        number: The number of the profile.
+        stack: The stack that frees the lane's resources.
         max_graphs: The most CUDA graphs.
 
     Raises:
-        EngineError: The GPU has no room for it.
+        EngineError: The GPU has too little memory.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Lane:
         self._stream = stack.enter_context(Stream())
         count = math.prod(engine.profiles[number].largest)
         purpose = f"profile {number} of the engine"
-        # Each is given back also where there is no room for the next.
+        # If one allocation fails, the stack still frees those before it.
         self._workspace = stack.enter_context(
             closing(DeviceMemory(engine.workspace_bytes(number), purpose))
         )
@@ -146,21 +146,21 @@ class Lane:
         buffers = {**self._inputs, engine.output: self._output}
         self._addresses = {name: memory.address for name, memory in buffers.items()}
         self._context.bind(self._addresses)
-        #: By shape, the one that was used last at the end; None for a shape that came once.
+        #: Graphs by shape, the most recently used last; None for a shape that came once.
         self._graphs: OrderedDict[tuple[int, int], tuple[Graph, Context] | None] = OrderedDict()
         stack.callback(self._drop_graphs)
 
     def run(
         self, inputs: Mapping[str, NDArray[np.int64]], placement: Placement
     ) -> NDArray[np.float32]:
-        """Some rows, filled up as the placement says.
+        """Run rows, padded as the placement says.
 
         Args:
             inputs: int64 [rows, length].
-            placement: Of this lane's profile.
+            placement: A placement in this lane's profile.
 
         Returns:
-            float32 [rows, ...], without the filling.
+            float32 [rows, ...], without the padding.
 
         Raises:
             EngineError: The GPU failed.
@@ -173,13 +173,13 @@ class Lane:
             try:
                 answered = self._enqueue(shape)
             finally:
-                self._stream.synchronize()  # also where it failed: the buffers are used again
+                self._stream.synchronize()  # also after an error: the buffers are reused
             output = self._answered.shaped(*answered)[: placement.rows]
-            # What is answered for each token has a row for the filling, too.
+            # An output per token has rows for the padding, too.
             return (output[:, :length] if output.ndim > 2 else output).copy()
 
     def _enqueue(self, shape: tuple[int, int]) -> tuple[int, ...]:
-        """Puts the copies and the run on the stream, and returns the shape of the output."""
+        """Put the copies and the run on the stream; return the shape of the output."""
         if math.prod(shape) > GRAPH_TOKENS or not self._max_graphs:
             return self._put(self._context, shape)
         if shape not in self._graphs:
@@ -205,13 +205,13 @@ class Lane:
         return answered
 
     def _capture(self, shape: tuple[int, int]) -> tuple[Graph, Context] | None:
-        """A graph of a shape, or None where CUDA cannot capture this engine."""
+        """Capture the graph of a shape; return None if CUDA cannot capture this engine."""
         try:
             context = self._deserialized.context(
                 self._number, workspace=self._workspace, stream=self._stream
             )
             context.bind(self._addresses)
-            # What a context puts off until its first run is not for the graph.
+            # Run once before capturing: a context's first run does deferred set-up.
             self._put(context, shape)
             self._stream.synchronize()
             return self._stream.capture(lambda: self._put(context, shape)), context
@@ -235,10 +235,10 @@ class Lane:
 
 
 def _fill(target: NDArray[np.int64], tensor: NDArray[np.int64]) -> None:
-    """Copies [rows, length] into [batch, length or more]."""
+    """Copy [rows, length] into [batch, length or more]."""
     rows, length = tensor.shape
     target[:rows, :length] = tensor
-    # Zeros in the attention mask, too: nobody sees these tokens.
+    # The padding is zero in the attention mask as well, so it has no effect.
     target[:rows, length:] = 0
-    # A text of which nothing may be seen would be divided by nothing.
+    # A padding row must not be fully masked: pooling would divide by zero.
     target[rows:] = target[0]

@@ -1,4 +1,4 @@
-"""TensorRT's Python package, which comes without its libraries or with them."""
+"""TensorRT's Python package, which comes with or without its libraries."""
 
 import logging
 from collections import deque
@@ -9,11 +9,11 @@ from typing import Any
 
 from lanner.errors import EngineError, MissingExtraError
 
-#: NVIDIA's packages and what they are of: `tensorrt` is the bindings with their libraries beside.
+#: NVIDIA's modules: `tensorrt` is the bindings together with their libraries.
 _MODULES = ("tensorrt", "tensorrt_bindings")
-#: 10.13 is the first whose names are those of 11.
+#: 10.13 is the first version with the names of 11.
 _OLDEST = (10, 13)
-#: Of the warnings and errors of a log, as many are kept.
+#: The most warnings and errors that a log keeps.
 _RECENT = 100
 
 _log = logging.getLogger("lanner")
@@ -21,17 +21,17 @@ _log = logging.getLogger("lanner")
 
 @cache
 def tensorrt() -> ModuleType:
-    """The package, imported.
+    """Import and return the package.
 
     Raises:
-        MissingExtraError: It is not installed.
-        EngineError: Its libraries are not, or it is too old.
+        MissingExtraError: The package is not installed.
+        EngineError: The libraries are missing, or the package is too old.
     """
     for name in _MODULES:
         try:
             found = import_module(name)
         except ModuleNotFoundError as error:
-            # A package that is there and lacks one of its own needs is not to be passed over.
+            # An installed package with a missing dependency must not be skipped silently.
             if error.name in _MODULES:
                 continue
             raise EngineError(_unusable(error)) from error
@@ -51,27 +51,27 @@ def tensorrt() -> ModuleType:
 
 
 def tensorrt_version() -> str:
-    """The version of the package that is imported.
+    """Return the version of the imported package.
 
     Raises:
-        LannerError: As `tensorrt` says.
+        LannerError: See `tensorrt`.
     """
     return str(tensorrt().__version__)
 
 
 def _unusable(error: Exception) -> str:
     return (
-        f"TensorRT's Python package is installed, and its libraries cannot be loaded ({error}): "
+        f"TensorRT's Python package is installed, but its libraries cannot be loaded ({error}): "
         "pip install 'lanner[tensorrt]', or add the directory of libnvinfer to LD_LIBRARY_PATH"
     )
 
 
 def open_log() -> Any:
-    """The logger that TensorRT is given, which remembers what it said since it was asked for.
+    """Return the logger for TensorRT, with earlier messages forgotten.
 
-    There is one for a process: TensorRT holds one for all that it makes, so all must be given the
-    same, and it must outlive them ("Thread Safety" in NVIDIA's guide). Warnings and errors go to
-    Python's logger ``lanner``, at the level DEBUG: what concerns the user is raised.
+    There is one logger per process: TensorRT keeps one for all its objects, so all must be given
+    the same, and it must outlive them ("Thread Safety" in NVIDIA's guide). Warnings and errors go
+    to Python's logger ``lanner`` at the level DEBUG: problems that concern the user are raised.
     """
     log = only_log()
     log.forget()
@@ -80,12 +80,12 @@ def open_log() -> Any:
 
 @cache
 def only_log() -> Any:
-    """The one of `open_log`."""
+    """Return the one logger of `open_log`."""
     trt = tensorrt()
     kept = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR)
 
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]
-        """See `open_log`."""
+        """The logger of `open_log`."""
 
         def forget(self) -> None:
             """Forget earlier messages, so that one engine's refusal is not reported for another."""
@@ -94,7 +94,7 @@ def only_log() -> Any:
             self.recent: deque[str] = deque(maxlen=_RECENT)
 
         def log(self, severity: Any, message: str) -> None:
-            """Called by TensorRT, from any thread."""
+            """Record a message; TensorRT calls this from any thread."""
             if severity in kept:
                 self.last_error = message
             if severity in (*kept, trt.ILogger.WARNING):

@@ -8,12 +8,12 @@ from lanner.artifact.buckets import bucket_of, default_buckets
 from lanner.artifact.engine_build import Profile
 from lanner.errors import EngineError
 
-#: Up to so many padded tokens a batch is filled up to one of few numbers of texts, so that its
-#: shape comes again and a CUDA graph can launch it. Beyond, what is computed takes longer than
-#: launching it: of BERT-base in fp16 on an A100, 0.62 ms for 128 tokens and 3.85 ms for 4,096
-#: (NVIDIA's BERT demo, TensorRT 10.16), so that filling costs more than a graph gains.
+#: A batch of up to this many padded tokens is padded to one of few numbers of texts, so that shapes
+#: repeat and a CUDA graph can launch them. Larger batches take longer to compute than to launch
+#: (BERT-base in fp16 on an A100: 0.62 ms for 128 tokens and 3.85 ms for 4,096, by NVIDIA's BERT
+#: demo, TensorRT 10.16), so that padding costs more than a graph gains.
 GRAPH_TOKENS = 4_096
-#: Larger batches are filled up to a multiple of so many tokens, which tensor cores take whole
+#: Larger batches are padded to a multiple of this many tokens, the tile of tensor cores
 #: (NVIDIA, "Matrix Multiplication Background User's Guide").
 _TILE = 8
 
@@ -22,10 +22,10 @@ class Placement(NamedTuple):
     """Some rows of a batch in a profile.
 
     Attributes:
-        profile: Its number in the engine.
-        rows: How many rows of the batch.
-        batch: How many they are filled up to.
-        length: How many tokens they are filled up to.
+        profile: The number of the profile in the engine.
+        rows: The number of rows.
+        batch: The number of rows after padding.
+        length: The number of tokens per row after padding.
     """
 
     profile: int
@@ -35,7 +35,7 @@ class Placement(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """The tokens that are computed."""
+        """Number of tokens that are computed."""
         return self.batch * self.length
 
 
@@ -43,18 +43,18 @@ def place(profiles: Sequence[Profile], rows: int, length: int) -> list[Placement
     """Split a batch over profiles: whole, or in equal parts if it is larger than all of them.
 
     Args:
-        profiles: Those of the engine, in its order.
-        rows: Texts.
-        length: Tokens of the longest.
+        profiles: The profiles of the engine, in its order.
+        rows: The number of texts.
+        length: The number of tokens of the longest.
 
     Raises:
-        EngineError: No profile is as long.
+        EngineError: No profile is long enough.
     """
     long_enough = [(i, p) for i, p in enumerate(profiles) if p.largest[1] >= length]
     if not long_enough:
         longest = max(profile.largest[1] for profile in profiles)
         msg = (
-            f"TensorRT could not run the batch: {length} tokens, and the longest profile of the "
+            f"TensorRT could not run the batch: {length} tokens, but the longest profile of the "
             f"engine takes {longest}: build it with longer profiles ('lanner build-engine'), or "
             "load another variant"
         )
@@ -66,7 +66,7 @@ def place(profiles: Sequence[Profile], rows: int, length: int) -> list[Placement
 
 
 def _best(profiles: list[tuple[int, Profile]], rows: int, length: int) -> Placement:
-    """The least filling; of equal ones the profile whose kernels were chosen for the nearest."""
+    """Return the placement with the least padding; ties go to the nearest optimum shape."""
     found = [
         (_filled(number, profile, rows, length), profile)
         for number, profile in profiles
@@ -100,7 +100,7 @@ def _steps(most: int) -> tuple[int, ...]:
 
 @cache
 def _batch_steps(most: int) -> tuple[int, ...]:
-    """1, 2, 3, 4, 6, 8, 12, 16 and so on: at most a third more, and few shapes."""
+    """Return the batch sizes 1, 2, 3, 4, 6, 8, 12, 16 ...: few, and at most a third more."""
     powers = [1 << bit for bit in range(most.bit_length())]
     steps = {*powers, *(3 * power // 2 for power in powers if power > 1), most}
     return tuple(sorted(step for step in steps if step <= most))

@@ -1,7 +1,7 @@
-"""ONNX Runtime's providers on a GPU, in process and in Triton's backend: what both are told alike.
+"""Options of ONNX Runtime's GPU providers, shared by this process and Triton's backend.
 
-The options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
-TensorRT-ExecutionProvider.html
+See https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
+TensorRT-ExecutionProvider.html.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from lanner.artifact.engine_build import Profile
 
-#: Of CUDA: fp32 is multiplied as fp32, not rounded to TF32, which is another precision.
+#: Options of CUDA: multiply fp32 as fp32, not rounded to TF32, which is another precision.
 CUDA_OPTIONS = {"use_tf32": "0"}
 
 
 def provider_options(inputs: Sequence[str], profile: Profile, cache: Path | str) -> dict[str, str]:
-    """The options of one profile whose engine is kept, with what was timed for it.
+    """Return the options for one profile, with a cache of engines and of kernel timings.
 
     Args:
         inputs: The graph's inputs, [batch, length] each.
-        profile: The shapes that they take.
-        cache: The directory that keeps both.
+        profile: The shapes of the inputs.
+        cache: The directory of both caches.
     """
     shapes = {"min": profile.smallest, "opt": profile.typical, "max": profile.largest}
     return {

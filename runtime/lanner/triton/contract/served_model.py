@@ -101,8 +101,8 @@ class ServedModel:
             return None
         if not value.isdecimal() or int(value) < 1:
             msg = (
-                f"the parameter {parameter} in the config.pbtxt of {self.name} must be a whole "
-                f"number from 1 on, not {value!r}"
+                f"the parameter {parameter} in the config.pbtxt of {self.name} must be an "
+                f"integer of at least 1, not {value!r}"
             )
             raise ServerError(msg)
         return int(value)

@@ -97,7 +97,7 @@ class Installation:
             ServerError: It may not be run, or has no Python backend for this Python or its numpy.
         """
         if not self.binary.is_file():
-            msg = f"{self.found} names {self.binary}, and there is no such file: {_ADVICE}"
+            msg = f"{self.found} names {self.binary}, but the file does not exist: {_ADVICE}"
             raise ServerError(msg)
         if not os.access(self.binary, os.X_OK):
             msg = f"{self.binary} may not be run: chmod +x {self.binary}"

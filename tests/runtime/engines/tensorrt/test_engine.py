@@ -123,7 +123,7 @@ def test_a_batch_beyond_a_profile_runs_in_parts(machine: Machine) -> None:
 
 def test_a_length_beyond_every_profile_is_named(machine: Machine) -> None:
     message = (
-        r"^TensorRT could not run the batch: 17 tokens, and the longest profile of the engine "
+        r"^TensorRT could not run the batch: 17 tokens, but the longest profile of the engine "
         r"takes 16: build it with longer profiles \('lanner build-engine'\), or load another var"
     )
     engine = machine.open()
@@ -211,7 +211,7 @@ def test_a_thread_that_works_on_another_gpu_keeps_it(machine: Machine) -> None:
     for _ in range(3):
         np.testing.assert_array_equal(engine.run(texts(3, 5)), expected(texts(3, 5)))
     assert machine.cuda.cudaGetDevice()[1] == 1
-    with pytest.raises(EngineError, match=r"17 tokens, and the longest profile of the engine tak"):
+    with pytest.raises(EngineError, match=r"17 tokens, but the longest profile of the engine tak"):
         engine.run(texts(17))
     assert machine.cuda.cudaGetDevice()[1] == 1
 
@@ -253,7 +253,7 @@ def test_what_lasts_until_the_process_ends_says_so(machine: Machine) -> None:
     machine.cuda.lost = host_cuda.real.cudaError_t.cudaErrorIllegalAddress
     message = (
         r"^CUDA could not run the batch: an illegal memory access was encountered \(cudaErrorI"
-        r"llegalAddress\): the GPU does nothing more for this process, so start it anew$"
+        r"llegalAddress\): the GPU no longer works for this process, so restart it$"
     )
     for _ in range(2):
         with pytest.raises(EngineError, match=message):
@@ -322,7 +322,7 @@ def test_without_room_it_says_how_much_is_needed(machine: Machine) -> None:
     machine.cuda.memory_bytes = 2**21
     message = (
         r"^the GPU is out of memory: profile 1 of the engine needs 1.5 MiB, and 1.2 MiB of 2.0 MiB "
-        r"are free: end what else runs there, or load an engine of smaller profiles$"
+        r"are free: end other programs on it, or load an engine with smaller profiles$"
     )
     with pytest.raises(EngineError, match=message):
         machine.open(workspace_bytes=12 * 2**10)
@@ -366,7 +366,7 @@ def test_a_file_that_is_no_engine(machine: Machine) -> None:
         ),
         (
             {"input_ids": "INT64", "logits": "HALF"},
-            r"answers HALF as logits, where float32 is expected: build it anew",
+            r"returns HALF as logits, but float32 is expected: build it again",
         ),
     ],
 )
@@ -380,7 +380,7 @@ def test_an_engine_of_other_tensors(machine: Machine, types: dict[str, str], mes
     [
         (
             {"tensorrt": "11.4.0.106"},
-            rf"it was built with TensorRT 11.4.0.106, and here is {VERSION}; build one here with",
+            rf"it was built with TensorRT 11.4.0.106, and here is {VERSION}; build it here with",
         ),
         (
             {"gpu": "NVIDIA L4", "compute_capability": "8.9"},
@@ -416,6 +416,6 @@ def test_code_within_an_engine_runs_only_where_it_says_so(
 
 def test_an_engine_without_its_record(tmp_path: Path) -> None:
     with pytest.raises(
-        EngineError, match=r"has no record of what it was built for: 'lanner build-e"
+        EngineError, match=r"has no build record: build the engine again with 'lanner build-e"
     ):
         open_engine("tensorrt", tmp_path / "model.plan")

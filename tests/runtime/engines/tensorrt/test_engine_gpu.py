@@ -100,7 +100,7 @@ def test_auto_takes_it(built: Artifact) -> None:
 
 
 def test_too_long_a_text(engine: Engine) -> None:
-    with pytest.raises(EngineError, match=r"4096 tokens, and the longest profile of the engine t"):
+    with pytest.raises(EngineError, match=r"4096 tokens, but the longest profile of the engine t"):
         engine.run(feed_of(1, 4096))
 
 

@@ -46,7 +46,7 @@ def test_the_package_without_its_libraries(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "lanner.errors.EngineError: TensorRT's Python package is installed, and its libraries "
+        "lanner.errors.EngineError: TensorRT's Python package is installed, but its libraries "
         f"cannot be loaded (libnv{'infer' if generation == '10' else 'onnxparser'}.so."
         f"{generation}: "
         "cannot open shared object file: No such file or directory): pip install "
@@ -94,6 +94,6 @@ print(open_log() is log, repr(log.last_error))
 
 @pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 def test_without_a_gpu_nothing_else_is_asked_for(tmp_path: Path) -> None:
-    message = r"^the tensorrt engine needs an NVIDIA GPU, and this machine has no NVIDIA driver \("
+    message = r"^the tensorrt engine needs an NVIDIA GPU, but this machine has no NVIDIA driver \("
     with pytest.raises(EngineError, match=message):
         open_engine("tensorrt", tmp_path / "none.plan", build=BUILD)

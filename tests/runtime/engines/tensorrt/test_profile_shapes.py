@@ -63,5 +63,5 @@ def test_every_batch_is_within_its_profile(profiles: list[Profile]) -> None:
 
 
 def test_no_profile_is_long_enough() -> None:
-    with pytest.raises(EngineError, match=r"257 tokens, and the longest profile of the engine tak"):
+    with pytest.raises(EngineError, match=r"257 tokens, but the longest profile of the engine tak"):
         place(BUCKETS, 1, 257)

@@ -107,7 +107,9 @@ def test_a_text_counts_as_its_bytes() -> None:
 @pytest.mark.parametrize("text", [7, None, ("a", "b"), b"a"])
 def test_what_is_no_text_is_named(text: object) -> None:
     tokenizer = ServerTokenizer(manifest())
-    with pytest.raises(InputTypeError, match=r"^every text must be a str, but the one at index 1 "):
+    with pytest.raises(
+        InputTypeError, match=r"^every text must be a str, but the item at index 1 "
+    ):
         tokenizer.encode(["a", text])  # type: ignore[list-item]
 
 
@@ -117,7 +119,7 @@ def test_half_of_a_surrogate_pair_is_named() -> None:
         tokenizer.encode(["a", "\ud800"])
     with pytest.raises(InputError, match=r"^the text at index 0 is not valid Unicode"):
         tokenizer.encode_pairs([("a", "\ud800")])
-    with pytest.raises(InputTypeError, match=r"^every input must be a str or a pair of them"):
+    with pytest.raises(InputTypeError, match=r"^every input must be a str or a pair of str"):
         tokenizer.encode_pairs([("a", "b", "c")])  # type: ignore[list-item]
 
 

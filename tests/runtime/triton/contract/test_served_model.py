@@ -150,7 +150,7 @@ def test_the_cores_of_an_instance(
 @pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "many"])
 def test_what_is_no_count(value: str) -> None:
     message = (
-        "the parameter threads in the config.pbtxt of minilm must be a whole number from 1 on, not "
+        "the parameter threads in the config.pbtxt of minilm must be an integer of at least 1, not "
         f"{value!r}"
     )
     with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):

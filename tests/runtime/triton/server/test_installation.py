@@ -92,7 +92,9 @@ def test_a_variable_that_names_nothing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANNER_TRITONSERVER", str(tmp_path / "gone"))
-    message = f"^LANNER_TRITONSERVER names {tmp_path}/gone, and there is no such file: pip install "
+    message = (
+        f"^LANNER_TRITONSERVER names {tmp_path}/gone, but the file does not exist: pip install "
+    )
     with pytest.raises(ServerError, match=message):
         find_tritonserver()
 
