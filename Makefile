@@ -36,7 +36,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo triton-report gpu-test gpu-bench test test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes soak peers constraints clean
 
 help:            ## show the targets
@@ -52,16 +52,25 @@ test-transformers5 test-transformers4: export OMP_NUM_THREADS := 1
 test-transformers5 test-transformers4 docs serve triton-report: export LANNER_TRITONSERVER ?= \
 	$(CURDIR)/$(TRITON)/pytriton/tritonserver/bin/tritonserver
 
-test: test-transformers5 test-transformers4 ## run all tests, with both generations of transformers
+# Each process imports PyTorch and takes a gigabyte or two, so more than four do not pay. A file stays
+# in one process: its tests share a server or an artifact.
+WORKERS ?= logical
+IN_PARALLEL = --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+TESTS ?= not slow
+
+test: test-transformers5 test-transformers4 ## run the tests that every change needs, with both generations of transformers
+
+test-all: TESTS := slow or not slow
+test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
 
 test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
-# Minutes that say nothing of transformers: benchmarks of servers, and of processes of their own.
-ONCE := gpu/test_bench.py server subjects/test_totals.py tools/test_soak.py
-
+# The tests that read or write a checkpoint (tests/conftest.py says which those are).
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV4)/bin/python -m pytest $(ONCE:%=--ignore=tests/perf/%) $(PYTEST_ARGS)
+	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(TESTS))" \
+		tests/export tests/end_to_end tests/runtime $(PYTEST_ARGS)
 
 check: lint types site ## lint, types, and the documentation's links
 

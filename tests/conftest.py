@@ -1,5 +1,6 @@
 """Fixtures. Nothing heavy is imported here, so the runtime's tests run without the export extra."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,53 @@ from tests.support.checkpoints import (
     cross_encoder_checkpoint,
     plain_checkpoint,
 )
+from tests.support.made_once import made_once
 from tests.support.word_artifact import write_word_artifact
 
+TESTS = Path(__file__).parent
+#: Folders whose tests read or write checkpoints, unless they are marked `no_transformers`.
+OF_CHECKPOINTS = ("end_to_end", "export")
+#: Processes that share the work begin with the folders whose files take longest.
+LONGEST_FIRST = (*OF_CHECKPOINTS, "perf", "docs")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def folder_of(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+@pytest.hookimpl(tryfirst=True)  # before what -m leaves out is left out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if folder_of(item) in OF_CHECKPOINTS and not item.get_closest_marker("no_transformers"):
+            item.add_marker("transformers")
     # Not its keywords: these have the names of its folders, too.
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := missing_gpu()):
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU, but {reason}"))
+    if hasattr(config, "workerinput"):
+        ranks = {folder: rank for rank, folder in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: ranks.get(folder_of(item), len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through what the imports have left, each time."""
+    gc.freeze()
+
+
+def exported(
+    checkpoint: Path, factory: pytest.TempPathFactory, name: str | None = None
+) -> Artifact:
+    """Export a checkpoint that every process of this run shares."""
+    from lanner_export.export import export  # noqa: PLC0415
+
+    return Artifact.open(
+        made_once(
+            factory,
+            f"{name or checkpoint.name}.lanner",
+            lambda directory: export(checkpoint, directory),
+        )
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -49,29 +88,34 @@ def word_model(word_artifact: Path) -> EmbeddingModel:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A seeded random BERT with mean pooling, a Dense module and normalisation."""
     pytest.importorskip("torch", reason="needs the export extra")
-    return bert_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+    return made_once(tmp_path_factory, "tiny", bert_checkpoint)
 
 
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The artifact of `tiny_checkpoint`. Do not change it."""
-    from lanner_export.export import export  # noqa: PLC0415
-
-    return export(tiny_checkpoint, tmp_path_factory.mktemp("artifact") / "tiny.lanner")
+    return exported(tiny_checkpoint, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def scorer_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A seeded random cross-encoder, saved by sentence-transformers."""
-    return cross_encoder_checkpoint(tmp_path_factory.mktemp("scorer") / "scorer")
+    pytest.importorskip("torch", reason="needs the export extra")
+    return made_once(tmp_path_factory, "scorer", cross_encoder_checkpoint)
 
 
 @pytest.fixture(scope="session")
 def classifier_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A seeded random BERT with three labels."""
     pytest.importorskip("torch", reason="needs the export extra")
-    model = bert_model(kind="BertForSequenceClassification", id2label=dict(enumerate("xyz")))
-    return plain_checkpoint(tmp_path_factory.mktemp("classifier") / "classifier", model)
+    return made_once(
+        tmp_path_factory,
+        "classifier",
+        lambda directory: plain_checkpoint(
+            directory,
+            bert_model(kind="BertForSequenceClassification", id2label=dict(enumerate("xyz"))),
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -79,16 +123,19 @@ def tagger_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A seeded random BERT with the labels of a named-entity tagger."""
     pytest.importorskip("torch", reason="needs the export extra")
     labels = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")))
-    model = bert_model(kind="BertForTokenClassification", id2label=labels)
-    return plain_checkpoint(tmp_path_factory.mktemp("tagger") / "tagger", model)
+    return made_once(
+        tmp_path_factory,
+        "tagger",
+        lambda directory: plain_checkpoint(
+            directory, bert_model(kind="BertForTokenClassification", id2label=labels)
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
 def scorer_artifact(scorer_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The artifact of `scorer_checkpoint`. Do not change it."""
-    from lanner_export.export import export  # noqa: PLC0415
-
-    return export(scorer_checkpoint, tmp_path_factory.mktemp("artifact") / "scorer.lanner")
+    return exported(scorer_checkpoint, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -96,17 +143,13 @@ def classifier_artifact(
     classifier_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     """The artifact of `classifier_checkpoint`. Do not change it."""
-    from lanner_export.export import export  # noqa: PLC0415
-
-    return export(classifier_checkpoint, tmp_path_factory.mktemp("artifact") / "classifier.lanner")
+    return exported(classifier_checkpoint, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def tagger_artifact(tagger_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The artifact of `tagger_checkpoint`. Do not change it."""
-    from lanner_export.export import export  # noqa: PLC0415
-
-    return export(tagger_checkpoint, tmp_path_factory.mktemp("artifact") / "tagger.lanner")
+    return exported(tagger_checkpoint, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -142,6 +185,4 @@ def minilm_artifact(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
     """The artifact of the real checkpoint. Do not change it."""
     for package in ("torch", "optimum"):
         pytest.importorskip(package, reason="needs the export extra")
-    from lanner_export.export import export  # noqa: PLC0415
-
-    return export(minilm_checkpoint, tmp_path_factory.mktemp("minilm") / "minilm.lanner")
+    return exported(minilm_checkpoint, tmp_path_factory, "minilm")

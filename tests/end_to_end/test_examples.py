@@ -46,7 +46,14 @@ def example(
     datasets.enable_progress_bars()
 
 
-@pytest.mark.parametrize("example", HEADS, indirect=True)
+@pytest.mark.parametrize(
+    "example",
+    [
+        "finetune_classifier",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in [*HEADS][1:]),
+    ],
+    indirect=True,
+)
 def test_what_was_fine_tuned_answers_alike_in_lanner(
     example: ModuleType, tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +71,7 @@ def test_what_was_fine_tuned_answers_alike_in_lanner(
     assert compared.texts[0][:40] in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["answer_faq"], indirect=True)
 def test_an_encoder_that_is_given_is_taken(
     example: ModuleType, tiny_base: Path, tiny_artifact: Artifact, tmp_path: Path

@@ -143,8 +143,12 @@ def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     ("head", "arguments"),
     [
         ("score", ["a man plays", "the train leaves"]),
-        ("classify", ["a man plays \U0001f3b8", ""]),
-        ("tag", ["Our train departs, at seven! \u4e00\u4e2a", "a man " * 2_500]),
+        pytest.param("classify", ["a man plays \U0001f3b8", ""], marks=pytest.mark.slow),
+        pytest.param(
+            "tag",
+            ["Our train departs, at seven! \u4e00\u4e2a", "a man " * 2_500],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_head_through_the_program(
@@ -182,6 +186,7 @@ def test_it_answers_after_a_move(minilm_artifact: Artifact, tmp_path: Path) -> N
     assert json.loads(done.stdout)["dimension"] == 384
 
 
+@pytest.mark.no_transformers
 def test_a_reader_that_goes_away_is_no_error(minilm_artifact: Artifact, tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("text\n" * 500)
     command = f"{PROGRAM} encode {minilm_artifact.directory} --input {tmp_path}/many.txt | head -1"
@@ -190,8 +195,16 @@ def test_a_reader_that_goes_away_is_no_error(minilm_artifact: Artifact, tmp_path
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("step", ["tracing the graph", "parity of fp32"])
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.no_transformers
+@pytest.mark.parametrize(
+    ("stop", "step"),
+    [
+        (signal.SIGTERM, "tracing the graph"),
+        pytest.param(signal.SIGTERM, "parity of fp32", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "tracing the graph", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "parity of fp32", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_export_leaves_nothing(
     minilm_checkpoint: Path, tmp_path: Path, stop: signal.Signals, step: str
 ) -> None:
@@ -215,6 +228,8 @@ def test_a_stopped_export_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.no_transformers
 def test_a_full_disk_is_one_sentence(minilm_checkpoint: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -36,6 +36,8 @@ from lanner.triton.repository.write import write_repository
 from lanner.triton.server.installation import Installation
 from lanner.triton.server.server import TritonServer
 
+pytestmark = pytest.mark.no_transformers
+
 HEADS = ("embed", "score", "classify", "tag")
 TEXTS = [
     "a man is eating",

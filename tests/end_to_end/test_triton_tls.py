@@ -27,6 +27,8 @@ from lanner.triton.repository.write import write_repository
 from lanner.triton.server.installation import Installation
 from lanner.triton.server.server import TritonServer
 
+pytestmark = pytest.mark.no_transformers
+
 PROGRAM = Path(sys.executable).with_name("lanner")
 Start = Callable[..., TritonServer]
 #: Of `tests.support.word_artifact`, by hand.

@@ -391,6 +391,7 @@ def test_export_without_its_extra_says_so(
     assert "needs: pip install 'lanner[export]'" in " ".join(parser().format_help().split())
 
 
+@pytest.mark.transformers
 def test_export_json_is_one_object(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from lanner.loading.load import load
 from lanner.models.classification import ClassificationModel
 
 transformers = pytest.importorskip("transformers", reason="the reference")
+pytestmark = pytest.mark.transformers
 pytest.importorskip("torch", reason="the reference")
 
 TEXTS = [*SENTENCES, "", "\U0001f985", "\u4e00\u4e2a", "zzz " * 500]

@@ -22,6 +22,7 @@ from lanner.models.scoring import ScoringModel
 
 pytest.importorskip("torch", reason="the reference")
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")
+pytestmark = pytest.mark.transformers
 
 PAIRS = [(a, b) for a in SENTENCES for b in (*SENTENCES, "", "\U0001f985 \u4e00\u4e2a", "a " * 99)]
 

@@ -26,6 +26,7 @@ from lanner.models.entities import AGGREGATION_STRATEGIES
 from lanner.models.tagging import TaggingModel
 
 transformers = pytest.importorskip("transformers", reason="the reference")
+pytestmark = pytest.mark.transformers
 pytest.importorskip("torch", reason="the reference")
 
 TEXTS = [
