@@ -39,6 +39,7 @@ def peak_mb(model: str, rows: int, work: Path) -> float:
     return float(json.loads(done.stdout))
 
 
+@pytest.mark.no_transformers
 @pytest.mark.slow
 @pytest.mark.parametrize("through", THROUGH)
 def test_memory_does_not_grow_with_the_file(

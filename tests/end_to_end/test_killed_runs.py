@@ -49,6 +49,7 @@ def require_done(process: "subprocess.Popen[str]") -> None:
     assert process.returncode == 0, errors
 
 
+@pytest.mark.no_transformers
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", VECTOR_SUFFIXES)
 def test_killed_runs_go_on_to_the_same_bytes(

@@ -59,6 +59,7 @@ def test_a_tiny_artifact_is_measured_whole(
     assert captured.err.splitlines()[-1].startswith(f"written to {page}, ")
 
 
+@pytest.mark.slow
 def test_against_the_checkpoint_and_some_suites(
     tiny_artifact: Artifact,
     tiny_checkpoint: Path,
@@ -77,6 +78,7 @@ def test_against_the_checkpoint_and_some_suites(
     assert names == ["sentence-transformers torch fp32", "lanner fp32", "lanner int8"]
 
 
+@pytest.mark.slow
 def test_another_head_is_measured_without_quality(
     scorer_artifact: Artifact, tmp_path: Path
 ) -> None:

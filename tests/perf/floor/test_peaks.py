@@ -52,6 +52,7 @@ def test_the_spread_by_hand() -> None:
     assert spread([2.0, 1.0, 4.0]) == 1.5
 
 
+@pytest.mark.slow
 def test_a_real_measurement() -> None:
     matrices = [(8, 16), (16, 8), (999_999, 999_999)]  # of which two are tried
     said: list[str] = []

@@ -49,6 +49,7 @@ def test_without_a_gpu_it_says_so_in_a_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_on_the_cpu_it_shows_that_it_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert row["reason"].startswith("onnxruntime needs the package 'onnxruntime', which is not")
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_cut_short(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

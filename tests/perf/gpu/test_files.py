@@ -54,6 +54,7 @@ def test_engines_do_not_meet_pytorch() -> None:
     subprocess.run([sys.executable, "-c", code], env=own_environment(), check=True)
 
 
+@pytest.mark.slow
 def test_the_graphs_answer_as_pytorch_does(model: Model) -> None:
     inputs = inputs_of(4, 16)
     expected = model.expected()[4, 16]
@@ -86,6 +87,7 @@ def test_an_engine_has_a_profile_for_each_length(
     assert least_cosine(answer, model.expected()[4, 16]) > 0.99999
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_is_not_tried_twice(tmp_path: Path) -> None:
     in_the_way = tmp_path / "tiny" / "partial.expected.npz"
     in_the_way.mkdir(parents=True)

@@ -58,6 +58,7 @@ def test_entities_are_those_of_the_framework(
     assert len(ours(texts[0])) == len(theirs(texts[0]))
 
 
+@pytest.mark.slow
 def test_every_head_is_measured(scorer_artifact: Artifact, scorer_checkpoint: Path) -> None:
     plan = replace(
         Plan.quick(1),

@@ -93,6 +93,7 @@ def test_sessions_are_bounded() -> None:
     assert run(code) == "3 1"
 
 
+@pytest.mark.slow
 def test_torch_in_bfloat16_says_so(tiny_checkpoint: Path) -> None:
     code = (
         "from lanner_perf.kinds import KINDS\n"

@@ -47,6 +47,7 @@ def test_the_requirements_are_pinned() -> None:
         assert torch in ([], ["torch==2.13.0"])  # another may bring gigabytes for CUDA
 
 
+@pytest.mark.slow
 def test_it_is_made_once_and_anew_where_it_asks_for_something_else(tmp_path: Path) -> None:
     pins = tmp_path / "tiny.txt"
     pins.write_text(f"tiny-peer @ file://{write_wheel(tmp_path, '1.0')}\n")

@@ -90,6 +90,7 @@ def test_a_checkpoint_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         all_peers(f"{tmp_path}/gone", tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_without_their_environments_every_peer_has_a_reason(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_an_environment_that_breaks_is_every_files_reason(checkpoint: Path, tmp_
     assert not (tmp_path / "work").exists()  # it is tried again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in peers("avx2") if name != REFERENCE])
 def test_a_peer_answers_as_the_checkpoint_does(name: str) -> None:
     peer = peers("avx2")[name]

@@ -9,6 +9,7 @@ from lanner_perf.peers.stock import make_stock
 from lanner_perf.subjects.subject import SubjectError
 
 
+@pytest.mark.slow
 def test_what_cannot_be_quantized_says_why(tiny_checkpoint: Path, tmp_path: Path) -> None:
     # With a Dense module: the quantizer transposes its weight, and not the shape that it noted.
     with pytest.raises(SubjectError, match=r"differ in dimension 0: \(32\) vs \(12\)$"):

@@ -83,6 +83,7 @@ def names(report: dict[str, Any]) -> list[str]:
     return [row["name"] for row in report["subjects"]]
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_whole_beside_itself_in_process(
     server: TritonServer,
     tiny_artifact: Artifact,

@@ -22,6 +22,7 @@ def test_a_table_says_what_leaving_a_pass_out_costs() -> None:
     assert lines[4] == "| no pass |" + " -10.0 % |" * 3 + " +25.0 % |" * 3
 
 
+@pytest.mark.slow
 def test_every_pass_is_measured(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

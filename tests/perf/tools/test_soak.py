@@ -40,6 +40,7 @@ def test_texts_reach_from_a_word_to_beyond_the_limit() -> None:
     assert list(islice(random_texts(40), 5)) == list(islice(random_texts(40), 5))
 
 
+@pytest.mark.slow
 def test_a_short_soak_holds_and_is_written(tiny_artifact: Artifact, tmp_path: Path) -> None:
     output = tmp_path / "soak.json"
     done = run_soak(
@@ -63,6 +64,7 @@ def test_a_short_soak_holds_and_is_written(tiny_artifact: Artifact, tmp_path: Pa
     assert done.stdout.startswith(f"{report['artifact']} fp32 in onnxruntime, 2 threads, 3 callers")
 
 
+@pytest.mark.slow
 def test_a_short_soak_of_a_client(
     tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
 ) -> None:
