@@ -119,7 +119,7 @@ def test_a_server_that_dies_fails_the_command(
     assert memory_of(process) == []
     last = (tmp_path / "stderr").read_text().splitlines()[-1]
     assert last.startswith(
-        "lanner: error: tritonserver was killed by SIGKILL while it served; its last words: "
+        "lanner: error: tritonserver was killed by SIGKILL while serving; its last message: "
     )
 
 
@@ -224,19 +224,19 @@ def test_what_cannot_be_served_is_one_line(
 ) -> None:
     assert run(tmp_path / "gone") == 1
     assert capsys.readouterr().err == (
-        f"lanner: error: {tmp_path}/gone is not a directory: give one that 'lanner repository' "
-        "made\n"
+        f"lanner: error: {tmp_path}/gone is not a directory: pass a repository that 'lanner "
+        "repository' made\n"
     )
     assert run(word_artifact) == 1
     assert capsys.readouterr().err == (
-        f"lanner: error: {word_artifact} is an artifact, not a model repository: make one of it "
-        f"first with 'lanner repository {word_artifact} --output REPO'\n"
+        f"lanner: error: {word_artifact} is an artifact, not a model repository: make a "
+        f"repository from it with 'lanner repository {word_artifact} --output REPO'\n"
     )
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty") == 1
     assert capsys.readouterr().err == (
         f"lanner: error: {tmp_path}/empty holds no model: a model is a directory with a "
-        "config.pbtxt and a directory for each version, as 'lanner repository' makes it\n"
+        "config.pbtxt and a directory for each version; 'lanner repository' makes one\n"
     )
 
 
@@ -249,7 +249,7 @@ def test_a_taken_port_is_one_line(
         assert run(repository, "--grpc-port", port, "--http-port", 0, "--metrics-port", 0) == 1
     assert capsys.readouterr().err == (
         f"lanner: error: port {port} of 127.0.0.1 cannot be used for grpc (Address already in "
-        "use): choose another with --grpc-port, or 0 for any that is free\n"
+        "use): choose another with --grpc-port, or 0 for any free port\n"
     )
 
 
@@ -264,6 +264,6 @@ def test_a_model_that_cannot_be_loaded_is_the_last_line(
     assert "\n+-----" in err  # the tables of Triton, in all their beauty
     assert err.splitlines()[-1] == (
         "lanner: error: tritonserver cannot load 'broken' version 1: Internal: ValueError: the "
-        f"weights are gone ({repository}/broken/1/model.py(3): initialize); mend this in "
-        f"{repository}, or take it out"
+        f"weights are gone ({repository}/broken/1/model.py(3): initialize); fix it in "
+        f"{repository}, or remove it there"
     )

@@ -1,12 +1,12 @@
-"""The `model.py` of a model that Lanner makes: a fixed text with nothing of an artifact in it.
+"""The `model.py` of a model that Lanner makes: a fixed text without any content of an artifact.
 
-The server runs this file, so every form of it that Lanner has ever written is known here, and
-`lanner repository --check` compares.
+The server runs this file. This module knows every form of it that Lanner has ever written, and
+`lanner repository --check` compares the file with them.
 """
 
 MODEL_FILE = "model.py"
 
-#: The extra that the server's Python needs, by what the model runs in; "triton" calls another one.
+#: Engine -> the extra that the server's Python needs; a model on "triton" calls another model.
 _EXTRAS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "triton": "triton"}
 _CODE = '''\
 """Serves the artifact in this directory; the server's Python needs lanner[{extra}]."""
@@ -21,8 +21,8 @@ def model_code(engine: str, *, takes_texts: bool) -> str:
     """Return the code of a model.
 
     Args:
-        engine: What it runs in, of `lanner.artifact.fields.ENGINES`, or ``"triton"``.
-        takes_texts: Whether it is a text model.
+        engine: One of `lanner.artifact.fields.ENGINES`, or ``"triton"``.
+        takes_texts: True for a text model.
     """
     kind = "TextModel" if takes_texts else "TokenModel"
     return _CODE.format(extra=_EXTRAS[engine], kind=kind)

@@ -1,4 +1,4 @@
-"""config.pbtxt of a Triton model, read and written through Triton's own schema.
+"""The config.pbtxt of a Triton model, read and written through Triton's own schema.
 
 The schema: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """
@@ -20,31 +20,31 @@ CONFIG_FILE = "config.pbtxt"
 
 
 def parse_config(text: str, place: Path) -> Any:
-    """The `ModelConfig` that a config.pbtxt says.
+    """Return the `ModelConfig` of a config.pbtxt.
 
     Args:
-        text: Its content.
-        place: Where it stands, for the message.
+        text: The content.
+        place: The path of the file, for the message.
 
     Raises:
-        RepositoryError: It is not in the text format of the schema; the message says line and
-            column.
+        RepositoryError: The text is not in the text format of the schema; the message names line
+            and column.
     """
     try:
         return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
         msg = (
-            f"{place} is not a model configuration of Triton: {error}: mend it there, or make the "
+            f"{place} is not a model configuration of Triton: {error}: fix it there, or make the "
             "repository again with 'lanner repository'"
         )
-        raise RepositoryError(msg) from error  # its cause knows the line
+        raise RepositoryError(msg) from error  # the cause holds the line
 
 
 def read_config(path: Path) -> Any:
-    """The `ModelConfig` in a file.
+    """Return the `ModelConfig` in a file.
 
     Raises:
-        RepositoryError: It is missing, or not in the text format of the schema.
+        RepositoryError: The file is missing, or not in the text format of the schema.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -55,10 +55,10 @@ def read_config(path: Path) -> Any:
 
 
 def written_config(sections: Iterable[tuple[str, dict[str, Any]]]) -> str:
-    """The text of a config.pbtxt.
+    """Return the text of a config.pbtxt.
 
     Args:
-        sections: A comment, and the fields of the schema that it is about, in their order.
+        sections: Pairs of a comment and the fields of the schema under it, in order.
     """
     parts = []
     for comment, fields in sections:

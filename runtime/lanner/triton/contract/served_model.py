@@ -1,7 +1,7 @@
 """The description of a served model, kept in its configuration's parameters.
 
-A client fetches the configuration through Triton's own API and needs nothing else: the manifest and
-the tokenizer of every version stand in its parameters.
+A client fetches the configuration through Triton's own API and needs nothing else: the parameters
+hold the manifest and the tokenizer of every version.
 """
 
 import base64
@@ -23,12 +23,12 @@ _PREFIX = "lanner_file"
 
 
 def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) -> dict[str, str]:
-    """The parameters that carry what a client needs of a version.
+    """Return the parameters with the files that a client needs of a version.
 
     Args:
         artifact: The version's directory.
-        version: Its number.
-        is_text: Whether the server tokenises, so that the client need not.
+        version: The version's number.
+        is_text: True if the server tokenises and the client need not.
     """
     manifest = artifact.manifest
     names = [] if is_text else [manifest.tokenizer.file]
@@ -40,14 +40,14 @@ def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) ->
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A version of a model, as its server describes it.
+    """A version of a model, by the description of its server.
 
     Attributes:
         name: The model's name on the server.
         version: The version's number.
-        parameters: Of its configuration.
-        max_batch_size: The most texts of a request; 0 where the model does not batch.
-        instances: How many of it run at once.
+        parameters: The parameters of the configuration.
+        max_batch_size: The most texts in a request; 0 if the model does not batch.
+        instances: The number of instances.
     """
 
     name: str
@@ -58,7 +58,7 @@ class ServedModel:
 
     @classmethod
     def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
-        """Reads a configuration, as Triton's JSON form of it has it."""
+        """Read a configuration in Triton's JSON form."""
         parameters = {
             key: value.get("string_value", "")
             for key, value in config.get("parameters", {}).items()
@@ -79,22 +79,22 @@ class ServedModel:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """The lengths that requests are filled up to; none where any length will do."""
+        """Return the lengths that requests are padded to; empty if any length will do."""
         return parse_buckets(self.parameters.get(BUCKETS, ""))
 
     def threads(self, cores: int) -> int:
-        """The cores of one instance: those that the configuration says, or its share of them all.
+        """Return the cores of one instance: by the configuration, or an equal share of all.
 
         Args:
-            cores: Cores that the server may use; each instance has one at least.
+            cores: Cores that the server may use; each instance has at least one.
         """
         return self.count(THREADS) or max(1, cores // self.instances)
 
     def count(self, parameter: str) -> int | None:
-        """A parameter that is a number, or None where it is not given.
+        """Return the value of a numeric parameter, or None if it is not set.
 
         Raises:
-            ServerError: It is none, or less than 1.
+            ServerError: The value is not a number, or less than 1.
         """
         value = self.parameters.get(parameter)
         if value is None:
@@ -108,8 +108,8 @@ class ServedModel:
         return int(value)
 
     def variant(self, manifest: Manifest) -> Variant:
-        """Return the variant that runs, as far as the client's manifest knows it."""
-        name = self.parameters.get(VARIANT, "")  # of the newest version
+        """Return the variant that runs, if the client's manifest lists it."""
+        name = self.parameters.get(VARIANT, "")  # that of the newest version
         unknown = Variant(
             name=name, precision=name, file="", engine="triton", opset=0, fused_ops={}
         )
@@ -118,11 +118,11 @@ class ServedModel:
 
     @contextmanager
     def artifact(self) -> Iterator[Artifact]:
-        """The files that it carries, as an artifact without model files, while the block runs.
+        """Yield the carried files as an artifact without model files, within the block.
 
         Raises:
-            ServerError: It carries none of this version.
-            ArtifactError: They cannot be used.
+            ServerError: The model carries no files of this version.
+            ArtifactError: The files cannot be used.
         """
         start = f"{_PREFIX}.{self.version}."
         files = {
@@ -134,7 +134,7 @@ class ServedModel:
             msg = (
                 f"the model {self.name} on the server carries no tokenizer of its version "
                 f"{self.version}: make its repository with 'lanner repository', or pass artifact= "
-                "with the artifact that it was made of"
+                "with the artifact that it was made from"
             )
             raise ServerError(msg)
         with tempfile.TemporaryDirectory(prefix="lanner-") as directory:

@@ -1,13 +1,13 @@
-"""Where a Triton server is on this machine, and what it needs to start.
+"""Installations of the Triton server on this machine: how to find one and what it needs to start.
 
 Three kinds are known: NVIDIA's container (``/opt/tritonserver``), the wheel ``nvidia-pytriton``,
-and a build of one's own in the layout of the container::
+and a custom build in the layout of the container::
 
     NAME/bin/tritonserver               the server
     NAME/backends/python/               its Python backend
     NAME/caches/local/                  its response cache
-    NAME/python_backend_stubs/3.11/     in the wheel only: what runs the models in Python 3.11
-    NAME/../../nvidia_pytriton.libs/    in the wheel only: the libraries of all that
+    NAME/python_backend_stubs/3.11/     in the wheel only: the stub that runs models in Python 3.11
+    NAME/../../nvidia_pytriton.libs/    in the wheel only: the libraries of all these
     NAME/../../numpy/                   in the wheel only: a numpy below 2, where models need it
 """
 
@@ -57,11 +57,11 @@ for path, is_site in {paths!r}:
 
 @dataclass(frozen=True)
 class Installation:
-    """A tritonserver that was found.
+    """An installed tritonserver.
 
     Attributes:
         binary: The program.
-        found: Where: LANNER_TRITONSERVER, PATH or nvidia-pytriton.
+        found: The way it was found: LANNER_TRITONSERVER, PATH or nvidia-pytriton.
     """
 
     binary: Path
@@ -69,21 +69,21 @@ class Installation:
 
     @property
     def root(self) -> Path:
-        """The directory that holds its backends and caches."""
+        """Directory with the backends and caches."""
         return self.binary.resolve().parent.parent
 
     @property
     def has_cache(self) -> bool:
-        """Whether it has the response cache that the option ``--cache-config local`` means."""
+        """True if it has the response cache of the option ``--cache-config local``."""
         return (self.root / "caches" / "local").is_dir()
 
     @property
     def is_wheel(self) -> bool:
-        """Whether it is the one of the wheel nvidia-pytriton."""
+        """True if it is the server of the wheel nvidia-pytriton."""
         return (self.root / "python_backend_stubs").is_dir()
 
     def knows(self, option: str) -> bool:
-        """Return whether the program has an option, by the names that stand in it."""
+        """Return whether the program has an option, by searching its file for the name."""
         with self.binary.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 return False
@@ -91,29 +91,30 @@ class Installation:
                 return content.find(option.removeprefix("--").encode()) >= 0
 
     def check(self) -> None:
-        """Refuses an installation that cannot run models in this environment.
+        """Check that the installation can run models in this environment.
 
         Raises:
-            ServerError: It may not be run, or has no Python backend for this Python or its numpy.
+            ServerError: The program is not executable, or has no Python backend for this version
+                of Python or numpy.
         """
         if not self.binary.is_file():
             msg = f"{self.found} names {self.binary}, but the file does not exist: {_ADVICE}"
             raise ServerError(msg)
         if not os.access(self.binary, os.X_OK):
-            msg = f"{self.binary} may not be run: chmod +x {self.binary}"
+            msg = f"{self.binary} is not executable: chmod +x {self.binary}"
             raise ServerError(msg)
         if self.is_wheel:
             self._stub()
             self._numpy()
 
     def lay_out(self, work: Path) -> tuple[list[str], dict[str, str]]:
-        """The options and the environment with which it finds its own parts, and Lanner.
+        """Return the options and environment with which the server finds its parts and Lanner.
 
         Args:
-            work: An empty directory that is there as long as the server; nothing else is written.
+            work: An empty directory that exists as long as the server; only it is written to.
 
         Raises:
-            ServerError: It cannot run models in this version of Python.
+            ServerError: The server cannot run models in this version of Python.
         """
         self.check()
         options = []
@@ -134,7 +135,7 @@ class Installation:
             options.append(f"--cache-directory={self.root / 'caches'}")
         if _python_of(stub) == _python():
             # A stub is an interpreter of its own that ignores PYTHONPATH: it takes its environment
-            # from the first python3 of PATH, and its library from wherever the loader finds one.
+            # from the first python3 of PATH, and the first libpython that the loader finds.
             _make_environment(work / "python", first)
             _prepend(environment, "PATH", work / "python" / "bin")
             _prepend(environment, "LD_LIBRARY_PATH", work / "python" / "libpython")
@@ -142,7 +143,7 @@ class Installation:
 
     @property
     def _packages(self) -> Path:
-        """Where the wheel is installed."""
+        """Return the directory that the wheel is installed in."""
         return self.root.parent.parent
 
     def _stub(self) -> Path:
@@ -155,16 +156,16 @@ class Installation:
             key=lambda name: [int(part) for part in re.findall(r"\d+", name)],
         )
         msg = (
-            f"{self.binary} runs models in Python {', '.join(versions)}, and this is Python "
-            f"{_python()}: install Lanner in one of those, or take a newer nvidia-pytriton"
+            f"{self.binary} runs models in Python {', '.join(versions)}, but this is Python "
+            f"{_python()}: install Lanner in one of those, or use a newer nvidia-pytriton"
         )
         raise ServerError(msg)
 
     def _numpy(self) -> list[Path]:
-        """The files of the numpy that models are to find first; none where that of Lanner will do.
+        """Return the files of the numpy that models must import, or none if Lanner's will do.
 
-        The Python backend of the wheel was built for numpy 1. With numpy 2 it does not fail: every
-        value of an input is then the first one of them.
+        The Python backend of the wheel was built for numpy 1. With numpy 2 it does not fail, but
+        every value of an input becomes the first one.
         """
         beside = next(iter(metadata.distributions(name="numpy", path=[str(self._packages)])), None)
         if beside is not None and _is_numpy_1(beside.version):
@@ -180,13 +181,13 @@ class Installation:
 
 
 def find_tritonserver(repository: str | os.PathLike[str] | None = None) -> Installation:
-    """The tritonserver to use: LANNER_TRITONSERVER, or of PATH, or of an installed nvidia-pytriton.
+    """Find tritonserver: by LANNER_TRITONSERVER, in PATH, or in an installed nvidia-pytriton.
 
     Args:
-        repository: What is to be served; the message says how a container would.
+        repository: The repository to serve, for the message about NVIDIA's container.
 
     Raises:
-        ServerError: There is none, or it cannot be run; the message says how to get one.
+        ServerError: There is none, or it cannot run; the message says how to get one.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -196,17 +197,17 @@ def find_tritonserver(repository: str | os.PathLike[str] | None = None) -> Insta
     elif wheel := _installed_wheel():
         found = Installation(wheel, "nvidia-pytriton")
     else:
-        msg = f"no tritonserver is found: {_ADVICE}"
+        msg = f"tritonserver was not found: {_ADVICE}"
         if repository is not None:
             docker = _DOCKER.format(repository=Path(repository).absolute())
-            msg += f"; or take NVIDIA's container: {docker}"
+            msg += f"; or use NVIDIA's container: {docker}"
         raise ServerError(msg)
     found.check()
     return found
 
 
 def _installed_wheel() -> Path | None:
-    """The program of an installed nvidia-pytriton, which need not be imported for it."""
+    """Return the program of an installed nvidia-pytriton, without importing it."""
     spec = find_spec("pytriton")
     places = (spec and spec.submodule_search_locations) or ()
     binaries = [Path(place) / "tritonserver" / "bin" / "tritonserver" for place in places]
@@ -222,7 +223,7 @@ def _python() -> str:
 
 
 def _python_of(stub: Path) -> str | None:
-    """The version of Python that a stub is linked with; those of the wheel tell by their place."""
+    """Return the Python version of a stub, by its directory in the wheel or by its libraries."""
     if not stub.is_file():
         return None
     if re.fullmatch(r"\d+\.\d+", stub.parent.name):
@@ -232,7 +233,7 @@ def _python_of(stub: Path) -> str | None:
 
 
 def _link(backend: Path, copy: Path, stub: Path) -> None:
-    """A backend with the stub beside it, out of links."""
+    """Make a copy of a backend out of links, with the stub in it."""
     copy.mkdir(parents=True)
     for path in (*backend.iterdir(), stub):
         if path.name != "__pycache__":
@@ -240,10 +241,10 @@ def _link(backend: Path, copy: Path, stub: Path) -> None:
 
 
 def _make_environment(home: Path, first: Sequence[Path]) -> None:
-    """A virtual environment that imports what this very process does, wherever that came from.
+    """Make a virtual environment that imports the same modules as this process.
 
     Args:
-        home: Its directory, to be made.
+        home: The directory to make.
         first: Packages that come before all others.
     """
     packages = home / "lib" / f"python{_python()}" / "site-packages"
@@ -259,7 +260,7 @@ def _make_environment(home: Path, first: Sequence[Path]) -> None:
     library = str(sysconfig.get_config_var("INSTSONAME"))
     shared = Path(str(sysconfig.get_config_var("LIBDIR")), library)
     if ".so" in library and shared.is_file():
-        # A link to this file alone: the libraries beside it are not those of the server.
+        # Link this file alone: the server must not find the libraries next to it.
         (home / "libpython" / library).symlink_to(shared)
     sites = {*site.getsitepackages(), site.getusersitepackages()}
     paths = [(str(Path(path).absolute()), path in sites) for path in sys.path if _is_ours(path)]
@@ -268,7 +269,7 @@ def _make_environment(home: Path, first: Sequence[Path]) -> None:
 
 
 def _is_ours(path: str) -> bool:
-    """Return whether models may import from there: not by where the server happens to start."""
+    """Return whether models may import from a path: not if it is just the working directory."""
     # "" and the working directory are in the path of `python -m` and of an interactive Python.
     here, lanner = Path.cwd(), Path(__file__).parents[3]
     return Path(path).absolute() != here or lanner == here

@@ -1,6 +1,6 @@
-"""Releases of Triton that mended what an attacker could use, by NVIDIA's security bulletins.
+"""Releases of Triton that fixed vulnerabilities, by NVIDIA's security bulletins.
 
-A server tells its own version (2.51.0); the bulletins name the release of its container (25.07).
+A server reports its own version (2.51.0); the bulletins name the release of its container (25.07).
 """
 
 import re
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class Mended(NamedTuple):
-    """What a release mended.
+    """The vulnerabilities that a release fixed.
 
     Attributes:
-        version: The server's first version without it.
+        version: The server's first version with the fix.
         release: The release of its container.
         what: The vulnerabilities.
     """
@@ -21,7 +21,7 @@ class Mended(NamedTuple):
     what: str
 
 
-#: https://github.com/NVIDIA/product-security: 2025/5687, 2025/5691, 2026/5875. The worst first.
+#: Most severe first. https://github.com/NVIDIA/product-security: 2025/5687, 2025/5691, 2026/5875.
 MENDED = (
     Mended(
         (2, 59),
@@ -34,10 +34,10 @@ MENDED = (
 
 
 def vulnerability(version: str) -> str | None:
-    """Say what is known against a version of the server; None where nothing is.
+    """Return the known vulnerabilities of a version of the server, or None.
 
     Args:
-        version: What the server calls itself, ``"2.51.0"``.
+        version: The version that the server reports, ``"2.51.0"``.
     """
     found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
     if found is None:
@@ -48,7 +48,7 @@ def vulnerability(version: str) -> str | None:
         return None
     newest = lacking[-1]
     return (
-        f"Triton {found[0]} is not safe for callers that you do not trust: {lacking[0].what}; take "
-        f"{newest.version[0]}.{newest.version[1]} (container {newest.release}) or later, or let "
-        "nobody else reach it"
+        f"Triton {found[0]} is not safe for untrusted callers: {lacking[0].what}; use "
+        f"{newest.version[0]}.{newest.version[1]} (container {newest.release}) or later, or allow "
+        "trusted callers only"
     )

@@ -1,4 +1,4 @@
-"""A real Triton server as a child of this process: started, waited for, stopped."""
+"""A Triton server as a child of this process: starting, waiting, stopping."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ READY_TIMEOUT_S = 300.0
 GRACE_S = 30
 
 _POLL_S = 0.1
-#: How long unloading the models may take after the requests in flight are done.
+#: The most time for unloading the models after the requests in flight are done.
 _UNLOAD_S = 10.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where shm_open(3) puts its names on Linux)
 
@@ -39,25 +39,25 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where shm_open(3) puts its name
 class TritonServer:
     """A tritonserver that serves one repository; a context manager that starts and stops it.
 
-    The process and all that it starts end with this object, and even where this process is killed.
+    The server and its child processes end with this object, even if this process is killed.
 
     Args:
         repository: A Triton model repository.
-        http_port: 0 takes a free one.
-        grpc_port: The same.
-        metrics_port: The same.
-        host: The address that it listens on; other machines reach it by ``"0.0.0.0"`` alone.
-        options: Options of tritonserver; they win over those that Lanner gives.
-        cache_bytes: Size of the response cache, where the server has one; 0 for none.
-        ready_timeout_s: How long loading may take.
-        grace_s: How long requests in flight may take when it stops, unless the options say.
-        tell: Gets readable lines of its log, in another thread.
-        verbose: Whether it gets all lines, as the server wrote them.
-        installation: Which tritonserver; the one that is found if None.
+        http_port: The HTTP port; 0 takes a free one.
+        grpc_port: The gRPC port; 0 takes a free one.
+        metrics_port: The port of the metrics; 0 takes a free one.
+        host: The address to listen on; other machines can only reach ``"0.0.0.0"``.
+        options: Options of tritonserver; they override those of Lanner.
+        cache_bytes: Size of the response cache, if the server has one; 0 for none.
+        ready_timeout_s: The most time for loading.
+        grace_s: The most time for requests in flight at the stop, unless `options` set it.
+        tell: Called with readable lines of the log, in another thread.
+        verbose: Pass all lines to `tell`, exactly as the server wrote them.
+        installation: The tritonserver; None to find one.
 
     Raises:
         RepositoryError: There is nothing to serve.
-        UsageError: Two ports are the same, or options say what arguments must.
+        UsageError: Two ports are the same, or `options` holds an option with an argument here.
     """
 
     def __init__(
@@ -87,34 +87,34 @@ class TritonServer:
         self._grace_s = int(asked) if asked.isdecimal() else grace_s
         self._installation = installation
         self._work: tempfile.TemporaryDirectory[str] | None = None
-        # The Python backend names its regions so, and nobody else does.
+        # The Python backend names its regions with this prefix, which no other process uses.
         self._memory_prefix = f"lanner-{os.getpid()}-{secrets.token_hex(4)}-"
         self._is_stopping = False
         self._process: subprocess.Popen[str] | None = None
         self._spawn_error: OSError | None = None
         self._was_spawned = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # over the end of the process and of what it leaves
+        self._lock = threading.Lock()  # guards the end of the process and the cleanup
 
     @property
     def http_url(self) -> str:
-        """For `lanner.connect`; the ports are known once it has started."""
+        """URL for `lanner.connect`; the ports are known once the server has started."""
         return f"http://{self._options.host('http')}:{self._ports['http']}"
 
     @property
     def grpc_url(self) -> str:
-        """For `lanner.connect`; ``grpcs`` where the options say so."""
+        """URL for `lanner.connect`; ``grpcs`` if the options enable TLS."""
         scheme = "grpcs" if self._options.is_grpc_encrypted else "grpc"
         return f"{scheme}://{self._options.host('grpc')}:{self._ports['grpc']}"
 
     @property
     def metrics_url(self) -> str:
-        """For Prometheus."""
+        """URL for Prometheus."""
         return f"http://{self._options.host('metrics')}:{self._ports['metrics']}/metrics"
 
     @property
     def pid(self) -> int:
-        """Of the running tritonserver."""
+        """Process id of the running tritonserver."""
         if self._process is None:
             msg = "tritonserver has not been started"
             raise ServerError(msg)
@@ -137,16 +137,16 @@ class TritonServer:
         self.stop()
 
     def start(self) -> None:
-        """Starts it and waits until it is ready; whatever comes of it, `stop` must follow.
+        """Start the server and wait until it is ready; `stop` must follow in any case.
 
         Raises:
             ServerError: There is no tritonserver, a port is taken, or it did not become ready.
-            InputError: A certificate that the options name cannot be used.
-            RepositoryError: It could not load a model.
-            UsageError: It does not know one of the options.
+            InputError: A certificate in the options cannot be used.
+            RepositoryError: The server could not load a model.
+            UsageError: The server does not know one of the options.
         """
         if self._thread is not None:
-            msg = "a TritonServer starts once: make another"
+            msg = "a TritonServer can only be started once: make a new one"
             raise UsageError(msg)
         self._options.require_certificates()
         installation = self._installation or find_tritonserver(self.repository)
@@ -168,56 +168,56 @@ class TritonServer:
         self._await_ready()
 
     def models(self) -> list[dict[str, str]]:
-        """Name, version, state and reason of every model, as the repository index has them.
+        """Return name, version, state and reason of every model, from the repository index.
 
         Raises:
-            ServerError: It does not answer.
+            ServerError: The server does not answer.
         """
         found: list[dict[str, str]] = self._json("POST", "/v2/repository/index")
         return found
 
     def configuration(self, model: str) -> dict[str, Any]:
-        """The configuration of a model that is ready, as Triton completed it.
+        """Return the configuration of a ready model, completed by Triton.
 
         Raises:
-            ServerError: It does not answer, or has no such model.
+            ServerError: The server does not answer, or has no such model.
         """
         found: dict[str, Any] = self._json("GET", f"/v2/models/{quote(model, safe='')}/config")
         return found
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines may reach it."""
+        """True if other machines may reach the server."""
         return self._options.is_public
 
     def version(self) -> str:
-        """What the server calls its version.
+        """Return the version that the server reports.
 
         Raises:
-            ServerError: It does not answer.
+            ServerError: The server does not answer.
         """
         return str(self._json("GET", "/v2").get("version", ""))
 
     def wait(self) -> None:
-        """Waits until it is stopped.
+        """Wait until the server is stopped.
 
         Raises:
-            ServerError: It ended by itself.
+            ServerError: The server ended by itself.
         """
         process = self._process
         if process is None:
             return
-        with suppress(ChildProcessError):  # stopped by another thread, which was faster
-            # Left for `_finish` to reap, so that its process group stays its own until then.
+        with suppress(ChildProcessError):  # another thread has stopped it already
+            # `_finish` reaps the process: until then its process group id cannot be reused.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         if self._is_stopping:
             return
         self._finish()
-        msg = f"tritonserver {self._ended()} while it served; its last words: {self.log.last()}"
+        msg = f"tritonserver {self._ended()} while serving; its last message: {self.log.last()}"
         raise ServerError(msg)
 
     def stop(self) -> None:
-        """Stops it: what is in flight may end, and what does not within its time is killed."""
+        """Stop the server: requests in flight get the grace period, then it is killed."""
         self._is_stopping = True
         try:
             if self._thread is not None:
@@ -231,13 +231,13 @@ class TritonServer:
             self._finish()
 
     def _run(self, command: list[str], environment: dict[str, str]) -> None:
-        """Starts the process and reads what it writes, to the end.
+        """Start the process and read its output to the end.
 
-        It is this thread, not the process, whose end the kernel tells the server of (prctl(2),
-        PR_SET_PDEATHSIG), so the one that starts it must be there as long as it is.
+        The kernel signals the server when this thread ends, not when the process does (prctl(2),
+        PR_SET_PDEATHSIG), so the thread that starts the server must live as long as the server.
         """
         launcher = [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid())]
-        # Not where the command was given: Python imports from the working directory.
+        # Not the current directory: Python imports from its working directory.
         directory = Path(self._work.name if self._work else "", "run")
         try:
             process = subprocess.Popen(  # noqa: S603 (a list, and no shell)
@@ -250,7 +250,7 @@ class TritonServer:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,  # Ctrl-C is for us alone
+                start_new_session=True,  # only this process gets Ctrl-C
             )
         except OSError as error:
             self._spawn_error = error
@@ -259,13 +259,13 @@ class TritonServer:
             self._process = process
         finally:
             self._was_spawned.set()
-        if process.stdout is not None:  # it is a pipe, as asked
+        if process.stdout is not None:  # always true with stdout=PIPE
             with process.stdout as lines:
                 for line in lines:
                     self.log.add(line.rstrip("\n"))
 
     def _defaults(self, installation: Installation, layout: list[str]) -> list[str]:
-        """The options that Lanner gives, but for those that were given."""
+        """Return Lanner's own options, without those that the user gave."""
         defaults = [
             f"--model-repository={self.repository}",
             *(f"--{name}-port={port}" for name, port in self._ports.items()),
@@ -275,7 +275,7 @@ class TritonServer:
         ]
         if self._cache_bytes and installation.has_cache:
             defaults.append(f"--cache-config=local,size={self._cache_bytes}")
-        # A model repository adds up, and so do settings of backends.
+        # Model repositories and settings of backends accumulate, so they are kept in any case.
         kept = [
             option
             for option in defaults
@@ -297,7 +297,7 @@ class TritonServer:
         while not self._has_ended():
             interruption.check()
             if self._is_ready():
-                # Triton makes them readable for everybody, whatever the mask is.
+                # Triton makes the regions readable for everybody, whatever the umask.
                 for region in self._memory():
                     region.chmod(0o600)
                 return
@@ -305,8 +305,8 @@ class TritonServer:
                 raise stuck
             if time.monotonic() > end:
                 msg = (
-                    f"tritonserver was not ready after {self._ready_timeout_s:g} s: its log says "
-                    "what it waits for, and --ready-timeout (ready_timeout_s) gives it more"
+                    f"tritonserver was not ready after {self._ready_timeout_s:g} s: see its log "
+                    "for the reason, or allow more time with --ready-timeout (ready_timeout_s)"
                 )
                 raise ServerError(msg)
             time.sleep(_POLL_S)
@@ -327,8 +327,8 @@ class TritonServer:
         return json.loads(body)
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        """Over HTTP by hand: Lanner serves without the extra of its client, and by no proxy."""
-        # localhost may mean ::1 first, where Triton is not, and somebody else may be.
+        """Send a request with http.client: no extra is needed, and no proxy is used."""
+        # localhost may resolve to ::1 first, where Triton does not listen but others may.
         host = self._options.host("http").replace("localhost", LOOPBACK).strip("[]")
         headers = {ADMINISTRATION_HEADER: self._secret, **self._options.http_headers}
         connection = http.client.HTTPConnection(host, self._ports["http"], timeout=10)
@@ -343,7 +343,7 @@ class TritonServer:
             connection.close()
 
     def _memory(self) -> list[Path]:
-        """The regions of shared memory that its Python backend has made."""
+        """Return the shared-memory regions of the Python backend."""
         return list(_SHARED_MEMORY.glob(f"{self._memory_prefix}*"))
 
     def _has_ended(self) -> bool:
@@ -363,13 +363,13 @@ class TritonServer:
         return f"ended with status {status}"
 
     def _finish(self) -> None:
-        """Ends what is left of the server and its stubs, and clears away what they made."""
+        """Kill the rest of the server and its stubs, and remove their files."""
         with self._lock:
             if self._process is not None and self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
             if self._thread is not None:
-                # It ends with the last of those that can write; the limit is for one that left.
+                # The thread ends with the last writer; the limit is for one that left the group.
                 self._thread.join(timeout=5)
             for region in self._memory():
                 region.unlink(missing_ok=True)

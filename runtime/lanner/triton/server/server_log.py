@@ -1,4 +1,4 @@
-"""The log of a Triton server: made readable, and asked why the server is gone."""
+"""The log of a Triton server: readable lines, and the reason if the server ends."""
 
 import json
 import re
@@ -14,12 +14,12 @@ _FAILED_LOAD = re.compile(r"failed to load '(.+?)' version (\d+): (.*)", re.DOTA
 _FAILED_POLL = re.compile(r"Poll failed for model directory '(.+?)': (.*)", re.DOTALL)
 _SCHEMA = re.compile(r"\[libprotobuf ERROR .*Error parsing text-format [\w.]+: (.*)")
 _LOADER = re.compile(r".*: (error while loading shared libraries: .*)")
-#: After this the Python backend of Triton 2.51 waits for its stub for ever.
+#: After this message the Python backend of Triton 2.51 waits for its stub forever.
 _STUCK = re.compile(r"Failed to preinitialize Python stub: (.*)", re.DOTALL)
-#: How the Python backend passes on what a model refuses in a sentence of its own.
+#: The prefix of a model's own errors that the Python backend passes on.
 _REFUSED = "Internal: TritonModelException: "
 _USAGE = "Usage: tritonserver [options]"
-#: What a server says of a GPU that nobody has.
+#: Messages of a server on a machine without a GPU.
 _NO_GPU = (
     "CudaDriverHelper has not been initialized.",
     "Unable to allocate pinned system memory",
@@ -31,11 +31,11 @@ _NO_GPU = (
 
 
 class ServerLog:
-    """What a server writes, line for line.
+    """The output of a server, line by line.
 
     Args:
-        tell: Gets readable lines; it may fail, and then gets no more.
-        verbose: Whether it gets every line as the server wrote it.
+        tell: Called with readable lines, until it fails.
+        verbose: Pass every line to `tell`, exactly as the server wrote it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ServerLog:
         self._verbose = verbose
         self._hides_gpu = not Path("/dev/nvidiactl").exists()
         self._in_table = False
-        self._usage: str | None = None  # the line before the usage, which says what was wrong
+        self._usage: str | None = None  # the line before the usage: the error
         self._failures: dict[str, str] = {}
         self._schema: str | None = None
         self._error: str | None = None
@@ -54,11 +54,11 @@ class ServerLog:
 
     @property
     def text(self) -> str:
-        """The last thousand lines, as the server wrote them."""
+        """Last thousand lines, exactly as the server wrote them."""
         return "\n".join(self._lines)
 
     def add(self, line: str) -> None:
-        """Takes the next line."""
+        """Add the next line."""
         self._note(line)
         self._lines.append(line)
         if self._tell is None:
@@ -66,19 +66,19 @@ class ServerLog:
         try:
             for shown in [line] if self._verbose else self._readable(line):
                 self._tell(shown)
-        except (OSError, ValueError):  # nobody reads any more; the server must not wait for it
+        except (OSError, ValueError):  # the reader is gone; the server must not block
             self._tell = None
 
     def last(self) -> str:
-        """The last line that says something."""
+        """Return the last meaningful line."""
         return next((line.strip() for line in reversed(self._lines) if line.strip()), "")
 
     def failure(self, ended: str, repository: Path) -> LannerError:
-        """The error that says why a server ended before it was ready.
+        """Return the error that says why a server ended before it was ready.
 
         Args:
-            ended: How: its status, or that it was killed.
-            repository: What it was to serve.
+            ended: The way it ended: its exit status, or that it was killed.
+            repository: The repository.
         """
         if self._usage is not None:
             why = self._usage.rpartition("tritonserver: ")[2] or self.last()
@@ -86,24 +86,24 @@ class ServerLog:
         if self._failures:
             which = "; ".join(f"{model}: {why}" for model, why in self._failures.items())
             return RepositoryError(
-                f"tritonserver cannot load {which}; mend this in {repository}, or take it out"
+                f"tritonserver cannot load {which}; fix it in {repository}, or remove it there"
             )
         why = self._error or self.last() or "without a word"
         return ServerError(f"tritonserver {ended} before it was ready: {why}")
 
     def stuck(self, repository: Path) -> LannerError | None:
-        """The error that says why a server will never be ready, though it runs; None if it may be.
+        """Return the error that says why a running server will never be ready, or None.
 
         Args:
-            repository: What it is to serve.
+            repository: The repository.
         """
         if self._stuck is None:
             return None
-        msg = f"tritonserver waits for ever for a model: {self._stuck}; mend this in {repository}"
+        msg = f"tritonserver waits forever for a model: {self._stuck}; fix it in {repository}"
         return RepositoryError(msg)
 
     def _note(self, line: str) -> None:
-        """Keeps what may turn out to be the reason of the end."""
+        """Keep a line that may explain why the server ends."""
         level, _, message = _parsed(line)
         if line.startswith(_USAGE):
             self._usage = self.last()
@@ -121,7 +121,7 @@ class ServerLog:
         elif found := _LOADER.fullmatch(line):
             self._error = found[1]
         elif line.startswith("error: "):
-            # It sums up what a record told; only where none did it is the reason.
+            # This line sums up earlier records; it is the reason only if there were none.
             self._error = self._error or line.removeprefix("error: ")
         elif level in ("error", "fatal") and not message.startswith(_NO_GPU):
             self._error = _sentence(message)
@@ -135,13 +135,13 @@ class ServerLog:
                 return []
             self._in_table = False
             return [line]
-        self._in_table = not message  # the tables of the start-up follow an empty record
+        self._in_table = not message  # an empty record precedes the tables at start-up
         first, *rest = message.rstrip().split("\n")
         return [f"{time} {level:5} {first}", *rest] if message else []
 
 
 def _parsed(line: str) -> tuple[str | None, str, str]:
-    """Level, time and message of a record; of any other line the message alone."""
+    """Return level, time and message of a record; for any other line only the message."""
     found = _RECORD.fullmatch(line)
     if not found:
         return None, "", line
@@ -150,15 +150,15 @@ def _parsed(line: str) -> tuple[str | None, str, str]:
     if message[:1] == message[-1:] == '"':
         try:
             message = str(json.loads(message))
-        except ValueError:  # not quite JSON's way to quote
+        except ValueError:  # not valid JSON quoting
             message = message[1:-1]
     return _LEVELS[level], time, message
 
 
 def _sentence(why: str) -> str:
-    """A reason on one line, with the innermost place of a Python traceback."""
+    """Return a reason on one line, with the innermost place of a Python traceback."""
     what, _, trace = why.partition("\n\nAt:\n")
-    if what.startswith(_REFUSED):  # by Lanner, whose own code is no place to mend
+    if what.startswith(_REFUSED):  # Lanner's own error: the place in its code is no help
         what, trace = what.removeprefix(_REFUSED), ""
     place = trace.strip().split("\n")[0].strip()
     return " ".join(what.split()).rstrip(".;:") + (f" ({place})" if place else "")

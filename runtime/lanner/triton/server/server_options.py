@@ -1,4 +1,4 @@
-"""Options of tritonserver that a user gives: what Lanner must know of them."""
+"""The options of tritonserver that a user gives, as far as Lanner must understand them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from lanner.errors import UsageError
 from lanner.triton.client.certificates import require_certificate, require_key_pair
 
-#: Options that Lanner must know the values of, because it asks the server by them.
+#: Options that Lanner sets itself, because it needs their values to reach the server.
 _OWN = ("--http-port", "--grpc-port", "--metrics-port", "--allow-http", "--allow-grpc")
 _TRUE = ("1", "true")
 #: Options whose values are paths: the server starts in a directory of its own.
@@ -21,27 +21,26 @@ _PATHS = (
     "--cache-directory",
     "--log-file",
 )
-#: Where a server listens that was told nothing: for this machine alone.
+#: The default address to listen on: only this machine can reach it.
 LOOPBACK = "127.0.0.1"
 HTTP_RESTRICTION, GRPC_RESTRICTION = "--http-restricted-api", "--grpc-restricted-protocol"
 ADMINISTRATION_HEADER = "lanner-administration"
-#: What no caller of a model needs.
+#: Protocols that callers of a model never need.
 _ADMINISTRATION = ("shared-memory", "trace", "logging")
-#: What is shown for addresses that are not names.
+#: The host names that are shown for addresses.
 _SHOWN = {LOOPBACK: "localhost", "0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104
 
 
 class ServerOptions:
-    """Options of tritonserver, as a command line has them.
+    """Options of tritonserver, as on its command line.
 
     Args:
         given: The options, ``--name=value`` or ``--name`` and ``value``; paths in them may be
             relative to the working directory.
-        address: Where is listened, unless the options say.
+        address: The address to listen on, unless the options set it.
 
     Raises:
-        UsageError: One of them says what arguments of `lanner.triton.server.server.TritonServer`
-        must.
+        UsageError: An option has an argument of `lanner.triton.server.server.TritonServer` instead.
     """
 
     def __init__(self, given: Sequence[str], address: str = LOOPBACK) -> None:
@@ -49,12 +48,12 @@ class ServerOptions:
         self._address = address
         for name in _OWN:
             if self.value(name) is not None:
-                remedy = "give it before the --" if name.endswith("-port") else "Lanner needs it on"
-                msg = f"{name} cannot be one of the options after --: {remedy}"
+                remedy = "put it before the --" if name.endswith("-port") else "Lanner needs it on"
+                msg = f"{name} is not allowed among the options after --: {remedy}"
                 raise UsageError(msg)
 
     def values(self, name: str) -> list[str]:
-        """The values of an option, as often as it was given."""
+        """Return all values of an option."""
         found = []
         for i, option in enumerate(self.given):
             if option == name:
@@ -64,51 +63,51 @@ class ServerOptions:
         return found
 
     def value(self, name: str) -> str | None:
-        """The value of an option, the last one if it was given more often."""
+        """Return the last value of an option, or None."""
         return next(reversed(self.values(name)), None)
 
     def address(self, name: str) -> str:
-        """Where ``"http"``, ``"grpc"`` or ``"metrics"`` listens."""
-        # Triton's own rule: metrics are where HTTP is.
+        """Return the address that ``"http"``, ``"grpc"`` or ``"metrics"`` listens on."""
+        # Triton's own rule: metrics default to the address of HTTP.
         fallback = self.value("--http-address") if name == "metrics" else None
         return self.value(f"--{name}-address") or fallback or self._address
 
     def host(self, name: str) -> str:
-        """The same in a URL of this machine."""
+        """Return the host for URLs on this machine."""
         address = self.address(name)
         return _SHOWN.get(address, f"[{address}]" if ":" in address else address)
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines may reach it."""
+        """True if other machines may reach the server."""
         addresses = {self.address(name) for name in ("http", "grpc", "metrics")}
         return not all(one in ("localhost", "::1") or one.startswith("127.") for one in addresses)
 
     @property
     def is_grpc_encrypted(self) -> bool:
-        """Whether gRPC is served over TLS; HTTP never is."""
+        """True if gRPC is served over TLS; HTTP never is."""
         return self._is_on("--grpc-use-ssl") or self.wants_client_certificate
 
     @property
     def wants_client_certificate(self) -> bool:
-        """Whether a client of gRPC must have a certificate."""
+        """True if gRPC clients must have a certificate."""
         return self._is_on("--grpc-use-ssl-mutual")
 
     @property
     def http_headers(self) -> dict[str, str]:
-        """The headers without which HTTP is refused, for what Lanner asks the server itself."""
+        """Return the headers that Lanner's own HTTP requests need to be admitted."""
         # <api>,<api>:<header>=<value>
         restricted = [one.partition(":")[2] for one in self.values(HTTP_RESTRICTION)]
         pairs = [one.partition("=") for one in restricted]
         return {name: value for name, equals, value in pairs if name and equals}
 
     def require_certificates(self) -> None:
-        """Refuses certificates that gRPC cannot serve with.
+        """Check the certificates of gRPC.
 
-        tritonserver would say that its port is taken.
+        With a bad certificate tritonserver would report that its port is taken.
 
         Raises:
-            UsageError: One is not given.
+            UsageError: A certificate is missing.
             InputError: See `lanner.triton.client.certificates.tls_context`.
         """
         if not self.is_grpc_encrypted:
@@ -118,7 +117,7 @@ class ServerOptions:
         files = {name: self.value(name) for name in names}
         for name, file in files.items():
             if not file:
-                msg = f"gRPC over TLS needs {', '.join(names)}: give {name}=FILE after --, too"
+                msg = f"gRPC over TLS needs {', '.join(names)}: add {name}=FILE after --"
                 raise UsageError(msg)
         paths = {name: Path(file) for name, file in files.items() if file}
         require_key_pair(paths["--grpc-server-cert"], paths["--grpc-server-key"])
@@ -126,9 +125,9 @@ class ServerOptions:
             require_certificate(paths["--grpc-root-cert"])
 
     def restrictions(self, secret: str) -> list[str]:
-        """The options that keep administration for whoever knows a secret, unless they are given.
+        """Return the options that restrict administration to callers with a secret, unless given.
 
-        Loading models stays open where the options ask for it (``--model-control-mode=explicit``).
+        Loading models stays open if the options ask for it (``--model-control-mode=explicit``).
         """
         loads = self.value("--model-control-mode") == "explicit"
         apis = ",".join(_ADMINISTRATION if loads else ("model-repository", *_ADMINISTRATION))

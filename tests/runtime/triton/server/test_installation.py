@@ -58,13 +58,13 @@ def add_numpy(binary: Path, version: str) -> None:
 
 def test_none_is_found_and_the_way_to_one_is_said(tmp_path: Path) -> None:
     message = (
-        "no tritonserver is found: pip install --no-deps --target DIR nvidia-pytriton 'numpy<2', "
+        "tritonserver was not found: pip install --no-deps --target DIR nvidia-pytriton 'numpy<2', "
         "and set LANNER_TRITONSERVER=DIR/pytriton/tritonserver/bin/tritonserver"
     )
     with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
         find_tritonserver()
     message += (
-        "; or take NVIDIA's container: docker run --rm --shm-size=1g -p 8000-8002:8000-8002 "
+        "; or use NVIDIA's container: docker run --rm --shm-size=1g -p 8000-8002:8000-8002 "
         f"-v {tmp_path}/models:/models nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver "
         "--model-repository=/models"
     )
@@ -102,7 +102,7 @@ def test_a_variable_that_names_nothing_is_an_error(
 def test_a_program_that_may_not_be_run(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel.chmod(0o644)
     monkeypatch.setenv("LANNER_TRITONSERVER", str(wheel))
-    with pytest.raises(ServerError, match=f"^{wheel} may not be run: chmod \\+x {wheel}$"):
+    with pytest.raises(ServerError, match=f"^{wheel} is not executable: chmod \\+x {wheel}$"):
         find_tritonserver()
 
 
@@ -114,8 +114,8 @@ def test_a_wheel_without_this_python_says_which_it_has(
     (stubs / "3.8").mkdir()
     monkeypatch.setenv("LANNER_TRITONSERVER", str(wheel))
     message = (
-        f"{wheel} runs models in Python 3.8, 3.10, and this is Python {PYTHON}: install Lanner in "
-        "one of those, or take a newer nvidia-pytriton"
+        f"{wheel} runs models in Python 3.8, 3.10, but this is Python {PYTHON}: install Lanner in "
+        "one of those, or use a newer nvidia-pytriton"
     )
     with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
         find_tritonserver()

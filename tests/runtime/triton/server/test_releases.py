@@ -10,11 +10,11 @@ from lanner.triton.server.releases import vulnerability
     [
         (
             "2.51.0",
-            "Triton 2.51 is not safe for callers that you do not trust: one request can",
+            "Triton 2.51 is not safe for untrusted callers: one request can",
         ),
         ("2.58.0", "CVE-2025-23310"),
-        ("2.59.1", "a model's name can run code in it (CVE-2025-23316); take 2.71 (container 26.0"),
-        ("2.60.0", "it lacks the security updates of 2026; take 2.71"),
+        ("2.59.1", "a model's name can run code in it (CVE-2025-23316); use 2.71 (container 26.0"),
+        ("2.60.0", "it lacks the security updates of 2026; use 2.71"),
     ],
 )
 def test_a_version_with_known_vulnerabilities(version: str, said: str) -> None:

@@ -84,7 +84,9 @@ def test_a_server_gets_ready_answers_and_leaves_nothing(make: Make, repository: 
     assert not re.search(r"^[+|]", shown, re.MULTILINE)  # no tables
     server.stop()  # once more, it does nothing
     server.wait()
-    with pytest.raises(UsageError, match=r"^a TritonServer starts once: make another$"):
+    with pytest.raises(
+        UsageError, match=r"^a TritonServer can only be started once: make a new one$"
+    ):
         server.start()
 
 
@@ -186,8 +188,8 @@ def test_models_that_cannot_be_loaded_are_named_with_their_reasons(
         f"tritonserver cannot load 'odd': failed to read text proto from {repository}/odd/"
         'config.pbtxt (1:17: Expected integer, got: "8"); '
         "'broken' version 1: Internal: ValueError: the weights are gone "
-        f"({repository}/broken/1/model.py(3): initialize); mend this in {repository}, or take it "
-        "out"
+        f"({repository}/broken/1/model.py(3): initialize); fix it in {repository}, or remove it "
+        "there"
     )
     with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"), make():
         pass
@@ -197,8 +199,8 @@ def test_models_that_cannot_be_loaded_are_named_with_their_reasons(
 def test_a_model_that_would_be_waited_for_in_vain_is_named(make: Make, repository: Path) -> None:
     (repository / "double" / "1" / "model.py").unlink()
     message = (
-        "tritonserver waits for ever for a model: Python model file not found in "
-        f"'{repository}/double/1/model.py'; mend this in {repository}"
+        "tritonserver waits forever for a model: Python model file not found in "
+        f"'{repository}/double/1/model.py'; fix it in {repository}"
     )
     with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"), make(grace_s=0):
         pass
@@ -208,7 +210,7 @@ def test_a_model_that_would_be_waited_for_in_vain_is_named(make: Make, repositor
 def test_a_server_that_is_killed_is_an_error_and_leaves_nothing(
     make: Make, repository: Path
 ) -> None:
-    message = "^tritonserver was killed by SIGKILL while it served; its last words: "
+    message = "^tritonserver was killed by SIGKILL while serving; its last message: "
     with make() as server:
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(ServerError, match=message):
@@ -225,14 +227,14 @@ def test_a_taken_port_is_refused_before_anything_starts(make: Make, option: str)
         port = other.getsockname()[1]
         message = (
             f"^port {port} of 127.0.0.1 cannot be used for {name} \\(Address already in use\\): "
-            f"choose another with --{name}-port, or 0 for any that is free$"
+            f"choose another with --{name}-port, or 0 for any free port$"
         )
         with pytest.raises(ServerError, match=message), make(**{option: port}):
             pass
 
 
 def test_one_port_is_not_enough(make: Make) -> None:
-    message = "^http, grpc, metrics need ports of their own, not http 8000, grpc 8000, metrics 0$"
+    message = "^http, grpc, metrics need different ports, not http 8000, grpc 8000, metrics 0$"
     with pytest.raises(UsageError, match=message), make(http_port=8000, grpc_port=8000):
         pass
 
@@ -251,7 +253,9 @@ def test_options_that_triton_does_not_know(make: Make, options: list[str], messa
 
 
 def test_options_that_lanner_must_know(make: Make) -> None:
-    with pytest.raises(UsageError, match=r"^--http-port cannot be one of the options after --: "):
+    with pytest.raises(
+        UsageError, match=r"^--http-port is not allowed among the options after --: "
+    ):
         make(options=["--http-port=1"])
 
 
@@ -266,8 +270,8 @@ def test_certificates_are_looked_at_before_anything_starts(make: Make, repositor
 
 def test_waiting_for_a_model_has_a_limit(make: Make, repository: Path) -> None:
     message = (
-        r"^tritonserver was not ready after 0 s: its log says what it waits for, and "
-        r"--ready-timeout \(ready_timeout_s\) gives it more$"
+        r"^tritonserver was not ready after 0 s: see its log for the reason, or allow "
+        r"more time with --ready-timeout \(ready_timeout_s\)$"
     )
     with pytest.raises(ServerError, match=message), make(ready_timeout_s=0):
         pass
@@ -317,12 +321,12 @@ def test_a_program_that_cannot_run_says_why(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "{} is not a directory: give one that 'lanner repository' made"),
+        ([], "{} is not a directory: pass a repository that 'lanner repository' made"),
         (["file.txt"], "{} holds no model: a model is a directory with a config.pbtxt and a dir"),
         (["model/weights.onnx"], "{} holds no model: a model is a directory with a config.pbtxt"),
         (
             [MANIFEST_FILE],
-            "{0} is an artifact, not a model repository: make one of it first with 'lanner reposi",
+            "{0} is an artifact, not a model repository: make a repository from it with 'lanner",
         ),
     ],
 )

@@ -107,13 +107,13 @@ REFUSED = (
     'missing: copy it again\\n\\nAt:\\n  /lanner/triton/python_backend.py(53): initialize\\n"\n'
 )
 OF_REFUSED = (
-    "tritonserver cannot load 'a' version 1: /m/a/1/model.onnx is missing: copy it again; mend "
-    "this in /m, or take it out"
+    "tritonserver cannot load 'a' version 1: /m/a/1/model.onnx is missing: copy it again; fix "
+    "it in /m, or remove it there"
 )
 OF_MODELS = (
     "tritonserver cannot load 'a' version 1: Internal: ValueError: no weights "
-    "(/m/a/1/model.py(3): initialize); 'b' version 2: Invalid argument: unable; mend this in /m, "
-    "or take it out"
+    "(/m/a/1/model.py(3): initialize); 'b' version 2: Invalid argument: unable; fix it in /m, "
+    "or remove it there"
 )
 CONFIG = (
     "[libprotobuf ERROR /tmp/text_format.cc:337] Error parsing text-format "
@@ -123,7 +123,7 @@ CONFIG = (
 )
 OF_CONFIG = (
     "tritonserver cannot load 'm': failed to read text proto from m/c.pbtxt (2:17: Expected "
-    'integer, got: "x"); mend this in /m, or take it out'
+    'integer, got: "x"); fix it in /m, or remove it there'
 )
 OPTION = "/bin/tritonserver: unrecognized option '--no'\nUsage: tritonserver [options]\n  --help"
 VALUE = "Usage: tritonserver [options]\n  --help\n\nInvalid option value. Got x\n\n"
@@ -184,6 +184,6 @@ def test_what_is_waited_for_in_vain() -> None:
     error = log.stuck(Path("/m"))
     assert type(error) is RepositoryError
     assert str(error) == (
-        "tritonserver waits for ever for a model: Python model file not found in '/m/a/1/model.py'"
-        "; mend this in /m"
+        "tritonserver waits forever for a model: Python model file not found in '/m/a/1/model.py'"
+        "; fix it in /m"
     )

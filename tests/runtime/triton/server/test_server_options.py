@@ -25,9 +25,15 @@ def test_values_of_options() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--http-port=1"], "--http-port cannot be one of the options after --: give it before"),
-        (["--grpc-port", "1"], "--grpc-port cannot be one of the options after --: give it before"),
-        (["--allow-http=no"], "--allow-http cannot be one of the options after --: Lanner needs"),
+        (["--http-port=1"], "--http-port is not allowed among the options after --: put it before"),
+        (
+            ["--grpc-port", "1"],
+            "--grpc-port is not allowed among the options after --: put it before",
+        ),
+        (
+            ["--allow-http=no"],
+            "--allow-http is not allowed among the options after --: Lanner needs",
+        ),
     ],
 )
 def test_options_that_lanner_must_know(given: list[str], message: str) -> None:
