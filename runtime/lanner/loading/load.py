@@ -230,6 +230,8 @@ def open_model(
             token_budget=token_budget,
             max_waiting=max_waiting,
             least_share=least_share,
+            width=manifest.dimension,
+            by_token=manifest.head == "tag",
         ),
         **own,
     )

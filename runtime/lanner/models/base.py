@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.errors import (
+    EngineError,
     HeadError,
     InputError,
     InputTypeError,
@@ -20,7 +21,7 @@ from lanner.errors import (
     ModelChangedError,
 )
 from lanner.models.evaluation import ModelCardData
-from lanner.running.runner import Runner, Sequences
+from lanner.running.runner import NotFiniteError, Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.tokenization import TextTokenizer
 
@@ -168,9 +169,10 @@ class Model:
         with _progress(len(inputs), is_shown=is_shown) as advance:
 
             def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
-                for rows, block in answers:
-                    output[rows + start] = block
-                    advance(len(rows))
+                with finite_answers(self.manifest.name, lambda row: start + row):
+                    for rows, block in answers:
+                        output[rows + start] = block
+                        advance(len(rows))
 
             if len(inputs) <= FIRST_TEXTS:
                 collect(
@@ -206,6 +208,28 @@ class Model:
     def max_seq_length(self) -> int | None:
         """Longest input in tokens, special tokens included; None if there is no limit."""
         return self.manifest.tokenizer.max_tokens
+
+
+@contextmanager
+def finite_answers(name: str, text_of: Callable[[int], int]) -> Iterator[None]:
+    """Names the text that has no finite answer.
+
+    Args:
+        name: The model's.
+        text_of: Maps the row that an engine failed at to the index of a text.
+
+    Raises:
+        EngineError: One has none.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        msg = (
+            f"{name} answers NaN or an infinity to the text at index {text_of(error.row)}: its "
+            "weights are damaged, or overflow in this precision; export the checkpoint again, or "
+            "take another variant"
+        )
+        raise EngineError(msg) from None
 
 
 @contextmanager

@@ -9,8 +9,16 @@ from tokenizers import Encoding
 from tqdm import tqdm
 
 from lanner.artifact.activation import Scores, softmax
+from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
-from lanner.models.base import Model, Texts, deadline_after, require_batch_size, text_list
+from lanner.models.base import (
+    Model,
+    Texts,
+    deadline_after,
+    finite_answers,
+    require_batch_size,
+    text_list,
+)
 from lanner.models.entities import (
     AGGREGATION_STRATEGIES,
     Entity,
@@ -79,7 +87,11 @@ class TaggingModel(Model):
         with tqdm(total=len(listed), unit="text", disable=not show_progress_bar) as progress:
             for some in _groups(listed):
                 answers = self.token_scores(
-                    some, batch_size, deadline_s=deadline_s, is_admitted=bool(found)
+                    some,
+                    batch_size,
+                    first=len(found),
+                    deadline_s=deadline_s,
+                    is_admitted=bool(found),
                 )
                 for text, tokens in zip(some, answers, strict=True):
                     found.append(
@@ -95,13 +107,20 @@ class TaggingModel(Model):
         return found[0] if single else found
 
     def token_scores(
-        self, texts: Sequence[str], batch_size: int = 32, **options: Any
+        self, texts: Sequence[str], batch_size: int = 32, *, first: int = 0, **options: Any
     ) -> list[TokenScores]:
-        """Return the probabilities of the labels of each token, before tokens are joined."""
+        """Return the probabilities of the labels of each token, before tokens are joined.
+
+        Args:
+            texts: The texts.
+            batch_size: The most windows in one batch.
+            first: The index of the first text, for messages.
+            options: Those of `Runner.run`.
+        """
 
         def answer(runner: Runner) -> list[TokenScores]:
             tokenizer = cast("Tokenizer", self.tokenizer)
-            found = _window_logits(runner, tokenizer, texts, self.manifest.dimension, **options)
+            found = _window_logits(runner, tokenizer, texts, self.manifest, first, **options)
             return [
                 join_windows(text, of_text, rows, tokenizer)
                 for text, of_text, rows in zip(texts, *found, strict=True)
@@ -117,20 +136,27 @@ class TaggingModel(Model):
 
         The options are those of `Runner.run`.
         """
-        tokenizer, width = cast("Tokenizer", self.tokenizer), self.manifest.dimension
         options["max_sequences"] = batch_size
-        return _window_logits(self.runner, tokenizer, texts, width, **options)
+        tokenizer = cast("Tokenizer", self.tokenizer)
+        return _window_logits(self.runner, tokenizer, texts, self.manifest, **options)
 
 
 def _window_logits(
-    runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], width: int, **options: Any
+    runner: Runner,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    manifest: Manifest,
+    first: int = 0,
+    **options: Any,
 ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
     windows = tokenizer.windows(texts)
     flat = [window.ids for of_text in windows for window in of_text]
-    logits: list[Scores] = [np.empty((0, width), np.float32)] * len(flat)
-    for rows, block in runner.run(Sequences(flat), **options):
-        for row, of_window in zip(rows, block, strict=True):
-            logits[row] = of_window[: len(flat[row])]
+    logits: list[Scores] = [np.empty((0, manifest.dimension), np.float32)] * len(flat)
+    places = [text for text, of_text in enumerate(windows) for _ in of_text]
+    with finite_answers(manifest.name, lambda row: first + places[row]):
+        for rows, block in runner.run(Sequences(flat), **options):
+            for row, of_window in zip(rows, block, strict=True):
+                logits[row] = of_window[: len(flat[row])]
     answers = iter(logits)
     return windows, [[next(answers) for _ in of_text] for of_text in windows]
 

@@ -1,5 +1,6 @@
 """The runner: token sequences through an engine, in batches of similar lengths, on every core."""
 
+import math
 import os
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from lanner.engines import Engine
+from lanner.errors import EngineError
 from lanner.running.batching import HANDOVER_TOKENS, LEAST_SHARE, pad, plan_batches
 from lanner.running.scheduler import Batch, Call, Output, Rows, Scheduler
 
@@ -43,6 +45,18 @@ class Sequences(NamedTuple):
         )
 
 
+class NotFiniteError(EngineError):
+    """An engine answered NaN or an infinity.
+
+    Attributes:
+        row: To which of the sequences of a call.
+    """
+
+    def __init__(self, engine: str, row: int) -> None:
+        super().__init__(f"{engine} answered NaN or an infinity to the input at index {row}")
+        self.row = row
+
+
 #: Sequences, and the indices of those meant.
 Part = tuple[Sequences, Sequence[int] | Rows]
 
@@ -57,6 +71,8 @@ class Runner:
         token_budget: The most padded tokens in one batch.
         max_waiting: The most calls that wait while all workers are busy.
         least_share: Calls with fewer tokens than this are not split among workers.
+        width: How wide the answer to a sequence, or to each of its tokens, must be; None for any.
+        by_token: Whether each token of a sequence is answered.
     """
 
     def __init__(
@@ -68,6 +84,8 @@ class Runner:
         token_budget: int,
         max_waiting: int = MAX_WAITING,
         least_share: int = LEAST_SHARE,
+        width: int | None = None,
+        by_token: bool = False,
     ) -> None:
         self.engine = engine
         self.feed = feed
@@ -75,6 +93,7 @@ class Runner:
         self.token_budget = token_budget
         self.max_waiting = max_waiting
         self.least_share = least_share
+        self.width, self.by_token = width, by_token
         self._scheduler: Scheduler | None = None
         self._scheduler_lock = threading.Lock()
 
@@ -171,7 +190,41 @@ class Runner:
         # A batch of several callers runs until the last of their deadlines.
         deadlines = [batch.call.deadline_s for batch in batches]
         latest_s = None if None in deadlines else max(filter(None, deadlines))
-        return self.engine.run(tensors, is_alone=is_alone, deadline_s=latest_s)
+        output = self.engine.run(tensors, is_alone=is_alone, deadline_s=latest_s)
+        self._require_sound(output, batches, tensors.get("attention_mask"))
+        return output
+
+    def _require_sound(
+        self, output: Output, batches: Sequence[Batch], mask: NDArray[Any] | None
+    ) -> None:
+        """Refuses an answer that would be taken for another.
+
+        Raises:
+            NotFiniteError: It holds NaN or an infinity.
+            EngineError: It is of another shape.
+        """
+        count = sum(len(batch.rows) for batch in batches)
+        width = self.width or (output.shape[-1] if output.ndim else 0)
+        dimensions = (2, 3) if self.width is None else (3 if self.by_token else 2,)
+        if output.ndim not in dimensions or (len(output), output.shape[-1]) != (count, width):
+            msg = (
+                f"{self.engine.name} answered float32 {list(output.shape)} to {count} inputs, "
+                f"where each must have a row of {width}: what it runs is not this model"
+            )
+            raise EngineError(msg)
+        with np.errstate(all="ignore"):
+            if math.isfinite(float(output.sum())):  # in one pass, where nothing is wrong
+                return
+        is_bad: NDArray[np.bool_] = np.logical_not(np.isfinite(output).all(axis=-1, keepdims=True))
+        is_bad = is_bad[..., 0]
+        if output.ndim == 3 and mask is not None:
+            # Nobody reads what is answered to filling.
+            length = min(is_bad.shape[1], mask.shape[1])
+            is_bad = is_bad[:, :length] & (mask[:, :length] != 0)
+        bad = np.flatnonzero(is_bad if output.ndim == 2 else is_bad.any(axis=1))
+        if bad.size:
+            rows = np.concatenate([batch.rows for batch in batches])
+            raise NotFiniteError(self.engine.name, int(rows[bad[0]]))
 
 
 def feed(parts: Sequence[Part], pad_token_id: int) -> Mapping[str, NDArray[np.int64]]:

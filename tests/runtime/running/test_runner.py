@@ -1,10 +1,13 @@
+import re
 from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from lanner.running.runner import Runner, Sequences, feed
+from lanner.errors import EngineError
+from lanner.running.runner import NotFiniteError, Runner, Sequences, feed
 
 
 class SumEngine:
@@ -24,7 +27,7 @@ class SumEngine:
     ) -> NDArray[np.float32]:
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         self.shapes.append(ids.shape)
-        sums: NDArray[np.float32] = (ids * mask).sum(axis=1, dtype=np.float32)
+        sums: NDArray[np.float32] = (ids * mask).sum(axis=1, dtype=np.float32)[:, None]
         return sums
 
 
@@ -53,6 +56,73 @@ def test_every_sequence_is_answered_once_but_empty_ones() -> None:
     answers = np.full(len(sequences), np.nan)
     for rows, block in runner.run(Sequences(sequences), max_sequences=2):
         assert np.isnan(answers[rows]).all()
-        answers[rows] = block
+        answers[rows] = block[:, 0]
     np.testing.assert_array_equal(answers, [6, np.nan, 4, 11, 63])
     assert all(rows * longest <= 4 or rows == 1 for rows, longest in engine.shapes)
+
+
+class GivenEngine:
+    """Answers what it is given."""
+
+    name, run_tokens = "given", 0
+
+    def __init__(self, output: object) -> None:
+        self.output = np.array(output, np.float32)
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        return self.output
+
+
+def answers_of(output: object, width: int | None = 2, *, flat: bool = False) -> list[object]:
+    runner = Runner(
+        GivenEngine(output),
+        feed=partial(feed, pad_token_id=0),
+        workers=1,
+        token_budget=64,
+        width=width,
+        by_token=np.ndim(output) == 3 and not flat,  # type: ignore[arg-type]
+    )
+    sequences = Sequences([[1], [2, 3]])
+    return [block.tolist() for _, block in runner.run(sequences, max_sequences=8)]
+
+
+@pytest.mark.parametrize(
+    "output", [[[1, 2]], [[1, 2]] * 3, [1, 2], [[1], [2]], [[1, 2, 3]] * 2, [[[1, 2]]] * 2, 7]
+)
+def test_an_answer_of_another_shape_is_no_answer(output: object) -> None:
+    shape = re.escape(str(list(np.array(output).shape)))
+    message = rf"^given answered float32 {shape} to 2 inputs, where each must have a row of 2: what"
+    with pytest.raises(EngineError, match=message):
+        answers_of(output, flat=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_not_finite_names_its_input(value: float) -> None:
+    # The longest runs first, so the first row is of the second input.
+    with pytest.raises(
+        NotFiniteError, match=r"^given answered NaN or an infinity to the input at "
+    ):
+        answers_of([[1, value], [1, 2]])
+    for row in (0, 1):
+        rows: list[list[float]] = [[1, 2], [1, 2]]
+        rows[row] = [value, 0]
+        with pytest.raises(NotFiniteError) as failed:
+            answers_of(rows)
+        assert failed.value.row == 1 - row
+    # An infinity beside its opposite, and values whose sum overflows.
+    with pytest.raises(NotFiniteError):
+        answers_of([[np.inf, -np.inf], [1, 2]])
+    assert answers_of([[3e38, 3e38], [3e38, 1]])
+
+
+def test_what_is_answered_to_filling_counts_for_nothing() -> None:
+    filled = [[[1, 2], [3, 4]], [[5, 6], [np.nan, np.nan]]]
+    assert len(answers_of(filled)) == 1
+    with pytest.raises(NotFiniteError):
+        answers_of(filled[::-1])

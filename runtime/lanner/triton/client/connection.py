@@ -179,6 +179,7 @@ class _Connection:
     def _runner(
         self, make: Callable[..., Runner], served: ServedModel, manifest: Manifest
     ) -> Runner:
+        make = partial(make, width=manifest.dimension, by_token=manifest.head == "tag")
         kind = TextEngine if served.takes_texts else TritonEngine
         engine = kind(
             self._transport,

@@ -101,6 +101,14 @@ class TritonEngine:
                 "where float32 is expected: make its repository with 'lanner repository'"
             )
             raise EngineError(msg)
+        count = len(next(iter(inputs.values())))
+        if output.ndim < 2 or len(output) != count:
+            msg = (
+                f"the model {self.served.name} answered {self._outputs[0]} of the shape "
+                f"{list(output.shape)} to {count} inputs: each must have a row, so its server or "
+                "what stands before it is out of order"
+            )
+            raise EngineError(msg)
         return output
 
     def answer(

@@ -5,13 +5,23 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.request import proxy_bypass
 
 from numpy.typing import NDArray
 
-from lanner.errors import MissingExtraError
+from lanner.errors import MissingExtraError, ServerError
 from lanner.triton.client.certificates import system_roots
 from lanner.triton.client.refusal import server_error
-from lanner.triton.client.transport import Address, Answer, input_tensors, queue_timeout_us
+from lanner.triton.client.responses import read_versions
+from lanner.triton.client.transport import (
+    ANSWER_S,
+    METADATA_S,
+    MOST_BYTES,
+    Address,
+    Answer,
+    input_tensors,
+    queue_timeout_us,
+)
 
 try:
     from google.protobuf.json_format import MessageToDict
@@ -26,15 +36,22 @@ except ImportError as error:
     what = "talking to a Triton server"
     raise MissingExtraError(what, "triton", "tritonclient") from error
 
-#: Messages of any size; and a server that comes back is found within a second, where gRPC would let
-#: two minutes pass between its tries (doc/connection-backoff.md of grpc).
+#: A server that comes back is found within a second, where gRPC would let two minutes pass between
+#: its tries; `min` is the time that one try may take (doc/connection-backoff.md of grpc). A peer
+#: that is gone is found out in 20 s; Triton takes questions after it in more than five minutes of
+#: silence alone. A channel has a connection of its own, so that a new one is new.
 _CHANNEL = {
     "grpc.max_send_message_length": MAX_GRPC_MESSAGE_SIZE,
-    "grpc.max_receive_message_length": MAX_GRPC_MESSAGE_SIZE,
+    "grpc.max_receive_message_length": MOST_BYTES,
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 10_000,
     "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.keepalive_time_ms": 330_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    "grpc.use_local_subchannel_pool": 1,
 }
+#: What gRPC takes proxies from (doc/environment_variables.md of grpc), the first that is set.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 #: Where gRPC lets a user say whom to trust (doc/environment_variables.md of grpc).
 _ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 
@@ -68,10 +85,14 @@ class GrpcTransport:
             outputs=[InferRequestedOutput(name) for name in outputs],
             priority=priority,
             timeout=queue_timeout_us(timeout_s),
-            client_timeout=timeout_s,
+            client_timeout=ANSWER_S if timeout_s is None else timeout_s,
+            is_time_of_caller=timeout_s is not None,
         )
-        answered = {name: result.as_numpy(name) for name in outputs}
-        return Answer(answered, result.get_response().model_version)
+        try:
+            answered = {name: result.as_numpy(name) for name in outputs}
+            return Answer(answered, str(result.get_response().model_version))
+        except Exception as error:  # noqa: BLE001 (of whatever the bytes are no tensor)
+            raise self._strange(error) from None
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.client.transport.Transport.config`."""
@@ -82,7 +103,10 @@ class GrpcTransport:
     def versions(self, model: str) -> list[str]:
         """See `lanner.triton.client.transport.Transport.versions`."""
         response = self._call(self.client.get_model_metadata, model, "")
-        return sorted(response.versions, key=int)
+        try:
+            return read_versions({"versions": list(response.versions)})
+        except ValueError as error:
+            raise self._strange(error) from None
 
     def server(self) -> dict[str, Any]:
         """See `lanner.triton.client.transport.Monitor.server`."""
@@ -93,7 +117,7 @@ class GrpcTransport:
         """See `lanner.triton.client.transport.Monitor.statistics`."""
         response = self._call(self.client.get_inference_statistics, model, version)
         found = MessageToDict(response, preserving_proto_field_name=True)
-        return list(found["model_stats"])
+        return list(found.get("model_stats", []))
 
     def close(self) -> None:
         """See `lanner.triton.client.transport.Transport.close`."""
@@ -120,7 +144,11 @@ class GrpcTransport:
             # It finds the key among what else is in a file, but looks in no other.
             private_key=_text(address.private_key or address.certificate_chain),
             certificate_chain=_text(address.certificate_chain),
-            channel_args=list(_CHANNEL.items()),
+            channel_args=[
+                *_CHANNEL.items(),
+                # gRPC would send even this machine's own traffic there.
+                *([("grpc.enable_http_proxy", 0)] if address.is_loopback else []),
+            ],
         )
 
     def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
@@ -130,15 +158,39 @@ class GrpcTransport:
         )
 
     def _send(
-        self, method: Callable[..., Any], model: str = "", version: str = "", **arguments: Any
+        self,
+        method: Callable[..., Any],
+        model: str = "",
+        version: str = "",
+        *,
+        is_time_of_caller: bool = False,
+        client_timeout: float | None = None,
+        **arguments: Any,
     ) -> Any:
-        """A method of tritonclient, with the headers and errors of every request."""
+        """A method of tritonclient, with the headers and errors of every request.
+
+        Args:
+            method: The method.
+            model: The model that is spoken of, for messages.
+            version: Its version.
+            is_time_of_caller: Whether the time is that of the caller.
+            client_timeout: How long it may take; None for `METADATA_S`.
+            arguments: Of the method.
+        """
         headers = dict(self._address.headers) or None
+        asked = getattr(method, "__self__", None)
+        allowed_s = METADATA_S if client_timeout is None else client_timeout
         try:
-            answer = method(headers=headers, **arguments)
+            answer = method(headers=headers, client_timeout=allowed_s, **arguments)
         except InferenceServerException as error:
             code = (error.status() or "").removeprefix("StatusCode.")
             detail = error.message() or ""
+            if code == "DEADLINE_EXCEEDED":
+                self._give_up(asked)
+                if not is_time_of_caller:
+                    code, detail = "UNAVAILABLE", f"no answer in {allowed_s:.0f} s"
+            if code == "UNAVAILABLE" and (proxy := self._proxy()):
+                detail += f"; gRPC goes through the proxy that {proxy} names"
             raise server_error(
                 code,
                 detail,
@@ -147,8 +199,32 @@ class GrpcTransport:
                 version=version,
                 has_answered=self._has_answered,
             ) from None
+        except (ValueError, TypeError) as error:  # what it answers is not what its type says
+            raise self._strange(error) from None
         self._has_answered = True
         return answer
+
+    def _give_up(self, client: Any) -> None:
+        """Has the next request make a connection: this one may have been swallowed.
+
+        What others have on it goes on, and it ends with them.
+        """
+        with self._lock:
+            if self._client is client:
+                self._client = None
+
+    def _strange(self, error: Exception) -> ServerError:
+        msg = (
+            f"{self._address.url} answers what Triton does not ({error}): see what is there, a "
+            "proxy perhaps"
+        )
+        return ServerError(msg)
+
+    def _proxy(self) -> str | None:
+        """The variable that names the proxy of this address, or None."""
+        if self._address.is_loopback or proxy_bypass(self._address.host.rpartition(":")[0]):
+            return None
+        return next((name for name in _PROXIES if os.environ.get(name)), None)
 
 
 def _roots() -> Path | None:

@@ -4,19 +4,33 @@ tritonclient's own HTTP client belongs to one thread, and has one timeout for al
 """
 
 import http.client
-import json
-from collections.abc import Mapping
-from typing import Any
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 
-from lanner.errors import LannerError, MissingExtraError
+from lanner.artifact.bounded import parse_json
+from lanner.errors import LannerError, MissingExtraError, ServerError
+from lanner.triton.client import responses
+from lanner.triton.client.deadline import DeadlineSocket, current_deadline_s, socket_options
 from lanner.triton.client.refusal import server_error
-from lanner.triton.client.transport import Address, Answer, input_tensors, queue_timeout_us
+from lanner.triton.client.transport import (
+    ANSWER_S,
+    METADATA_S,
+    MOST_BYTES,
+    Address,
+    Answer,
+    input_tensors,
+    queue_timeout_us,
+)
 
 try:
     import urllib3
     from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 except ImportError as error:
     what = "talking to a Triton server"
     raise MissingExtraError(what, "triton", "tritonclient") from error
@@ -25,6 +39,51 @@ _HEADER_BYTES = "Inference-Header-Content-Length"
 #: Connections that are kept; more than these are made and dropped.
 _CONNECTIONS = 64
 _CONNECT_S = 10.0
+#: Of a refusal more than this is nothing that a person reads.
+_REFUSAL_BYTES = 2**16
+_PIECE_BYTES = 2**16
+
+_NO_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
+
+Found = TypeVar("Found")
+
+
+class _Plain(HTTPConnection):
+    """A connection whose socket keeps a deadline."""
+
+    def connect(self) -> None:
+        """Connects within the time of a connection."""
+        super().connect()
+        self.sock: Any = DeadlineSocket(self.sock)
+
+
+class _Encrypted(HTTPSConnection):
+    """The same over TLS."""
+
+    def connect(self) -> None:
+        """Connects within the time of a connection."""
+        super().connect()
+        self.sock: Any = DeadlineSocket(self.sock)
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _EncryptedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Encrypted
+
+
+class _Body(NamedTuple):
+    """A whole answer.
+
+    Attributes:
+        data: Its bytes.
+        header_bytes: What it says of the length of its JSON.
+    """
+
+    data: bytes
+    header_bytes: str | None
 
 
 class HttpTransport:
@@ -33,15 +92,9 @@ class HttpTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._has_answered = False
-        host, _, port = address.host.rpartition(":")
-        options: dict[str, Any] = {"maxsize": _CONNECTIONS, "retries": False}
-        self._pool: urllib3.HTTPConnectionPool
-        if address.is_encrypted:
-            self._pool = urllib3.HTTPSConnectionPool(
-                host, int(port), ssl_context=address.tls_context(), **options
-            )
-        else:
-            self._pool = urllib3.HTTPConnectionPool(host, int(port), **options)
+        self._connections: urllib3.HTTPConnectionPool | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
 
     def infer(
         self,
@@ -62,38 +115,72 @@ class HttpTransport:
         )
         headers = {} if header_bytes is None else {_HEADER_BYTES: str(header_bytes)}
         path = f"{_path(model, version)}/infer"
-        response = self._request("POST", path, model, version, timeout_s, body, headers)
-        length = response.headers.get(_HEADER_BYTES)
-        result = InferenceServerClient.parse_response_body(
-            response.data, header_length=None if length is None else int(length)
+        body_of = self._request("POST", path, model, version, timeout_s, body, headers)
+        answered, answered_by = self._read(
+            path, lambda: responses.read_tensors(body_of.data, body_of.header_bytes, outputs)
         )
-        answered = {name: result.as_numpy(name) for name in outputs}
-        return Answer(answered, str(result.get_response()["model_version"]))
+        return Answer(answered, answered_by)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.client.transport.Transport.config`."""
-        path = f"{_path(model, version)}/config"
-        found: dict[str, Any] = json.loads(self._request("GET", path, model, version).data)
-        return found
+        return self._object(f"{_path(model, version)}/config", model, version)
 
     def versions(self, model: str) -> list[str]:
         """See `lanner.triton.client.transport.Transport.versions`."""
-        found = json.loads(self._request("GET", _path(model, ""), model, "").data)
-        return sorted(found["versions"], key=int)
+        found = self._object(_path(model, ""), model, "")
+        return self._read(_path(model, ""), lambda: responses.read_versions(found))
 
     def server(self) -> dict[str, Any]:
         """See `lanner.triton.client.transport.Monitor.server`."""
-        found: dict[str, Any] = json.loads(self._request("GET", "/v2", "", "").data)
-        return found
+        return self._object("/v2", "", "")
 
     def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
         """See `lanner.triton.client.transport.Monitor.statistics`."""
         path = f"{_path(model, version)}/stats"
-        return list(json.loads(self._request("GET", path, model, version).data)["model_stats"])
+        found = self._object(path, model, version)
+        return self._read(path, lambda: list(found["model_stats"]))
 
     def close(self) -> None:
         """See `lanner.triton.client.transport.Transport.close`."""
-        self._pool.close()
+        with self._lock:
+            if self._connections is not None and self._pid == os.getpid():
+                self._connections.close()
+            self._connections = None
+
+    @property
+    def _pool(self) -> urllib3.HTTPConnectionPool:
+        """The connections of this process: two processes that read one get each other's answers."""
+        if self._connections is None or self._pid != os.getpid():
+            with self._lock:
+                if self._connections is None or self._pid != os.getpid():
+                    self._connections, self._pid = self._connected(), os.getpid()
+        return self._connections
+
+    def _connected(self) -> urllib3.HTTPConnectionPool:
+        host, _, port = self._address.host.rpartition(":")
+        options: dict[str, Any] = {
+            "maxsize": _CONNECTIONS,
+            "retries": False,
+            "socket_options": socket_options(),
+        }
+        if self._address.is_encrypted:
+            options["ssl_context"] = self._address.tls_context()
+            return _EncryptedPool(host, int(port), **options)
+        return _PlainPool(host, int(port), **options)
+
+    def _object(self, path: str, model: str, version: str) -> dict[str, Any]:
+        body = self._request("GET", path, model, version, METADATA_S)
+        return self._read(path, lambda: responses.read_object(body.data))
+
+    def _read(self, path: str, read: Callable[[], Found]) -> Found:
+        try:
+            return read()
+        except (ValueError, KeyError, TypeError) as error:
+            msg = (
+                f"{self._address.url}{path} answers what Triton does not ({error}): see what is "
+                "there, a proxy perhaps"
+            )
+            raise ServerError(msg) from None
 
     def _request(
         self,
@@ -104,33 +191,83 @@ class HttpTransport:
         timeout_s: float | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Any:
+    ) -> _Body:
+        """Sends a request and reads all of its answer, both within the time."""
+        allowed_s = ANSWER_S if timeout_s is None else timeout_s
+        deadline_s = time.monotonic() + allowed_s
+        before = current_deadline_s.set(deadline_s)
         try:
-            response = self._pool.request(
+            response = self._pool.urlopen(
                 method,
                 path,
                 body=body,
-                headers={**self._address.headers, **(headers or {})},
-                timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s, total=timeout_s),
+                headers={"Accept-Encoding": "identity", **self._address.headers, **(headers or {})},
+                timeout=urllib3.Timeout(connect=min(_CONNECT_S, allowed_s), read=allowed_s),
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
             )
+            try:
+                is_good = response.status == 200
+                data = self._whole(response, MOST_BYTES if is_good else _REFUSAL_BYTES, deadline_s)
+            except BaseException:
+                response.close()  # nobody reads the rest
+                raise
+            response.release_conn()
         except urllib3.exceptions.NewConnectionError as error:  # a timeout by its class alone
             raise self._unavailable(str(error).rpartition(": ")[2]) from None
-        except urllib3.exceptions.TimeoutError:
-            if timeout_s is None:  # it could not be connected to
+        except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+                is_up = timeout_s is not None and time.monotonic() >= deadline_s
                 detail = f"no connection in {_CONNECT_S:.0f} s"
+            else:
+                is_up = timeout_s is not None and body is not None
+                detail = f"no whole answer in {allowed_s:.0f} s"
+            if not is_up:
                 raise self._unavailable(detail) from None
             code, detail = "DEADLINE_EXCEEDED", "the time is up"
             raise self._error(code, detail, model, version) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             cause = error.args[-1] if error.args else error
             # Of no protocol that is known here, and so perhaps not fit to be shown.
-            is_strange = type(cause) is http.client.BadStatusLine
+            is_strange = isinstance(cause, _NO_HTTP) and not isinstance(cause, OSError)
             detail = "what it says is no HTTP" if is_strange else str(cause)
             raise self._unavailable(detail) from None
+        except (ValueError, AttributeError, AssertionError) as error:  # of headers without sense
+            detail = f"what it says is no HTTP: {error}"
+            raise self._unavailable(detail) from None
+        finally:
+            current_deadline_s.reset(before)
         self._has_answered = True
-        if response.status != 200:
-            raise self._error(str(response.status), _reason(response.data), model, version)
-        return response
+        if not is_good:
+            raise self._error(str(response.status), _reason(data), model, version)
+        return _Body(data, response.headers.get(_HEADER_BYTES))
+
+    def _whole(self, response: Any, most_bytes: int, deadline_s: float) -> bytes:
+        """The body of an answer, as far as the bounds go.
+
+        Raises:
+            ServerError: It is longer, or packed.
+            TimeoutError: The deadline passes.
+        """
+        is_good = response.status == 200
+        if is_good and response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            msg = f"{self._address.url} answers packed, which was not asked for: see what is there"
+            raise ServerError(msg)
+        pieces, size = [], 0
+        while piece := response.read(_PIECE_BYTES, decode_content=False):
+            size += len(piece)
+            if size > most_bytes:
+                if not is_good:
+                    break
+                msg = (
+                    f"{self._address.url} answers more than {most_bytes:,} bytes: see what is there"
+                )
+                raise ServerError(msg)
+            pieces.append(piece)
+            if time.monotonic() > deadline_s:
+                raise TimeoutError
+        return b"".join(pieces)
 
     def _unavailable(self, detail: str) -> LannerError:
         return self._error("UNAVAILABLE", detail, model="", version="")
@@ -152,6 +289,6 @@ def _path(model: str, version: str) -> str:
 
 def _reason(body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"])
+        return str(parse_json(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body[:300].decode(errors="replace")

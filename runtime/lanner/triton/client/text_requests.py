@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from lanner.artifact.activation import softmax
 from lanner.artifact.manifest import Manifest
-from lanner.errors import UnsupportedError
+from lanner.errors import EngineError, UnsupportedError
+from lanner.models.base import finite_answers
 from lanner.models.entities import TokenScores
 from lanner.models.tagging import TaggingModel
-from lanner.running.runner import Part, Runner
+from lanner.running.runner import NotFiniteError, Part, Runner
 from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.engine import TritonEngine
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
@@ -123,7 +124,7 @@ class ServerTaggingModel(TaggingModel):
     """The head `tag` of a server that tokenises, and says which characters its tokens are."""
 
     def token_scores(
-        self, texts: Sequence[str], batch_size: int = 32, **options: Any
+        self, texts: Sequence[str], batch_size: int = 32, *, first: int = 0, **options: Any
     ) -> list[TokenScores]:
         """See `TaggingModel.token_scores`."""
         deadline_s = options.get("deadline_s")
@@ -134,23 +135,50 @@ class ServerTaggingModel(TaggingModel):
             return [
                 tokens
                 for start in range(0, len(texts), most)
-                for tokens in self._ask(engine, texts[start : start + most], deadline_s)
+                for tokens in self._ask(
+                    engine, texts[start : start + most], deadline_s, first + start
+                )
             ]
 
         return self.of_one_version(answer)
 
     def _ask(
-        self, engine: TritonEngine, texts: Sequence[str], deadline_s: float | None
+        self, engine: TritonEngine, texts: Sequence[str], deadline_s: float | None, first: int
     ) -> list[TokenScores]:
         names = (self.manifest.outputs[0], OFFSETS, CONTINUES)
         inputs = {TEXT: _column([text.encode() for text in texts])}
         found = engine.answer(inputs, names, deadline_s)
+        self._require_shapes([found[name] for name in names], len(texts))
         answers = []
-        for logits, offsets, continues in zip(*(found[name] for name in names), strict=True):
+        columns = zip(texts, *(found[name] for name in names), strict=True)
+        for index, (text, logits, offsets, continues) in enumerate(columns):
             is_token = offsets[:, 0] >= 0  # the others fill up what is shorter
+            starts, ends = offsets[is_token].T
+            if ((starts > ends) | (ends > len(text))).any():
+                msg = (
+                    f"{self.manifest.name} answered tokens outside of the text at index "
+                    f"{first + index}: its server runs another model"
+                )
+                raise EngineError(msg)
+            if not np.isfinite(logits[is_token]).all():
+                with finite_answers(self.manifest.name, lambda row: row):
+                    raise NotFiniteError(engine.name, first + index)
             scores = softmax(logits[is_token]) if is_token.any() else logits[:0]
             answers.append(TokenScores(offsets[is_token], scores, continues[is_token] != 0))
         return answers
+
+    def _require_shapes(self, outputs: Sequence[NDArray[Any]], count: int) -> None:
+        logits, offsets, continues = outputs
+        length = offsets.shape[1] if offsets.ndim == 3 else -1
+        found = [logits.shape, offsets.shape, continues.shape]
+        wanted = [(count, length, self.manifest.dimension), (count, length, 2), (count, length)]
+        kinds = [output.dtype.kind for output in outputs]
+        if found != wanted or kinds[0] != "f" or not set(kinds[1:]) <= set("iub"):
+            msg = (
+                f"{self.manifest.name} answered tensors of the shapes {found} to {count} texts: "
+                "its server runs another model, make its repository with 'lanner repository'"
+            )
+            raise EngineError(msg)
 
 
 def _column(texts: Sequence[bytes | None]) -> NDArray[np.object_]:

@@ -1,5 +1,6 @@
 """How requests reach a Triton server: what gRPC and HTTP have in common."""
 
+import ipaddress
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -25,6 +26,11 @@ SCHEMES = {
     "https": ("http", True, 8000),
 }
 
+#: How long a server may take to say what a model is; and to answer a request whose caller gave no
+#: time, which is longer than any batch in any queue that is still worth waiting in.
+METADATA_S, ANSWER_S = 30.0, 300.0
+#: The most of an answer: many times what a request can ask for.
+MOST_BYTES = 2**28
 #: What gRPC and HTTP both send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name", "ASCII-Value").
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -121,6 +127,17 @@ class Address:
             address.tls_context()
         return address
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, which no proxy stands before."""
+        name = self.host.rpartition(":")[0].strip("[]").rstrip(".")
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
     def tls_context(self) -> ssl.SSLContext:
         """What it is talked to with, over TLS.
 
@@ -150,7 +167,7 @@ class Transport(Protocol):
             version: Its version; empty for the newest.
             inputs: int64 or, as BYTES, object tensors.
             outputs: The names of those that are wanted.
-            timeout_s: How long it may take, in the server's queue and in all; None for ever.
+            timeout_s: How long it may take, in the server's queue and in all; None for `ANSWER_S`.
             priority: From 1, served first; 0 for the model's default.
 
         Raises:

@@ -8,18 +8,21 @@ import base64
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.buckets import parse_buckets
+from lanner.artifact.fields import is_file_name
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, Variant
 from lanner.errors import ArtifactError, ServerError
 from lanner.triton.contract.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, THREADS, VARIANT
 
 _PREFIX = "lanner_file"
+#: What all carried files may have together: ten times the largest tokenizers.
+_MOST_BYTES = 2**28
 
 
 def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) -> dict[str, str]:
@@ -58,19 +61,31 @@ class ServedModel:
 
     @classmethod
     def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
-        """Read a configuration in Triton's JSON form."""
-        parameters = {
-            key: value.get("string_value", "")
-            for key, value in config.get("parameters", {}).items()
-        }
-        groups = config.get("instance_group", [])
-        return cls(
-            name,
-            version,
-            parameters,
-            max_batch_size=int(config.get("max_batch_size", 0)),
-            instances=max(1, sum(int(group.get("count", 1)) for group in groups)),
-        )
+        """Reads a configuration, as Triton's JSON form of it has it.
+
+        Raises:
+            ServerError: It is none.
+        """
+        try:
+            parameters = {
+                str(key): str(value.get("string_value", ""))
+                for key, value in config.get("parameters", {}).items()
+            }
+            groups = config.get("instance_group", [])
+            instances = sum(int(group.get("count", 1)) for group in groups)
+            return cls(
+                name,
+                version,
+                parameters,
+                max_batch_size=max(0, int(config.get("max_batch_size", 0))),
+                instances=max(1, instances),
+            )
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            msg = (
+                f"the server describes the model {name} as Triton does not ({error}): see what "
+                "answers there, a proxy perhaps"
+            )
+            raise ServerError(msg) from None
 
     @property
     def takes_texts(self) -> bool:
@@ -137,14 +152,41 @@ class ServedModel:
                 "with the artifact that it was made from"
             )
             raise ServerError(msg)
-        with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
-            for name, content in files.items():
-                (Path(directory) / Path(name).name).write_bytes(self._unpacked(name, content))
-            yield Artifact.open(directory)
+        with ExitStack() as held:
+            yield Artifact.open(self._written(files, held))
 
-    def _unpacked(self, name: str, content: str) -> bytes:
+    def _written(self, files: Mapping[str, str], held: ExitStack) -> Path:
+        """The files in a directory that is there as long as the stack."""
+        left = _MOST_BYTES
+        contents = {}
+        for name, content in files.items():
+            if name != MANIFEST_FILE and not is_file_name(name):
+                msg = f"the model {self.name} on the server carries a file {name[:100]!r}: leave it"
+                raise ArtifactError(msg)
+            contents[name] = self._unpacked(name, content, left)
+            left -= len(contents[name])
         try:
-            return zlib.decompress(base64.b64decode(content, validate=True))
+            directory = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lanner-")))
+            for name, unpacked in contents.items():
+                (directory / name).write_bytes(unpacked)
+        except OSError as error:
+            msg = (
+                f"what the model {self.name} carries cannot be written to {tempfile.gettempdir()} "
+                f"({error.strerror}): make room there, or set TMPDIR to another directory"
+            )
+            raise ServerError(msg) from None
+        return directory
+
+    def _unpacked(self, name: str, content: str, most_bytes: int) -> bytes:
+        try:
+            unpacker = zlib.decompressobj()
+            unpacked = unpacker.decompress(
+                base64.b64decode(content, validate=True), max(1, most_bytes)
+            )
+            if not unpacker.eof:
+                problem = "is cut off, or too large"
+                raise ValueError(problem)
+            return unpacked
         except (ValueError, zlib.error) as error:
             msg = (
                 f"the {name} that the model {self.name} on the server carries is damaged "

@@ -241,3 +241,18 @@ def test_several_outputs_are_answered_by_name() -> None:
         "logits": [[5], [7], [9]],
         "offsets": [[5], [7], [9]],
     }
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (4, 12), (12,), (), (0, 12)])
+def test_an_answer_needs_a_row_for_each_input(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    transport = FirstOfEachRow()
+    answer = Answer({NAME: np.ones(shape, np.float32)}, "1")
+    monkeypatch.setattr(transport, "infer", lambda *_, **__: answer)
+    message = (
+        f"the model minilm answered {NAME} of the shape {list(shape)} to 3 inputs: each must have "
+        "a row, so its server or what stands before it is out of order"
+    )
+    with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
+        engine(transport).run(IDS)

@@ -107,3 +107,22 @@ def test_texts_are_bytes_and_tokens_int64() -> None:
         ("input_ids", "INT64", [1, 2]),
         ("text", "BYTES", [1, 1]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("[::1]", True),
+        ("10.0.0.1", False),
+        ("[fe80::1]", False),
+        ("localhost.example", False),
+        ("triton", False),
+    ],
+)
+def test_addresses_of_this_machine(host: str, is_loopback: bool) -> None:
+    assert Address.parse(f"grpc://{host}:8001").is_loopback is is_loopback

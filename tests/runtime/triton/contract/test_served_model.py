@@ -95,14 +95,6 @@ def test_what_is_carried_and_not_what_the_manifest_says(word_artifact: Path) -> 
         found.file("tokenizer.json")
 
 
-def test_no_file_leaves_its_directory(word_artifact: Path) -> None:
-    parameters = carried_files(Artifact.open(word_artifact), 1)
-    parameters["lanner_file.1.../../stray"] = base64.b64encode(zlib.compress(b"x")).decode()
-    with served(parameters).artifact() as found:
-        assert (found.directory / "stray").read_bytes() == b"x"
-        assert not (found.directory.parent.parent / "stray").exists()
-
-
 def test_what_it_takes() -> None:
     assert served({"lanner_input": "text"}).takes_texts
     assert not served({"lanner_input": "tokens"}).takes_texts
@@ -169,3 +161,67 @@ def test_its_variant() -> None:
     assert served({}).variant(manifest()).name == ""
     # The parameter is that of the newest version, and an older one may have another variant.
     assert served({"lanner_variant": "int8"}).variant(manifest(variants=[FP32])) == FP32
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"parameters": []},
+        {"parameters": {"a": "b"}},
+        {"parameters": {"a": None}},
+        {"max_batch_size": "many"},
+        {"max_batch_size": float("inf")},
+        {"instance_group": 3},
+        {"instance_group": [{"count": None}]},
+        {"instance_group": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_description_that_triton_does_not_give(config: dict[str, Any]) -> None:
+    with pytest.raises(ServerError, match=r"^the server describes the model m as Triton"):
+        ServedModel.of("m", "1", config)
+
+
+def test_what_unpacks_to_more_than_any_model_carries(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanner.triton.contract.served_model._MOST_BYTES", 100_000)
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    bomb = base64.b64encode(zlib.compress(b" " * 10**8, 9)).decode()
+    message = r"^the tokenizer.json that the model minilm on the server carries is damaged \(is cut"
+    with (
+        pytest.raises(ArtifactError, match=message),
+        served(parameters | {"lanner_file.1.tokenizer.json": bomb}).artifact(),
+    ):
+        pass
+    # Many small ones are one large one.
+    small = base64.b64encode(zlib.compress(b" " * 60_000, 9)).decode()
+    many = {f"lanner_file.1.{name}.json": small for name in "ab"}
+    with (
+        pytest.raises(ArtifactError, match=r"^the b.json that the model .* or too large\)"),
+        served(parameters | many).artifact(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["../evil.json", "evil.py", "/etc/x.json", "a/b.json"])
+def test_a_file_with_a_name_of_its_own_is_not_written(word_artifact: Path, name: str) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    parameters[f"lanner_file.1.{name}"] = parameters["lanner_file.1.tokenizer.json"]
+    with (
+        pytest.raises(ArtifactError, match=re.escape(f"carries a file {name!r}: leave it")),
+        served(parameters).artifact(),
+    ):
+        pass
+
+
+def test_a_temporary_directory_that_cannot_be_written(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = carried_files(Artifact.open(word_artifact), 1)
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with (
+        pytest.raises(ServerError, match=r"cannot be written to /nowhere \(No such file or direct"),
+        served(parameters).artifact(),
+    ):
+        pass

@@ -1,0 +1,88 @@
+"""A server of a few lines that answers whatever a test wants, byte by byte."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+#: Sends an answer to the request that is given.
+Answer = Callable[[socket.socket, bytes], None]
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[int]:
+    """The port of a server that gives every request this answer, and keeps connections open."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                while (request := _request(client)) and not ended.is_set():
+                    answer(client, request)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def saying(*parts: bytes) -> Answer:
+    """An answer that is always the same."""
+
+    def answer(client: socket.socket, request: bytes) -> None:
+        for part in parts:
+            client.sendall(part)
+
+    return answer
+
+
+def page(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    """A whole answer of HTTP."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def dripping(start: bytes, drop: bytes, every_s: float = 0.05) -> Answer:
+    """An answer without an end, drop by drop."""
+
+    def answer(client: socket.socket, request: bytes) -> None:
+        client.sendall(start)
+        while True:
+            client.sendall(drop)
+            time.sleep(every_s)
+
+    return answer
+
+
+def _request(client: socket.socket) -> bytes:
+    """The head and the body of a request of HTTP."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = client.recv(2**16)
+        if not piece:
+            return b""
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (
+            int(line.partition(b":")[2])
+            for line in head.splitlines()
+            if line.lower().startswith(b"content-length")
+        ),
+        0,
+    )
+    while len(body) < length:
+        piece = client.recv(2**16)
+        if not piece:
+            return b""
+        body += piece
+    return head + b"\r\n\r\n" + body
