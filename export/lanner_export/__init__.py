@@ -8,8 +8,10 @@ Needs the extra `export`; importing this package alone imports nothing heavy.
 
 import os
 
+from lanner.artifact.heads import Head
+
 #: What a model may answer; ``"auto"`` decides from the checkpoint.
-HEADS = ("auto", "embed", "score", "classify", "tag")
+HEADS = ("auto", *Head)
 #: The variants that can be made.
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
 #: Those that are made where none is asked for.

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import HEADS as HEAD_RECORDS
+from lanner.artifact.heads import Head
 from lanner.errors import InputError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner_export import HEADS
@@ -69,13 +71,13 @@ def load_checkpoint(
     if head == "auto":
         head = infer_head(directory, checkpoint)
     for option, value, owner in (
-        ("--positive-label", positive_label, "score"),
-        ("--truncate-dim", truncate_dim, "embed"),
+        ("--positive-label", positive_label, Head.SCORE),
+        ("--truncate-dim", truncate_dim, Head.EMBED),
     ):
         if value is not None and head != owner:
             msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
-    if head == "embed":
+    if HEAD_RECORDS[head].answers_vectors:
         load = partial(load_embedder, directory, checkpoint)
         loaded = load(max_tokens=max_tokens, truncate_dim=truncate_dim, trimming=trimming)
     else:
@@ -106,7 +108,7 @@ def _require_plain_embed(
     positive_label: str | None,
     trimming: Trimming,
 ) -> None:
-    if head not in ("auto", "embed") or positive_label is not None:
+    if head not in ("auto", Head.EMBED) or positive_label is not None:
         what = f"head {head!r}" if positive_label is None else "--positive-label"
         msg = f"{checkpoint} holds static vectors, which have no {what}: use --head embed"
         raise UnsupportedError(msg)

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lanner.artifact.heads import HEADS, Answer, Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import check_texts
 from lanner_export.checkpoint.checkpoint import read_config
 from lanner_export.checkpoint.modules import MODULES_FILE, read_json, read_settings
 
-#: optimum's tasks that are another head than vectors.
-_HEAD_OF_TASK = {"text-classification": "classify", "token-classification": "tag"}
+#: By task, the head that it has without being asked for; of two with one task the later.
+_HEAD_OF_TASK = {record.task: record.head for record in HEADS.values()}
 #: Activations of a cross-encoder, by the last part of their name in torch.
 _ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
 
@@ -37,7 +38,7 @@ def is_cross_encoder(directory: Path) -> bool:
     return config.is_file() and _own_activation(directory) is not None
 
 
-def infer_head(directory: Path, checkpoint: str) -> str:
+def infer_head(directory: Path, checkpoint: str) -> Head:
     """The head that a checkpoint was trained for.
 
     Args:
@@ -50,11 +51,11 @@ def infer_head(directory: Path, checkpoint: str) -> str:
     """
     is_scorer = is_cross_encoder(directory)
     if (directory / MODULES_FILE).is_file() and not is_scorer:
-        return "embed"
+        return Head.EMBED
     config = read_config(directory, checkpoint)
-    head = "classify" if is_scorer else _head_of_architecture(config)
+    head = Head.CLASSIFY if is_scorer else _head_of_architecture(config)
     # A lone number says how much, not which: a cross-encoder or a fine-tuned regression.
-    return "score" if head == "classify" and config.num_labels == 1 else head
+    return Head.SCORE if head is Head.CLASSIFY and config.num_labels == 1 else head
 
 
 def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
@@ -66,7 +67,7 @@ def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
         CheckpointError: The checkpoint's class is for the other kind.
     """
     trained = _head_of_architecture(config)
-    if trained != "embed" and (trained == "tag") != (head == "tag"):
+    if trained is not Head.EMBED and HEADS[trained].task != HEADS[head].task:
         msg = (
             f"{checkpoint} is a {config.architectures[0]}, which has the head {trained!r} and not "
             f"{head!r}: pass the --head that it was trained for"
@@ -118,7 +119,11 @@ def labels_of(
             )
             raise UnsupportedError(msg)
         activation = _ACTIVATION_OF_CLASS[kind]
-    scored = _scored_label(names, checkpoint, positive_label) if head == "score" else None
+    scored = (
+        _scored_label(names, checkpoint, positive_label)
+        if HEADS[head].answer is Answer.NUMBER
+        else None
+    )
     return Labels(names, activation, scored)
 
 
@@ -138,14 +143,14 @@ def _scored_label(names: list[str], checkpoint: str, positive_label: str | None)
     return positive_label or names[1]
 
 
-def _head_of_architecture(config: Any) -> str:
+def _head_of_architecture(config: Any) -> Head:
     import transformers  # noqa: PLC0415
     from optimum.exporters.tasks import TasksManager  # noqa: PLC0415
 
     architecture = next(iter(getattr(config, "architectures", None) or []), "")
     model_class = getattr(transformers, architecture, None)
     task = TasksManager.infer_task_from_model(model_class) if model_class else ""
-    return _HEAD_OF_TASK.get(task, "embed")
+    return _HEAD_OF_TASK.get(task, Head.EMBED)
 
 
 def _pipeline_activation(config: Any) -> str:

@@ -41,18 +41,6 @@ model = lanner.load("path/to/this/directory")
 Measured on {machine}. Made with {versions}.
 {processors}"""
 
-_EXAMPLES = {
-    "embed": """\
-vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
-print(model.similarity(vectors, vectors))""",
-    "score": """\
-print(model.score([("A plane is taking off.", "An air plane is taking off.")]))""",
-    "classify": """\
-print(model.classify(["A plane is taking off."], top_k=3))""",
-    "tag": """\
-print(model.tag(["Ada Lovelace was born in London."]))""",
-}
-
 
 def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, FileRecord]) -> str:
     """The text of README.md.
@@ -83,7 +71,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         answers=answer_sentence(manifest),
         longest=longest_sentence(manifest),
         trimming=f"\n- Trimmed to {trimmed}." if trimmed else "",
-        example=_EXAMPLES[manifest.head],
+        example=manifest.head_record.example,
         variants=_markdown(variants),
         quality="\n\n".join(_quality(card)),
         machine=card.machine,

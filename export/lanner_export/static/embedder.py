@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Architecture, file_sha256
 from lanner_export.checkpoint.checkpoint import Checkpoint, require_similarity, source_of
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
@@ -49,7 +50,7 @@ def load_static_embedder(
             left_out["tokens"] = {"kept": kept, "of": count, "corpus": corpus.name}
     rows, dimension = static.table.rows.shape
     return Checkpoint(
-        head="embed",
+        head=Head.EMBED,
         model=None,
         graph=static.table,
         inputs=INPUTS,

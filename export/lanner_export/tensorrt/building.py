@@ -14,7 +14,6 @@ from lanner.engines import open_engine
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import UnsupportedError
 from lanner.files.staging import require_output_file
-from lanner.loading.load import open_artifact
 from lanner.machine.gpu import Gpu, require_gpu
 from lanner_export.precision.ranges import Feed
 from lanner_export.precision.variants import calibration_feeds
@@ -179,7 +178,7 @@ def build_engines(
     # What cannot be kept is found before the long work, not after it.
     if request.settings.timing_cache is not None:
         require_output_file(request.settings.timing_cache)
-    artifact = open_artifact(directory)
+    artifact = Artifact.open(directory)
     require_place(artifact.directory)
     damaged = damaged_engines(artifact)
     artifact.verify(but=[name for variant in damaged for name in variant.files])

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanner.artifact.artifact import Artifact
 from lanner.artifact.buckets import parse_buckets
 from lanner.artifact.engine_build import HARDWARE_COMPATIBILITIES
 from lanner.commands import console, options
@@ -15,7 +16,6 @@ from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
 from lanner.files.staging import NO_ROOM
-from lanner.loading.load import open_artifact
 from lanner.machine.gpu import missing_gpu
 from lanner_export.tensorrt import (
     DEFAULT_PRECISIONS,
@@ -25,7 +25,6 @@ from lanner_export.tensorrt import (
 )
 
 if TYPE_CHECKING:
-    from lanner.artifact.artifact import Artifact
     from lanner_export.tensorrt.building import EngineRequest
 
 _EXAMPLES = """\
@@ -215,7 +214,7 @@ def _show(args: argparse.Namespace) -> None:
         begin("importing torch and onnx")
         from lanner_export.tensorrt.building import plan_engines  # noqa: PLC0415 (takes seconds)
 
-        artifact = open_artifact(args.artifact)
+        artifact = Artifact.open(args.artifact)
         _warn_of_length(args, artifact)
         planned = plan_engines(artifact, _request(args), scratch, begin)
         if args.write_graph is not None:
@@ -280,7 +279,7 @@ def _build(args: argparse.Namespace) -> None:
         begin("importing torch and onnx")
         from lanner_export.tensorrt.building import build_engines  # noqa: PLC0415 (takes seconds)
 
-        _warn_of_length(args, open_artifact(args.artifact))
+        _warn_of_length(args, Artifact.open(args.artifact))
 
         def told(phase: str, done: int, count: int) -> None:
             if sys.stderr.isatty():  # in a log, a line a step would be thousands

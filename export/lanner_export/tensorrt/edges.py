@@ -93,7 +93,7 @@ def _difference(
 ) -> str:
     if found.shape != expected.shape:
         return f"its answer has the shape {found.shape} instead of {expected.shape}"
-    if manifest.head == "embed":
+    if manifest.head_record.answers_vectors:
         least = float(row_cosines(expected, found).min())
         allowed = VECTOR_TOLERANCES[precision].cosine_min
         return "" if least >= allowed else f"smallest cosine {least:.6g}, allowed {allowed:.6g}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lanner.artifact.heads import HEADS, Inputs
 from lanner.errors import InputError
 from lanner.files.texts import read_texts, shipped_sentences
 from lanner.text.tokenization import Pair
@@ -25,11 +26,12 @@ class CalibrationTexts:
     source: str
 
     def inputs(self, head: str) -> list[str | Pair]:
-        """What a model of that head is fed: of `score` pairs of neighbours, of `classify` both."""
-        if head not in ("score", "classify"):
+        """The inputs of a model of that head: texts, pairs of neighbours, or both by turns."""
+        takes = HEADS[head].inputs
+        if takes is Inputs.TEXTS:
             return list(self.texts)
         pairs = list(pairwise([*self.texts, self.texts[0]]))
-        if head == "score":
+        if takes is Inputs.PAIRS:
             return list(pairs)
         return [text if row % 2 else pairs[row] for row, text in enumerate(self.texts)]
 

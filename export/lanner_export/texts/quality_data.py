@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import HEADS, Inputs
 from lanner.errors import InputError, UnsupportedError
 from lanner.files.texts import (
     PAIRS_HEADER,
@@ -29,12 +30,6 @@ _EXPECTED = (
     "the columns sentence1,sentence2,score (heads embed and score), text,label (classify) or "
     "text,entities (tag)"
 )
-_WANTED = {
-    "embed": "one of sentence1,sentence2,score",
-    "score": "one of sentence1,sentence2,score",
-    "classify": "one of text,label",
-    "tag": "one of text,entities",
-}
 #: More labels than these are counted in messages.
 _MOST_LABELS = 10
 
@@ -149,7 +144,7 @@ class QualityData:
         labelled = self.labelled
         if not isinstance(labelled, LabelledPairs):
             return list(labelled.inputs)
-        if head == "score":
+        if HEADS[head].inputs is Inputs.PAIRS:
             return list(zip(labelled.left, labelled.right, strict=True))
         return list(dict.fromkeys(labelled.left + labelled.right))
 
@@ -166,11 +161,11 @@ class QualityData:
             InputError: A label is not one of the checkpoint's, or is no number for a regression,
                 or all numbers are the same.
         """
-        what, heads = _PURPOSES[type(self.labelled)]
-        if head not in heads:
+        what, columns = _PURPOSES[type(self.labelled)]
+        if HEADS[head].labelled_columns != columns:
             msg = (
                 f"{self.name} holds {what}, and this checkpoint has the head {head!r}: "
-                f"give {_WANTED[head]}, or leave --quality-data out"
+                f"give one of {HEADS[head].labelled_columns}, or leave --quality-data out"
             )
             raise UnsupportedError(msg)
         if isinstance(self.labelled, TaggedTexts):
@@ -190,11 +185,11 @@ class QualityData:
             raise InputError(msg)
 
 
-#: What each kind of data holds, and the heads that it measures.
-_PURPOSES: dict[type, tuple[str, tuple[str, ...]]] = {
-    LabelledPairs: ("pairs with a score", ("embed", "score")),
-    LabelledTexts: ("texts with labels", ("classify",)),
-    TaggedTexts: ("texts with entities", ("tag",)),
+#: What each kind of data holds, and its columns, which are those of the heads that it measures.
+_PURPOSES: dict[type, tuple[str, str]] = {
+    LabelledPairs: ("pairs with a score", "sentence1,sentence2,score"),
+    LabelledTexts: ("texts with labels", "text,label"),
+    TaggedTexts: ("texts with entities", "text,entities"),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import HEADS
 from lanner.errors import CheckpointError
 from lanner.text.tokenization import Pair
 from lanner_export.checkpoint.checkpoint import (
@@ -29,6 +30,12 @@ from lanner_export.graph.tracing import LogitsGraph
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
+#: The class of transformers that loads a checkpoint with a head.
+_CLASS_OF_TASK = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+}
+
 
 def load_classifier(
     directory: Path,
@@ -44,7 +51,7 @@ def load_classifier(
     Args:
         directory: Where it is.
         checkpoint: Its name for people.
-        head: ``"score"``, ``"classify"`` or ``"tag"``.
+        head: One that answers with scores.
         max_tokens: A longest input that replaces the checkpoint's own.
         positive_label: Which label's probability `score` answers; None for the second of two.
         trimming: What of its layers and its vocabulary is to be kept.
@@ -61,6 +68,7 @@ def load_classifier(
     config = read_config(directory, checkpoint)
     require_safetensors(directory, is_needed=True)
     require_trained_for(config, head, checkpoint)
+    record = HEADS[head]
     labels = labels_of(directory, config, head, checkpoint, positive_label)
     tokenizer = _tokenizer(directory, checkpoint)
     model = _model(directory, checkpoint, head)
@@ -70,10 +78,10 @@ def load_classifier(
         _own_limit(tokenizer),
         max_tokens,
         checkpoint,
-        special_tokens=tokenizer.num_special_tokens_to_add(pair=head != "tag"),
+        special_tokens=tokenizer.num_special_tokens_to_add(pair=record.takes_pairs),
     )
     left_out = trim(model.base_model, tokenizer, trimming, max_tokens=limit, checkpoint=checkpoint)
-    has_types = head != "tag" and _needs_types(model, tokenizer)
+    has_types = record.takes_pairs and _needs_types(model, tokenizer)
     inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
     return Checkpoint(
         head=head,
@@ -89,7 +97,7 @@ def load_classifier(
         source=source_of(directory, checkpoint, library="transformers"),
         trimming=left_out,
         labels=labels.names,
-        activation=labels.activation if head != "tag" else "softmax",
+        activation=record.activation or labels.activation,
         scored_label=labels.scored,
     )
 
@@ -130,14 +138,9 @@ def _tokenizer(directory: Path, checkpoint: str) -> Any:
 
 
 def _model(directory: Path, checkpoint: str, head: str) -> Any:
-    from transformers import (  # noqa: PLC0415
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-    )
+    import transformers  # noqa: PLC0415
 
-    model_class = (
-        AutoModelForTokenClassification if head == "tag" else AutoModelForSequenceClassification
-    )
+    model_class = getattr(transformers, _CLASS_OF_TASK[HEADS[head].task])
     try:
         with quiet():
             model, info = model_class.from_pretrained(

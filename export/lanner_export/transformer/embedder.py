@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.checkpoint import (
     Checkpoint,
@@ -91,7 +92,7 @@ def load_embedder(
     if kept < all_kept:
         left_out["dimensions"] = {"kept": kept, "of": all_kept}
     return Checkpoint(
-        head="embed",
+        head=Head.EMBED,
         model=model,
         graph=SentenceGraph(model, dimension=kept),
         inputs=INPUTS,

@@ -73,9 +73,8 @@ def load_lanner_head(path: str, options: Mapping[str, str], threads: int) -> Loa
     imported_s, imported_mb = time.perf_counter() - begin, resident_mb()
     model = lanner.load(path, variant=options["variant"], threads=threads)
     load_s = time.perf_counter() - begin - imported_s
-    from lanner.models.base import METHODS_OF_HEAD  # noqa: PLC0415
 
-    method = getattr(model, METHODS_OF_HEAD[model.manifest.head][0])
+    method = getattr(model, model.manifest.head_record.methods[0])
     files = model.manifest.files
     facts = {
         "engine": model.runner.engine.name,

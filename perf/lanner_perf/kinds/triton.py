@@ -28,7 +28,6 @@ def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     given: dict[str, Any] = json.loads(options.get("connect", "{}"))
     model = lanner.connect(path, options["model"], retries=0, **given)
     start.loaded()
-    from lanner.models.base import METHODS_OF_HEAD  # noqa: PLC0415 (it is imported already)
 
     files = model.manifest.files
     facts = {
@@ -40,7 +39,7 @@ def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     }
     transport, clock = model.runner.engine.transport, RequestClock()
     transport.infer = clock.timed(transport.infer)
-    method = getattr(model, METHODS_OF_HEAD[model.manifest.head][0])
+    method = getattr(model, model.manifest.head_record.methods[0])
     counter = Counter(lambda: transport, options["model"], clock, address.host)
 
     def encode(inputs: Any, batch_size: int = 32) -> Any:

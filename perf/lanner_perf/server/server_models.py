@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import lanner
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.heads import HEADS
 from lanner.artifact.manifest import Manifest
 from lanner.errors import BenchmarkError, ServerError, ServerUnavailableError
-from lanner.models.base import METHODS_OF_HEAD
 from lanner.triton.client.transport import Address, Monitor
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import TEXT_SUFFIX
@@ -142,7 +142,7 @@ def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
 def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
     """Whether the server looks an answer up in a cache; without one it looks nothing up."""
     head = model.manifest.head
-    getattr(model, METHODS_OF_HEAD[head][0])(first_input(head))
+    getattr(model, HEADS[head].methods[0])(first_input(head))
     end = time.monotonic() + _PATIENCE_S
     while not (lookups := cache_lookups(transport, name)) and time.monotonic() < end:
         time.sleep(_POLL_S)

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.heads import HEADS
 from lanner.commands.console import steps
 from lanner.commands.options import positive
 from lanner.commands.source import split_url
@@ -32,7 +33,7 @@ from lanner.files.staging import require_output_file, staged_file
 from lanner.files.texts import shipped_sentences
 from lanner.loading.load import load, open_tokenizer
 from lanner.machine.machine import available_cores, package_versions, this_machine
-from lanner.models.base import METHODS_OF_HEAD, Model
+from lanner.models.base import Model
 from lanner.triton.client.connection import connect
 from lanner_perf.subjects.hosting import THROUGH, served
 from lanner_perf.subjects.resident import peak_resident_mb, proportional_mb, resident_mb
@@ -189,7 +190,7 @@ def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
         A sample after every `STEP_TEXTS`.
     """
     head = model.manifest.head
-    answer = getattr(model, METHODS_OF_HEAD[head][0])
+    answer = getattr(model, HEADS[head].methods[0])
     source = random_texts(model.max_seq_length or _LIMIT_OF_THE_UNLIMITED)
     # A scorer takes pairs.
     inputs: Iterator[Any] = zip(source, source, strict=True) if head == "score" else source

@@ -94,7 +94,7 @@ class Artifact:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             measured = {name: content["variants"][name] for name in self._names()}
-            what = "cosine" if self.manifest.head == "embed" else "difference"
+            what = "cosine" if self.manifest.head_record.answers_vectors else "difference"
             for figures in measured.values():
                 float(figures[f"batch_independence_{what}"])
         except (ValueError, KeyError, TypeError) as error:

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from lanner.artifact.heads import HEADS
 from lanner.errors import UnsupportedError, UsageError
 
+RANK_CORRELATION = "spearman"
 #: Measured against labels, in points x100; a budget says how many may be lost.
-LABELLED_MEASURES = {"spearman": "Spearman", "accuracy": "accuracy", "f1": "F1"}
+LABELLED_MEASURES = {RANK_CORRELATION: "Spearman", "accuracy": "accuracy", "f1": "F1"}
 #: Measured against the checkpoint's own answers, up to 1; a budget says how much must be reached.
 AGREEMENT_MEASURES = {
     "cosine": "a mean cosine",
@@ -18,14 +20,13 @@ AGREEMENT_MEASURES = {
 
 def labelled_measure_name(head: str, activation: str) -> str:
     """The labelled measure of a head; of a regression it is that of `score`."""
-    if head in ("embed", "score") or (head == "classify" and activation == "identity"):
-        return "spearman"
-    return "f1" if head == "tag" else "accuracy"
+    measure, is_regression = HEADS[head].labelled_measure, activation == "identity"
+    return RANK_CORRELATION if is_regression and measure == "accuracy" else measure
 
 
 def agreement_measure_names(head: str) -> tuple[str, ...]:
     """The measures of a head that need no labels."""
-    return ("cosine", "neighbours") if head == "embed" else ("agreement",)
+    return tuple(HEADS[head].agreement_measures)
 
 
 @dataclass(frozen=True)

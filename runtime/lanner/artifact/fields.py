@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-#: What a model may answer.
-HEADS = ("embed", "score", "classify", "tag")
 #: What a variant may be made for.
 ENGINES = ("onnxruntime", "tensorrt")
 #: What vectors may be compared by: the names of `lanner.vectors.similarity`, a floor above.

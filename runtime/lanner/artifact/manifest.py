@@ -14,6 +14,7 @@ from lanner.artifact import fields
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.engine_build import EngineBuild
+from lanner.artifact.heads import HEADS, HeadRecord
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
 
 FORMAT = "lanner-artifact"
@@ -153,7 +154,7 @@ class Manifest:
 
     Attributes:
         name: What people call it.
-        head: What the model answers: ``"embed"``, ``"score"``, ``"classify"`` or ``"tag"``.
+        head: What the model answers, of `lanner.artifact.heads.HEADS`.
         architecture: The transformer that it was made from.
         dimension: Width of the output: of a vector, or the number of labels.
         similarity: The similarity that its vectors are compared by; empty for other heads.
@@ -198,6 +199,16 @@ class Manifest:
     embedding_ranges: RangesRecord | None = None
     trimming: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
+
+    @property
+    def head_record(self) -> HeadRecord:
+        """All that depends on its head."""
+        return HEADS[self.head]
+
+    @property
+    def _answers_scores(self) -> bool:
+        # The head may still be one that nobody knows.
+        return self.head not in HEADS or not self.head_record.answers_vectors
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name, or None."""
@@ -283,10 +294,10 @@ class Manifest:
             problem = str(error)
         else:
             problem = manifest._problem()
-        if not problem and manifest.head not in fields.HEADS:
+        if not problem and manifest.head not in HEADS:
             msg = (
                 f"{path} has the head {manifest.head!r}, and this Lanner has "
-                f"{', '.join(fields.HEADS)}: upgrade it with pip install --upgrade lanner"
+                f"{', '.join(HEADS)}: upgrade it with pip install --upgrade lanner"
             )
             raise FormatVersionError(msg)
         if problem:
@@ -316,12 +327,12 @@ class Manifest:
             return "'max_characters' and 'bytes' must not be negative"
         if not 0 <= self.tokenizer.pad_token_id < 2**31:
             return "'pad_token_id' must be a token's id"
-        if self.head != "embed" and len(self.labels) != self.dimension:
+        if self._answers_scores and len(self.labels) != self.dimension:
             return f"'labels' must be {self.dimension}, one for each logit"
         return ""
 
     def _wrong_name(self) -> str:
-        if self.head != "embed" and self.embedding_ranges is not None:
+        if self._answers_scores and self.embedding_ranges is not None:
             return "'embedding_ranges' are of the head 'embed' alone"
         choices = (
             ("activation", self.activation, ACTIVATIONS),

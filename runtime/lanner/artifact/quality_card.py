@@ -23,13 +23,6 @@ class _Column(NamedTuple):
     form: str
 
 
-#: By head, the agreement with the checkpoint.
-_AGREEMENT_COLUMNS = {
-    "embed": (_Column("cosine", "cosine", ".4f"), _Column("neighbours", "neighbours", ".4f")),
-    "score": (_Column("rank correlation", "agreement", ".4f"),),
-    "classify": (_Column("same labels", "agreement", ".4f"),),
-    "tag": (_Column("same labels", "agreement", ".4f"),),
-}
 _VECTOR_COLUMNS = (
     _Column("worst cosine", "cosine_min", ".4f"),
     _Column("batch independence", "batch_independence_cosine", ".6f"),
@@ -38,22 +31,6 @@ _LOGITS_COLUMNS = (
     _Column("mean score difference", "mean_score_difference", ".1e"),
     _Column("batch dependence", "batch_independence_difference", ".1e"),
 )
-_MEANING_OF_VECTORS = (
-    "Cosine is the mean over the texts, and neighbours the mean rank correlation of a text's "
-    "similarities to all others. Batch independence is the smallest cosine between a text's vector "
-    "alone and among all the others."
-)
-_MEANING_OF_LOGITS = (
-    "Same labels is the share of {what}. Batch dependence is the largest difference of a score "
-    "between a text alone and among all the others."
-)
-_MEANINGS = {
-    "embed": _MEANING_OF_VECTORS,
-    "score": "Rank correlation is that of the scores. Batch dependence is the largest difference "
-    "of a score between a pair alone and among all the others.",
-    "classify": _MEANING_OF_LOGITS.format(what="texts with the labels of the checkpoint"),
-    "tag": _MEANING_OF_LOGITS.format(what="tokens with the label of the checkpoint"),
-}
 
 
 class Section(NamedTuple):
@@ -116,7 +93,7 @@ class QualityCard:
     @property
     def meaning(self) -> str:
         """What the figures of the last section mean."""
-        return _MEANINGS[self.manifest.head]
+        return self.manifest.head_record.meaning
 
     @property
     def machine(self) -> str:
@@ -191,7 +168,7 @@ class QualityCard:
 
     @property
     def _is_of_vectors(self) -> bool:
-        return self.manifest.head == "embed"
+        return self.manifest.head_record.answers_vectors
 
     @property
     def _parity_columns(self) -> tuple[_Column, ...]:
@@ -199,7 +176,8 @@ class QualityCard:
 
     def _agreement_columns(self, agreement: Mapping[str, Any]) -> list[_Column]:
         """With those of the checkpoint before it was trimmed, where they were measured."""
-        columns = list(_AGREEMENT_COLUMNS[self.manifest.head])
+        measures = self.manifest.head_record.agreement_measures
+        columns = [_Column(title, measure, ".4f") for measure, title in measures.items()]
         measured = {key for figures in agreement["variants"].values() for key in figures}
         return columns + [
             _Column(f"{title} (untrimmed)", f"source_{key}", form)

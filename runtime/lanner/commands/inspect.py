@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.heads import Answer
 from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.console import print_json, size, table
@@ -201,7 +202,11 @@ def longest_sentence(manifest: Manifest) -> str:
     limit = manifest.tokenizer.max_tokens
     if limit is None:
         return "no limit"
-    end = "what is longer is read in windows" if manifest.head == "tag" else "what is longer is cut"
+    end = (
+        "what is longer is read in windows"
+        if manifest.head_record.reads_windows
+        else "what is longer is cut"
+    )
     return f"{limit} tokens, {end}"
 
 
@@ -210,14 +215,14 @@ def answer_sentence(manifest: Manifest) -> str:
     labels = ", ".join(manifest.labels[:_MOST_LABELS])
     if len(manifest.labels) > _MOST_LABELS:
         labels += f", ... ({len(manifest.labels)} labels)"
-    if manifest.head == "embed":
+    record = manifest.head_record
+    if record.answers_vectors:
         return f"vectors of {manifest.dimension} dimensions, compared by {manifest.similarity}"
-    if manifest.head == "score":
+    if record.answer is Answer.NUMBER:
         of = "" if manifest.scored_label is None else f" of {manifest.scored_label!r}"
-        return f"a score a pair ({manifest.activation}{of})"
-    what = "entities" if manifest.head == "tag" else "labels"
+        return f"{record.noun} ({manifest.activation}{of})"
     many = ", any number at once" if manifest.activation == "sigmoid" else ""
-    return f"{what}{many}: {labels}"
+    return f"{record.noun}{many}: {labels}"
 
 
 def _quality(card: QualityCard) -> Iterator[str]:

@@ -25,13 +25,6 @@ What follows -- goes to tritonserver as it is (tritonserver --help). Its log is 
 Ctrl-C or SIGTERM stops it: requests in flight, and clients that keep an HTTP connection open, have
 {GRACE_S} s (-- --exit-timeout-secs=N); a second one ends it at once.
 """
-#: Head -> a call that shows what a model does.
-_CALLS = {
-    "embed": 'model.encode("a sentence")',
-    "score": 'model.score([("a question", "a passage")])',
-    "classify": 'model.classify(["a text"])',
-    "tag": 'model.tag(["a text"])',
-}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -141,7 +134,7 @@ def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
         try:
             served = ServedModel.of(name, version, server.configuration(name))
             with served.artifact() as artifact:
-                call = _CALLS[artifact.manifest.head]
+                call = artifact.manifest.head_record.call
         except (ServerError, ArtifactError, KeyError):  # of somebody else's making
             continue
         trusted = ', root_certificates="ca.pem"' if server.grpc_url.startswith("grpcs:") else ""

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lanner.artifact.artifact import Artifact
 from lanner.artifact.budget import Budget
+from lanner.artifact.heads import HEADS, Inputs
 from lanner.commands.console import print_json, say, steps, table
 from lanner.commands.options import Subparsers, add_command, argument, positive
 from lanner.files.texts import read_pairs, read_texts
-from lanner.loading.load import open_artifact
 from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
 from lanner.machine import interruption
 from lanner.machine.machine import available_cores
@@ -86,7 +87,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     threads = args.threads or available_cores()
-    artifact = open_artifact(args.artifact)
+    artifact = Artifact.open(args.artifact)
     artifact.verify()
     workload = _workload(args, artifact.manifest.head)
     with steps() as begin:
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
 def _workload(args: argparse.Namespace, head: str) -> Workload:
     if args.texts is None:
         return Workload.shipped(head, args.goal)
-    if head == "score":
+    if HEADS[head].inputs is Inputs.PAIRS:
         pairs = read_pairs(args.texts, columns=(args.column, args.pair_column))
         return Workload.own(pairs, Path(args.texts).name)
     texts = [text for text in read_texts(args.texts, column=args.column) if text.strip()]

@@ -10,7 +10,7 @@ from typing import Any
 
 from lanner.errors import Overloaded
 from lanner.loading.load import load
-from lanner.models.base import METHODS_OF_HEAD, Model
+from lanner.models.base import Model
 from lanner.running.cancellation import Cancellation, current_cancellation
 
 
@@ -37,7 +37,7 @@ class AsyncModel:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.model, name)
-        if name in METHODS_OF_HEAD[self.model.manifest.head]:
+        if name in self.model.manifest.head_record.methods:
             return self._awaited(value)
         return value
 

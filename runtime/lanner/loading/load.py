@@ -9,27 +9,17 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines import Engine, open_engine
 from lanner.engines.registry import ONNXRUNTIME
-from lanner.errors import InputError, UnsupportedError
+from lanner.errors import InputError
 from lanner.loading.configuration import Configuration
 from lanner.loading.tuned import stored_choice
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
-from lanner.models.classification import ClassificationModel
-from lanner.models.embedding import EmbeddingModel
-from lanner.models.scoring import ScoringModel
-from lanner.models.tagging import TaggingModel
+from lanner.models.heads import model_class
 from lanner.running.batching import LEAST_SHARE, TOKEN_BUDGET
 from lanner.running.runner import MAX_WAITING, Runner, feed
 from lanner.text.tokenization import TextTokenizer, Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
-
-_MODEL_OF_HEAD: dict[str, type[Model]] = {
-    "embed": EmbeddingModel,
-    "score": ScoringModel,
-    "classify": ClassificationModel,
-    "tag": TaggingModel,
-}
 
 
 def load(
@@ -84,7 +74,6 @@ def load(
             there is no such GPU.
         InputError: A number is less than 1, or there are more workers than threads, or the device
             is none or not of that engine.
-        UnsupportedError: Its head is of a newer Lanner.
     """
     threads = available_cores() if threads is None else threads
     require_counts(
@@ -93,7 +82,7 @@ def load(
     if workers is not None and workers > threads:
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
-    artifact = open_artifact(path)
+    artifact = Artifact.open(path)
     if engine_cache is not None:
         if engine not in ("auto", ONNXRUNTIME.name) or device == "cpu":
             msg = "engine_cache is for onnxruntime on cuda: leave it out, or engine and device"
@@ -131,18 +120,6 @@ def require_counts(**counts: int | None) -> None:
             raise InputError(msg)
 
 
-def open_artifact(path: str | Path) -> Artifact:
-    """An artifact whose head this Lanner has.
-
-    Raises:
-        ArtifactError: It is not an artifact, or a damaged or a newer one.
-        UnsupportedError: Its head is of a newer Lanner.
-    """
-    artifact = Artifact.open(path)
-    model_class(artifact.manifest, str(path))
-    return artifact
-
-
 def open_configuration(
     artifact: Artifact,
     configuration: Configuration,
@@ -155,7 +132,7 @@ def open_configuration(
     """The model of an artifact, run in one way; the files that it needs are verified.
 
     Args:
-        artifact: What `open_artifact` opened.
+        artifact: An opened artifact.
         configuration: How it is run.
         threads: Cores to use.
         max_waiting: The most calls that wait while all workers are busy.
@@ -237,25 +214,6 @@ def open_model(
     )
 
 
-def model_class(manifest: Manifest, place: str = "") -> type[Model]:
-    """The class with the methods of a manifest's head.
-
-    Args:
-        manifest: The manifest.
-        place: Where it was found, for the message.
-
-    Raises:
-        UnsupportedError: The head is of a newer Lanner.
-    """
-    if manifest.head not in _MODEL_OF_HEAD:
-        msg = (
-            f"{place or manifest.name} has the head {manifest.head!r}, and this Lanner has "
-            f"{', '.join(_MODEL_OF_HEAD)}: upgrade it with pip install --upgrade lanner"
-        )
-        raise UnsupportedError(msg)
-    return _MODEL_OF_HEAD[manifest.head]
-
-
 def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
     """The tokenizer that a manifest describes.
 
@@ -266,5 +224,5 @@ def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
     if record.kind == "words":
         return WordTokenizer(path, record.max_tokens)
     # A quarter: what stands at the edge of one window is well inside of the next.
-    overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head == "tag" else 0
+    overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head_record.reads_windows else 0
     return Tokenizer(path, record, overlap_tokens=overlap_tokens)

@@ -1,15 +1,13 @@
 """Answers of a model of any head: by its main method, or as rows of numbers to compare."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.models.base import METHODS_OF_HEAD, Model
-from lanner.models.embedding import EmbeddingModel
-from lanner.models.logits import LogitsModel
-from lanner.models.tagging import TaggingModel
+from lanner.artifact.budget import RANK_CORRELATION, labelled_measure_name
+from lanner.models.base import Model
 from lanner.text.tokenization import Pair
 
 #: The score from which a label of a multi-label classifier holds: the default of `classify`.
@@ -25,7 +23,7 @@ def ask(model: Model, inputs: Any) -> Any:
         model: A model of any head.
         inputs: One text or a list of them; pairs for `score`.
     """
-    return getattr(model, METHODS_OF_HEAD[model.manifest.head][0])(inputs)
+    return getattr(model, model.manifest.head_record.methods[0])(inputs)
 
 
 def rows(model: Model, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Rows:
@@ -39,15 +37,7 @@ def rows(model: Model, inputs: Sequence[str | Pair], *, batch_size: int = 32) ->
     Returns:
         Vectors or scores, float32 [inputs, dimension]; [tokens, labels] for `tag`.
     """
-    if isinstance(model, EmbeddingModel):
-        vectors: Rows = model.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
-        return vectors
-    if isinstance(model, TaggingModel):
-        tokens = model.token_scores(cast("Sequence[str]", inputs), batch_size)
-        return np.concatenate([of_text.scores for of_text in tokens])
-    if isinstance(model, LogitsModel):
-        return model.activate(model.logits(inputs, batch_size=batch_size))
-    raise TypeError(type(model).__name__)
+    return model.rows(inputs, batch_size=batch_size)
 
 
 def row_cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -89,7 +79,7 @@ def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
         otherwise the share of rows with the same label, or the same set of labels for a
         multi-label classifier.
     """
-    if head == "score" or activation == "identity":
+    if labelled_measure_name(head, activation) == RANK_CORRELATION:
         ranked = [
             np.stack([_ranks(column) for column in scores.T]) - (len(scores) - 1) / 2
             for scores in (a, b)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lanner.artifact.heads import HEADS
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.errors import (
     EngineError,
@@ -23,22 +24,8 @@ from lanner.errors import (
 from lanner.models.evaluation import ModelCardData
 from lanner.running.runner import NotFiniteError, Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
-from lanner.text.tokenization import TextTokenizer
+from lanner.text.tokenization import Pair, TextTokenizer
 
-#: The public methods of each head, the main one first.
-METHODS_OF_HEAD: dict[str, tuple[str, ...]] = {
-    "embed": (
-        "encode",
-        "encode_query",
-        "encode_document",
-        "similarity",
-        "similarity_pairwise",
-        "search",
-    ),
-    "score": ("score", "predict", "rank"),
-    "classify": ("classify",),
-    "tag": ("tag",),
-}
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
 TEXTS_AT_ONCE = 8_192
@@ -81,15 +68,16 @@ class Model:
 
     def __getattr__(self, name: str) -> Any:
         """Name the model's head if a method of another head is missing."""
-        if any(name in methods for methods in METHODS_OF_HEAD.values()):
-            head = self.manifest.head
-            msg = (
-                f"{self.manifest.name} has the head {head!r}, which does not {name}: "
-                f"call its {METHODS_OF_HEAD[head][0]}"
-            )
-            raise HeadError(msg)
+        if any(name in record.methods for record in HEADS.values()):
+            raise self._lacking(name)
         msg = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(msg)
+
+    def _lacking(self, method: str) -> HeadError:
+        return HeadError(
+            f"{self.manifest.name} has the head {self.manifest.head!r}, which does not {method}: "
+            f"call its {self.manifest.head_record.methods[0]}"
+        )
 
     def _rows(
         self,
@@ -126,6 +114,30 @@ class Model:
                 deadline_s=deadline_s,
             )
         )
+
+    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """The graph's answer to each input, as a text model on a server gives it.
+
+        Args:
+            inputs: Texts or pairs, as the head takes them.
+            batch_size: The most inputs in one batch; the token budget bounds it too.
+
+        Raises:
+            HeadError: The head answers with several tensors.
+        """
+        raise self._lacking("outputs")  # noqa: EM101 (the name of a method)
+
+    def rows(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """The answers as numbers, to compare two models by: vectors, or scores.
+
+        Args:
+            inputs: Texts or pairs, as the head takes them.
+            batch_size: The most inputs in one batch; the token budget bounds it too.
+
+        Returns:
+            float32 [inputs, dimension]; of a head that answers for each token [tokens, dimension].
+        """
+        return self.outputs(inputs, batch_size=batch_size)
 
     def of_one_version(self, answer: Callable[[Runner], Answer]) -> Answer:
         """Return `answer(runner)`, repeating the call if the server exchanged the model.

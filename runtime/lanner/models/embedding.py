@@ -1,7 +1,7 @@
 """The head `embed`: texts to vectors, and similarity and search of vectors."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from lanner.errors import InputError, UnsupportedError
 from lanner.models.base import Model, Texts, as_tensor, converted, require_batch_size, text_list
 from lanner.running.runner import Sequences
-from lanner.text.tokenization import check_texts
+from lanner.text.tokenization import Pair, check_texts
 from lanner.vectors import quantized as _similarity
 from lanner.vectors.precision import (
     BYTE_PRECISIONS,
@@ -122,6 +122,11 @@ class EmbeddingModel(Model):
     def encode_document(self, sentences: Texts, **options: Any) -> Any:
         """Call `encode` with the checkpoint's prompt for documents, if it has one."""
         return self._encode_as(("document", "passage", "corpus"), sentences, options)
+
+    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Vectors:
+        """See `Model.outputs`."""
+        vectors: Vectors = self.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
+        return vectors
 
     def embedding_ranges(
         self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False

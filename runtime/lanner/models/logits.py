@@ -55,6 +55,14 @@ class LogitsModel(Model):
             timeout_ms=timeout_ms,
         )
 
+    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Scores:
+        """See `Model.outputs`."""
+        return self.logits(inputs, batch_size=batch_size)
+
+    def rows(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Scores:
+        """See `Model.rows`."""
+        return self.activate(self.logits(inputs, batch_size=batch_size))
+
     def activate(self, logits: Scores) -> Scores:
         """Apply the checkpoint's activation to logits; float32 of the same shape."""
         return ACTIVATIONS[self.manifest.activation](logits)

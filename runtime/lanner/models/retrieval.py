@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lanner.artifact.heads import Head
 from lanner.errors import HeadError, InputError
 from lanner.models.base import text_list
 from lanner.models.embedding import EmbeddingModel
@@ -64,9 +65,8 @@ def retrieve(
         HeadError: `encoder` or `scorer` has another head.
         InputError: `k` or `candidates` is less than 1, or the vectors do not fit the corpus.
     """
-    for model, head in ((encoder, "embed"), (scorer, "score")):
+    for name, model, head in (("encoder", encoder, Head.EMBED), ("scorer", scorer, Head.SCORE)):
         if model.manifest.head != head:
-            name = "encoder" if head == "embed" else "scorer"
             msg = (
                 f"the {name} of retrieve must have the head {head!r}, but "
                 f"{model.manifest.name} has {model.manifest.head!r}"

@@ -27,7 +27,7 @@ from lanner.models.entities import (
     parse_tags,
 )
 from lanner.running.runner import Runner, Sequences
-from lanner.text.tokenization import Tokenizer, check_texts
+from lanner.text.tokenization import Pair, Tokenizer, check_texts
 
 #: The most texts, and characters, that are read together: their logits, one row per token, are in
 #: memory at once.
@@ -128,6 +128,11 @@ class TaggingModel(Model):
 
         options["max_sequences"] = batch_size
         return self.of_one_version(answer)
+
+    def rows(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Scores:
+        """See `Model.rows`."""
+        tokens = self.token_scores(cast("Sequence[str]", inputs), batch_size)
+        return np.concatenate([of_text.scores for of_text in tokens])
 
     def window_logits(
         self, texts: Sequence[str], *, batch_size: int = 32, **options: Any

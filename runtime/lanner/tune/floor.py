@@ -108,7 +108,7 @@ class QualityFloor:
 
     def _refused_by_engine(self, engine: str, variant: Variant, alone: Rows) -> str:
         expected = self._expected(engine, variant)
-        if self._manifest.head == "embed":
+        if self._manifest.head_record.answers_vectors:
             cosine = float(row_cosines(expected, alone).mean())
             if cosine >= ENGINE_COSINE:
                 return ""
@@ -130,12 +130,12 @@ class QualityFloor:
         """Return the mean cosine, or the agreement, with fp32."""
         manifest = self._manifest
         expected = self._expected(engine, self._reference)
-        if manifest.head == "embed":
+        if manifest.head_record.answers_vectors:
             return float(row_cosines(expected, alone).mean())
         return agreement(expected, alone, head=manifest.head, activation=manifest.activation)
 
     def _independence(self, alone: Rows, together: Rows) -> dict[str, float]:
-        if self._manifest.head == "embed":
+        if self._manifest.head_record.answers_vectors:
             return {"batch_independence_cosine": float(row_cosines(alone, together).min())}
         differences = score_differences(alone, together, activation=self._manifest.activation)
         return {"batch_independence_difference": float(differences.max())}
@@ -182,7 +182,7 @@ class QualityFloor:
                 has_figures = False
             if not has_figures:
                 option = " with --quality-data FILE" if budget.needs_labels else ""
-                other = "cosine" if self._manifest.head == "embed" else "agreement"
+                other = "cosine" if self._manifest.head_record.answers_vectors else "agreement"
                 msg = (
                     f"the quality card of {self.artifact.directory} has no figures for "
                     f"{budget.measure}: export again{option}, or take {other}"

@@ -6,8 +6,8 @@ from tests.support.word_artifact import write_manifest
 from lanner.errors import (
     ArtifactError,
     EngineError,
+    FormatVersionError,
     InputError,
-    UnsupportedError,
     VariantError,
 )
 from lanner.loading.load import load
@@ -39,7 +39,7 @@ def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:
 
 def test_an_unknown_head_is_named(word_artifact: Path) -> None:
     write_manifest(word_artifact, head="summarize", labels=list("abcd"))
-    with pytest.raises(UnsupportedError, match=r"has the head 'summarize', and this Lanner"):
+    with pytest.raises(FormatVersionError, match=r"has the head 'summarize', and this Lanner"):
         load(word_artifact)
 
 

@@ -72,7 +72,7 @@ def run_together(
     Raises:
         LannerError: See `Runner.run`.
     """
-    by_token = manifest.head == "tag"
+    by_token = manifest.head_record.by_token
     outputs = [
         np.zeros((*r.is_token.shape[: 2 if by_token else 1], manifest.dimension), np.float32)
         for r in requests

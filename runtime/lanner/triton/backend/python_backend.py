@@ -17,8 +17,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from lanner.artifact.artifact import Artifact
 from lanner.errors import DeadlineError, InputError, LannerError, Overloaded
-from lanner.loading.load import load, open_artifact, open_model
+from lanner.loading.load import load, open_model
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner.triton.backend.engine import BackendEngine
@@ -127,7 +128,7 @@ class TextModel(_ServedModel[TextRequest]):
         token_model = served.parameters.get(TOKEN_MODEL)
         if token_model is None:
             return _load(directory, served)
-        artifact = open_artifact(directory)
+        artifact = Artifact.open(directory)
         manifest = artifact.manifest
         return open_model(
             manifest,
@@ -167,7 +168,7 @@ def _require_numpy() -> None:
 def _load(directory: Path, served: ServedModel) -> Model:
     cores = available_cores()
     threads = served.threads(cores)
-    variant = open_artifact(directory).manifest.variants[0].name
+    variant = Artifact.open(directory).manifest.variants[0].name
     # What takes the GPU says so: the instances of a server share it with others.
     model: Model = load(
         directory,

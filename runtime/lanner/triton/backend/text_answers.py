@@ -1,15 +1,17 @@
 """Requests of a text model, answered together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.heads import Inputs
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.models.base import Model
+from lanner.models.tagging import TaggingModel
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
@@ -37,11 +39,11 @@ class TextRequest:
             raise InputError(msg)
         left = _decoded(texts, TEXT)
         if pairs is None:
-            if manifest.head == "score":
+            if manifest.head_record.inputs is Inputs.PAIRS:
                 msg = f"{manifest.name} scores pairs: give {TEXT_PAIR} beside {TEXT}"
                 raise InputError(msg)
             return cls([*left])
-        if manifest.head not in ("score", "classify"):
+        if not manifest.head_record.takes_pairs:
             msg = f"{manifest.name} has the head {manifest.head!r}, which takes no {TEXT_PAIR}"
             raise InputError(msg)
         right = _decoded(pairs, TEXT_PAIR)
@@ -58,20 +60,19 @@ def answer_texts(requests: Sequence[TextRequest], model: Model) -> list[Tensors]
         LannerError: See the methods of the model's head.
     """
     texts = [text for request in requests for text in request.texts]
-    if model.manifest.head == "tag":
-        return _tagged(requests, model, texts)
-    method: Callable[..., NDArray[np.float32]] = (
-        model.encode if model.manifest.head == "embed" else model.logits
-    )
-    output = method(texts, batch_size=_ANY_NUMBER)
+    if model.manifest.head_record.by_token:
+        return _tagged(requests, cast("TaggingModel", model), texts)
+    output = model.outputs(texts, batch_size=_ANY_NUMBER)
     ends = np.cumsum([len(request.texts) for request in requests])
     name = model.manifest.outputs[0]
     return [{name: part} for part in np.split(output, ends[:-1])]
 
 
-def _tagged(requests: Sequence[TextRequest], model: Any, texts: list[Any]) -> list[Tensors]:
+def _tagged(
+    requests: Sequence[TextRequest], model: TaggingModel, texts: list[Any]
+) -> list[Tensors]:
     found = iter(model.token_scores(texts, _ANY_NUMBER))
-    answers = []
+    answers: list[Tensors] = []
     for request in requests:
         tokens = [next(found) for _ in request.texts]
         longest = max((len(one.offsets) for one in tokens), default=0)

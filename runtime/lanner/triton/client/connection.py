@@ -12,8 +12,10 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ServerError
 from lanner.loading.asynchronous import AsyncModel
-from lanner.loading.load import model_class, open_artifact, open_tokenizer, require_counts
+from lanner.loading.load import open_tokenizer, require_counts
 from lanner.models.base import Model
+from lanner.models.heads import model_class
+from lanner.models.tagging import TaggingModel
 from lanner.running.runner import MAX_WAITING, Runner, feed
 from lanner.triton.client.engine import TritonEngine
 from lanner.triton.client.text_requests import (
@@ -38,6 +40,8 @@ REQUESTS_AT_ONCE = 2
 #: The most padded tokens of one request: four of the batches that an engine in process gets, so
 #: that what a request takes beside its tokens is a small part of it.
 REQUEST_TOKENS = 2_048
+#: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
+_TEXT_CLASSES: dict[type[Model], type[Model]] = {TaggingModel: ServerTaggingModel}
 
 
 def connect(
@@ -133,7 +137,7 @@ class _Connection:
         engine_options: Mapping[str, Any],
     ) -> None:
         self._transport, self._name, self._version = transport, name, version
-        self._given = None if given is None else open_artifact(given)
+        self._given = None if given is None else Artifact.open(given)
         self._engine_options = engine_options
         self._lock = threading.Lock()
 
@@ -146,7 +150,9 @@ class _Connection:
         served = self._served()
         with self._artifact(served) as artifact:
             manifest = artifact.manifest
-            kind = ServerTaggingModel if _tags_there(served, manifest) else model_class(manifest)
+            kind = model_class(manifest)
+            if served.takes_texts:
+                kind = _TEXT_CLASSES.get(kind, kind)
             own: dict[str, Any] = {}
             ranges = manifest.embedding_ranges
             if ranges is not None:
@@ -213,10 +219,6 @@ def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":
     from lanner.triton.client.http_transport import HttpTransport  # noqa: PLC0415 (an extra)
 
     return HttpTransport
-
-
-def _tags_there(served: ServedModel, manifest: Manifest) -> bool:
-    return served.takes_texts and manifest.head == "tag"
 
 
 def _tokenizer(served: ServedModel, artifact: Artifact) -> Any:

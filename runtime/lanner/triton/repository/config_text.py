@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from lanner.artifact.heads import Inputs
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.running.runner import TYPE_IDS
 from lanner.triton.contract.model_config import written_config
@@ -93,13 +94,13 @@ def text_config(
     name: str, manifest: Manifest, variant: Variant, serving: Serving, carried: dict[str, str]
 ) -> str:
     """The config.pbtxt of a text model, which tokenises in the server; see `token_config`."""
-    takes_pairs = manifest.head in ("score", "classify")
+    record = manifest.head_record
     inputs: list[dict[str, Any]] = [{"name": TEXT, "data_type": "TYPE_STRING", "dims": [1]}]
-    if takes_pairs:
+    if record.takes_pairs:
         pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
-        inputs.append(pair | ({"optional": True} if manifest.head == "classify" else {}))
+        inputs.append(pair | ({} if record.inputs is Inputs.PAIRS else {"optional": True}))
     outputs = [_output(manifest)]
-    if manifest.head == "tag":
+    if record.by_token:
         outputs.append({"name": OFFSETS, "data_type": "TYPE_INT64", "dims": [-1, 2]})
         outputs.append({"name": CONTINUES, "data_type": "TYPE_INT64", "dims": [-1]})
     own: dict[str, str] = {INPUT_KIND: TEXT_KIND, VARIANT: variant.name}
@@ -150,7 +151,7 @@ def _head(
 
 
 def _output(manifest: Manifest) -> dict[str, Any]:
-    dims = [-1, manifest.dimension] if manifest.head == "tag" else [manifest.dimension]
+    dims = [-1, manifest.dimension] if manifest.head_record.by_token else [manifest.dimension]
     return {"name": manifest.outputs[0], "data_type": "TYPE_FP32", "dims": dims}
 
 
@@ -243,7 +244,7 @@ def _text_warmup(manifest: Manifest, serving: Serving) -> list[Section]:
     if not serving.warmup:
         return []
     sample = {"data_type": "TYPE_STRING", "dims": [1], "input_data_file": WARMUP_TEXT_FILE}
-    names = [TEXT, TEXT_PAIR] if manifest.head == "score" else [TEXT]
+    names = [TEXT, TEXT_PAIR] if manifest.head_record.inputs is Inputs.PAIRS else [TEXT]
     inputs = dict.fromkeys(names, sample)
     comment = "A text runs once before the model counts as ready; it is in warmup/."
     return [(comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]})]

@@ -31,7 +31,6 @@ from lanner.errors import (
     UnsupportedError,
 )
 from lanner.files.staging import staged_directory, staged_file
-from lanner.loading.load import open_artifact
 from lanner.triton.contract.model_code import MODEL_FILE, model_code
 from lanner.triton.contract.model_config import CONFIG_FILE, parse_config
 from lanner.triton.contract.served_model import carried_files
@@ -107,7 +106,7 @@ def write_repository(
             model in it that would get a new version is not Lanner's.
     """
     serving = serving or Serving()
-    opened = [open_artifact(path) for path in artifacts]
+    opened = [Artifact.open(path) for path in artifacts]
     names = names or [artifact.manifest.name for artifact in opened]
     _require_names(names, len(opened))
     _require_repository(repository)
