@@ -1,6 +1,7 @@
 """Fixtures. Nothing heavy is imported here, so the runtime's tests run without the export extra."""
 
 import gc
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.checkpoints import (
     plain_checkpoint,
 )
 from tests.support.made_once import made_once
+from tests.support.traced_once import TracedOnce
 from tests.support.word_artifact import write_word_artifact
 
 TESTS = Path(__file__).parent
@@ -57,13 +59,23 @@ def exported(
     """Export a checkpoint that every process of this run shares."""
     from lanner_export.export import export  # noqa: PLC0415
 
-    return Artifact.open(
-        made_once(
-            factory,
-            f"{name or checkpoint.name}.lanner",
-            lambda directory: export(checkpoint, directory),
-        )
-    )
+    def make(directory: Path) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            share_traces(monkeypatch, factory)
+            export(checkpoint, directory)
+
+    return Artifact.open(made_once(factory, f"{name or checkpoint.name}.lanner", make))
+
+
+def share_traces(monkeypatch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> None:
+    """Let exports in this process take the graph of a model that was traced before in this run."""
+    if variants := sys.modules.get("lanner_export.precision.variants"):
+        monkeypatch.setattr(variants, "write_fp32", TracedOnce(factory))
+
+
+@pytest.fixture(autouse=True)
+def _traced_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    share_traces(monkeypatch, tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,63 @@
+"""Tracing a tiny model takes five seconds, so each is traced once a run."""
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.made_once import made_once
+
+#: A larger model goes through the exporter each time: hashing and keeping it would cost too.
+MOST_WEIGHTS = 1_000_000
+
+
+class TracedOnce:
+    """Stands in for `write_fp32` in an export: gives the graph that an equal model got before.
+
+    An export still compares what it wrote with its checkpoint, so that the graph of another model
+    would fail it.
+    """
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+
+    def __call__(
+        self,
+        graph: Any,
+        inputs: Sequence[str],
+        output: str,
+        path: Path,
+        *,
+        without_passes: Collection[str] = (),
+    ) -> list[str]:
+        from lanner_export.graph.tracing import write_fp32  # noqa: PLC0415
+
+        def write(to: Path) -> list[str]:
+            return write_fp32(graph, inputs, output, to, without_passes=without_passes)
+
+        def make(directory: Path) -> None:
+            directory.mkdir()
+            passes = write(directory / "graph.onnx")
+            (directory / "passes.json").write_text(json.dumps(passes))
+
+        if sum(weight.numel() for weight in graph.parameters()) > MOST_WEIGHTS:
+            return write(path)
+        names = [*inputs, output, *sorted(without_passes)]
+        made = made_once(self._factory, f"graph-{_digest(graph, names)}", make)
+        path.write_bytes((made / "graph.onnx").read_bytes())
+        passes: list[str] = json.loads((made / "passes.json").read_text())
+        return passes
+
+
+def _digest(graph: Any, names: list[str]) -> str:
+    """Return what tells this model from others: its modules, their options, and all weights."""
+    options = {name: value for name, value in vars(graph).items() if not name.startswith("_")}
+    config = graph.transformer.config
+    settings = {**config.to_dict(), "_name_or_path": "", "by": config._attn_implementation}
+    digest = hashlib.sha256(repr((names, repr(graph), options, settings)).encode())
+    for name, tensor in [*graph.named_parameters(), *graph.named_buffers()]:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()[:24]
