@@ -31,5 +31,5 @@ def test_the_committed_repository_is_what_the_generator_writes(
 def test_what_is_no_artifact_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "gone"), "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'gone'} is not a directory: give one that 'lanner export' wrote\n"
+        f"error: {tmp_path / 'gone'} is not a directory: pass one that 'lanner export' wrote\n"
     )

@@ -82,7 +82,7 @@ def test_only_an_optional_subject_is_left_out(tiny_artifact: Artifact) -> None:
         {
             "name": "a peer",
             "reason": "a peer on /gone: ArtifactError: /gone is not a directory: "
-            "give one that 'lanner export' wrote",
+            "pass one that 'lanner export' wrote",
         }
     ]
     with pytest.raises(SubjectError, match=r"^a peer on /gone: ArtifactError: /gone is not a dir"):

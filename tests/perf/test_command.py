@@ -230,7 +230,7 @@ def test_what_cannot_be_measured_is_one_sentence(
         "its own framework, or none"
     )
     assert refused(capsys, tmp_path / "gone", "--against", "none") == (
-        f"{tmp_path}/gone is not a directory: give one that 'lanner export' wrote"
+        f"{tmp_path}/gone is not a directory: pass one that 'lanner export' wrote"
     )
     assert refused(capsys, tiny, "--against", "none", "--output", tmp_path / "no" / "a.html") == (
         f"there is no directory {tmp_path}/no for a.html: make it first"

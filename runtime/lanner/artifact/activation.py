@@ -1,4 +1,4 @@
-"""What turns a model's logits into scores."""
+"""The activations that turn a model's logits into scores."""
 
 from collections.abc import Callable
 
@@ -9,26 +9,26 @@ Scores = NDArray[np.float32]
 
 
 def identity(logits: Scores) -> Scores:
-    """The logits themselves, as a regression answers."""
+    """Return the logits unchanged, for a regression."""
     return logits
 
 
 def sigmoid(logits: Scores) -> Scores:
-    """Each logit by itself to (0, 1)."""
-    # Of the two forms each is used where its exponential cannot overflow.
+    """Map each logit to (0, 1)."""
+    # Two equivalent forms: each is used where its exponential cannot overflow.
     small = np.exp(-np.abs(logits))
     scores: Scores = np.where(logits >= 0, 1, small) / (1 + small)
     return scores.astype(np.float32, copy=False)
 
 
 def softmax(logits: Scores) -> Scores:
-    """The last axis to probabilities that add up to 1."""
+    """Turn the last axis into probabilities that add up to 1."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     scores: Scores = powers / powers.sum(axis=-1, keepdims=True)
     return scores
 
 
-#: By the name that the manifest gives them.
+#: The activations by their names in the manifest.
 ACTIVATIONS: dict[str, Callable[[Scores], Scores]] = {
     "identity": identity,
     "sigmoid": sigmoid,

@@ -1,4 +1,4 @@
-"""An artifact on disk: opening it, verifying its files, choosing among its variants.
+"""An artifact on disk: opening, verifying its files, choosing among its variants.
 
 Nothing here needs an engine: an artifact is readable without torch, transformers or onnxruntime.
 """
@@ -16,18 +16,18 @@ from lanner.machine.machine import this_machine
 
 QUALITY_FILE = "quality.json"
 README_FILE = "README.md"
-#: The same text must get the same vector whatever it is batched with: smallest cosine between a
-#: text alone and the same text among others, for a variant that is picked without being asked for.
+#: A text must get the same vector in any batch: the smallest cosine between a text alone and in a
+#: batch for a variant that ``"auto"`` may pick.
 BATCH_INDEPENDENT_COSINE = 0.9999
-#: The same rule for scores: largest difference of a probability. A cosine of 0.9999 is a relative
-#: difference of 0.014.
+#: The same rule for scores: the largest difference of a probability. A cosine of 0.9999 is a
+#: relative difference of 0.014.
 BATCH_INDEPENDENT_DIFFERENCE = 0.01
-#: What there is of engines of TensorRT alone.
+#: Precisions that only TensorRT engines have.
 _ENGINE_PRECISIONS = ("fp8", "tf32")
 
 
 def is_batch_independent(measured: Mapping[str, Any]) -> bool:
-    """Whether what `quality.json` says of a variant lets it be picked without being asked for."""
+    """Tell by a variant's figures in `quality.json` whether ``"auto"`` may pick it."""
     cosine = measured.get("batch_independence_cosine", 1.0)
     difference = measured.get("batch_independence_difference", 0.0)
     return bool(cosine >= BATCH_INDEPENDENT_COSINE and difference <= BATCH_INDEPENDENT_DIFFERENCE)
@@ -35,11 +35,11 @@ def is_batch_independent(measured: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened artifact. Immutable; the files are read when they are asked for.
+    """An opened artifact. Immutable; files are read on demand.
 
     Attributes:
-        directory: Where it is.
-        manifest: What it holds.
+        directory: The directory of the artifact.
+        manifest: The manifest.
     """
 
     directory: Path
@@ -47,20 +47,20 @@ class Artifact:
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """Opens an artifact and verifies its manifest (the other files when they are used).
+        """Open an artifact and verify its manifest (other files are verified when they are used).
 
         Raises:
-            ArtifactError: It is not an artifact, or a damaged or a newer one.
+            ArtifactError: It is not an artifact, is damaged, or has a newer format.
         """
         path = Path(directory)
         return cls(path, Manifest.read(path))
 
     def file(self, name: str) -> Path:
-        """The path of one file, after its size and checksum were verified.
+        """Return the path of one file, after verifying its size and checksum.
 
         Raises:
-            ArtifactError: The manifest does not list it, or its name leaves the artifact.
-            CorruptArtifactError: It is missing, truncated or changed.
+            ArtifactError: The manifest does not list the file, or its name leaves the artifact.
+            CorruptArtifactError: The file is missing, truncated or changed.
         """
         record = self.manifest.files.get(name)
         if record is None:
@@ -76,20 +76,20 @@ class Artifact:
         return path
 
     def verify(self, but: Collection[str] = ()) -> None:
-        """Verifies every file.
+        """Verify every file.
 
         Args:
-            but: Names of those that are left out.
+            but: Names of files to skip.
 
         Raises:
-            CorruptArtifactError: The first file that is missing, truncated or changed.
+            CorruptArtifactError: A file is missing, truncated or changed; the first is named.
         """
         for name in self.manifest.files:
             if name not in but:
                 self.file(name)
 
     def quality(self) -> dict[str, Any]:
-        """The content of `quality.json`: what was measured when the artifact was made."""
+        """Return the content of `quality.json`: the measurements made at the export."""
         path = self.file(QUALITY_FILE)
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -98,25 +98,25 @@ class Artifact:
             for figures in measured.values():
                 float(figures[f"batch_independence_{what}"])
         except (ValueError, KeyError, TypeError) as error:
-            msg = f"{path} does not say how each variant was measured ({error!r}): export again"
+            msg = f"{path} lacks measurements of a variant ({error!r}): export again"
             raise ArtifactError(msg) from None
         return content
 
     def choose(self, variant: str = "auto") -> Variant:
-        """The variant of that name, or for ``"auto"`` the fastest that is safe on this machine.
+        """Return the variant of that name, or for ``"auto"`` the fastest that is safe here.
 
-        ``"auto"`` takes int8 where the CPU multiplies bytes fast and exactly (VNNI, AMX) and the
-        measured batch independence is good enough (`is_batch_independent`), else fp32.
+        ``"auto"`` takes int8 if the CPU multiplies bytes fast and exactly (VNNI, AMX) and the
+        measured batch independence is good enough (`is_batch_independent`), otherwise fp32.
 
         Raises:
-            VariantError: There is none of that name.
+            VariantError: There is no variant of that name.
         """
         names = self._names()
         if variant == "auto":
             if safe := self.safe_variants():
                 return safe[0]
             msg = (
-                f"{self.directory} holds no variant that is safe to pick by itself on this "
+                f"{self.directory} holds no variant that is safe to pick by default on this "
                 f"machine; name one of: {', '.join(names)}"
             )
             raise VariantError(msg)
@@ -133,13 +133,13 @@ class Artifact:
         return chosen
 
     def safe_variants(self) -> list[Variant]:
-        """What ``"auto"`` may take on this machine, the fastest first."""
+        """Return the variants that ``"auto"`` may take on this machine, the fastest first."""
         fast = this_machine().has_fast_int8 and self.is_batch_independent("int8")
         found = map(self.manifest.variant, ["int8", "fp32"] if fast else ["fp32"])
         return [variant for variant in found if variant is not None]
 
     def is_batch_independent(self, variant: str) -> bool:
-        """Whether there is that variant, and `quality.json` says so of it."""
+        """Return whether the variant exists and is batch independent by `quality.json`."""
         if self.manifest.variant(variant) is None:
             return False
         return is_batch_independent(self.quality()["variants"][variant])

@@ -1,6 +1,6 @@
-"""Reading what somebody else wrote: bounds come before work.
+"""Bounded reading of untrusted files.
 
-A file is opened without waiting (a FIFO would wait for ever), must be a regular file, and is read
+A file is opened without waiting (a FIFO would block forever), must be a regular file, and is read
 up to a limit. JSON must be finite and not nested deeper than anything that Lanner writes.
 """
 
@@ -17,7 +17,7 @@ MAX_DEPTH = 64
 
 
 class TooLargeError(LannerError):
-    """More bytes than such a file ever has."""
+    """A file holds more bytes than such a file ever has."""
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
@@ -28,8 +28,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         most_bytes: The most that it may hold.
 
     Raises:
-        TooLargeError: It holds more.
-        OSError: It cannot be read, or is no regular file.
+        TooLargeError: The file holds more.
+        OSError: The file cannot be read, or is not a regular file.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -38,7 +38,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
             msg = "not a regular file"
             raise OSError(msg)
         with os.fdopen(handle, "rb", closefd=False) as file:
-            # A file of /proc, or one that grows, says less than it holds.
+            # A file of /proc, or a growing file, holds more than its size says.
             content = b"" if status.st_size > most_bytes else file.read(most_bytes + 1)
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""A quality budget: what a variant may lose, in the measure that its user cares about."""
+"""A quality budget: the loss that a variant may have, in a measure that the user chooses."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from lanner.artifact.heads import HEADS
 from lanner.errors import UnsupportedError, UsageError
 
 RANK_CORRELATION = "spearman"
-#: Measured against labels, in points x100; a budget says how many may be lost.
+#: Measures against labels, in points x100; a budget bounds the loss.
 LABELLED_MEASURES = {RANK_CORRELATION: "Spearman", "accuracy": "accuracy", "f1": "F1"}
-#: Measured against the checkpoint's own answers, up to 1; a budget says how much must be reached.
+#: Measures of agreement with the checkpoint, up to 1; a budget is the least value.
 AGREEMENT_MEASURES = {
     "cosine": "a mean cosine",
     "neighbours": "a rank correlation of neighbours",
@@ -19,25 +19,25 @@ AGREEMENT_MEASURES = {
 
 
 def labelled_measure_name(head: str, activation: str) -> str:
-    """The labelled measure of a head; of a regression it is that of `score`."""
+    """Return the labelled measure of a head; a regression has that of `score`."""
     measure, is_regression = HEADS[head].labelled_measure, activation == "identity"
     return RANK_CORRELATION if is_regression and measure == "accuracy" else measure
 
 
 def agreement_measure_names(head: str) -> tuple[str, ...]:
-    """The measures of a head that need no labels."""
+    """Return the measures of a head that need no labels."""
     return tuple(HEADS[head].agreement_measures)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a variant may lose; `str` says it in words.
+    """The loss that a variant may have; `str` says it in words.
 
     Attributes:
-        measure: Of `LABELLED_MEASURES` or `AGREEMENT_MEASURES`; see
-        `lanner_export.quality.measures`.
-        bound: Of a labelled measure the most points x100 that may be lost, of another the least
-            value that must be reached.
+        measure: One of `LABELLED_MEASURES` or `AGREEMENT_MEASURES`; see
+            `lanner_export.quality.measures`.
+        bound: For a labelled measure the most points x100 that may be lost, for an agreement the
+            least value.
     """
 
     measure: str
@@ -45,7 +45,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads ``"spearman:0.3"``, a measure and its bound.
+        """Parse ``"spearman:0.3"``, a measure and its bound.
 
         Raises:
             UsageError: There is no such measure, or the bound is out of its range.
@@ -61,12 +61,12 @@ class Budget:
         budget = cls(measure, _number(bound))
         is_labelled = budget.needs_labels
         within = 0 <= budget.bound < 100 if is_labelled else 0 < budget.bound <= 1
-        if not within:  # so written, NaN fails
+        if not within:  # in this form NaN fails
             expected = (
-                f"the points x100 of {LABELLED_MEASURES[measure]} that may be lost, from 0 on and "
+                f"the points x100 of {LABELLED_MEASURES[measure]} that may be lost, at least 0 and "
                 f"below 100, for example {measure}:0.3"
                 if is_labelled
-                else f"what must be reached, above 0 and at most 1, for example {measure}:0.995"
+                else f"the least agreement, above 0 and at most 1, for example {measure}:0.995"
             )
             msg = f"the budget {text!r} needs a number after the colon: {expected}"
             raise UsageError(msg)
@@ -74,51 +74,51 @@ class Budget:
 
     @property
     def argument(self) -> str:
-        """As `parse` reads it."""
+        """Budget in the form that `parse` reads."""
         return f"{self.measure}:{self.bound:.12g}"
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it is measured against labels."""
+        """True if the budget is measured against labels."""
         return self.measure in LABELLED_MEASURES
 
     def require_labels(self, *, has_labels: bool) -> None:
-        """Refuses a budget that nothing is there to measure with.
+        """Check that there are labels if the budget needs them.
 
         Raises:
-            UsageError: It needs labels, and there are none.
+            UsageError: The budget needs labels, and there are none.
         """
         if self.needs_labels and not has_labels:
             msg = (
-                f"the budget {self.argument} is measured against labels: give them "
-                f"with --quality-data FILE, or take {' or '.join(AGREEMENT_MEASURES)}, by the head"
+                f"the budget {self.argument} is measured against labels: pass them with "
+                f"--quality-data FILE, or use {' or '.join(AGREEMENT_MEASURES)}, by the head"
             )
             raise UsageError(msg)
 
     def require_fits(self, head: str, activation: str) -> None:
-        """Refuses a budget that a checkpoint cannot be measured by.
+        """Check that the measure fits the checkpoint.
 
         Args:
-            head: What the checkpoint answers.
-            activation: What turns its logits into scores; "identity" is a regression's.
+            head: The head of the checkpoint.
+            activation: The activation; "identity" means a regression.
 
         Raises:
-            UnsupportedError: Its measure is another head's.
+            UnsupportedError: The measure is for another head.
         """
         fitting = (labelled_measure_name(head, activation), *agreement_measure_names(head))
         if self.measure not in fitting:
             msg = (
                 f"the budget {self.argument} does not fit this checkpoint, which has "
-                f"the head {head!r}: take one of {', '.join(fitting)}"
+                f"the head {head!r}: use one of {', '.join(fitting)}"
             )
             raise UnsupportedError(msg)
 
     def is_met(self, checkpoint_value: float, value: float) -> bool:
-        """Whether a variant is within the budget.
+        """Return whether a variant is within the budget.
 
         Args:
-            checkpoint_value: What the checkpoint reaches; agreement does not depend on it.
-            value: What the variant reaches. NaN is never within.
+            checkpoint_value: The value of the checkpoint; agreement does not depend on it.
+            value: The value of the variant. NaN is never within.
         """
         if self.needs_labels:
             return checkpoint_value - value <= self.bound

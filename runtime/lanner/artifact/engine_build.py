@@ -1,7 +1,7 @@
-"""What a TensorRT engine was built for: it runs nowhere else.
+"""The record of a TensorRT engine's build; the engine runs only where the record fits.
 
-An engine (a plan, in TensorRT's words) holds kernels that were chosen by timing them on one GPU by
-one version of TensorRT, for the shapes of its profiles
+An engine (TensorRT calls it a plan) holds kernels that one version of TensorRT chose by timing them
+on one GPU, for the shapes of its profiles
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html).
 """
 
@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from lanner.errors import InputError
 
-#: What an engine may be built for beside the GPU that it was built on, by the names of TensorRT's
+#: The other GPUs that an engine may run on, by the names of TensorRT's
 #: `HardwareCompatibilityLevel`.
 HARDWARE_COMPATIBILITIES = ("none", "ampere_plus", "same_compute_capability")
-#: Across major versions, which later one takes a version-compatible engine of which earlier one
+#: Pairs (earlier, later) of major versions; the later loads compatible engines of the earlier
 #: (https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/getting-started/support-matrix.html).
 _LATER_MAJORS = {(10, 11)}
 _NAME = re.compile(
@@ -27,9 +27,9 @@ class Profile:
     """The shapes [batch, length] that an engine takes in one of its contexts.
 
     Attributes:
-        smallest: Both at their least.
-        typical: What the kernels are chosen for.
-        largest: Both at their most.
+        smallest: The smallest batch and length.
+        typical: The batch and length that the kernels are chosen for.
+        largest: The largest batch and length.
     """
 
     smallest: tuple[int, int]
@@ -42,13 +42,13 @@ class Profile:
             1 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=True)
         ):
             msg = (
-                f"the profile {shapes} must have three shapes (batch, length) from 1 on, each at "
-                "least the one before"
+                f"the profile {shapes} must have three shapes (batch, length) of at least 1, none "
+                "smaller than the one before"
             )
             raise InputError(msg)
 
     def takes(self, batch: int, length: int) -> bool:
-        """Whether inputs [batch, length] are within it."""
+        """Return whether inputs [batch, length] are within the profile."""
         (low_batch, low_length), (high_batch, high_length) = self.smallest, self.largest
         return low_batch <= batch <= high_batch and low_length <= length <= high_length
 
@@ -60,17 +60,17 @@ class Profile:
 
 @dataclass(frozen=True)
 class EngineBuild:
-    """What an engine was built on, with and for.
+    """The GPU, TensorRT version, profiles and settings of an engine's build.
 
     Attributes:
-        gpu: The GPU's name, as CUDA says it: ``"NVIDIA H100 80GB HBM3"``.
-        compute_capability: Its compute capability, ``"9.0"``.
+        gpu: The GPU's name in CUDA: ``"NVIDIA H100 80GB HBM3"``.
+        compute_capability: The GPU's compute capability, ``"9.0"``.
         tensorrt: The version of TensorRT, ``"10.13.3.9"``, or of its package, with ``".post1"``.
-        profiles: The shapes that it takes; a context of each can run beside the others.
-        is_version_compatible: Whether later versions of TensorRT load it, too: of the same major
-            one, and what was built with 10 also 11.
-        hardware_compatibility: Of `HARDWARE_COMPATIBILITIES`, which other GPUs run it.
-        settings: What the builder was told beside this: its optimization level, its workspace.
+        profiles: The shapes that the engine takes; contexts of different profiles run in parallel.
+        is_version_compatible: True if later versions of TensorRT load it, too: those of the same
+            major version, and 11 for an engine of 10.
+        hardware_compatibility: One of `HARDWARE_COMPATIBILITIES`: the other GPUs that run it.
+        settings: Other settings of the builder: optimization level, workspace.
     """
 
     gpu: str
@@ -88,16 +88,16 @@ class EngineBuild:
         return cls(**{**content, "profiles": profiles})
 
     def file_name(self, precision: str) -> str:
-        """Of its model file: ``model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan``."""
+        """Return the file name: ``model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan``."""
         gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
         capability = self.compute_capability.replace(".", "")
         version = ".".join(map(str, _numbers(self.tensorrt)))
         return f"model.{gpu}-sm{capability}-{precision}-{version}.plan"
 
     def refusal(self, *, gpu: str, compute_capability: str, tensorrt: str) -> str:
-        """Why it does not run on such a GPU with such a TensorRT; empty where it does."""
+        """Return the reason why the engine does not run on a GPU, or an empty string."""
         if not _is_version_taken(self.tensorrt, tensorrt, self.is_version_compatible):
-            return f"it was built with TensorRT {self.tensorrt}, and here is {tensorrt}"
+            return f"it was built with TensorRT {self.tensorrt}, but this machine has {tensorrt}"
         if self.hardware_compatibility == "ampere_plus":
             is_gpu_taken = _numbers(compute_capability) >= (8, 0)
         elif self.hardware_compatibility == "same_compute_capability":
@@ -107,23 +107,23 @@ class EngineBuild:
         if is_gpu_taken:
             return ""
         return (
-            f"it was built for {self.gpu} (compute capability {self.compute_capability}), and here "
-            f"is {gpu} ({compute_capability})"
+            f"it was built for {self.gpu} (compute capability {self.compute_capability}), but this "
+            f"machine has {gpu} ({compute_capability})"
         )
 
 
 def parse_file_name(name: str) -> dict[str, str] | None:
-    """The `gpu`, `capability`, `precision` and `tensorrt` in an engine's file name, or None."""
+    """Parse `gpu`, `capability`, `precision` and `tensorrt` from an engine's file name, or None."""
     match = _NAME.fullmatch(name)
     return None if match is None else match.groupdict()
 
 
 def is_same_version(built: str, here: str) -> bool:
-    """Whether engines of one version of TensorRT are loaded by the other.
+    """Return whether one version of TensorRT loads the engines of another.
 
-    It compares four numbers: major, minor, patch and build
+    TensorRT compares four numbers: major, minor, patch and build
     (https://developer.nvidia.com/docs/drive/drive-os/7.0.3/public/drive-os-tensorrt-release-notes/release-properties.html).
-    What a package adds to them, as in ``10.13.3.9.post1``, is of the package alone.
+    A suffix, as in ``10.13.3.9.post1``, is a version of the Python package only.
     """
     return _numbers(built) == _numbers(here)
 

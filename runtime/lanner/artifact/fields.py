@@ -1,6 +1,7 @@
-"""The fields of a manifest that somebody else may have written, checked before they are used.
+"""Validation of the fields of an untrusted manifest.
 
-Names that end up in paths, configurations or messages are of closed lists or of few characters.
+Names that end up in paths, configurations or messages come from closed lists or consist of few
+kinds of characters.
 """
 
 import re
@@ -8,13 +9,13 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-#: What a variant may be made for.
+#: The engines that variants are made for.
 ENGINES = ("onnxruntime", "tensorrt")
-#: What vectors may be compared by: the names of `lanner.vectors.similarity`, a floor above.
+#: The similarities of vectors: the names of `lanner.vectors.similarity`, which is a layer above.
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-#: What a graph may take.
+#: The inputs of graphs.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-#: How the names of an artifact's files may end. Python imports none of these.
+#: The suffixes of an artifact's files. Python imports none of these.
 FILE_SUFFIXES = (
     ".json",
     ".md",
@@ -33,7 +34,7 @@ _LONGEST_FILE_NAME = 200
 
 
 def mistyped(part: object) -> str | None:
-    """The first field of a dataclass whose value is not of its type, all the way down, or None."""
+    """Return the first field of a dataclass, nested ones included, of a wrong type, or None."""
     for name, kind in get_type_hints(type(part)).items():
         if not _fits(getattr(part, name), kind):
             return name
@@ -46,13 +47,13 @@ def is_name(text: str) -> bool:
 
 
 def is_file_name(name: str) -> bool:
-    """Return whether a file of an artifact may be called so."""
+    """Return whether a file of an artifact may have this name."""
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name, re.ASCII) is not None
     return plain and len(name) <= _LONGEST_FILE_NAME and name.endswith(FILE_SUFFIXES)
 
 
 def unfit_file_name(names: Iterable[str]) -> str | None:
-    """The first name that no file of an artifact may have, or None."""
+    """Return the first name that no file of an artifact may have, or None."""
     return next((name for name in names if not is_file_name(name)), None)
 
 

@@ -1,7 +1,7 @@
-"""The manifest of an artifact: what it holds, where it came from, and the digest of every file.
+"""The manifest of an artifact: its content, its source, and the digest of every file.
 
 `manifest.json` is UTF-8 JSON in one canonical form (`Manifest.to_bytes`), and carries the SHA-256
-of itself with that field left out. So a changed byte anywhere in it is found, white space included.
+of itself without that field. So any changed byte is detected, white space included.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ MANIFEST_FILE = "manifest.json"
 TOKENIZER_KINDS = ("tokenizers", "words")
 #: Room for a hundred thousand labels.
 MAX_MANIFEST_BYTES = 32 * 2**20
-#: No vector is wider, no text longer, and no list of labels.
+#: The largest width of a vector, length of a text and number of labels.
 LARGEST_SIZE = 2**24
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
@@ -38,7 +38,7 @@ class FileRecord:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """Reads the file and records what it is now."""
+        """Record the current size and digest of a file."""
         return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
@@ -47,20 +47,20 @@ class Variant:
     """One model file at one precision for one kind of engine.
 
     Attributes:
-        name: How the user names it, for example ``"int8"``.
+        name: The name for users, for example ``"int8"``.
         precision: The precision of its matrix products.
-        file: Its file name in the artifact.
+        file: The name of its file in the artifact.
         engine: The engine that it was made for.
         opset: Version of the ONNX operator set.
-        fused_ops: How often each fused operator stands in the graph that the engine runs.
-        calibration: What the activation ranges of a quantized variant were measured on; else empty.
-        weights_file: The file of its weights, where they are not in `file` itself.
-        passes: The rewrites that its graph went through.
+        fused_ops: The number of each fused operator in the graph that the engine runs.
+        calibration: The texts that the activation ranges of a quantized variant were measured on;
+            empty for others.
+        weights_file: The file of its weights, if they are not in `file` itself.
+        passes: The rewrites of its graph.
         float32_products: The matrix products of a quantized variant that stayed in float32.
-        products: How many it has in all, where that was counted.
-        budget: What it was allowed to lose, as `lanner export --budget` was told; empty for no
-            bound.
-        build: What a TensorRT engine was built for; None of other variants.
+        products: The number of all its matrix products, if they were counted.
+        budget: The loss that it was allowed, from `lanner export --budget`; empty for no bound.
+        build: The build record of a TensorRT engine; None for other variants.
     """
 
     name: str
@@ -85,23 +85,24 @@ class Variant:
 
     @property
     def files(self) -> list[str]:
-        """The names of its files: `file`, and `weights_file` where it has one."""
+        """Return the names of its files: `file`, and `weights_file` if there is one."""
         return [name for name in (self.file, self.weights_file) if name is not None]
 
 
 @dataclass(frozen=True)
 class TokenizerRecord:
-    """How texts become token ids.
+    """The tokenizer that turns texts into token ids.
 
     Attributes:
         file: The tokenizer's file name in the artifact.
-        max_tokens: Longest input, special tokens included, or None where there is no limit; what
-            is longer is cut (or, by the head `tag`, read in windows).
-        pad_token_id: The id that fills up shorter texts of a batch, on the right.
-        kind: Of what format the file is: ``"tokenizers"`` (that library's) or ``"words"``
+        max_tokens: Longest input, special tokens included, or None if there is no limit; longer
+            texts are cut (or, by the head `tag`, read in windows).
+        pad_token_id: The id that pads shorter texts of a batch, on the right.
+        kind: The format of the file: ``"tokenizers"`` (that library's) or ``"words"``
             (`lanner.text.words`).
-        max_characters: What a text is cut to before it is split, as model2vec does; None for all.
-        unknown_token_id: The id of a word that has no piece; None where every word has.
+        max_characters: The length that a text is cut to before it is split, like in model2vec; None
+            for no cut.
+        unknown_token_id: The id of a word without pieces; None if every word has pieces.
     """
 
     file: str
@@ -114,12 +115,12 @@ class TokenizerRecord:
 
 @dataclass(frozen=True)
 class RangesRecord:
-    """The ranges that the precisions int8 and uint8 of the vectors go by.
+    """The ranges of int8 and uint8 vectors.
 
     Attributes:
-        file: Their file name in the artifact; see `lanner.vectors.ranges`.
-        data: What texts they were measured on.
-        vectors: How many vectors of these texts.
+        file: The file name in the artifact; see `lanner.vectors.ranges`.
+        data: The texts that the ranges were measured on.
+        vectors: The number of vectors of these texts.
     """
 
     file: str
@@ -132,7 +133,7 @@ class Architecture:
     """The transformer that the artifact was made from.
 
     Attributes:
-        model_type: The name that transformers gives it, for example ``"bert"``.
+        model_type: The name in transformers, for example ``"bert"``.
         layers: Encoder layers.
         heads: Attention heads of a layer.
         hidden_size: Width of a token's vector.
@@ -161,20 +162,20 @@ class Manifest:
         tokenizer: How texts become token ids.
         inputs: The graph's inputs, int64 [batch, length] each.
         outputs: The graph's outputs, float32.
-        variants: Its model files.
+        variants: The model files.
         source: The checkpoint.
         versions: The packages that made it.
-        created: When, in UTC.
+        created: The time of the export, in UTC.
         prompts: The checkpoint's named prompts.
-        default_prompt_name: The prompt that it uses without being asked, or None.
-        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
-        labels: What the logits stand for, in their order; empty for the head `embed`.
-        activation: What turns logits into scores, of `lanner.artifact.activation.ACTIVATIONS`.
-        scored_label: The label whose score the head `score` answers; None where there is but one.
-        embedding_ranges: Of the head `embed`, the ranges of its vectors; None where none are known.
-        trimming: What of the checkpoint was left out: of `layers` the numbers that were `kept`, of
-            `tokens` and `dimensions` how many, each with how many it was `of`, and the name of the
-            `corpus` that the tokens were chosen by. Empty where it is whole.
+        default_prompt_name: The prompt that is used by default, or None.
+        pools_prompt: True if the tokens of a prompt are pooled, False if they are only read.
+        labels: The labels of the logits, in their order; empty for the head `embed`.
+        activation: One of `lanner.artifact.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` returns; None if there is only one.
+        embedding_ranges: The ranges of the vectors of the head `embed`; None if they are unknown.
+        trimming: The trimmed parts of the checkpoint: for `layers` the numbers of those `kept`, for
+            `tokens` and `dimensions` their count, each with the original count in `of`; and the
+            name of the `corpus` that the tokens were chosen by. Empty if nothing was trimmed.
         files: Every other file of the artifact.
     """
 
@@ -211,43 +212,43 @@ class Manifest:
         return self.head not in HEADS or not self.head_record.answers_vectors
 
     def variant(self, name: str) -> Variant | None:
-        """The variant of that name, or None."""
+        """Return the variant of that name, or None."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
     def to_bytes(self) -> bytes:
-        """The canonical text of `manifest.json`, with its own digest in it."""
+        """Return the canonical text of `manifest.json`, with its own digest."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         return _canonical({**content, "sha256": _digest(content)})
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Reads and verifies the manifest of an artifact.
+        """Read and verify the manifest of an artifact.
 
         Args:
             directory: The artifact.
 
         Raises:
-            ArtifactError: There is no such directory, or it holds no readable manifest.
-            FormatVersionError: A newer Lanner wrote it.
-            CorruptArtifactError: It was changed after it was written.
+            ArtifactError: The directory does not exist, or holds no readable manifest.
+            FormatVersionError: A newer Lanner wrote the manifest.
+            CorruptArtifactError: The manifest was changed after it was written.
         """
         path = directory / MANIFEST_FILE
         if not directory.is_dir():
-            msg = f"{directory} is not a directory: give one that 'lanner export' wrote"
+            msg = f"{directory} is not a directory: pass one that 'lanner export' wrote"
             raise ArtifactError(msg)
         try:
             raw = read_bounded(path, MAX_MANIFEST_BYTES)
         except FileNotFoundError:
             msg = (
                 f"{directory} holds no {MANIFEST_FILE}, so it is not a Lanner artifact: "
-                "give a directory that 'lanner export' wrote"
+                "pass a directory that 'lanner export' wrote"
             )
             raise ArtifactError(msg) from None
         except OSError as error:
-            msg = f"{path} cannot be read ({error.strerror or error}): see that it is a file"
+            msg = f"{path} cannot be read ({error.strerror or error}): check that it is a file"
             raise ArtifactError(msg) from None
         except TooLargeError as error:
-            msg = f"{error}: it is not one that 'lanner export' wrote"
+            msg = f"{error}: 'lanner export' did not write it"
             raise ArtifactError(msg) from None
         return cls._parse(raw, path)
 
@@ -259,10 +260,10 @@ class Manifest:
             kind, version = content.pop("format"), content.pop("format_version")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise CorruptArtifactError(damaged) from None
-        # A newer format may say everything else differently, so its version comes first.
+        # Check the version first: a newer format may change everything else.
         if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
             msg = (
-                f"{path} has format version {version}, and this Lanner reads up to "
+                f"{path} has format version {version}, but this Lanner reads up to "
                 f"{FORMAT_VERSION}: upgrade it with pip install --upgrade lanner"
             )
             raise FormatVersionError(msg)
@@ -296,7 +297,7 @@ class Manifest:
             problem = manifest._problem()
         if not problem and manifest.head not in HEADS:
             msg = (
-                f"{path} has the head {manifest.head!r}, and this Lanner has "
+                f"{path} has the head {manifest.head!r}, but this Lanner has "
                 f"{', '.join(HEADS)}: upgrade it with pip install --upgrade lanner"
             )
             raise FormatVersionError(msg)
@@ -306,7 +307,7 @@ class Manifest:
         return manifest
 
     def _problem(self) -> str:
-        """What is wrong in it, or nothing: only files that Lanner did not write have something."""
+        """Return the first fault, or an empty string; manifests that Lanner wrote have none."""
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
         parts = [self, self.architecture, self.tokenizer, *ranges, *self.variants]
         builds = [variant.build for variant in self.variants if variant.build is not None]
@@ -333,7 +334,7 @@ class Manifest:
 
     def _wrong_name(self) -> str:
         if self._answers_scores and self.embedding_ranges is not None:
-            return "'embedding_ranges' are of the head 'embed' alone"
+            return "'embedding_ranges' are only for the head 'embed'"
         choices = (
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),
@@ -362,19 +363,19 @@ class Manifest:
         name = fields.unfit_file_name([*needed, *self.files])
         if name is not None:
             return (
-                f"{name!r} is no name of a file: it must be of letters, digits, '_', '.' and '-', "
+                f"{name!r} is not a file name: it must consist of letters, digits, '_', '.', '-', "
                 f"and end in one of {', '.join(fields.FILE_SUFFIXES)}"
             )
         if MANIFEST_FILE in self.files or set(models) & {self.tokenizer.file, *ranges}:
-            return "a file has two meanings"
+            return "a file is listed for two purposes"
         unlisted = set(needed) - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
 
 
 def foreign_files(path: Path) -> list[str]:
-    """What of a directory no artifact brought there; of an artifact that is whole, nothing.
+    """Return the files of a directory that its artifact does not list.
 
-    Reads a damaged manifest as far as it goes: such an artifact may still be replaced.
+    A damaged manifest is read as far as possible: such an artifact may still be replaced.
     """
     if not path.is_dir():
         return [path.name]
@@ -387,7 +388,7 @@ def foreign_files(path: Path) -> list[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, as lower-case hexadecimal."""
+    """Return the SHA-256 of a file, as lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

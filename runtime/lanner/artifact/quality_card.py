@@ -1,6 +1,6 @@
-"""What `quality.json` says, in words and rows for people.
+"""The quality card: `quality.json` in words and tables.
 
-What an older Lanner did not measure is shown as "-", or left out.
+Figures that an older Lanner did not measure are shown as "-", or left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from lanner.artifact.manifest import FileRecord, Manifest, Variant
 
 _UNKNOWN = "-"
-#: More products than these are counted.
+#: Up to this many products are named; more are counted.
 _MOST_PRODUCTS = 3
 _TASK_TITLES = {"spearman": "Spearman x100", "accuracy": "accuracy %", "f1": "entity F1 x100"}
 
 
 class _Column(NamedTuple):
-    """A figure of a variant: its name for people, its key in `quality.json`, and its format."""
+    """A figure of a variant: its title, its key in `quality.json`, and its format."""
 
     title: str
     key: str
@@ -34,11 +34,11 @@ _LOGITS_COLUMNS = (
 
 
 class Section(NamedTuple):
-    """A table, and what it shows.
+    """A table with a title.
 
     Attributes:
-        title: What was measured, on what.
-        rows: The names of its columns, and a row a variant.
+        title: The measure and the data.
+        rows: The names of the columns, then a row per variant.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Section(NamedTuple):
 
 
 def calibration_sentence(variant: Variant) -> str:
-    """What the ranges of a variant were measured on, and how; nothing where it has none."""
+    """Describe the calibration of a variant; empty if it has no ranges."""
     found = variant.calibration
     if not found:
         return ""
@@ -55,7 +55,7 @@ def calibration_sentence(variant: Variant) -> str:
 
 
 def float32_sentence(variant: Variant) -> str:
-    """Which products of a quantized variant stayed in float32, for what budget; or nothing."""
+    """Name the products of a quantized variant in float32, and the budget; empty if none."""
     names = variant.float32_products
     if not names and not variant.budget:
         return ""
@@ -68,18 +68,18 @@ def float32_sentence(variant: Variant) -> str:
 
 
 def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
-    """The size of a variant's file, and of its weights where they are in another."""
+    """Return the size of a variant's file, plus that of a separate file of weights."""
     return sum(files[name].bytes for name in variant.files)
 
 
 @dataclass(frozen=True)
 class QualityCard:
-    """What was measured of an artifact.
+    """The measurements of an artifact.
 
     Attributes:
-        manifest: Its manifest.
-        files: The files of its variants.
-        quality: The content of its `quality.json`.
+        manifest: The manifest.
+        files: The files of the variants.
+        quality: The content of `quality.json`.
     """
 
     manifest: Manifest
@@ -87,17 +87,17 @@ class QualityCard:
     quality: Mapping[str, Any]
 
     def sections(self) -> list[Section]:
-        """What was reached on labelled data, if there were some; and how near the checkpoint is."""
+        """Return the tables: results on labelled data, if any, and agreement."""
         return [*self._task(), self._comparison()]
 
     @property
     def meaning(self) -> str:
-        """What the figures of the last section mean."""
+        """Explain the figures of the last section."""
         return self.manifest.head_record.meaning
 
     @property
     def machine(self) -> str:
-        """Where it was measured."""
+        """Describe the machine of the measurements."""
         machine = self.quality.get("machine")
         if machine is None:
             return "an unknown machine"
@@ -106,7 +106,7 @@ class QualityCard:
 
     @property
     def processors(self) -> str:
-        """Return what holds of int8 on other processors; empty without such a variant."""
+        """Describe int8 on other processors; empty without an int8 variant."""
         if not any(v.precision == "int8" and v.calibration for v in self.manifest.variants):
             return ""
         return (
@@ -117,12 +117,12 @@ class QualityCard:
 
     @property
     def worst_title(self) -> str:
-        """Which variant is the worst, and what `worst_lines` say of its texts."""
+        """Return the title of `worst_lines`, with the name of the worst variant."""
         what = "their cosines" if self._is_of_vectors else "how far their scores are off"
         return f"worst texts of {self._worst_variant()}, and {what}"
 
     def worst_lines(self) -> list[str]:
-        """The worst texts of the worst variant."""
+        """Return the worst texts of the worst variant."""
         figures = self.quality["variants"][self._worst_variant()]
         return [f"{value:.6f}  {text!r}" for text, value in figures.get("worst_texts", [])]
 
@@ -175,7 +175,7 @@ class QualityCard:
         return _VECTOR_COLUMNS if self._is_of_vectors else _LOGITS_COLUMNS
 
     def _agreement_columns(self, agreement: Mapping[str, Any]) -> list[_Column]:
-        """With those of the checkpoint before it was trimmed, where they were measured."""
+        """Return the columns, with those of the untrimmed checkpoint if they were measured."""
         measures = self.manifest.head_record.agreement_measures
         columns = [_Column(title, measure, ".4f") for measure, title in measures.items()]
         measured = {key for figures in agreement["variants"].values() for key in figures}
@@ -212,6 +212,6 @@ def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
     if key not in figures:
         return ""
     interval = "interval" if key == "value" else f"{key}_interval"
-    # Adding 0 makes of -0.00 an 0.00.
+    # Adding 0 turns -0.00 into 0.00.
     value, low, high = (format(round(n, 2) + 0.0, form) for n in (figures[key], *figures[interval]))
     return f"{value} [{low}, {high}]"

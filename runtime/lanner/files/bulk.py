@@ -1,9 +1,8 @@
-"""Files of any size to vectors, chunk by chunk, over as many runs as it takes.
+"""Bulk encoding: files of any size to vectors, chunk by chunk, in one run or several.
 
-A chunk is a fixed number of rows, encoded by one call: what a text is batched with may show in the
-last bits of its vector, so the chunks must be the same whichever run encodes them. A run that was
-killed is gone on with behind its last whole chunk, and what comes out is what one run would have
-written, byte for byte.
+A chunk is a fixed number of rows, encoded by one call: the batch of a text may change the last bits
+of its vector, so chunks must be the same in every run. After a kill the next run continues behind
+the last complete chunk, and the output is the same, byte for byte, as that of a single run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,31 +21,31 @@ from lanner.files.vector_file import Layout
 from lanner.files.vectors import vector_file
 from lanner.models.base import TEXTS_AT_ONCE
 
-#: What a chunk ends at, whichever comes first: the second bounds its memory where texts are long.
+#: The most rows and characters of a chunk; the second bounds the memory for long texts.
 CHUNK_ROWS = TEXTS_AT_ONCE
 CHUNK_CHARACTERS = 2**24
-#: How many bad rows are remembered with what was wrong.
+#: The number of bad rows whose messages are kept.
 BAD_ROWS_SHOWN = 5
-#: Fields of `Bulk` by which a run may differ from the one that it goes on with: the rows are
-#: compared one by one, `identity` is counted apart, and the others change no byte of a vector.
+#: Fields of `Bulk` in which a resumed run may differ from the earlier one: the rows are compared by
+#: their digest, `identity` is handled separately, and the others change no byte of a vector.
 _MAY_DIFFER = frozenset(
     {"rows", "encode", "output", "identity", "skips_bad_rows", "restart", "progressed"}
 )
 
 
 class Chunk(NamedTuple):
-    """Rows that are encoded together, the bad ones apart."""
+    """Rows that are encoded together, and the bad rows among them."""
 
     rows: list[Row]
     bad: list[BadRow]
 
 
 class Outcome(NamedTuple):
-    """What a run has done.
+    """The result of a run.
 
     Attributes:
-        written: What the output holds.
-        earlier_rows: How many rows had been read by earlier runs.
+        written: The content of the output.
+        earlier_rows: The number of rows that earlier runs had read.
     """
 
     written: Written
@@ -55,19 +54,19 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Bulk:
-    """One file to be encoded into another.
+    """A job that encodes one file into another.
 
     Attributes:
-        rows: The input, not read yet.
-        encode: Texts to vectors [n, width].
-        output: The file to be written, of one of `lanner.files.vectors.VECTOR_SUFFIXES`.
-        identity: What vectors depend on besides the texts and this job's other fields, as JSON: an
-            earlier run with another one is not gone on with.
-        with_text: Whether the texts are carried along.
-        skips_bad_rows: Whether a bad row is passed over, and not an error.
-        restart: Whether to discard what an earlier run left.
-        progressed: Called with what is done: when rows of earlier runs were passed over, and after
-            each chunk.
+        rows: The input, unread.
+        encode: Turns texts into vectors [n, width].
+        output: The file to write, with one of `lanner.files.vectors.VECTOR_SUFFIXES`.
+        identity: The other settings that the vectors depend on, as JSON: an earlier run with
+            another identity cannot be continued.
+        with_text: Write the texts, too.
+        skips_bad_rows: Skip bad rows instead of failing.
+        restart: Discard the results of an earlier run.
+        progressed: Called with the progress: after skipping rows of earlier runs, and after each
+            chunk.
     """
 
     rows: Rows
@@ -80,10 +79,10 @@ class Bulk:
     progressed: Callable[[Written], None] = lambda _: None
 
     def run(self) -> Outcome:
-        """Writes the output; it is there when all of it is.
+        """Write the output; the file appears when it is complete.
 
         Raises:
-            InputError: A row is bad, the input changed, or no file can be written there.
+            InputError: A row is bad, the input changed, or the output cannot be written.
             OutputError: The disk is full, or an earlier run had another identity. Finished chunks
                 are kept in any case.
         """
@@ -113,29 +112,29 @@ class Bulk:
         return Outcome(partial.written, earlier_rows)
 
     def _whole_identity(self) -> dict[str, Any]:
-        """What bytes of the output depend on: a field that is added counts by itself."""
+        """Return the settings that the output depends on; new fields of the class are included."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _MAY_DIFFER}
         chunk = {"chunk_rows": CHUNK_ROWS, "chunk_characters": CHUNK_CHARACTERS}
         return {**self.identity, **own, **chunk}
 
     def _pass_over(self, partial: PartialFile) -> None:
-        """Goes to the row behind the last that an earlier run has done.
+        """Skip the rows of earlier runs.
 
         Raises:
-            InputError: These are not the rows that it has done.
+            InputError: The rows differ from those of the earlier run.
         """
         written = partial.written
         if written.skipped and not self.skips_bad_rows:
             msg = (
                 f"the earlier run skipped {written.skipped:,} bad rows ({written.bad_rows[0]}): "
-                f"skip them again, or give {RESTART} to discard what it did"
+                f"skip them again, or use {RESTART} to discard its results"
             )
             raise InputError(msg)
         count = self.rows.skip(written.rows) if written.rows else 0
         if written.rows and (count, self.rows.digest()) != (written.rows, written.digest):
             msg = (
                 f"the first {written.rows:,} rows of {self.rows.name} are not those that the "
-                f"earlier run encoded: give it the same, or {RESTART} to discard what it did"
+                f"earlier run encoded: use the same input, or {RESTART} to discard its results"
             )
             raise InputError(msg)
 
@@ -144,7 +143,7 @@ class Bulk:
             yield from chunks(self.rows, skips_bad_rows=self.skips_bad_rows)
         except InputError as error:
             rows = partial.written.rows
-            kept = f"; the same command then goes on behind row {rows:,}" if rows else ""
+            kept = f"; the same command then continues behind row {rows:,}" if rows else ""
             msg = f"{error}{kept}"
             raise InputError(msg) from None
 
@@ -162,11 +161,11 @@ class Bulk:
 
 
 def chunks(rows: Rows, *, skips_bad_rows: bool = False) -> Iterator[Chunk]:
-    """The rows that are left, in chunks.
+    """Yield the remaining rows in chunks.
 
     Args:
-        rows: Where they come from.
-        skips_bad_rows: Whether a bad row is put apart, and not an error.
+        rows: The rows.
+        skips_bad_rows: Put bad rows apart instead of failing.
 
     Raises:
         InputError: A row is bad.
@@ -178,7 +177,7 @@ def chunks(rows: Rows, *, skips_bad_rows: bool = False) -> Iterator[Chunk]:
         elif skips_bad_rows:
             chunk.bad.append(row)
         else:
-            msg = f"{row.message} (mend it, or pass over such rows with --on-bad-row skip)"
+            msg = f"{row.message} (fix it, or skip bad rows with --on-bad-row skip)"
             raise InputError(msg)
         characters += row.characters
         if _count(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
@@ -194,16 +193,16 @@ def _count(chunk: Chunk) -> int:
 
 @contextmanager
 def _explained(output: Path, partial: PartialFile) -> Iterator[None]:
-    """Tells of a full disk in one sentence."""
+    """Turn the error of a full disk into one sentence."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         rows = partial.written.rows
-        behind = f", which goes on behind row {rows:,}" if rows else ""
+        behind = f", which continues behind row {rows:,}" if rows else ""
         msg = (
-            f"there is no room for {output} ({error.strerror}): free some and give the same "
+            f"there is no room for {output} ({error.strerror}): free space and run the same "
             f"command again{behind}"
         )
         raise OutputError(msg) from None

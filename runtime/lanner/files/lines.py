@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, TextIO
 from lanner.errors import InputError
 from lanner.files.rows import BadRow, Columns, Row, Rows, require_columns
 
-#: What `"-"` stands for.
+#: The name of `"-"` in messages.
 STANDARD_INPUT = "standard input"
-#: The longest field of a .csv. A quote that is never closed takes in the rest of the file; this is
-#: where that ends, before memory does.
+#: The longest field of a .csv. An unclosed quote takes in the rest of the file; this limit stops it
+#: before the memory is full.
 FIELD_CHARACTERS = 2**26
 
 
 class Damage(NamedTuple):
-    """What stands in the place of a row that is no CSV: its first line, and the reason."""
+    """The first line and the fault of a row that is not valid CSV."""
 
     first_line: int
     reason: str
@@ -41,29 +41,29 @@ class LineRows(Rows):
         self._items = self._raw()
 
     def __next__(self) -> Row | BadRow:
-        """See `Rows`."""
+        """Return the next row; see `Rows`."""
         return self._row(next(self._items))
 
     def skip(self, count: int) -> int:
-        """See `Rows.skip`."""
+        """Skip rows; see `Rows.skip`."""
         return sum(1 for _ in islice(self._items, count))
 
     @property
     def position(self) -> int:
-        """How many bytes were read."""
+        """Return the number of bytes that were read."""
         return self._bytes
 
     def digest(self) -> str:
-        """The SHA-256 of the lines that were read."""
+        """Return the SHA-256 of the lines that were read."""
         return self._sha256.hexdigest()
 
     @abstractmethod
     def _raw(self) -> Iterator[Any]:
-        """What makes a row, so little of it that passing over rows is fast."""
+        """Yield raw rows, with so little parsing that skipping is fast."""
 
     @abstractmethod
     def _row(self, raw: Any) -> Row | BadRow:
-        """A row of what makes it."""
+        """Return the row of a raw row."""
 
     def _lines(self) -> Iterator[str]:
         for line in self._file:
@@ -83,7 +83,7 @@ class LineRows(Rows):
 
 
 class TxtRows(LineRows):
-    """A text a line."""
+    """Rows of a .txt file, one text per line."""
 
     def _raw(self) -> Iterator[str]:
         return self._lines()
@@ -95,10 +95,10 @@ class TxtRows(LineRows):
 
 
 class CsvRows(LineRows):
-    """Rows below a header; all values are text, and None where a row is shorter than the header.
+    """Rows of a .csv file with a header; values are text, or None if a row is too short.
 
     Raises:
-        InputError: The header is damaged, or does not name a column just once.
+        InputError: The header is damaged, or does not name each column exactly once.
     """
 
     def __init__(self, file: TextIO, name: str, columns: Columns) -> None:
@@ -115,7 +115,7 @@ class CsvRows(LineRows):
 
     def _raw(self) -> Iterator[list[str] | Damage]:
         for _, row in csv_items(self._lines()):
-            # A blank line is no row, but as the first one it is a header without names.
+            # A blank line is not a row, but a blank first line is a header without names.
             if row or self._line == 1:
                 yield row
 
@@ -138,7 +138,7 @@ class CsvRows(LineRows):
 
 
 class JsonlRows(LineRows):
-    """An object a line; where one text is all that is wanted, it may be a string."""
+    """Rows of a .jsonl file, one object per line, or a string if only one text is needed."""
 
     def __init__(self, file: TextIO, name: str, columns: Columns) -> None:
         super().__init__(file, name, columns)
@@ -175,7 +175,7 @@ class JsonlRows(LineRows):
         empty = [name for name in ids if values[name] in (None, "")]
         if empty:
             return f"no value at the key {empty[0]!r}"
-        # Half a surrogate pair, which UTF-8 cannot say, can only come from an escape.
+        # A lone surrogate, which UTF-8 cannot encode, can only come from an escape.
         for name in self.columns.names if "\\ud" in line.lower() else ():
             if not is_unicode(json.dumps(values[name], ensure_ascii=False)):
                 return f"{name!r} is not valid Unicode (it has half of a surrogate pair)"
@@ -184,10 +184,12 @@ class JsonlRows(LineRows):
 
 @contextmanager
 def open_text(path: Path | str) -> Iterator[tuple[str, TextIO]]:
-    """A UTF-8 file as lines, and what messages call it; bytes that are no UTF-8 become surrogates.
+    """Open a UTF-8 file; yield its name for messages and its lines.
+
+    Bytes that are not UTF-8 become surrogates.
 
     Raises:
-        InputError: It is missing, or cannot be read.
+        InputError: The file is missing, or cannot be read.
     """
     encoding: dict[str, Any] = {
         "encoding": "utf-8-sig",
@@ -199,17 +201,17 @@ def open_text(path: Path | str) -> Iterator[tuple[str, TextIO]]:
         try:
             yield STANDARD_INPUT, wrapper
         finally:
-            wrapper.detach()  # who closes it is not us
+            wrapper.detach()  # leave standard input open
     else:
         with open_file(path, lambda path: path.open(**encoding)) as file:
             yield str(path), file
 
 
 def open_file(path: Path | str, opener: Callable[[Path], Any]) -> Any:
-    """What the opener makes of the path.
+    """Return `opener(path)`.
 
     Raises:
-        InputError: It is missing, or cannot be read.
+        InputError: The file is missing, or cannot be read.
     """
     try:
         return opener(Path(path))
@@ -222,11 +224,11 @@ def open_file(path: Path | str, opener: Callable[[Path], Any]) -> Any:
 
 
 def csv_items(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | Damage]]:
-    """Rows of a .csv with the line that each ends in.
+    """Yield the rows of a .csv, each with the line that it ends in.
 
-    Behind a damaged row the next one is looked for in the line after that of the damage.
+    After a damaged row, parsing resumes in the line after the damage.
     """
-    csv.field_size_limit(FIELD_CHARACTERS)  # its 128 kB would refuse long texts
+    csv.field_size_limit(FIELD_CHARACTERS)  # the default of 128 kB would refuse long texts
     reader = csv.reader(lines, strict=True)
     while True:
         first = reader.line_num + 1
@@ -241,7 +243,7 @@ def csv_items(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | Damage]]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 can say it: it holds no surrogates."""
+    """True if the text can be encoded as UTF-8 (no lone surrogates)."""
     if text.isascii():
         return True
     try:

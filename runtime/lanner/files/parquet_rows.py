@@ -17,28 +17,28 @@ except ImportError as error:
     raise MissingExtraError(what, "parquet", "pyarrow") from error
 
 _ROWS_AT_ONCE = 1_024
-#: Of a column that is read piece by piece; without it a row group's columns are read whole.
+#: The buffer of a column; without it the columns of a row group are read as a whole.
 _BUFFER_BYTES = 2**20
 
 
 class ParquetRows(Rows):
     """Rows of a .parquet file; `position` is in rows.
 
-    Values of kept columns are arrays of length 1, so that every type stays what it is.
+    Values of kept columns are arrays of length 1, so that every type is preserved.
 
     Raises:
-        InputError: It is no such file, lacks a column, or has one of a type that cannot be used.
+        InputError: It is not a .parquet file, lacks a column, or has one of an unusable type.
     """
 
     def __init__(self, file: BinaryIO, name: str, columns: Columns) -> None:
         super().__init__(name, columns)
         status = os.fstat(file.fileno())
-        # A file of columns cannot be mended in a line, nor read from the start line by line.
+        # A resumed run must not read all earlier rows again, so the file is identified as a whole.
         self._identity = f"{status.st_size} {status.st_mtime_ns}"
         try:
             self._file = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
         except (pa.ArrowException, OSError) as error:
-            msg = f"{name} is no .parquet file, or a damaged one: {_first_line(error)}"
+            msg = f"{name} is not a .parquet file, or is damaged: {_first_line(error)}"
             raise InputError(msg) from None
         schema = self._file.schema_arrow
         require_columns(name, columns.names, schema.names, where="its schema")
@@ -54,13 +54,13 @@ class ParquetRows(Rows):
         self._items = self._raw(0)
 
     def __next__(self) -> Row | BadRow:
-        """See `Rows`."""
+        """Return the next row; see `Rows`."""
         values = next(self._items)
         self._position += 1
         return self._row(dict(zip(self.columns.names, values, strict=True)))
 
     def skip(self, count: int) -> int:
-        """See `Rows.skip`; whole row groups are not even read. To be called before any other."""
+        """Skip rows without reading whole row groups; call it before reading any row."""
         metadata = self._file.metadata
         group = start = 0
         while group < metadata.num_row_groups:
@@ -75,15 +75,15 @@ class ParquetRows(Rows):
 
     @property
     def position(self) -> int:
-        """How many rows were read."""
+        """Return the number of rows that were read."""
         return self._position
 
     def digest(self) -> str:
-        """The SHA-256 of the size of the file and of when it was changed."""
+        """Return the SHA-256 of the size and the modification time of the file."""
         return sha256(self._identity.encode()).hexdigest()
 
     def json_value(self, value: Any) -> Any:
-        """The value as JSON has it; dates, times and decimals as text."""
+        """Return the JSON value; dates, times and decimals become text."""
         if _is_text_in_json(value.type):
             value = value.cast(pa.string())
         return value[0].as_py()
@@ -91,7 +91,7 @@ class ParquetRows(Rows):
     def _raw(self, first_group: int) -> Iterator[tuple[Any, ...]]:
         names = list(self.columns.names)
         if first_group == self._file.metadata.num_row_groups:
-            return  # which older releases do not take for none
+            return  # older releases of pyarrow fail on an empty list
         batches = self._file.iter_batches(
             batch_size=_ROWS_AT_ONCE,
             row_groups=range(first_group, self._file.metadata.num_row_groups),
@@ -126,21 +126,21 @@ class ParquetRows(Rows):
         return Row(place, values, size)
 
     def json_problem(self) -> str:
-        """See `Rows.json_problem`."""
+        """Return the fault of a kept column; see `Rows.json_problem`."""
         for column, found in self.types.items():
             if not (_is_json(found) or _is_text_in_json(found)):
-                return f"the column {column!r} of {self.name} is {found}, which JSON cannot hold"
+                return f"the column {column!r} of {self.name} is {found}, which JSON does not have"
         return ""
 
 
 def _require_text(name: str, column: str, found: Any) -> None:
     if not _is_text(found):
-        msg = f"the column {column!r} of {name} is {found}, and not text: name another"
+        msg = f"the column {column!r} of {name} is {found}, not text: name another"
         raise InputError(msg)
 
 
 def _plain(found: Any) -> Any:
-    """The type without a dictionary, which would be another one in every batch."""
+    """Return the type without a dictionary, which would differ from batch to batch."""
     return found.value_type if pa.types.is_dictionary(found) else found
 
 
@@ -170,7 +170,7 @@ def _is_json(found: Any) -> bool:
 
 
 def _bytes(value: Any) -> int:
-    """The size of a text or of bytes, the same whatever batch it was read in."""
+    """Return the size of a text or of bytes, which does not depend on the batch."""
     if not (_is_text(value.type) or pa.types.is_binary(value.type)) or value.null_count:
         return 0
     return int(value[0].as_buffer().size)

@@ -1,8 +1,8 @@
-"""A .parquet file of vectors, in two steps: its index is written last, and cannot be gone on with.
+"""A .parquet file of vectors, written in two steps, since a .parquet file cannot be continued.
 
-The body is a stream of Arrow record batches, one a chunk. When all are there, each becomes a row
-group. Meanwhile the values of a .jsonl file stand as JSON: only then is it known what holds them
-all.
+The body is a stream of Arrow record batches, one per chunk. When it is complete, each becomes a row
+group. Until then the values of a .jsonl file are kept as JSON: only all of them together determine
+the type of a column.
 """
 
 import json
@@ -24,27 +24,27 @@ except ImportError as error:
     what = "writing .parquet files"
     raise MissingExtraError(what, "parquet", "pyarrow") from error
 
-#: The largest integer up to which float64 holds each one.
+#: The largest integer such that float64 represents all smaller ones.
 _EXACT_IN_FLOAT = 2**53
 _JOINED = {frozenset(("int", "long")): "long", frozenset(("int", "float")): "float"}
 
 
 class ParquetFile(VectorFile):
-    """A column for each kept one, one of text and one of vectors; a row group a chunk."""
+    """A .parquet file with the kept columns, the text and the vectors; a row group per chunk."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._types = layout.rows.types
-        # Of the columns that come as JSON, the kind that holds all values until now.
+        # For each column of JSON values, the kind that fits all values so far.
         self.state = {name: "null" for name, found in self._types.items() if found == "json"}
         self._body_schema = self._schema(dict.fromkeys(self.state, pa.string()))
 
     def start(self, body: BinaryIO) -> None:
-        """Writes the schema of the stream."""
+        """Write the schema of the stream."""
         body.write(self._body_schema.serialize())
 
     def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
-        """See `VectorFile.append`."""
+        """Write the rows of a chunk; see `VectorFile.append`."""
         columns: dict[str, Any] = {}
         for name, found in self._types.items():
             values = [row.values[name] for row in rows]
@@ -65,11 +65,11 @@ class ParquetFile(VectorFile):
         body.write(batch.serialize())
 
     def finish(self, body: Path, count: int) -> Path:
-        """Writes the .parquet file beside the body."""
+        """Write the .parquet file next to the body."""
         del count
         whole = body.with_name("whole")
         schema = self._schema({name: _TYPE_OF_KIND[kind] for name, kind in self.state.items()})
-        # Vectors are all different: of them a dictionary and bounds would only cost.
+        # Vectors are all different: a dictionary and bounds would only cost space.
         others = [name for name in schema.names if name != EMBEDDING]
         try:
             with (
@@ -82,7 +82,7 @@ class ParquetFile(VectorFile):
                 for batch in pa.ipc.open_stream(source):
                     writer.write_batch(self._typed(batch, schema))
         except BaseException:
-            whole.unlink(missing_ok=True)  # a full disk has room again
+            whole.unlink(missing_ok=True)  # so that a full disk has room again
             raise
         return whole
 
@@ -99,7 +99,7 @@ class ParquetFile(VectorFile):
         return pa.schema(fields)
 
     def _typed(self, batch: Any, schema: Any) -> Any:
-        """A batch of the body with JSON in its last type."""
+        """Return a batch of the body with JSON columns in their final types."""
         columns = []
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             kind = self.state.get(name)
@@ -114,7 +114,7 @@ class ParquetFile(VectorFile):
 
 
 def kind_of(value: Any) -> str:
-    """The kind of a JSON value: ``"long"`` is an integer that float64 may not hold."""
+    """Return the kind of a JSON value; ``"long"`` is an integer that float64 may round."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -127,10 +127,10 @@ def kind_of(value: Any) -> str:
 
 
 def kind_of_all(kinds: Iterable[str]) -> str:
-    """The kind that holds values of all these, in whatever order they come.
+    """Return the kind that fits values of all these kinds, in any order.
 
-    No value is changed by it: where numbers, texts and objects are mixed, or integers that float64
-    does not hold with fractions, it is ``"other"``.
+    The kind never changes a value: mixed numbers, texts and objects, or long integers together with
+    fractions, are ``"other"``.
     """
     joined = "null"
     for kind in dict.fromkeys(kinds):

@@ -1,11 +1,11 @@
-"""An output that is written over several runs, in a hidden directory beside it.
+"""A partial output, written by several runs in a hidden directory next to the output.
 
-`body` holds what was written, and `state.json` how much of it counts. The body grows first and is
-flushed to the disk; then the state is replaced by a rename. So at any moment the state tells of
-bytes that are there, and what stands behind them in the body is cut off by the next run.
+`body` holds the data, and `state.json` the number of valid bytes. The body grows first and is
+flushed to the disk; then a rename replaces the state. So at any moment the bytes that the state
+counts exist, and the next run cuts off any bytes behind them.
 
-The directory may have been put there by somebody else, so it is used only if it is this user's own
-and holds nothing but plain files of theirs; no link is followed, and nobody else may enter it.
+Somebody else may have made the directory, so it is used only if this user owns it and it holds only
+regular files of this user; no link is followed, and no other user may enter it.
 """
 
 import fcntl
@@ -21,32 +21,32 @@ from typing import Any, BinaryIO
 
 from lanner.errors import OutputError
 
-#: How a user discards what an earlier run left.
+#: The option that discards the results of an earlier run.
 RESTART = "--restart"
 
 _LOCK, _BODY, _STATE, _NEW_STATE = "lock", "body", "state.json", "state.new"
-#: All that is in such a directory; "whole" is what writers make of a body.
+#: All files of such a directory; writers turn the body into "whole".
 _FILES = (_STATE, _NEW_STATE, _BODY, "whole")
-_FOREIGN = "{} is {}: look at it and remove it, or give another output"
+_FOREIGN = "{} is {}: inspect and remove it, or choose another output"
 _PIECE_BYTES = 2**20
-#: How often a directory may go while it is opened.
+#: The most times that a directory may vanish while it is opened.
 _TRIES = 100
 
 
 @dataclass(frozen=True)
 class Written:
-    """How far an output has come.
+    """The state of a partial output.
 
     Attributes:
-        rows: Rows that were read, good or bad.
-        vectors: Vectors that were written.
-        bytes: How much of the body they take.
-        unchecked_bytes: How much of that, at its start, the writer will write again at the end.
-        sha256: Of the rest.
-        digest: Of the input until there; see `lanner.files.rows.Rows.digest`.
-        skipped: Bad rows that were passed over.
-        bad_rows: What was wrong with the first of these.
-        writer: What the writer remembers.
+        rows: The number of rows that were read, good or bad.
+        vectors: The number of vectors that were written.
+        bytes: The number of valid bytes of the body.
+        unchecked_bytes: The number of those, at the start, that the writer rewrites at the end.
+        sha256: The SHA-256 of the others.
+        digest: The digest of the input so far; see `lanner.files.rows.Rows.digest`.
+        skipped: The number of skipped bad rows.
+        bad_rows: The messages of the first of these.
+        writer: The state of the writer.
     """
 
     rows: int = 0
@@ -61,16 +61,16 @@ class Written:
 
 
 class PartialFile:
-    """The directory of one output; made by `partial_file`.
+    """The partial directory of one output; `partial_file` makes it.
 
     Args:
-        directory: Its place.
+        directory: The path.
         handle: The open directory.
 
     Attributes:
-        directory: Its place.
+        directory: The path.
         body: The file that grows.
-        written: What counts of it.
+        written: The valid part of the body.
     """
 
     def __init__(self, directory: Path, handle: int) -> None:
@@ -84,21 +84,21 @@ class PartialFile:
 
     @property
     def has_rows(self) -> bool:
-        """Whether anything in it counts, of this run or of an earlier one."""
+        """True if it holds rows of this run or an earlier one."""
         return self._has(_STATE)
 
     def recall(self, identity: Mapping[str, Any], *, restart: bool) -> None:
-        """Takes up what an earlier run left.
+        """Restore the state of an earlier run.
 
         Args:
-            identity: What the bytes of the output depend on besides its input, as JSON.
-            restart: Whether to discard what is there.
+            identity: The settings that the output depends on besides its input, as JSON.
+            restart: Discard the results of an earlier run.
 
         Raises:
-            OutputError: It is of another identity, or damaged.
+            OutputError: The earlier run has another identity, or its state is damaged.
         """
         self._identity = identity
-        # Without its body, which has become the output before a kill, a state says nothing.
+        # A state without a body is left over from a kill after the body became the output.
         if restart or not self._has(_BODY):
             self._unlink(_STATE)
         if not self._has(_STATE):
@@ -111,39 +111,39 @@ class PartialFile:
         except (ValueError, KeyError, TypeError, RecursionError):
             earlier, written, is_whole = {}, Written(), False
         if not is_whole:
-            msg = f"{self.directory} is damaged: give {RESTART} to discard it"
+            msg = f"{self.directory} is damaged: use {RESTART} to discard it"
             raise OutputError(msg)
         if earlier != json.loads(json.dumps(identity)):
             msg = (
                 f"{self.directory} holds the first {written.rows:,} rows of a run with another "
-                f"{_difference(earlier, identity)}: run it as before to go on, or give {RESTART} "
-                "to discard them"
+                f"{_difference(earlier, identity)}: use the earlier options to continue, or "
+                f"{RESTART} to discard them"
             )
             raise OutputError(msg)
         self.written = written
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The body, cut to what counts, to write behind that; cut again where the disk is full."""
+        """Open the body, cut to its valid part, for appending; cut it again if the disk is full."""
         try:
             with self._open(_BODY, "a+b") as file:
                 file.truncate(self.written.bytes)
                 yield file
         except OSError:
-            # Not after an interrupt, which may come when the state has just gone further.
+            # Not after an interrupt, which may come just after the state was replaced.
             with suppress(OSError), self._open(_BODY, "r+b") as file:
                 file.truncate(self.written.bytes)
             raise
 
     def leave_unchecked(self, body: BinaryIO) -> None:
-        """Counts what the body holds as what the writer will write again at the end."""
+        """Mark the current content of the body as rewritten at the end."""
         body.flush()
         start = os.fstat(body.fileno()).st_size
         self.written = replace(self.written, unchecked_bytes=start)
         self._summed_bytes = start
 
     def commit(self, body: BinaryIO, written: Written) -> None:
-        """Makes what was written to the body count."""
+        """Commit the rows written to the body."""
         _flush(body)
         end = os.fstat(body.fileno()).st_size
         self._add_up(body.fileno(), end)
@@ -156,9 +156,9 @@ class PartialFile:
         self.written = written
 
     def remove(self) -> None:
-        """Takes the directory away; what is not of its making stays, and it with that."""
+        """Remove the directory; foreign files stay, and then the directory, too."""
         with suppress(OSError):
-            for name in (*_FILES, _LOCK):  # the lock last: until then nobody else begins
+            for name in (*_FILES, _LOCK):  # the lock last, so that no other run starts before
                 self._unlink(name)
             self.directory.rmdir()
 
@@ -171,7 +171,7 @@ class PartialFile:
         return self._sum.hexdigest() == written.sha256
 
     def _add_up(self, file: int, end: int) -> None:
-        """Goes on with the checksum to a place in the body."""
+        """Extend the checksum to an offset in the body."""
         while self._summed_bytes < end:
             piece = os.pread(file, min(_PIECE_BYTES, end - self._summed_bytes), self._summed_bytes)
             if not piece:
@@ -199,11 +199,11 @@ class PartialFile:
 
 @contextmanager
 def partial_file(output: Path) -> Iterator[PartialFile]:
-    """The partial file of an output, for this process alone. One without a row goes again.
+    """Open the partial file of an output, locked for this process. Without rows it is removed.
 
     Raises:
-        OutputError: Another process writes the same output, or the directory is not one that
-            Lanner made for this user.
+        OutputError: Another process writes the same output, or Lanner did not make the directory
+            for this user.
     """
     with _locked(output) as handle:
         partial = PartialFile(directory_of(output), handle)
@@ -216,16 +216,16 @@ def partial_file(output: Path) -> Iterator[PartialFile]:
 
 @contextmanager
 def _locked(output: Path) -> Iterator[int]:
-    """The directory of an output, open and locked."""
+    """Yield the open and locked directory of an output."""
     directory = directory_of(output)
     for _ in range(_TRIES):
-        with suppress(FileExistsError):  # a link to nothing
+        with suppress(FileExistsError):  # a dangling link
             directory.mkdir(mode=0o700, exist_ok=True)
         with ExitStack() as held:
             try:
                 handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             except FileNotFoundError:
-                continue  # whoever had it is done
+                continue  # another process has just removed it
             except OSError:
                 raise OutputError(_FOREIGN.format(directory, "no directory")) from None
             held.callback(os.close, handle)
@@ -238,28 +238,28 @@ def _locked(output: Path) -> Iterator[int]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kill releases it
             except BlockingIOError:
-                msg = f"another process writes {output}: wait for it, or give another output"
+                msg = f"another process writes {output}: wait for it, or choose another output"
                 raise OutputError(msg) from None
-            # A lock whose file was removed meanwhile keeps nobody out.
+            # A lock on a removed file does not exclude other processes.
             if _is_still(directory / _LOCK, lock) and _is_still(directory, handle):
                 yield handle
                 return
-    msg = f"{directory} comes and goes: see what else writes {output}, or give another output"
+    msg = f"{directory} keeps vanishing: find what else writes {output}, or choose another output"
     raise OutputError(msg)
 
 
 def _require_own(directory: Path, handle: int) -> None:
-    """Refuses a directory that others may have prepared, and closes it to them.
+    """Check that others did not prepare the directory, and deny them access.
 
     Raises:
-        OutputError: It, or a file in it, is of another user, or no plain file.
+        OutputError: Another user owns the directory or a file in it, or a file is not regular.
     """
     own = os.geteuid()
     if os.fstat(handle).st_uid != own:
         raise OutputError(_FOREIGN.format(directory, "of another user"))
     os.fchmod(handle, 0o700)
     for name in os.listdir(handle):
-        with suppress(FileNotFoundError):  # of a process that is done just now
+        with suppress(FileNotFoundError):  # a process that ends has removed it
             found = os.stat(name, dir_fd=handle, follow_symlinks=False)
             is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
             if not is_plain or found.st_uid != own or name not in (*_FILES, _LOCK):
@@ -268,7 +268,7 @@ def _require_own(directory: Path, handle: int) -> None:
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Return whether a path leads to what is open."""
+    """Return whether a path still leads to an open file."""
     try:
         found = path.lstat()
     except OSError:
@@ -282,7 +282,7 @@ def _open_at(directory: int, name: str, flags: int) -> int:
 
 
 def directory_of(output: Path) -> Path:
-    """Where the partial file of an output is."""
+    """Return the directory of the partial file of an output."""
     return output.with_name(f".{output.name}.partial")
 
 

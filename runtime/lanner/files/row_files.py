@@ -1,4 +1,4 @@
-"""Files of rows by their kind: .txt, .csv, .jsonl and .parquet."""
+"""Opening files of rows by their kind: .txt, .csv, .jsonl and .parquet."""
 
 import os
 import stat
@@ -25,12 +25,12 @@ COLUMN_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 @contextmanager
 def open_rows(path: Path | str, columns: Columns, *, kind: str | None = None) -> Iterator[Rows]:
-    """The rows of a file, read as they are asked for.
+    """Open a file of rows, which are read on demand.
 
     Args:
-        path: A file; ``"-"`` for standard input, of lines unless `kind` says otherwise.
-        columns: What each row must have; of a .txt file there is one, its text.
-        kind: One of `TEXT_SUFFIXES`, where the name of the file does not end in it.
+        path: A file; ``"-"`` for standard input, by default in lines.
+        columns: The columns that each row must have; a .txt file has one, its text.
+        kind: One of `TEXT_SUFFIXES`, if the file name does not end in it.
 
     Raises:
         InputError: The file is missing, of another kind, or lacks a column; the message names it.
@@ -38,7 +38,7 @@ def open_rows(path: Path | str, columns: Columns, *, kind: str | None = None) ->
     suffix = kind or (".txt" if str(path) == "-" else Path(path).suffix.lower())
     suffixes: Sequence[str] = TEXT_SUFFIXES if columns.is_one_text else COLUMN_SUFFIXES
     if str(path) == "-":
-        suffixes = [known for known in suffixes if known != ".parquet"]  # read from its end
+        suffixes = [known for known in suffixes if known != ".parquet"]  # it needs seeking
     require_suffix(path, suffix, suffixes)
     if suffix == ".parquet":
         from lanner.files.parquet_rows import ParquetRows  # noqa: PLC0415 (an extra)
@@ -56,12 +56,12 @@ def open_rows(path: Path | str, columns: Columns, *, kind: str | None = None) ->
 
 
 def require_suffix(path: Path | str, suffix: str, suffixes: Sequence[str]) -> None:
-    """Refuses a file of another kind.
+    """Check the kind of a file.
 
     Raises:
-        InputError: The suffix is none of them.
+        InputError: The suffix is not one of `suffixes`.
     """
     if suffix not in suffixes:
         name = STANDARD_INPUT if str(path) == "-" else path
-        msg = f"{name} is of a kind that cannot be read: use {', '.join(suffixes)}"
+        msg = f"{name} has an unsupported format: use {', '.join(suffixes)}"
         raise InputError(msg)

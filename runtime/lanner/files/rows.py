@@ -1,6 +1,6 @@
 """Rows of a file of any size, one after another.
 
-A row that cannot be used is an item like any other, so that whoever reads may go on behind it.
+A bad row is an item like any other, so that reading can continue after it.
 """
 
 import json
@@ -16,9 +16,9 @@ class Columns(NamedTuple):
     """The columns or keys that a row must have.
 
     Attributes:
-        texts: Those that hold text.
-        kept: Those that are carried along, whatever they hold.
-        ids: Which of `kept` may not be empty.
+        texts: The columns with texts.
+        kept: The columns that are copied to the output, whatever they hold.
+        ids: Those of `kept` that must not be empty.
     """
 
     texts: Sequence[str] = ()
@@ -27,22 +27,22 @@ class Columns(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them, each once."""
+        """Return all columns, each once."""
         return tuple(dict.fromkeys([*self.texts, *self.kept]))
 
     @property
     def is_one_text(self) -> bool:
-        """Whether a row may be a text alone."""
+        """True if a row may be a single text."""
         return len(self.names) == len(self.texts) == 1
 
 
 class Row(NamedTuple):
-    """A row that can be used.
+    """A good row.
 
     Attributes:
         place: The file and the line that it ends in, or its number in a .parquet file.
-        values: What stands there by column; see `Rows.types`.
-        characters: Its size in the file, about.
+        values: The values by column; see `Rows.types`.
+        characters: The approximate size in the file.
     """
 
     place: str
@@ -51,11 +51,11 @@ class Row(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be used.
+    """A bad row.
 
     Attributes:
-        message: What is wrong with it, and where.
-        characters: Its size in the file, about.
+        message: The fault and its place.
+        characters: The approximate size in the file.
     """
 
     message: str
@@ -66,11 +66,11 @@ class Rows(ABC):
     """An iterator over the rows of one file.
 
     Attributes:
-        name: What messages call the file.
-        columns: What each row must have.
-        total: The size of the file in units of `position`; None where nobody knows it.
-        types: What the values of kept columns are: ``"text"``, ``"json"`` for any JSON value, or
-            a type of pyarrow, whose values are arrays of length 1.
+        name: The name of the file in messages.
+        columns: The columns that each row must have.
+        total: The size of the file in units of `position`; None if unknown.
+        types: The types of kept columns: ``"text"``, ``"json"`` for any JSON value, or a type of
+            pyarrow, whose values are arrays of length 1.
     """
 
     def __init__(self, name: str, columns: Columns) -> None:
@@ -84,32 +84,32 @@ class Rows(ABC):
 
     @abstractmethod
     def __next__(self) -> Row | BadRow:
-        """The next row, good or bad."""
+        """Return the next row, good or bad."""
 
     @abstractmethod
     def skip(self, count: int) -> int:
-        """Passes over rows, good or bad, without a look at them; says how many there were."""
+        """Skip rows, good or bad, without parsing them; return their number."""
 
     @property
     @abstractmethod
     def position(self) -> int:
-        """How far the file has been read, in bytes or in rows."""
+        """Return the position in the file, in bytes or rows."""
 
     @abstractmethod
     def digest(self) -> str:
-        """A SHA-256 that tells whether what was read until now is what was read before."""
+        """Return a SHA-256 that identifies the input read so far."""
 
     def json_problem(self) -> str:
-        """Which kept column is of a type that JSON does not have; empty where none is."""
+        """Name the kept column with a type that JSON does not have, or return an empty string."""
         return ""
 
     def json_value(self, value: Any) -> Any:
-        """The value of a kept column as JSON has it."""
+        """Return the JSON value of a kept column."""
         return value
 
 
 class GivenRows(Rows):
-    """Texts that are there already."""
+    """Rows of texts that are in memory."""
 
     def __init__(self, texts: Sequence[str], column: str = "text") -> None:
         super().__init__("the texts", Columns([column]))
@@ -118,7 +118,7 @@ class GivenRows(Rows):
         self._position = 0
 
     def __next__(self) -> Row:
-        """The next text."""
+        """Return the next text."""
         if self._position == len(self._texts):
             raise StopIteration
         text = self._texts[self._position]
@@ -126,26 +126,26 @@ class GivenRows(Rows):
         return Row(f"text {self._position}", {self.columns.texts[0]: text}, len(text))
 
     def skip(self, count: int) -> int:
-        """See `Rows.skip`."""
+        """Skip texts; see `Rows.skip`."""
         skipped = min(count, len(self._texts) - self._position)
         self._position += skipped
         return skipped
 
     @property
     def position(self) -> int:
-        """How many texts were read."""
+        """Return the number of texts that were read."""
         return self._position
 
     def digest(self) -> str:
-        """The SHA-256 of the texts that were read."""
+        """Return the SHA-256 of the texts that were read."""
         return sha256(json.dumps(self._texts[: self._position]).encode()).hexdigest()
 
 
 def require_columns(name: str, wanted: Sequence[str], known: Sequence[str], *, where: str) -> None:
-    """Refuses a file that does not have a column, or has it twice.
+    """Check that a file has each column exactly once.
 
     Raises:
-        InputError: It is so; the message names the column.
+        InputError: A column is missing or repeated; the message names it.
     """
     for column in wanted:
         count = known.count(column)

@@ -1,4 +1,4 @@
-"""Writing beside and renaming: an output is either whole or not there."""
+"""Atomic output: write next to the target, then rename."""
 
 import errno
 import os
@@ -12,16 +12,16 @@ from typing import BinaryIO
 from lanner.errors import InputError, OutputExistsError
 from lanner.machine import interruption
 
-#: What an `OSError` is of where there is no room for a file.
+#: The errno values that mean "disk full".
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes its name when the block ends well, and else is removed.
+    """Open a binary file that gets its name when the block succeeds, and is removed otherwise.
 
     Raises:
-        InputError: No file can be written there.
+        InputError: The file cannot be written.
     """
     require_output_file(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -36,13 +36,13 @@ def staged_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def require_output_file(path: Path) -> None:
-    """Refuses a place where no file can be written; to be called before long work.
+    """Check that a file can be written; call it before long work.
 
     Raises:
-        InputError: Its directory is missing or read-only, or it is a directory itself.
+        InputError: The directory is missing or read-only, or the path is a directory itself.
     """
     if path.is_dir():
-        msg = f"{path} is a directory: give the name of a file"
+        msg = f"{path} is a directory: choose the name of a file"
     elif not path.parent.is_dir():
         msg = f"there is no directory {path.parent} for {path.name}: make it first"
     elif not os.access(path.parent, os.W_OK):
@@ -53,30 +53,30 @@ def require_output_file(path: Path) -> None:
 
 
 def require_other_file(output: Path, source: str | Path) -> None:
-    """Refuses to write a file over what is read.
+    """Check that the output is not the input.
 
     Raises:
-        InputError: Both are the same file, by whatever names.
+        InputError: Both are the same file, perhaps by different names.
     """
-    with suppress(OSError):  # one of them is not there
+    with suppress(OSError):  # one of them does not exist
         if output.samefile(source):
-            msg = f"{output} is what is read: give another name for the output"
+            msg = f"{output} is the input: choose another name for the output"
             raise InputError(msg)
 
 
 @contextmanager
 def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A directory that takes its name when the block ends well, and else is removed.
+    """Yield a directory that gets its name when the block succeeds, and is removed otherwise.
 
-    Beside it, in its parent, is room for what is needed meanwhile; it goes when the block ends.
+    Its parent directory is temporary: other temporary files may go there.
 
     Args:
-        path: The name it takes.
-        replace: Whether a directory of that name gives way; it goes only after the new one is
-            whole. Unasked, an empty directory does too.
+        path: The final name.
+        replace: Replace an existing directory, which is removed after the new one is complete. An
+            empty directory is always replaced.
 
     Raises:
-        OutputExistsError: Something took the name meanwhile.
+        OutputExistsError: Another process has taken the name meanwhile.
     """
     made_parents = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,14 +100,14 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             old.rename(path)  # stopped between the two renames
         shutil.rmtree(work, ignore_errors=True)
         if not path.exists():
-            # Unless something else is in them by now.
+            # A directory that is not empty stays.
             with suppress(OSError):
                 for parent in made_parents:
                     parent.rmdir()
 
 
 def _umask() -> int:
-    # The mask can only be read by setting it; temporary files are made private regardless of it.
+    # The umask can only be read by setting it; temporary files are private whatever the umask.
     mask = os.umask(0)
     os.umask(mask)
     return mask

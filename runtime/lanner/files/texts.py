@@ -1,4 +1,4 @@
-"""Files of texts and of labelled pairs, read as a whole."""
+"""Reading whole files of texts and of labelled pairs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ class Record(NamedTuple):
 
     Attributes:
         place: The file and line that it ends in, for messages.
-        values: What stands there, by column or key; of a .csv strings.
+        values: The values by column or key; strings for a .csv.
     """
 
     place: str
@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
 
 class LabelledPairs(NamedTuple):
-    """Pairs of texts with a gold similarity each, as the STS benchmark has them."""
+    """Pairs of texts with a gold similarity each, as in the STS benchmark."""
 
     left: list[str]
     right: list[str]
@@ -36,12 +36,12 @@ class LabelledPairs(NamedTuple):
 
 
 def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
-    """The texts of a file, in order.
+    """Read the texts of a file, in order.
 
     Args:
-        path: ``.txt`` (a text a line), ``.csv`` (with a header), ``.jsonl`` (an object or a string
-            a line) or ``.parquet``; ``"-"`` for lines of standard input.
-        column: Column or key that holds the text, in all but ``.txt``.
+        path: ``.txt`` (one text per line), ``.csv`` (with a header), ``.jsonl`` (one object or
+            string per line) or ``.parquet``; ``"-"`` for lines of standard input.
+        column: Column or key with the text; ``.txt`` needs none.
 
     Raises:
         InputError: The file is missing, of another kind, or has a bad row; the message names it.
@@ -52,11 +52,11 @@ def read_texts(path: Path | str, *, column: str = "text") -> list[str]:
 def read_pairs(
     path: Path | str, *, columns: tuple[str, str] = ("text", "text_pair")
 ) -> list[tuple[str, str]]:
-    """The pairs of texts of a file, in order.
+    """Read the pairs of texts of a file, in order.
 
     Args:
-        path: ``.csv`` with a header, ``.jsonl`` with an object a line, or ``.parquet``.
-        columns: Columns or keys that hold the two texts.
+        path: ``.csv`` with a header, ``.jsonl`` with one object per line, or ``.parquet``.
+        columns: Columns or keys with the two texts.
 
     Raises:
         InputError: The file is missing, of another kind, or has a bad row; the message names it.
@@ -66,11 +66,11 @@ def read_pairs(
 
 
 def read_records(path: Path | str, *, columns: Sequence[str]) -> list[Record]:
-    """The rows of a file with named columns, in order.
+    """Read the rows of a file with named columns, in order.
 
     Args:
-        path: ``.csv`` with a header, or ``.jsonl`` with an object a line.
-        columns: Columns or keys that every row must have, among others.
+        path: ``.csv`` with a header, or ``.jsonl`` with one object per line.
+        columns: Columns or keys that every row must have.
 
     Raises:
         InputError: The file is missing, of another kind, or has a bad line; the message names it.
@@ -82,22 +82,22 @@ def read_records(path: Path | str, *, columns: Sequence[str]) -> list[Record]:
 
 
 def read_first_row(path: Path | str) -> list[str]:
-    """The first row of a .csv file: its header, if it has one; nothing of an empty file.
+    """Read the first row of a .csv file, perhaps its header; an empty list for an empty file.
 
     Raises:
-        InputError: The file is missing, or no CSV.
+        InputError: The file is missing, or is not CSV.
     """
     return next((row for _, row in _csv_rows(path) if row), [])
 
 
 def shipped_sentences() -> list[str]:
-    """The sentences that come with Lanner: several kinds, some languages."""
+    """Return the sentences shipped with Lanner: several kinds, several languages."""
     file = resources.files("lanner") / "data" / "sentences.txt"
     return file.read_text(encoding="utf-8").splitlines()
 
 
 def read_labelled_pairs(path: Path | str) -> LabelledPairs:
-    """Labelled pairs from a CSV file ``sentence1,sentence2,score``, with or without a header.
+    """Read labelled pairs from a CSV file ``sentence1,sentence2,score``, with or without a header.
 
     Raises:
         InputError: The file is missing, empty, or has a bad row; the message names its line.
@@ -124,7 +124,7 @@ def read_labelled_pairs(path: Path | str) -> LabelledPairs:
 
 
 def _rows(path: Path | str, columns: Columns) -> Iterator[Row]:
-    """Rows of which the first bad one is an error."""
+    """Yield rows; the first bad row is an error."""
     with open_rows(path, columns) as rows:
         for row in rows:
             if isinstance(row, BadRow):
@@ -133,7 +133,7 @@ def _rows(path: Path | str, columns: Columns) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line that each ends in, the first one too."""
+    """Yield rows, the first included, each with the line that it ends in."""
     with open_text(path) as (name, file):
         for line, row in csv_items(iter(file)):
             if isinstance(row, Damage):

@@ -1,4 +1,4 @@
-"""The protocol of a file of vectors that grows chunk by chunk, and the columns that it holds.
+"""The protocol of a file of vectors that grows chunk by chunk, and the layout of its rows.
 
 A run leaves a body that can be cut off after any chunk and continued. Every byte depends on the
 chunks alone, never on the run that wrote them.
@@ -21,12 +21,12 @@ EMBEDDING = "embedding"
 
 @dataclass(frozen=True)
 class Layout:
-    """What an output holds of each row: kept columns, the text, the vector, in this order.
+    """The columns of an output: kept columns, the text, the vector, in this order.
 
     Attributes:
-        rows: Where the rows come from; its `columns` and `types` say what is kept.
-        vectors: None of the vectors, [0, width], for their type.
-        with_text: Whether the text is carried along.
+        rows: The input rows; their `columns` and `types` define the kept columns.
+        vectors: An empty array [0, width] with the type of the vectors.
+        with_text: Write the text, too.
     """
 
     rows: Rows
@@ -34,17 +34,17 @@ class Layout:
     with_text: bool = True
 
     def require_json(self) -> None:
-        """Refuses a kept column of a type that JSON does not have.
+        """Check that JSON has the types of all kept columns.
 
         Raises:
-            InputError: There is one.
+            InputError: A kept column has a type that JSON does not have.
         """
         if problem := self.rows.json_problem():
-            msg = f"{problem}: keep it in a .parquet --output, or leave it out"
+            msg = f"{problem}: keep it in a .parquet --output, or omit it"
             raise InputError(msg)
 
     def record(self, row: Row, vector: NDArray[Any]) -> dict[str, Any]:
-        """A row as a JSON object."""
+        """Return a row as a JSON object."""
         columns = self.rows.columns
         record = {name: self.rows.json_value(row.values[name]) for name in columns.kept}
         if self.with_text:
@@ -54,14 +54,14 @@ class Layout:
 
 
 class VectorFile(ABC):
-    """Writes one kind of file.
+    """The writer of one kind of file.
 
     Attributes:
-        layout: What it is to hold.
-        state: What must be remembered beside the body, as JSON, to go on with it.
+        layout: The columns.
+        state: The state, as JSON, that is needed with the body to continue it.
     """
 
-    #: Whether `finish` writes again what `start` wrote.
+    #: True if `finish` rewrites the output of `start`.
     rewrites_start = False
 
     def __init__(self, layout: Layout) -> None:
@@ -70,21 +70,21 @@ class VectorFile(ABC):
 
     @abstractmethod
     def start(self, body: BinaryIO) -> None:
-        """Writes what stands before the first row."""
+        """Write the bytes before the first row."""
 
     @abstractmethod
     def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
-        """Writes the rows of a chunk, at least one."""
+        """Write the rows of a chunk, at least one."""
 
     def finish(self, body: Path, count: int) -> Path:
-        """Makes the body whole; doing it again does no harm.
+        """Complete the body; repeating it is harmless.
 
         Args:
             body: The body, with all rows.
-            count: How many rows.
+            count: The number of rows.
 
         Returns:
-            The whole file: the body itself, or one beside it.
+            The complete file: the body itself, or one next to it.
         """
         del count
         return body

@@ -1,4 +1,4 @@
-"""Files of vectors by suffix: .npy and .jsonl here, .parquet in its own module."""
+"""Writers of vector files by suffix: .npy and .jsonl here, .parquet in its own module."""
 
 import json
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ VECTOR_SUFFIXES = (".npy", ".parquet", ".jsonl")
 
 
 class NpyFile(VectorFile):
-    """One array [rows, width], as `numpy.save` writes it."""
+    """A .npy file with one array [rows, width], as written by `numpy.save`."""
 
     rewrites_start = True
 
     def start(self, body: BinaryIO) -> None:
-        """Writes a header that is as long as that of all rows."""
+        """Write a header as long as the final one."""
         self._write_header(body, 0)
 
     def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
@@ -30,7 +30,7 @@ class NpyFile(VectorFile):
         body.write(np.ascontiguousarray(vectors).data)
 
     def finish(self, body: Path, count: int) -> Path:
-        """Writes the number of rows into the header; numpy leaves room for its digits."""
+        """Write the number of rows into the header; numpy leaves room for its digits."""
         with body.open("r+b") as file:
             self._write_header(file, count)
         return body
@@ -48,14 +48,14 @@ class NpyFile(VectorFile):
 
 
 class JsonlFile(VectorFile):
-    """An object a line."""
+    """A .jsonl file with one object per line."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         layout.require_json()
 
     def start(self, body: BinaryIO) -> None:
-        """Nothing stands there."""
+        """Write nothing: the file has no header."""
 
     def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
         """See `VectorFile.append`."""
@@ -65,15 +65,15 @@ class JsonlFile(VectorFile):
 
 
 def vector_file(suffix: str, layout: Layout) -> VectorFile:
-    """The writer of a kind of file.
+    """Return the writer of a kind of file.
 
     Args:
         suffix: One of `VECTOR_SUFFIXES`.
-        layout: What it is to hold; .npy holds the vectors alone.
+        layout: The columns; .npy holds the vectors alone.
 
     Raises:
         MissingExtraError: .parquet needs pyarrow, which is not installed.
-        InputError: A kept column is of a type that this kind of file does not have.
+        InputError: A kept column has a type that this kind of file does not have.
     """
     if suffix == ".npy":
         return NpyFile(layout)

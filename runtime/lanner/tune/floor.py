@@ -185,7 +185,7 @@ class QualityFloor:
                 other = "cosine" if self._manifest.head_record.answers_vectors else "agreement"
                 msg = (
                     f"the quality card of {self.artifact.directory} has no figures for "
-                    f"{budget.measure}: export again{option}, or take {other}"
+                    f"{budget.measure}: export again{option}, or use {other}"
                 )
                 raise UnsupportedError(msg)
         elif not any(variant.precision == "fp32" for variant in self._manifest.variants):

@@ -205,7 +205,7 @@ def test_buckets_that_do_not_reach_the_limit_are_warned_of(
     ("arguments", "message"),
     [
         (("--precision", "int4"), "'int4': use a comma-separated list of fp16, bf16, int8, fp8"),
-        (("--buckets", "32,16"), "the buckets '32,16' must be lengths in tokens, each above"),
+        (("--buckets", "32,16"), "the buckets '32,16' must be increasing lengths in tokens"),
         (("--buckets", ""), "'': use lengths in tokens, comma-separated"),
         (("--max-batch-size", "0"), "must be an integer of at least 1, not '0'"),
     ],

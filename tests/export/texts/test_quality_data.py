@@ -109,7 +109,7 @@ def test_entities(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "a", r"a.txt is of a kind that cannot be read: use .csv, .jsonl"),
+        ("a.txt", "a", r"a.txt has an unsupported format: use .csv, .jsonl"),
         ("a.csv", "", r"a.csv is empty: expected the columns sentence1,sentence2,score \(heads"),
         ("a.jsonl", "\n", r"a.jsonl is empty: expected the columns sentence1,sentence2,score"),
         ("a.csv", "text,label\n", r"a.csv holds no rows, only the names of its columns"),

@@ -192,5 +192,5 @@ def test_the_command_without_an_artifact(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"lanner_perf.floor.floor: error: {tmp_path}/gone is not a directory: "
-        "give one that 'lanner export' wrote\n"
+        "pass one that 'lanner export' wrote\n"
     )

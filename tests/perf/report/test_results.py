@@ -43,7 +43,7 @@ def test_a_place_for_no_page_is_found_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^there is no directory .*/no for a\.html: make it "):
         require_page(tmp_path / "no" / "a.html")
     (tmp_path / "a.json").mkdir()
-    with pytest.raises(InputError, match=r"a\.json is a directory: give the name of a file$"):
+    with pytest.raises(InputError, match=r"a\.json is a directory: choose the name of a file$"):
         require_page(tmp_path / "a.html")
 
 

@@ -271,7 +271,7 @@ def test_an_artifact_of_something_else(
     message = refused(capsys, url, "--against", word_artifact)
     assert message.startswith(f"{word_artifact} is not what tiny on {server.grpc_url} was made of ")
     assert refused(capsys, url, "--against", "torch") == (
-        "torch is not a directory: give one that 'lanner export' wrote"
+        "torch is not a directory: pass one that 'lanner export' wrote"
     )
 
 

@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_one_sentence(
     options = [str(tmp_path / "gone"), "--checkpoint", "x", "--output"]
     assert main([*options, str(tmp_path / "a.html")]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"lanner_perf.server.triton_report: error: {tmp_path}/gone is not a directory: give "
+        f"lanner_perf.server.triton_report: error: {tmp_path}/gone is not a directory: pass "
         "one that 'lanner export' wrote"
     )
     assert main([*options, str(tmp_path / "a.json")]) == 1

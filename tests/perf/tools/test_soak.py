@@ -107,7 +107,7 @@ def test_wrong_use_is_one_sentence(tiny_artifact: Artifact, tmp_path: Path) -> N
     assert gone.returncode == 1
     assert gone.stderr == (
         f"lanner_perf.tools.soak: error: {tmp_path}/gone is not a directory: "
-        "give one that 'lanner export' wrote\n"
+        "pass one that 'lanner export' wrote\n"
     )
     none = run_soak(tiny_artifact.directory, "--variant", "int3", "--output", output)
     assert none.returncode == 1

@@ -44,7 +44,7 @@ def test_buckets_of_a_configuration(text: str, buckets: tuple[int, ...]) -> None
     "text", ["0", "0,4", "4,2", "2,2", "a", "2,,4", "2,4,", ",", "-2,4", "1.5", "²"]
 )
 def test_what_are_no_buckets(text: str) -> None:
-    message = f"the buckets {text!r} must be lengths in tokens, each above the one before"
+    message = f"the buckets {text!r} must be increasing lengths in tokens"
     with pytest.raises(InputError, match=re.escape(message)):
         parse_buckets(text)
 

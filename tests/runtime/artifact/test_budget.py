@@ -36,10 +36,13 @@ def test_a_budget_in_words(text: str, words: str, needs_labels: bool) -> None:
         ("bleu:1", r"the budget 'bleu:1' is not MEASURE:BOUND with one of spearman"),
         ("spearman:", r"'spearman:' needs a number after the colon: the points x100 of Spearman"),
         ("spearman:0,3", r"'spearman:0,3' needs a number after the colon"),
-        ("accuracy:-1", r"'accuracy:-1' needs .*, from 0 on and below 100, for example accuracy:0"),
+        (
+            "accuracy:-1",
+            r"'accuracy:-1' needs .*, at least 0 and below 100, for example accuracy:0",
+        ),
         ("f1:100", r"'f1:100' needs a number after the colon: the points x100 of F1 that may be"),
         ("f1:nan", r"'f1:nan' needs a number after the colon"),
-        ("cosine:99.5", r"'cosine:99.5' needs .* what must be reached, above 0 and at most 1, for"),
+        ("cosine:99.5", r"'cosine:99.5' needs .* the least agreement, above 0 and at most 1, for"),
         ("neighbours:0", r"'neighbours:0' needs a number .*, for example neighbours:0.995"),
         ("agreement:inf", r"'agreement:inf' needs a number after the colon"),
     ],
@@ -66,8 +69,8 @@ def test_labels_are_asked_for() -> None:
     Budget.parse("cosine:0.9").require_labels(has_labels=False)
     with pytest.raises(
         UsageError,
-        match=r"the budget f1:0.5 is measured against labels: give them with --quality-data FILE, "
-        r"or take cosine or neighbours or agreement, by the head",
+        match=r"the budget f1:0.5 is measured against labels: pass them with --quality-data FILE, "
+        r"or use cosine or neighbours or agreement, by the head",
     ):
         Budget.parse("f1:0.5").require_labels(has_labels=False)
 

@@ -58,7 +58,7 @@ def test_a_profile_takes_what_is_within_its_ends(batch: int, length: int, is_tak
     "shapes", [((2, 1), (1, 64), (64, 128)), ((0, 1), (8, 64), (64, 128)), ((1, 1), (8, 8), (9, 7))]
 )
 def test_a_profile_whose_shapes_shrink_is_refused(shapes: tuple[tuple[int, int], ...]) -> None:
-    with pytest.raises(InputError, match=r"three shapes \(batch, length\) from 1 on, each at leas"):
+    with pytest.raises(InputError, match=r"three shapes \(batch, length\) of at least 1, none sm"):
         Profile(*shapes)
 
 

@@ -118,7 +118,7 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ({"embedding_ranges": {**RANGES, "vectors": "9"}}, r"'vectors' has the wrong type"),
         (
             {"embedding_ranges": RANGES, "head": "score", "labels": list("abcd")},
-            r"'embedding_ranges' are of the head 'embed' alone",
+            r"'embedding_ranges' are only for the head 'embed'",
         ),
         ({"name": 7}, r"'name' has the wrong type"),
         ({"labels": [["x"]]}, r"'labels' has the wrong type"),
@@ -139,13 +139,13 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ),
         ({"variants": [variant(name="fp32\x1b[2J")]}, r"must be of letters, digits"),
         ({"variants": [variant(), variant()]}, r"two variants are called 'fp32'"),
-        ({"variants": [variant(file="model.py")]}, r"'model.py' is no name of a file: it must be"),
-        ({"variants": [variant(file="../model.onnx")]}, r"'../model.onnx' is no name of a file"),
-        ({"variants": [variant(file="tokenizer.json")]}, r"a file has two meanings"),
+        ({"variants": [variant(file="model.py")]}, r"'model.py' is not a file name: it must be"),
+        ({"variants": [variant(file="../model.onnx")]}, r"'../model.onnx' is not a file name"),
+        ({"variants": [variant(file="tokenizer.json")]}, r"a file is listed for two purposes"),
         ({"variants": [variant(passes="all")]}, r"'passes' has the wrong type"),
         ({"variants": 1}, r"not iterable"),
-        ({"tokenizer": {**TOKENIZER, "file": "numpy.so"}}, r"'numpy.so' is no name of a file"),
-        ({"files": {"model.py": {"bytes": 0, "sha256": ""}}}, r"'model.py' is no name of a file"),
+        ({"tokenizer": {**TOKENIZER, "file": "numpy.so"}}, r"'numpy.so' is not a file name"),
+        ({"files": {"model.py": {"bytes": 0, "sha256": ""}}}, r"'model.py' is not a file name"),
         ({"files": {"model.fp32.onnx": {"bytes": -1, "sha256": ""}}}, r"must not be negative"),
         ({"surprise": 1}, r"unexpected keyword argument 'surprise'"),
     ],
@@ -166,7 +166,7 @@ def test_a_head_of_a_newer_lanner(word_artifact: Path) -> None:
     write_manifest(word_artifact, head="summarise", labels=list("abcd"))
     with pytest.raises(
         FormatVersionError,
-        match=r"manifest.json has the head 'summarise', and this Lanner has embed, score, classify",
+        match=r"manifest.json has the head 'summarise', but this Lanner has embed, score, classify",
     ):
         Manifest.read(word_artifact)
 
@@ -211,7 +211,7 @@ def test_a_directory_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"nowhere is not a directory: give one that"):
+    with pytest.raises(ArtifactError, match=r"nowhere is not a directory: pass one that"):
         Manifest.read(tmp_path / "nowhere")
 
 

@@ -122,8 +122,8 @@ def test_layers_are_a_list_or_a_number(text: str, layers: int | tuple[int, ...])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["inspect", "gone"], "gone is not a directory: give one that 'lanner export' wrote"),
-        (["encode", "gone", "a"], "gone is not a directory: give one that 'lanner export' wrote"),
+        (["inspect", "gone"], "gone is not a directory: pass one that 'lanner export' wrote"),
+        (["encode", "gone", "a"], "gone is not a directory: pass one that 'lanner export' wrote"),
     ],
 )
 def test_a_failed_job_exits_with_1_and_one_line(

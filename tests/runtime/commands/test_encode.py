@@ -214,8 +214,8 @@ def test_another_variant_or_engine_is_another_run(
     options = map(str, [*stopped, "--on-bad-row", "skip", "--variant", variant, "--engine", engine])
     assert main(["encode", *options]) == 1
     assert capsys.readouterr().err.endswith(
-        f"/.out.npy.partial holds the first 2 rows of a run with another {difference}: run it as "
-        "before to go on, or give --restart to discard them\n"
+        f"/.out.npy.partial holds the first 2 rows of a run with another {difference}: use the "
+        "earlier options to continue, or --restart to discard them\n"
     )
 
 

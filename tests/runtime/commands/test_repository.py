@@ -117,7 +117,7 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
         (["dir", "--output", "out", "--cores", "0"], "must be an integer of at least 1, not '0'"),
         (
             ["dir", "--output", "out", "--buckets", "4,2"],
-            "the buckets '4,2' must be lengths in tokens, each above the one before",
+            "the buckets '4,2' must be increasing lengths in tokens",
         ),
         (
             ["dir", "--output", "out", "--preferred-batch-sizes", "4,x"],
@@ -137,11 +137,11 @@ def test_wrong_usage_exits_with_2(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone", "--output", "out"], "gone is not a directory: give one that 'lanner export' wro"),
-        (["--check", "gone"], "gone is not a directory: give the one that holds a directory for"),
+        (["gone", "--output", "out"], "gone is not a directory: pass one that 'lanner export' wro"),
+        (["--check", "gone"], "gone is not a directory: pass one that holds a directory for"),
         (
             ["dir", "--output", "out", "--cores", "1", "--instances", "2"],
-            "2 instances share 1 cores: give at most one a core",
+            "2 instances share 1 cores: use at most one per core",
         ),
         (
             ["dir", "--output", "out", "--max-queue-delay-us", "-1"],

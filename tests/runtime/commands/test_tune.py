@@ -148,7 +148,7 @@ def test_a_floor_shows_what_is_below_it(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["gone", "--goal", "latency"], 1, "gone is not a directory: give one that 'lanner expo"),
+        (["gone", "--goal", "latency"], 1, "gone is not a directory: pass one that 'lanner expo"),
         (["x"], 2, "the following arguments are required: --goal"),
         (["x", "--goal", "memory"], 2, "invalid choice: 'memory'"),
         (
@@ -174,7 +174,7 @@ def test_wrong_calls_are_one_sentence(
         (["--min-quality", "spearman:0.2"], "has no figures for spearman: export again"),
         (["--min-quality", "f1:0.2"], "the budget f1:0.2 does not fit this checkpoint, which has"),
         (["--texts", "gone.txt"], "there is no file gone.txt: check the path"),
-        (["--texts", "texts.pdf"], "texts.pdf is of a kind that cannot be read: use .txt, .csv"),
+        (["--texts", "texts.pdf"], "texts.pdf has an unsupported format: use .txt, .csv"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -180,7 +180,9 @@ def test_a_bad_row_keeps_what_was_done_before_it(tmp_path: Path) -> None:
     texts: list[str | None] = ["a", "bb", "ccc", "d", None, "f"]
     source = write_jsonl(tmp_path / "in.jsonl", texts)
     place = r"in.jsonl, line 5: expected an object with 'text' as text \(mend it, or .*\)"
-    with pytest.raises(InputError, match=place + r"; the same command then goes on behind row 4$"):
+    with pytest.raises(
+        InputError, match=place + r"; the same command then continues behind row 4$"
+    ):
         run(source, output)
     assert not output.exists()
     # A mended row is not among those that were done.
@@ -224,7 +226,7 @@ def test_what_differs_from_the_earlier_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         OutputError,
         match=r"/.out.npy.partial holds the first 2 rows of a run with another variant "
-        r"\(fp32, now int8\): run it as before to go on, or give --restart to discard them$",
+        r"\(fp32, now int8\): use the earlier options to continue, or --restart to discard them$",
     ):
         run(source, output, identity=int8, skips_bad_rows=True)
     with pytest.raises(
@@ -234,8 +236,8 @@ def test_what_differs_from_the_earlier_run_is_refused(tmp_path: Path) -> None:
     write_jsonl(source, ["x", None, "c", "d"])
     with pytest.raises(
         InputError,
-        match=r"the first 2 rows of .*in.jsonl are not those that the earlier run encoded: give "
-        r"it the same, or --restart to discard what it did$",
+        match=r"the first 2 rows of .*in.jsonl are not those that the earlier run encoded: use "
+        r"the same input, or --restart to discard its results$",
     ):
         run(source, output, identity=fp32, skips_bad_rows=True)
     write_jsonl(source, ["a"])
@@ -289,8 +291,8 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_done(tmp_path: Path, suf
     try:
         with pytest.raises(
             OutputError,
-            match=rf"there is no room for .*out{suffix} \(File too large\): free some and give the "
-            r"same command again, which goes on behind row \d+$",
+            match=rf"there is no room for .*out{suffix} \(File too large\): free space and run the "
+            r"same command again, which continues behind row \d+$",
         ):
             run(source, output, encode=encode_wide)
     finally:

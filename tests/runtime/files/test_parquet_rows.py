@@ -112,7 +112,7 @@ def test_types_that_json_does_not_have(tmp_path: Path, values: object) -> None:
     path = write(tmp_path / "a.parquet", {"text": ["a"], "raw": values})
     with open_rows(path, Columns(["text"], ["raw"])) as rows:
         assert rows.json_problem().startswith(f"the column 'raw' of {path} is ")
-        assert rows.json_problem().endswith(", which JSON cannot hold")
+        assert rows.json_problem().endswith(", which JSON does not have")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_texts(path)
     for content in (b"", b"no parquet at all"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"a.parquet is no .parquet file, or a damaged one: "):
+        with pytest.raises(InputError, match=r"a.parquet is not a .parquet file, or is damaged: "):
             read_texts(path)
     write(path, {"text": [1]})
-    with pytest.raises(InputError, match=r"column 'text' of .* is int64, and not text: name anoth"):
+    with pytest.raises(InputError, match=r"column 'text' of .* is int64, not text: name anoth"):
         read_texts(path)
     nested = pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string())))
     write(path, {"text": ["a"], "tags": nested})

@@ -131,8 +131,8 @@ def test_json_has_no_bytes(tmp_path: Path) -> None:
         open_rows(source, Columns(["text"], ["raw"])) as rows,
         pytest.raises(
             InputError,
-            match=r"the column 'raw' of .* is binary, which JSON cannot hold: keep it in a "
-            r".parquet --output, or leave it out$",
+            match=r"the column 'raw' of .* is binary, which JSON does not have: keep it in a "
+            r".parquet --output, or omit it$",
         ),
     ):
         vector_file(".jsonl", Layout(rows, VECTORS[:0]))

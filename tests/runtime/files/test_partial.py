@@ -135,8 +135,8 @@ def test_a_prepared_link_is_not_followed(tmp_path: Path, name: str, kind: str) -
     else:
         (directory / name).mkdir()
     message = (
-        rf"^{directory} is holding '{name}', which Lanner did not make: look at it and remove it, "
-        "or give another output$"
+        rf"^{directory} is holding '{name}', which Lanner did not make: inspect and remove it, "
+        "or choose another output$"
     )
     with pytest.raises(OutputError, match=message), partial_file(output):
         pass
@@ -150,7 +150,7 @@ def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "body").write_bytes(b"precious")
     directory_of(output).symlink_to(tmp_path / "mine")
-    message = rf"^{directory_of(output)} is no directory: look at it and remove it, or give"
+    message = rf"^{directory_of(output)} is no directory: inspect and remove it, or choose"
     with pytest.raises(OutputError, match=message), partial_file(output):
         pass
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["body"]

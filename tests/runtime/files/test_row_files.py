@@ -19,8 +19,18 @@ def write(path: Path, content: str | bytes) -> Path:
 @pytest.mark.parametrize(
     ("name", "content", "columns", "message"),
     [
-        ("a.txt", "x", TEXT_AND_ID, r"a.txt is of a kind that .*: use .csv, .jsonl, .parquet$"),
-        ("a.md", "x", Columns(["t"]), r"cannot be read: use .txt, .csv, .jsonl, .parquet$"),
+        (
+            "a.txt",
+            "x",
+            TEXT_AND_ID,
+            r"a.txt has an unsupported format: use .csv, .jsonl, .parquet$",
+        ),
+        (
+            "a.md",
+            "x",
+            Columns(["t"]),
+            r"a.md has an unsupported format: use .txt, .csv, .jsonl, .parquet$",
+        ),
         ("a.csv", "text\nx", TEXT_AND_ID, r"a.csv has no column 'id' in its first line, which hol"),
         ("a.csv", "id,text,id\n", TEXT_AND_ID, r"a.csv has 2 columns 'id': rename all but one"),
         ("a.csv", b"id,text,\xff\n", TEXT_AND_ID, r"a.csv, line 1: not UTF-8: convert the file"),
@@ -51,7 +61,9 @@ def test_standard_input_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None
     with open_rows("-", Columns(["text"])) as rows:
         assert rows.total is None
     with (
-        pytest.raises(InputError, match=r"standard input is of a kind that .*: use .csv, .jsonl$"),
+        pytest.raises(
+            InputError, match=r"standard input has an unsupported format: use .csv, .jsonl$"
+        ),
         open_rows("-", TEXT_AND_ID, kind=".parquet"),
     ):
         pass

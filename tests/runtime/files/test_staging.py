@@ -33,7 +33,7 @@ def test_a_file_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_places_for_no_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is a directory: give the name of a file"):
+    with pytest.raises(InputError, match=r"is a directory: choose the name of a file"):
         require_output_file(tmp_path)
     with pytest.raises(InputError, match=r"there is no directory .*/no for out.txt: make it first"):
         require_output_file(tmp_path / "no" / "out.txt")
@@ -130,6 +130,6 @@ def test_an_output_is_not_what_is_read(tmp_path: Path) -> None:
     require_other_file(other, source)
     other.symlink_to(source)
     with pytest.raises(
-        InputError, match=r"/out.jsonl is what is read: give another name for the output$"
+        InputError, match=r"/out.jsonl is the input: choose another name for the output$"
     ):
         require_other_file(other, source)

@@ -52,7 +52,7 @@ def test_long_fields_of_a_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.xlsx", "", r"a.xlsx is of a kind that cannot be read: use .txt, .csv, .jsonl"),
+        ("a.xlsx", "", r"a.xlsx has an unsupported format: use .txt, .csv, .jsonl"),
         ("a.txt", b"\xff\xfe", r"a.txt, line 1: not UTF-8: convert the file, for example with ic"),
         (
             "a.csv",
@@ -130,7 +130,7 @@ def test_pairs_of_a_csv_and_of_a_jsonl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("pairs.txt", "a", r"pairs.txt is of a kind that cannot be read: use .csv, .jsonl"),
+        ("pairs.txt", "a", r"pairs.txt has an unsupported format: use .csv, .jsonl"),
         ("pairs.csv", "text,b\na,b\n", r"has no column 'text_pair' in its first line, which holds"),
         ("pairs.csv", "text,text_pair\na\n", r"line 2: no value in the column 'text_pair'"),
         ("pairs.jsonl", '"a"', r"line 1: expected an object with 'text' as text"),
@@ -160,7 +160,7 @@ def test_records_of_a_csv_and_of_a_jsonl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "a", r"a.txt is of a kind that cannot be read: use .csv, .jsonl"),
+        ("a.txt", "a", r"a.txt has an unsupported format: use .csv, .jsonl"),
         ("a.csv", "text\na\n", r"a.csv has no column 'label' in its first line, which holds text"),
         ("a.csv", "text,label\na\n", r"a.csv, line 2: no value in the column 'label'"),
         ("a.jsonl", '{"x": 1}', r"a.jsonl, line 1: expected an object with 'text' and 'label'"),

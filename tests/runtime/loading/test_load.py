@@ -44,7 +44,7 @@ def test_an_unknown_head_is_named(word_artifact: Path) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"gone is not a directory: give one that 'lanner exp"):
+    with pytest.raises(ArtifactError, match=r"gone is not a directory: pass one that 'lanner exp"):
         load(tmp_path / "gone")
 
 

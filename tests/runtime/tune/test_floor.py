@@ -123,9 +123,9 @@ def test_what_the_card_says_is_met_or_not(
     [
         (
             "spearman:0.2",
-            r"variants reach in spearman: export again with --quality-data FILE, or take cosine$",
+            r"has no figures for spearman: export again with --quality-data FILE, or use cosine$",
         ),
-        ("neighbours:0.9", r"does not say .* reach in neighbours: export again, or take cosine$"),
+        ("neighbours:0.9", r"has no figures for neighbours: export again, or use cosine$"),
         ("agreement:0.9", r"the budget agreement:0.9 does not fit this checkpoint, which has the "),
     ],
 )

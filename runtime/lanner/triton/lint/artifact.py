@@ -1,6 +1,6 @@
 """Rules on models that Lanner made: their files, their tokenizers, their TensorRT engines.
 
-A version directory of such a model is an artifact, beside whatever else its backend needs.
+A version directory of such a model is an artifact, with the other files that its backend needs.
 """
 
 import json
@@ -20,44 +20,44 @@ from lanner.triton.lint.layout import default_file
 from lanner.triton.lint.repository_model import RepositoryModel, json_line
 from lanner.triton.lint.serving_machine import Gpu, ServingMachine
 
-#: What the name of the model that takes text adds to that of the model that takes tokens.
+#: The suffix that a text model's name adds to that of its token model.
 TEXT_SUFFIX = "_text"
 
 ARTIFACT_FILES = Rule(
     "artifact-files",
     "error",
-    "the files of a Lanner model are those that its manifest recorded, by size and SHA-256",
+    "the files of a Lanner model must be those that its manifest records, by size and SHA-256",
 )
 MODEL_CODE = Rule(
     "model-code",
     "error",
-    "the server runs model.py, and of a Lanner model that is a fixed text",
+    "the server runs model.py, and that of a Lanner model is a fixed text",
 )
 FOREIGN_FILE = Rule(
     "foreign-file",
     "error",
-    "the Python backend imports from the directory of a version before everything else, so a file "
-    "there can take the place of any module",
+    "the Python backend imports from the directory of a version first, so a file there can replace "
+    "any module",
 )
 TOKENIZER = Rule(
     "tokenizer",
     "error",
-    "the same text must become the same tokens wherever it is split, or the model answers "
-    "something else",
+    "a text must become the same tokens wherever it is tokenised, or the answers of the model "
+    "differ",
 )
 BUCKETS = Rule(
     "buckets",
     "error",
-    "a model takes padded lengths only, so the longest of them must hold the longest text",
+    "a model takes padded lengths only, so the longest of them must fit the longest text",
 )
 ENGINE = Rule(
     "tensorrt-engine",
     "error",
-    "an engine runs only on the kind of GPU and the version of TensorRT that it was built for "
+    "an engine runs only on the GPU model and the version of TensorRT that it was built for "
     "(model_repository.md, 'TensorRT Models'; TensorRT #3130, server #317)",
 )
 
-#: How the names of files end that Python imports; a link to a directory is one, too.
+#: The suffixes of files that Python imports; it also imports a link to a directory.
 _IMPORTED = tuple(machinery.all_suffixes())
 _AGAIN = "make the repository again: lanner repository ARTIFACT --output REPOSITORY"
 
@@ -79,7 +79,7 @@ def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
 
 
 def lint_engines(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
-    """TensorRT engines that were built for something else; nothing where there is no GPU."""
+    """Lint rule for TensorRT engines built for another GPU or version; skipped without a GPU."""
     refusals = {file: _refusal(model, file, machine) for file in _engines(model)}
     if machine.gpus and refusals and all(refusals.values()):
         problem = "; ".join(f"{file}: {reason}" for file, reason in refusals.items())
@@ -106,19 +106,19 @@ def _code(model: RepositoryModel, version: Path) -> Iterator[Finding]:
     try:
         content = path.read_bytes()
     except OSError:
-        return  # which the rule on missing files says
+        return  # the rule on missing files reports it
     if not is_model_code(content, takes_texts=model.parameter(INPUT_KIND) == TEXT_KIND):
         problem = f"{MODEL_FILE} is not the code that 'lanner repository' writes"
         yield MODEL_CODE.at(path, 1, problem, f"do not serve it; {_AGAIN}")
 
 
 def _foreign(version: Path) -> Iterator[Finding]:
-    """Files that nothing of Lanner put there and that Python could import."""
+    """Yield a finding for each file that is not Lanner's and that Python could import."""
     for name in foreign_files(version):
         path = version / name
         if name != MODEL_FILE and (path.is_dir() or name.endswith(_IMPORTED)):
-            problem = f"{name} is no part of the artifact in it, and Python can import it"
-            yield FOREIGN_FILE.at(path, 1, problem, f"look at it, and remove it: rm -r {path}")
+            problem = f"{name} is not part of the artifact, and Python can import it"
+            yield FOREIGN_FILE.at(path, 1, problem, f"inspect it, then remove it: rm -r {path}")
 
 
 def _truncation(version: Path) -> Iterator[Finding]:
@@ -129,10 +129,10 @@ def _truncation(version: Path) -> Iterator[Finding]:
     try:
         length = json.loads(path.read_text(encoding="utf-8"))["truncation"]["max_length"]
     except (OSError, ValueError, LookupError, TypeError):
-        return  # it cuts nothing, or is damaged, which is said already
+        return  # no limit, or a damaged file, which another rule reports
     if length != manifest.tokenizer.max_tokens:
         limit = manifest.tokenizer.max_tokens
-        problem = f"it cuts texts to {length} tokens, and max_tokens of {MANIFEST_FILE} is {limit}"
+        problem = f"it cuts texts to {length} tokens, but max_tokens of {MANIFEST_FILE} is {limit}"
         yield TOKENIZER.at(path, json_line(path, "max_length"), problem, _AGAIN)
 
 
@@ -166,7 +166,7 @@ def _buckets(model: RepositoryModel, partner: RepositoryModel | None) -> Iterato
     manifest = _served_manifest(model) or (partner and _served_manifest(partner))
     most = manifest.tokenizer.max_tokens if manifest else None
     if most is not None and lengths[-1] < most:
-        problem = f"{BUCKETS_PARAMETER} ends at {lengths[-1]}, and texts have up to {most} tokens"
+        problem = f"{BUCKETS_PARAMETER} ends at {lengths[-1]}, but texts have up to {most} tokens"
         value = f"{stated},{most}"
         remedy = f'parameters {{ key: "{BUCKETS_PARAMETER}" value {{ string_value: "{value}" }} }}'
         yield model.finding(BUCKETS, path, problem, remedy)
@@ -184,11 +184,11 @@ def _manifest(version: Path) -> Manifest | None:
 
 
 def _engines(model: RepositoryModel) -> list[str]:
-    """The engine files that the model may be loaded from, where it is known what they are for."""
+    """Return the engine files that the model may be loaded from, if their purpose is known."""
     names = {default_file(model)}
     builds = _builds(model)
     if model.config.cc_model_filenames:
-        # Triton chooses among these by itself.
+        # Triton chooses among these by compute capability.
         names = set(model.config.cc_model_filenames.values())
     elif model.backend == "python" and (manifest := _served_manifest(model)):
         names = set(builds) if len(builds) == len(manifest.variants) else set()
@@ -203,7 +203,7 @@ def _builds(model: RepositoryModel) -> dict[str, EngineBuild]:
 
 
 def _refusal(model: RepositoryModel, file: str, machine: ServingMachine) -> str:
-    """Why an engine runs on no GPU of the machine; empty where it runs on one."""
+    """Return the reason why an engine runs on no GPU of the machine, or an empty string."""
     build = _builds(model).get(file)
     reasons = [
         _named_refusal(file, gpu, machine.tensorrt)
@@ -219,12 +219,12 @@ def _refusal(model: RepositoryModel, file: str, machine: ServingMachine) -> str:
 
 
 def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
-    """The same by the name of the file, which has everything but how compatible it is."""
+    """Return the same by the file name, which holds everything but the compatibility level."""
     named = parse_file_name(file) or {}
     here = EngineBuild(gpu.name, gpu.compute_capability, tensorrt or named["tensorrt"], [])
     own = parse_file_name(here.file_name(named["precision"])) or {}
     if (own["gpu"], own["capability"]) != (named["gpu"], named["capability"]):
-        return f"it was built for something else than {gpu.name} ({gpu.compute_capability})"
+        return f"it was not built for {gpu.name} ({gpu.compute_capability})"
     if not is_same_version(named["tensorrt"], own["tensorrt"]):
         return f"it was built with TensorRT {named['tensorrt']}, and here is {tensorrt}"
     return ""

@@ -1,4 +1,4 @@
-"""Rules on batching and queues: what keeps requests from running together, or piles them up."""
+"""Rules on batching and queues: settings that prevent batches or pile up requests."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,26 +12,26 @@ BUCKETS_PARAMETER = "lanner_buckets"
 NEVER_BATCHES = Rule(
     "never-batches",
     "error",
-    "with max_batch_size 0 Triton has no batch dimension to put requests together along, and "
+    "with max_batch_size 0 Triton has no batch dimension to join requests along, and "
     "dynamic_batching does nothing (model_configuration.md, 'Maximum Batch Size'; server #5215)",
 )
 UNUSED_BATCH_DIMENSION = Rule(
     "unused-batch-dimension",
     "warning",
-    "with max_batch_size 0 each request runs alone, though every tensor has a free first dimension "
+    "with max_batch_size 0 each request runs alone, although all tensors have a free first axis "
     "(model_configuration.md, 'Maximum Batch Size')",
 )
 NO_DYNAMIC_BATCHING = Rule(
     "no-dynamic-batching",
     "warning",
-    "without dynamic_batching requests are not put together, whatever max_batch_size allows, and "
+    "without dynamic_batching requests are not batched, whatever max_batch_size allows, and "
     "the queue cannot be bounded (batcher.md, 'Dynamic Batcher')",
 )
 QUEUE_DELAY = Rule(
     "queue-delay",
     "warning",
-    "where no size is preferred, Triton prefers max_batch_size alone, so any smaller batch waits "
-    "the whole delay, also of a server with nothing to do (batcher.md, 'Delayed Batching')",
+    "if no size is preferred, Triton prefers max_batch_size alone, so any smaller batch waits "
+    "the whole delay, even on an idle server (batcher.md, 'Delayed Batching')",
 )
 PREFERRED_SIZE = Rule(
     "preferred-batch-size",
@@ -48,8 +48,8 @@ UNEQUAL_LENGTHS = Rule(
 QUEUE_POLICY = Rule(
     "queue-policy",
     "warning",
-    "with any policy of its queue Triton's batcher counts its idle instances wrongly, and now and "
-    "then lets requests wait for half a second (server #8870; measured with 2.51)",
+    "with any queue policy Triton's batcher miscounts its idle instances, and sometimes lets "
+    "requests wait for half a second (server #8870; measured with 2.51)",
 )
 BATCH_PADDING = Rule(
     "openvino-batch-padding",
@@ -77,23 +77,23 @@ def lint_batching(model: RepositoryModel) -> Iterator[Finding]:
 
 def _batch_dimension(model: RepositoryModel) -> Iterator[Finding]:
     config = model.config
-    # Where it is not told the tensors, Triton sets the batch size that they allow by itself.
+    # If the configuration has no tensors, Triton sets the batch size that the model allows.
     if config.max_batch_size or not model.states_tensors:
         return
     remedy = "max_batch_size: 32, and dims of each input and output without the batch dimension"
     if config.HasField("dynamic_batching"):
         path = "max_batch_size" if "max_batch_size" in model.lines else "dynamic_batching"
-        problem = f"{model.name} has dynamic_batching, and max_batch_size 0"
+        problem = f"{model.name} has dynamic_batching, but max_batch_size 0"
         yield model.finding(NEVER_BATCHES, path, problem, remedy)
     elif model.backend in ("onnxruntime", "tensorrt") and _has_free_batch(model):
-        problem = f"{model.name} has tensors of any batch size, and max_batch_size 0"
+        problem = f"{model.name} has tensors of any batch size, but max_batch_size 0"
         remedy += "; dynamic_batching { }"
         yield model.finding(UNUSED_BATCH_DIMENSION, "max_batch_size", problem, remedy)
 
 
 def _has_free_batch(model: RepositoryModel) -> bool:
     tensors = [tensor for _, tensor in model.tensors()]
-    # A single free dimension may as well be the length.
+    # A single free dimension may be the length instead of the batch.
     return all(tensor.dims[:1] == [-1] for tensor in tensors) and any(
         len(tensor.dims) > 1 for tensor in model.config.input
     )
@@ -103,11 +103,11 @@ def _no_batcher(model: RepositoryModel) -> Iterator[Finding]:
     config = model.config
     if config.HasField("dynamic_batching") or config.HasField("sequence_batching"):
         return
-    # These set it by themselves: OpenVINO always, the others where they complete the tensors.
+    # These backends batch by themselves: OpenVINO always, the others if they complete the tensors.
     completes = model.backend in ("onnxruntime", "tensorrt") and not model.states_tensors
     if model.backend == "openvino" or completes:
         return
-    problem = f"{model.name} takes batches of {config.max_batch_size}, and has no dynamic_batching"
+    problem = f"{model.name} takes batches of {config.max_batch_size}, but has no dynamic_batching"
     remedy = "dynamic_batching { }"
     yield model.finding(NO_DYNAMIC_BATCHING, "max_batch_size", problem, remedy)
 
@@ -119,7 +119,7 @@ def _preferred_sizes(model: RepositoryModel) -> Iterator[Finding]:
     for index, size in enumerate(sizes):
         if size not in allowed:
             path = f"dynamic_batching.preferred_batch_size[{index}]"
-            problem = f"batches of {size} are preferred, and max_batch_size is {most}"
+            problem = f"batches of {size} are preferred, but max_batch_size is {most}"
             remedy = f"max_batch_size: {max(sizes)}"
             if allowed or size < 1:
                 remedy = f"preferred_batch_size: [ {', '.join(map(str, allowed))} ]"
@@ -134,7 +134,7 @@ def _delay(model: RepositoryModel) -> Iterator[Finding]:
         problem = f"every batch of fewer than {most} waits {delay_us} us"
         remedy = (
             "delete max_queue_delay_microseconds, since batches form while the instances are busy; "
-            f"or name the sizes that need no wait: preferred_batch_size: [ {_half(most)}, {most} ]"
+            f"or name the sizes that do not wait: preferred_batch_size: [ {_half(most)}, {most} ]"
         )
         path = "dynamic_batching.max_queue_delay_microseconds"
         yield model.finding(QUEUE_DELAY, path, problem, remedy)
@@ -155,7 +155,7 @@ def _unequal_lengths(model: RepositoryModel) -> Iterator[Finding]:
     if free:
         names = ", ".join(free.values())
         problem = f"requests of unequal length never batch: the length of {names} is free"
-        remedy = "let clients pad to a few lengths, as 'lanner repository' makes its models do"
+        remedy = "let clients pad to a few lengths, as models of 'lanner repository' do"
         if model.backend == "python":
             remedy = "allow_ragged_batch: true, in each of these inputs"
         yield model.finding(UNEQUAL_LENGTHS, next(iter(free)), problem, remedy)
@@ -167,7 +167,7 @@ def _queue(model: RepositoryModel) -> Iterator[Finding]:
     for name in policies:
         if _is_set(batching, name):
             problem = f"the queue of {model.name} has a policy"
-            remedy = f"leave {name} out, unless requests must be refused"
+            remedy = f"omit {name}, unless requests must be refused"
             yield model.finding(QUEUE_POLICY, f"dynamic_batching.{name}", problem, remedy)
 
 

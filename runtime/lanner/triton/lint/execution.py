@@ -1,4 +1,4 @@
-"""Rules on how a model runs: its threads and instances, its GPU, its warm-up, its cache."""
+"""Rules on the execution of a model: its threads and instances, its GPU, its warm-up, its cache."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from lanner.triton.lint.serving_machine import ServingMachine
 TOO_MANY_THREADS = Rule(
     "too-many-threads",
     "warning",
-    "threads that wait for each other's cores make every request slower than fewer threads would "
+    "threads that compete for cores make every request slower than fewer threads would "
     "(onnxruntime_backend #34, #245, #265)",
 )
 THREAD_COUNT = Rule(
     "thread-count",
     "error",
-    "the backend reads that parameter as a whole number, and refuses the model otherwise (README "
+    "the backend reads that parameter as an integer, and refuses the model otherwise (README "
     "of its repository)",
 )
 NO_OPTIMIZATION = Rule(
     "no-graph-optimization",
     "warning",
-    "of the onnxruntime backend, level 2 switches all optimisation off: -1 is basic, 1 extended, "
-    "and without a level all is on (README of onnxruntime_backend)",
+    "in the onnxruntime backend, level 2 switches off all optimisation: -1 is basic, 1 extended, "
+    "and the default is all (README of onnxruntime_backend)",
 )
 NO_GPU = Rule(
     "no-gpu",
@@ -39,8 +39,8 @@ NO_GPU = Rule(
 NO_WARM_UP = Rule(
     "no-warm-up",
     "warning",
-    "backends put some of their initialisation off until the first requests, which are slow then, "
-    "though Triton calls the model ready (model_configuration.md, 'Model Warmup')",
+    "backends defer some of their initialisation to the first requests, which are slow then, "
+    "although Triton reports the model as ready (model_configuration.md, 'Model Warmup')",
 )
 UNCACHEABLE = Rule(
     "uncacheable",
@@ -51,15 +51,15 @@ UNCACHEABLE = Rule(
 CACHE_ON_GPU = Rule(
     "cache-on-gpu",
     "warning",
-    "only tensors in CPU memory are cached, and between the models of an ensemble those of a GPU "
-    "may stay on it (response_cache.md, 'Known Limitations')",
+    "only tensors in CPU memory are cached, and tensors between the models of an ensemble may stay "
+    "on the GPU (response_cache.md, 'Known Limitations')",
 )
 
 SATURATING = Rule(
     "saturating-int8",
     "error",
     "on a processor without VNNI products of unsigned and signed bytes saturate at 16 bits, and "
-    "the model answers something else (ONNX Runtime, 'Quantize ONNX models')",
+    "the model gives wrong answers (ONNX Runtime, 'Quantize ONNX models')",
 )
 
 _WARMED_BACKENDS = ("onnxruntime", "tensorrt", "openvino", "python")
@@ -68,7 +68,7 @@ _THREAD_PARAMETERS = {
     "openvino": ("INFERENCE_NUM_THREADS",),
     "python": (THREADS,),
 }
-#: How the kinds of model_config.proto are named in an instance group's `kind`.
+#: The kinds of an instance group, by model_config.proto.
 _KIND_AUTO, _KIND_GPU, _KIND_CPU = 0, 1, 2
 #: A free dimension in a warm-up request.
 _WARM_UP_LENGTH = 16
@@ -86,7 +86,7 @@ def lint_execution(model: RepositoryModel, machine: ServingMachine) -> Iterator[
 
 @dataclass(frozen=True)
 class _Load:
-    """The threads that a model may run at once on the CPU: of how many instances, each how many."""
+    """The threads that a model may run at once on the CPU: instances times threads of each."""
 
     instances: int
     threads: int
@@ -96,7 +96,7 @@ class _Load:
 def lint_cores(
     repository: Path, models: Sequence[RepositoryModel], machine: ServingMachine
 ) -> Iterator[Finding]:
-    """The threads of all models together, where more than one has any."""
+    """Lint rule for the threads of all models together, if more than one has any."""
     names = {model.name for model in models}
     loads = {
         model.name: load
@@ -110,25 +110,25 @@ def lint_cores(
         each = ", ".join(f"{name} {load.total}" for name, load in sorted(loads.items()))
         cores = _counted(machine.cores, "core")
         problem = f"the models run up to {total} threads on {cores}: {each}"
-        remedy = "give each a part of the cores by its count of instances and of threads"
+        remedy = "give each a share of the cores, by its numbers of instances and threads"
         yield TOO_MANY_THREADS.at(repository, 1, problem, remedy)
 
 
 def _is_other_way_in(model: RepositoryModel, names: Set[str]) -> bool:
-    """True if it is Lanner's text model beside its token model: a client calls one of the two."""
+    """True for the text model of a token model in `names`: a client calls only one of the two."""
     is_text = model.parameter(INPUT_KIND) == TEXT_KIND
     return is_text and model.name.removesuffix(TEXT_SUFFIX) in names - {model.name}
 
 
 def lint_caches(models: Sequence[RepositoryModel], machine: ServingMachine) -> Iterator[Finding]:
-    """Response caches that cannot work, alone or in an ensemble."""
+    """Lint rule for response caches that cannot work, alone or in an ensemble."""
     by_name = {model.name: model for model in models}
     for model in models:
         parts = _parts(model, by_name)
         if model.config.response_cache.enable:
             for part in (model, *parts):
                 if reason := _uncacheable(part):
-                    problem = f"{model.name} has a response cache, and {part.name} {reason}"
+                    problem = f"{model.name} has a response cache, but {part.name} {reason}"
                     path = "response_cache.enable"
                     remedy = "response_cache { enable: false }"
                     yield model.finding(UNCACHEABLE, path, problem, remedy)
@@ -195,13 +195,13 @@ def _load(model: RepositoryModel, machine: ServingMachine) -> _Load | None:
     if model.backend == "onnxruntime":
         threads = _count(model, "intra_op_thread_count", machine)
         if model.parameter("execution_mode") == "1":
-            # Both pools count the thread that calls.
+            # Both pools include the calling thread.
             threads += _count(model, "inter_op_thread_count", machine) - 1
         if (model.parameter("share_session_between_instances") or "").lower() in ("true", "1"):
             return _Load(instances, threads, instances + threads - 1)
         return _Load(instances, threads, instances * threads)
     if model.backend == "openvino":
-        # The instances share one compiled model, and a stream has at least one thread.
+        # The instances share one compiled model; a stream has at least one thread.
         streams = model.parameter("NUM_STREAMS") or ""
         threads = _count(model, "INFERENCE_NUM_THREADS", machine)
         threads = max(threads, int(streams) if _is_count(streams) else 0)
@@ -216,7 +216,7 @@ def _load(model: RepositoryModel, machine: ServingMachine) -> _Load | None:
 
 
 def _shares_itself(model: RepositoryModel) -> bool:
-    """True if its instances share the cores that they find, as Lanner's do without a number."""
+    """True if the instances divide the cores themselves, like Lanner's without a number."""
     is_lanner = model.backend == "python" and model.parameter(INPUT_KIND) is not None
     has_engine = model.parameter(TOKEN_MODEL) is None
     return is_lanner and has_engine and model.parameter(THREADS) is None
@@ -228,14 +228,14 @@ def _counted(number: int, noun: str) -> str:
 
 def _count(model: RepositoryModel, key: str, machine: ServingMachine) -> int:
     value = model.parameter(key) or ""
-    # 0 is one for each core.
+    # 0 means one for each core.
     return (int(value) if _is_count(value) else 0) or machine.cores
 
 
 def _cpu_instances(model: RepositoryModel, machine: ServingMachine) -> int:
     if model.is_ensemble:
         return 0
-    # Without a count, instances of onnxruntime on the CPU are two (model_configuration.md).
+    # The default of onnxruntime on the CPU is two instances (model_configuration.md).
     default = 2 if model.backend == "onnxruntime" else 1
     groups: list[Any] = list(model.config.instance_group)
     kinds = [_KIND_CPU] if machine.has_gpu else [_KIND_CPU, _KIND_AUTO]
@@ -248,7 +248,7 @@ def _is_on_gpu(model: RepositoryModel, machine: ServingMachine) -> bool:
     kinds = {group.kind for group in model.config.instance_group} or {_KIND_AUTO}
     if model.backend == "tensorrt" or _KIND_GPU in kinds:
         return True
-    # Of these the tensors are in CPU memory in any case.
+    # The tensors of these backends are in CPU memory in any case.
     return machine.has_gpu and _KIND_AUTO in kinds and model.backend not in ("python", "openvino")
 
 
@@ -264,27 +264,27 @@ def _gpu(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
     for index, group in enumerate(model.config.instance_group):
         if group.kind == _KIND_GPU and not machine.has_gpu:
             path = f"instance_group[{index}].kind"
-            problem = f"{model.name} has instances on a GPU, and this machine has none"
+            problem = f"{model.name} has instances on a GPU, but this machine has no GPU"
             yield model.finding(NO_GPU, path, problem, "kind: KIND_CPU, or serve it elsewhere")
 
 
 def _bytes(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
-    """Signed weights of a graph that Triton's own backends would run on such a processor."""
+    """Lint rule for signed weights that Triton's own backends would run without VNNI."""
     is_graph = model.backend in ("onnxruntime", "openvino")
     if machine.has_fast_int8 or not is_graph or _is_on_gpu(model, machine):
         return
     for version in model.served_versions:
         path = version / default_file(model)
         if path.is_file() and has_signed_weights(path):
-            problem = f"{model.name} has signed weights, and this processor has no VNNI"
-            # Made here, the graph for ONNX Runtime gets unsigned ones.
+            problem = f"{model.name} has signed weights, but this processor has no VNNI"
+            # A graph for ONNX Runtime that is written on this machine gets unsigned weights.
             remedy = "make the repository again on this machine, with the backend "
             remedy += "python" if model.backend == "openvino" else "onnxruntime or python"
             yield SATURATING.at(path, 1, problem, remedy)
 
 
 def _warm_up(model: RepositoryModel) -> Iterator[Finding]:
-    # What calls another model cannot warm up: a server that is still loading answers nobody.
+    # A model that calls another cannot warm up: a loading server does not answer.
     calls_another = model.parameter(TOKEN_MODEL) is not None
     if model.backend in _WARMED_BACKENDS and not model.config.model_warmup and not calls_another:
         problem = f"{model.name} is not warmed up"

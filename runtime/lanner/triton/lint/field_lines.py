@@ -1,7 +1,7 @@
-"""On which line of a config.pbtxt a field stands.
+"""Line numbers of the fields of a config.pbtxt.
 
-protobuf's parser says lines only of what it cannot parse. Its tokenizer knows them of every token
-and what a comment and a string is, and that is enough: the structure is names, braces and brackets.
+protobuf's parser reports lines only for errors. Its tokenizer knows the line of every token, and
+recognizes comments and strings, which is enough: the structure is names, braces and brackets.
 """
 
 import re
@@ -25,21 +25,21 @@ class FieldLines:
     """The lines of the fields of a text in protobuf's text format.
 
     Args:
-        text: One that has been parsed without an error.
+        text: A text that was parsed without an error.
     """
 
     def __init__(self, text: str) -> None:
         self._lines: dict[_Path, int] = {}
-        # Split as the parser splits.
+        # The parser splits lines in the same way.
         self._tokens = Tokenizer(text.split("\n"))
         self._read_message((), end="")
 
     def line(self, path: str) -> int:
-        """The line, from 1, on which a field begins; where it is not, that of what it would be in.
+        """Return the line, from 1, on which a field begins, or that of its enclosing message.
 
         Args:
-            path: For example ``instance_group[0].count`` (the first where there is no number) or,
-                of a map, ``parameters["threads"]``.
+            path: For example ``instance_group[0].count`` (the default index is 0) or, for a map,
+                ``parameters["threads"]``.
         """
         steps = _canonical(path)
         while steps and steps not in self._lines:
@@ -58,7 +58,7 @@ class FieldLines:
                 while not self._skip("]"):
                     self._read_value(place, name, counts, self._line)
                     self._skip(",")
-                # Of an empty list too there is a line.
+                # An empty list has a line, too.
                 self._lines.setdefault((*place, name, "[0]"), line)
             else:
                 self._read_value(place, name, counts, line)
@@ -75,18 +75,18 @@ class FieldLines:
             self._take()
             self._read_message((*place, name, step), _CLOSING[opening])
         elif name == "key" and opening[:1] in {'"', "'"}:
-            # The entry of a map: it is found by its key as well.
+            # The entry of a map can also be found by its key.
             key = self._tokens.ConsumeString()
             entry = self._lines[place]
             self._lines[*place[:-1], f'["{key}"]'] = entry
         else:
             self._take()
-            while self._tokens.token[:1] in {'"', "'"}:  # strings side by side are one
+            while self._tokens.token[:1] in {'"', "'"}:  # adjacent strings are one
                 self._take()
 
     @property
     def _line(self) -> int:
-        # Only the error that it would raise here says where here is.
+        # The tokenizer tells its position only in an error.
         line: int = self._tokens.ParseError("").GetLine()
         return line
 

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-#: An error keeps Triton from loading the model, or from doing what its configuration says; a
-#: warning is slower, or less safe, than it needs to be.
+#: An error keeps Triton from loading the model, or from following its configuration; a warning is
+#: about a model that is slower, or less safe, than necessary.
 Severity = Literal["error", "warning"]
 
 
@@ -14,13 +14,13 @@ class Finding:
     """One fault of a model repository.
 
     Attributes:
-        file: The file or directory that it is in.
-        line: The line of the file, from 1; of a directory 1.
+        file: The file or directory with the fault.
+        line: The line of the file, from 1; 1 for a directory.
         rule: The name of the rule.
-        severity: How bad it is.
-        problem: What is wrong here.
-        why: Why that is a fault, and who says so.
-        remedy: What to write instead, or to do.
+        severity: "error" or "warning".
+        problem: The fault.
+        why: The reason why that is a fault, with its source.
+        remedy: The text to write instead, or the action to take.
     """
 
     file: Path
@@ -32,7 +32,7 @@ class Finding:
     remedy: str
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {**asdict(self), "file": str(self.file)}
 
     def __str__(self) -> str:
@@ -45,12 +45,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule:
-    """A lint rule: what all its findings have in common.
+    """A lint rule: the common part of all its findings.
 
     Attributes:
-        name: Its name.
-        severity: How bad they are.
-        why: Why that is a fault, and who says so.
+        name: The name of the rule.
+        severity: The severity of its findings.
+        why: The reason why that is a fault, with its source.
     """
 
     name: str
@@ -58,5 +58,5 @@ class Rule:
     why: str
 
     def at(self, file: Path, line: int, problem: str, remedy: str) -> Finding:
-        """A finding of this rule."""
+        """Return a finding of this rule."""
         return Finding(file, line, self.name, self.severity, problem, self.why, remedy)

@@ -1,4 +1,4 @@
-"""Rules on what Triton needs to load a model at all: its files, versions, name and tensors."""
+"""Rules on the loading of a model: its files, versions, name and tensors."""
 
 import re
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from lanner.triton.lint.repository_model import MODEL_FILES, RepositoryModel, ve
 NO_CONFIG = Rule(
     "no-config",
     "warning",
-    "Triton completes a configuration by itself for some backends only, with a largest batch of 4 "
+    "Triton completes a missing configuration for some backends only, with a largest batch of 4 "
     "and no warm-up (model_configuration.md, 'Auto-Generated Model Configuration')",
 )
 NOT_A_MODEL = Rule(
     "not-a-model",
     "error",
-    "Triton takes every directory of a repository for a model, and that one cannot be loaded "
+    "Triton treats every directory of a repository as a model, and this one cannot be loaded "
     "(model_repository.md, 'Repository Layout')",
 )
 MODEL_NAME = Rule(
     "model-name",
     "error",
-    "where a name is given, it must be that of the directory (model_configuration.md, 'Name, "
+    "a name in the configuration must be that of the directory (model_configuration.md, 'Name, "
     "Platform and Backend')",
 )
 NO_BACKEND = Rule(
     "no-backend",
     "error",
-    "Triton must be told what runs the model where no file gives it away (model_configuration.md, "
-    "'Minimal Model Configuration')",
+    "the configuration must name the backend unless a model file implies it "
+    "(model_configuration.md, 'Minimal Model Configuration')",
 )
 TENSOR = Rule(
     "tensor",
@@ -41,7 +41,7 @@ TENSOR = Rule(
 NO_VERSION = Rule(
     "no-version",
     "error",
-    "each model needs at least one directory named by a number, be it an empty one, as of an "
+    "each model needs at least one directory with a number as its name, even an empty one for an "
     "ensemble (model_repository.md, 'Repository Layout')",
 )
 VERSION_NAME = Rule(
@@ -53,8 +53,8 @@ VERSION_NAME = Rule(
 VERSION_POLICY = Rule(
     "version-policy",
     "error",
-    "Triton serves the versions that the policy names and that are there, and loads no model "
-    "without one (model_configuration.md, 'Version Policy')",
+    "Triton serves the existing versions that the policy names, and does not load a model without "
+    "any (model_configuration.md, 'Version Policy')",
 )
 MODEL_FILE = Rule(
     "model-file",
@@ -66,8 +66,8 @@ MODEL_FILE = Rule(
 MISREAD_VERSION = Rule(
     "misread-version",
     "error",
-    "Triton takes the number that a name begins with for a version, and then looks for it in the "
-    "directory of that number alone (VersionsToLoad of triton-inference-server/core)",
+    "Triton treats the number at the start of a name as a version, and then looks for it in the "
+    "directory with that number alone (VersionsToLoad of triton-inference-server/core)",
 )
 
 _BEGINS_AS_VERSION = re.compile(r"[1-9]\d*", re.ASCII)
@@ -75,7 +75,7 @@ _LIKE_A_VERSION = re.compile(r"v\d+|0\d*", re.IGNORECASE | re.ASCII)
 
 
 def lint_layout(model: RepositoryModel) -> Iterator[Finding]:
-    """Lint rules for what keeps Triton from loading a model."""
+    """Lint rules for faults that keep Triton from loading a model."""
     yield from _name(model)
     yield from _backend(model)
     yield from _tensors(model)
@@ -91,7 +91,7 @@ def lint_without_config(directory: Path) -> Finding:
     for version in version_directories(directory):
         for backend, file in MODEL_FILES.items():
             if (version / file).exists():
-                problem = f"{directory.name} has no {CONFIG_FILE} beside its model of {backend}"
+                problem = f"{directory.name} has no {CONFIG_FILE} for its model of {backend}"
                 return NO_CONFIG.at(directory, 1, problem, remedy)
     problem = f"{directory.name} holds neither a {CONFIG_FILE} nor a version with a model"
     return NOT_A_MODEL.at(directory, 1, problem, f"{remedy}; or move it out of the repository")
@@ -99,12 +99,12 @@ def lint_without_config(directory: Path) -> Finding:
 
 def _name(model: RepositoryModel) -> Iterator[Finding]:
     if model.config.name not in ("", model.name):
-        problem = f"the name is {model.config.name!r}, and the directory's is {model.name!r}"
+        problem = f"the name is {model.config.name!r}, but the directory's is {model.name!r}"
         yield model.finding(MODEL_NAME, "name", problem, f'name: "{model.name}"')
 
 
 def _backend(model: RepositoryModel) -> Iterator[Finding]:
-    # Backends of other people may have platforms of their own.
+    # Third-party backends may have platforms of their own.
     if not (model.backend or model.config.platform or model.is_ensemble):
         problem = f"nothing says which backend runs {model.name}"
         yield model.finding(NO_BACKEND, "backend", problem, 'backend: "onnxruntime"')
@@ -113,7 +113,7 @@ def _backend(model: RepositoryModel) -> Iterator[Finding]:
 def _tensors(model: RepositoryModel) -> Iterator[Finding]:
     for path, tensor in model.tensors():
         lacking = [] if tensor.name else ['name: "input_ids"']
-        # What an engine of TensorRT lacks here, Triton reads from the engine.
+        # Triton reads missing fields from a TensorRT engine.
         if model.backend != "tensorrt":
             lacking += [] if tensor.data_type else ["data_type: TYPE_INT64"]
             lacking += [] if tensor.dims else ["dims: [ -1 ]"]
@@ -135,12 +135,12 @@ def _versions(model: RepositoryModel) -> Iterator[Finding]:
         file = MODEL_FILES.get(model.backend, "")
         if number := _BEGINS_AS_VERSION.match(path.name):
             if not (model.directory / number[0]).is_dir():
-                problem = f"Triton reads {path.name} as version {number[0]}, which is not there"
+                problem = f"Triton reads {path.name} as version {number[0]}, which does not exist"
                 remedy = f"mv {path} {model.directory / number[0]}, or out of the repository"
                 yield MISREAD_VERSION.at(path, 1, problem, remedy)
-        # Others are the model's own affair, a tokenizer's files for example.
+        # Other directories belong to the model, for example a tokenizer's files.
         elif _LIKE_A_VERSION.fullmatch(path.name) or (file and (path / file).exists()):
-            problem = f"the directory {path.name} is no version to Triton"
+            problem = f"Triton does not treat the directory {path.name} as a version"
             yield VERSION_NAME.at(path, 1, problem, f"mv {path} {_free_version(model)}")
     if not model.versions:
         problem = f"{model.name} has no version"
@@ -155,21 +155,21 @@ def _free_version(model: RepositoryModel) -> Path:
 def _version_policy(model: RepositoryModel) -> Iterator[Finding]:
     policy = model.config.version_policy
     if policy.HasField("latest") and not policy.latest.num_versions:
-        problem = "the latest 0 versions are to be served"
+        problem = "the policy serves the latest 0 versions"
         remedy = "version_policy { latest { num_versions: 1 } }"
         yield model.finding(VERSION_POLICY, "version_policy.latest.num_versions", problem, remedy)
     found = {int(path.name) for path in model.versions}
     for index, version in enumerate(policy.specific.versions):
         if version not in found:
             path = f"version_policy.specific.versions[{index}]"
-            problem = f"version {version} is to be served, and {model.name} has none of that number"
+            problem = f"the policy serves version {version}, which {model.name} does not have"
             numbers = ", ".join(map(str, sorted(found)))
             remedy = f"version_policy {{ specific {{ versions: [ {numbers} ] }} }}"
             yield model.finding(VERSION_POLICY, path, problem, remedy)
 
 
 def _model_file(model: RepositoryModel, version: Path) -> Iterator[Finding]:
-    """Missing files of one version."""
+    """Yield a finding for each missing file of one version."""
     names = {
         f'cc_model_filenames["{capability}"]': name
         for capability, name in sorted(model.config.cc_model_filenames.items())
@@ -178,14 +178,14 @@ def _model_file(model: RepositoryModel, version: Path) -> Iterator[Finding]:
         names = {"default_model_filename": default}
     for path, name in names.items():
         for file in _missing(version / name, model.backend):
-            # A name may lead out of the version.
+            # A file name may point outside of the version directory.
             place = str(file).removeprefix(f"{version}/")
             problem = f"version {version.name} lacks {place}"
             yield model.finding(MODEL_FILE, path, problem, f"copy the model to {file}")
 
 
 def default_file(model: RepositoryModel) -> str:
-    """The file that a version is loaded from, or nothing where only the backend knows."""
+    """Return the file that a version is loaded from, or an empty string if the backend decides."""
     return str(model.config.default_model_filename or MODEL_FILES.get(model.backend, ""))
 
 
@@ -193,10 +193,10 @@ def _missing(path: Path, backend: str) -> list[Path]:
     files = [path]
     try:
         if backend == "onnxruntime" and path.is_dir():
-            # A model of several files is a directory with its graph in it.
+            # A model of several files is a directory that contains its graph.
             files = [path / MODEL_FILES[backend]]
         if backend == "openvino" and path.suffix == ".xml":
             files.append(path.with_suffix(".bin"))
         return [file for file in files if not file.exists()]
-    except OSError:  # a name that no file can have
+    except OSError:  # an impossible file name
         return [path]

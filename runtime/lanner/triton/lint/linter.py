@@ -1,7 +1,7 @@
-"""The linter: what is wrong with a Triton model repository, whoever made it.
+"""The linter: finds faults in any Triton model repository.
 
-It reads files and starts nothing, so it needs no server. What is said of Triton is what its
-documents and its sources say; each rule names them.
+It reads files and starts nothing, so it needs no server. Each rule names its source in Triton's
+documentation or code.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from lanner.triton.lint.serving_machine import ServingMachine
 
 
 def lint(repository: Path, *, cores: int | None = None) -> list[Finding]:
-    """Checks every model of a repository.
+    """Check every model of a repository.
 
     Args:
-        repository: The directory that `tritonserver --model-repository` is given.
+        repository: The directory for `tritonserver --model-repository`.
         cores: Cores that the server may use; None for those of this machine.
 
     Returns:
-        What is wrong, by file and line; of a good repository nothing.
+        The faults, by file and line; an empty list for a good repository.
 
     Raises:
         RepositoryError: It is not a directory, or holds no model.
@@ -63,12 +63,12 @@ def _lint_models(
 
 def _model_directories(repository: Path) -> list[Path]:
     if not repository.is_dir():
-        msg = f"{repository} is not a directory: give the one that holds a directory for each model"
+        msg = f"{repository} is not a directory: pass one that holds a directory for each model"
         raise RepositoryError(msg)
     if (repository / CONFIG_FILE).is_file():
-        msg = f"{repository} is a model, not a repository: give {repository.absolute().parent}"
+        msg = f"{repository} is a model, not a repository: pass {repository.absolute().parent}"
         raise RepositoryError(msg)
-    # What begins with a dot is no model: a .git for example.
+    # Directories that begin with a dot are not models: .git for example.
     directories = [
         path for path in sorted(repository.iterdir()) if path.is_dir() and path.name[0] != "."
     ]

@@ -1,4 +1,4 @@
-"""One model of a Triton model repository, as the linter's rules look at it."""
+"""One model of a Triton model repository, in the form that the linter's rules read."""
 
 import json
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from lanner.triton.contract.model_config import CONFIG_FILE, parse_config
 from lanner.triton.lint.field_lines import FieldLines
 from lanner.triton.lint.finding import Finding, Rule
 
-#: The file that each backend loads where the configuration names none (Triton's
-#: model_repository.md), in the order in which Triton guesses a backend by it.
+#: The file that each backend loads if the configuration names none (Triton's
+#: model_repository.md), in the order in which Triton infers a backend from it.
 MODEL_FILES = {
     "tensorrt": "model.plan",
     "onnxruntime": "model.onnx",
@@ -30,19 +30,19 @@ _PLATFORMS = {
 SYNTAX = Rule(
     "config-syntax",
     "error",
-    "Triton reads config.pbtxt as the text format of its ModelConfig, and loads no model whose "
-    "file it cannot read (model_configuration.md)",
+    "Triton reads config.pbtxt in the text format of its ModelConfig, and loads no model whose "
+    "file it cannot parse (model_configuration.md)",
 )
 
 
 @dataclass(frozen=True)
 class RepositoryModel:
-    """A model with a configuration that could be read.
+    """A model with a readable configuration.
 
     Attributes:
-        directory: Its directory, whose name is the model's.
-        config: Its `ModelConfig`.
-        lines: Where the fields stand.
+        directory: The model's directory, which has the model's name.
+        config: The `ModelConfig`.
+        lines: The line numbers of the fields.
     """
 
     directory: Path
@@ -51,7 +51,7 @@ class RepositoryModel:
 
     @classmethod
     def read(cls, directory: Path) -> "RepositoryModel | Finding":
-        """Reads the configuration, or says what keeps it from being read."""
+        """Read the configuration; return a finding if it cannot be read."""
         path = directory / CONFIG_FILE
         try:
             text = path.read_text(encoding="utf-8")
@@ -61,23 +61,23 @@ class RepositoryModel:
         except RepositoryError as error:
             problem = f"it is not a model configuration: {error.__cause__}"
             line = getattr(error.__cause__, "GetLine", lambda: None)() or 1
-        remedy = "mend that place; the fields are those of model_config.proto of Triton"
+        remedy = "fix that line; the fields are those of Triton's model_config.proto"
         return SYNTAX.at(path, line, problem, remedy)
 
     @property
     def name(self) -> str:
-        """The name that clients call it by."""
+        """Name of the model for clients."""
         return self.directory.name
 
     @property
     def is_ensemble(self) -> bool:
-        """True if it only passes tensors between other models."""
+        """True if the model only passes tensors between other models."""
         config = self.config
         return bool(config.HasField("ensemble_scheduling") or config.platform == "ensemble")
 
     @cached_property
     def backend(self) -> str:
-        """Its backend, guessed as Triton guesses if it is not named; empty if there is none."""
+        """Return the backend, inferred like Triton does if it is not named; empty if none."""
         config = self.config
         if config.backend or self.is_ensemble:
             return str(config.backend)
@@ -91,12 +91,12 @@ class RepositoryModel:
 
     @cached_property
     def versions(self) -> list[Path]:
-        """The directories of its versions, the oldest first."""
+        """Return the directories of the versions, the oldest first."""
         return version_directories(self.directory)
 
     @property
     def served_versions(self) -> list[Path]:
-        """Those of its versions that its policy serves: the latest, where it says nothing."""
+        """Return the versions that the policy serves; by default the latest."""
         policy = self.config.version_policy
         if policy.HasField("all"):
             return self.versions
@@ -107,28 +107,28 @@ class RepositoryModel:
 
     @property
     def states_tensors(self) -> bool:
-        """True if its inputs and outputs are given, so that Triton completes nothing by itself."""
+        """True if inputs and outputs are given, so that Triton completes nothing."""
         return bool(self.config.input) and bool(self.config.output)
 
     def parameter(self, key: str) -> str | None:
-        """One of its `parameters`, or None."""
+        """Return one of the `parameters`, or None."""
         parameters = self.config.parameters
         return str(parameters[key].string_value) if key in parameters else None
 
     def tensors(self) -> Iterator[tuple[str, Any]]:
-        """The inputs and outputs, each with its path in the configuration."""
+        """Yield the inputs and outputs, each with its path in the configuration."""
         for kind in ("input", "output"):
             for index, tensor in enumerate(getattr(self.config, kind)):
                 yield f"{kind}[{index}]", tensor
 
     def finding(self, rule: Rule, path: str, problem: str, remedy: str) -> Finding:
-        """A finding of the rule at a field of the configuration."""
+        """Return a finding of the rule at a field of the configuration."""
         file = self.directory / CONFIG_FILE
         return rule.at(file, self.lines.line(path), problem, remedy)
 
 
 def version_directories(directory: Path) -> list[Path]:
-    """The directories that Triton takes for versions of a model, the oldest first."""
+    """Return the directories that Triton treats as versions of a model, the oldest first."""
     # "Subdirectories that are not numerically named, or have names that start with 0" are not.
     found = [path for path in directory.iterdir() if path.is_dir() and _is_version(path.name)]
     return sorted(found, key=lambda path: int(path.name))
@@ -139,7 +139,7 @@ def _is_version(name: str) -> bool:
 
 
 def json_line(path: Path, key: str) -> int:
-    """The line of a JSON file on which a key first stands, or 1."""
+    """Return the line of a JSON file with the first occurrence of a key, or 1."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -13,7 +13,7 @@ from lanner.machine.machine import (
     this_machine,
 )
 
-#: Where the NVIDIA driver has its GPUs. A container may have been given the second alone.
+#: The device files of the NVIDIA driver. A container may have been given only the second GPU.
 DEVICES, _GPU_PATTERN = Path("/dev"), "nvidia[0-9]*"
 _NVIDIA_SMI_SECONDS = 30
 
@@ -23,7 +23,7 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        name: As the driver calls it, for example ``"NVIDIA H100 80GB HBM3"``.
+        name: The driver's name for it, for example ``"NVIDIA H100 80GB HBM3"``.
         compute_capability: For example ``"9.0"``.
     """
 
@@ -37,10 +37,10 @@ class ServingMachine:
 
     Attributes:
         cores: Cores that the server may use.
-        has_gpu: Whether it has an NVIDIA GPU.
-        gpus: Its GPUs, as far as they can be asked.
-        tensorrt: The version of TensorRT, or None where that is not known.
-        has_fast_int8: Whether its processor multiplies signed bytes exactly (VNNI or AMX).
+        has_gpu: True if the machine has an NVIDIA GPU.
+        gpus: The GPUs that nvidia-smi reports.
+        tensorrt: The version of TensorRT, or None if unknown.
+        has_fast_int8: True if the processor multiplies signed bytes exactly (VNNI or AMX).
     """
 
     cores: int
@@ -51,7 +51,7 @@ class ServingMachine:
 
     @classmethod
     def this(cls, cores: int | None = None) -> Self:
-        """This machine.
+        """Return this machine.
 
         Args:
             cores: Cores that the server may use; None for those that this process may use.

@@ -1,4 +1,4 @@
-"""The config.pbtxt of a model, section by section."""
+"""Writing the config.pbtxt of a model, section by section."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,8 +32,8 @@ from lanner.triton.repository.serving import Serving
 
 Section = tuple[str, dict[str, Any]]
 _CPU, _GPU = "KIND_CPU", "KIND_GPU"
-#: A day. Without a time of the model's, Triton ignores that of a request: it may only be shorter
-#: (PolicyQueue::Enqueue of triton-inference-server/core).
+#: A day. Unless the model sets a timeout, Triton ignores that of a request, which may only be
+#: shorter (PolicyQueue::Enqueue of triton-inference-server/core).
 _FOR_EVER_MS = 24 * 3_600_000
 
 
@@ -45,15 +45,15 @@ def token_config(
     carried: dict[str, str],
     keeps_one: bool = True,
 ) -> str:
-    """The config.pbtxt of a token model.
+    """Return the config.pbtxt of a token model.
 
     Args:
-        name: The model's.
-        manifest: Of its newest version.
-        variant: What runs.
-        serving: How it is served.
+        name: The model's name.
+        manifest: The manifest of the newest version.
+        variant: The variant that runs.
+        serving: The serving options.
         carried: Parameters that a client reads; see `lanner.triton.contract.served_model`.
-        keeps_one: Whether the version before loads by this configuration, too.
+        keeps_one: True if the previous version can also be loaded by this configuration.
     """
     is_ragged = serving.backend == "python"
     inputs = [
@@ -93,7 +93,7 @@ def token_config(
 def text_config(
     name: str, manifest: Manifest, variant: Variant, serving: Serving, carried: dict[str, str]
 ) -> str:
-    """The config.pbtxt of a text model, which tokenises in the server; see `token_config`."""
+    """Return the config.pbtxt of a text model, which tokenises on the server."""
     record = manifest.head_record
     inputs: list[dict[str, Any]] = [{"name": TEXT, "data_type": "TYPE_STRING", "dims": [1]}]
     if record.takes_pairs:
@@ -105,11 +105,11 @@ def text_config(
         outputs.append({"name": CONTINUES, "data_type": "TYPE_INT64", "dims": [-1]})
     own: dict[str, str] = {INPUT_KIND: TEXT_KIND, VARIANT: variant.name}
     buckets = serving.lengths(manifest.tokenizer.max_tokens)
-    # While a server loads its models it runs none of them, so such a model cannot warm up.
+    # A server runs no model while it loads them, so a model that calls another cannot warm up.
     warmup = [] if serving.calls_token_model else _text_warmup(manifest, serving)
     if serving.calls_token_model:
         own[TOKEN_MODEL] = name.removesuffix(TEXT_SUFFIX)
-    # What calls another model needs no GPU of its own.
+    # A model that calls another needs no GPU of its own.
     device = "cpu" if serving.calls_token_model else serving.device
     in_python = replace(serving, backend="python", device=device, engine_cache=None)
     return written_config(
@@ -129,7 +129,7 @@ def text_config(
 def _head(
     name: str, manifest: Manifest, variant: Variant, serving: Serving, *, keeps_one: bool = False
 ) -> Section:
-    # A text model calls the version that it was tokenised for, also while that goes.
+    # A text model calls the version that it tokenised for, even while that version is unloaded.
     keeps_one = keeps_one and serving.calls_token_model
     fields: dict[str, Any] = {
         "name": name,
@@ -198,7 +198,7 @@ def _instances(serving: Serving, variant: Variant) -> Section:
     comment = "An instance a GPU; a second one hides its transfers."
     group["kind"] = _GPU
     if serving.backend == "python":
-        # What runs in it takes the first GPU, whichever the instance is meant for.
+        # The engines use the first GPU, whichever GPU the instance is meant for.
         comment = "On the first GPU; a server with CUDA_VISIBLE_DEVICES set takes another."
         group["gpus"] = [0]
     if serving.backend == "tensorrt" and (profiles := profile_names(variant.build)):
@@ -232,11 +232,11 @@ def _warmup(manifest: Manifest, buckets: tuple[int, ...], serving: Serving) -> l
 
 
 def warmup_mask_file(length: int) -> str:
-    """The file in ``warmup/`` that holds so many ones, INT64."""
+    """Return the name of the file in ``warmup/`` that holds `length` ones, INT64."""
     return f"ones.{length}"
 
 
-#: The file in ``warmup/`` of a text model: one text, as Triton serialises it.
+#: The file in ``warmup/`` of a text model: one text in Triton's serialisation.
 WARMUP_TEXT_FILE = "text"
 
 
@@ -307,7 +307,7 @@ def _parameters(
             "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's, which\n"
             "only a lone instance may have."
         )
-        # How many cores there are is not known here, and each instance has one at least.
+        # The number of cores is unknown here, and each instance has at least one.
         unshared = 0 if serving.instances == 1 else 1
         parameters |= {
             "intra_op_thread_count": str(serving.threads or unshared),

@@ -1,9 +1,9 @@
 """GPU sections of a config.pbtxt: profiles, CUDA graphs, TensorRT within ONNX Runtime.
 
-By model_config.proto (triton-inference-server/common), where `ModelInstanceGroup.profile` and
-`ModelOptimizationPolicy.Cuda.GraphSpec` are said, tensorrt_backend (its README on
-execution_context_allocation_strategy, its instance_state.cc on graphs) and the README of
-onnxruntime_backend (the accelerators' parameters).
+Sources: model_config.proto of triton-inference-server/common for `ModelInstanceGroup.profile` and
+`ModelOptimizationPolicy.Cuda.GraphSpec`; tensorrt_backend, its README for
+execution_context_allocation_strategy and its instance_state.cc for graphs; the README of
+onnxruntime_backend for the accelerators' parameters.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.loading.selection import cuda_graphs, plans
 from lanner.triton.repository.serving import MAX_BATCH_SIZE, Serving
 
-#: The accelerator of onnxruntime_backend knows no others.
+#: The only precisions that the accelerator of onnxruntime_backend knows.
 _PRECISION_MODES = {"fp32": {}, "fp16": {"precision_mode": "FP16"}}
-#: Of the backend tensorrt; STATIC, its default, takes the memory of the largest profile for each.
+#: For the backend tensorrt; its default, STATIC, takes the memory of the largest profile for each.
 CONTEXT_MEMORY = {"execution_context_allocation_strategy": "ON_PROFILE_CHANGE"}
 
 
 def choose_served(artifact: Artifact, variant: str, serving: Serving) -> Variant:
-    """The variant that is served, which need not run on the machine that writes the repository.
+    """Choose the variant to serve; it need not run on the machine that writes the repository.
 
     Args:
-        artifact: What is served.
-        variant: Its name, of engines also the precision, or ``"auto"``.
-        serving: How it is served.
+        artifact: The artifact to serve.
+        variant: The variant's name, for engines also the precision, or ``"auto"``.
+        serving: The serving options.
 
     Raises:
-        VariantError: There is none of that name.
+        VariantError: There is no variant of that name.
     """
     if serving.backend == "tensorrt":
         found = [p for p in plans(artifact) if variant in ("auto", p.name, p.precision)]
@@ -51,11 +51,11 @@ def choose_served(artifact: Artifact, variant: str, serving: Serving) -> Variant
 
 
 def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
-    """The same for what an engine takes: its lengths as buckets, its texts as the largest batch.
+    """Fit serving options to an engine: its lengths become buckets, its batch the largest batch.
 
     Raises:
-        UnsupportedError: The engine does not take every text, or not by itself.
-        InputError: The largest batch that is asked for, or a preferred one, is larger.
+        UnsupportedError: The engine does not take every text, or no single text.
+        InputError: The engine takes no batch as large as the largest, or a preferred one.
     """
     if serving.backend != "tensorrt" or variant.build is None:
         return serving
@@ -63,7 +63,7 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
     longest = max(profile.largest[1] for profile in build.profiles)
     if limit is not None and longest < limit:
         msg = (
-            f"the engine {variant.name} takes up to {longest} tokens, and the model {limit}: build "
+            f"the engine {variant.name} takes up to {longest} tokens, but the model {limit}: build "
             "it with longer profiles ('lanner build-engine')"
         )
         raise UnsupportedError(msg)
@@ -72,14 +72,14 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
     if most == 0:
         length = next(length for length in buckets if not most_texts(build, length))
         msg = (
-            f"the engine {variant.name} takes no text of {length} tokens by itself: build it with "
-            "profiles from one text on ('lanner build-engine')"
+            f"the engine {variant.name} takes no single text of {length} tokens: build it with "
+            "profiles that start at one text ('lanner build-engine')"
         )
         raise UnsupportedError(msg)
     if MAX_BATCH_SIZE != serving.max_batch_size > most:
         msg = (
-            f"the engine {variant.name} takes up to {most} texts at once, and --max-batch-size is "
-            f"{serving.max_batch_size}: leave that out, or build the engine for more ('lanner "
+            f"the engine {variant.name} takes up to {most} texts at once, but --max-batch-size is "
+            f"{serving.max_batch_size}: omit that, or build the engine for more ('lanner "
             "build-engine')"
         )
         raise InputError(msg)
@@ -95,7 +95,7 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
 
 
 def engine_lengths(build: EngineBuild) -> tuple[int, ...]:
-    """The lengths that requests are filled up to: the profiles' own, and some within wide ones."""
+    """Return the lengths that requests are padded to: those of the profiles, and some between."""
     longest = {profile.largest[1] for profile in build.profiles}
     within = {
         length
@@ -107,7 +107,7 @@ def engine_lengths(build: EngineBuild) -> tuple[int, ...]:
 
 
 def most_texts(build: EngineBuild, length: int) -> int:
-    """The largest batch of a length up to which an engine takes every batch; 0 for not even one."""
+    """Return the largest n such that an engine takes every batch of 1 to n texts; 0 for none."""
     texts = 0
     while any(profile.takes(texts + 1, length) for profile in build.profiles):
         texts += 1
@@ -115,19 +115,19 @@ def most_texts(build: EngineBuild, length: int) -> int:
 
 
 def profile_names(build: EngineBuild | None) -> list[str]:
-    """The profiles that an instance may use: all. Without them, Triton uses the first alone."""
+    """Return the names of all profiles, for an instance; by default Triton uses the first only."""
     return [] if build is None else [str(number) for number in range(len(build.profiles))]
 
 
 def graph_specs(
     build: EngineBuild, inputs: Sequence[str], buckets: Sequence[int], serving: Serving
 ) -> list[dict[str, Any]]:
-    """The shapes of which Triton captures a CUDA graph: few texts of each bucket.
+    """Return the shapes of the CUDA graphs that Triton captures: few texts of each bucket.
 
-    Each exactly: with a lower bound a graph would run on what lies in memory beyond the texts, a
-    mask of anything. Triton captures every one for every profile, and logs an error for each that a
-    profile does not take. So where profiles are of one length no length is said: it is the
-    profile's own.
+    Each shape is exact: with a lower bound a graph would also read the memory beyond the texts,
+    with an arbitrary mask. Triton captures every shape for every profile, and logs an error for
+    each that a profile does not take. So profiles of one length get shapes without a length, which
+    means the profile's own.
     """
     sizes = {1 << bit for bit in range(serving.max_batch_size.bit_length())}
     sizes |= set(serving.preferred_batch_sizes)
@@ -153,7 +153,7 @@ def accelerators(
     TensorRT gets one profile for all buckets, and its engines are kept on the server.
 
     Raises:
-        UnsupportedError: TensorRT is not told of the precision.
+        UnsupportedError: The accelerator does not know the precision.
     """
     cuda = {"name": "cuda", "parameters": CUDA_OPTIONS}
     if serving.engine_cache is None:
@@ -161,7 +161,7 @@ def accelerators(
     if variant.precision not in _PRECISION_MODES:
         msg = (
             f"TensorRT in the backend onnxruntime takes {' or '.join(_PRECISION_MODES)}, not "
-            f"{variant.precision}: name another --variant, or leave --engine-cache out"
+            f"{variant.precision}: name another --variant, or omit --engine-cache"
         )
         raise UnsupportedError(msg)
     profile = Profile(

@@ -1,4 +1,4 @@
-"""The serving options that `lanner repository` lets its users decide."""
+"""The serving options of `lanner repository`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from lanner.errors import InputError
 
 BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
 _CACHED = ("onnxruntime", "cuda")
-#: What a GPU has room for, and a CPU's cache for the texts of many callers.
+#: The default for the largest batch: it fits a GPU, and a CPU's cache with many callers' texts.
 MAX_BATCH_SIZE = 64
-#: The limit that buckets are made for where a model has none.
+#: The limit that buckets are made for if a model has none.
 _LIMIT_OF_THE_UNLIMITED = 512
 
 
@@ -20,25 +20,26 @@ class Serving:
     """The serving options of a model.
 
     Attributes:
-        backend: Of `BACKENDS`. ``"python"`` runs in any Triton and packs unequal lengths itself;
-            the others fill requests up to `buckets`.
+        backend: One of `BACKENDS`. ``"python"`` runs in any Triton and packs unequal lengths
+            itself; the others pad requests to `buckets`.
         cores: CPU cores that all instances of a model share, or None for all of the server's.
         instances: Copies of the model that run at once, sharing the cores.
         max_batch_size: The most texts that run together.
-        preferred_batch_sizes: Sizes at which a batch does not wait longer.
-        max_queue_delay_us: How long the first request of a batch waits for others.
-        max_queue_size: Requests that may wait, or None for any number; more are refused.
-        queue_timeout_ms: How long a request may wait before it is refused, or None for ever (a
-            day). A request may bring a shorter time of its own.
+        preferred_batch_sizes: Sizes at which a batch waits no longer.
+        max_queue_delay_us: The time that the first request of a batch waits for others.
+        max_queue_size: The most requests that may wait, or None for any number; more are refused.
+        queue_timeout_ms: The time after which a waiting request is refused, or None for a day. A
+            request may set a shorter time of its own.
         priority_levels: Levels of priority, 1 being served first; 0 for none.
-        buckets: The lengths that requests are filled up to, or None for those of the backend.
-        response_cache: Whether answers are remembered, where the server has a cache. Triton 2.51
-            remembers failures, too, as answers of nothing, so it is not the default.
-        warmup: Whether each bucket, or a text, runs once before the model counts as ready.
-        shares_engine: Whether a text model calls its token model instead of loading the weights a
-            second time: less memory, and slower by a call. Of other backends than Python's, always.
-        device: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU, where the backend tensorrt always is.
-        engine_cache: Where the server keeps the engines that ONNX Runtime builds with TensorRT;
+        buckets: The lengths that requests are padded to, or None for those of the backend.
+        response_cache: Cache answers, if the server has a response cache. Triton 2.51 also caches
+            failures, as empty answers, so it is not the default.
+        warmup: Run each bucket, or a text, once before the model counts as ready.
+        shares_engine: True if a text model calls its token model instead of loading the weights a
+            second time: it takes less memory, and one call more. Always true for backends other
+            than Python's.
+        device: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU; always the GPU for the backend tensorrt.
+        engine_cache: The server's directory for engines that ONNX Runtime builds with TensorRT;
             None for ONNX Runtime's own kernels.
     """
 
@@ -75,11 +76,11 @@ class Serving:
         if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
             msg = (
                 "an engine cache is for the backend onnxruntime on the device cuda: choose both, "
-                "or leave it out"
+                "or omit it"
             )
             raise InputError(msg)
         if self.cores is not None and not self.is_on_gpu and self.instances > self.cores:
-            msg = f"{self.instances} instances share {self.cores} cores: give at most one a core"
+            msg = f"{self.instances} instances share {self.cores} cores: use at most one per core"
             raise InputError(msg)
         if too_large := [n for n in self.preferred_batch_sizes if not 0 < n <= self.max_batch_size]:
             msg = (
@@ -87,19 +88,19 @@ class Serving:
                 "the largest batch"
             )
             raise InputError(msg)
-        parse_buckets(",".join(map(str, self.buckets or ())))  # refuses what are no lengths
+        parse_buckets(",".join(map(str, self.buckets or ())))  # checks the lengths
         if self.max_queue_delay_us and not self.preferred_batch_sizes:
-            # Without one, every request waits that long however many have come already.
+            # With a delay and no preferred size, every batch would wait the full delay.
             object.__setattr__(self, "preferred_batch_sizes", (self.max_batch_size,))
 
     @property
     def is_on_gpu(self) -> bool:
-        """True if it runs on a GPU."""
+        """True if the model runs on a GPU."""
         return self.backend == "tensorrt" or self.device == "cuda"
 
     @property
     def threads(self) -> int | None:
-        """The cores of one instance, or None for its share of all."""
+        """Return the cores of one instance, or None for an equal share of all."""
         return None if self.cores is None else max(1, self.cores // self.instances)
 
     @property
@@ -108,18 +109,18 @@ class Serving:
         return self.shares_engine or self.backend != "python"
 
     def lengths(self, max_tokens: int | None) -> tuple[int, ...]:
-        """The buckets of a model: of the Python backend none, unless they were asked for.
+        """Return the buckets of a model; empty for the Python backend unless they were asked for.
 
         Raises:
-            InputError: The longest is not the model's limit.
+            InputError: The longest bucket is not the model's limit.
         """
         limit = max_tokens or _LIMIT_OF_THE_UNLIMITED
         if self.buckets is None:
             return () if self.backend == "python" else default_buckets(limit)
         if self.buckets and max_tokens is not None and self.buckets[-1] != max_tokens:
             msg = (
-                f"the longest bucket is {self.buckets[-1]}, and the model takes {max_tokens} "
-                "tokens: end the buckets with that"
+                f"the longest bucket is {self.buckets[-1]}, but the model takes {max_tokens} "
+                f"tokens: end the buckets with {max_tokens}"
             )
             raise InputError(msg)
         return self.buckets

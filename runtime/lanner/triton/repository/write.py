@@ -1,9 +1,9 @@
-"""A Triton model repository, made of artifacts.
+"""Writing a Triton model repository from artifacts.
 
 repository/
 minilm/             the token model
 config.pbtxt
-warmup/         what its warm-up sends
+warmup/         the inputs of its warm-up
 1/              an artifact with one variant, and the code that serves it
 minilm_text/        the same model, tokenising in the server
 """
@@ -45,8 +45,8 @@ from lanner.triton.repository.config_text import (
 from lanner.triton.repository.gpu_serving import choose_served, fitted
 from lanner.triton.repository.serving import Serving
 
-#: What the model file of every version is called, whichever variant it holds: a configuration names
-#: one for all of them.
+#: The name of every version's model file, whatever the variant: a configuration names one file for
+#: all versions.
 _SERVED_FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
 WARMUP_DIRECTORY = "warmup"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -58,9 +58,9 @@ class Written:
     """A model that was written into a repository.
 
     Attributes:
-        name: The model's.
-        version: Which of its versions.
-        variant: What runs.
+        name: The model's name.
+        version: The number of the version.
+        variant: The name of the variant that runs.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Written:
     variant: str
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -81,36 +81,36 @@ def write_repository(
     names: Sequence[str] | None = None,
     with_text: bool = True,
 ) -> list[Written]:
-    """Writes the models of artifacts, each a token model and a text model.
+    """Write the models of artifacts, for each a token model and a text model.
 
-    A model that is in the repository already gets a new version beside its old ones: a server that
-    watches the repository goes over to it.
+    A model that is in the repository already gets a new version next to its old ones: a server that
+    watches the repository switches to it.
 
     Args:
         artifacts: Directories that ``lanner export`` wrote.
-        repository: Where they go; made if it is not there.
-        serving: How they are served; None for the defaults.
-        variant: Which variant is served, or ``"auto"``: the fastest that is safe on this machine.
-        names: Of the models, or None for those of the artifacts.
-        with_text: Whether each gets a text model, too.
+        repository: The directory of the repository; it is made if it does not exist.
+        serving: The serving options; None for the defaults.
+        variant: The variant to serve, or ``"auto"``: the fastest that is safe on this machine.
+        names: The names of the models, or None for those of the artifacts.
+        with_text: Write a text model for each artifact, too.
 
     Returns:
-        What was written, token models and text models.
+        The written token models and text models.
 
     Raises:
-        ArtifactError: A directory is no artifact, or a damaged one.
+        ArtifactError: A directory is not an artifact, or is damaged.
         VariantError: An artifact has no such variant.
         InputError: A name cannot be used, or two are the same; or the buckets do not fit a model.
         UnsupportedError: The backend does not run the variant.
-        RepositoryError: The directory is there and is no repository, or cannot be written to, or a
-            model in it that would get a new version is not Lanner's.
+        RepositoryError: The directory is not a repository, or cannot be written to, or a model in
+            it that would get a new version is not Lanner's.
     """
     serving = serving or Serving()
     opened = [Artifact.open(path) for path in artifacts]
     names = names or [artifact.manifest.name for artifact in opened]
     _require_names(names, len(opened))
     _require_repository(repository)
-    # All is looked over before anything is written.
+    # Everything is checked before anything is written.
     chosen = [choose_served(artifact, variant, serving) for artifact in opened]
     for artifact, served in zip(opened, chosen, strict=True):
         _require_served(artifact, served, serving)
@@ -140,10 +140,10 @@ def write_repository(
 
 @contextmanager
 def _whole(model: Path) -> Iterator[None]:
-    """Leaves nothing of a new model that could not be written to its end.
+    """Remove a new model if writing it fails.
 
     Raises:
-        RepositoryError: It could not.
+        RepositoryError: Writing failed.
     """
     is_new = not model.exists()
     try:
@@ -153,8 +153,8 @@ def _whole(model: Path) -> Iterator[None]:
             shutil.rmtree(model, ignore_errors=True)
         if isinstance(error, OSError):
             msg = (
-                f"{model} cannot be written ({error.strerror or error}): see that there is room "
-                "and leave to write, or give another --output"
+                f"cannot write {model} ({error.strerror or error}): check free space and "
+                "permissions, or choose another --output"
             )
             raise RepositoryError(msg) from None
         raise
@@ -168,7 +168,7 @@ def _write_token_model(
     serving: Serving,
     older: dict[str, dict[str, str]],
 ) -> None:
-    # Two versions may be served at once, and all must load by the one configuration that there is.
+    # Two versions may be served at once, and all versions must load by the same configuration.
     file = _SERVED_FILES.get(serving.backend)
     before = [path for path in _versions(model) if int(path.name) < version][-1:]
     keeps_one = all((path / (file or MODEL_FILE)).is_file() for path in before)
@@ -192,7 +192,7 @@ def _write_token_model(
             model,
             {mask: np.ones(int(mask.rpartition(".")[2]), np.int64).tobytes() for mask in masks},
         )
-        # Before the version: a client that meets it finds its tokenizer.
+        # The configuration before the version, so that a client of the version finds its tokenizer.
         _write_config(model, text)
 
 
@@ -205,7 +205,7 @@ def _write_text_model(
     older: dict[str, dict[str, str]],
 ) -> None:
     with staged_directory(model / str(version)) as staged:
-        # With its own engine it needs the model file; else the token model has it.
+        # A text model with its own engine needs the model file; otherwise the token model has it.
         part = _copy(artifact, variant, staged, serving, with_weights=not serving.calls_token_model)
         runs_in = "triton" if serving.calls_token_model else variant.engine
         code = model_code(runs_in, takes_texts=True)
@@ -227,15 +227,15 @@ def _copy(
     with_weights: bool = True,
     file: str | None = None,
 ) -> Artifact:
-    """An artifact of one variant, whole and checksummed like any other.
+    """Write an artifact of one variant, complete and with checksums like any other.
 
     Args:
-        artifact: What it is made of.
-        variant: Which of its variants.
-        directory: Where it goes.
-        serving: How it is served.
-        with_weights: Whether it has the variant's files, too.
-        file: What its model file is called; None for what it is called already.
+        artifact: The artifact to copy from.
+        variant: The variant to copy.
+        directory: The directory to write.
+        serving: The serving options.
+        with_weights: Copy the variant's files, too.
+        file: The name of the model file in the copy; None to keep the name.
     """
     served = replace(variant, file=file or variant.file)
     names = {name: name for name in _files(artifact.manifest)}
@@ -243,7 +243,7 @@ def _copy(
         names |= dict(zip(variant.files, served.files, strict=True))
     for name, copy in names.items():
         shutil.copyfile(artifact.file(name), directory / copy)
-    # What is fast on a CPU is not on a GPU, where ONNX Runtime fuses by itself.
+    # On a GPU ONNX Runtime fuses at load; a graph that is fast on a CPU is slow there.
     if with_weights and serving.backend == "onnxruntime" and not serving.is_on_gpu:
         _bake(directory / served.file)
     part = replace(
@@ -256,15 +256,15 @@ def _copy(
 
 
 def _files(manifest: Manifest) -> list[str]:
-    """The files of an artifact that every part of it has."""
+    """Return the files that every copy of an artifact has."""
     ranges = manifest.embedding_ranges
     return [manifest.tokenizer.file, QUALITY_FILE, *([] if ranges is None else [ranges.file])]
 
 
 def _bake(path: Path) -> None:
-    """Writes a graph as ONNX Runtime optimizes it with Lanner's settings.
+    """Replace a graph by the one that ONNX Runtime optimizes with Lanner's settings.
 
-    Triton's backend cannot switch single fusions off, so they are made or left out beforehand.
+    Triton's backend cannot switch off single fusions, so the graph is optimized beforehand.
     """
     from lanner.engines.onnxruntime import open_session  # noqa: PLC0415 (an extra)
 
@@ -272,7 +272,7 @@ def _bake(path: Path) -> None:
     try:
         open_session(path, save_optimized_to=optimized)
     except EngineError:
-        # Of a full disk it says that the graph cannot be serialized.
+        # If the disk is full, ONNX Runtime only reports that the graph cannot be serialized.
         if shutil.disk_usage(path.parent).free < path.stat().st_size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise
@@ -280,7 +280,7 @@ def _bake(path: Path) -> None:
 
 
 def _carried(model: Path) -> dict[str, str]:
-    """Return what the existing versions carry."""
+    """Return the parameters that the existing versions carry."""
     carried: dict[str, str] = {}
     is_text = model.name.endswith(TEXT_SUFFIX)
     for version in _versions(model):
@@ -288,8 +288,8 @@ def _carried(model: Path) -> dict[str, str]:
             carried |= carried_files(Artifact.open(version), int(version.name), is_text=is_text)
         except ArtifactError as error:
             msg = (
-                f"{model} cannot get a new version, since {version.name} is no whole artifact "
-                f"({error}): remove that one, or give the model another name"
+                f"{model} cannot get a new version, since version {version.name} is not a complete "
+                f"artifact ({error}): remove that version, or give the model another name"
             )
             raise RepositoryError(msg) from None
     return carried
@@ -314,26 +314,26 @@ def _versions(model: Path) -> list[Path]:
 
 def _require_names(names: Sequence[str], count: int) -> None:
     if len(names) != count:
-        msg = f"{count} artifacts need as many names, not {len(names)}"
+        msg = f"{count} artifacts need {count} names, not {len(names)}"
         raise InputError(msg)
     for name in names:
         if not _NAME.fullmatch(name) or name.endswith(TEXT_SUFFIX):
             msg = (
-                f"a model cannot be called {name!r}: use letters, digits, '_', '.' and '-', and "
-                f"do not end it in {TEXT_SUFFIX}, which is for text models"
+                f"{name!r} is not allowed as the name of a model: use letters, digits, '_', '.' "
+                f"and '-', and do not end it in {TEXT_SUFFIX}, which is for text models"
             )
             raise InputError(msg)
     if len(set(names)) < count:
-        msg = f"two models would be called the same ({', '.join(names)}): give each a name"
+        msg = f"two models would have the same name ({', '.join(names)}): give each its own name"
         raise InputError(msg)
 
 
 def _require_repository(path: Path) -> None:
     if path.is_file():
-        msg = f"{path} is a file: give a directory for the repository"
+        msg = f"{path} is a file: choose a directory for the repository"
         raise RepositoryError(msg)
     if (path / MANIFEST_FILE).exists():
-        msg = f"{path} is an artifact, not a repository: give another directory for --output"
+        msg = f"{path} is an artifact, not a repository: choose another directory for --output"
         raise RepositoryError(msg)
     if not path.is_dir():
         return
@@ -344,8 +344,8 @@ def _require_repository(path: Path) -> None:
     ]
     if foreign:
         msg = (
-            f"{path} is no model repository of Triton: it holds {min(foreign)!r}, which has no "
-            f"{CONFIG_FILE}; give an empty or a new directory"
+            f"{path} is not a model repository of Triton: it holds {min(foreign)!r}, which has no "
+            f"{CONFIG_FILE}; choose an empty or a new directory"
         )
         raise RepositoryError(msg)
 
@@ -354,7 +354,7 @@ def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> N
     wanted: dict[str, Any] = {"onnxruntime": "onnxruntime", "openvino": "onnxruntime"}
     if serving.backend == "tensorrt" and variant.engine != "tensorrt":
         msg = (
-            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, and the "
+            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, but the "
             "backend tensorrt needs an engine: build one first with 'lanner build-engine', or "
             "choose the backend python or onnxruntime"
         )
@@ -368,7 +368,7 @@ def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> N
     if serving.is_on_gpu and variant.precision.startswith("int8") and variant.engine != "tensorrt":
         msg = (
             f"the variant {variant.name} of {artifact.directory} is for CPUs: name another with "
-            "--variant, or leave --device out"
+            "--variant, or omit --device"
         )
         raise UnsupportedError(msg)
     if serving.backend in wanted and variant.engine != wanted[serving.backend]:
@@ -379,7 +379,7 @@ def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> N
         raise UnsupportedError(msg)
     if serving.backend != "python" and variant.weights_file is not None:
         msg = (
-            f"{artifact.directory} has its weights in a file of their own, which is not tried with "
+            f"{artifact.directory} has its weights in a separate file, which is untested with "
             f"the backend {serving.backend}: use the backend python"
         )
         raise UnsupportedError(msg)

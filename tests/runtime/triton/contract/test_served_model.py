@@ -104,7 +104,9 @@ def test_what_it_takes() -> None:
 def test_its_buckets() -> None:
     assert served({"lanner_buckets": "16,32"}).buckets == (16, 32)
     assert served({}).buckets == ()
-    with pytest.raises(InputError, match=r"the buckets '32,16' must be lengths in tokens"):
+    with pytest.raises(
+        InputError, match=r"the buckets '32,16' must be increasing lengths in tokens"
+    ):
         _ = served({"lanner_buckets": "32,16"}).buckets
 
 

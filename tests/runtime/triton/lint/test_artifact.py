@@ -120,7 +120,7 @@ def test_code_that_lanner_does_not_write(tmp_path: Path, code: str) -> None:
 def test_a_file_that_python_imports_from_a_version(tmp_path: Path, name: str) -> None:
     _, text = write_pair(tmp_path)
     (text / name).touch()
-    problem = f"{name} is no part of the artifact in it, and Python can import it"
+    problem = f"{name} is not part of the artifact, and Python can import it"
     assert faults(tmp_path) == [(f"minilm_text/1/{name}", 1, "error", "foreign-file", problem)]
 
 
@@ -168,7 +168,7 @@ def test_a_tokenizer_that_cuts_elsewhere(tmp_path: Path, max_tokens: int | None)
     version = write_model(tmp_path, "minilm", PYTHON) / "1"
     write_artifact(version, truncation=6, max_tokens=max_tokens)
     line = line_of(version / "tokenizer.json", '"max_length": 6')
-    problem = f"it cuts texts to 6 tokens, and max_tokens of manifest.json is {max_tokens}"
+    problem = f"it cuts texts to 6 tokens, but max_tokens of manifest.json is {max_tokens}"
     assert faults(tmp_path) == [("minilm/1/tokenizer.json", line, "error", "tokenizer", problem)]
 
 
@@ -181,7 +181,7 @@ def test_a_tokenizer_that_cuts_where_the_manifest_says(tmp_path: Path) -> None:
 def test_buckets_that_do_not_hold_the_longest_text(tmp_path: Path, stated: str) -> None:
     config = changed(ONNX, '"2,4"', f'"{stated}"')
     write_artifact(write_model(tmp_path, "minilm", config) / "1")
-    problem = f"lanner_buckets ends at {stated[-1]}, and texts have up to 4 tokens"
+    problem = f"lanner_buckets ends at {stated[-1]}, but texts have up to 4 tokens"
     assert faults(tmp_path) == [(CONFIG, 18, "error", "buckets", problem)]
     assert check(tmp_path)[0].remedy == BUCKETS.replace("2,4", f"{stated},4").strip()
 
@@ -228,7 +228,7 @@ def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "tensorrt", "reason"),
     [
-        (FOR_L4, None, "it was built for something else than NVIDIA H100 80GB HBM3 (9.0)"),
+        (FOR_L4, None, "it was not built for NVIDIA H100 80GB HBM3 (9.0)"),
         (FOR_H100, "11.4.0.106", "it was built with TensorRT 10.13.3.9, and here is 11.4.0.106"),
         (FOR_H100, "10.13.3.10", "it was built with TensorRT 10.13.3.9, and here is 10.13.3.10"),
     ],
@@ -268,7 +268,7 @@ def test_among_engines_by_compute_capability_one_must_fit(tmp_path: Path) -> Non
     for gpu in (H100, L4):
         assert check(tmp_path, machine_of(gpu)) == []
     (found,) = check(tmp_path, machine_of(Gpu("Tesla T4", "7.5")))
-    reason = "it was built for something else than Tesla T4 (7.5)"
+    reason = "it was not built for Tesla T4 (7.5)"
     assert found.problem == f"{FOR_H100}: {reason}; {FOR_L4}: {reason}"
 
 

@@ -34,7 +34,7 @@ def test_nothing_to_say(tmp_path: Path, config: str) -> None:
 
 def test_dynamic_batching_without_a_batch_size(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, "max_batch_size: 8", "max_batch_size: 0"))
-    problem = "minilm has dynamic_batching, and max_batch_size 0"
+    problem = "minilm has dynamic_batching, but max_batch_size 0"
     assert faults(tmp_path) == [(CONFIG, 3, "error", "never-batches", problem)]
     assert check(tmp_path)[0].remedy == (
         "max_batch_size: 32, and dims of each input and output without the batch dimension"
@@ -63,7 +63,7 @@ FREE = changed(
 def test_a_free_batch_dimension_that_is_not_used(tmp_path: Path, backend: str) -> None:
     config = FREE.replace("dims: [ -1 ]", "dims: [ -1, -1 ]").replace("onnxruntime", backend)
     write_model(tmp_path, "minilm", config)
-    problem = "minilm has tensors of any batch size, and max_batch_size 0"
+    problem = "minilm has tensors of any batch size, but max_batch_size 0"
     assert faults(tmp_path) == [(CONFIG, 3, "warning", "unused-batch-dimension", problem)]
 
 
@@ -80,7 +80,7 @@ def test_an_output_of_one_size_has_no_batch_dimension(tmp_path: Path) -> None:
 
 def test_no_dynamic_batching(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, BATCHING, ""))
-    problem = "minilm takes batches of 8, and has no dynamic_batching"
+    problem = "minilm takes batches of 8, but has no dynamic_batching"
     assert faults(tmp_path) == [(CONFIG, 3, "warning", "no-dynamic-batching", problem)]
     assert check(tmp_path)[0].remedy == ("dynamic_batching { }")
 
@@ -104,7 +104,7 @@ def test_no_dynamic_batching_is_needed(tmp_path: Path, config: str) -> None:
 def test_preferred_sizes_that_triton_refuses(tmp_path: Path) -> None:
     sizes = "  preferred_batch_size: [ 4,\n    9, 0 ]\n  preserve_ordering"
     write_model(tmp_path, "minilm", changed(ONNX, "  preserve_ordering", sizes))
-    problem = "batches of {} are preferred, and max_batch_size is 8"
+    problem = "batches of {} are preferred, but max_batch_size is 8"
     assert faults(tmp_path) == [
         (CONFIG, 16, "error", "preferred-batch-size", problem.format(0)),
         (CONFIG, 16, "error", "preferred-batch-size", problem.format(9)),
@@ -127,7 +127,7 @@ def test_a_delay_that_every_smaller_batch_waits(tmp_path: Path) -> None:
     assert faults(tmp_path) == [(CONFIG, 15, "warning", "queue-delay", problem)]
     assert check(tmp_path)[0].remedy == (
         "delete max_queue_delay_microseconds, since batches form while the instances are busy; "
-        "or name the sizes that need no wait: preferred_batch_size: [ 4, 8 ]"
+        "or name the sizes that do not wait: preferred_batch_size: [ 4, 8 ]"
     )
 
 
@@ -144,7 +144,7 @@ def test_texts_of_unequal_length(tmp_path: Path) -> None:
     )
     assert faults(tmp_path) == [(CONFIG, 5, "warning", "unequal-lengths", problem)]
     assert check(tmp_path)[0].remedy == (
-        "let clients pad to a few lengths, as 'lanner repository' makes its models do"
+        "let clients pad to a few lengths, as models of 'lanner repository' do"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_queue_with_a_policy(tmp_path: Path, policy: str, name: str) -> None:
     write_model(tmp_path, "minilm", config)
     problem = "the queue of minilm has a policy"
     assert faults(tmp_path) == [(CONFIG, 15, "warning", "queue-policy", problem)]
-    assert check(tmp_path)[0].remedy == f"leave {name} out, unless requests must be refused"
+    assert check(tmp_path)[0].remedy == f"omit {name}, unless requests must be refused"
 
 
 def test_an_empty_policy_is_none(tmp_path: Path) -> None:

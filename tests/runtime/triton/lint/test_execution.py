@@ -63,7 +63,7 @@ def test_signed_weights_on_a_processor_without_vnni(
     assert found(ServingMachine(cores=2)) == []
     (finding,) = found(elsewhere)
     assert (finding.file, finding.severity) == (version / "model.onnx", "error")
-    assert finding.problem == "minilm has signed weights, and this processor has no VNNI"
+    assert finding.problem == "minilm has signed weights, but this processor has no VNNI"
     assert finding.remedy == (
         f"make the repository again on this machine, with the backend {remedy}"
     )
@@ -229,7 +229,7 @@ def test_other_levels_optimise(tmp_path: Path, config: str) -> None:
 
 def test_an_instance_on_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, "KIND_CPU", "KIND_GPU"))
-    problem = "minilm has instances on a GPU, and this machine has none"
+    problem = "minilm has instances on a GPU, but this machine has no GPU"
     assert faults(tmp_path) == [(CONFIG, 12, "warning", "no-gpu", problem)]
     assert check(tmp_path, GPU) == []
 
@@ -278,7 +278,7 @@ CACHE = "response_cache {\n  enable: true\n}\n"
 )
 def test_a_cache_that_triton_refuses(tmp_path: Path, config: str, reason: str) -> None:
     write_model(tmp_path, "part", CACHE + config)
-    problem = f"part has a response cache, and part {reason}"
+    problem = f"part has a response cache, but part {reason}"
     assert faults(tmp_path) == [("part/config.pbtxt", 2, "error", "uncacheable", problem)]
     assert check(tmp_path)[0].remedy == "response_cache { enable: false }"
 
@@ -290,7 +290,7 @@ def test_an_ensemble_is_cached_as_its_models_could_be(tmp_path: Path) -> None:
     (part / "config.pbtxt").write_text(
         PYTHON + "model_transaction_policy { decoupled: true }", encoding="utf-8"
     )
-    problem = "all has a response cache, and part is decoupled"
+    problem = "all has a response cache, but part is decoupled"
     assert faults(tmp_path) == [("all/config.pbtxt", 2, "error", "uncacheable", problem)]
 
 

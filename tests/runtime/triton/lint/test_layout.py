@@ -20,7 +20,7 @@ CONFIG = "minilm/config.pbtxt"
 def test_another_name_than_the_directory_s(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, '"minilm"', '"mpnet"'))
     assert faults(tmp_path) == [
-        (CONFIG, 1, "error", "model-name", "the name is 'mpnet', and the directory's is 'minilm'")
+        (CONFIG, 1, "error", "model-name", "the name is 'mpnet', but the directory's is 'minilm'")
     ]
     assert check(tmp_path)[0].remedy == 'name: "minilm"'
 
@@ -118,7 +118,7 @@ def test_a_directory_that_is_no_version_to_triton(tmp_path: Path, name: str) -> 
             1,
             "warning",
             "version-name",
-            f"the directory {name} is no version to Triton",
+            f"Triton does not treat the directory {name} as a version",
         )
     ]
     directory = tmp_path / "minilm"
@@ -140,7 +140,7 @@ def test_a_name_that_triton_reads_as_a_version(tmp_path: Path) -> None:
             1,
             "error",
             "misread-version",
-            "Triton reads 2_old as version 2, which is not there",
+            "Triton reads 2_old as version 2, which does not exist",
         )
     ]
 
@@ -219,7 +219,7 @@ def test_a_version_that_is_to_be_served_and_not_there(tmp_path: Path) -> None:
             3,
             "error",
             "version-policy",
-            "version 4 is to be served, and minilm has none of that number",
+            "the policy serves version 4, which minilm does not have",
         )
     ]
     assert check(tmp_path)[0].remedy == "version_policy { specific { versions: [ 1 ] } }"
@@ -228,7 +228,7 @@ def test_a_version_that_is_to_be_served_and_not_there(tmp_path: Path) -> None:
 def test_no_version_is_to_be_served(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", "version_policy { latest { } }\n" + ONNX)
     assert faults(tmp_path) == [
-        (CONFIG, 1, "error", "version-policy", "the latest 0 versions are to be served")
+        (CONFIG, 1, "error", "version-policy", "the policy serves the latest 0 versions")
     ]
 
 
@@ -241,7 +241,7 @@ def test_a_model_without_a_configuration(tmp_path: Path) -> None:
             1,
             "warning",
             "no-config",
-            "other has no config.pbtxt beside its model of onnxruntime",
+            "other has no config.pbtxt for its model of onnxruntime",
         )
     ]
 

@@ -126,7 +126,7 @@ def test_a_repository_that_is_no_directory(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError) as error:
         lint(path)
     assert str(error.value) == (
-        f"{path} is not a directory: give the one that holds a directory for each model"
+        f"{path} is not a directory: pass one that holds a directory for each model"
     )
 
 
@@ -145,7 +145,7 @@ def test_a_model_in_place_of_the_repository(tmp_path: Path) -> None:
     directory = write_model(tmp_path, "minilm", ONNX)
     with pytest.raises(RepositoryError) as error:
         lint(directory)
-    assert str(error.value) == f"{directory} is a model, not a repository: give {tmp_path}"
+    assert str(error.value) == f"{directory} is a model, not a repository: pass {tmp_path}"
 
 
 def test_each_rule_has_a_name_of_its_own_and_says_why() -> None:

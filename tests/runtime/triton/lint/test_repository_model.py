@@ -99,7 +99,7 @@ def test_what_cannot_be_parsed_is_a_finding(
     assert (found.severity, found.rule) == ("error", "config-syntax")
     assert found.problem.startswith(f"it is not a model configuration: {place} : ")
     assert found.problem.endswith(problem)  # the middle is protobuf's
-    assert found.remedy == "mend that place; the fields are those of model_config.proto of Triton"
+    assert found.remedy == "fix that line; the fields are those of Triton's model_config.proto"
 
 
 def test_what_is_no_text_is_a_finding(tmp_path: Path) -> None:

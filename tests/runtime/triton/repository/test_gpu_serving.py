@@ -74,16 +74,16 @@ def test_serving_is_fitted_to_the_engine() -> None:
 @pytest.mark.parametrize(
     ("profiles", "serving", "message"),
     [
-        (WIDE, {}, "the engine tensorrt-fp16 takes up to 128 tokens, and the model 256: build it"),
+        (WIDE, {}, "the engine tensorrt-fp16 takes up to 128 tokens, but the model 256: build it"),
         (
             [Profile((1, 16), (1, 16), (8, 16)), Profile((2, 256), (2, 256), (8, 256))],
             {},
-            "the engine tensorrt-fp16 takes no text of 256 tokens by itself: build it with",
+            "the engine tensorrt-fp16 takes no single text of 256 tokens: build it with",
         ),
         (
             [Profile((1, 16), (1, 16), (8, 16)), Profile((1, 256), (2, 256), (8, 256))],
             {"buckets": (100, 256)},
-            "the engine tensorrt-fp16 takes no text of 100 tokens by itself: build it with",
+            "the engine tensorrt-fp16 takes no single text of 100 tokens: build it with",
         ),
     ],
     ids=["length", "batch", "bucket"],
@@ -98,7 +98,7 @@ def test_an_engine_that_does_not_take_every_text(
 
 def test_a_batch_that_an_engine_does_not_take_is_not_made_smaller_silently() -> None:
     message = (
-        r"^the engine .+ takes up to 16 texts at once, and --max-batch-size is 17: leave that out, "
+        r"^the engine .+ takes up to 16 texts at once, but --max-batch-size is 17: omit that, "
         r"or build the engine for more \('lanner build-engine'\)$"
     )
     asked = Serving(backend="tensorrt", max_batch_size=17)
@@ -263,7 +263,7 @@ def test_a_repository_for_a_gpu(
         (
             {"backend": "onnxruntime", "device": "cuda"},
             "int8",
-            "is for CPUs: name another with --variant, or leave --device out",
+            "is for CPUs: name another with --variant, or omit --device",
         ),
         (
             {"backend": "onnxruntime", "device": "cuda"},

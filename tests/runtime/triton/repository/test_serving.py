@@ -35,7 +35,7 @@ def test_the_defaults_by_hand() -> None:
         ({"priority_levels": -1}, "priority_levels must be at least 0, not -1"),
         (
             {"instances": 3, "cores": 2},
-            "3 instances share 2 cores: give at most one a core",
+            "3 instances share 2 cores: use at most one per core",
         ),
         (
             {"preferred_batch_sizes": (4, 65)},
@@ -47,11 +47,11 @@ def test_the_defaults_by_hand() -> None:
         ),
         (
             {"buckets": (32, 16)},
-            "the buckets '32,16' must be lengths in tokens, each above the one before",
+            "the buckets '32,16' must be increasing lengths in tokens",
         ),
         (
             {"buckets": (0, 16)},
-            "the buckets '0,16' must be lengths in tokens, each above the one before",
+            "the buckets '0,16' must be increasing lengths in tokens",
         ),
     ],
 )
@@ -99,8 +99,8 @@ def test_buckets_that_were_asked_for(backend: str) -> None:
 @pytest.mark.parametrize("max_tokens", [63, 65, 512])
 def test_buckets_end_with_the_limit(max_tokens: int) -> None:
     message = (
-        f"the longest bucket is 64, and the model takes {max_tokens} tokens: end the buckets with "
-        "that"
+        f"the longest bucket is 64, but the model takes {max_tokens} tokens: end the buckets with "
+        f"{max_tokens}"
     )
     with pytest.raises(InputError, match=re.escape(message)):
         Serving(buckets=(8, 64)).lengths(max_tokens)

@@ -359,8 +359,8 @@ def test_what_was_written_as_json() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a/b", ".a", "-a", "\u00e9", "words_text", "_text"])
 def test_names_that_cannot_be_used(word_artifact: Path, repository: Path, name: str) -> None:
     message = (
-        f"a model cannot be called {name!r}: use letters, digits, '_', '.' and '-', and do not end "
-        "it in _text, which is for text models"
+        f"{name!r} is not allowed as the name of a model: use letters, digits, '_', '.' and '-', "
+        "and do not end it in _text, which is for text models"
     )
     with pytest.raises(InputError, match=re.escape(message)):
         write(word_artifact, repository, names=[name])
@@ -370,9 +370,9 @@ def test_names_that_cannot_be_used(word_artifact: Path, repository: Path, name: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a"], "2 artifacts need as many names, not 1"),
-        (["a", "a"], "two models would be called the same (a, a): give each a name"),
-        (None, "two models would be called the same (words, words): give each a name"),
+        (["a"], "2 artifacts need 2 names, not 1"),
+        (["a", "a"], "two models would have the same name (a, a): give each its own name"),
+        (None, "two models would have the same name (words, words): give each its own name"),
     ],
 )
 def test_each_model_has_a_name(
@@ -384,16 +384,16 @@ def test_each_model_has_a_name(
 
 
 def test_what_is_no_repository(word_artifact: Path, repository: Path) -> None:
-    message = f"{word_artifact} is an artifact, not a repository: give another directory"
+    message = f"{word_artifact} is an artifact, not a repository: choose another directory"
     with pytest.raises(RepositoryError, match=re.escape(message)):
         write(word_artifact, word_artifact)
     path = word_artifact / "manifest.json"
-    with pytest.raises(RepositoryError, match=re.escape(f"{path} is a file: give a directory")):
+    with pytest.raises(RepositoryError, match=re.escape(f"{path} is a file: choose a directory")):
         write(word_artifact, path)
     (repository / "documents").mkdir(parents=True)
     message = (
-        f"{repository} is no model repository of Triton: it holds 'documents', which has no "
-        "config.pbtxt; give an empty or a new directory"
+        f"{repository} is not a model repository of Triton: it holds 'documents', which has no "
+        "config.pbtxt; choose an empty or a new directory"
     )
     with pytest.raises(RepositoryError, match=re.escape(message)):
         write(word_artifact, repository)
@@ -418,7 +418,10 @@ def test_a_model_of_somebody_else_gets_no_version(
     (repository / taken / "1" / "model.onnx").write_bytes(b"x")
     (repository / taken / "config.pbtxt").write_text('backend: "onnxruntime"')
     before = contents(repository)
-    message = f"{repository / taken} cannot get a new version, since 1 is no whole artifact ("
+    message = (
+        f"{repository / taken} cannot get a new version, since "
+        "version 1 is not a complete artifact ("
+    )
     with pytest.raises(RepositoryError, match=re.escape(message)):
         write(word_artifact, repository)
     assert contents(repository) == before
@@ -450,7 +453,10 @@ def test_a_damaged_older_version_is_named(word_artifact: Path, repository: Path)
     (repository / "words_text" / "1" / "tokenizer.json").write_bytes(b"{}")
     (repository / "words" / "1" / "tokenizer.json").write_bytes(b"{}")
     before = contents(repository)
-    message = f"{repository / 'words'} cannot get a new version, since 1 is no whole artifact ("
+    message = (
+        f"{repository / 'words'} cannot get a new version, since "
+        "version 1 is not a complete artifact ("
+    )
     with pytest.raises(RepositoryError, match=re.escape(message)):
         write(word_artifact, repository)
     assert contents(repository) == before
@@ -474,8 +480,8 @@ def test_a_model_that_finds_no_room_is_taken_back(
     word_artifact: Path, repository: Path, limit_bytes: int
 ) -> None:
     message = (
-        f"{repository / 'words'} cannot be written (File too large): see that there is room and "
-        "leave to write, or give another --output"
+        f"cannot write {repository / 'words'} (File too large): check free space and "
+        "permissions, or choose another --output"
     )
     with (
         pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"),
@@ -518,12 +524,12 @@ def test_a_text_model_that_finds_no_room_leaves_its_token_model(
         (
             {"serving": Serving(buckets=(2, 8))},
             InputError,
-            "the longest bucket is 8, and the model takes 4 tokens: end the buckets with that",
+            "the longest bucket is 8, but the model takes 4 tokens: end the buckets with 4",
         ),
         (
             {"serving": Serving(backend="tensorrt")},
             UnsupportedError,
-            "fp32 for onnxruntime, and the backend tensorrt needs an engine: build one first with",
+            "fp32 for onnxruntime, but the backend tensorrt needs an engine: build one first with",
         ),
     ],
 )
@@ -555,7 +561,7 @@ def test_weights_of_their_own_and_engines_of_others(
     serving = Serving(backend=backend)
     write_manifest(word_artifact, variants=own_weights())
     message = (
-        f"{word_artifact} has its weights in a file of their own, which is not tried with the "
+        f"{word_artifact} has its weights in a separate file, which is untested with the "
         f"backend {backend}: use the backend python"
     )
     with pytest.raises(UnsupportedError, match=re.escape(message)):
@@ -579,7 +585,7 @@ def test_weights_of_their_own_go_with_the_graph(word_artifact: Path, repository:
 
 
 def test_what_is_no_artifact(tmp_path: Path, repository: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"gone is not a directory: give one that"):
+    with pytest.raises(ArtifactError, match=r"gone is not a directory: pass one that"):
         write(tmp_path / "gone", repository)
     assert not repository.exists()
 

@@ -131,15 +131,15 @@ def test_headers_of_restricted_apis() -> None:
         (
             ["--grpc-use-ssl=1"],
             (
-                "gRPC over TLS needs --grpc-server-cert, --grpc-server-key: give "
-                "--grpc-server-cert=FILE after --, too"
+                "gRPC over TLS needs --grpc-server-cert, --grpc-server-key: add "
+                "--grpc-server-cert=FILE after --"
             ),
         ),
         (
             ["--grpc-use-ssl-mutual=1", "--grpc-server-cert=a.pem", "--grpc-server-key=a.key"],
             (
-                "gRPC over TLS needs --grpc-server-cert, --grpc-server-key, --grpc-root-cert: give "
-                "--grpc-root-cert=FILE after --, too"
+                "gRPC over TLS needs --grpc-server-cert, --grpc-server-key, --grpc-root-cert: add "
+                "--grpc-root-cert=FILE after --"
             ),
         ),
     ],
