@@ -130,6 +130,7 @@ def test_retrieval_evaluators_take_it_too(minilm_artifact: Artifact) -> None:
     assert triplet(model)["cosine_accuracy"] == 1
 
 
+@pytest.mark.no_transformers
 def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     directory = minilm_artifact.directory
     near = lanner("similarity", directory, "A plane is taking off.", "An air plane is taking off.")
@@ -139,6 +140,7 @@ def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     assert float(far.stdout) < 0.3
 
 
+@pytest.mark.no_transformers
 @pytest.mark.parametrize(
     ("head", "arguments"),
     [
@@ -180,6 +182,7 @@ def test_every_head_through_the_program(
     )
 
 
+@pytest.mark.no_transformers
 def test_it_answers_after_a_move(minilm_artifact: Artifact, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(minilm_artifact.directory, tmp_path / "elsewhere"))
     done = lanner("encode", moved, "a", "--json")

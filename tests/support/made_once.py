@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
         fcntl.flock(lock, fcntl.LOCK_EX)
         done, directory = folder / f"{name}.done", folder / name
         if not done.exists():
+            shutil.rmtree(directory, ignore_errors=True)  # of somebody who failed
             make(directory)
             done.touch()
     return directory

@@ -45,13 +45,13 @@ class TracedOnce:
         if sum(weight.numel() for weight in graph.parameters()) > MOST_WEIGHTS:
             return write(path)
         names = [*inputs, output, *sorted(without_passes)]
-        made = made_once(self._factory, f"graph-{_digest(graph, names)}", make)
+        made = made_once(self._factory, f"graph-{digest_of(graph, names)}", make)
         path.write_bytes((made / "graph.onnx").read_bytes())
         passes: list[str] = json.loads((made / "passes.json").read_text())
         return passes
 
 
-def _digest(graph: Any, names: list[str]) -> str:
+def digest_of(graph: Any, names: list[str]) -> str:
     """Return what tells this model from others: its modules, their options, and all weights."""
     options = {name: value for name, value in vars(graph).items() if not name.startswith("_")}
     config = graph.transformer.config

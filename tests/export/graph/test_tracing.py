@@ -46,14 +46,20 @@ def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
     ("pooling", "dense", "normalize"),
     [
         pytest.param("mean", True, True, id="mean, Dense, Normalize"),
-        pytest.param("mean", False, False, id="mean"),
-        pytest.param("cls", False, True, id="cls, Normalize"),
-        pytest.param("max", True, False, id="max, Dense"),
         pytest.param("mean_sqrt_len_tokens", False, False, id="mean over root of length"),
-        pytest.param("weightedmean", False, True, id="mean weighted by position"),
-        pytest.param("lasttoken", False, False, id="last token"),
         pytest.param(("cls", "mean", "max"), False, True, id="three, one after the other"),
         pytest.param(("lasttoken", "weightedmean"), True, False, id="two, Dense"),
+        # Alone what is above together.
+        *(
+            pytest.param(*options, id=name, marks=pytest.mark.slow)
+            for name, options in {
+                "mean": ("mean", False, False),
+                "cls, Normalize": ("cls", False, True),
+                "max, Dense": ("max", True, False),
+                "mean weighted by position": ("weightedmean", False, True),
+                "last token": ("lasttoken", False, False),
+            }.items()
+        ),
     ],
 )
 def test_the_graph_answers_as_the_modules_do(
