@@ -150,10 +150,10 @@ def test_a_result_becomes_its_pages_again(
         (["--compare", "a", "b", "--output", "c"], "--compare writes to stdout alone"),
         (["x", "y"], "give one artifact DIR, or the URLs of one model"),
         (["x", "grpc://here/y"], "give one artifact DIR, or the URLs of one model"),
-        (["x", "--header", "a:b"], "--header is for a server, and a directory is given"),
+        (["x", "--header", "a:b"], "--header is for a server, but the model is a directory"),
         (
             ["x", "--root-certificates", "a"],
-            "--root-certificates is for a server, and a directory is given",
+            "--root-certificates is for a server, but the model is a directory",
         ),
         (["grpc://here/x", "--header", "a"], "--header 'a' is not NAME:VALUE"),
     ],

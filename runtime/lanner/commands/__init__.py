@@ -1,10 +1,10 @@
 """The command line: `lanner COMMAND ...`.
 
 Every command is a module with one function, ``add_parser(subparsers)``, which sets ``run`` on its
-parser: a function of the parsed arguments. Commands of the export stage come in through the entry
+parser: a function of the parsed arguments. Commands of the export stage are found by the entry
 point group ``lanner.commands``, so that the runtime never imports that stage.
 
-Exit status: 0 done, 1 the job failed, 2 wrong usage. An error is one line on stderr.
+Exit status: 0 for success, 1 for a failed job, 2 for wrong usage. An error is one line on stderr.
 """
 
 import argparse
@@ -36,25 +36,25 @@ ENTRY_POINT_GROUP = "lanner.commands"
 _ELSEWHERE = {
     "bench": (
         "lanner-bench",
-        "measure an artifact beside everyone else, or a model on a Triton server",
+        "compare an artifact with other libraries, or measure a model on a Triton server",
     ),
 }
 
 _EXAMPLES = """\
 examples:
   lanner export CHECKPOINT --output minilm.lanner     make an artifact of a checkpoint
-  lanner inspect minilm.lanner                        what it holds, and whether it is whole
+  lanner inspect minilm.lanner                        show its content and verify its files
   lanner similarity minilm.lanner "a cat" "a kitten"  compare two texts
-  lanner tune minilm.lanner --goal throughput         find what is fastest on this machine
+  lanner tune minilm.lanner --goal throughput         find the fastest settings for this machine
   lanner build-engine minilm.lanner                   TensorRT engines for this machine's GPU
-  lanner repository minilm.lanner --output repository Triton models of it
-  lanner serve repository                             a Triton server of them
-  lanner doctor                                       what this machine can run
+  lanner repository minilm.lanner --output repository make a Triton model repository
+  lanner serve repository                             serve it with Triton
+  lanner doctor                                       show what this machine can run
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser with every command that is installed."""
+    """Return the parser with all installed commands."""
     root = argparse.ArgumentParser(
         prog="lanner",
         description="A fine-tuned BERT or Sentence-BERT checkpoint as a low-latency service.",
@@ -85,14 +85,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status."""
+    """Run one command; return its exit status."""
     args = parser().parse_args(argv)
     with interruption.handled():
         try:
             args.run(args)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader of our output has gone (`| head`); Python would complain again at exit.
+            # The reader of stdout is gone (`| head`); Python would report it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             return _fail(args, "interrupted", 128 + signal.SIGINT)
@@ -101,14 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             return _fail(args, f"{error.strerror or error}{place}", 1)
-        except Exception as error:  # noqa: BLE001 (even what nobody foresaw is one line)
+        except Exception as error:  # noqa: BLE001 (unexpected errors are one line, too)
             what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            return _fail(args, f"{what} (not foreseen: --debug shows where, please report it)", 1)
+            return _fail(args, f"{what} (unexpected: --debug shows where, please report it)", 1)
     return 0
 
 
 def _add_absent(subparsers: Subparsers, name: str, distribution: str, summary: str) -> None:
-    """Adds a command that takes anything, and says which distribution to install."""
+    """Add a command that takes any arguments and names the distribution to install."""
     parser = add_command(
         subparsers,
         name,

@@ -1,4 +1,4 @@
-"""`lanner classify`: the labels of texts."""
+"""`lanner classify`: label texts."""
 
 import argparse
 
@@ -17,16 +17,16 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "classify", summary="label texts", examples=_EXAMPLES)
     add_model_options(parser)
     add_input_options(parser, pairs=True)
+    parser.add_argument("--pairs", action="store_true", help="classify pairs of texts")
     parser.add_argument(
-        "--pairs", action="store_true", help="the texts come in pairs, each classified as one"
+        "--top-k", metavar="N", type=positive, help="labels with scores to show (default: all)"
     )
-    parser.add_argument("--top-k", metavar="N", type=positive, help="scores to give (default: all)")
     parser.add_argument(
         "--threshold",
         metavar="P",
         type=float,
         default=0.5,
-        help="from which score on a label of a multi-label classifier holds (default: 0.5)",
+        help="the score from which a label of a multi-label classifier holds (default: 0.5)",
     )
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""What a command says: answers and JSON on stdout, progress and lines for people on stderr."""
+"""The output of commands: answers and JSON on stdout, progress and messages on stderr."""
 
 import argparse
 import json
@@ -15,12 +15,12 @@ from lanner.machine import interruption
 
 
 def shows_progress(args: argparse.Namespace) -> bool:
-    """Whether a person waits for a whole file."""
+    """Return whether to show progress: for a whole file, on a terminal."""
     return sys.stderr.isatty() and bool(args.input)
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """A file with a JSON object in every line; it is there whole or not at all."""
+    """Write a file with one JSON object per line, atomically."""
     with staged_file(path) as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
@@ -32,13 +32,13 @@ def write_answers(
     answers: Sequence[Mapping[str, Any]],
     shown: Callable[[], str],
 ) -> None:
-    """Answers, one object each, to the output file, as one JSON object, or for people.
+    """Write answers to the output file, as one JSON object, or as text.
 
     Args:
         args: With the options of `add_input_options`.
-        variant: Which variant answered.
+        variant: The name of the variant.
         answers: JSON objects in the order of the input.
-        shown: What a person sees where neither a file nor JSON was asked for.
+        shown: Returns the text if neither a file nor JSON was asked for.
     """
     if args.output is not None:
         write_jsonl(args.output, answers)
@@ -52,20 +52,20 @@ def write_answers(
 
 
 def print_json(value: object) -> None:
-    """One JSON object on stdout."""
+    """Print one JSON object to stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def say(text: str = "") -> None:
-    """A line for people, on stderr."""
+    """Print a line to stderr."""
     sys.stderr.write(text + "\n")
 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], object]]:
-    """Gives a function that is told which step begins, and shows it on stderr.
+    """Yield a function that shows the current step on stderr.
 
-    On a terminal one live line with the time gone by; in a log a line a step.
+    On a terminal it is one live line with the elapsed time; in a log a line per step.
     """
     if not sys.stderr.isatty():
         yield _checked(say)
@@ -83,7 +83,7 @@ def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:
 
 
 def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
-    """Rows in aligned columns, the first row being their names; numbers stand to the right."""
+    """Return rows in aligned columns, the first row being the header; numbers are right-aligned."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [
@@ -104,5 +104,5 @@ def table(rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people read it."""
+    """Return a number of bytes in a readable unit."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

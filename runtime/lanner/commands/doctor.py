@@ -1,4 +1,4 @@
-"""`lanner doctor`: what this machine can run, and what is missing."""
+"""`lanner doctor`: show what this machine can run, and what is missing."""
 
 import argparse
 import shutil
@@ -19,7 +19,7 @@ from lanner.machine.machine import (
 )
 from lanner.triton.server.installation import find_tritonserver
 
-#: Extra -> the modules that it brings, as pyproject.toml declares it.
+#: Extra -> the modules that it installs, as in pyproject.toml.
 EXTRA_MODULES = {
     **{engine.extra: engine.modules for engine in ENGINES},
     "gpu": ONNXRUNTIME.modules,
@@ -107,41 +107,41 @@ def run(args: argparse.Namespace) -> None:
 
 
 def missing_modules() -> dict[str, list[str]]:
-    """For every extra, which of its modules are not installed."""
+    """Return the missing modules of every extra."""
     missing = {
         extra: [module for module in modules if not has_module(module)]
         for extra, modules in EXTRA_MODULES.items()
     }
-    # With CUDA and without it the module has one name.
+    # The module has the same name with and without CUDA.
     if package_version(_GPU_PACKAGE) is None:
         missing["gpu"] = [_GPU_PACKAGE]
     return missing
 
 
 def installed_engines() -> dict[str, str]:
-    """The engines that are installed, and their versions; `engine="auto"` prefers the first."""
+    """Return the installed engines and their versions; `engine="auto"` prefers the first."""
     found = {engine.name: engine.version for engine in ENGINES if engine.runs_graphs}
     return {name: version for name, version in found.items() if version is not None}
 
 
 def refused_engines() -> dict[str, str]:
-    """The engines that do not run on this machine, and why."""
+    """Return the engines that do not run on this machine, with the reasons."""
     found = {engine.name: engine.refusal() for engine in ENGINES}
     return {name: reason for name, reason in found.items() if reason}
 
 
 def default_precision() -> str:
-    """What `variant="auto"` prefers on this machine."""
+    """Return the precision that `variant="auto"` prefers on this machine."""
     return "int8" if this_machine().has_fast_int8 else "fp32"
 
 
 def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver's own tool is there."""
+    """Return whether the tool of the NVIDIA driver is installed."""
     return shutil.which("nvidia-smi") is not None
 
 
 def tensorrt_here() -> tuple[str | None, str]:
-    """The version of TensorRT that can be loaded, or None and why there is none."""
+    """Return the version of TensorRT that can be loaded, or None, and the reason."""
     if this_gpu() is None:
         return None, missing_gpu()
     try:
@@ -151,7 +151,7 @@ def tensorrt_here() -> tuple[str | None, str]:
 
 
 def tritonserver() -> str | None:
-    """The tritonserver that 'lanner serve' would start, if it could."""
+    """Return the tritonserver that 'lanner serve' would start, or None."""
     try:
         return str(find_tritonserver().binary)
     except ServerError:
@@ -183,6 +183,6 @@ def _why() -> str:
     if this_machine().has_fast_int8:
         return "this CPU multiplies bytes fast and exactly (VNNI or AMX)"
     return (
-        "this CPU has neither VNNI nor AMX; int8 answers the same in onnxruntime and takes longer, "
-        "and in openvino its answers depend on the batch"
+        "this CPU has neither VNNI nor AMX; int8 gives the same answers in onnxruntime but takes "
+        "longer, and in openvino its answers depend on the batch"
     )

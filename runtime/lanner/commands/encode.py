@@ -1,4 +1,4 @@
-"""`lanner encode`: texts to vectors, to stdout or a file of any size."""
+"""`lanner encode`: turn texts into vectors, to stdout or a file of any size."""
 
 import argparse
 import hashlib
@@ -34,17 +34,17 @@ from lanner.vectors.precision import PRECISIONS
 
 Encode = Callable[[list[str]], NDArray[Any]]
 
-#: Options by which a run may differ from the one that it goes on with, and why. The rest may not.
+#: Options in which a resumed run may differ from the earlier one, with the reasons.
 MAY_DIFFER = frozenset(
     {
-        # What comes of them is in the identity: the artifact, the variant, the engine, the cores,
+        # The identity holds the results of these: the artifact, the variant, the engine, the cores,
         # the dimension, the columns and the format.
         *("model", "variant", "engine", "threads", "truncate_dim", "keep", "input_format"),
-        # The rows themselves are compared, and the partial file lies beside its output.
+        # The rows themselves are compared, and the partial file is next to its output.
         *("input", "texts", "output", "output_suffixes"),
-        # Who asks is no part of the answer, and a secret is not to be stored.
+        # The caller does not change the answer, and secrets must not be stored.
         *("header", *CERTIFICATES),
-        # Vectors do not depend on what is shown, or on what becomes of a row that has none.
+        # Vectors do not depend on the display, or on the handling of bad rows.
         *("run", "json", "debug", "restart", "on_bad_row"),
     }
 )
@@ -58,8 +58,9 @@ _EXAMPLES = """\
       --on-bad-row skip --output vectors.parquet
   zcat big.jsonl.gz | lanner encode minilm.lanner --input - --input-format jsonl --output out.npy
 
-A file is encoded in chunks of 8,192 rows. After a kill the same command goes on behind the last
-whole chunk, and the output is the same byte for byte; .FILE.partial beside it holds what is done.
+A file is encoded in chunks of 8,192 rows. After a kill the same command continues behind the last
+complete chunk, and the output is the same byte for byte; .FILE.partial next to it holds the rows so
+far.
 """
 
 
@@ -72,38 +73,43 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--input-format",
         choices=[suffix[1:] for suffix in TEXT_SUFFIXES],
-        help="what --input is, where its name does not end in it (stdin: txt)",
+        help="the format of --input, if its name does not end in it (stdin: txt)",
     )
     parser.add_argument(
-        "--id-column", metavar="COLUMN", help="carry this column along; no row may lack its value"
+        "--id-column",
+        metavar="COLUMN",
+        help="copy this column to the output; no value may be missing",
     )
     parser.add_argument(
-        "--keep", metavar="COLUMN[,COLUMN...]", default="", help="carry these columns along, too"
+        "--keep",
+        metavar="COLUMN[,COLUMN...]",
+        default="",
+        help="copy these columns to the output, too",
     )
-    parser.add_argument("--no-text", action="store_true", help="leave the texts out of the output")
+    parser.add_argument("--no-text", action="store_true", help="omit the texts from the output")
     parser.add_argument(
         "--on-bad-row",
         choices=("fail", "skip"),
         default="fail",
-        help="what to do with a row that cannot be used (default: fail; what was done is kept)",
+        help="what to do with a bad row (default: fail; finished chunks are kept)",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="discard what an earlier run has done"
+        "--restart", action="store_true", help="discard the results of an earlier run"
     )
-    parser.add_argument("--prompt-name", help="which of the checkpoint's prompts to use")
+    parser.add_argument("--prompt-name", help="name of the checkpoint's prompt to use")
     parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
     parser.add_argument(
         "--truncate-dim",
         metavar="N",
         type=positive,
-        help="only the first N dimensions (Matryoshka)",
+        help="keep only the first N dimensions (Matryoshka)",
     )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="int8 or uint8: a byte a dimension, by the ranges that the artifact stores; "
-        "binary or ubinary: a bit a dimension (default: float32)",
+        help="int8 or uint8: one byte per dimension, by the ranges that the artifact stores; "
+        "binary or ubinary: one bit per dimension (default: float32)",
     )
     parser.set_defaults(run=run)
 
@@ -137,7 +143,7 @@ def _columns(args: argparse.Namespace) -> Columns:
     is_json = args.output is None and args.json
     need(
         not kept or not (is_json or (args.output and args.output.suffix == ".npy")),
-        f"{'--json' if is_json else 'a .npy file'} gives the vectors alone: give a .parquet or "
+        f"{'--json' if is_json else 'a .npy file'} holds the vectors alone: use a .parquet or "
         ".jsonl --output for --id-column and --keep",
     )
     need(not kept or args.input, "--id-column and --keep need --input FILE")
@@ -145,8 +151,8 @@ def _columns(args: argparse.Namespace) -> Columns:
     for name in kept:
         need(
             name not in taken,
-            f"the output has a column {name!r} of its own: keep that of the input under another "
-            "name" + (", or give --no-text" if name == TEXT else ""),
+            f"the output has a column {name!r} of its own: rename the column of the input"
+            + (", or use --no-text" if name == TEXT else ""),
         )
     return Columns([args.column], kept, ids)
 
@@ -169,7 +175,7 @@ def _input_format(args: argparse.Namespace) -> str:
 def _print(
     args: argparse.Namespace, rows: Rows, encode: Encode, summary: Mapping[str, Any]
 ) -> None:
-    """Vectors to stdout: chunk by chunk, or as one JSON object."""
+    """Print vectors to stdout: chunk by chunk, or as one JSON object."""
     layout = Layout(rows, encode([]), with_text=not args.no_text)
     if not args.json:
         layout.require_json()
@@ -202,13 +208,13 @@ def _write(
     summary: Mapping[str, Any],
     identity: Mapping[str, Any],
 ) -> None:
-    """Vectors to a file."""
+    """Write vectors to a file."""
     done: Written | None = None
 
     def progressed(written: Written) -> None:
         nonlocal done
         if done is None and written.rows:
-            say(f"going on behind row {written.rows:,} of {rows.name}")
+            say(f"continuing behind row {written.rows:,} of {rows.name}")
         done = written
         progress.show(written.vectors)
 
@@ -227,7 +233,7 @@ def _write(
             written, earlier_rows = bulk.run()
         except (KeyboardInterrupt, SystemExit):
             if done is not None and done.rows:
-                say(f"the same command goes on behind row {done.rows:,}")
+                say(f"the same command continues behind row {done.rows:,}")
             raise
     _tell(args, written, {**summary, "resumed_behind_row": earlier_rows})
 
@@ -250,15 +256,15 @@ def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]
 
 
 def _skipped(count: int, messages: Sequence[str]) -> str:
-    """Bad rows, the first of them in full."""
+    """Describe the bad rows, the first of them in full."""
     more = ["..."] if count > len(messages) else []
     return "\n  ".join([f"{count:,} bad rows skipped:", *messages, *more])
 
 
 def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[str, Any]:
-    """All that a byte of the output depends on, but the input: what was loaded, and every option.
+    """Return all that the output depends on, except the input: the model and every option.
 
-    An option that is added counts by itself, unless `MAY_DIFFER` says why it need not.
+    A new option is included automatically, unless `MAY_DIFFER` lists it.
     """
     runner = model.runner
     engine = runner.engine.name
@@ -282,7 +288,7 @@ def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[st
 
 
 def _place(args: argparse.Namespace, model: Any) -> dict[str, Any]:
-    """What runs, and on what; of a server, what it says of the model."""
+    """Return the engine, variant and cores; for a server, its description of the model."""
     if is_url(args.model):
         manifest = hashlib.sha256(model.manifest.to_bytes()).hexdigest()
         return {

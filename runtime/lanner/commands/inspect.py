@@ -1,4 +1,4 @@
-"""`lanner inspect`: what an artifact holds, its sizes and quality, and whether it is whole."""
+"""`lanner inspect`: show an artifact's content, sizes and quality, and verify its files."""
 
 import argparse
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _EXAMPLES = """\
 
 
 _WIDTH = 100
-#: More labels than these are counted.
+#: Up to this many labels are named; more are counted.
 _MOST_LABELS = 10
 
 
@@ -63,13 +63,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
-    """The artifact in words and tables."""
+    """Describe the artifact in words and tables."""
     manifest = artifact.manifest
     try:
         variant, _, device = select(artifact)
         picked = f"{variant.name} on this machine{'' if device == 'cpu' else ', on its GPU'}"
-    except VariantError:  # int8 alone, on a CPU that cannot run it exactly: it must be asked for
-        picked = "none on this machine: a variant must be named"
+    except VariantError:  # int8 alone, on a CPU that cannot run it exactly: never the default
+        picked = "none on this machine: name a variant"
     tuned = _stored(artifact)
     size_bytes = sum(record.bytes for record in manifest.files.values())
     header: list[tuple[object, ...]] = [("variant", "opset", "fused operators", "")]
@@ -110,12 +110,12 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
 
 
 def _stored(artifact: Artifact) -> Choice | None:
-    """What `lanner tune` stored for this machine, with all cores that are allowed."""
+    """Return the choice of `lanner tune` for this machine with all allowed cores, or None."""
     return stored_choice(artifact, threads=available_cores())
 
 
 def _engines(artifact: Artifact) -> Iterator[str]:
-    """Of each engine of TensorRT, what it was built for and whether it runs here."""
+    """Yield a line for each TensorRT engine: its build, and whether it runs here."""
     for plan in plans(artifact):
         build = plan.build
         if build is None:
@@ -135,7 +135,7 @@ def _refusal(plan: Variant) -> str:
 
 
 def _quantization(manifest: Manifest) -> Iterator[str]:
-    """A line or two for each variant with ranges: what they were measured on, what has none."""
+    """Yield lines for each quantized variant: its calibration, and its float32 products."""
     for variant in manifest.variants:
         if calibrated := calibration_sentence(variant):
             yield from _lines(f"{variant.name}: calibrated on {calibrated}", indent=2)
@@ -167,16 +167,16 @@ def _fused(variant: Variant) -> str:
 
 
 def purpose_sentence(variant: Variant) -> str:
-    """What a variant is for, where it is not for a CPU; else nothing."""
+    """Return the purpose of a variant that is not for CPUs; otherwise an empty string."""
     engine = find_engine(variant.engine)
     if not _is_graph(variant):
         return f"for {variant.engine if engine is None else engine.title}"
-    # Its quality is that of a graph that rounds where a GPU does.
+    # Its quality was measured on a graph that rounds like a GPU.
     return "for GPUs; quality emulated" if variant.precision in HALF_PRECISIONS else ""
 
 
 def transformer_sentence(manifest: Manifest) -> str:
-    """What an artifact was made from, in a few words."""
+    """Describe the checkpoint of an artifact in a few words."""
     architecture = manifest.architecture
     parameters = f"{architecture.parameters / 1e6:.1f} M parameters"
     if architecture.layers == 0:
@@ -185,7 +185,7 @@ def transformer_sentence(manifest: Manifest) -> str:
 
 
 def trimming_sentence(manifest: Manifest) -> str:
-    """What was kept of a checkpoint of which something was left out; else nothing."""
+    """Describe the trimming of a checkpoint; empty if nothing was trimmed."""
     parts = []
     if layers := manifest.trimming.get("layers"):
         parts.append(f"layers {', '.join(map(str, layers['kept']))} (of {layers['of']})")
@@ -198,20 +198,20 @@ def trimming_sentence(manifest: Manifest) -> str:
 
 
 def longest_sentence(manifest: Manifest) -> str:
-    """How long a text may be, and what becomes of a longer one."""
+    """Describe the longest input, and the handling of longer ones."""
     limit = manifest.tokenizer.max_tokens
     if limit is None:
         return "no limit"
     end = (
-        "what is longer is read in windows"
+        "longer texts are read in windows"
         if manifest.head_record.reads_windows
-        else "what is longer is cut"
+        else "longer texts are cut"
     )
     return f"{limit} tokens, {end}"
 
 
 def answer_sentence(manifest: Manifest) -> str:
-    """What an artifact makes of texts, in a few words."""
+    """Describe the output of an artifact in a few words."""
     labels = ", ".join(manifest.labels[:_MOST_LABELS])
     if len(manifest.labels) > _MOST_LABELS:
         labels += f", ... ({len(manifest.labels)} labels)"
@@ -226,7 +226,7 @@ def answer_sentence(manifest: Manifest) -> str:
 
 
 def _quality(card: QualityCard) -> Iterator[str]:
-    """What was measured: tables, each under a line that says what it shows."""
+    """Yield the measurements: tables, each with a title."""
     for section in card.sections():
         yield from _lines(f"{section.title}:")
         yield table(section.rows) + "\n"

@@ -1,4 +1,4 @@
-"""Options of the commands: the parser, kinds of argument, and how a wrong call is refused."""
+"""Options of the commands: the parser, types of arguments, checks."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ Subparsers = Any  # argparse does not name the type of add_subparsers()
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options between texts: without it ``DIR --json TEXT`` would be refused.
+    """A parser that allows options between texts, such as ``DIR --json TEXT``.
 
     Attributes:
-        rest: What holds the arguments after ``--``, where those are for another program.
-        takes_anything: Whether every argument is taken and dropped, ``--help`` aside.
+        rest: The attribute for arguments after ``--``, if those are for another program.
+        takes_anything: True if every argument except ``--help`` is accepted and ignored.
     """
 
     rest: str | None = None
@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     _is_within = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See argparse, whose intermixed form calls this one for its two passes."""
+        """Parse like argparse, whose intermixed form calls this method for its two passes."""
         if self._is_within:
             return super().parse_known_args(args, namespace)
         if self.takes_anything:
@@ -46,7 +46,7 @@ def add_command(
     summary: str,
     examples: str,
 ) -> Parser:
-    """A parser with the options that every command has: ``--json`` and ``--debug``."""
+    """Add a parser with the options that every command has: ``--json`` and ``--debug``."""
     parser: Parser = subparsers.add_parser(
         name,
         help=summary,
@@ -62,12 +62,12 @@ def add_command(
 
 
 def option_of(name: str) -> str:
-    """What an argument of Python is called on the command line."""
+    """Return the name of a Python argument on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
 def positive(text: str) -> int:
-    """An argument that must be an integer of at least 1."""
+    """Parse an argument that must be an integer of at least 1."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         msg = f"must be an integer of at least 1, not {text!r}"
@@ -76,7 +76,7 @@ def positive(text: str) -> int:
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A function that raises `InputError` or `UsageError`, so that argparse keeps its message."""
+    """Wrap a function that raises `InputError` or `UsageError`: argparse shows its message."""
 
     def parsed(text: str) -> T:
         try:
@@ -88,7 +88,7 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """An argument that must be a comma-separated list of these; a name given twice counts once."""
+    """Return a parser of comma-separated lists of these names; repeated names count once."""
 
     def names_of(text: str) -> tuple[str, ...]:
         names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -101,7 +101,7 @@ def some_of(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def need(condition: object, message: str) -> None:
-    """Refuses a call that has no meaning.
+    """Check the usage of a command.
 
     Raises:
         UsageError: The condition does not hold.

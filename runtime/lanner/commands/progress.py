@@ -1,4 +1,4 @@
-"""How far a long job has come: a bar on a terminal, a line a minute in a log."""
+"""The progress of a long job: a bar on a terminal, a line per minute in a log."""
 
 import sys
 import time
@@ -14,9 +14,9 @@ _KNOWN_TOTAL = "{percentage:3.0f}% |{bar}| ", ", {remaining} left"
 
 
 class Progress:
-    """Tells on stderr how many texts are done, how many a second, and how long the rest will take.
+    """A display on stderr: texts done, texts per second, and the time left.
 
-    The time left goes by the part of the input that was read, so that nobody has to count its rows.
+    The time left is estimated from the position in the input, so the rows need not be counted.
 
     Args:
         rows: The input.
@@ -34,7 +34,7 @@ class Progress:
             self._bar.close()
 
     def show(self, texts: int) -> None:
-        """So many texts are done; those of the first call do not count for the rate."""
+        """Show the number of finished texts; those of the first call do not count for the rate."""
         now_s = time.monotonic()
         if self._bar is None:
             self._begin_s = self._said_s = now_s

@@ -1,4 +1,4 @@
-"""`lanner repository`: a Triton model repository, made or looked over."""
+"""`lanner repository`: make or check a Triton model repository."""
 
 import argparse
 from dataclasses import fields
@@ -15,7 +15,7 @@ from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
   lanner repository minilm.lanner reranker.lanner --output repository --response-cache
-  lanner repository newer.lanner --output repository --name minilm     a new version beside the old
+  lanner repository newer.lanner --output repository --name minilm     add a new version
   lanner repository minilm.lanner --output repository --backend onnxruntime --cores 4
   lanner repository minilm.lanner --output repository --backend tensorrt
   lanner repository minilm.lanner --output repository --backend onnxruntime --device cuda
@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "repository",
-        summary="make a Triton model repository of artifacts, or check one",
+        summary="make a Triton model repository from artifacts, or check one",
         examples=_EXAMPLES,
     )
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--check",
         metavar="REPO",
         type=Path,
-        help="check any repository, also one that Lanner did not make; exit status 1 on an error",
+        help="check any repository, even one that Lanner did not make; exit status 1 on an error",
     )
     _add_model_options(parser)
     _add_serving_options(parser)
@@ -49,26 +49,26 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name",
         action="append",
-        help="what a model is called, one for each DIR (default: its own)",
+        help="the name of a model, one for each DIR (default: the artifact's own)",
     )
     parser.add_argument(
-        "--variant", default="auto", help="which variant is served (default: the fastest safe one)"
+        "--variant", default="auto", help="the variant to serve (default: the fastest safe one)"
     )
     parser.add_argument(
         "--no-text",
         action="store_true",
-        help="leave out NAME_text, the model that tokenises in the server",
+        help="omit NAME_text, the model that tokenises on the server",
     )
 
 
 def _add_serving_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("how it is served").add_argument
+    add = parser.add_argument_group("serving options").add_argument
     add(
         "--backend",
         choices=BACKENDS,
         default="python",
         help="python runs in any Triton whose Python has lanner[onnxruntime], and batches unequal "
-        "lengths by itself; the others fill requests up to buckets (default: python)",
+        "lengths by itself; the others pad requests to buckets (default: python)",
     )
     add(
         "--device",
@@ -80,13 +80,13 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         "--engine-cache",
         metavar="DIR",
         type=lambda text: str(Path(text).absolute()),
-        help="run onnxruntime on cuda through TensorRT; the server keeps what that builds here",
+        help="run onnxruntime on cuda through TensorRT; the server keeps built engines here",
     )
     add(
         "--cores",
         type=positive,
-        help="CPU cores for a model (default: all of the server's; of several instances of "
-        "onnxruntime one each, for it cannot know how many there are)",
+        help="CPU cores for a model (default: all of the server's; one for each of several "
+        "instances of onnxruntime, which does not know how many there are)",
     )
     add("--instances", type=positive, default=1, help="copies that share the cores (default: 1)")
     add(
@@ -101,14 +101,14 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         metavar="N[,N...]",
         type=_numbers,
         default=(),
-        help="sizes at which a batch does not wait longer",
+        help="sizes at which a batch waits no longer",
     )
     add(
         "--max-queue-delay-us",
         metavar="N",
         type=int,
         default=0,
-        help="how long the first request of a batch waits for others (default: 0)",
+        help="time that the first request of a batch waits for others (default: 0)",
     )
     add(
         "--max-queue-size",
@@ -120,7 +120,7 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         "--queue-timeout-ms",
         metavar="N",
         type=positive,
-        help="how long a request may wait before it is refused (default: for ever)",
+        help="time after which a waiting request is refused (default: no limit)",
     )
     add(
         "--priority-levels",
@@ -133,32 +133,32 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         "--buckets",
         metavar="N[,N...]",
         type=argument(parse_buckets),
-        help="lengths in tokens that requests are filled up to (default: by the backend)",
+        help="lengths in tokens that requests are padded to (default: by the backend)",
     )
     add(
         "--response-cache",
         action="store_true",
-        help="remember answers, where the server has a cache; Triton 2.51 remembers failures, too",
+        help="cache answers, if the server has a cache; Triton 2.51 caches failures, too",
     )
     add(
         "--share-engine",
         dest="shares_engine",
         action="store_true",
-        help="let NAME_text call NAME instead of loading its weights, too: less memory, and slower",
+        help="let NAME_text call NAME instead of loading its weights: less memory, but slower",
     )
-    add("--no-warmup", action="store_true", help="leave out the runs before a model is ready")
+    add("--no-warmup", action="store_true", help="omit the warm-up runs before a model is ready")
 
 
 def run(args: argparse.Namespace) -> None:
     if args.check is not None:
         need(
             not args.artifacts and args.output is None,
-            "--check looks over a repository as it is: give neither DIR nor --output",
+            "--check checks an existing repository: use neither DIR nor --output",
         )
         _check(args)
         return
-    need(args.artifacts, "give the artifacts to serve, or --check REPO")
-    need(args.output is not None, "give the repository to write into: --output REPO")
+    need(args.artifacts, "name the artifacts to serve, or use --check REPO")
+    need(args.output is not None, "name the repository to write into: --output REPO")
     from lanner.triton.repository.write import write_repository  # noqa: PLC0415 (an extra)
 
     values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`lanner score`: how well the texts of a pair go together."""
+"""`lanner score`: score pairs of texts."""
 
 import argparse
 
@@ -14,9 +14,7 @@ _EXAMPLES = """\
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers, "score", summary="give each pair of texts a number", examples=_EXAMPLES
-    )
+    parser = add_command(subparsers, "score", summary="score pairs of texts", examples=_EXAMPLES)
     add_model_options(parser)
     add_input_options(parser, pairs=True)
     parser.set_defaults(run=run)

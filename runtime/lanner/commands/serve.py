@@ -1,4 +1,4 @@
-"""`lanner serve`: a real Triton server on a model repository."""
+"""`lanner serve`: serve a model repository with a Triton server."""
 
 import argparse
 import sys
@@ -20,10 +20,10 @@ _EXAMPLES = f"""\
   lanner serve repository --host 0.0.0.0
   lanner serve repository -- --grpc-use-ssl=1 --grpc-server-cert=a.pem --grpc-server-key=a.key
 
-What follows -- goes to tritonserver as it is (tritonserver --help). Its log is on stderr.
+Arguments after -- go to tritonserver unchanged (tritonserver --help). Its log is on stderr.
 
-Ctrl-C or SIGTERM stops it: requests in flight, and clients that keep an HTTP connection open, have
-{GRACE_S} s (-- --exit-timeout-secs=N); a second one ends it at once.
+Ctrl-C or SIGTERM stops the server: requests in flight, and clients with an open HTTP connection,
+have {GRACE_S} s (-- --exit-timeout-secs=N); a second signal ends it at once.
 """
 
 
@@ -31,12 +31,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "serve",
-        summary="serve a model repository with a real Triton server",
+        summary="serve a model repository with a Triton server",
         examples=_EXAMPLES,
     )
     parser.usage = "%(prog)s REPO [options] [-- TRITON OPTIONS]"
     parser.rest = "triton_options"
-    parser.add_argument("repository", metavar="REPO", help="what 'lanner repository' made")
+    parser.add_argument(
+        "repository", metavar="REPO", help="a repository that 'lanner repository' made"
+    )
     for name, port in DEFAULT_PORTS.items():
         parser.add_argument(
             f"--{name}-port",
@@ -49,18 +51,18 @@ def add_parser(subparsers: Subparsers) -> None:
         "--host",
         metavar="ADDRESS",
         default=LOOPBACK,
-        help="the address to listen on; 0.0.0.0 lets other machines in "
-        f"(default: {LOOPBACK}, this machine alone)",
+        help="the address to listen on; 0.0.0.0 admits other machines "
+        f"(default: {LOOPBACK}, only this machine)",
     )
     parser.add_argument(
         "--ready-timeout",
         metavar="S",
         type=_seconds,
         default=READY_TIMEOUT_S,
-        help=f"seconds in which the models must be loaded (default: {READY_TIMEOUT_S:g})",
+        help=f"the most seconds for loading the models (default: {READY_TIMEOUT_S:g})",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="show the log of tritonserver as it writes it"
+        "--verbose", action="store_true", help="show the unchanged log of tritonserver"
     )
     parser.set_defaults(run=run)
 
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         _announce(server, as_json=args.json)
         server.wait()
     except (KeyboardInterrupt, SystemExit):
-        # What a server is there for: it ran until it was told to stop, which is no failure.
+        # Running until it is told to stop is success for a server.
         say("stopping; Ctrl-C again does not wait for requests in flight")
     finally:
         server.stop()
@@ -107,17 +109,17 @@ def _announce(server: TritonServer, *, as_json: bool) -> None:
                 "models": models,
             }
         )
-        sys.stdout.flush()  # whoever reads it waits for it, and the command goes on
+        sys.stdout.flush()  # a reader waits for this line while the command keeps running
 
 
 def _warnings(server: TritonServer) -> list[str]:
-    """What somebody else could do to the server."""
+    """Return warnings about the server's security."""
     found = vulnerability(server.version())
     warnings = [] if found is None else [f"warning: {found}"]
     if server.is_public:
         warnings.append(
-            "warning: other machines reach it, and it asks nobody for a key: put a proxy that does "
-            "in front, or leave --host out"
+            "warning: other machines can reach the server, and it requires no key: put a proxy "
+            "that does in front, or omit --host"
         )
     return warnings
 
@@ -127,7 +129,7 @@ def _name_and_version(model: dict[str, str]) -> list[str]:
 
 
 def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
-    """What a user can paste, for the first model that Lanner made."""
+    """Return example code for the first model that Lanner made."""
     ready = [model for model in models if model.get("state") == "READY"]
     for model in sorted(ready, key=lambda one: one["name"].endswith(TEXT_SUFFIX)):
         name, version = model["name"], model["version"]
@@ -135,7 +137,7 @@ def _python(server: TritonServer, models: list[dict[str, str]]) -> list[str]:
             served = ServedModel.of(name, version, server.configuration(name))
             with served.artifact() as artifact:
                 call = artifact.manifest.head_record.call
-        except (ServerError, ArtifactError, KeyError):  # of somebody else's making
+        except (ServerError, ArtifactError, KeyError):  # not a model of Lanner's
             continue
         trusted = ', root_certificates="ca.pem"' if server.grpc_url.startswith("grpcs:") else ""
         connect = f'model = lanner.connect("{server.grpc_url}", "{name}"{trusted})'

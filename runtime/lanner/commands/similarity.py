@@ -1,4 +1,4 @@
-"""`lanner similarity`: how near two texts are."""
+"""`lanner similarity`: compare two texts."""
 
 import argparse
 
@@ -14,7 +14,7 @@ _EXAMPLES = """\
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
-        subparsers, "similarity", summary="show how near two texts are", examples=_EXAMPLES
+        subparsers, "similarity", summary="show the similarity of two texts", examples=_EXAMPLES
     )
     add_model_options(parser)
     parser.add_argument("texts", metavar="TEXT", nargs=2, help="the two texts")

@@ -1,4 +1,4 @@
-"""Where a command takes its model and its texts from."""
+"""The sources of a command: its model and its texts."""
 
 import argparse
 import os
@@ -15,16 +15,16 @@ from lanner.loading.selection import require_device
 from lanner.text.tokenization import Pair
 from lanner.triton.client.connection import connect
 
-#: Arguments of `lanner.connect` for a server over TLS, and what they are.
+#: Arguments of `lanner.connect` for a server over TLS, with their help.
 CERTIFICATES = {
-    "root_certificates": "who is trusted (default: who the system trusts)",
-    "certificate_chain": "your certificate, where the server asks for one",
-    "private_key": "its key (default: in the file of the certificate)",
+    "root_certificates": "trusted CA certificates (default: those of the system)",
+    "certificate_chain": "your certificate, if the server asks for one",
+    "private_key": "the key of your certificate (default: in the file of the certificate)",
 }
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the commands that load a model."""
+    """Add the options of the commands that load a model."""
     parser.add_argument(
         "model",
         metavar="DIR|URL",
@@ -35,25 +35,25 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         default="auto",
-        help="fp32, int8, bf16, the name or precision of an engine, or auto: what 'lanner tune' "
-        "chose, or else the fastest safe one",
+        help="fp32, int8, bf16, the name or precision of an engine, or auto: the choice of 'lanner "
+        "tune', or the fastest safe one",
     )
     parser.add_argument(
         "--engine",
         default="auto",
-        help=f"{', '.join(engine_names())}, or auto: the fastest as a rule of those installed",
+        help=f"{', '.join(engine_names())}, or auto: the installed one that is usually fastest",
     )
     parser.add_argument(
         "--device",
         type=argument(require_device),
         default="auto",
-        help="cpu, cuda (an NVIDIA GPU), or auto: the GPU where TensorRT has an engine for it, or "
+        help="cpu, cuda (an NVIDIA GPU), or auto: the GPU if TensorRT has an engine for it, or "
         "onnxruntime-gpu is installed",
     )
     parser.add_argument(
         "--engine-cache",
         metavar="DIR",
-        help="run onnxruntime on the GPU through TensorRT, and keep what that builds here",
+        help="run onnxruntime on the GPU through TensorRT, and keep built engines here",
     )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
@@ -61,7 +61,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """``--header`` and certificates, for a model on a server; see `server_access`."""
+    """Add ``--header`` and certificates, for a model on a server; see `server_access`."""
     parser.add_argument(
         "--header",
         metavar="NAME:VALUE",
@@ -75,19 +75,20 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def require_no_server_options(args: argparse.Namespace) -> None:
-    """Refuses what `add_server_options` adds.
+    """Check that no option of `add_server_options` is given.
 
     Raises:
-        UsageError: One of it is given.
+        UsageError: One of them is given.
     """
     for name in ("header", *CERTIFICATES):
         need(
-            not getattr(args, name), f"{option_of(name)} is for a server, and a directory is given"
+            not getattr(args, name),
+            f"{option_of(name)} is for a server, but the model is a directory",
         )
 
 
 def server_access(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options of `add_server_options` say, as arguments of `lanner.connect`.
+    """Return the options of `add_server_options` as arguments of `lanner.connect`.
 
     Raises:
         UsageError: A header is not ``NAME:VALUE``.
@@ -99,7 +100,7 @@ def server_access(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_model(args: argparse.Namespace) -> Any:
-    """Loads the model that the options of `add_model_options` describe; which class, it says.
+    """Load the model that the options of `add_model_options` describe.
 
     Raises:
         UsageError: The options do not fit a server.
@@ -118,20 +119,20 @@ def load_model(args: argparse.Namespace) -> Any:
     given = (args.engine, args.variant, args.device, args.threads, args.engine_cache)
     need(
         given == ("auto", "auto", "auto", None, None),
-        "--engine, --variant, --device, --threads and --engine-cache are decided by the server: "
-        "leave them out with a URL",
+        "the server decides --engine, --variant, --device, --threads and --engine-cache: "
+        "omit them with a URL",
     )
     url, name = split_url(args.model)
-    # What gRPC's core has to say of a failure goes to stderr beside the error that says it.
+    # gRPC's core would log a failure to stderr in addition to the error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return connect(url, name, **server_access(args))
 
 
 def split_url(model: str) -> tuple[str, str]:
-    """The server's URL, and the name of its model.
+    """Split a URL into the server's URL and the name of the model.
 
     Raises:
-        UsageError: There is no name.
+        UsageError: The URL has no name of a model.
     """
     url, _, name = model.rpartition("/")
     need(
@@ -149,19 +150,19 @@ def _headers(given: Sequence[str]) -> dict[str, str]:
 
 
 def is_url(model: str) -> bool:
-    """Whether it is a server's model, and not a directory."""
+    """Return whether it is the URL of a server's model, not a directory."""
     return "://" in model
 
 
 def add_input_options(
     parser: argparse.ArgumentParser, *, outputs: Sequence[str] = (".jsonl",), pairs: bool = False
 ) -> None:
-    """Texts as arguments or from a file, and where the answers go.
+    """Add the options for texts, as arguments or from a file, and for the output.
 
     Args:
         parser: The command's parser.
         outputs: Suffixes that --output may have.
-        pairs: Whether the command takes pairs of texts, too.
+        pairs: True if the command also takes pairs of texts.
     """
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts")
     parser.add_argument(
@@ -171,7 +172,7 @@ def add_input_options(
         + (" (of pairs: all but .txt)" if pairs else ""),
     )
     parser.add_argument(
-        "--column", default="text", help="column or key that holds the text (default: text)"
+        "--column", default="text", help="column or key of the text (default: text)"
     )
     if pairs:
         parser.add_argument(
@@ -187,13 +188,13 @@ def add_input_options(
 
 
 def check_input_options(args: argparse.Namespace) -> None:
-    """Refuses what the options of `add_input_options` cannot mean.
+    """Check the options of `add_input_options`.
 
     Raises:
-        UsageError: Texts are given neither or twice, or the output has another suffix.
-        InputError: No output can be written, or it is what is read.
+        UsageError: There are no texts, or from two sources, or the output has another suffix.
+        InputError: The output cannot be written, or is the input.
     """
-    need(bool(args.texts) != bool(args.input), "give either texts or --input FILE")
+    need(bool(args.texts) != bool(args.input), "pass either texts or --input FILE")
     suffixes = args.output_suffixes
     need(
         args.output is None or args.output.suffix in suffixes,
@@ -206,12 +207,12 @@ def check_input_options(args: argparse.Namespace) -> None:
 
 
 def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]:
-    """The texts or pairs that the options of `add_input_options` describe.
+    """Read the texts or pairs that the options of `add_input_options` describe.
 
     Raises:
-        UsageError: None are given, or twice, or an odd number for pairs, or the output has another
-            suffix.
-        InputError: The file cannot be read, or no output can be written.
+        UsageError: There are no texts, or from two sources, or an odd number for pairs, or the
+            output has another suffix.
+        InputError: The file cannot be read, or the output cannot be written.
     """
     check_input_options(args)
     if not as_pairs:
@@ -220,6 +221,6 @@ def read_input(args: argparse.Namespace, *, as_pairs: bool = False) -> list[Any]
         second = args.pair_column or "text_pair"
         return list(read_pairs(args.input, columns=(args.column, second)))
     count = len(args.texts)
-    need(count % 2 == 0, f"texts must come in pairs, and there are {count}")
+    need(count % 2 == 0, f"texts must come in pairs, but there are {count}")
     pairs: list[Pair] = list(zip(args.texts[::2], args.texts[1::2], strict=True))
     return pairs

@@ -1,4 +1,4 @@
-"""`lanner tag`: the entities of texts."""
+"""`lanner tag`: find the entities of texts."""
 
 import argparse
 
@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--aggregation-strategy",
         choices=AGGREGATION_STRATEGIES,
         default="simple",
-        help="how tokens become entities, as in transformers' pipeline (default: simple)",
+        help="the way tokens become entities, as in transformers' pipeline (default: simple)",
     )
     parser.set_defaults(run=run)
 

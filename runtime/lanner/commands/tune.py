@@ -1,4 +1,4 @@
-"""`lanner tune`: measures what runs an artifact fastest on this machine, and stores the choice."""
+"""`lanner tune`: find the fastest configuration of an artifact on this machine, and store it."""
 
 import argparse
 import sys
@@ -27,9 +27,9 @@ _EXAMPLES = """\
   lanner tune minilm.lanner --goal throughput --texts tickets.csv --column body --threads 4
   lanner tune minilm.lanner --goal latency --dry-run --json | jq .choice
 
-The choice goes beside the artifact, into DIR's name with .tuning.json after it, and lanner.load and
-all commands take it on this machine, with as many threads and the same versions. What load is given
-wins. Tuning again, for either goal, replaces it.
+The choice is stored next to the artifact, in DIR.tuning.json. lanner.load and all commands use it
+on this machine, with the same number of threads and the same versions. Arguments of lanner.load
+win. Tuning again, for either goal, replaces the choice.
 """
 EFFORT = Effort()
 
@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "tune",
-        summary="measure what runs an artifact fastest on this machine, and store the choice",
+        summary="find the fastest configuration of an artifact on this machine, and store it",
         examples=_EXAMPLES,
     )
     parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--goal",
         choices=tuple(GOALS),
         required=True,
-        help="latency: the median time of one text alone; throughput: texts a second, many at once",
+        help="latency: the median time of a single text; throughput: texts per second, in bulk",
     )
     parser.add_argument(
         "--min-quality",
@@ -59,8 +59,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--texts",
         metavar="FILE",
-        help="a .txt, .csv or .jsonl file of texts like those of your service; of pairs for the "
-        "head score: .csv, .jsonl (default: sentences that come with Lanner)",
+        help="a .txt, .csv or .jsonl file of texts like those of your service; for the head score "
+        "a .csv or .jsonl file of pairs (default: sentences shipped with Lanner)",
     )
     parser.add_argument(
         "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
@@ -77,7 +77,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="cpu, cuda (an NVIDIA GPU), or auto: where lanner.load would run it",
+        help="cpu, cuda (an NVIDIA GPU), or auto: the device that lanner.load would choose",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="measure and show, but store nothing"
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.dry_run:
             stored = store_choice(artifact, choice, threads=threads)
     finally:
-        # What was measured is worth its minutes even where it cannot be stored.
+        # Show the result even if it cannot be stored: it took minutes to measure.
         if args.json:
             print_json(_to_json(tuning, choice, workload, threads, stored))
         else:
@@ -127,7 +127,7 @@ def _workload(args: argparse.Namespace, head: str) -> Workload:
 
 
 def _teller(begin: Callable[[str], object]) -> Tell:
-    """Shows what is done and how long it takes still: on a terminal all the time, in a log once."""
+    """Return a function that shows the current step and the time left; in a log once per step."""
     shown: list[str] = []
 
     def tell(step: str, left_s: float | None) -> None:
@@ -152,7 +152,7 @@ def _choice(tuning: Tuning, args: argparse.Namespace) -> Choice:
 
 
 def _value(cost: float, goal: str) -> float:
-    """Seconds a text in the unit of the goal."""
+    """Convert seconds per text into the unit of the goal."""
     return cost * 1e3 if goal == "latency" else 1 / cost
 
 
@@ -183,13 +183,13 @@ def _describe(tuning: Tuning, choice: Choice, workload: Workload, directory: str
             table([header, *rows]),
             "",
             _verdict(tuning),
-            f"by hand: lanner.load({directory!r}{options})",
+            f"in code: lanner.load({directory!r}{options})",
         ]
     )
 
 
 def _figures(one: Measured, goal: str) -> list[str]:
-    """The median, the least and the most of the rounds."""
+    """Return the median, the smallest and the largest of the rounds."""
     values = [_value(cost, goal) for cost in (one.cost, min(one.costs), max(one.costs))]
     form = ",.2f" if goal == "latency" else ",.0f" if values[0] >= 100 else ",.1f"
     middle, *ends = values
@@ -207,7 +207,7 @@ def _verdict(tuning: Tuning) -> str:
         found = tuning.of(tuning.choice)
         return f"the choice: {tuning.choice}: {_times(found)}"
     if best is None or len(best.costs) < len(tuning.of(tuning.default).costs):
-        return f"the choice: {tuning.choice}: the default, and nothing was faster"
+        return f"the choice: {tuning.choice}: the default; nothing was faster"
     return (
         f"the choice: {tuning.choice}: the default, because {best.configuration} was "
         f"{_times(best)}, which may be noise"

@@ -1,4 +1,4 @@
-"""A model whose methods are awaited."""
+"""Asynchronous models: the methods of a model as coroutines."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from lanner.running.cancellation import Cancellation, current_cancellation
 
 
 class AsyncModel:
-    """The methods of a `Model`, awaited; its other attributes as they are. Made by `load_async`.
+    """A `Model` with coroutines for methods; other attributes are unchanged. See `load_async`.
 
-    Calls that are awaited at the same time run together, as those of threads do. A task that is
-    cancelled takes its call out of the queue. Each call has a thread that waits for it, so that
-    long texts are not split in the event loop's.
+    Calls that are awaited at the same time run together, like those of threads. A cancelled task
+    removes its call from the queue. Each call waits in a thread of its own, so that the event loop
+    does not tokenise long texts.
 
     Args:
-        model: What answers.
+        model: The model.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         runner = model.runner
-        # One a call that may run or wait, so that the model's own queue is the only one; beyond
-        # that, a few to refuse calls.
+        # One thread for each call that may run or wait, so that the model's own queue is the only
+        # one, and a few more to refuse calls.
         self._threads = ThreadPoolExecutor(runner.workers + runner.max_waiting + 8, "lanner-async")
 
     def __repr__(self) -> str:
@@ -49,9 +49,9 @@ class AsyncModel:
             work = partial(context.run, method, *arguments, **options)
             try:
                 running = self._threads.submit(work)
-            except RuntimeError as error:  # the limit of the system, or the interpreter ends
-                cancellation.cancel()  # what was put there runs for nobody
-                msg = f"no thread can wait for the call ({error}): try again later"
+            except RuntimeError as error:  # the system's limit, or the interpreter is ending
+                cancellation.cancel()  # nobody waits for the call
+                msg = f"no thread is available for the call ({error}): try again later"
                 raise Overloaded(msg) from None
             try:
                 return await asyncio.wrap_future(running)
@@ -63,5 +63,5 @@ class AsyncModel:
 
 
 async def load_async(path: str | Path, **options: Any) -> AsyncModel:
-    """`lanner.load` for asyncio: the same arguments and errors, and methods that are awaited."""
+    """Load a model for asyncio: the arguments and errors of `lanner.load`, methods to await."""
     return AsyncModel(await asyncio.to_thread(load, path, **options))

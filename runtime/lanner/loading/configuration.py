@@ -1,4 +1,4 @@
-"""How an artifact is run in this process."""
+"""The configuration that an artifact runs with in this process."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,20 +8,20 @@ from lanner.engines import find_engine
 from lanner.loading.selection import select
 from lanner.running.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET
 
-#: Batches at once on a GPU: one is made ready while the other runs.
+#: Batches at once on a GPU: one is prepared while the other runs.
 _GPU_WORKERS = 2
 
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """What `lanner.load` decides where it is not told; `str` says it in words.
+    """The settings that `lanner.load` decides by default; `str` says them in words.
 
     Attributes:
-        engine: Of `lanner.engines.engine_names`.
+        engine: One of `lanner.engines.engine_names`.
         variant: The name of a variant of the artifact.
-        workers: How many batches run at once, sharing the cores.
+        workers: The number of batches that run at once, sharing the cores.
         token_budget: The most padded tokens in one batch.
-        device: Of `lanner.engines.DEVICES`.
+        device: One of `lanner.engines.DEVICES`.
     """
 
     engine: str
@@ -40,17 +40,17 @@ class Configuration:
         variant: str = "auto",
         device: str = "auto",
     ) -> Self:
-        """What is taken where nothing was measured.
+        """Return the default configuration, without measurements.
 
         Args:
-            artifact: What is run.
+            artifact: The artifact.
             threads: Cores to use.
-            engine: What runs it, or ``"auto"``.
-            variant: One of the artifact's, or ``"auto"``.
-            device: Where it runs, or ``"auto"``; see `lanner.loading.selection.select`.
+            engine: The engine, or ``"auto"``.
+            variant: One of the artifact's variants, or ``"auto"``.
+            device: The device, or ``"auto"``; see `lanner.loading.selection.select`.
 
         Raises:
-            LannerError: As `lanner.loading.selection.select` says.
+            LannerError: See `lanner.loading.selection.select`.
         """
         chosen, engine, device = select(artifact, engine=engine, variant=variant, device=device)
         on_gpu = device == "cuda"
@@ -59,7 +59,7 @@ class Configuration:
         return cls(engine, chosen.name, workers, budget, device)
 
     def fits(self, *, engine: str, variant: str, device: str) -> bool:
-        """Whether who asks for this engine, variant and device, or ``"auto"``, may get it."""
+        """Return whether it fits a requested engine, variant and device, or ``"auto"``."""
         asked = ((engine, self.engine), (variant, self.variant), (device, self.device))
         return all(wanted in ("auto", own) for wanted, own in asked)
 

@@ -1,4 +1,4 @@
-"""From an artifact on disk to a model that answers."""
+"""Loading: from an artifact on disk to a model."""
 
 from dataclasses import replace
 from functools import partial
@@ -34,40 +34,40 @@ def load(
     max_waiting: int = MAX_WAITING,
     engine_cache: str | Path | None = None,
 ) -> Any:  # one of four classes: which one, the artifact says
-    """Loads an artifact into this process.
+    """Load an artifact into this process.
 
-    What is left open is decided by what ``lanner tune`` measured on this machine for as many
-    threads, if it did (see `lanner.loading.tuned`), and else by the defaults below. What is given
-    wins; a stored choice of another engine or variant than the given one is not used at all.
+    Arguments that are not given come from the choice that ``lanner tune`` stored for this machine
+    and the same number of threads, if there is one (see `lanner.loading.tuned`), or from the
+    defaults below. Given arguments win; a stored choice of another engine or variant is ignored.
 
     Args:
         path: A directory that ``lanner export`` wrote.
         engine: ``"onnxruntime"``, ``"openvino"`` or another that ``lanner doctor`` names, or
-            ``"auto"``: the fastest as a rule of those that are installed (see
+            ``"auto"``: the installed one that is usually fastest (see
             `lanner.engines.choose_engine`).
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
-            (see `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO where the
-            CPU has it. ``"fp16"`` is for GPUs, and slow on a CPU. Of engines of TensorRT the
-            precision is name enough with ``engine="tensorrt"``, or where no graph has it.
-        device: ``"cpu"``, ``"cuda"`` for the first NVIDIA GPU that is visible, or ``"auto"``: the
-            GPU where an engine of TensorRT was built for it, or onnxruntime-gpu is installed, and
-            else the CPU (see `lanner.loading.selection.select`).
+            (see `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO on CPUs
+            that have it. ``"fp16"`` is for GPUs, and slow on a CPU. A TensorRT engine can be named
+            by its precision with ``engine="tensorrt"``, or if no graph has that precision.
+        device: ``"cpu"``, ``"cuda"`` for the first visible NVIDIA GPU, or ``"auto"``: the GPU if a
+            TensorRT engine was built for it, or onnxruntime-gpu is installed, and otherwise the
+            CPU (see `lanner.loading.selection.select`).
         threads: Cores to use, or None for all that this process may use.
-        workers: How many batches run at once, sharing the cores, or None for one a core, and two
-            on a GPU. A text that comes alone gets all cores if that is faster.
+        workers: The number of batches at once, sharing the cores, or None for one per core, and
+            two on a GPU. A single text gets all cores if that is faster.
         token_budget: The most padded tokens in one batch, or None for 512, and 16,384 on a GPU.
         max_waiting: The most calls that wait while all workers are busy; more are refused with
             `lanner.errors.Overloaded`.
-        engine_cache: A directory, made if it is not there, for the engines that ONNX Runtime
-            builds with TensorRT: given one, it runs on the GPU through TensorRT. The first load of
-            a variant takes minutes. None for ONNX Runtime's own kernels.
+        engine_cache: A directory for the engines that ONNX Runtime builds with TensorRT; it is
+            made if it does not exist. With it, ONNX Runtime runs on the GPU through TensorRT, and
+            the first load of a variant takes minutes. None for ONNX Runtime's own kernels.
 
     Returns:
-        By the head of the artifact an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel`
-        or a `TaggingModel`.
+        An `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a `TaggingModel`, by the
+        head of the artifact.
 
     Raises:
-        ArtifactError: It is no artifact, or a file of it is missing, truncated or changed.
+        ArtifactError: It is not an artifact, or a file of it is missing, truncated or changed.
         VariantError: It has no such variant, or there is no such engine.
         MissingExtraError: The engine's package is not installed.
         EngineError: The engine could not load the variant, or this CPU lacks its precision, or
@@ -85,7 +85,7 @@ def load(
     artifact = Artifact.open(path)
     if engine_cache is not None:
         if engine not in ("auto", ONNXRUNTIME.name) or device == "cpu":
-            msg = "engine_cache is for onnxruntime on cuda: leave it out, or engine and device"
+            msg = "engine_cache is for onnxruntime on cuda: omit it, or omit engine and device"
             raise InputError(msg)
         engine, device = ONNXRUNTIME.name, "cuda"
     asked = {"engine": engine, "variant": variant, "device": device}
@@ -109,10 +109,10 @@ def load(
 
 
 def require_counts(**counts: int | None) -> None:
-    """Refuses a number that is less than 1.
+    """Check that numbers are at least 1.
 
     Raises:
-        InputError: One is; the message names it.
+        InputError: A number is less than 1; the message names it.
     """
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -129,25 +129,25 @@ def open_configuration(
     engine: Engine | None = None,
     engine_cache: Path | None = None,
 ) -> Model:
-    """The model of an artifact, run in one way; the files that it needs are verified.
+    """Open the model of an artifact in a configuration; the files that it needs are verified.
 
     Args:
         artifact: An opened artifact.
-        configuration: How it is run.
+        configuration: The configuration.
         threads: Cores to use.
         max_waiting: The most calls that wait while all workers are busy.
-        engine: The engine of a model with the same engine, variant, workers and threads, to share
-            it; None opens one.
+        engine: An engine to share, of a model with the same engine, variant, workers and threads;
+            None opens one.
         engine_cache: See `load`.
 
     Raises:
-        LannerError: As `load` says.
+        LannerError: See `load`.
     """
     manifest, chosen = artifact.manifest, artifact.choose(configuration.variant)
     if engine is None:
         if chosen.weights_file is not None:
             artifact.file(chosen.weights_file)
-        # A table in a file of its own is looked up: one core is enough for that.
+        # Static vectors are looked up in a table in a separate file: one core is enough.
         is_multiplied = chosen.weights_file is None
         engine = open_engine(
             configuration.engine,
@@ -171,7 +171,7 @@ def open_configuration(
         workers=configuration.workers,
         token_budget=configuration.token_budget,
         max_waiting=max_waiting,
-        # A GPU runs the whole of a call faster than its parts.
+        # A GPU runs a whole call faster than its parts.
         least_share=LEAST_SHARE if configuration.device == "cpu" else configuration.token_budget,
     )
 
@@ -188,10 +188,10 @@ def open_model(
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
 ) -> Model:
-    """The model of a head around an engine; the export stage uses it before there is an artifact.
+    """Make the model of a head around an engine; the export uses it before an artifact exists.
 
     Raises:
-        ArtifactError: The tokenizer's file, or that of the ranges, cannot be read.
+        ArtifactError: The file of the tokenizer or of the ranges cannot be read.
     """
     own: dict[str, Any] = {}
     if ranges is not None:
@@ -215,14 +215,14 @@ def open_model(
 
 
 def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
-    """The tokenizer that a manifest describes.
+    """Open the tokenizer of a manifest.
 
     Raises:
-        ArtifactError: Its file cannot be read.
+        ArtifactError: The file cannot be read.
     """
     record = manifest.tokenizer
     if record.kind == "words":
         return WordTokenizer(path, record.max_tokens)
-    # A quarter: what stands at the edge of one window is well inside of the next.
+    # A quarter: a token at the edge of one window is well inside the next.
     overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head_record.reads_windows else 0
     return Tokenizer(path, record, overlap_tokens=overlap_tokens)

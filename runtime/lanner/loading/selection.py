@@ -1,6 +1,6 @@
-"""Which variant of an artifact runs, in which engine, on which device: what was asked for, or best.
+"""The selection of a variant, an engine and a device: as requested, or the best.
 
-Without a GPU nothing of CUDA is imported for it, and what is decided is what the CPU alone decides.
+Without a GPU nothing of CUDA is imported, and only the CPU decides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,20 +15,20 @@ from lanner.errors import InputError, LannerError, VariantError
 from lanner.machine.gpu import missing_gpu, require_gpu, this_gpu
 from lanner.machine.machine import has_module, package_version
 
-#: Engines of TensorRT by precision, in the order in which they are picked. With int8 BERT was often
-#: no faster than with fp16, and loses more (TensorRT #1604, #3147).
+#: The precisions of TensorRT engines in order of preference. BERT in int8 was often no faster than
+#: in fp16, and loses more quality (TensorRT #1604, #3147).
 _BEST_PRECISIONS = ("fp16", "bf16", "int8", "fp8", "tf32", "fp32")
-#: What ONNX Runtime runs on CUDA; int8 of an artifact is laid out for the kernels of a CPU.
+#: The precisions that ONNX Runtime runs on CUDA; int8 graphs of an artifact are for CPU kernels.
 _CUDA_PRECISIONS = ("fp16", "fp32", "bf16")
 
 
 class Selection(NamedTuple):
-    """What runs where.
+    """A variant with its engine and device.
 
     Attributes:
-        variant: One of the artifact's.
-        engine: What runs it.
-        device: Of `lanner.engines.DEVICES`.
+        variant: One of the artifact's variants.
+        engine: The engine.
+        device: One of `lanner.engines.DEVICES`.
     """
 
     variant: Variant
@@ -39,35 +39,35 @@ class Selection(NamedTuple):
 def select(
     artifact: Artifact, *, engine: str = "auto", variant: str = "auto", device: str = "auto"
 ) -> Selection:
-    """What runs.
+    """Select the variant, engine and device.
 
-    On ``"auto"`` a machine with a GPU takes an engine of TensorRT that was built for it, else the
-    GPU by ONNX Runtime where the package onnxruntime-gpu is installed, else the CPU. Whatever is
-    picked without being asked for is safe by its quality card (`Artifact.is_batch_independent`).
+    With ``"auto"`` a machine with a GPU takes a TensorRT engine that was built for it, or ONNX
+    Runtime on the GPU if the package onnxruntime-gpu is installed, or the CPU. A variant that is
+    picked by ``"auto"`` is safe by its quality card (`Artifact.is_batch_independent`).
 
     Args:
-        artifact: What is run.
+        artifact: The artifact.
         engine: One of `lanner.engines.engine_names`, or ``"auto"``.
-        variant: The name of one, of engines also their precision, or ``"auto"``.
+        variant: The name of a variant, for TensorRT engines also a precision, or ``"auto"``.
         device: One of `lanner.engines.DEVICES`, or ``"auto"``.
 
     Raises:
-        InputError: There is no such device, or the engine does not run there.
-        VariantError: There is no such variant, or none that runs so.
-        EngineError: The device, or the engine, is not there.
+        InputError: There is no such device, or the engine does not run on it.
+        VariantError: There is no such variant, or none that fits the request.
+        EngineError: The device or the engine is unavailable.
         MissingExtraError: No engine is installed.
     """
     require_device(device)
     named = artifact.manifest.variant(variant)
     if named is None and engine == "auto" and device != "cpu":
-        # Whoever names the precision of an engine, and of nothing else, means the engine.
+        # A precision that only a TensorRT engine has means that engine.
         named = next((plan for plan in plans(artifact) if plan.precision == variant), None)
     if TENSORRT.name in (engine, "" if named is None else named.engine):
         return _named_plan(artifact, engine, variant, device)
     asked = find_engine(engine)
     is_for_cpu = asked is not None and "cuda" not in asked.devices
     if is_for_cpu and device == "cuda":
-        msg = f"the engine {engine} runs on the CPU: leave device out, or take another engine"
+        msg = f"the engine {engine} runs on the CPU: omit device, or use another engine"
         raise InputError(msg)
     if device != "cpu" and not is_for_cpu:
         picks = engine == "auto" and variant == "auto"
@@ -80,10 +80,10 @@ def select(
 
 
 def require_device(device: str) -> str:
-    """The same, unless there is no such device.
+    """Check and return the name of a device.
 
     Raises:
-        InputError: It is neither of `lanner.engines.DEVICES` nor ``"auto"``.
+        InputError: It is neither one of `lanner.engines.DEVICES` nor ``"auto"``.
     """
     if device in ("auto", *DEVICES):
         return device
@@ -95,7 +95,7 @@ def require_device(device: str) -> str:
 
 
 def refusal_here(build: EngineBuild) -> str:
-    """Why an engine of TensorRT does not run on this machine; empty where it does."""
+    """Return the reason why a TensorRT engine does not run here, or an empty string."""
     gpu = this_gpu()
     if gpu is None:
         return f"it needs an NVIDIA GPU, but {missing_gpu()}"
@@ -109,14 +109,14 @@ def refusal_here(build: EngineBuild) -> str:
 
 
 def plans(artifact: Artifact) -> list[Variant]:
-    """The variants that are engines of TensorRT, the best precision first."""
+    """Return the variants that are TensorRT engines, the best precision first."""
     found = [v for v in artifact.manifest.variants if v.engine == TENSORRT.name and v.build]
     ranks = {precision: rank for rank, precision in enumerate(_BEST_PRECISIONS)}
     return sorted(found, key=lambda v: ranks.get(v.precision, len(ranks)))
 
 
 def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
-    """What may run on the GPU, each with its engine; what does not run here says so when opened."""
+    """Return the variants for a GPU with their engines; opening one may still fail here."""
     return [
         *((TENSORRT.name, plan) for plan in plans(artifact)),
         *((ONNXRUNTIME.name, graph) for graph in cuda_graphs(artifact)),
@@ -124,15 +124,15 @@ def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
 
 
 def cuda_graphs(artifact: Artifact) -> list[Variant]:
-    """The variants that ONNX Runtime runs on a GPU, the best precision first."""
+    """Return the variants that ONNX Runtime runs on a GPU, the best precision first."""
     found = [variant for variant in artifact.manifest.variants if _runs_on_cuda(variant)]
     return sorted(found, key=lambda variant: _CUDA_PRECISIONS.index(variant.precision))
 
 
 def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
-    """Those that may be picked: they run here, take every text, and are safe by their card."""
+    """Yield the engines that may be picked: they run here, take every text, and are safe."""
     found = plans(artifact)
-    # The driver last: a process that asked it cannot fork any more and then use a GPU.
+    # Ask the driver last: after that, forked processes cannot use a GPU.
     if not found or not has_module("cuda.bindings") or this_gpu() is None:
         return
     limit = artifact.manifest.tokenizer.max_tokens
@@ -145,12 +145,12 @@ def _safe_plans(artifact: Artifact) -> Iterator[Variant]:
 
 
 def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> Selection:
-    """An engine of TensorRT that was asked for, by its name, its precision or any."""
+    """Select a TensorRT engine by its name, its precision, or any."""
     if engine not in ("auto", TENSORRT.name) or device == "cpu":
         what = f"the variant {variant}" if engine != TENSORRT.name else f"the engine {engine}"
         where = f"in {engine}" if engine not in ("auto", TENSORRT.name) else "on the CPU"
-        remedy = f"leave {'device' if device == 'cpu' else 'engine'} out, or load another variant"
-        msg = f"{what} is for TensorRT on a GPU, and does not run {where}: {remedy}"
+        remedy = f"omit {'device' if device == 'cpu' else 'engine'}, or load another variant"
+        msg = f"{what} is for TensorRT on a GPU and does not run {where}: {remedy}"
         raise InputError(msg)
     require_gpu("the tensorrt engine")
     all_plans = plans(artifact)
@@ -165,7 +165,7 @@ def _named_plan(artifact: Artifact, engine: str, variant: str, device: str) -> S
 def _no_plan(
     artifact: Artifact, variant: str, asked: Sequence[Variant], refusals: dict[str, str]
 ) -> str:
-    """Why no engine runs that was asked for, and which would."""
+    """Return the message that no requested engine runs here, and which ones would."""
     what = "engine of TensorRT" if variant == "auto" else f"engine {variant!r} of TensorRT"
     reasons = "; ".join(f"{plan.name}: {refusals[plan.name]}" for plan in asked)
     why = f"that runs here ({reasons})" if reasons else ""
@@ -181,28 +181,28 @@ def _no_plan(
     option = f" --precision {precision}" if is_said else ""
     build = f"lanner build-engine {artifact.directory}{option}"
     return f"{artifact.directory} holds no {what} {why}".rstrip() + (
-        f": build one here with '{build}'{remedy}"
+        f": build it here with '{build}'{remedy}"
     )
 
 
 def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
-    """Whether ``device="auto"`` takes the GPU for ONNX Runtime."""
+    """Return whether ``device="auto"`` takes the GPU for ONNX Runtime."""
     runs = _runs_on_cuda(named) if named is not None else bool(cuda_graphs(artifact))
     return runs and package_version("onnxruntime-gpu") is not None and this_gpu() is not None
 
 
 def _runs_on_cuda(variant: Variant) -> bool:
-    # A table that is looked up, in a file of its own, gains nothing from a GPU.
+    # Static vectors, a table in a separate file, gain nothing from a GPU.
     is_multiplied = variant.weights_file is None
     is_able = ONNXRUNTIME.runs(variant, "cuda") and variant.precision in _CUDA_PRECISIONS
     return is_able and is_multiplied
 
 
 def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:
-    """A variant in ONNX Runtime on the GPU.
+    """Select a variant in ONNX Runtime on the GPU.
 
     Raises:
-        VariantError: The variant, or every one of the artifact, is for a CPU.
+        VariantError: The variant, or every variant of the artifact, is for a CPU.
         EngineError: There is no GPU.
     """
     if engine not in ("auto", ONNXRUNTIME.name):

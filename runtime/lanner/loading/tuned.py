@@ -1,13 +1,13 @@
-"""What `lanner tune` found fastest, stored beside an artifact for `lanner.load` to take.
+"""The choices of `lanner tune`, stored next to an artifact for `lanner.load`.
 
-The file is ``<name of the artifact's directory>.tuning.json`` in the directory that holds the
-artifact, which is checksummed and does not change. It is of that one artifact, by the digest of its
-manifest, and holds one choice for each CPU, number of threads and set of versions: machines that
-share a disk keep theirs side by side, and tuning again, for whichever goal, replaces its own.
+The file is ``<name of the artifact's directory>.tuning.json`` next to the artifact, which has
+checksums and does not change. The digest of the manifest ties the file to one artifact. It holds
+one choice for each CPU, number of threads and set of versions: machines that share a disk have
+separate choices, and tuning again, for either goal, replaces the choice of this machine.
 
-A file or choice that cannot be used is never an error in `lanner.load`. What was measured for
-something else (another CPU, number of threads, version or artifact) is left alone; what is damaged
-is logged, in one sentence, as a warning of the logger ``lanner``.
+`lanner.load` never fails because of an unusable file or choice. Choices for another CPU, number of
+threads, version or artifact are ignored; a damaged file is logged, in one sentence, as a warning of
+the logger ``lanner``.
 """
 
 import fcntl
@@ -32,10 +32,10 @@ from lanner.machine.machine import package_versions, this_machine
 
 FORMAT = "lanner-tuning"
 FORMAT_VERSION = 1
-#: Goal -> the unit of what is measured for it.
+#: Goal -> the unit of its measurements.
 GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 
-#: What a choice depends on, as far as it is installed.
+#: The packages that a choice depends on, if installed.
 _PACKAGES = tuple(package for engine in ENGINES for package in engine.packages)
 
 _log = logging.getLogger("lanner")
@@ -43,16 +43,15 @@ _log = logging.getLogger("lanner")
 
 @dataclass(frozen=True)
 class Choice:
-    """What was found fastest, and how it was found.
+    """The fastest configuration, and the way it was found.
 
     Attributes:
-        configuration: How to run the artifact.
-        goal: Of `GOALS`.
-        value: What was measured, in the unit of the goal.
-        speedup: How many times as fast as the default it was; 1 where it is the default.
-        min_quality: The quality floor that was asked for (`lanner.artifact.budget`); empty for
-        none.
-        tuned: When, in UTC.
+        configuration: The configuration.
+        goal: One of `GOALS`.
+        value: The measured value, in the unit of the goal.
+        speedup: The speed relative to the default; 1 for the default.
+        min_quality: The requested quality floor (`lanner.artifact.budget`); empty for none.
+        tuned: The time, in UTC.
     """
 
     configuration: Configuration
@@ -63,15 +62,15 @@ class Choice:
     tuned: str
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Reads what `to_json` wrote.
+        """Read the output of `to_json`.
 
         Raises:
-            ValueError: A field is missing, one too many, or of the wrong type.
+            ValueError: A field is missing, unknown, or of the wrong type.
         """
         try:
             own = Configuration(**content["configuration"])
@@ -81,7 +80,7 @@ class Choice:
         for part in (own, choice):
             for name, kind in get_type_hints(type(part)).items():
                 value = getattr(part, name)
-                # To Python, True is the number 1.
+                # In Python, True is an int.
                 if not isinstance(value, kind) or isinstance(value, bool):
                     msg = f"{name} is {value!r}"
                     raise ValueError(msg)
@@ -97,17 +96,17 @@ class Choice:
 
 
 def tuning_file(artifact: Artifact) -> Path:
-    """Where the choices of an artifact are stored."""
+    """Return the file with the choices of an artifact."""
     directory = artifact.directory.resolve()
     return directory.parent / f"{directory.name}.tuning.json"
 
 
 def stored_choice(artifact: Artifact, *, threads: int) -> Choice | None:
-    """What was found fastest for this artifact on this machine, or None.
+    """Return the stored choice for this artifact on this machine, or None.
 
     Args:
-        artifact: The artifact that is to be loaded.
-        threads: Cores that it is to use.
+        artifact: The artifact.
+        threads: Cores to use.
     """
     path = tuning_file(artifact)
     try:
@@ -127,18 +126,18 @@ def stored_choice(artifact: Artifact, *, threads: int) -> Choice | None:
 
 
 def store_choice(artifact: Artifact, choice: Choice, *, threads: int) -> Path:
-    """Stores a choice for this machine, in place of an earlier one, and leaves the others.
+    """Store a choice for this machine, in place of an earlier one; others are kept.
 
     Args:
-        artifact: What was tuned.
-        choice: What was found.
-        threads: Cores that it uses.
+        artifact: The tuned artifact.
+        choice: The choice.
+        threads: Cores to use.
 
     Returns:
         The file.
 
     Raises:
-        InputError: It cannot be written, or a newer Lanner wrote it.
+        InputError: The file cannot be written, or a newer Lanner wrote it.
     """
     path, key = tuning_file(artifact), machine_key(threads)
     try:
@@ -159,14 +158,14 @@ def store_choice(artifact: Artifact, choice: Choice, *, threads: int) -> Path:
         reason = getattr(error, "strerror", None) or str(error).partition(":")[0]
         msg = (
             f"the choice was not stored, because {path} cannot be written ({reason}): make its "
-            "directory writable and tune again, or give lanner.load the arguments of the choice"
+            "directory writable and tune again, or pass the arguments of the choice to lanner.load"
         )
         raise InputError(msg) from None
     return path
 
 
 def machine_key(threads: int) -> dict[str, Any]:
-    """What a choice depends on beside the artifact: CPU, threads, versions of Lanner and engines.
+    """Return the key of a choice: CPU, threads, versions of Lanner and of the engines.
 
     Args:
         threads: Cores to use.
@@ -201,7 +200,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _entries(path: Path, identity: str) -> list[dict[str, Any]]:
-    """The choices of other machines for the same artifact; none of a damaged file."""
+    """Return the choices of other machines for the same artifact; none for a damaged file."""
     with suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
         content = _read(path)
         if content["artifact"] == identity:
@@ -210,10 +209,10 @@ def _entries(path: Path, identity: str) -> list[dict[str, Any]]:
 
 
 def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
-    """A choice that `lanner.load` may take without being asked for it.
+    """Return a choice that `lanner.load` may use by default.
 
     Raises:
-        ValueError: It is none, which a choice that `lanner tune` stored never is.
+        ValueError: The choice cannot be used; `lanner tune` never stores such a choice.
         ArtifactError: The artifact's own files are damaged.
     """
     choice = Choice.from_json(content)
@@ -230,17 +229,17 @@ def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
         if is_there:
             raise ValueError(problem)
     if not artifact.is_batch_independent(configuration.variant):
-        msg = f"what {configuration.variant} answers depends on the batch"
+        msg = f"the answers of {configuration.variant} depend on the batch"
         raise ValueError(msg)
     return choice
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keeps others who store beside from reading what is about to be replaced."""
+    """Lock the directory, so that no other process reads a file that is about to be replaced."""
     handle = os.open(directory, os.O_RDONLY)
     try:
-        # Some network disks lock no directories; there the rename alone must do.
+        # Some network disks cannot lock directories; there only the rename protects the file.
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -391,7 +391,7 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("options", "status", "message"),
     [
         (["--budget", "nonsense"], 2, "the budget 'nonsense' is not MEASURE:BOUND with one of"),
-        (["--budget", "spearman:0.3"], 2, "the budget spearman:0.3 is measured against labels: gi"),
+        (["--budget", "spearman:0.3"], 2, "the budget spearman:0.3 is measured against labels: pa"),
         (["--budget", "agreement:0.9"], 1, "the budget agreement:0.9 does not fit this checkpoint"),
         (
             ["--budget", "cosine:0.9", "--precision", "fp32"],

@@ -95,6 +95,6 @@ def test_a_budget_fits_a_head(head: str, activation: str, fitting: list[str]) ->
         with pytest.raises(
             UnsupportedError,
             match=f"the budget {measure}:0.5 does not fit this checkpoint, which has the head "
-            f"'{head}': take one of {', '.join(fitting)}",
+            f"'{head}': use one of {', '.join(fitting)}",
         ):
             budget.require_fits(head, activation)

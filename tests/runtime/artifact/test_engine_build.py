@@ -12,7 +12,7 @@ PROFILE = Profile((1, 1), (8, 64), (64, 128))
 BUILD = EngineBuild("NVIDIA H100 80GB HBM3", "9.0", "10.13.3.9", [PROFILE])
 H100 = {"gpu": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0"}
 A100 = {"gpu": "NVIDIA A100-SXM4-80GB", "compute_capability": "8.0"}
-FOR_H100 = "it was built for NVIDIA H100 80GB HBM3 (compute capability 9.0), and here is "
+FOR_H100 = "it was built for NVIDIA H100 80GB HBM3 (compute capability 9.0), but this machine has "
 T4 = {"gpu": "Tesla T4", "compute_capability": "7.5"}
 
 
@@ -70,29 +70,29 @@ def test_a_profile_whose_shapes_shrink_is_refused(shapes: tuple[tuple[int, int],
         (
             {},
             {**H100, "tensorrt": "10.13.2.6"},
-            "it was built with TensorRT 10.13.3.9, and here is 10.13.2.6",
+            "it was built with TensorRT 10.13.3.9, but this machine has 10.13.2.6",
         ),
         ({"is_version_compatible": True}, {**H100, "tensorrt": "10.15.1.29"}, ""),
         (
             {"is_version_compatible": True},
             {**H100, "tensorrt": "10.9.0.34"},
-            "it was built with TensorRT 10.13.3.9, and here is 10.9.0.34",
+            "it was built with TensorRT 10.13.3.9, but this machine has 10.9.0.34",
         ),
         (
             {},
             {**H100, "tensorrt": "10.13.3.10"},
-            "it was built with TensorRT 10.13.3.9, and here is 10.13.3.10",
+            "it was built with TensorRT 10.13.3.9, but this machine has 10.13.3.10",
         ),
         ({"is_version_compatible": True}, {**H100, "tensorrt": "11.4.0.106"}, ""),
         (
             {"is_version_compatible": True},
             {**H100, "tensorrt": "12.0.0.1"},
-            "it was built with TensorRT 10.13.3.9, and here is 12.0.0.1",
+            "it was built with TensorRT 10.13.3.9, but this machine has 12.0.0.1",
         ),
         (
             {"is_version_compatible": True, "tensorrt": "11.4.0.106"},
             {**H100, "tensorrt": "10.15.1.29"},
-            "it was built with TensorRT 11.4.0.106, and here is 10.15.1.29",
+            "it was built with TensorRT 11.4.0.106, but this machine has 10.15.1.29",
         ),
         (
             {},

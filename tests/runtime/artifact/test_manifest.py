@@ -80,7 +80,7 @@ def test_a_newer_format_asks_for_an_upgrade(word_artifact: Path) -> None:
     path.write_text(json.dumps({**content, "format_version": 2, "unheard_of": True}))
     with pytest.raises(
         FormatVersionError,
-        match=r"has format version 2, and this Lanner reads up to 1: upgrade it with pip",
+        match=r"has format version 2, but this Lanner reads up to 1: upgrade it with pip",
     ):
         Manifest.read(word_artifact)
 
@@ -139,7 +139,7 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ),
         ({"variants": [variant(name="fp32\x1b[2J")]}, r"must be of letters, digits"),
         ({"variants": [variant(), variant()]}, r"two variants are called 'fp32'"),
-        ({"variants": [variant(file="model.py")]}, r"'model.py' is not a file name: it must be"),
+        ({"variants": [variant(file="model.py")]}, r"'model.py' is not a file name: it must co"),
         ({"variants": [variant(file="../model.onnx")]}, r"'../model.onnx' is not a file name"),
         ({"variants": [variant(file="tokenizer.json")]}, r"a file is listed for two purposes"),
         ({"variants": [variant(passes="all")]}, r"'passes' has the wrong type"),
@@ -181,7 +181,9 @@ def test_a_manifest_that_is_no_file_or_too_large(
         Manifest.read(word_artifact)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ArtifactError, match=r"cannot be read \(not a regular file\): see that it"):
+    with pytest.raises(
+        ArtifactError, match=r"cannot be read \(not a regular file\): check that it"
+    ):
         Manifest.read(word_artifact)
 
 

@@ -58,8 +58,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "the following arguments are required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
-        (["encode", "dir"], "give either texts or --input FILE"),
-        (["encode", "dir", "a", "--input", "x.txt"], "give either texts or --input FILE"),
+        (["encode", "dir"], "pass either texts or --input FILE"),
+        (["encode", "dir", "a", "--input", "x.txt"], "pass either texts or --input FILE"),
         (
             ["encode", "dir", "a", "--output", "x.csv"],
             "must end in .npy or .parquet or .jsonl, not",
@@ -77,9 +77,18 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["encode", "ftp://host/m", "a"], "'ftp://host' is no address of a server: write for"),
         (["encode", "grpc://host/a/b", "a"], "'grpc://host/a' is no address of a server: write"),
-        (["encode", "grpc://host/m", "a", "--threads", "2"], "are decided by the server: leave th"),
-        (["encode", "grpc://host/m", "a", "--variant", "int8"], "are decided by the server: leave"),
-        (["score", "grpc://host/m", "a", "b", "--engine", "openvino"], "are decided by the server"),
+        (
+            ["encode", "grpc://host/m", "a", "--threads", "2"],
+            "the server decides --engine, --variant, -",
+        ),
+        (
+            ["encode", "grpc://host/m", "a", "--variant", "int8"],
+            "the server decides --engine, --variant",
+        ),
+        (
+            ["score", "grpc://host/m", "a", "b", "--engine", "openvino"],
+            "the server decides --engine",
+        ),
         (
             ["tag", "grpc://host/m", "a", "--header", "authorization"],
             "--header 'authorization' is not NAME:VALUE",
@@ -90,11 +99,11 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["encode", "dir", "a", "--header", "a:b"],
-            "--header is for a server, and a directory is given",
+            "--header is for a server, but the model is a directory",
         ),
         (
             ["tag", "dir", "a", "--root-certificates", "a.pem"],
-            "--root-certificates is for a server, and a directory is given",
+            "--root-certificates is for a server, but the model is a directory",
         ),
         (["export", "x"], "the following arguments are required: --output"),
         (["export", "x", "--output", "y", "--precision", "fp17"], "'fp17': use a comma-separated"),
@@ -180,7 +189,7 @@ def test_even_the_unforeseen_is_one_line(
     assert run("encode", word_artifact, "a") == 1
     assert capsys.readouterr().err == (
         "lanner: error: ZeroDivisionError: division by zero "
-        "(not foreseen: --debug shows where, please report it)\n"
+        "(unexpected: --debug shows where, please report it)\n"
     )
 
 
@@ -320,8 +329,8 @@ def test_without_vnni_inspect_and_doctor_say_what_depends_on_it(
     readme = (tiny_artifact.directory / "README.md").read_text(encoding="utf-8")
     assert everywhere in readme
     assert (
-        "fp32 by default: this CPU has neither VNNI nor AMX; int8 answers the same in onnxruntime "
-        "and takes longer, and in openvino its answers depend on the batch"
+        "fp32 by default: this CPU has neither VNNI nor AMX; int8 gives the same answers in "
+        "onnxruntime but takes longer, and in openvino its answers depend on the batch"
     ) in said(("avx2",), "doctor")
 
 

@@ -70,11 +70,14 @@ def test_parquet_in_and_out(word_artifact: Path, tmp_path: Path) -> None:
     [
         (
             ["--output", "x.npy", "--keep", "a"],
-            "a .npy file gives the vectors alone: give a .parquet or .jsonl --output for",
+            "a .npy file holds the vectors alone: use a .parquet or .jsonl --output for",
         ),
-        (["--json", "--id-column", "a"], "--json gives the vectors alone: give a .parquet or"),
-        (["--keep", "embedding"], "the output has a column 'embedding' of its own: keep that of"),
-        (["--keep", "a,text"], "'text' of its own: keep that of the input under another name, or"),
+        (["--json", "--id-column", "a"], "--json holds the vectors alone: use a .parquet or"),
+        (["--keep", "embedding"], "the output has a column 'embedding' of its own: rename the"),
+        (
+            ["--keep", "a,text"],
+            "'text' of its own: rename the column of the input, or use --no-text",
+        ),
         (["--on-bad-row", "stop"], "invalid choice: 'stop'"),
         (["--truncate-dim", "0"], "must be an integer of at least 1, not '0'"),
         (["--input-format", "xml"], "invalid choice: 'xml'"),
@@ -174,13 +177,13 @@ def test_an_interrupted_run_is_gone_on_with(
         patch.setattr(EmbeddingModel, "encode", interrupted)
         assert run(*options) == 130
     err = capsys.readouterr().err
-    assert err == "the same command goes on behind row 2\nlanner: error: interrupted\n"
+    assert err == "the same command continues behind row 2\nlanner: error: interrupted\n"
     assert run(*options, "--normalize") == 1
     assert "a run with another --normalize (False, now True)" in capsys.readouterr().err
     assert run(*options, "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["resumed_behind_row"] == 2
-    assert err.startswith(f"going on behind row 2 of {source}\n5 vectors of 4 dimensions in ")
+    assert err.startswith(f"continuing behind row 2 of {source}\n5 vectors of 4 dimensions in ")
     assert np.load(tmp_path / "out.npy").argmax(axis=1).tolist() == [0, 1, 2, 3, 0]
     assert not list(tmp_path.glob(".*"))
 

@@ -112,8 +112,8 @@ def test_inspect_says_which_engines_run_here(
     assert "default tensorrt-fp16 on this machine, on its GPU" in said
     assert "profiles up to 8 x 2, 8 x 4; runs here" in said
     refusal = (
-        "it was built for NVIDIA L4 (compute capability 8.9), and here is NVIDIA H100 80GB HBM3 "
-        "(9.0)"
+        "it was built for NVIDIA L4 (compute capability 8.9), but this machine has NVIDIA H100 "
+        "80GB HBM3 (9.0)"
     )
     assert f"does not run here: {refusal}" in said
     assert main(["inspect", str(word_artifact), "--json"]) == 0

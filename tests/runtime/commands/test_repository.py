@@ -108,11 +108,11 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the artifacts to serve, or --check REPO"),
-        (["dir"], "give the repository to write into: --output REPO"),
-        (["--output", "out"], "give the artifacts to serve, or --check REPO"),
-        (["dir", "--check", "out"], "--check looks over a repository as it is: give neither DIR n"),
-        (["--check", "out", "--output", "o"], "--check looks over a repository as it is: give nei"),
+        ([], "name the artifacts to serve, or use --check REPO"),
+        (["dir"], "name the repository to write into: --output REPO"),
+        (["--output", "out"], "name the artifacts to serve, or use --check REPO"),
+        (["dir", "--check", "out"], "--check checks an existing repository: use neither DIR n"),
+        (["--check", "out", "--output", "o"], "--check checks an existing repository: use nei"),
         (["dir", "--output", "out", "--backend", "torch"], "invalid choice: 'torch'"),
         (["dir", "--output", "out", "--cores", "0"], "must be an integer of at least 1, not '0'"),
         (

@@ -84,7 +84,7 @@ def test_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_dry_run_stores_nothing(word_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(word_artifact, "--goal", "latency", "--threads", 1, "--dry-run") == 0
-    assert "by hand: lanner.load(" in capsys.readouterr().out
+    assert "in code: lanner.load(" in capsys.readouterr().out
     assert not tuning_file(Artifact.open(word_artifact)).exists()
 
 
@@ -206,7 +206,7 @@ def test_where_nothing_can_be_written_the_table_is_shown_all_the_same(
     path.mkdir()
     assert run(word_artifact, "--goal", "latency", "--threads", 1) == 1
     out, err = capsys.readouterr()
-    assert "by hand: lanner.load(" in out
+    assert "in code: lanner.load(" in out
     assert err.splitlines()[-1].startswith(
         f"lanner: error: the choice was not stored, because {path} cannot be written (Is a direct"
     )
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_the_earlier_file(word_artifact: Path) -> None:
     assert done.returncode == 1
     assert "the choice was not stored, because" in done.stderr
     assert "(File too large)" in done.stderr
-    assert "by hand: lanner.load(" in done.stdout
+    assert "in code: lanner.load(" in done.stdout
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["words.lanner", path.name]
 

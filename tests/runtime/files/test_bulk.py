@@ -179,7 +179,7 @@ def test_a_bad_row_keeps_what_was_done_before_it(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     texts: list[str | None] = ["a", "bb", "ccc", "d", None, "f"]
     source = write_jsonl(tmp_path / "in.jsonl", texts)
-    place = r"in.jsonl, line 5: expected an object with 'text' as text \(mend it, or .*\)"
+    place = r"in.jsonl, line 5: expected an object with 'text' as text \(fix it, or .*\)"
     with pytest.raises(
         InputError, match=place + r"; the same command then continues behind row 4$"
     ):

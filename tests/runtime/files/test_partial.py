@@ -79,7 +79,7 @@ def test_damage_is_named(tmp_path: Path, damage: str) -> None:
     else:
         texts = {"no json": "{", "other keys": '{"identity": {}}', "deep": "[" * 10**6}
         (directory / "state.json").write_text(texts[damage])
-    message = r"/.out.npy.partial is damaged: give --restart to discard it$"
+    message = r"/.out.npy.partial is damaged: use --restart to discard it$"
     with partial_file(output) as partial, pytest.raises(OutputError, match=message):
         partial.recall({"v": 1}, restart=False)
     assert directory.exists()

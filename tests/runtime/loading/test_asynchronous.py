@@ -138,7 +138,7 @@ def test_a_moment_without_threads_is_an_error_that_passes(
         model = lanner.AsyncModel(lanner.load(word_artifact, variant="fp32"))
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
-            message = r"^no thread can wait for the call \(can't start new thread\): try"
+            message = r"^no thread is available for the call \(can't start new thread\): try"
             with pytest.raises(Overloaded, match=message):
                 await model.encode("a")
         assert (await model.encode("a")).tolist() == [1, 0, 0, 0]

@@ -194,9 +194,9 @@ def test_int8_for_cpus_does_not_go_to_a_gpu(word_artifact: Path, gpu: dict[str, 
             # Of two that do not run neither is named.
             {"fp16": build(**FOR_L4), "int8": build(**FOR_L4)},
             "int8",
-            r": build one here with 'lanner build-engine .* --precision int8', or load 'fp32'$",
+            r": build it here with 'lanner build-engine .* --precision int8', or load 'fp32'$",
         ),
-        ({}, "auto", r"holds no engine of TensorRT: build one here with 'lanner build-engine .*'"),
+        ({}, "auto", r"holds no engine of TensorRT: build it here with 'lanner build-engine .*'"),
     ],
     ids=["GPU", "version", "both", "none"],
 )
@@ -220,17 +220,17 @@ def test_what_would_work_is_named(
             ),
         ),
         ({"device": None}, r"^there is no device None: use cpu, cuda or 'auto'$"),
-        ({"engine": "openvino", "device": "cuda"}, r"^the engine openvino runs on the CPU: leave"),
+        ({"engine": "openvino", "device": "cuda"}, r"^the engine openvino runs on the CPU: omit "),
         (
             {"engine": "tensorrt", "device": "cpu"},
             (
-                r"^the engine tensorrt is for TensorRT on a GPU, and does not run on the CPU: "
-                r"leave device out, or load another variant$"
+                r"^the engine tensorrt is for TensorRT on a GPU and does not run on the CPU: "
+                r"omit device, or load another variant$"
             ),
         ),
         (
             {"engine": "onnxruntime", "variant": "tensorrt-fp16"},
-            r"and does not run in onnxruntime: leave engine out, or load another variant$",
+            r"and does not run in onnxruntime: omit engine, or load another variant$",
         ),
     ],
 )

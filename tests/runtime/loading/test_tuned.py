@@ -196,7 +196,7 @@ def test_what_depends_on_its_batch_is_never_taken(
     artifact = Artifact.open(write_word_artifact(tmp_path / "moody", batch_independence=0.99))
     store_choice(artifact, CHOICE, threads=2)
     assert stored_choice(artifact, threads=2) is None
-    assert "what fp32 answers depends on the batch" in caplog.text
+    assert "the answers of fp32 depend on the batch" in caplog.text
 
 
 def test_a_newer_lanner_s_file_is_left_alone(
@@ -217,7 +217,7 @@ def test_a_place_that_cannot_be_written_is_named(artifact: Artifact) -> None:
     with pytest.raises(
         InputError,
         match=rf"^the choice was not stored, because {path} cannot be written \(Is a "
-        r"directory\): make its directory writable and tune again, or give lanner.load the argume",
+        r"directory\): make its directory writable and tune again, or pass the arguments of the c",
     ):
         store_choice(artifact, CHOICE, threads=2)
     assert stored_choice(artifact, threads=2) is None

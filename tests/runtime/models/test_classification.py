@@ -157,4 +157,4 @@ def test_the_command(
     assert lines[0]["label"] == model.classify([("who", "me")])[0].label
     capsys.readouterr()
     assert main([*start, "one", "--pairs"]) == 2
-    assert capsys.readouterr().err == ("lanner: error: texts must come in pairs, and there are 1\n")
+    assert capsys.readouterr().err == ("lanner: error: texts must come in pairs, but there are 1\n")

@@ -226,5 +226,5 @@ def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
     if (own["gpu"], own["capability"]) != (named["gpu"], named["capability"]):
         return f"it was not built for {gpu.name} ({gpu.compute_capability})"
     if not is_same_version(named["tensorrt"], own["tensorrt"]):
-        return f"it was built with TensorRT {named['tensorrt']}, and here is {tensorrt}"
+        return f"it was built with TensorRT {named['tensorrt']}, but this machine has {tensorrt}"
     return ""

@@ -229,8 +229,16 @@ def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
     ("file", "tensorrt", "reason"),
     [
         (FOR_L4, None, "it was not built for NVIDIA H100 80GB HBM3 (9.0)"),
-        (FOR_H100, "11.4.0.106", "it was built with TensorRT 10.13.3.9, and here is 11.4.0.106"),
-        (FOR_H100, "10.13.3.10", "it was built with TensorRT 10.13.3.9, and here is 10.13.3.10"),
+        (
+            FOR_H100,
+            "11.4.0.106",
+            "it was built with TensorRT 10.13.3.9, but this machine has 11.4.0.106",
+        ),
+        (
+            FOR_H100,
+            "10.13.3.10",
+            "it was built with TensorRT 10.13.3.9, but this machine has 10.13.3.10",
+        ),
     ],
 )
 def test_an_engine_of_something_else(
@@ -289,8 +297,8 @@ def test_a_python_model_with_nothing_but_engines(tmp_path: Path) -> None:
     write_artifact(version, variants=engine_variants(FOR_L4))
     (found,) = check(tmp_path, machine_of(H100))
     assert found.problem == (
-        f"{FOR_L4}: it was built for NVIDIA L4 (compute capability 8.9), and here is NVIDIA H100 "
-        "80GB HBM3 (9.0)"
+        f"{FOR_L4}: it was built for NVIDIA L4 (compute capability 8.9), but this machine has "
+        "NVIDIA H100 80GB HBM3 (9.0)"
     )
     # What the manifest says goes before the name.
     compatible = {"hardware_compatibility": "ampere_plus", "is_version_compatible": True}
