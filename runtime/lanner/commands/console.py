@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lanner.errors import EngineError
 from lanner.files.staging import staged_file
 from lanner.machine import interruption
 
@@ -23,7 +24,7 @@ def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write a file with one JSON object per line, atomically."""
     with staged_file(path) as file:
         for record in records:
-            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            file.write(_json(record).encode() + b"\n")
 
 
 def write_answers(
@@ -53,7 +54,15 @@ def write_answers(
 
 def print_json(value: object) -> None:
     """Print one JSON object to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(value) + "\n")
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        msg = "an answer holds NaN or an infinity, which JSON cannot: leave --json out to see it"
+        raise EngineError(msg) from None
 
 
 def say(text: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +28,7 @@ from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows
-from lanner.files.vector_file import EMBEDDING, TEXT, Layout
+from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
 from lanner.files.vectors import VECTOR_SUFFIXES
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.vectors.precision import PRECISIONS
@@ -190,7 +191,7 @@ def _print(
                 embeddings += vectors.tolist()
             else:
                 for row, vector in zip(chunk.rows, vectors, strict=True):
-                    print_json(layout.record(row, vector))
+                    sys.stdout.write(json_line(row, layout.record(row, vector)))
             texts += len(chunk.rows)
             skipped += len(chunk.bad)
             bad_rows = [*bad_rows, *(row.message for row in chunk.bad)][:BAD_ROWS_SHOWN]

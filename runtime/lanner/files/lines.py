@@ -7,10 +7,11 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, Never, TextIO
 
 from lanner.errors import InputError
 from lanner.files.rows import BadRow, Columns, Row, Rows, require_columns
@@ -20,6 +21,16 @@ STANDARD_INPUT = "standard input"
 #: The longest field of a .csv. An unclosed quote takes in the rest of the file; this limit stops it
 #: before the memory is full.
 FIELD_CHARACTERS = 2**26
+#: The longest line; what is longer is a bad row, and never in memory as a whole.
+LINE_CHARACTERS = 2**26
+#: A line that is no CSV.
+_NO_CSV = '"x"y\n'
+
+
+class LongLine(str):
+    """What stands in the place of a line that is too long."""
+
+    __slots__ = ()
 
 
 class Damage(NamedTuple):
@@ -66,15 +77,28 @@ class LineRows(Rows):
         """Return the row of a raw row."""
 
     def _lines(self) -> Iterator[str]:
-        for line in self._file:
-            raw = line.encode("utf-8", "surrogateescape")
-            self._sha256.update(raw)
-            self._bytes += len(raw)
+        for line in iter(partial(self._file.readline, LINE_CHARACTERS), ""):
+            self._count(line)
             self._line += 1
-            yield line
+            if len(line) == LINE_CHARACTERS and line[-1] not in "\r\n":
+                for rest in iter(partial(self._file.readline, LINE_CHARACTERS), ""):
+                    self._count(rest)
+                    if rest[-1] in "\r\n":
+                        break
+                yield LongLine("...")
+            else:
+                yield line
+
+    def _count(self, line: str) -> None:
+        raw = line.encode("utf-8", "surrogateescape")
+        self._sha256.update(raw)
+        self._bytes += len(raw)
 
     def _place(self) -> str:
         return f"{self.name}, line {self._line}"
+
+    def _too_long(self) -> BadRow:
+        return BadRow(f"{self._place()}: longer than {LINE_CHARACTERS:,} characters", 0)
 
     def _not_utf8(self, characters: int) -> BadRow:
         return BadRow(
@@ -89,6 +113,8 @@ class TxtRows(LineRows):
         return self._lines()
 
     def _row(self, raw: str) -> Row | BadRow:
+        if isinstance(raw, LongLine):
+            return self._too_long()
         if not is_unicode(raw):
             return self._not_utf8(len(raw))
         return Row(self._place(), {self.columns.texts[0]: raw.rstrip("\r\n")}, len(raw))
@@ -114,7 +140,18 @@ class CsvRows(LineRows):
         self.types = dict.fromkeys(columns.kept, "text")
 
     def _raw(self) -> Iterator[list[str] | Damage]:
-        for _, row in csv_items(self._lines()):
+        too_long = False
+
+        def lines() -> Iterator[str]:
+            nonlocal too_long
+            for line in self._lines():
+                too_long = isinstance(line, LongLine)
+                yield _NO_CSV if too_long else line
+
+        for _, row in csv_items(lines()):
+            if isinstance(row, Damage) and too_long:
+                yield row._replace(reason=f"a line longer than {LINE_CHARACTERS:,} characters")
+                continue
             # A blank line is not a row, but a blank first line is a header without names.
             if row or self._line == 1:
                 yield row
@@ -148,10 +185,14 @@ class JsonlRows(LineRows):
         return (line for line in self._lines() if line.strip())
 
     def _row(self, raw: str) -> Row | BadRow:
+        if isinstance(raw, LongLine):
+            return self._too_long()
         if not is_unicode(raw):
             return self._not_utf8(len(raw))
         try:
-            values = json.loads(raw)
+            values = json.loads(raw, parse_constant=_refuse_constant)
+        except NotFiniteJsonError as error:
+            return BadRow(f"{self._place()}: {error} is no JSON: write null", len(raw))
         except (ValueError, RecursionError):
             values = None
         if isinstance(values, str) and self.columns.is_one_text:
@@ -180,6 +221,14 @@ class JsonlRows(LineRows):
             if not is_unicode(json.dumps(values[name], ensure_ascii=False)):
                 return f"{name!r} is not valid Unicode (it has half of a surrogate pair)"
         return ""
+
+
+class NotFiniteJsonError(ValueError):
+    """A line holds NaN or an infinity."""
+
+
+def _refuse_constant(name: str) -> Never:
+    raise NotFiniteJsonError(name)
 
 
 @contextmanager

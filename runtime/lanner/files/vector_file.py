@@ -4,8 +4,9 @@ A run leaves a body that can be cut off after any chunk and continued. Every byt
 chunks alone, never on the run that wrote them.
 """
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,6 +52,22 @@ class Layout:
             record[TEXT] = row.values[columns.texts[0]]
         record[EMBEDDING] = vector.tolist()
         return record
+
+
+def json_line(row: Row, record: Mapping[str, Any]) -> str:
+    """Return a record as a line of JSON, which has neither NaN nor infinities.
+
+    Raises:
+        InputError: The record has one.
+    """
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        msg = (
+            f"{row.place} holds NaN or an infinity, which JSON cannot: keep it in a .parquet "
+            "--output, or leave the column out"
+        )
+        raise InputError(msg) from None
 
 
 class VectorFile(ABC):

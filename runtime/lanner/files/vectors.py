@@ -1,6 +1,5 @@
 """Writers of vector files by suffix: .npy and .jsonl here, .parquet in its own module."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,7 +9,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lanner.files.rows import Row
-from lanner.files.vector_file import Layout, VectorFile
+from lanner.files.vector_file import Layout, VectorFile, json_line
 
 VECTOR_SUFFIXES = (".npy", ".parquet", ".jsonl")
 
@@ -60,8 +59,7 @@ class JsonlFile(VectorFile):
     def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
         """See `VectorFile.append`."""
         for row, vector in zip(rows, vectors, strict=True):
-            record = self.layout.record(row, vector)
-            body.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            body.write(json_line(row, self.layout.record(row, vector)).encode())
 
 
 def vector_file(suffix: str, layout: Layout) -> VectorFile:

@@ -1,5 +1,6 @@
 """Tokenization: texts to token ids, with the `tokenizers` library alone."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,8 +10,12 @@ from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
+from lanner.text.long_texts import LongTexts
 
 Pair = tuple[str, str]
+#: Other threads stand still while a single text is split, for 10 ms with so many characters; they
+#: go on while a batch is.
+_CHARACTERS_HELD = 10_000
 
 
 class TextTokenizer(Protocol):
@@ -59,6 +64,9 @@ class Tokenizer:
             tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
         self._has_no_pool = False
+        self._long: LongTexts | None = None
+        if record.max_tokens is not None:
+            self._long = LongTexts(tokenizer, record.max_tokens, cuts_left=self.cuts_left)
         self.unknown_token_id = record.unknown_token_id
         self._max_characters = record.max_characters
         self.overlap_tokens = overlap_tokens
@@ -69,7 +77,14 @@ class Tokenizer:
             check_texts(texts)  # the library would take a tuple for a pair of texts
         if self._max_characters is not None:
             texts = [text[: self._max_characters] for text in texts]
-        return [encoding.ids for encoding in self._encode(texts, check_texts)]
+        long = self._long_ones(texts)
+        if not long:
+            return [encoding.ids for encoding in self._encode(texts, check_texts)]
+        short = [text for text in texts if len(text) <= self._most_characters]
+        found = [one.ids for one in self._encode(short, check_texts)] if short else []
+        read = [encoding.ids for _, encoding in self._read([texts[i] for i in long], long)]
+        answers, rest = dict(zip(long, read, strict=True)), iter(found)
+        return [answers[i] if i in answers else next(rest) for i in range(len(texts))]
 
     def encode_pairs(
         self, inputs: Sequence[str | Pair], *, with_types: bool = False
@@ -85,6 +100,10 @@ class Tokenizer:
             InputError: An item is not valid Unicode.
         """
         found = [_texts_of(item, index) for index, item in enumerate(inputs)]
+        most = self._most_characters
+        for index, texts in enumerate(found):
+            if any(len(text) > most for text in texts):
+                found[index] = self._shortened(texts, index)
         # The library treats a tuple as a pair.
         pairs = [texts[0] if len(texts) == 1 else texts for texts in found]
         return self._encode(pairs, check_texts_or_pairs, is_fast=not with_types)
@@ -97,7 +116,7 @@ class Tokenizer:
 
         The texts must have passed `check_texts`.
         """
-        if len(texts) == 1:
+        if len(texts) == 1 and len(texts[0]) <= _CHARACTERS_HELD:
             encodings = [self._tokenizer.encode(texts[0])]
         else:
             encodings = self._all(self._tokenizer.encode_batch, texts)
@@ -112,6 +131,34 @@ class Tokenizer:
     def marks_continuations(self) -> bool:
         """True if pieces after a word's first are marked, as in WordPiece with "##"."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
+
+    @property
+    def _most_characters(self) -> int:
+        """The longest text that is split as a whole before it is cut."""
+        return sys.maxsize if self._long is None else self._long.most_characters
+
+    def _long_ones(self, texts: Sequence[str]) -> list[int]:
+        most = self._most_characters
+        return [index for index, text in enumerate(texts) if len(text) > most]
+
+    def _read(self, texts: Sequence[str], indices: Sequence[int]) -> list[tuple[str, Encoding]]:
+        """Read long texts as far as the limit goes: the piece that settles it, and its tokens."""
+        if self._long is None:
+            return []
+        for text, index in zip(texts, indices, strict=True):
+            _check_unicode(text, index)  # also where it is not read
+        pieces = [self._long.first_piece(text) for text in texts]
+        # Not the fast form, which does not tell the words.
+        encodings = self._all(self._tokenizer.encode_batch, pieces)
+        return [self._long.settled(*one) for one in zip(texts, encodings, strict=True)]
+
+    def _shortened(self, texts: tuple[str] | Pair, index: int) -> tuple[str] | Pair:
+        """Return a text or pair of the same tokens, with no more of a long text than it needs."""
+        pieces = [
+            self._read([text], [index])[0][0] if len(text) > self._most_characters else text
+            for text in texts
+        ]
+        return (pieces[0],) if len(pieces) == 1 else (pieces[0], pieces[1])
 
     def _all(
         self, encode: Callable[[list[Any]], list[Encoding]], inputs: Sequence[str | Pair]
@@ -131,11 +178,11 @@ class Tokenizer:
         self, inputs: Sequence[str | Pair], check: "_Check", *, is_fast: bool = True
     ) -> list[Encoding]:
         try:
-            if len(inputs) == 1:
+            one = inputs[0] if len(inputs) == 1 else ""
+            text, pair = (one, "") if isinstance(one, str) else one
+            if len(inputs) == 1 and len(text) + len(pair) <= _CHARACTERS_HELD:
                 # `encode_batch` would start the library's thread pool for one text.
-                one = inputs[0]
-                text, pair = (one, None) if isinstance(one, str) else one
-                return [self._tokenizer.encode(text, pair)]
+                return [self._tokenizer.encode(text, None if isinstance(one, str) else pair)]
             # `encode_batch_fast` omits the offsets and, without a post-processor, the types.
             encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
             return self._all(encode, inputs)

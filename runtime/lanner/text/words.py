@@ -5,6 +5,7 @@ because the checkpoints were made with it.
 """
 
 import json
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lanner.text.tokenization import check_texts
 
 #: The value of `type` in the file of a word tokenizer.
 TYPE = "lanner-words"
+_WORDS = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,11 @@ class WordTokenizer:
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = []
-        for word in (text.lower() if self._do_lower_case else text).split():
+        # One word after the other, as `str.split` finds them: a long text is read up to the limit.
+        for found in _WORDS.finditer(text):
             if len(ids) == self._max_tokens:
                 break
-            row = self._row(word)
+            row = self._row(found[0].lower() if self._do_lower_case else found[0])
             if row is not None:
                 ids.append(row)
         return ids

@@ -74,6 +74,8 @@ def test_bad_lines_of_a_jsonl_are_passed_over(tmp_path: Path) -> None:
         b'{"id": 5, "text": "\xff"}',
         b"[" * 100_000,
         b"7",
+        b'{"id": NaN, "text": "a"}',
+        b'{"id": -Infinity, "text": "a"}',
     ]
     expected = "expected an object with 'text' as text"
     assert found(write(tmp_path / "a.jsonl", b"\n".join(lines)), TEXT_AND_ID) == [
@@ -88,6 +90,8 @@ def test_bad_lines_of_a_jsonl_are_passed_over(tmp_path: Path) -> None:
         "a.jsonl, line 10: not UTF-8: convert the file, for example with iconv",
         f"a.jsonl, line 11: {expected} and 'id'",
         f"a.jsonl, line 12: {expected} and 'id'",
+        "a.jsonl, line 13: NaN is no JSON: write null",
+        "a.jsonl, line 14: -Infinity is no JSON: write null",
     ]
 
 
@@ -136,3 +140,33 @@ def test_a_quote_that_is_never_closed_ends(tmp_path: Path, monkeypatch: pytest.M
         first.message
     )
     assert [row.values for row in rest if isinstance(row, Row)] == [{"text": "lines"}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_a_line_without_end_is_a_bad_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, end: str
+) -> None:
+    monkeypatch.setattr("lanner.files.lines.LINE_CHARACTERS", 10)
+    lines = {"txt": ["a", "b"], "jsonl": ['"a"', '"b"'], "csv": ["t", "a", "b"]}[suffix]
+    content = "\n".join([*lines[:-1], "x" * 34, lines[-1]]) + end
+    with open_rows(write(tmp_path / f"a.{suffix}", content), Columns(["t"])) as rows:
+        first, bad, last = rows
+        assert rows.position == len(content)
+    assert isinstance(first, Row)
+    assert isinstance(last, Row)
+    assert [row.values["t"] for row in (first, last)] == ["a", "b"]
+    assert isinstance(bad, BadRow)
+    assert bad.message in (
+        f"{tmp_path}/a.{suffix}, line 2: longer than 10 characters",
+        f"{tmp_path}/a.csv, from line 3 on: not valid CSV (a line longer than 10 characters)",
+    )
+
+
+def test_a_line_that_is_just_as_long_as_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanner.files.lines.LINE_CHARACTERS", 4)
+    with open_rows(write(tmp_path / "a.txt", "abc\nd\nabcde\n"), Columns(["t"])) as rows:
+        found = [row.values["t"] if isinstance(row, Row) else None for row in rows]
+    assert found == ["abc", "d", None]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lanner.errors import InputError
 from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows, Row, Rows
-from lanner.files.vector_file import Layout
+from lanner.files.vector_file import Layout, json_line
 from lanner.files.vectors import vector_file
 
 
@@ -54,3 +55,15 @@ def test_a_jsonl_has_kept_columns_first(tmp_path: Path) -> None:
     assert [list(json.loads(line)) for line in written.splitlines()] == [
         ["id", "x", "embedding"]
     ] * 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_holds_no_nan(value: float) -> None:
+    row = Row("in.parquet, row 3", {}, 0)
+    message = (
+        r"^in.parquet, row 3 holds NaN or an infinity, which JSON cannot: keep it in a .parquet "
+        r"--output, or leave the column out$"
+    )
+    with pytest.raises(InputError, match=message):
+        json_line(row, {"id": [{"a": value}]})
+    assert json_line(row, {"id": "é"}) == '{"id": "é"}\n'

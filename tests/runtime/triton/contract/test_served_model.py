@@ -63,7 +63,7 @@ def test_a_model_that_carries_nothing(word_artifact: Path, version: str) -> None
     message = (
         f"the model minilm on the server carries no tokenizer of its version {version}: make its "
         "repository with 'lanner repository', or pass artifact= with the artifact that it was made "
-        "of"
+        "from"
     )
     with (
         pytest.raises(ServerError, match=f"^{re.escape(message)}$"),

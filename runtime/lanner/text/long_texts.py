@@ -1,0 +1,189 @@
+"""Long texts are read as far as their limit goes, with the tokens that the whole would have.
+
+The `tokenizers` library splits all of a text before it cuts it: ten million characters take half a
+minute and gigabytes, for a limit of a few hundred tokens. Here a piece of the text is split; a
+larger one if the piece does not settle what the kept tokens are.
+"""
+
+import re
+import string
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache
+
+from tokenizers import Encoding, models
+from tokenizers import Tokenizer as _Tokenizer
+
+from lanner.errors import DeadlineError
+
+#: Characters for each token of the limit that are read first: English has 4.7, Chinese 1.
+_CHARACTERS_PER_TOKEN = 6
+_MORE_CHARACTERS = 256
+#: How much larger the next piece is.
+_GROWTH = 4
+#: Whole words behind the kept tokens, or before them, that keep the end of a piece away from them.
+_WORDS_BETWEEN = 8
+#: Where a tokenizer knows no words: by how much pieces differ that must give the same tokens.
+_SHORTER = (1, 2, 3, 5, 7, 11, 64)
+#: What is kept of a run in which nothing but its being long counts.
+_KEPT = 1_000
+#: So many of the characters that are kept must be more than marks, which a normalizer may drop.
+_LETTERS = 400
+_MARKS = re.compile(r"[\u0300-\u036f]+")
+#: What BERT's tokenizers make words of their own; in and beside these are Chinese characters.
+_ALONE = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
+#: Regular expressions hold the interpreter, so they look at so much at once.
+_CHARACTERS_AT_ONCE = 2**16
+
+
+#: When who asks for tokens stops waiting, by `time.monotonic`; None for never.
+current_deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=None)
+
+
+def require_time() -> None:
+    """Gives up where nobody waits any longer.
+
+    Raises:
+        DeadlineError: The deadline of this context has passed.
+    """
+    deadline_s = current_deadline_s.get()
+    if deadline_s is not None and time.monotonic() >= deadline_s:
+        msg = "the deadline passed while a long text was split: allow more time with timeout_ms"
+        raise DeadlineError(msg)
+
+
+class LongTexts:
+    """Finds the piece of a long text that settles its tokens.
+
+    Immutable but for what it learns of its tokenizer, so any number of threads may use it.
+
+    Args:
+        tokenizer: With truncation.
+        max_tokens: Its limit.
+        cuts_left: Whether what is too long loses its beginning.
+    """
+
+    def __init__(self, tokenizer: _Tokenizer, max_tokens: int, *, cuts_left: bool) -> None:
+        self._tokenizer = tokenizer
+        self._is_word_piece = isinstance(tokenizer.model, models.WordPiece)
+        self._cuts_left = cuts_left
+        #: Texts up to so many characters are read whole.
+        self.most_characters = max_tokens * _CHARACTERS_PER_TOKEN + _MORE_CHARACTERS
+        self._runs: list[re.Pattern[str]] | None = None
+
+    def first_piece(self, text: str) -> str:
+        """Return the piece of a long text to split first."""
+        return self._piece(text, self.most_characters)
+
+    def settled(self, text: str, encoding: Encoding) -> tuple[str, Encoding]:
+        """Return a piece that settles the tokens of a text, and its encoding.
+
+        Args:
+            text: A text of more than `most_characters`.
+            encoding: Of its first piece, with its words.
+
+        Raises:
+            DeadlineError: The time of `current_deadline_s` is up before a larger piece is read.
+        """
+        size = self.most_characters
+        piece = self._piece(text, size)
+        while size < len(text) and not self._is_settled(piece, encoding):
+            require_time()
+            size *= _GROWTH
+            piece = self._squeezed(self._piece(text, size))
+            # A batch lets other threads go on, which a single text does not.
+            (encoding,) = self._tokenizer.encode_batch([piece])
+        return piece, encoding
+
+    def _piece(self, text: str, size: int) -> str:
+        return text[-size:] if self._cuts_left else text[:size]
+
+    def _is_settled(self, piece: str, encoding: Encoding) -> bool:
+        """Return whether the kept tokens are those of every longer piece."""
+        if not encoding.overflowing:
+            return False
+        kept = [word for word in encoding.word_ids if word is not None]
+        cut = [word for some in encoding.overflowing for word in some.word_ids if word is not None]
+        if not kept or not cut:
+            return False
+        distance = min(kept) - min(cut) if self._cuts_left else max(cut) - max(kept)
+        if distance > _WORDS_BETWEEN:
+            return True
+        # All of it is one word, as without a splitting into words it is: see whether its other end
+        # makes a difference. With WordPiece it does, by the length of the word alone.
+        if self._is_word_piece or len(cut) < len(kept):
+            return False
+        shorter = [self._piece(piece, len(piece) - less) for less in _SHORTER]
+        others = self._tokenizer.encode_batch(shorter)
+        return all(other.ids == encoding.ids for other in others)
+
+    def _squeezed(self, text: str) -> str:
+        """Return a text of the same tokens without endless runs."""
+        if self._runs is None:
+            self._runs = [run for run, sample in _runs() if self._is_only_long(sample)]
+        for run in self._runs:
+            parts = [
+                run.sub(_kept, text[start : start + _CHARACTERS_AT_ONCE])
+                for start in range(0, len(text), _CHARACTERS_AT_ONCE)
+            ]
+            text = "".join(parts)
+        return text
+
+    def _is_only_long(self, sample: str) -> bool:
+        """Return whether a run of such characters has the same tokens however long it is."""
+        runs = [
+            (sample * (length // len(sample) + 1))[:length]
+            for length in (_KEPT, _KEPT + 1, 2 * _KEPT, 10 * _KEPT + 3)
+        ]
+        around = (("", ""), ("x ", " y"))
+        texts = [f"{before}{run}{after}" for run in runs for before, after in around]
+        found = self._tokenizer.encode_batch(texts)
+        # Not by cutting them to nothing but the run: all must fit.
+        is_whole = not any(encoding.overflowing for encoding in found)
+        alone, among = found[::2], found[1::2]
+        return is_whole and all(
+            len({tuple(encoding.ids) for encoding in some}) == 1 for some in (alone, among)
+        )
+
+
+@cache
+def _runs() -> list[tuple[re.Pattern[str], str]]:
+    """Runs that may count for nothing but their being long, each with a sample that shows it.
+
+    A word that is too long for WordPiece is one unknown token, whatever letters, marks and symbols
+    it holds.
+    """
+    in_words = "".join(
+        f"\\U{first:08x}-\\U{last:08x}" for first, last in _ranges(_stands_in_words, sys.maxunicode)
+    )
+    return [
+        (re.compile(rf"\s{{{_KEPT},}}"), " \t\n\u00a0\u2003"),
+        (re.compile(rf"[ \t\r\n]{{{_KEPT},}}"), " \t\r\n"),
+        (re.compile(f"[{in_words}]{{{_KEPT},}}"), "aZ0tq7e\u0301\U0001f600\uac00\u0416"),
+        (re.compile(rf"[A-Za-z0-9]{{{_KEPT},}}"), "aZ0tq7"),
+    ]
+
+
+def _stands_in_words(code: int) -> bool:
+    if any(first <= code <= last for first, last in _ALONE):
+        return False
+    return unicodedata.category(chr(code))[0] in "LMNS" and chr(code) not in string.punctuation
+
+
+def _ranges(holds: Callable[[int], bool], last: int) -> Iterator[tuple[int, int]]:
+    start = None
+    for code in range(last + 2):
+        is_in = code <= last and holds(code)
+        if is_in and start is None:
+            start = code
+        elif not is_in and start is not None:
+            yield start, code - 1
+            start = None
+
+
+def _kept(found: re.Match[str]) -> str:
+    kept = found[0][:_KEPT]
+    return kept if len(_MARKS.sub("", kept)) >= _LETTERS else found[0]

@@ -1,0 +1,204 @@
+"""Long texts have the tokens that the `tokenizers` library gives the whole of them."""
+
+import random
+import string
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Reference
+
+from lanner.artifact.manifest import TokenizerRecord
+from lanner.errors import DeadlineError, InputError
+from lanner.text.long_texts import LongTexts, current_deadline_s
+from lanner.text.tokenization import Tokenizer
+from lanner.text.words import Vocabulary, WordTokenizer
+
+LIMIT = 16
+SENTENCE = "a man is playing the guitar while trains leave at seven o'clock in münchen 北京 ab abab"
+WORDS = SENTENCE.split(" ")
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def bert() -> Reference:
+    tokenizer = Reference(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 (no password)
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return tokenizer
+
+
+def roberta() -> Reference:
+    tokenizer = Reference(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def xlm_roberta(split: bool = True) -> Reference:
+    tokenizer = Reference(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    steps = [pre_tokenizers.Metaspace(split=split)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), *steps] if split else steps
+    )
+    trainer = trainers.UnigramTrainer(
+        vocab_size=110,
+        special_tokens=SPECIAL,
+        unk_token="[UNK]",  # noqa: S106 (no password)
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(WORDS), "aaa aaaa bbb"] * 3, trainer)
+    return tokenizer
+
+
+def one_word() -> Reference:
+    """BPE over all of a text, which knows no words, as some of the newest have it."""
+    tokenizer = Reference(models.BPE(unk_token="[UNK]"))  # noqa: S106 (no password)
+    tokenizer.normalizer = normalizers.Replace(" ", "_")
+    trainer = trainers.BpeTrainer(vocab_size=90, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(WORDS * 3 + ["aaaa", "ab_ab"], trainer)
+    return tokenizer
+
+
+KINDS: dict[str, Callable[[], Reference]] = {
+    "bert": bert,
+    "roberta": roberta,
+    "xlm-roberta": xlm_roberta,
+    "unigram of one word": lambda: xlm_roberta(split=False),
+    "one word": one_word,
+}
+
+
+def texts() -> list[str]:
+    rng = random.Random(19)  # noqa: S311 (the same each time)
+    pieces: list[Callable[[], str]] = [
+        lambda: rng.choice(WORDS),
+        lambda: rng.choice(string.punctuation) * rng.randint(1, 30),
+        lambda: rng.choice(" \t\n\u00a0") * rng.choice([1, 2, 900, 1_500]),
+        lambda: rng.choice("abé中😀") * rng.choice([1, 50, 120, 999, 1_000, 1_001, 3_000]),
+        lambda: "e\u0301" * rng.choice([1, 60, 700]),
+        lambda: "a" + "\u0301" * rng.choice([1, 1_200]) + "bc",
+        lambda: "".join(rng.choices(string.ascii_letters + "中,. ", k=200)),
+    ]
+    made = [character * 20_000 for character in ". a,中é😀"]
+    made += ["a" * 4_999 + " man", "." * 9 + " " * 8_000 + "man is", "a\u0301" * 3_000 + " man is"]
+    for _ in range(60):
+        gap = rng.choice(["", " ", " "])
+        made.append(gap.join(rng.choice(pieces)() for _ in range(rng.randint(5, 60))))
+    return made
+
+
+@pytest.fixture(params=KINDS)
+def reference(request: pytest.FixtureRequest) -> Reference:
+    return KINDS[request.param]()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_same_tokens_as_the_whole(reference: Reference, side: str, tmp_path: Path) -> None:
+    reference.enable_truncation(LIMIT, direction=side)
+    reference.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", TokenizerRecord("x", LIMIT, 0))
+    given = texts()
+    assert sum(len(text) > 1_000 for text in given) > 40
+    expected = [encoding.ids for encoding in reference.encode_batch(given)]
+    for text, ids, found in zip(given, expected, tokenizer.encode(given), strict=True):
+        assert found == ids, text[:80]
+    for text, ids in list(zip(given, expected, strict=True))[:12]:
+        assert tokenizer.encode([text]) == [ids]
+    # A pair with one long text; and texts among pairs.
+    pairs = [("a man", text) for text in given[:30]] + [(text, "is") for text in given[30:]]
+    mixed: list[str | tuple[str, str]] = [*pairs, *given[:3]]
+    wanted = [(one.ids, one.type_ids) for one in reference.encode_batch(mixed)]
+    pairwise = tokenizer.encode_pairs(mixed, with_types=True)
+    assert [(one.ids, one.type_ids) for one in pairwise] == wanted
+
+
+def test_little_is_read_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = bert()
+    tokenizer.enable_truncation(LIMIT)
+    long = LongTexts(tokenizer, LIMIT, cuts_left=False)
+    read: list[int] = []
+
+    class Counting:
+        def encode_batch(self, some: list[str]) -> object:
+            read.extend(map(len, some))
+            return tokenizer.encode_batch(some)
+
+    monkeypatch.setattr(long, "_tokenizer", Counting())
+    for text in ("." * 10**6, "a man is " * 10**5, "a" * 10**6, " " * 10**6, "e\u0301😀" * 10**5):
+        read.clear()
+        first = tokenizer.encode_batch([long.first_piece(text)])[0]
+        long.settled(text, first)
+        # Of one word that is unknown, or none, all is looked at, and little of it split.
+        assert sum(read) < 150_000
+
+
+def test_other_threads_go_on(tmp_path: Path) -> None:
+    bert().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", TokenizerRecord("x", None, 0))
+    ticks = [time.perf_counter()]
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.wait(0.005):
+            ticks.append(time.perf_counter())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    begin = time.perf_counter()
+    tokenizer.encode(["abcd " * 100_000])  # without a limit all of it is read
+    took = time.perf_counter() - begin
+    done.set()
+    thread.join()
+    longest = max(after - before for before, after in pairwise(ticks))
+    assert longest < took / 2
+
+
+def test_a_deadline_counts_while_a_text_is_split(tmp_path: Path) -> None:
+    bert().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", TokenizerRecord("x", LIMIT, 0))
+    before = current_deadline_s.set(time.monotonic() - 1)
+    try:
+        assert len(tokenizer.encode(["." * 10**6])[0]) == LIMIT  # settled at once
+        with pytest.raises(DeadlineError, match=r"^the deadline passed while a long"):
+            tokenizer.encode(["a" * 10**6])
+    finally:
+        current_deadline_s.reset(before)
+
+
+def test_what_is_not_read_must_be_a_text_too(tmp_path: Path) -> None:
+    bert().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", TokenizerRecord("x", LIMIT, 0))
+    with pytest.raises(InputError, match=r"^the text at index 1 is not valid Unicode \(a lone"):
+        tokenizer.encode(["a", "." * 10**5 + "\ud800"])
+    with pytest.raises(InputError, match=r"^the text at index 1 is not valid Unicode \(a lone"):
+        tokenizer.encode_pairs(["a", ("b", "." * 10**5 + "\ud800")])
+
+
+def test_words_are_read_up_to_the_limit(tmp_path: Path) -> None:
+    Vocabulary(["a", "man"], do_lower_case=True).write(tmp_path / "words.json")
+    tokenizer = WordTokenizer(tmp_path / "words.json", 3)
+    begin = time.perf_counter()
+    assert tokenizer.encode(["A  man\u2003a man " * 10**6]) == [[0, 1, 0]]
+    assert time.perf_counter() - begin < 1
