@@ -22,19 +22,19 @@ from lanner_export.graph.tensors import INPUTS
 
 _MASK = INPUTS[1]
 _HEADS_FIRST = [0, 2, 1, 3]
-#: A mask is compared on texts of so many tokens, or more where a window could be wider.
+#: Masks are compared on texts of this many tokens, or more if a window could be wider.
 _PROBED_TOKENS = 1_024
-#: Beyond it the comparison would take too much memory.
+#: The most tokens for the comparison; more would take too much memory.
 _MOST_PROBED_TOKENS = 4_096
-#: Larger constants are ends of slices and floats in place of infinity.
+#: Larger constants are not windows but ends of slices, or floats that stand for infinity.
 _NO_WINDOW = 2**24
 
 
 def attention_without_transposes(model: ir.Model) -> int:
-    """Attention that takes [batch, length, width] and splits the heads by itself.
+    """Make Attention take [batch, length, width] and split the heads itself.
 
     ONNX's Attention takes both forms (https://onnx.ai/onnx/operators/onnx__Attention.html). Torch
-    writes the one with the heads as a dimension, a transpose around each of its four tensors.
+    writes the form with heads as a dimension, and a transpose of each of its four tensors.
     """
     count = 0
     for attention in _attentions(model):
@@ -58,11 +58,11 @@ def attention_without_transposes(model: ir.Model) -> int:
 
 
 def one_mask(model: ir.Model) -> int:
-    """A mask in three operators for all layers, where torch writes some twenty.
+    """Replace torch's twenty or so mask operators by three, shared by all layers.
 
-    A token attends to every token that is no padding, and what a padding attends to is never read:
-    so `key >= query` of the attention mask says the same as the broadcast mask does. Whether a
-    graph's own mask says no more than that (a window, a prompt) is found by running it.
+    A token attends to every token that is not padding, and the output of padding is never read: so
+    `key >= query` of the attention mask is equivalent to the broadcast mask. Running the graph's
+    own mask tells whether it means more (a window, a prompt).
     """
     graph = model.graph
     masks = {node.inputs[3]: node for node in reversed(_attentions(model)) if len(node.inputs) > 3}
@@ -96,9 +96,9 @@ def one_mask(model: ir.Model) -> int:
 
 
 def move_value_bias(model: ir.Model) -> int:
-    """No bias on values: weights of attention sum to 1, so it can be added behind the projection.
+    """Move the bias of values behind the attention, whose weights sum to 1.
 
-    With the output projection W it is added there as `bias @ W`, to a bias that is there anyway.
+    With the output projection W it becomes `bias @ W` and is added to the existing bias there.
     """
     graph, count = model.graph, 0
     for attention in _merged_attentions(model):
@@ -125,8 +125,8 @@ def _attentions(model: ir.Model) -> list[ir.Node]:
 
 
 def _merged_attentions(model: ir.Model) -> list[ir.Node]:
-    # With the heads merged, a projection's bias stands directly before the attention; what turns
-    # queries and keys by their position (rotary embeddings) does not.
+    # With merged heads, a projection's bias directly precedes the attention, unless rotary
+    # embeddings stand between.
     return [
         node
         for node in _attentions(model)
@@ -171,7 +171,7 @@ def _is_heads_first(transpose: ir.Node) -> bool:
 
 
 def _dimension(value: ir.Value | None, axis: int) -> int:
-    """A dimension that is known before the graph runs, or 0."""
+    """Return a static dimension, or 0 if it is dynamic."""
     if value is None or value.shape is None or len(value.shape) <= axis:
         return 0
     size = value.shape[axis]
@@ -179,7 +179,7 @@ def _dimension(value: ir.Value | None, axis: int) -> int:
 
 
 def _at_most_one(attention_mask: ir.Value, computed: Collection[str | None]) -> ir.Value:
-    # Where prompts are not pooled, their tokens have 2 in the mask, and the graph makes it 1.
+    # If prompts are not pooled, their tokens have 2 in the mask, which the graph turns into 1.
     for use in attention_mask.uses():
         node = use.node
         limits = {"Min": node.inputs[1:], "Clip": node.inputs[2:]}.get(node.op_type, ())
@@ -189,7 +189,7 @@ def _at_most_one(attention_mask: ir.Value, computed: Collection[str | None]) -> 
 
 
 def _computation(model: ir.Model, mask: ir.Value) -> ir.Graph | None:
-    """What computes a mask of the token ids and the attention mask; None if it takes more."""
+    """Return the subgraph from token ids and attention mask to a mask; None if it needs more."""
     inputs = [value for value in model.graph.inputs if value.name in INPUTS]
     try:
         part = ir.convenience.extract(model.graph, inputs, [mask])
@@ -223,14 +223,14 @@ def _hides_padding_alone(part: ir.Graph, *, highest: int) -> bool:
         expected = np.broadcast_to(rows[:, None, None, :] > 0, (2, 1, length, length))
         if found.dtype != np.bool_ or found.shape != expected.shape:
             return False
-        # What a padding attends to is never read.
+        # Rows of padding are never read.
         if not (found == expected)[rows[:, None, :].astype(bool)].all():
             return False
     return True
 
 
 def _widest_window(part: ir.Graph) -> int:
-    """The largest constant that could be how far a token sees, in tokens."""
+    """Return the largest constant that could be the width of a window, in tokens."""
     arrays = [
         array for value in part.initializers.values() if (array := constant(value)) is not None
     ]

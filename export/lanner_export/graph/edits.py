@@ -1,4 +1,4 @@
-"""Small steps that the rewrites of a graph are made of."""
+"""Basic operations for rewriting graphs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
-    """The array of an initializer, or None where the value is computed."""
+    """Return the array of an initializer, or None if the value is computed."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def array_of(value: ir.Value | None) -> NDArray[Any]:
-    """The array of what is known to be an initializer."""
+    """Return the array of a value that is known to be an initializer."""
     array = constant(value)
     if array is None:
         raise ValueError(None if value is None else value.name)
@@ -24,13 +24,13 @@ def array_of(value: ir.Value | None) -> NDArray[Any]:
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The number that an initializer of one element holds, or None."""
+    """Return the number of an initializer with one element, or None."""
     array = constant(value)
     return None if array is None or array.size != 1 else float(array.reshape(()))
 
 
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """Puts an array into the graph, under that name or, where it is taken, a longer one."""
+    """Add an array to the graph under that name, or a longer one if the name is taken."""
     name = _free_name(graph, name)
     tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(
@@ -49,18 +49,18 @@ def insert(
     name: str,
     dtype: ir.DataType | None = None,
 ) -> ir.Value:
-    """Puts a node of one output in front of another, and gives its output.
+    """Insert a node with one output before another node; return its output.
 
     Args:
-        before: The node that it stands in front of.
-        operator: Its operator, of the standard set.
-        inputs: What it takes.
-        attributes: Its attributes.
-        name: Its own name and that of its output; where it is taken, a longer one.
-        dtype: The type of its output, where a later pass asks for it.
+        before: The node to insert it before.
+        operator: The operator, of the standard set.
+        inputs: The inputs.
+        attributes: The attributes.
+        name: The name of the node and of its output, or a longer one if the name is taken.
+        dtype: The type of the output, if a later pass needs it.
     """
     graph = before.graph
-    if not isinstance(graph, ir.Graph):  # a node that no graph holds has no place in front of it
+    if not isinstance(graph, ir.Graph):  # a node without a graph has no position
         raise TypeError(before.name)
     name = _free_name(graph, name)
     node = ir.node(operator, inputs, attributes or {}, name=name)
@@ -83,13 +83,13 @@ def _free_name(graph: ir.Graph, name: str) -> str:
 
 
 def producer(value: ir.Value | None, operator: str) -> ir.Node | None:
-    """The node that makes a value, if it is of that operator."""
+    """Return the node that makes a value, if it has that operator."""
     node = None if value is None else value.producer()
     return node if node is not None and node.op_type == operator else None
 
 
 def only_consumer(value: ir.Value, operator: str) -> ir.Node | None:
-    """The node that takes a value, if it is alone and of that operator."""
+    """Return the only consumer of a value, if it has that operator."""
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output() or uses[0].node.op_type != operator:
         return None
@@ -97,7 +97,7 @@ def only_consumer(value: ir.Value, operator: str) -> ir.Node | None:
 
 
 def biased(add: ir.Node | None) -> tuple[ir.Value, ir.Value] | None:
-    """What an Add adds a constant vector to, and that vector; None for any other Add or node."""
+    """Return the operands of an Add of a value and a constant vector; None for any other node."""
     if add is None or add.op_type != "Add":
         return None
     for value, bias in (add.inputs, add.inputs[::-1]):
@@ -108,7 +108,7 @@ def biased(add: ir.Node | None) -> tuple[ir.Value, ir.Value] | None:
 
 
 def replace_input(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
-    """Makes a node take another value, wherever it took the old one."""
+    """Replace all uses of a value in a node's inputs."""
     for index, value in enumerate(node.inputs):
         if value is old:
             node.replace_input_with(index, new)

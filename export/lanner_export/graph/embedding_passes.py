@@ -1,4 +1,4 @@
-"""The rewrite of what stands before the first layer: positions without a lookup."""
+"""The rewrite of the embeddings: positions without a lookup."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from lanner_export.graph.edits import (
 
 
 def slice_positions(model: ir.Model) -> int:
-    """The first rows of the table of positions, cut out as they stand instead of looked up."""
+    """Slice the first rows of the table of positions instead of looking them up."""
     graph, count = model.graph, 0
     for gather in [node for node in graph if node.op_type == "Gather"]:
         table, cut = constant(gather.inputs[0]), producer(gather.inputs[1], "Slice")
@@ -52,7 +52,7 @@ def _is_table(table: NDArray[Any] | None, gather: ir.Node) -> bool:
 
 
 def _is_only_added(value: ir.Value) -> bool:
-    """Whether it is added to what has a batch: then it needs no batch of one itself."""
+    """Return whether a value is only added to a batch: then it needs no batch axis of its own."""
     added = [
         other
         for use in value.uses()

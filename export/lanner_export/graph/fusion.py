@@ -1,7 +1,7 @@
-"""Which fused operators stand in the graph that ONNX Runtime will really run.
+"""Counting the fused operators of the graph that ONNX Runtime really runs.
 
-A fusion is lost without a word when a framework changes its code, so it is counted: after ONNX
-Runtime's own optimisation, with the settings that the runtime uses.
+A fusion disappears silently when a framework changes its code. So fused operators are counted after
+ONNX Runtime's own optimisation, with the settings of the runtime.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ import onnx
 
 from lanner.engines.onnxruntime import open_session
 
-#: Operators that each do what many would; in the order in which they are shown.
+#: Fused operators, in display order.
 FUSED_OPS = (
     "Attention",
     "MultiHeadAttention",
@@ -32,7 +32,7 @@ _LAYER_NORM_OPS = ("LayerNormalization", "SkipLayerNormalization")
 
 
 def count_fused_ops(path: Path) -> dict[str, int]:
-    """How often each of `FUSED_OPS` stands in the optimised graph; those that do not are left out.
+    """Count each of `FUSED_OPS` in the optimised graph, without those that do not occur.
 
     Args:
         path: An ONNX file.
@@ -40,7 +40,7 @@ def count_fused_ops(path: Path) -> dict[str, int]:
     Raises:
         EngineError: ONNX Runtime refused the file.
     """
-    # Beside the file, where there is room for another as large.
+    # Next to the file: the disk is most likely to have room there.
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=path.parent) as directory:
         optimized = Path(directory) / "optimized.onnx"
         open_session(path, save_optimized_to=optimized)
@@ -48,7 +48,7 @@ def count_fused_ops(path: Path) -> dict[str, int]:
 
 
 def count_written_ops(path: Path) -> dict[str, int]:
-    """How often each of `FUSED_OPS` stands in a file as it is; those that do not are left out.
+    """Count each of `FUSED_OPS` in an unchanged file, without those that do not occur.
 
     Args:
         path: An ONNX file.
@@ -59,16 +59,16 @@ def count_written_ops(path: Path) -> dict[str, int]:
 
 
 def lost_fusions(fused_ops: dict[str, int], model: Any, layers: int) -> list[str]:
-    """What the checkpoint's model has and the graph has not as single operators.
+    """Return the parts of the checkpoint's model that are not single operators in the graph.
 
     Args:
-        fused_ops: What `count_fused_ops` found.
-        model: The checkpoint's model in torch, or None where nothing was traced. A module that
+        fused_ops: The result of `count_fused_ops`.
+        model: The checkpoint's model in torch, or None if nothing was traced. A module that
             several layers share counts once.
         layers: Encoder layers, each with one attention.
 
     Returns:
-        A few words for each kind that was lost, for example ``"2 of 6 attentions"``.
+        A few words for each kind of lost fusion, for example ``"2 of 6 attentions"``.
     """
     if model is None:
         return []

@@ -1,7 +1,7 @@
-"""The ONNX graph of static vectors: look rows up, take their mean, normalise.
+"""The ONNX graph of static vectors: look up rows, average them, normalise.
 
-The table lies beside the graph in one file, which ONNX Runtime maps into memory; it is written a
-block at a time, so that neither side ever holds it whole.
+The table is in one file next to the graph, which ONNX Runtime maps into memory. It is written block
+by block, so it is never in memory as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,27 +19,27 @@ from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET
 
-#: The oldest format that has the operator set.
+#: The oldest IR version with the operator set.
 _IR_VERSION = 11
-#: Windows maps files at multiples of this, Linux at multiples of 4096.
+#: Windows maps files at multiples of this; Linux at multiples of 4096.
 _ALIGNMENT_BYTES = 2**16
-#: The smallest divisors of sentence-transformers' Pooling and of torch's normalize: what they are
-#: for is that nothing divided by nothing is nothing.
+#: The smallest divisors of sentence-transformers' Pooling and of torch's normalize, which make 0/0
+#: equal to 0.
 _SMALLEST_SUM, _SMALLEST_NORM = 1e-9, 1e-12
 
 
 @dataclass(frozen=True)
 class LookupTable:
-    """What static vectors are made of.
+    """The table of static vectors.
 
     Attributes:
         rows: The vectors [rows, dimension]; any float or integer, taken as float32.
-        weights: What the row of each token is multiplied with, float32 [tokens], or None.
-        is_weighted_mean: Whether the sum is divided by the sum of the weights, as after the
-            WordWeights of sentence-transformers, and not by the number of tokens, as in model2vec.
-        mapping: The row of each token, integers [tokens], or None where token i has row i.
-        ignored_ids: Tokens that count as if they were not there.
-        normalize: Whether the mean is scaled to length 1.
+        weights: The factor of each token's row, float32 [tokens], or None.
+        is_weighted_mean: True to divide the sum by the sum of the weights, like WordWeights of
+            sentence-transformers; False to divide by the number of tokens, like model2vec.
+        mapping: The row of each token, integers [tokens], or None if token i has row i.
+        ignored_ids: Tokens that are ignored.
+        normalize: True to scale the mean to length 1.
     """
 
     rows: MatrixFile
@@ -56,15 +56,15 @@ class LookupTable:
             raise CheckpointError(msg)
 
     def _problem(self) -> str:
-        """What is wrong in it, or nothing."""
+        """Return the first fault, or an empty string."""
         weights, mapping, rows = self.weights, self.mapping, self.rows.shape[0]
         if 0 in self.rows.shape:
             return "an empty table"
         if mapping is not None and (mapping.ndim != 1 or mapping.dtype.kind != "i"):
             kind = f"{mapping.dtype} of shape {mapping.shape}"
-            return f"a mapping of {kind} where one row a token was expected"
+            return f"a mapping of {kind} instead of one row per token"
         if mapping is not None and not ((mapping >= 0) & (mapping < rows)).all():
-            return f"a mapping to rows that are not there (it has {rows})"
+            return f"a mapping to rows that do not exist (it has {rows})"
         if weights is not None and weights.shape != (self.vocabulary_size,):
             return f"weights of shape {weights.shape} for {self.vocabulary_size} tokens"
         if weights is not None and not np.isfinite(weights).all():
@@ -73,7 +73,7 @@ class LookupTable:
 
     @property
     def vocabulary_size(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
         return self.rows.shape[0] if self.mapping is None else len(self.mapping)
 
     @property
@@ -83,19 +83,19 @@ class LookupTable:
 
 
 def data_path(path: Path) -> Path:
-    """Where the table of a graph lies."""
+    """Return the path of a graph's table."""
     return path.with_name(path.name + ".data")
 
 
 def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
-    """Writes the graph, and its table beside it as `data_path` says.
+    """Write the graph, and its table next to it at `data_path`.
 
-    It takes `input_ids` and `attention_mask`, int64 [batch, length], and gives
-    `sentence_embedding`, float32 [batch, dimension]. A text without a token that counts gets zeros.
+    The graph takes `input_ids` and `attention_mask`, int64 [batch, length], and returns
+    `sentence_embedding`, float32 [batch, dimension]. A text without known tokens gets zeros.
 
     Args:
-        path: Where the ONNX file goes.
-        table: What it looks up.
+        path: The path of the ONNX file.
+        table: The table.
         precision: ``"fp32"``, or ``"int8"`` for rows of signed bytes with one scale each.
 
     Raises:
@@ -138,14 +138,14 @@ def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
         scales: list[NDArray[np.float32]] = []
         rows = graph.external("rows", _quantized(table.rows.blocks(), scales))
         vectors = graph.node("Gather", rows, row_ids)
-        # The scales go into the factors, so that the rows are not multiplied one more time.
+        # Multiply the scales into the factors instead of the rows.
         vectors = graph.node("Cast", vectors, to=TensorProto.FLOAT)
         scale = graph.node("Gather", graph.external("scales", scales), row_ids)
         factors = graph.node("Mul", factors, scale)
     else:
         rows = graph.external("rows", table.rows.blocks())
         vectors = graph.node("Gather", rows, row_ids)
-    # A product with one row sums the rows of a text without a second copy of them.
+    # A matrix product with one row sums the rows of a text without copying them.
     total = graph.node("MatMul", graph.node("Unsqueeze", factors, graph.axis(1)), vectors)
     total = graph.node("Squeeze", total, graph.axis(1))
     divisor = graph.node("ReduceSum", divisors, graph.axis(1), keepdims=1)
@@ -161,7 +161,7 @@ def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
 def _quantized(
     blocks: Iterable[NDArray[np.float32]], scales: list[NDArray[np.float32]]
 ) -> Iterator[NDArray[np.int8]]:
-    """Signed bytes with one symmetric scale a row, which is put to the others."""
+    """Yield blocks of signed bytes with one symmetric scale per row, appended to `scales`."""
     for block in blocks:
         bytes_, scale = to_signed_bytes(block)
         scales.append(scale.astype("<f4"))
@@ -169,7 +169,7 @@ def _quantized(
 
 
 class _Graph:
-    """The nodes and the numbers of a graph that is being made."""
+    """The nodes and constants of a graph under construction."""
 
     def __init__(self, file: BinaryIO, location: str) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -178,27 +178,27 @@ class _Graph:
         self._location = location
 
     def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Adds a node; gives the name of its output."""
+        """Add a node; return the name of its output."""
         name = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
     def constant(self, value: NDArray[Any]) -> str:
-        """Adds a few numbers, which stand in the graph itself."""
+        """Add a small constant in the graph itself; return its name."""
         name = f"constant_{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(value, name))
         return name
 
     def axis(self, axis: int) -> str:
-        """Adds the number of an axis."""
+        """Add a constant with the number of an axis; return its name."""
         return self.constant(np.array([axis], np.int64))
 
     def scalar(self, value: float) -> str:
-        """Adds a float32."""
+        """Add a float32 constant; return its name."""
         return self.constant(np.array(value, np.float32))
 
     def external(self, name: str, blocks: Iterable[NDArray[Any]]) -> str:
-        """Adds a tensor that lies in the file beside the graph; the blocks follow each other."""
+        """Add a tensor, written block by block to the file next to the graph; return its name."""
         self._file.seek(-(-self._file.tell() // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
         offset = self._file.tell()
         length = 0

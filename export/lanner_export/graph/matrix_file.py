@@ -1,4 +1,4 @@
-"""A matrix in a file, read a block at a time: a table of word vectors may be larger than memory."""
+"""A matrix in a file, read block by block: tables of word vectors may be larger than memory."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from lanner.errors import CheckpointError
 
 _BLOCK_BYTES = 2**24
-#: By the names of https://github.com/huggingface/safetensors; all of them little-endian.
+#: Dtypes by their names in https://github.com/huggingface/safetensors; all are little-endian.
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -28,13 +28,13 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class MatrixFile:
-    """Where a matrix lies, row after row.
+    """The location of a matrix in a file, row by row.
 
     Attributes:
         path: The file.
         shape: Rows and columns.
-        dtype: Of each number.
-        offset_bytes: Where the first row begins.
+        dtype: The type of the numbers.
+        offset_bytes: The offset of the first row.
     """
 
     path: Path
@@ -43,19 +43,19 @@ class MatrixFile:
     offset_bytes: int = 0
 
     def array(self) -> NDArray[Any]:
-        """The whole matrix, mapped into memory: only what is looked at is read."""
+        """Return the whole matrix, mapped into memory: it is read on access."""
         shape, dtype = self.shape, self.dtype
         return np.memmap(self.path, dtype, mode="r", offset=self.offset_bytes, shape=shape)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The matrix from its first row to its last, as float32 [rows of the block, columns].
+        """Yield the matrix in blocks, as float32 [rows of the block, columns].
 
         Raises:
             CheckpointError: A value is not a finite number, or the file ends too early.
         """
         rows, columns = self.shape
         block_rows = max(1, _BLOCK_BYTES // (4 * columns))
-        # Reads, because pages of a mapped file stay resident when they are done with.
+        # Read instead of mapping: pages of a mapped file stay resident.
         with self.path.open("rb") as file:
             file.seek(self.offset_bytes)
             for start in range(0, rows, block_rows):
@@ -64,7 +64,7 @@ class MatrixFile:
                 if len(values) != wanted * columns:
                     msg = f"{self.path} ends before its last row: copy or download it again"
                     raise CheckpointError(msg)
-                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                with np.errstate(over="ignore"):  # values beyond float32 become infinite
                     block = values.astype(np.float32, copy=False).reshape(wanted, columns)
                 if not np.isfinite(block).all():
                     row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
@@ -77,14 +77,14 @@ class MatrixFile:
 
 
 def read_safetensors(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any], int]]:
-    """Shape, dtype and place (in bytes from the file's start) of each tensor of a file.
+    """Return shape, dtype and offset (in bytes from the file's start) of each tensor of a file.
 
     Raises:
-        CheckpointError: It is missing or damaged, or a tensor has a dtype that Lanner has not.
+        CheckpointError: The file is missing or damaged, or Lanner does not know a dtype.
     """
     try:
         with safe_open(path, framework="numpy"):
-            pass  # checks that every tensor lies inside the file, and no two overlap
+            pass  # opening checks that every tensor is inside the file, and no two overlap
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))

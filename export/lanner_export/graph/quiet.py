@@ -1,4 +1,4 @@
-"""Keeping the frameworks' own progress bars and warnings off the user's terminal."""
+"""Silencing the progress bars and warnings of frameworks."""
 
 import contextlib
 import logging
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences warnings, log records below ERROR and whatever is printed, within the block.
+    """Silence warnings, log records below ERROR and all printed output, within the block.
 
-    An error that is raised passes through: only chatter is lost.
+    Exceptions pass through.
     """
     previous = logging.root.manager.disable
     handlers = logging.root.handlers[:]
@@ -27,6 +27,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
-        # ONNX Runtime's quantization calls logging.info(), which gives a root logger without a
-        # handler one for today's stderr: our sink, closed by now. Every later record would fail.
+        # ONNX Runtime's quantization calls logging.info(), which adds a handler to a root logger
+        # without one, for the current stderr: our sink, now closed. Later records would fail.
         logging.root.handlers[:] = handlers

@@ -1,8 +1,8 @@
-"""The rewrites that a traced graph goes through: each small, named and possible to leave out.
+"""The rewrites of a traced graph: each is small, named and optional.
 
-None changes what the graph says: its answers stay the same but for the rounding of float32. What
-each gains is measured by `python -m lanner_perf.tools.passes`, and recorded in
-docs/explanation/graph.md.
+None changes the answers of the graph, except for the rounding of float32.
+`python -m lanner_perf.tools.passes` measures the gain of each; docs/explanation/graph.md records
+the results.
 """
 
 from collections.abc import Callable, Collection
@@ -22,13 +22,13 @@ from lanner_export.graph.embedding_passes import slice_positions
 
 @dataclass(frozen=True)
 class Pass:
-    """A rewrite of a graph in place; it says how often it found something to rewrite."""
+    """A rewrite of a graph in place; it returns the number of places that it rewrote."""
 
     name: str
     apply: Callable[[ir.Model], int]
 
 
-#: In the order in which they run: biases are found where no transpose stands between.
+#: All passes in their order: a bias is only found without a transpose before it.
 PASSES = tuple(
     Pass(apply.__name__.replace("_", "-"), apply)
     for apply in (
@@ -41,7 +41,7 @@ PASSES = tuple(
 
 
 def require_passes(names: Collection[str]) -> None:
-    """Refuses names that no pass has.
+    """Check the names of passes.
 
     Raises:
         UnsupportedError: There is no such pass.
@@ -54,14 +54,14 @@ def require_passes(names: Collection[str]) -> None:
 
 
 def rewrite(model: ir.Model, *, without: Collection[str] = ()) -> list[str]:
-    """Runs the passes over a graph, in place.
+    """Run the passes over a graph, in place.
 
     Args:
-        model: A float32 graph as torch traced it.
+        model: A float32 graph traced by torch.
         without: Names of passes to leave out.
 
     Returns:
-        The names of those that found something to rewrite.
+        The names of the passes that rewrote something.
     """
     applied = []
     for item in PASSES:

@@ -1,4 +1,4 @@
-"""What every graph of Lanner has in common: its operator set, and the names of its tensors."""
+"""The operator set and the names of tensors of all graphs of Lanner."""
 
 from lanner.running.runner import TYPE_IDS
 

@@ -1,8 +1,8 @@
-"""From a loaded checkpoint to one ONNX graph, pooling and all.
+"""Tracing a loaded checkpoint into one ONNX graph, pooling included.
 
 torch's exporter writes scaled_dot_product_attention, gelu and layer_norm as one operator each from
 operator set 23 on (https://onnx.ai/onnx/operators/onnx__Attention.html). They are fused from the
-start, whatever transformers' own code around them looks like, and stay standard ONNX.
+start, whatever transformers' own code around them, and remain standard ONNX.
 """
 
 import ast
@@ -20,21 +20,21 @@ from lanner_export.graph.quiet import quiet
 from lanner_export.graph.rewriting import rewrite
 from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
-#: Protobuf's limit, less room for the graph.
+#: Protobuf's limit, minus room for the graph.
 MOST_BYTES = 2**31 - 2**24
-#: What onnxscript notes on a constant that it worked out: the names that it was made from.
+#: The metadata of a constant that onnxscript folded: the names that it was made from.
 _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class SentenceGraph(torch.nn.Module):
-    """Token ids to sentence vectors: the transformer and every module behind it.
+    """A module from token ids to sentence vectors: the transformer and every module behind it.
 
-    Where a prompt is read but not pooled, its tokens have 2 in the attention mask.
+    Tokens of a prompt that is read but not pooled have 2 in the attention mask.
 
     Args:
         model: A `SentenceTransformer`.
-        dimension: How many of the first dimensions of a vector to keep.
+        dimension: The number of leading dimensions of a vector to keep.
     """
 
     def __init__(self, model: Any, *, dimension: int) -> None:
@@ -47,7 +47,7 @@ class SentenceGraph(torch.nn.Module):
         self.needs_positions = _is_rotary(self.transformer)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Takes int64 [batch, length] twice, returns float32 [batch, dim]."""
+        """Return float32 [batch, dim] for two inputs int64 [batch, length]."""
         attended = pooled = attention_mask
         if not self.pools_prompt:
             attended, pooled = attention_mask.clamp(max=1), (attention_mask == 1).to(torch.int64)
@@ -63,7 +63,7 @@ class SentenceGraph(torch.nn.Module):
 
 
 class LogitsGraph(torch.nn.Module):
-    """Token ids to logits, of a text or of each token.
+    """A module from token ids to logits, of a text or of each token.
 
     Args:
         model: A model of transformers for sequence or token classification.
@@ -80,7 +80,7 @@ class LogitsGraph(torch.nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Takes int64 [batch, length] each; returns float32 [batch, labels] or with tokens."""
+        """Return logits, float32 [batch, labels] or [batch, length, labels]."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs[TYPE_IDS] = token_type_ids
@@ -91,12 +91,12 @@ class LogitsGraph(torch.nn.Module):
 
 
 def _is_rotary(model: torch.nn.Module) -> bool:
-    # Learned positions may start anywhere, as RoBERTa's do; rotary ones start at 0.
+    # Learned positions may start anywhere, for example RoBERTa's; rotary ones start at 0.
     return any("Rotary" in type(module).__name__ for module in model.modules())
 
 
 def _positions(input_ids: torch.Tensor) -> torch.Tensor:
-    # By default the positions have a batch of one, which ONNX's RotaryEmbedding refuses.
+    # By default the positions have a batch size of one, which ONNX's RotaryEmbedding refuses.
     positions = torch.arange(input_ids.shape[1], device=input_ids.device)
     return positions.unsqueeze(0).expand_as(input_ids)
 
@@ -109,30 +109,30 @@ def write_fp32(
     *,
     without_passes: Collection[str] = (),
 ) -> list[str]:
-    """Writes the float32 graph of a loaded checkpoint, rewritten to run fast.
+    """Write the float32 graph of a loaded checkpoint, rewritten for speed.
 
     Args:
-        graph: What is traced.
+        graph: The module to trace.
         inputs: Names of its inputs, in the order of its arguments.
         output: Name of its output.
-        path: Where the ONNX file goes.
+        path: The path of the ONNX file.
         without_passes: Names of `lanner_export.graph.rewriting.PASSES` to leave out.
 
     Returns:
-        The passes that found something to rewrite.
+        The names of the passes that rewrote something.
 
     Raises:
         ExportError: torch could not trace or translate the model.
-        UnsupportedError: Its weights do not fit into one ONNX file.
+        UnsupportedError: The weights do not fit into one ONNX file.
     """
     size = sum(parameter.numel() for parameter in graph.parameters()) * 4
     if size > MOST_BYTES:
         msg = (
-            f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, and an ONNX file holds at "
+            f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, but an ONNX file holds at "
             "most 2 GB: Lanner does not split weights over files yet"
         )
         raise UnsupportedError(msg)
-    # Sizes that nothing else in the graph has, so that no other dimension is taken for them.
+    # Sizes that occur nowhere else in the graph, so that no other dimension is confused with them.
     ids = torch.ones((3, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[0, 4:] = 0
@@ -155,13 +155,13 @@ def write_fp32(
         what = type(graph.transformer).__name__
         msg = f"torch {torch.__version__} could not export {what}: {reason}"
         raise ExportError(msg) from error
-    if program is None:  # torch's signature allows it; its code with dynamo=True does not do it
+    if program is None:  # torch's signature allows it; with dynamo=True it does not happen
         msg = "torch.onnx.export returned no program"
         raise ExportError(msg)
     _name_products(program.model)
     _name_transposed_weights(program.model)
-    # The exporter notes the source line behind each node: paths of this machine, and a third of
-    # the file's text.
+    # The exporter records the source line of each node: paths of this machine, a third of the
+    # file's text.
     model: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
     model.producer_name, model.producer_version = "lanner", None
     applied = rewrite(model, without=without_passes)
@@ -170,7 +170,7 @@ def write_fp32(
 
 
 def _name_transposed_weights(model: ir.Model) -> None:
-    # The exporter turns a weight round once and for all, and then calls it val_93.
+    # The exporter folds the transpose of a weight, and then names it val_93.
     initializers = model.graph.initializers
     for value in list(initializers.values()):
         origin = ast.literal_eval(value.metadata_props.get(_FOLDED_FROM, "[]"))
@@ -179,9 +179,9 @@ def _name_transposed_weights(model: ir.Model) -> None:
 
 
 def _name_products(model: ir.Model) -> None:
-    """Gives each matrix product the name of its module in the checkpoint.
+    """Name each matrix product after its module in the checkpoint.
 
-    People meet these names where some products of int8 stay in float32.
+    Users see these names if some int8 products stay in float32.
     """
     taken = set()
     for node in model.graph:
@@ -190,7 +190,7 @@ def _name_products(model: ir.Model) -> None:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         name = next((scope for scope in reversed(scopes[:-1]) if scope), node.name or "product")
         name = name.removeprefix("transformer.")
-        while name in taken:  # a layer that is shared, as ALBERT's
+        while name in taken:  # a shared layer, such as ALBERT's
             stem, _, number = name.rpartition("#")
             name = f"{stem}#{int(number) + 1}" if stem else f"{name}#2"
         taken.add(name)

@@ -1,8 +1,8 @@
-"""How far a measure would move with other data of the same kind: bootstrap intervals.
+"""Bootstrap intervals: the variation of a measure over other data of the same kind.
 
-The percentile interval of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter
-13: rows of the data are drawn again, with replacement and as many, and the interval holds the
-middle of what is measured on such draws.
+They are the percentile intervals of Efron and Tibshirani, "An Introduction to the Bootstrap"
+(1993), chapter 13: the rows are resampled with replacement, and the interval holds the middle share
+of the measure on such samples.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ _SEED = 0
 
 
 def resampled(statistic: Callable[[Items], float], items: Items) -> NDArray[np.float64]:
-    """The statistic of resampled rows, float64 [RESAMPLES].
+    """Return the statistic of resampled rows, float64 [RESAMPLES].
 
-    Items of as many rows are resampled alike. So the results of two models on the same rows are
-    paired, and their difference is that of the models on each draw.
+    The samples depend only on the number of rows. So the results of two models on the same rows are
+    paired, and their difference is that of the models on each sample.
 
     Args:
-        statistic: See `lanner_export.quality.statistic`; NaN where a draw has none.
-        items: What each row contributed, [rows, ...].
+        statistic: See `lanner_export.quality.statistic`; NaN for a sample without one.
+        items: The contribution of each row, [rows, ...].
     """
     generator = np.random.default_rng(_SEED)
     count = len(items)
@@ -35,7 +35,7 @@ def resampled(statistic: Callable[[Items], float], items: Items) -> NDArray[np.f
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Where the middle share `CONFIDENCE` of resampled values lies; those that are NaN left out."""
+    """Return the interval of the middle share `CONFIDENCE` of resampled values, without NaN."""
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(values, (tail, 100 - tail))
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""What an artifact's `quality.json` says: how each variant compares with the checkpoint."""
+"""The content of an artifact's `quality.json`: each variant compared with the checkpoint."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -30,19 +30,19 @@ from lanner_export.texts.calibration import CalibrationTexts
 from lanner_export.texts.quality_data import QualityData
 
 _SHIPPED = "sentences shipped with Lanner"
-#: Enough to cover the kinds of the shipped sentences; each variant encodes each of them twice.
+#: Enough for all kinds of the shipped sentences; each variant encodes each text twice.
 _SHIPPED_TEXTS = 48
 
 
 def parity_texts() -> list[str]:
-    """Real and adversarial texts of unequal lengths, in a mixed order."""
+    """Return real and adversarial texts of unequal lengths, in a mixed order."""
     shipped = shipped_sentences()
     step = max(1, len(shipped) // _SHIPPED_TEXTS)
     return [*shipped[::step][:_SHIPPED_TEXTS], *ADVERSARIAL_TEXTS]
 
 
 def parity_inputs(head: str) -> list[str | Pair]:
-    """What a variant of that head is compared on: texts, of `score` pairs, of `classify` both."""
+    """Return the inputs for comparing a head: texts; pairs for `score`; both for `classify`."""
     return CalibrationTexts(parity_texts(), "").inputs(head)
 
 
@@ -55,21 +55,21 @@ def measure_quality(
     *,
     source: RememberedReference | None = None,
 ) -> dict[str, Any]:
-    """Measures every variant against the checkpoint.
+    """Measure every variant against the checkpoint.
 
     Args:
         reference: The checkpoint in its own framework.
         models: The variants by name.
-        data: Labelled data that fit them, or None.
-        directory: Where their files are.
+        data: Labelled data that fit the variants, or None.
+        directory: The directory of the variants' files.
         progress: Called when a step begins.
-        source: What the checkpoint was before it was trimmed, where it was.
+        source: The checkpoint before trimming, or None if it was not trimmed.
 
     Returns:
         The content of `quality.json`.
 
     Raises:
-        ParityError: A variant differs more than its tolerance.
+        ParityError: A variant differs by more than its tolerance.
     """
     first = next(iter(models.values()))
     inputs = parity_inputs(first.manifest.head)
@@ -105,7 +105,7 @@ def _agreement(
     source: RememberedReference | None,
     progress: Callable[[str], object],
 ) -> dict[str, Any]:
-    """How much each variant answers as the checkpoint, and as its source, on texts of real use."""
+    """Return the agreement of each variant with the checkpoint and its source, on real texts."""
     first = next(iter(models.values()))
     inputs = agreement_inputs(first.manifest.head, data)
     progress(f"agreement: {len(inputs)} texts in the checkpoint's framework")
@@ -125,17 +125,17 @@ def _agreement(
 
 
 def _require_number(variant: str, measure: str, value: float) -> None:
-    # The texts of parity are few: what overflows on others is found here.
+    # Parity uses few texts: an overflow on others is found here.
     if not math.isfinite(value):
         msg = (
             f"the {variant} variant has no {measure}: its answers to some texts are not numbers; "
-            "leave it out of --precision, or in place of fp16 take bf16. Nothing was written"
+            "omit it from --precision, or replace fp16 by bf16. Nothing was written"
         )
         raise ParityError(msg)
 
 
 class _Estimate(NamedTuple):
-    """What was measured, and measured again on resampled rows."""
+    """A measured value, with the values on resampled rows."""
 
     value: float
     resampled: NDArray[np.float64]
@@ -145,7 +145,7 @@ class _Estimate(NamedTuple):
         return cls(found.value, resampled(measure.statistic, found.items))
 
     def to_json(self, **bases: Self) -> dict[str, Any]:
-        """The value, and its difference to some others on the same rows; all with intervals."""
+        """Return the value and its differences to others on the same rows, with intervals."""
         content: dict[str, Any] = {"value": self.value, "interval": interval(self.resampled)}
         for key, base in bases.items():
             content[key] = self.value - base.value
@@ -160,7 +160,7 @@ def _task(
     source: RememberedReference | None,
     progress: Callable[[str], object],
 ) -> dict[str, Any]:
-    """What each variant reaches on labelled data, and how far it is from the checkpoint."""
+    """Return the results of each variant on labelled data, and differences to the checkpoint."""
     measure = task_measure(next(iter(models.values())), reference, data)
     what = f"{measure.name} on {data.name}"
     progress(f"{what}: {len(measure.inputs):,} texts in the checkpoint's framework")
@@ -192,11 +192,11 @@ def _task(
 
 
 def _is_comparable(of_source: Measure, reference: RememberedReference) -> bool:
-    """Whether answers of a source can be measured as those of its trimmed checkpoint can.
+    """Return whether answers of a source and of its trimmed checkpoint can be compared.
 
-    Not the cosine of vectors of two widths, nor the labels of tokens where a text has others.
+    Vectors of two widths have no cosine, and labels of tokens need the same tokens.
     """
-    if of_source.name in ("spearman", "neighbours"):  # similarities have no width
+    if of_source.name in ("spearman", "neighbours"):  # similarities do not depend on the width
         return True
     inputs = of_source.inputs
     both = zip(of_source.reference(inputs), reference(inputs), strict=True)

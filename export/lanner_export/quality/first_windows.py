@@ -1,4 +1,4 @@
-"""What a tagger finds in texts, as far as its checkpoint reads them."""
+"""The answers of a tagger for the first window of each text, all that its checkpoint reads."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -12,14 +12,14 @@ from lanner.text.tokenization import Tokenizer
 from lanner_export.quality.statistic import Items
 from lanner_export.texts.quality_data import OUTSIDE, Span
 
-#: Of each text float32 [tokens, labels], special tokens included.
+#: For each text float32 [tokens, labels], special tokens included.
 Logits = Sequence[NDArray[np.float32]]
 
 
 class FirstWindows:
     """The first window of each text: all that the checkpoint reads.
 
-    A variant reads on beyond it, so that no comparison would be fair there.
+    A variant reads beyond it, where a comparison would be unfair.
 
     Args:
         model: Any variant: for its labels and tokenizer.
@@ -37,7 +37,7 @@ class FirstWindows:
         ]
 
     def seen(self, entities: Sequence[frozenset[Span]]) -> list[frozenset[Span]]:
-        """Those entities of each text that lie in its first window."""
+        """Return the entities of each text that lie in its first window."""
         rows = zip(entities, self._windows, self._is_text, strict=True)
         return [
             _within(spans, np.array(windows[0].offsets)[is_text]) if len(windows) > 1 else spans
@@ -45,7 +45,7 @@ class FirstWindows:
         ]
 
     def entities(self, logits: Logits) -> list[frozenset[Span]]:
-        """What `tag` finds in each text, joined by its default strategy."""
+        """Return the entities of `tag` in each text, joined by its default strategy."""
         found = []
         for text, windows, rows in zip(self._texts, self._windows, logits, strict=True):
             tokens = join_windows(text, windows[:1], [rows], self._tokenizer)
@@ -54,7 +54,7 @@ class FirstWindows:
         return found
 
     def same_tokens(self, ours: Logits, theirs: Logits) -> Items:
-        """How many tokens of each text get the same label, and how many it has, [texts, 2]."""
+        """Count the tokens of each text with the same label, and all its tokens, [texts, 2]."""
         pairs = zip(ours, theirs, self._is_text, strict=True)
         counts = [
             ((a.argmax(axis=1) == b.argmax(axis=1))[is_text].sum(), is_text.sum())

@@ -1,10 +1,10 @@
-"""How good a model's answers are: against labels, or against those of its checkpoint.
+"""Measures of a model's answers: against labels, or against the answers of its checkpoint.
 
 Labelled measures are in points x100: Spearman's rank correlation (heads `embed`, `score`, and
-`classify` of a regression), accuracy (`classify`; of several labels at once, all must be right) and
-the micro F1 of entities with label, start and end (`tag`). The others need no labels and are at
+`classify` for a regression), accuracy (`classify`; with several labels at once, all must be right)
+and the micro F1 of entities with label, start and end (`tag`). The others need no labels and are at
 most 1: the mean cosine and the rank correlation of neighbours (`embed`), the rank correlation of
-scores (`score`, a regression), and the share of the same labels (`classify`, `tag`).
+scores (`score`, a regression), and the share of equal labels (`classify`, `tag`).
 """
 
 import math
@@ -33,25 +33,25 @@ from lanner_export.quality.statistic import Items
 from lanner_export.texts.calibration import CalibrationTexts
 from lanner_export.texts.quality_data import LabelledTexts, QualityData, TaggedTexts
 
-#: Agreement needs few: the mean of so many cosines or ranks moves little with more.
+#: The most inputs for agreement: the mean of this many cosines or ranks changes little with more.
 MOST_INPUTS = 512
 _BATCH_SIZE = 32
-#: From this score on, a label of a multi-label classifier holds, as `classify` has it.
+#: The score from which a label of a multi-label classifier holds: the default of `classify`.
 _THRESHOLD = 0.5
 
-#: In the form of `lanner_export.checkpoint.checkpoint.Reference`.
+#: Answers in the form of `lanner_export.checkpoint.checkpoint.Reference`.
 Answers = Sequence[NDArray[np.float32]]
 
 
 class RememberedReference:
-    """A checkpoint that is asked for each input once, however many measures ask."""
+    """A checkpoint with a cache: each input is run once, however many measures need it."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._answers: dict[str | Pair, NDArray[np.float32]] = {}
 
     def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
-        """See `lanner_export.checkpoint.checkpoint.Reference`."""
+        """Return the answers; see `lanner_export.checkpoint.checkpoint.Reference`."""
         new = [item for item in dict.fromkeys(inputs) if item not in self._answers]
         if new:
             self._answers.update(zip(new, self._reference(new), strict=True))
@@ -59,12 +59,12 @@ class RememberedReference:
 
 
 class Measured(NamedTuple):
-    """What a measure found.
+    """The result of a measure.
 
     Attributes:
-        value: The measure.
-        items: What each row of the data contributed, float64 [rows] or [rows, several]; of any of
-            these rows, `Measure.statistic` is the measure.
+        value: The value.
+        items: The contribution of each row of the data, float64 [rows] or [rows, several];
+            `Measure.statistic` of any selection of rows is the measure on it.
     """
 
     value: float
@@ -76,11 +76,11 @@ class Measure:
     """One measure on fixed data.
 
     Attributes:
-        name: Of `lanner.artifact.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
-        inputs: What models are asked.
+        name: One of `lanner.artifact.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
+        inputs: The inputs of models.
         reference: The checkpoint.
-        items_of: What answers to these inputs contribute to the measure.
-        statistic: The measure of such items.
+        items_of: Turns answers to these inputs into items.
+        statistic: Computes the measure from items.
     """
 
     name: str
@@ -90,28 +90,28 @@ class Measure:
     statistic: Callable[[Items], float]
 
     def of_model(self, model: Model) -> Measured:
-        """Measures a variant."""
+        """Measure a variant."""
         return self.of_answers(model_answers(model, self.inputs))
 
     def of_checkpoint(self) -> Measured:
-        """Measures the checkpoint, which without labels is compared with itself."""
+        """Measure the checkpoint, which without labels is compared with itself."""
         return self.of_answers(self.reference(self.inputs))
 
     def of_answers(self, given: Answers) -> Measured:
-        """Measures answers to the inputs."""
+        """Measure answers to the inputs."""
         items = self.items_of(given)
         return Measured(self.statistic(items), items)
 
 
 def model_answers(model: Model, inputs: Sequence[str | Pair]) -> Answers:
-    """What a variant answers: several measures of the same inputs need it once."""
+    """Return the answers of a variant, which several measures of the same inputs share."""
     return answers(model, inputs, batch_size=_BATCH_SIZE)
 
 
 def measure_named(
     name: str, model: Model, reference: RememberedReference, data: QualityData | None
 ) -> Measure:
-    """The measure of a budget.
+    """Return the measure of a budget.
 
     Args:
         name: A measure of the model's head (`Budget.require_fits`).
@@ -126,12 +126,11 @@ def measure_named(
 
 
 def agreement_inputs(head: str, data: QualityData | None) -> list[str | Pair]:
-    """What agreement is measured on: inputs of the labelled data, or the shipped sentences.
+    """Return inputs for agreement, from the labelled data or the shipped sentences.
 
     Args:
-        head: What the model answers.
-        data: Labelled data that fit it, of which at most `MOST_INPUTS` are taken, evenly spaced;
-            or None.
+        head: The head of the model.
+        data: Labelled data that fit it, or None; at most `MOST_INPUTS`, evenly spaced, are used.
     """
     if data is None:
         return CalibrationTexts(shipped_sentences(), "").inputs(head)
@@ -140,7 +139,7 @@ def agreement_inputs(head: str, data: QualityData | None) -> list[str | Pair]:
 
 
 def task_measure(model: Model, reference: RememberedReference, data: QualityData) -> Measure:
-    """The labelled measure of a model's head.
+    """Return the labelled measure of a model's head.
 
     Args:
         model: Any variant: for its head, labels and tokenizer.
@@ -162,7 +161,7 @@ def _task(
     labelled: LabelledPairs | LabelledTexts | TaggedTexts,
     inputs: Sequence[str | Pair],
 ) -> _Task:
-    """What answers to the inputs contribute, and what becomes of it."""
+    """Return the functions that turn answers into items, and items into the measure."""
     if isinstance(labelled, TaggedTexts):
         return _entities(cast("TaggingModel", model), labelled)
     if isinstance(labelled, LabelledPairs):
@@ -210,7 +209,7 @@ def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
     if not any(gold):
         msg = (
             f"no entity of the labelled texts lies within the first {model.max_seq_length} tokens, "
-            "which are what is measured: give shorter texts, or a larger --max-tokens"
+            "which are measured: use shorter texts, or a larger --max-tokens"
         )
         raise InputError(msg)
 
@@ -229,12 +228,12 @@ def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
 def agreement_measures(
     model: Model, reference: RememberedReference, inputs: Sequence[str | Pair]
 ) -> list[Measure]:
-    """The measures of a model's head that need no labels.
+    """Return the measures of a model's head that need no labels.
 
     Args:
         model: Any variant: for its head, labels and tokenizer.
         reference: The checkpoint.
-        inputs: Texts or pairs, as the head takes them.
+        inputs: Texts or pairs, depending on the head.
     """
     comparisons = _comparisons(model, inputs)
 
@@ -251,7 +250,7 @@ _Comparison = tuple[Callable[[Answers, Answers], Items], Callable[[Items], float
 
 
 def _comparisons(model: Model, inputs: Sequence[str | Pair]) -> dict[str, _Comparison]:
-    """How answers are compared with the checkpoint's, and what becomes of it, by measure."""
+    """Return the comparisons with the checkpoint's answers and their statistics, by measure."""
     if isinstance(model, TaggingModel):
         read = FirstWindows(model, cast("Sequence[str]", inputs))
         return {"agreement": (read.same_tokens, statistic.ratio)}
@@ -281,17 +280,17 @@ def _logits_comparison(model: LogitsModel) -> _Comparison:
 
 
 def _scores(model: LogitsModel, logits: Answers) -> NDArray[np.float32]:
-    """The score of each pair, or the numbers of a regression, [n, numbers]."""
+    """Return the score of each pair, or the numbers of a regression, [n, numbers]."""
     rows = np.stack(logits)
     return model.scores_of(rows)[:, None] if isinstance(model, ScoringModel) else rows
 
 
 def _holding(model: LogitsModel, logits: Answers) -> NDArray[np.bool_]:
-    """Which labels hold by what a model answers, [n, labels]."""
+    """Return the labels that hold by a model's answers, [n, labels]."""
     scores = model.activate(np.stack(logits))
     if model.manifest.activation == "sigmoid":
         return scores >= _THRESHOLD
-    # Of equal scores, the first label is the answer.
+    # With equal scores, the first label is the answer.
     best: NDArray[np.bool_] = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
     return best
 

@@ -1,7 +1,7 @@
-"""Whether an artifact answers as its checkpoint does, measured through the runtime itself.
+"""Parity of an artifact's answers with its checkpoint's, measured in the runtime itself.
 
-The reference is the checkpoint in its own framework, from text to vector or logits, so that
-tokenisation, truncation and pooling are compared too, not only the graph.
+The reference is the checkpoint in its own framework, from text to vector or logits, so the
+comparison includes tokenisation, truncation and pooling, not only the graph.
 """
 
 import math
@@ -24,8 +24,8 @@ from lanner.running.runner import Runner
 from lanner.text.tokenization import Pair
 from lanner.vectors.similarity import Vectors
 
-#: Texts that break careless code: nothing, white space, one token, other scripts, a combining
-#: mark, NUL, a word without end, and more than any encoder's limit.
+#: Texts that break careless code: empty, white space, one token, other scripts, a combining mark,
+#: NUL, a very long word, and a text beyond any encoder's limit.
 ADVERSARIAL_TEXTS = (
     "",
     " \t\n",
@@ -47,19 +47,19 @@ _WORST_TEXTS = 3
 _SHOWN_CHARACTERS = 60
 _REMEDIES = {
     "int8": "; keep products in float32 with --budget, calibrate on texts like yours with "
-    "--calibration, or make --precision fp32",
-    "int8-dynamic": "; leave it out of --precision",
+    "--calibration, or use --precision fp32",
+    "int8-dynamic": "; omit it from --precision",
 }
-#: Where a number of fp16 is not finite.
+#: The remedy for infinite numbers in fp16.
 FP16_OVERFLOW = "fp16 overflows from 65504 on, so use --precision bf16"
 
 
 class Shortfall(NamedTuple):
-    """In what a variant differs too much.
+    """A difference beyond its tolerance.
 
     Attributes:
-        what: The measure, what is allowed, and the worst text, for people.
-        is_nan: Whether it is not a number.
+        what: The measure, the tolerance and the worst text, in words.
+        is_nan: True if the measure is not a number.
     """
 
     what: str
@@ -67,18 +67,18 @@ class Shortfall(NamedTuple):
 
 
 class Parity(Protocol):
-    """How far a variant is from its checkpoint."""
+    """The protocol of differences between a variant and its checkpoint."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
 
     def shortfall(self, precision: str) -> Shortfall | None:
-        """The first measure that is beyond its tolerance, or is not a number."""
+        """Return the first measure that is beyond its tolerance or not a number, or None."""
 
 
 @dataclass(frozen=True)
 class VectorTolerance:
-    """What vectors may differ; cosines are of the same text's vectors."""
+    """The tolerance of vectors; cosines compare the two vectors of a text."""
 
     cosine_min: float
     cosine_mean: float
@@ -87,16 +87,17 @@ class VectorTolerance:
 
 @dataclass(frozen=True)
 class LogitsTolerance:
-    """What logits may differ, and the scores that they become."""
+    """The tolerance of logits and scores."""
 
     largest_difference: float
     mean_score_difference: float
 
 
-#: By precision. fp32 only rounds differently. The other bounds find a wrong graph; how good a right
-#: one is stands in quality.json. all-MiniLM-L6-v2 has, as smallest and as mean cosine, 0.999995 and
-#: 0.999999 in fp16, 0.99978 and 0.99994 in bf16; the smallest of tiny random models of every
-#: architecture is 0.999998 and 0.9998, and their scores differ by 0.0006 and 0.0032 at most.
+#: Tolerances by precision. fp32 only rounds differently. The other bounds detect a wrong graph; the
+#: quality of a right one is in quality.json. all-MiniLM-L6-v2 has a smallest and a mean cosine of
+#: 0.999995 and 0.999999 in fp16, 0.99978 and 0.99994 in bf16; tiny random models of every
+#: architecture have at least 0.999998 and 0.9998, and scores that differ by at most 0.0006 and
+#: 0.0032.
 VECTOR_TOLERANCES = {
     "fp32": VectorTolerance(cosine_min=0.99999, cosine_mean=0.99999, largest_difference=1e-4),
     "int8": VectorTolerance(cosine_min=0.90, cosine_mean=0.97, largest_difference=float("inf")),
@@ -105,7 +106,7 @@ VECTOR_TOLERANCES = {
     ),
     "fp16": VectorTolerance(cosine_min=0.999, cosine_mean=0.9999, largest_difference=float("inf")),
     "bf16": VectorTolerance(cosine_min=0.99, cosine_mean=0.999, largest_difference=float("inf")),
-    # Of TensorRT's engines alone: tf32 has as many bits as fp16, fp8 as few as int8.
+    # Only for TensorRT's engines: tf32 has as many mantissa bits as fp16, fp8 as few bits as int8.
     "tf32": VectorTolerance(cosine_min=0.999, cosine_mean=0.9999, largest_difference=float("inf")),
     "fp8": VectorTolerance(cosine_min=0.90, cosine_mean=0.97, largest_difference=float("inf")),
 }
@@ -118,17 +119,17 @@ LOGITS_TOLERANCES = {
     "tf32": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.005),
     "fp8": LogitsTolerance(largest_difference=float("inf"), mean_score_difference=0.1),
 }
-#: Precisions whose scales follow the batch: how much a vector does too is measured, not refused.
+#: Precisions with scales per batch: the batch dependence of vectors is measured, but never refused.
 BATCH_DEPENDENT_PRECISIONS = ("int8-dynamic",)
 
 
 @dataclass(frozen=True)
 class VectorParity:
-    """How far the vectors of a variant are from those of its checkpoint.
+    """The differences between the vectors of a variant and of its checkpoint.
 
     Attributes:
         cosine_min: Smallest cosine between the two vectors of a text.
-        cosine_mean: Their mean.
+        cosine_mean: Mean of these cosines.
         largest_difference: Largest absolute difference of a component.
         largest_component: Largest absolute component of the checkpoint's own vectors.
         batch_independence_cosine: Smallest cosine between a text's vector alone and in one batch
@@ -151,7 +152,7 @@ class VectorParity:
         """See `Parity.shortfall`."""
         allowed = VECTOR_TOLERANCES[precision]
         text, cosine = self.worst_texts[0]
-        # Of vectors that are longer than 1, single precision rounds more.
+        # Single precision rounds larger components by more.
         largest_difference = allowed.largest_difference * max(1.0, self.largest_component)
         is_bound = precision not in BATCH_DEPENDENT_PRECISIONS
         independence = BATCH_INDEPENDENT_COSINE if is_bound else -1.0
@@ -166,10 +167,10 @@ class VectorParity:
 
 @dataclass(frozen=True)
 class LogitsParity:
-    """How far the logits of a variant are from those of its checkpoint.
+    """The differences between the logits of a variant and of its checkpoint.
 
-    Scores are what the activation makes of logits; of a regression, the logits divided by their
-    spread over the texts.
+    Scores are logits after the activation; for a regression, logits divided by their spread over
+    the texts.
 
     Attributes:
         largest_difference: Largest absolute difference of a logit.
@@ -197,7 +198,7 @@ class LogitsParity:
         """See `Parity.shortfall`."""
         allowed = LOGITS_TOLERANCES[precision]
         text, off = self.worst_texts[0]
-        # Of logits that are larger than 1, as a regression's may be, single precision rounds more.
+        # Single precision rounds larger logits, such as a regression's, by more.
         largest_difference = allowed.largest_difference * max(1.0, self.largest_logit)
         mean, independence = self.mean_score_difference, self.batch_independence_difference
         is_bound = precision not in BATCH_DEPENDENT_PRECISIONS
@@ -212,14 +213,14 @@ class LogitsParity:
 
 def _shortfall(checks: Iterable[tuple[str, float, float, int]], worst: str) -> Shortfall | None:
     for what, measured, allowed, sign in checks:
-        if not sign * measured >= sign * allowed:  # so written, NaN fails
+        if not sign * measured >= sign * allowed:  # in this form NaN fails
             text = f"{what} {measured:.6g}, allowed {allowed:.6g}; {worst}"
             return Shortfall(text, math.isnan(measured))
     return None
 
 
 def require_parity(parity: Parity, precision: str, variant: str) -> None:
-    """Refuses a variant that differs too much from its checkpoint.
+    """Check that a variant is within its tolerance.
 
     Raises:
         ParityError: A measure is beyond its tolerance, or is not a number.
@@ -237,7 +238,7 @@ def require_parity(parity: Parity, precision: str, variant: str) -> None:
 def measure_parity(
     reference: Sequence[NDArray[np.float32]], model: Model, inputs: Sequence[str | Pair]
 ) -> Parity:
-    """Compares a model's answers with the checkpoint's, and with themselves in other batches.
+    """Compare a model's answers with the checkpoint's, and with themselves in other batches.
 
     Args:
         reference: The checkpoint's answers (see `lanner_export.checkpoint.checkpoint.Reference`).
@@ -252,9 +253,9 @@ def measure_parity(
 
 
 def answers(model: Model, inputs: Sequence[Any], *, batch_size: int) -> list[NDArray[np.float32]]:
-    """What a model says, in the form of `lanner_export.checkpoint.checkpoint.Reference`."""
+    """Return a model's answers in the form of `lanner_export.checkpoint.checkpoint.Reference`."""
     if isinstance(model, EmbeddingModel):
-        # prompt="" turns a default prompt off, as it is for the reference.
+        # prompt="" disables a default prompt, like for the reference.
         return list(model.encode(inputs, prompt="", batch_size=batch_size))
     if isinstance(model, TaggingModel):
         _, logits = model.window_logits(inputs, batch_size=batch_size)
@@ -288,11 +289,11 @@ def _logits_parity(
     for text, expected, found in zip(inputs, reference, alone, strict=True):
         if expected.shape != found.shape:
             msg = (
-                f"the artifact reads {shown(text)!r} as other tokens than its checkpoint: "
+                f"the artifact tokenises {shown(text)!r} differently from its checkpoint: "
                 f"{found.shape[0]} instead of {expected.shape[0]}. Nothing was written"
             )
             raise ParityError(msg)
-    # Texts have as many rows as tokens, or one.
+    # A text has one row, or one per token.
     of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
     expected, single, batched = (
         np.concatenate([np.atleast_2d(row) for row in rows])
@@ -326,7 +327,7 @@ def _worst(
 
 
 def shown(item: str | Pair) -> str:
-    """A text, or the texts of a pair, cut to 60 characters."""
+    """Return a text, or the texts of a pair, cut to 60 characters."""
     text = item if isinstance(item, str) else " | ".join(item)
     return text[:_SHOWN_CHARACTERS]
 

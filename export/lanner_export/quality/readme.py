@@ -1,4 +1,4 @@
-"""The README of an artifact: what a person should know before using it."""
+"""The README of an artifact."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -43,12 +43,12 @@ Measured on {machine}. Made with {versions}.
 
 
 def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, FileRecord]) -> str:
-    """The text of README.md.
+    """Return the text of README.md.
 
     Args:
         manifest: The artifact's manifest.
-        quality: The content of its quality.json.
-        files: The files of its variants.
+        quality: The content of quality.json.
+        files: The files of the variants.
     """
     variants = [
         (
@@ -81,7 +81,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
 
 
 def _quality(card: QualityCard) -> Iterator[str]:
-    """The paragraphs and tables of what was measured."""
+    """Yield the paragraphs and tables of the measurements."""
     for title, rows in card.sections():
         yield f"{title[0].upper()}{title[1:]}:"
         titles, *rest = rows

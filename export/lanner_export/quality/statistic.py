@@ -1,6 +1,6 @@
-"""What measures make of their items: one number of rows, each of which one text or pair gave.
+"""Statistics of items: one number from rows that each come from one text or pair.
 
-Every function takes any rows, in any number, so that a bootstrap can draw them.
+Every function takes any number of rows, so that a bootstrap can resample them.
 """
 
 import numpy as np
@@ -10,39 +10,39 @@ from scipy.stats import rankdata
 from lanner.models.answers import row_cosines
 from lanner.vectors.similarity import Vectors, similarity
 
-#: What the texts or pairs contribute, [rows] or [rows, several].
+#: The contributions of texts or pairs, [rows] or [rows, several].
 Items = NDArray[np.float64]
 
 
 def mean(items: Items) -> float:
-    """The mean of items [rows]."""
+    """Return the mean of items [rows]."""
     return float(items.mean())
 
 
 def percent(items: Items) -> float:
-    """The mean x100 of items [rows]."""
+    """Return the mean x100 of items [rows]."""
     return 100 * mean(items)
 
 
 def ratio(items: Items) -> float:
-    """The first column over the second, each added up, of items [rows, 2]."""
+    """Return the sum of the first column over the sum of the second, for items [rows, 2]."""
     part, whole = items.sum(axis=0)
     return float(part / whole) if whole else float("nan")
 
 
 def f1(items: Items) -> float:
-    """The micro F1 x100 of items [rows, 3]: how many were right, were found, and were to be found.
+    """Return the micro F1 x100 of items [rows, 3]: numbers of right, found and gold entities.
 
-    NaN where nothing was to be found.
+    It is NaN if there are no gold entities.
     """
     right, found, wanted = items.sum(axis=0)
     return float(200 * right / (found + wanted)) if wanted else float("nan")
 
 
 def spearman(items: Items) -> float:
-    """Spearman's rank correlation x100 of items [rows, 2]: what was answered, and what is right.
+    """Return Spearman's rank correlation x100 of items [rows, 2]: answers and gold scores.
 
-    0 where all answers are the same, NaN where all that is right is, for which none is defined.
+    It is 0 if all answers are equal, and NaN, undefined, if all gold scores are.
     """
     answered, right = (rankdata(column) for column in items.T)
     if not np.ptp(right):
@@ -51,21 +51,21 @@ def spearman(items: Items) -> float:
 
 
 def correlation(items: Items) -> float:
-    """Spearman's rank correlation, the mean of each column, of items [rows, 2, columns].
+    """Return Spearman's rank correlation, averaged over columns, of items [rows, 2, columns].
 
-    1 where all numbers are the same on both sides, 0 where they are on one.
+    It is 1 if all numbers are equal on both sides, and 0 if they are on one side.
     """
     ranks = rankdata(items, axis=0)
     return mean(correlations(ranks[:, 0].T, ranks[:, 1].T))
 
 
 def neighbour_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
-    """How alike two models rank the texts around each text.
+    """Compare the rankings of two models: for each text, the order of all others by similarity.
 
     Args:
-        a: The vectors of the one, [texts, dimension].
-        b: Those of the other, whose dimension may be another.
-        name: The similarity that vectors are compared by, of `lanner.vectors.similarity`.
+        a: The vectors of one model, [texts, dimension].
+        b: The vectors of the other, perhaps of another dimension.
+        name: The similarity of vectors, of `lanner.vectors.similarity`.
 
     Returns:
         For each text Spearman's rank correlation between its similarities to all other texts,
@@ -76,9 +76,9 @@ def neighbour_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
 
 
 def correlations(a: Items, b: Items) -> Items:
-    """Pearson's correlation of row i of one with row i of the other, [rows].
+    """Return Pearson's correlation of row i of `a` with row i of `b`, [rows].
 
-    1 where both rows are constant, 0 where one is.
+    It is 1 if both rows are constant, and 0 if one is.
     """
     if not a.shape[1]:
         return np.ones(len(a))
@@ -88,6 +88,6 @@ def correlations(a: Items, b: Items) -> Items:
 
 
 def _to_others(vectors: Vectors, name: str) -> Vectors:
-    """The similarities of each text to all but itself, [texts, texts - 1]."""
+    """Return the similarities of each text to all others, [texts, texts - 1]."""
     count = len(vectors)
     return similarity(vectors, vectors, name=name)[~np.eye(count, dtype=bool)].reshape(count, -1)

@@ -1,15 +1,15 @@
-"""TensorRT engines of an artifact: the graph, the profiles, the builder, and what it must answer.
+"""TensorRT engines of an artifact: the graph, the profiles, the builder and the parity check.
 
-The graph carries its precision, as strongly typed networks want it, which are the only ones that
-TensorRT 11 has. One code path builds with 10.13 and later, and with 11.x. Everything up to the call
-of the builder runs without TensorRT and without a GPU.
+The graph carries its precision, as strongly typed networks require; TensorRT 11 has no others. One
+code path builds with 10.13 and later, and with 11.x. Everything up to the call of the builder runs
+without TensorRT and without a GPU.
 """
 
-#: What an engine multiplies in. fp32 and tf32 are the same graph: TF32 is how a GPU's matrix units
-#: round what they multiply, to 10 bits behind the point. int8 and fp8 are fp16 but for products.
+#: The precisions of an engine's products. fp32 and tf32 have the same graph: with TF32 a GPU's
+#: matrix units round the factors to 10 bits of mantissa. int8 and fp8 are fp16 except for products.
 PRECISIONS = ("fp16", "bf16", "int8", "fp8", "fp32", "tf32")
 DEFAULT_PRECISIONS = ("fp16",)
-#: What each graph is in where it is not quantized.
+#: The precision of the unquantized part of each graph.
 BASE_PRECISIONS = {
     "fp32": "fp32",
     "tf32": "fp32",
@@ -18,7 +18,7 @@ BASE_PRECISIONS = {
     "int8": "fp16",
     "fp8": "fp16",
 }
-#: Precisions whose products are of quantized values.
+#: Precisions with quantized products.
 QUANTIZED_PRECISIONS = ("int8", "fp8")
-#: What `lanner build-engine --profiles` takes.
+#: The values of `lanner build-engine --profiles`.
 PROFILE_KINDS = ("buckets", "wide")

@@ -1,4 +1,4 @@
-"""An engine put into an artifact, which at every moment is the old one or the new one."""
+"""Adding an engine to an artifact atomically."""
 
 import json
 import os
@@ -20,10 +20,10 @@ class BuiltEngine:
     """An engine that was built and compared.
 
     Attributes:
-        variant: What the manifest is to say of it.
-        path: Its file.
-        figures: What the quality card is to say of it; see `lanner_export.quality.parity.Parity`.
-        agreement: And of its agreement with the fp32 variant.
+        variant: The entry for the manifest.
+        path: The file.
+        figures: The figures for the quality card; see `lanner_export.quality.parity.Parity`.
+        agreement: The agreement with the fp32 variant, for the quality card.
     """
 
     variant: Variant
@@ -33,25 +33,25 @@ class BuiltEngine:
 
 
 def require_place(directory: Path) -> None:
-    """Refuses an artifact that could not give way to a new one; to be called before long work.
+    """Check that a new artifact can replace the old one; call it before long work.
 
     Raises:
-        OutputError: It is a mount point, or nothing may be written beside it.
+        OutputError: The directory is a mount point, or its parent cannot be written to.
     """
     place = directory.resolve()
     if place.is_mount():
-        msg = f"{place} is mounted there, so no new artifact can take its place: mount its parent"
+        msg = f"{place} is a mount point, so no new artifact can replace it: mount its parent"
         raise OutputError(msg)
     if not os.access(place.parent, os.W_OK):
         msg = (
-            f"the directory {place.parent} cannot be written to, and the artifact with its engines "
-            f"is made there: copy {place.name} to another first"
+            f"the directory {place.parent} cannot be written to, but the artifact with its engines "
+            f"is made there: copy {place.name} to another directory first"
         )
         raise OutputError(msg)
 
 
 def damaged_engines(artifact: Artifact) -> list[Variant]:
-    """The engines of an artifact whose files were changed or are gone; they can be built again."""
+    """Return the engines of an artifact whose files are changed or missing."""
     damaged = []
     for variant in artifact.manifest.variants:
         if variant.build is not None:
@@ -66,14 +66,14 @@ def damaged_engines(artifact: Artifact) -> list[Variant]:
 def add_engine(
     artifact: Artifact, engine: BuiltEngine, without: Collection[Variant] = ()
 ) -> Artifact:
-    """Adds an engine; one of the same name gives way, everything else stays.
+    """Add an engine, in place of one of the same name; everything else stays.
 
-    The artifact is linked anew beside itself, file by file, and then takes its own name.
+    A copy of the artifact is made next to it, from hard links, and then takes its name.
 
     Args:
-        artifact: That it is added to.
-        engine: What is added.
-        without: Variants that are left out.
+        artifact: The artifact.
+        engine: The engine.
+        without: Variants to leave out.
 
     Raises:
         CorruptArtifactError: A file of the artifact was changed meanwhile.
@@ -122,6 +122,6 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # What is linked is the old artifact's, too: a file is replaced, never written into.
+    # A hard link belongs to the old artifact, too: replace the file, never write into it.
     path.unlink(missing_ok=True)
     path.write_bytes(content)

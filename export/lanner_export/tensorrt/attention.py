@@ -1,14 +1,14 @@
-"""Attention as the two products and the softmax that TensorRT recognises and fuses.
+"""Attention rewritten as the two products and the softmax that TensorRT recognises and fuses.
 
-The parser of TensorRT 10.13 does not know ONNX's Attention, and later ones make of it a layer that
-fails where there is no fused kernel. What all of them recognise is written here
+The parser of TensorRT 10.13 does not know ONNX's Attention, and later parsers turn it into a layer
+that fails if there is no fused kernel. This module writes the form that all of them recognise
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/transformers-fused-attention.html,
 its second method):
 
     queries [batch, heads, length, size]  @  keys [batch, heads, size, length]
         + mask [batch, 1, 1 or length, length]  ->  Softmax  @  values [batch, heads, length, size]
 
-Queries or keys must be scaled before the first product; here the projection's weights are.
+Queries or keys must be scaled before the first product; here the projection's weights are scaled.
 """
 
 import numpy as np
@@ -25,16 +25,16 @@ from lanner_export.graph.edits import (
 )
 
 _HEADS_FIRST = [0, 2, 1, 3]
-#: Heads first, and keys as columns.
+#: The permutation with heads first and keys as columns.
 _TURNED = [0, 2, 3, 1]
 _PAST_INPUTS = slice(4, None)
 _SHAPING = ("Reshape", "Transpose")
 
 
 def scale_queries(model: ir.Model) -> int:
-    """Scales the projection of queries once and for all, where one stands before the attention.
+    """Scale the weights of query projections that directly precede an attention.
 
-    In float32, before anything is rounded. What it cannot be done for, `expand_attention` scales.
+    They are scaled in float32, before rounding. `expand_attention` scales all other queries.
     """
     scaled: dict[tuple[ir.Value, float], ir.Value] = {}
     count = 0
@@ -49,7 +49,7 @@ def scale_queries(model: ir.Model) -> int:
                 raise ValueError(node.name)
             if (value, scale) not in scaled:
                 array = (array_of(value).astype(np.float64) * scale).astype(np.float32)
-                # Layers may share their weights, and what else reads them must not be scaled.
+                # Layers may share their weights; other readers must get unscaled ones.
                 scaled[value, scale] = add_constant(model.graph, f"{value.name}_scaled", array)
             node.replace_input_with(index, scaled[value, scale])
         attention.attributes.add(ir.AttrFloat32("scale", 1.0))
@@ -58,11 +58,11 @@ def scale_queries(model: ir.Model) -> int:
 
 
 def expand_attention(model: ir.Model) -> int:
-    """Writes every Attention as its parts, in the type that it has; types must be inferred.
+    """Replace every Attention by its parts, in its own type; types must be inferred.
 
     Raises:
         UnsupportedError: An attention is causal, caches keys, shares keys among heads, or caps
-            its scores: no encoder that Lanner exports does.
+            its scores, which no encoder that Lanner exports does.
     """
     masks: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     count = 0
@@ -74,7 +74,7 @@ def expand_attention(model: ir.Model) -> int:
 
 
 def attentions(model: ir.Model) -> list[ir.Node]:
-    """ONNX's own attentions."""
+    """Return the nodes of ONNX's operator Attention."""
     return [node for node in model.graph if node.op_type == "Attention" and not node.domain]
 
 
@@ -143,8 +143,8 @@ def _added(
         return mask
     if (mask, dtype) not in masks:
         kind = dtype.numpy()
-        # Half the lowest value: with a score it stays finite, so that where all is hidden, as for
-        # padding in a window, nothing becomes NaN.
+        # Half the lowest value: plus a score it stays finite, so that a fully masked row, such as
+        # padding in a window, does not become NaN.
         lowest = np.asarray(float(np.finfo(np.float32).min) / 2, np.float32)
         if dtype == ir.DataType.FLOAT16:
             lowest = np.asarray(float(np.finfo(np.float16).min) / 2, np.float16)
@@ -173,7 +173,7 @@ def _scale(attention: ir.Node) -> float:
 
 
 def _projection(queries: ir.Value | None) -> list[tuple[ir.Node, int]] | None:
-    """The inputs that scale the queries if they are scaled: weights, and a bias if there is one."""
+    """Return the inputs to scale for scaled queries: weights, and a bias if there is one."""
     places: list[tuple[ir.Node, int]] = []
     value = queries
     while value is not None:
@@ -210,7 +210,7 @@ def _require_plain(attention: ir.Node) -> None:
     found = [problem for problem, is_so in problems.items() if is_so]
     if found:
         msg = (
-            f"the attention {attention.name} {found[0]}, and Lanner writes no such one for "
+            f"the attention {attention.name} {found[0]}, which Lanner does not support for "
             "TensorRT: run the artifact in another engine"
         )
         raise UnsupportedError(msg)

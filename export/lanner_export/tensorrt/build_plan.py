@@ -2,7 +2,7 @@
 
 The names of its options are those of its source, samples/common/sampleOptions.cpp, and of
 https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x-trtexec.html:
-``--stronglyTyped`` is needed up to 10.x, and in 11.x allowed and without effect.
+``--stronglyTyped`` is needed up to 10.x, and allowed without effect in 11.x.
 """
 
 import shlex
@@ -19,7 +19,7 @@ from lanner.artifact.engine_build import (
 )
 from lanner_export.tensorrt.graph import TensorRTGraph
 
-#: By the names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES`.
+#: Names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES` -> names in trtexec.
 _TRTEXEC_COMPATIBILITIES = dict(
     zip(HARDWARE_COMPATIBILITIES, ("none", "ampere+", "sameComputeCapability"), strict=True)
 )
@@ -27,14 +27,14 @@ _TRTEXEC_COMPATIBILITIES = dict(
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """The builder's settings beside the graph and the profiles.
+    """The builder's settings, besides the graph and the profiles.
 
     Attributes:
-        optimization_level: How long it searches, from 0 to 5; None for its own default, 3.
-        workspace_mib: The most memory that a layer may take for itself; None for all of the GPU's.
-        is_version_compatible: Whether later versions may load the engine, too.
-        hardware_compatibility: Of `HARDWARE_COMPATIBILITIES`.
-        timing_cache: A file that keeps what was timed, for the next engine; None for none.
+        optimization_level: The effort of the search, from 0 to 5; None for the default, 3.
+        workspace_mib: The most workspace memory of a layer; None for all of the GPU's.
+        is_version_compatible: True if later versions may load the engine, too.
+        hardware_compatibility: One of `HARDWARE_COMPATIBILITIES`.
+        timing_cache: A file that keeps kernel timings for the next engine; None for none.
     """
 
     optimization_level: int | None = None
@@ -54,15 +54,15 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """One engine that is to be built.
+    """The plan for building one engine.
 
     Attributes:
-        precision: Of `lanner_export.tensorrt.PRECISIONS`.
-        graph: What its graph holds.
+        precision: One of `lanner_export.tensorrt.PRECISIONS`.
+        graph: The description of its graph.
         inputs: The names of its inputs, [batch, length] each.
-        profiles: The shapes that it is to take.
-        settings: What the builder is told.
-        quantizes_attention: Whether int8 or fp8 are the products of attention, too.
+        profiles: The shapes that it will take.
+        settings: The builder's settings.
+        quantizes_attention: True if the products of attention are quantized, too.
     """
 
     precision: str
@@ -73,7 +73,7 @@ class BuildPlan:
     quantizes_attention: bool = False
 
     def build_on(self, gpu: str, compute_capability: str, tensorrt: str) -> EngineBuild:
-        """The record of an engine that was built on this GPU, with this TensorRT."""
+        """Return the build record for this GPU and this TensorRT."""
         return EngineBuild(
             gpu=gpu,
             compute_capability=compute_capability,
@@ -85,13 +85,13 @@ class BuildPlan:
         )
 
     def file_name(self, build: EngineBuild | None = None) -> str:
-        """Of the engine; without a build with placeholders for what that decides."""
+        """Return the engine's file name; without a build it has placeholders."""
         if build is not None:
             return build.file_name(self.precision)
         return f"model.<gpu>-sm<capability>-{self.precision}-<tensorrt>.plan"
 
     def trtexec(self, graph: str) -> list[str]:
-        """The command that would build it of a graph's file, an argument an item."""
+        """Return the trtexec command that would build it from a graph's file, as a list."""
         settings = self.settings
         command = [
             "trtexec",
@@ -102,7 +102,7 @@ class BuildPlan:
         ]
         if self.precision != "tf32":
             command.append("--noTF32")
-        # trtexec looks for the shapes of a profile directly behind its number.
+        # trtexec expects the shapes of a profile directly after its number.
         for number, profile in enumerate(self.profiles):
             if len(self.profiles) > 1:
                 command.append(f"--profile={number}")
@@ -126,7 +126,7 @@ class BuildPlan:
         return command
 
     def to_json(self, graph: str) -> dict[str, Any]:
-        """The plan as plain JSON values; `graph` is the name of the graph's file."""
+        """Return the plan as plain JSON values; `graph` is the name of the graph's file."""
         settings = asdict(self.settings)
         cache = self.settings.timing_cache
         return {
@@ -141,7 +141,7 @@ class BuildPlan:
         }
 
     def describe(self, graph: str) -> str:
-        """The plan for people; `graph` is the name of the graph's file."""
+        """Describe the plan in words; `graph` is the name of the graph's file."""
         operators = ", ".join(f"{name} {count}" for name, count in self.graph.operators.items())
         shapes = [
             f"{profile.smallest[0]} to {profile.largest[0]} texts of {_lengths(profile)}, kernels "
@@ -180,10 +180,10 @@ class BuildPlan:
 
 
 def variant_name(precision: str, build: EngineBuild) -> str:
-    """Of an engine among an artifact's variants: ``fp16-nvidia-h100-80gb-hbm3-sm90-10.13.3.9``.
+    """Return the name of an engine's variant: ``fp16-nvidia-h100-80gb-hbm3-sm90-10.13.3.9``.
 
-    The precision comes first, so that engines for several GPUs stand side by side, and whoever
-    asks for a precision finds those of it.
+    The precision comes first, so that engines for several GPUs can coexist and are grouped by
+    precision.
     """
     parts = parse_file_name(build.file_name(precision))
     if parts is None:

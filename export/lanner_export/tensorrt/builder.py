@@ -1,6 +1,6 @@
-"""TensorRT's builder, 10.13 and later and 11.x alike.
+"""TensorRT's builder, for 10.13 and later and for 11.x.
 
-Networks are strongly typed and no precision is a flag: 11 has neither anything else nor such flags
+Networks are strongly typed and no precision is a flag: 11 has no other networks and no such flags
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html).
 """
 
@@ -15,7 +15,7 @@ from lanner.files.staging import staged_file
 from lanner.machine import interruption
 from lanner_export.tensorrt.build_plan import BuildPlan
 
-#: By the names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES`, those of
+#: Names of `lanner.artifact.engine_build.HARDWARE_COMPATIBILITIES` -> names of
 #: `tensorrt.HardwareCompatibilityLevel`.
 HARDWARE_LEVELS = {
     "none": "NONE",
@@ -23,7 +23,7 @@ HARDWARE_LEVELS = {
     "same_compute_capability": "SAME_COMPUTE_CAPABILITY",
 }
 _MIB = 2**20
-#: What TensorRT and CUDA say where memory ran out, without underscores.
+#: Messages of TensorRT and CUDA that mean "out of memory", without underscores.
 _NO_MEMORY = (
     "out of memory",
     "outofmemory",
@@ -31,27 +31,27 @@ _NO_MEMORY = (
     "could not be allocated",
     "insufficient memory",
 )
-#: Of the nodes that a parser refuses, as many are named.
+#: The most refused nodes that a message names.
 _MOST_NAMED = 3
 
-#: Told how far the builder is: the phase that runs, its steps that are done, and how many it has.
+#: A progress callback: the current phase, its finished steps, and the number of its steps.
 Steps = Callable[[str, int, int], object]
 
 
 def build_engine(graph: Path, target: Path, plan: BuildPlan, told: Steps) -> None:
-    """Builds the engine of a graph.
+    """Build the engine of a graph.
 
     Args:
         graph: The ONNX file.
-        target: Where the engine goes.
-        plan: What is built.
-        told: Called whenever the builder got on; a signal that came meanwhile stops it.
+        target: The path of the engine.
+        plan: The plan.
+        told: Called on progress; a signal that came meanwhile stops the builder.
 
     Raises:
         MissingExtraError: TensorRT is not installed.
-        EngineError: Its libraries are not there, or no GPU, or the parser refused a node, or the
-            GPU has not enough memory, or the builder failed; the message says which.
-        OutputError: The timing cache that was named cannot be used.
+        EngineError: The libraries or the GPU are missing, the parser refused a node, the GPU has
+            too little memory, or the builder failed; the message says which.
+        OutputError: The timing cache cannot be used.
     """
     trt, log = tensorrt(), open_log()
     builder = _made(lambda: trt.Builder(log), log, "a builder")
@@ -73,13 +73,13 @@ def build_engine(graph: Path, target: Path, plan: BuildPlan, told: Steps) -> Non
 
 
 def _made(make: Callable[[], Any], log: Any, what: str) -> Any:
-    # pybind11 says that a factory returned nothing; why, TensorRT told its log.
+    # pybind11 only reports that a factory returned nothing; TensorRT's log has the reason.
     try:
         return make()
     except (TypeError, RuntimeError) as error:
         reason = log.last_error or str(error)
         msg = (
-            f"TensorRT made no {what.removeprefix('a ')} ({_line(reason)}): building an engine "
+            f"TensorRT could not make {what} ({_line(reason)}): building an engine "
             "needs an NVIDIA GPU with a driver for this TensorRT"
         )
         raise EngineError(msg) from error
@@ -128,10 +128,10 @@ def _attach_cache(config: Any, path: Path | None) -> Any:
         return None
     known = path.read_bytes() if path.exists() else b""
     cache = config.create_timing_cache(known)
-    # Of another GPU or version: what was timed there says nothing here.
+    # A cache of another GPU or version is useless here.
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         msg = (
-            f"the timing cache {path} is of another GPU or version of TensorRT, or damaged: name "
+            f"the timing cache {path} is for another GPU or TensorRT version, or damaged: name "
             "another file with --timing-cache"
         )
         raise OutputError(msg)
@@ -142,21 +142,21 @@ def _monitor(trt: Any, told: Steps) -> Any:
     """Make a progress monitor; its base class is TensorRT's, so it is defined on demand."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """See `_monitor`."""
+        """The progress monitor of `_monitor`."""
 
         def __init__(self) -> None:
             super().__init__()
             self._phases: dict[str, int] = {}
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            """Called by TensorRT, from any thread, as the others are."""
+            """Record the start of a phase; TensorRT calls this, and the others, from any thread."""
             self._phases[phase_name] = num_steps
-            # What is raised here TensorRT prints and forgets; the next step asks again.
+            # TensorRT prints and drops exceptions from here; the next step checks again.
             with suppress(KeyboardInterrupt, SystemExit):
                 told(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            """False stops the builder."""
+            """Record a finished step; return False to stop the builder."""
             with suppress(KeyboardInterrupt, SystemExit):
                 told(phase_name, step + 1, self._phases.get(phase_name, step + 1))
                 interruption.check()
@@ -164,7 +164,7 @@ def _monitor(trt: Any, told: Steps) -> Any:
             return False
 
         def phase_finish(self, phase_name: str) -> None:
-            """The phase is over, or the build was stopped."""
+            """Record the end of a phase, or of the build."""
             self._phases.pop(phase_name, None)
 
     return Monitor()
@@ -172,16 +172,16 @@ def _monitor(trt: Any, told: Steps) -> Any:
 
 def _failed(plan: BuildPlan, reason: str, recent: Iterable[str]) -> str:
     what = f"TensorRT could not build the {plan.precision} engine"
-    # A kernel that found no room is passed over; that none is left is what is said last.
+    # A kernel without memory is skipped; the last message only reports that no kernel is left.
     shortage = next((said for said in (reason, *recent) if _is_shortage(said)), "")
     if shortage:
         which = "a" if plan.settings.workspace_mib is None else "another"
         return (
-            f"{what}, because the GPU has not enough memory ({_line(shortage)}): close what else "
-            f"uses it, or pass a smaller --max-batch-size, fewer --buckets or {which} "
+            f"{what}, because the GPU has too little memory ({_line(shortage)}): end other "
+            f"programs on it, or use a smaller --max-batch-size, fewer --buckets or {which} "
             "--workspace-mib"
         )
-    return f"{what}: {_line(reason) or 'it did not say why'}"
+    return f"{what}: {_line(reason) or 'it gave no reason'}"
 
 
 def _is_shortage(said: str) -> bool:

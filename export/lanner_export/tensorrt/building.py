@@ -1,4 +1,4 @@
-"""The whole way from an artifact to the engines in it."""
+"""Building engines: from an artifact to the engines in it."""
 
 import gc
 import tempfile
@@ -32,30 +32,30 @@ from lanner_export.tensorrt.support import require_parsers
 from lanner_export.texts.calibration import CalibrationTexts
 
 _WHAT = "lanner build-engine"
-#: Of what a softmax over so many tokens gives, a step of int8 is no more than the mean: of twice as
-#: many, all that is even vanishes.
+#: The mean weight of a softmax over this many tokens is about one step of int8; over twice as many,
+#: evenly spread weights would round to zero.
 _MOST_INT8_ATTENDED = 128
 
-#: The first compute capability that multiplies in a precision; the others every GPU has.
+#: The first compute capability with a precision; every GPU has the others.
 _LEAST_CAPABILITY = {"bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
-#: And the first that runs engines of the hardware compatibility ``"ampere_plus"``.
+#: The first compute capability for engines of the hardware compatibility ``"ampere_plus"``.
 _AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """The engines of an artifact that are to be built.
+    """A request for engines of an artifact.
 
     Attributes:
-        precisions: Of `lanner_export.tensorrt.PRECISIONS`.
-        calibration: What int8 and fp8 are calibrated on.
+        precisions: Some of `lanner_export.tensorrt.PRECISIONS`.
+        calibration: The texts that int8 and fp8 are calibrated on.
         profiles: ``"buckets"`` or ``"wide"``.
         buckets: Lengths in tokens; empty for the default ones.
-        max_batch_size: The most texts of a batch.
-        typical_batch_size: What kernels are chosen for.
-        quantizes_attention: Whether int8 and fp8 are the products of attention, too; None for fp8,
-            and for int8 where no input is longer than 128 tokens.
-        settings: What the builder is told.
+        max_batch_size: The most texts in a batch.
+        typical_batch_size: The number of texts that kernels are chosen for.
+        quantizes_attention: True if int8 and fp8 quantize the products of attention, too; None for
+            yes in fp8, and in int8 if no input is longer than 128 tokens.
+        settings: The builder's settings.
     """
 
     precisions: Sequence[str]
@@ -70,7 +70,7 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class PlannedBuild:
-    """A plan, and the graph that was written for it."""
+    """A plan with the graph that was written for it."""
 
     plan: BuildPlan
     graph: Path
@@ -82,18 +82,18 @@ def plan_engines(
     directory: Path,
     progress: Progress = lambda step: None,
 ) -> list[PlannedBuild]:
-    """Writes the graphs of engines, and says what is to be built; needs neither GPU nor TensorRT.
+    """Write the graphs of engines and return the plans; needs neither GPU nor TensorRT.
 
     Args:
-        artifact: What they are of.
-        request: Which are wanted.
-        directory: Where the graphs go.
+        artifact: The artifact.
+        request: The request.
+        directory: The directory for the graphs.
         progress: Called when a step begins.
 
     Raises:
         ArtifactError: The artifact holds no fp32 variant, from which engines are made.
-        UnsupportedError: It holds static vectors, or a node that a parser of TensorRT refuses, or
-            not all GPUs that are to run an engine multiply in its precision.
+        UnsupportedError: The artifact holds static vectors, or a node that a parser of TensorRT
+            refuses, or not all GPUs for an engine have its precision.
         InputError: The buckets, or the calibration texts, cannot be used.
         ExportError: A weight or an activation does not fit into the precision.
     """
@@ -154,28 +154,28 @@ def build_engines(
     progress: Progress = lambda step: None,
     steps: Steps = lambda phase, done, count: None,
 ) -> Artifact:
-    """Builds engines for this machine's GPU, compares them, and adds them to the artifact.
+    """Build engines for this machine's GPU, compare them, and add them to the artifact.
 
-    Each is added when it is done; where the next one fails, those before it stay. An older engine
-    whose file was changed or is gone is left out when one is added.
+    Each engine is added when it is finished; if the next one fails, earlier ones stay. Older
+    engines with changed or missing files are removed when an engine is added.
 
     Args:
         directory: The artifact.
-        request: Which are wanted.
+        request: The request.
         progress: Called when a step begins.
-        steps: Told how far the builder is.
+        steps: Called on progress of the builder.
 
     Raises:
         EngineError: There is no GPU, or TensorRT could not build or run an engine.
-        UnsupportedError: This GPU does not multiply in a precision.
+        UnsupportedError: This GPU lacks a precision.
         MissingExtraError: TensorRT is not installed.
-        ParityError: An engine does not answer as the fp32 variant does.
+        ParityError: The answers of an engine differ from the fp32 variant's.
         LannerError: See `plan_engines`.
     """
     gpu = require_gpu(_WHAT)
     _require_gpu(gpu, request)
     version = tensorrt_version()
-    # What cannot be kept is found before the long work, not after it.
+    # Find an unusable timing cache before the long work.
     if request.settings.timing_cache is not None:
         require_output_file(request.settings.timing_cache)
     artifact = Artifact.open(directory)
@@ -192,7 +192,7 @@ def build_engines(
             variant = _variant(plan, build, path, request.calibration)
             engine = open_engine("tensorrt", path, build=build)
             built = compared(artifact, variant, path, engine, progress)
-            # The next builder needs the GPU's memory. A model's parts hold each other.
+            # The next builder needs the GPU's memory. The parts of a model reference each other.
             del engine
             gc.collect()
             without = [old for old in damaged if old.name != variant.name]
@@ -213,8 +213,8 @@ def _require_compatibility(request: EngineRequest) -> None:
         least = _LEAST_CAPABILITY.get(precision, _AMPERE)
         if least > _AMPERE:
             msg = (
-                f"an engine for ampere_plus is to run from compute capability {_shown(_AMPERE)} "
-                f"on, and {precision} needs {_shown(least)}: use --hardware-compatibility "
+                f"an engine for ampere_plus must run from compute capability {_shown(_AMPERE)} "
+                f"on, but {precision} needs {_shown(least)}: use --hardware-compatibility "
                 "same_compute_capability"
             )
             raise UnsupportedError(msg)
@@ -231,7 +231,7 @@ def _require_gpu(gpu: Gpu, request: EngineRequest) -> None:
     for name, (least, remedy) in needs.items():
         if here < least:
             msg = (
-                f"{gpu.name} has the compute capability {gpu.compute_capability}, and {name} needs "
+                f"{gpu.name} has the compute capability {gpu.compute_capability}, but {name} needs "
                 f"{_shown(least)}: use {remedy}"
             )
             raise UnsupportedError(msg)
@@ -263,7 +263,7 @@ def _variant(
 
 
 def _kept(manifest: Manifest, precision: str) -> list[str]:
-    # What the budget of int8 left in float32 on a CPU loses most here, too.
+    # Products that the int8 budget left in float32 on a CPU lose most here, too.
     int8 = manifest.variant("int8")
     return [] if precision != "int8" or int8 is None else int8.float32_products
 
@@ -275,7 +275,7 @@ def _feeds(artifact: Artifact, texts: CalibrationTexts) -> list[Feed]:
 
 @contextmanager
 def _scratch(directory: Path) -> Iterator[Path]:
-    # Beside the artifact, where there is room for another as large.
+    # Next to the artifact: the disk is most likely to have room there.
     place = directory.resolve()
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
         yield Path(scratch)

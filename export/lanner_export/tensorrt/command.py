@@ -1,4 +1,4 @@
-"""`lanner build-engine`: TensorRT engines of an artifact, for the GPU of this machine."""
+"""`lanner build-engine`: build TensorRT engines of an artifact for the GPU of this machine."""
 
 import argparse
 import sys
@@ -33,15 +33,15 @@ _EXAMPLES = """\
   lanner build-engine mine.lanner --buckets 16,32,64,128 --max-batch-size 32
   lanner build-engine mine.lanner --dry-run --write-graph build
 
-An engine runs on the kind of GPU and the version of TensorRT that it was built with, and is added
-to the artifact as a variant whose name says so. One that does not answer as the fp32 variant does
-is not added. --dry-run needs neither a GPU nor TensorRT.
+An engine runs on the GPU model and the TensorRT version that it was built with, and is added to the
+artifact as a variant whose name says so. It is only added if its answers agree with those of the
+fp32 variant. --dry-run needs neither a GPU nor TensorRT.
 """
 _ATTENTION = {"auto": None, "yes": True, "no": False}
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
-    """See `lanner.commands`. Nothing heavy is imported before the command runs."""
+    """Add the command; see `lanner.commands`. Heavy imports wait until it runs."""
     missing = [extra for extra in ("export", "tensorrt") if missing_modules()[extra]]
     parser = options.add_command(
         subparsers,
@@ -71,14 +71,14 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--quantize-attention",
         choices=tuple(_ATTENTION),
         default="auto",
-        help="whether int8 and fp8 are the products of attention, too (default: auto, fp8 always, "
-        "int8 where no input is longer than 128 tokens)",
+        help="quantize the products of attention, too, in int8 and fp8 (default: auto: fp8 always, "
+        "int8 if no input is longer than 128 tokens)",
     )
     parser.add_argument(
         "--profiles",
         choices=PROFILE_KINDS,
         default=PROFILE_KINDS[0],
-        help="buckets: a profile for each of a few lengths, to which texts are filled up; wide: "
+        help="buckets: a profile for each of a few lengths, to which texts are padded; wide: "
         f"one for every length (default: {PROFILE_KINDS[0]})",
     )
     parser.add_argument(
@@ -100,56 +100,56 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--typical-batch-size",
         metavar="N",
         type=options.positive,
-        help="how many texts kernels are chosen for (default: 8, or the most)",
+        help="number of texts that kernels are chosen for (default: 8, or the most)",
     )
     parser.add_argument(
         "--optimization-level",
         metavar="N",
         type=int,
         choices=range(6),
-        help="how long the builder searches, 0 to 5 (default: its own, 3)",
+        help="effort of the builder's search, 0 to 5 (default: 3)",
     )
     parser.add_argument(
         "--workspace-mib",
         metavar="N",
         type=options.positive,
-        help="the most GPU memory that a layer may take for itself (default: all there is)",
+        help="the most workspace memory of a layer on the GPU (default: all)",
     )
     parser.add_argument(
         "--timing-cache",
         metavar="FILE",
         type=Path,
-        help="keeps what the builder timed, so that the next engine takes less (default: none)",
+        help="file for kernel timings, which speeds up the next build (default: none)",
     )
     parser.add_argument(
         "--version-compatible",
         action="store_true",
-        help="an engine that later versions of TensorRT load, too (slower)",
+        help="build an engine that later versions of TensorRT also load (slower)",
     )
     parser.add_argument(
         "--hardware-compatibility",
         choices=HARDWARE_COMPATIBILITIES,
         default=HARDWARE_COMPATIBILITIES[0],
-        help="which other GPUs run it, too (default: none; others are slower)",
+        help="other GPUs that can run it (default: none; other choices are slower)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be built, and as trtexec would"
+        "--dry-run", action="store_true", help="show the plan and the equivalent trtexec command"
     )
     parser.add_argument(
         "--write-graph",
         metavar="DIR",
         type=Path,
-        help="with --dry-run: where the graphs go, of which trtexec builds; made where it is not "
-        "there (default: nowhere)",
+        help="with --dry-run: the directory for the graphs, for trtexec; it is made if it does not "
+        "exist (default: none)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Builds, or shows what would be built.
+    """Build engines, or show the plan.
 
     Raises:
-        UsageError: Options do not go together.
+        UsageError: Options contradict each other.
         EngineError: There is no GPU.
         MissingExtraError: The packages of an extra are not installed.
         LannerError: See `lanner_export.tensorrt.building`.
@@ -157,8 +157,8 @@ def run(args: argparse.Namespace) -> None:
     _check_options(args)
     if not args.dry_run and (problem := missing_gpu()):
         msg = (
-            f"lanner build-engine needs an NVIDIA GPU, but {problem}: run it where the engine is "
-            "to run, or pass --dry-run to see what would be built"
+            f"lanner build-engine needs an NVIDIA GPU, but {problem}: run it on the machine "
+            "that will run the engine, or use --dry-run to see the plan"
         )
         raise EngineError(msg)
     missing = missing_modules()
@@ -173,11 +173,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuses options that would have no effect, and where no graph can be written."""
+    """Check for options without effect, and that graphs can be written."""
     target, most = args.write_graph, args.max_batch_size
     options.need(
         args.dry_run or target is None,
-        "--write-graph goes with --dry-run: add that, or leave it out",
+        "--write-graph needs --dry-run: add that, or omit --write-graph",
     )
     if not set(args.precision) & set(QUANTIZED_PRECISIONS):
         given = {
@@ -187,8 +187,8 @@ def _check_options(args: argparse.Namespace) -> None:
         for option, is_given in given.items():
             options.need(
                 not is_given,
-                f"{option} is for {' and '.join(QUANTIZED_PRECISIONS)}, and --precision is "
-                f"{','.join(args.precision)}: add one of them to it, or leave {option} out",
+                f"{option} is for {' and '.join(QUANTIZED_PRECISIONS)}, but --precision is "
+                f"{','.join(args.precision)}: add one of them, or omit {option}",
             )
     options.need(
         args.typical_batch_size is None or args.typical_batch_size <= most,
@@ -197,15 +197,15 @@ def _check_options(args: argparse.Namespace) -> None:
     )
     options.need(
         not args.buckets or args.profiles == "buckets",
-        "--buckets is for --profiles buckets: leave it out, or take those",
+        "--buckets is for --profiles buckets: omit it, or use that",
     )
     if target is None:
         return
     if args.artifact.resolve() in (target.resolve(), *target.resolve().parents):
-        msg = f"{target} is in the artifact: give --write-graph a directory outside of it"
+        msg = f"{target} is in the artifact: use a directory outside of it for --write-graph"
         raise InputError(msg)
     if target.exists() and not target.is_dir():
-        msg = f"{target} is a file: give --write-graph a directory"
+        msg = f"{target} is a file: use a directory for --write-graph"
         raise InputError(msg)
 
 
@@ -227,7 +227,7 @@ def _show(args: argparse.Namespace) -> None:
         return
     print("\n\n".join(plan.describe(graph) for plan, graph in shown))
     if args.write_graph is None:
-        console.say("the graphs were not kept: --write-graph DIR does")
+        console.say("the graphs were not kept: use --write-graph DIR to keep them")
 
 
 def _path(args: argparse.Namespace, name: str) -> Path:
@@ -239,7 +239,7 @@ def _scratch(target: Path | None) -> Iterator[Path]:
     """Yield a working directory, so that no half-written graph is kept.
 
     Raises:
-        OutputError: There is no room for them, or nothing may be written there.
+        OutputError: The disk is full, or the directory cannot be written to.
     """
     place = target or Path(tempfile.gettempdir())
     is_new = not place.exists()
@@ -249,28 +249,28 @@ def _scratch(target: Path | None) -> Iterator[Path]:
             made = tempfile.TemporaryDirectory(prefix=".lanner-", dir=place)
         except OSError as error:
             msg = (
-                f"no graph can be written into {place} ({error.strerror}): give --write-graph a "
-                "directory where you may write"
+                f"cannot write a graph into {place} ({error.strerror}): use a writable directory "
+                "for --write-graph"
             )
             raise OutputError(msg) from None
         with _room("the graphs", place), made as scratch:
             yield Path(scratch)
     except BaseException:
         if is_new:
-            with suppress(OSError):  # unless something else is in it by now
+            with suppress(OSError):  # a directory that is not empty stays
                 place.rmdir()
         raise
 
 
 @contextmanager
 def _room(what: str, place: Path) -> Iterator[None]:
-    """Names what a full disk has no room for."""
+    """Turn the error of a full disk into a message with the place."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        msg = f"there is no room for {what} in {place} ({error.strerror}): make some, and try again"
+        msg = f"there is no room for {what} in {place} ({error.strerror}): free space and try again"
         raise OutputError(msg) from None
 
 
@@ -282,7 +282,7 @@ def _build(args: argparse.Namespace) -> None:
         _warn_of_length(args, Artifact.open(args.artifact))
 
         def told(phase: str, done: int, count: int) -> None:
-            if sys.stderr.isatty():  # in a log, a line a step would be thousands
+            if sys.stderr.isatty():  # a log would get thousands of lines
                 begin(f"{phase}: {done} of {count}")
 
         with _room("another artifact", args.artifact.resolve().parent):
@@ -299,8 +299,8 @@ def _warn_of_length(args: argparse.Namespace, artifact: "Artifact") -> None:
     limit = artifact.manifest.tokenizer.max_tokens
     if args.buckets and limit is not None and args.buckets[-1] < limit:
         console.say(
-            f"lanner: warning: the longest bucket is {args.buckets[-1]}, and the model takes "
-            f"{limit} tokens: the engines refuse longer texts, and are not picked by themselves"
+            f"lanner: warning: the longest bucket is {args.buckets[-1]}, but the model takes "
+            f"{limit} tokens: the engines refuse longer texts, and are not picked by default"
         )
 
 

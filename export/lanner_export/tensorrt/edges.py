@@ -1,7 +1,7 @@
-"""The edges of an engine's profiles: its smallest, typical and largest shapes, each run once.
+"""Tests at the edges of an engine's profiles: the smallest, typical and largest shapes.
 
-There an engine has other kernels than in between, and there it overflows or reads beyond what it
-has, if it does. Rows that come again in a batch must also be alike in each place.
+An engine has other kernels there, and it is there that it would overflow or read out of bounds.
+Repeated rows of a batch must also give equal answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from lanner.models.answers import row_cosines
 from lanner.running.runner import TYPE_IDS
 from lanner_export.quality.parity import FP16_OVERFLOW, LOGITS_TOLERANCES, VECTOR_TOLERANCES
 
-#: As many rows of a batch are different; the float32 graph need not run more.
+#: The number of different rows in a batch; the float32 graph need not run more.
 _ROWS = 4
 
 
 def edge_shapes(profiles: Sequence[Profile]) -> list[tuple[int, int]]:
-    """The shapes [batch, length] that are run, each once."""
+    """Return the shapes [batch, length] to run, each once."""
     shapes = [shape for item in profiles for shape in (item.smallest, item.typical, item.largest)]
     return list(dict.fromkeys(shapes))
 
@@ -36,18 +36,18 @@ def require_edges(
     profiles: Sequence[Profile],
     tokens: Sequence[int],
 ) -> None:
-    """Compares an engine at the edges of its profiles with the float32 graph.
+    """Compare an engine at the edges of its profiles with the float32 graph.
 
     Args:
-        engine: What was built.
+        engine: The new engine.
         reference: The float32 variant.
-        manifest: The artifact's.
-        precision: Of the engine.
-        profiles: Those of the engine.
+        manifest: The manifest of the artifact.
+        precision: The precision of the engine.
+        profiles: The profiles of the engine.
         tokens: Token ids of real texts, which are repeated to fill the rows.
 
     Raises:
-        ParityError: An answer is not finite, or differs more than its tolerance.
+        ParityError: An answer is not finite, or differs by more than its tolerance.
     """
     for shape in edge_shapes(profiles):
         rows, whole = _inputs(manifest.inputs, shape, tokens)
@@ -56,20 +56,20 @@ def require_edges(
         place = f"the {precision} engine at its shape {shape[0]} x {shape[1]}"
         if not np.isfinite(found).all():
             msg = (
-                f"{place} answers {int((~np.isfinite(found)).sum()):,} numbers that are not "
+                f"{place} returns {int((~np.isfinite(found)).sum()):,} numbers that are not "
                 f"finite; {FP16_OVERFLOW}. It was not added"
             )
             raise ParityError(msg)
         repeated = expected[np.arange(shape[0]) % len(expected)]
         if problem := _difference(found, repeated, manifest, precision):
-            msg = f"{place} does not answer as the fp32 variant does: {problem}. It was not added"
+            msg = f"{place} differs from the fp32 variant: {problem}. It was not added"
             raise ParityError(msg)
 
 
 def _inputs(
     names: Sequence[str], shape: tuple[int, int], tokens: Sequence[int]
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
-    """Different rows, one of them half filling; and the batch that repeats them."""
+    """Return different rows, one of them half padded, and the batch that repeats them."""
     batch, length = shape
     count = min(batch, _ROWS)
     ids = np.resize(np.asarray(tokens, np.int64), (count, length))

@@ -26,7 +26,7 @@ _FP32 = "fp32"
 #: Token ids that fill the rows at the edges of profiles.
 _EDGE_TOKENS = 2_048
 _LONGEST = 2**31
-#: What to do about an engine that differs, by its precision.
+#: The remedy for an engine that differs, by its precision.
 _REMEDIES = {
     "fp16": "use --precision bf16 or tf32",
     **dict.fromkeys(("bf16", "tf32"), "use --precision fp16"),
@@ -42,20 +42,20 @@ Progress = Callable[[str], object]
 def compared(
     artifact: Artifact, variant: Variant, path: Path, engine: Engine, progress: Progress
 ) -> BuiltEngine:
-    """An engine, once it answers as the fp32 variant does.
+    """Compare an engine with the fp32 variant, and return it with its figures.
 
-    Compared are whole answers to the texts of the quality card, alone and in one batch, and the
-    edges of each profile.
+    The comparison covers the answers to the texts of the quality card, alone and in one batch, and
+    the edges of each profile.
 
     Args:
-        artifact: What it is of.
-        variant: What the manifest is to say of it.
-        path: Its file.
-        engine: What runs it.
+        artifact: The artifact.
+        variant: The entry for the manifest.
+        path: The file of the engine.
+        engine: The opened engine.
         progress: Called when a step begins.
 
     Raises:
-        ParityError: It differs more than its tolerance, or depends on what a text is batched with.
+        ParityError: The engine differs by more than its tolerance, or depends on the batch.
     """
     manifest, precision = artifact.manifest, variant.precision
     own = fp32_variant(artifact)
@@ -71,7 +71,7 @@ def compared(
     if found := parity.shortfall(precision):
         remedy = FP16_OVERFLOW if precision == "fp16" and found.is_nan else _REMEDIES[precision]
         msg = (
-            f"the {precision} engine does not answer as the fp32 variant does: {found.what}; "
+            f"the {precision} engine differs from the fp32 variant: {found.what}; "
             f"{remedy}. It was not added"
         )
         raise ParityError(msg)
@@ -91,15 +91,15 @@ def compared(
 
 
 def fp32_variant(artifact: Artifact) -> Variant:
-    """The variant that engines are made of and compared with.
+    """Return the variant that engines are made from and compared with.
 
     Raises:
-        ArtifactError: There is none.
+        ArtifactError: The artifact has no fp32 variant.
     """
     found = artifact.manifest.variant(_FP32)
     if found is None:
         msg = (
-            f"{artifact.directory} holds no fp32 variant, of which engines are made: export the "
+            f"{artifact.directory} holds no fp32 variant to make engines from: export the "
             "checkpoint again with --precision fp32 among others"
         )
         raise ArtifactError(msg)
@@ -107,7 +107,7 @@ def fp32_variant(artifact: Artifact) -> Variant:
 
 
 def tokenizer_of(artifact: Artifact) -> Tokenizer:
-    """The tokenizer of an artifact with an encoder."""
+    """Open the tokenizer of an artifact with an encoder."""
     manifest = artifact.manifest
     tokenizer = open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
     if not isinstance(tokenizer, Tokenizer):
@@ -124,7 +124,7 @@ def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
 def _short_enough(
     tokenizer: Tokenizer, inputs: Sequence[str | Pair], longest: int
 ) -> list[str | Pair]:
-    """Those that an engine takes whose longest profile is shorter than the model's limit."""
+    """Return the inputs of at most `longest` tokens, the engine's longest profile."""
     encodings = tokenizer.encode_pairs(inputs, with_types=False)
     pairs = zip(inputs, encodings, strict=True)
     return [item for item, encoding in pairs if len(encoding.ids) <= longest]

@@ -1,8 +1,8 @@
-"""The graph that a TensorRT engine is built from, made of an artifact's float32 one.
+"""The graph that a TensorRT engine is built from, made from an artifact's float32 graph.
 
-It carries its precision itself, and has operators of one old operator set only, which the parsers
-of TensorRT 10.13 and 11.x both take (`support`). Attention and rotary positions are written as
-their parts (`attention`, `rotary`); whole numbers are counted as they take it (`integers`).
+It carries its precision, and uses one old operator set, which the parsers of TensorRT 10.13 and
+11.x both accept (`support`). Attention and rotary positions are written as their parts
+(`attention`, `rotary`), and integer operators in the form that the parsers accept (`integers`).
 """
 
 import tempfile
@@ -24,9 +24,9 @@ from lanner_export.tensorrt.quantization import quantize_products
 from lanner_export.tensorrt.ranges import measure_largest
 from lanner_export.tensorrt.rotary import expand_rotary
 
-#: The first with Gelu, and with float8 in QuantizeLinear; nothing newer is needed.
+#: The first operator set with Gelu, and with float8 in QuantizeLinear.
 OPSET = 20
-#: Of ONNX 1.16: whatever reads that operator set reads it.
+#: The IR version of ONNX 1.16: all readers of that operator set read it.
 _IR_VERSION = 10
 
 
@@ -35,8 +35,8 @@ class TensorRTGraph:
     """A graph that was written for TensorRT.
 
     Attributes:
-        operators: How often each operator stands in it.
-        attentions: How many attentions are written as their parts.
+        operators: The number of nodes of each operator.
+        attentions: The number of attentions that are written as their parts.
         quantized: The names of the products with quantized inputs.
         opset: Version of the ONNX operator set.
     """
@@ -56,20 +56,19 @@ def write_tensorrt_graph(
     keep: Collection[str] = (),
     quantizes_attention: bool = True,
 ) -> TensorRTGraph:
-    """Writes the graph of an engine.
+    """Write the graph of an engine.
 
     Args:
         source: The float32 ONNX file of an artifact.
-        target: Where the ONNX file goes.
-        precision: Of `lanner_export.tensorrt.PRECISIONS`.
-        feeds: What int8 and fp8 are calibrated on, int64 [batch, length] each.
+        target: The path of the new ONNX file.
+        precision: One of `lanner_export.tensorrt.PRECISIONS`.
+        feeds: Calibration inputs for int8 and fp8, int64 [batch, length] each.
         keep: Names of products that int8 and fp8 leave in half precision.
-        quantizes_attention: Whether they quantize the two products of each attention, too.
+        quantizes_attention: Quantize the two products of each attention, too.
 
     Raises:
         ExportError: A weight is beyond the range of the type, or an activation is not finite.
-        UnsupportedError: It has an attention, or rotary positions, that Lanner does not write as
-            their parts.
+        UnsupportedError: An attention or rotary embedding has a form that Lanner cannot expand.
     """
     base = BASE_PRECISIONS[precision]
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=target.parent) as directory:

@@ -1,4 +1,4 @@
-"""Whole numbers where TensorRT's parsers want floats, or another operator."""
+"""Rewrites of integer operators that TensorRT's parsers do not accept."""
 
 import onnx_ir as ir
 
@@ -8,7 +8,7 @@ _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 
 
 def rewrite_integers(model: ir.Model) -> None:
-    """Rewrites what computes with whole numbers and must not; types must be inferred."""
+    """Rewrite unsupported integer operators; types must be inferred."""
     for node in list(model.graph):
         value = node.inputs[0] if node.inputs else None
         if value is None or value.dtype not in _INTEGERS:
@@ -20,7 +20,7 @@ def rewrite_integers(model: ir.Model) -> None:
 
 
 def _sum_in_floats(node: ir.Node, value: ir.Value, kind: ir.DataType) -> None:
-    """A running sum in float32, which is exact up to 2^24: RoBERTa counts its positions so."""
+    """Compute a running sum, RoBERTa's positions, in float32, which is exact up to 2^24."""
     float32, total = ir.DataType.FLOAT, node.outputs[0]
     floats = insert(
         node, "Cast", [value], {"to": float32}, name=f"{value.name}_float", dtype=float32
@@ -35,7 +35,7 @@ def _sum_in_floats(node: ir.Node, value: ir.Value, kind: ir.DataType) -> None:
 
 
 def _clip(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Max and Min in place of Clip: DeBERTa cuts its relative positions so."""
+    """Replace Clip, which limits DeBERTa's relative positions, by Max and Min."""
     limits = [*node.inputs[1:], None, None]
     for operator, limit in zip(("Max", "Min"), limits, strict=False):
         if limit is not None:

@@ -1,8 +1,8 @@
 """The shapes that an engine is built for.
 
-A profile a bucket has inputs of one length, for which TensorRT chooses kernels and the runtime can
-launch CUDA graphs; what is shorter is filled up to it. One wide profile takes any length, with
-kernels that are chosen for one. All have the same largest batch.
+With one profile per bucket, inputs have few lengths: TensorRT chooses kernels for each, the runtime
+can launch CUDA graphs, and shorter texts are padded. One wide profile takes any length, with
+kernels chosen for one of them. All profiles have the same largest batch.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from lanner.artifact.engine_build import Profile
 from lanner.errors import InputError
 
 DEFAULT_MAX_BATCH_SIZE = 64
-#: What kernels are chosen for, where nothing else is said: between a lone text and a full batch.
+#: The default batch that kernels are chosen for: between a single text and a full batch.
 DEFAULT_TYPICAL_BATCH_SIZE = 8
-#: Of one wide profile: about the longest sentence.
+#: The typical length of a wide profile: about the longest sentence.
 _TYPICAL_TOKENS = 64
 
 
@@ -26,15 +26,15 @@ def engine_profiles(
     max_batch_size: int = DEFAULT_MAX_BATCH_SIZE,
     typical_batch_size: int = DEFAULT_TYPICAL_BATCH_SIZE,
 ) -> list[Profile]:
-    """The profiles of an engine.
+    """Return the profiles of an engine.
 
     Args:
         kind: ``"buckets"`` or ``"wide"``.
         max_tokens: The longest input of the model.
-        buckets: Lengths in tokens, each above the one before; empty for 16, 24, 32, 48, 64 and so
-            on, up to the model's limit.
+        buckets: Increasing lengths in tokens; empty for 16, 24, 32, 48, 64 and so on, up to the
+            model's limit.
         max_batch_size: The most texts in a batch.
-        typical_batch_size: What kernels are chosen for; at most the largest batch is.
+        typical_batch_size: The batch that kernels are chosen for; at most `max_batch_size`.
 
     Raises:
         InputError: A bucket is beyond the model's limit, or buckets are given for a wide profile.
@@ -42,14 +42,14 @@ def engine_profiles(
     typical = min(typical_batch_size, max_batch_size)
     if kind == "wide":
         if buckets:
-            msg = "one wide profile has no buckets: leave them out, or take --profiles buckets"
+            msg = "one wide profile has no buckets: omit them, or use --profiles buckets"
             raise InputError(msg)
         length = min(_TYPICAL_TOKENS, max_tokens)
         return [Profile((1, 1), (typical, length), (max_batch_size, max_tokens))]
     lengths = tuple(buckets) or default_buckets(max_tokens)
     if lengths[-1] > max_tokens:
         msg = (
-            f"the bucket {lengths[-1]} is beyond the model's {max_tokens} tokens: leave it out, or "
+            f"the bucket {lengths[-1]} is beyond the model's {max_tokens} tokens: omit it, or "
             "export the checkpoint with a larger --max-tokens"
         )
         raise InputError(msg)

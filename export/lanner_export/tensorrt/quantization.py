@@ -1,13 +1,13 @@
-"""int8 and fp8 as TensorRT's explicit quantization wants them: a Q/DQ pair before every product.
+"""int8 and fp8 in TensorRT's explicit quantization: a Q/DQ pair before every product.
 
-Symmetric, with one scale for an activation and, in int8, one for each output channel of weights
+It is symmetric, with one scale per activation and, in int8, one per output channel of weights
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html).
-The int8 variant of CPUs is of no use here: its activations are unsigned and its attention is not
-quantized. A fused int8 attention needs the pairs directly before its first product, behind the
-softmax and behind its second product (TensorRT #2981), and an fp8 one needs the first two, with the
-turn of the keys and the scale of the queries before the pair (ModelOpt #1289).
+The int8 variant for CPUs cannot be used here: its activations are unsigned and its attention is not
+quantized. A fused int8 attention needs the pairs directly before its first product, after the
+softmax and after its second product (TensorRT #2981), and a fused fp8 attention needs the first
+two, with the transpose of the keys and the scale of the queries before the pair (ModelOpt #1289).
 
-What else reads an activation, first of all the residual stream, reads it as it was: see
+Other readers of an activation, above all the residual stream, read it unquantized: see
 docs/explanation/int8.md.
 """
 
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from lanner_export.graph.edits import add_constant, array_of, constant, insert, producer
 
-#: A product with fewer columns costs nothing; see `lanner_export.precision.quantization`.
+#: A product with fewer columns takes no time; see `lanner_export.precision.quantization`.
 _FEWEST_COLUMNS = 32
-#: What float16 has of it is still exact enough, and a channel that needs a smaller one is nothing.
+#: The smallest scale: float16 still represents it well, and smaller channels are negligible.
 _SMALLEST_SCALE = 2.0**-20
-#: Of what a softmax gives, the most.
+#: The largest output of a softmax.
 _LARGEST_WEIGHT = 1.0
 
 
@@ -38,9 +38,9 @@ class _Kind:
 
 
 _KINDS = {
-    # -128 stays free: with it the two sides of 0 would not be alike, and zero points must be 0.
+    # -128 is unused: the range must be symmetric, and zero points must be 0.
     "int8": _Kind(127.0, np.int8, has_channels=True),
-    # A scale for each channel came for some GPUs with 10.6; one for all is taken everywhere.
+    # Scales per channel exist for some GPUs since 10.6; one scale works everywhere.
     "fp8": _Kind(448.0, ml_dtypes.float8_e4m3fn, has_channels=False),
 }
 
@@ -51,10 +51,10 @@ class Operand:
 
     Attributes:
         product: The product's name.
-        index: 0 for what is multiplied, 1 for what it is multiplied by.
+        index: 0 for the left factor, 1 for the right factor.
         value: The name of the value.
-        is_weight: Whether it is constant.
-        is_softmax: Whether a softmax gives it, so that its range is known.
+        is_weight: True if it is constant.
+        is_softmax: True for the output of a softmax, whose range is known.
     """
 
     product: str
@@ -65,9 +65,10 @@ class Operand:
 
 
 def operands(model: ir.Model) -> list[Operand]:
-    """The inputs of the products over tokens that may be quantized, in the order they run.
+    """Return the inputs of the products over tokens that may be quantized, in order of execution.
 
-    Those with constant weights, and both of each attention; types and shapes must be inferred.
+    They are the products with constant weights and both of each attention; types and shapes must be
+    inferred.
     """
     return [
         Operand(
@@ -91,19 +92,19 @@ def quantize_products(
     keep: Collection[str] = (),
     quantizes_attention: bool = True,
 ) -> list[str]:
-    """Puts a pair of QuantizeLinear and DequantizeLinear before both inputs of products.
+    """Put a pair of QuantizeLinear and DequantizeLinear before both inputs of products.
 
-    Products in float32 stay as they are.
+    Products in float32 are unchanged.
 
     Args:
         model: A graph with attention as its parts, in half precision.
         precision: ``"int8"`` or ``"fp8"``.
         largest: By product and index, the largest absolute value of an activation.
         keep: Names of products that stay in half precision.
-        quantizes_attention: Whether products of two computed sides are quantized, too.
+        quantizes_attention: Quantize products of two computed sides, too.
 
     Returns:
-        The names of the products that have their pairs.
+        The names of the quantized products.
     """
     kind, graph = _KINDS[precision], model.graph
     pairs: dict[ir.Value, ir.Value] = {}
@@ -142,7 +143,7 @@ def _products(model: ir.Model) -> list[ir.Node]:
 
 
 def _is_softmax(value: ir.Value) -> bool:
-    cast = producer(value, "Cast")  # where softmax is in float32, as it is where nothing was fused
+    cast = producer(value, "Cast")  # softmax is in float32 in unfused attention
     return producer(value if cast is None else cast.inputs[0], "Softmax") is not None
 
 

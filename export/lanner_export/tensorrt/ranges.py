@@ -1,4 +1,4 @@
-"""The largest absolute value of each activation that a quantized product takes."""
+"""Calibration for TensorRT: the largest absolute value of each activation of a product."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from lanner_export.precision.ranges import Feed, Histogram, measure_histograms
 from lanner_export.tensorrt.quantization import operands
 
 _STEPS = 127
-#: The end of a range is tried at these shares of the largest value.
+#: The candidates for the end of a range, as shares of the largest value.
 _SHARES = np.linspace(0.2, 1.0, 65)
 
 
 def largest_value(histogram: Histogram) -> float:
-    """Clips nothing that calibration saw. Floats, as fp8 are, lose little by a wide range."""
+    """Return the largest calibrated value: floats such as fp8 lose little by a wide range."""
     return float(max(-histogram.edges[0], histogram.edges[-1]))
 
 
 def least_squares(histogram: Histogram) -> float:
-    """The end of a symmetric range with the least squared error of clipping and rounding.
+    """Return the end of a symmetric range with the least squared error of clipping and rounding.
 
     `lanner_export.precision.ranges.least_squares` does the same for two ends.
     """
@@ -41,7 +41,7 @@ _METHODS = {"int8": least_squares, "fp8": largest_value}
 def measure_largest(
     model: ir.Model, feeds: Sequence[Feed], precision: str, scratch: Path
 ) -> Mapping[tuple[str, int], float]:
-    """Runs a float32 graph over calibration inputs.
+    """Run a float32 graph over calibration inputs and measure its activations.
 
     Args:
         model: A graph with attention as its parts.
@@ -50,7 +50,7 @@ def measure_largest(
         scratch: A directory for the graph.
 
     Returns:
-        By product and index, the largest absolute value of an activation that is to be kept.
+        By product and index, the largest absolute value of an activation to represent.
 
     Raises:
         ExportError: A value is infinite or not a number.

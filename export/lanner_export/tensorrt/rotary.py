@@ -1,8 +1,8 @@
-"""Rotary positions as the products and sums that they are.
+"""Rotary positions rewritten as products and sums.
 
 The parser of TensorRT 10.13 does not know ONNX's RotaryEmbedding, which came with 10.15. Its
 definition by other operators (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) computes
-sizes while it runs, and cuts off a rest that has no width; here every size is in the graph.
+sizes at run time, and slices off a remainder of width 0; here every size is constant.
 """
 
 import numpy as np
@@ -15,11 +15,11 @@ _HEADS_AXIS, _SIZE_AXIS = 1, 3
 
 
 def expand_rotary(model: ir.Model) -> int:
-    """Writes every RotaryEmbedding as its parts, in the type that it has; types must be inferred.
+    """Replace every RotaryEmbedding by its parts, in its own type; types must be inferred.
 
     Raises:
-        UnsupportedError: One takes heads side by side, turns neighbours, or looks its angles up: no
-            encoder that Lanner exports does.
+        UnsupportedError: One takes heads side by side, turns neighbours, or looks its angles up,
+            which no encoder that Lanner exports does.
     """
     angles: dict[ir.Value, ir.Value] = {}
     found = [node for node in model.graph if node.op_type == "RotaryEmbedding" and not node.domain]
@@ -64,7 +64,7 @@ def _expand(graph: ir.Graph, node: ir.Node, angles: dict[ir.Value, ir.Value]) ->
 
 
 def _size(node: ir.Node) -> int:
-    """The width of a head, where it is one that is written here."""
+    """Return the width of a head, or raise an error for an unsupported form."""
     shape = None if node.inputs[0] is None else node.inputs[0].shape
     size = None if shape is None else shape[-1]
     problems = {
@@ -75,8 +75,8 @@ def _size(node: ir.Node) -> int:
     problem = next((what for what, is_so in problems.items() if is_so), "")
     if problem or not isinstance(size, int):
         msg = (
-            f"the rotary embedding {node.name} {problem or 'has heads of no known width'}, and "
-            "Lanner writes no such one for TensorRT: run the artifact in another engine"
+            f"the rotary embedding {node.name} {problem or 'has heads of unknown width'}, which "
+            "Lanner does not support for TensorRT: run the artifact in another engine"
         )
         raise UnsupportedError(msg)
     return size

@@ -1,8 +1,8 @@
-"""Operators that TensorRT's ONNX parsers accept, by version, as data with its source.
+"""The operators that TensorRT's ONNX parsers accept, by version, as data with its sources.
 
-`support/*.json` hold the tables of onnx-tensorrt's docs/operators.md: an operator, and the types of
-what it computes with. A graph is compared with them before a builder is asked, and on machines that
-have none.
+`support/*.json` hold the tables of onnx-tensorrt's docs/operators.md: each operator with the types
+that it computes with. A graph is compared with them before the builder runs, and on machines
+without a builder.
 """
 
 import json
@@ -18,8 +18,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 from lanner.errors import UnsupportedError
 from lanner_export.graph.edits import constant
 
-#: The versions that are asked: the oldest that Lanner builds with, one that has ONNX's Attention,
-#: and the newest whose notes were read.
+#: The versions to check: the oldest that Lanner builds with, one with ONNX's Attention, and the
+#: newest whose notes were read.
 VERSIONS = ("10.13", "10.15", "11.4")
 _TYPES = {
     ir.DataType.FLOAT: "FP32",
@@ -31,7 +31,7 @@ _TYPES = {
     ir.DataType.INT64: "INT64",
     ir.DataType.BOOL: "BOOL",
 }
-#: The input that says what an operator computes with, where it is not the first.
+#: The index of the input with an operator's type, if it is not the first.
 _TYPED_INPUTS = {"Where": 1}
 
 
@@ -42,10 +42,10 @@ class ParserSupport:
     Attributes:
         tensorrt: The version.
         opset: The first and the last version of ONNX's operator set.
-        sources: Where that is said.
-        note: How far the sources are for this version itself.
-        constant_inputs: Operators whose second input must not be computed, and what it is.
-        operators: The operators that it takes, and the types of what they compute with.
+        sources: The sources of the table.
+        note: A remark on how well the sources apply to this version.
+        constant_inputs: Operators whose second input must be constant, and its name.
+        operators: The accepted operators, with the types that they compute with.
     """
 
     tensorrt: str
@@ -56,7 +56,7 @@ class ParserSupport:
     operators: Mapping[str, list[str]]
 
     def problems(self, model: ir.Model) -> list[str]:
-        """Why it would refuse a graph, a node a line; empty where it takes all of it."""
+        """Return the reasons to refuse a graph, one per node; empty if it is accepted."""
         first, last = self.opset
         opset = model.opset_imports[""]
         found = []
@@ -71,28 +71,28 @@ class ParserSupport:
             return "it does not take this operator"
         kind = _type(node)
         if kind and kind not in types:
-            return f"it takes {', '.join(types)}, and not {kind}"
+            return f"it takes {', '.join(types)}, not {kind}"
         inputs = node.inputs
         what = self.constant_inputs.get(node.op_type)
         if what and len(inputs) > 1 and inputs[1] is not None and constant(inputs[1]) is None:
-            return f"its {what} must not be computed"
+            return f"its {what} must be constant"
         return ""
 
 
 @cache
 def parser_support(version: str) -> ParserSupport:
-    """The table of one of `VERSIONS`."""
+    """Return the table of one of `VERSIONS`."""
     resource = files("lanner_export.tensorrt").joinpath("support", f"{version}.json")
     content = json.loads(resource.read_text(encoding="utf-8"))
     return ParserSupport(**{**content, "opset": tuple(content["opset"])})
 
 
 def require_parsers(path: Path) -> None:
-    """Refuses a graph that a parser would refuse.
+    """Check that all parsers accept a graph.
 
     Raises:
-        UnsupportedError: It holds a node that one of `VERSIONS` does not take; the message names
-            the first of them, its operator and the version.
+        UnsupportedError: One of `VERSIONS` does not accept a node; the message names the first such
+            node, its operator and the version.
     """
     model = ir.load(path)
     ShapeInferencePass()(model)
@@ -108,7 +108,7 @@ def require_parsers(path: Path) -> None:
 
 
 def _type(node: ir.Node) -> str:
-    """The type of what a node computes with; empty where it is not known or has no name."""
+    """Return the type that a node computes with; empty if it is unknown or has no name."""
     index = _TYPED_INPUTS.get(node.op_type, 0)
     value = node.inputs[index] if len(node.inputs) > index else None
     return "" if value is None or value.dtype is None else _TYPES.get(value.dtype, "")

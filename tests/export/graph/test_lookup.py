@@ -164,11 +164,11 @@ def test_tables_that_cannot_be_looked_up_are_refused(tmp_path: Path) -> None:
         LookupTable(rows, weights=np.ones(2, np.float32))
     with pytest.raises(CheckpointError, match=r"rows has a weight that is not a finite number"):
         LookupTable(rows, weights=np.array([1, np.nan, 1, 1], np.float32))
-    with pytest.raises(CheckpointError, match=r"rows has a mapping to rows that are not there"):
+    with pytest.raises(CheckpointError, match=r"rows has a mapping to rows that do not exist"):
         LookupTable(rows, mapping=np.array([0, 4]))
-    with pytest.raises(CheckpointError, match=r"rows has a mapping of int64 of shape \(1, 1\) w"):
+    with pytest.raises(CheckpointError, match=r"rows has a mapping of int64 of shape \(1, 1\) i"):
         LookupTable(rows, mapping=np.array([[0]]))
-    with pytest.raises(CheckpointError, match=r"rows has a mapping of float64 of shape \(1,\) wh"):
+    with pytest.raises(CheckpointError, match=r"rows has a mapping of float64 of shape \(1,\) in"):
         LookupTable(rows, mapping=np.array([0.0]))
     with pytest.raises(CheckpointError, match=r"rows has an empty table: save the checkpoint"):
         LookupTable(MatrixFile(tmp_path / "rows", (0, 3)))

@@ -41,12 +41,12 @@ def test_one_wide_profile() -> None:
 
 def test_buckets_that_cannot_be() -> None:
     message = (
-        r"^the bucket 600 is beyond the model's 512 tokens: leave it out, or export the checkpoint "
+        r"^the bucket 600 is beyond the model's 512 tokens: omit it, or export the checkpoint "
         r"with a larger --max-tokens$"
     )
     with pytest.raises(InputError, match=message):
         engine_profiles("buckets", 512, buckets=(16, 600))
-    message = r"^one wide profile has no buckets: leave them out, or take --profiles buckets$"
+    message = r"^one wide profile has no buckets: omit them, or use --profiles buckets$"
     with pytest.raises(InputError, match=message):
         engine_profiles("wide", 512, buckets=(16,))
 

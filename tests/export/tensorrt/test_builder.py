@@ -132,7 +132,7 @@ def test_a_timing_cache_is_read_and_kept(graph: Path, trt: HostBuilder, tmp_path
     assert cache.read_bytes() == b"+timed+timed"
     cache.write_bytes(b"other GPU")
     message = (
-        rf"^the timing cache {cache} is of another GPU or version of TensorRT, or damaged: name "
+        rf"^the timing cache {cache} is for another GPU or TensorRT version, or damaged: name "
         r"another file with --timing-cache$"
     )
     with pytest.raises(OutputError, match=message):
@@ -171,9 +171,9 @@ def test_of_many_nodes_that_the_parser_refuses_the_first_are_named(
         (
             "Error Code 2: OutOfMemory (Requested size was 8589934592 bytes.)",
             (
-                r"^TensorRT could not build the fp16 engine, because the GPU has not enough memory "
+                r"^TensorRT could not build the fp16 engine, because the GPU has too little memory "
                 r"\(Error Code 2: OutOfMemory \(Requested size was 8589934592 bytes\.\)\): "
-                r"close what else uses it, or pass a smaller --max-batch-size, fewer --buckets or "
+                r"end other programs on it, or use a smaller --max-batch-size, fewer --buckets or "
                 r"a --workspace-mib$"
             ),
         ),
@@ -207,9 +207,9 @@ def test_memory_that_ran_out_before_the_end_is_why(
     ]
     trt.failure = "Error Code 10: Could not find any implementation for node {ForeignNode}."
     message = (
-        r"^TensorRT could not build the fp16 engine, because the GPU has not enough memory "
-        r"\(Requested amount of GPU memory \(8589934592 bytes\) could not be allocated\.\): close "
-        r"what else uses it, or pass a smaller --max-batch-size, fewer --buckets or another "
+        r"^TensorRT could not build the fp16 engine, because the GPU has too little memory "
+        r"\(Requested amount of GPU memory \(8589934592 bytes\) could not be allocated\.\): end "
+        r"other programs on it, or use a smaller --max-batch-size, fewer --buckets or another "
         r"--workspace-mib$"
     )
     with pytest.raises(EngineError, match=message):
@@ -228,8 +228,8 @@ except EngineError as error:
     print(error)
 """
     assert run(generation, code) == (
-        "TensorRT made no builder (pybind11::init(): factory function returned nullptr): building "
-        "an engine needs an NVIDIA GPU with a driver for this TensorRT\n"
+        "TensorRT could not make a builder (pybind11::init(): factory function returned nullptr): "
+        "building an engine needs an NVIDIA GPU with a driver for this TensorRT\n"
     )
 
 

@@ -231,7 +231,7 @@ def turned(answer: NDArray[np.float32]) -> NDArray[np.float32]:
         (
             turned,
             (
-                r"^the fp16 engine does not answer as the fp32 variant does: smallest cosine "
+                r"^the fp16 engine differs from the fp32 variant: smallest cosine "
                 r"-?0\.\d+, allowed 0\.999; the worst text is '.*' with cosine -?0\.\d+; use "
                 r"--precision bf16 or tf32\. It was not added$"
             ),
@@ -239,7 +239,7 @@ def turned(answer: NDArray[np.float32]) -> NDArray[np.float32]:
         (
             nan,
             (
-                r"^the fp16 engine does not answer as the fp32 variant does: smallest cosine nan, "
+                r"^the fp16 engine differs from the fp32 variant: smallest cosine nan, "
                 r".*; fp16 overflows from 65504 on, so use --precision bf16\. It was not added$"
             ),
         ),
@@ -269,7 +269,7 @@ def test_an_engine_stays_where_the_next_one_fails(artifact: Artifact, machine: M
             machine.spoil = turned
 
     message = (
-        r"^the int8 engine does not answer as the fp32 variant does: smallest cosine -?0\.\d+, "
+        r"^the int8 engine differs from the fp32 variant: smallest cosine -?0\.\d+, "
         r"allowed 0\.9; the worst text is '.*' with cosine -?0\.\d+; calibrate on texts like yours "
         r"with --calibration, or use --precision fp16\. It was not added$"
     )
@@ -314,7 +314,7 @@ def test_a_build_that_fails_leaves_the_artifact_as_it_was(
 ) -> None:
     before = content_of(artifact.directory)
     machine.trt.failure = "Error Code 2: OutOfMemory"
-    with pytest.raises(EngineError, match=r"because the GPU has not enough memory"):
+    with pytest.raises(EngineError, match=r"because the GPU has too little memory"):
         build_engines(artifact.directory, request_of("fp16"))
     assert content_of(artifact.directory) == before
     assert [p.name for p in artifact.directory.parent.glob(".*")] == []
@@ -334,7 +334,7 @@ def test_a_precision_that_the_gpu_has_not(artifact: Artifact, machine: Machine) 
 def test_ampere_plus_and_what_does_not_go_with_it(artifact: Artifact, machine: Machine) -> None:
     settings = BuildSettings(hardware_compatibility="ampere_plus")
     message = (
-        r"^an engine for ampere_plus is to run from compute capability 8\.0 on, and fp8 needs "
+        r"^an engine for ampere_plus must run from compute capability 8\.0 on, but fp8 needs "
         r"8\.9: use --hardware-compatibility same_compute_capability$"
     )
     request = request_of("bf16", "fp8", settings=settings)
@@ -384,7 +384,7 @@ def test_an_artifact_without_fp32(artifact: Artifact, tmp_path: Path) -> None:
     variants = [v for v in artifact.manifest.variants if v.name != "fp32"]
     changed = Artifact(artifact.directory, replace(artifact.manifest, variants=variants))
     message = (
-        rf"^{artifact.directory} holds no fp32 variant, of which engines are made: export the "
+        rf"^{artifact.directory} holds no fp32 variant to make engines from: export the "
         r"checkpoint again with --precision fp32 among others$"
     )
     with pytest.raises(ArtifactError, match=message):
@@ -417,12 +417,12 @@ def test_a_place_where_no_artifact_can_be_made_is_found_before_the_work(
     place = artifact.directory
     with monkeypatch.context() as patch:
         patch.setattr(Path, "is_mount", lambda path: path == place)
-        message = rf"^{place} is mounted there, so no new artifact can take its place: mount its pa"
+        message = rf"^{place} is a mount point, so no new artifact can replace it: mount its parent"
         with pytest.raises(OutputError, match=message):
             build_engines(place, request_of("fp16"))
     with monkeypatch.context() as patch:
         patch.setattr("os.access", lambda path, mode: path != place.parent)
-        message = rf"^the directory {place.parent} cannot be written to, and the artifact with its"
+        message = rf"^the directory {place.parent} cannot be written to, but the artifact with its"
         with pytest.raises(OutputError, match=message):
             build_engines(place, request_of("fp16"))
     assert not machine.trt.networks

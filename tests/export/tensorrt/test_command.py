@@ -42,7 +42,7 @@ def test_a_dry_run_shows_what_would_be_built(
     assert trtexec[:2] == ["trtexec", "--onnx=model.bf16.tensorrt.onnx"]
     assert trtexec.count("--profile=1") == 1
     assert "writing the int8 graph, calibrated on 167 texts" in steps
-    assert "the graphs were not kept: --write-graph DIR does" in steps
+    assert "the graphs were not kept: use --write-graph DIR to keep them" in steps
     assert not list(tmp_path.iterdir())
 
 
@@ -66,7 +66,7 @@ def test_without_a_gpu_it_says_so(tiny_artifact: Artifact, monkeypatch: pytest.M
     monkeypatch.setattr(command, "missing_gpu", lambda: "this machine has no NVIDIA driver")
     message = (
         r"^lanner build-engine needs an NVIDIA GPU, but this machine has no NVIDIA driver: run it "
-        r"where the engine is to run, or pass --dry-run to see what would be built$"
+        r"on the machine that will run the engine, or use --dry-run to see the plan$"
     )
     with pytest.raises(EngineError, match=message):
         run(str(tiny_artifact.directory))
@@ -122,23 +122,23 @@ def test_without_its_extra_it_says_so(
     [
         (
             ("--write-graph", "build"),
-            r"^--write-graph goes with --dry-run: add that, or leave it out$",
+            r"^--write-graph needs --dry-run: add that, or omit --write-graph$",
         ),
         (
             ("--precision", "fp16,bf16", "--calibration", "texts.txt"),
             (
-                r"^--calibration is for int8 and fp8, and --precision is fp16,bf16: add one of "
-                r"them to it, or leave --calibration out$"
+                r"^--calibration is for int8 and fp8, but --precision is fp16,bf16: add one of "
+                r"them, or omit --calibration$"
             ),
         ),
-        (("--quantize-attention", "yes"), r"^--quantize-attention is for int8 and fp8, and --pre"),
+        (("--quantize-attention", "yes"), r"^--quantize-attention is for int8 and fp8, but --pre"),
         (
             ("--typical-batch-size", "32", "--max-batch-size", "16"),
             r"^--typical-batch-size must be at most --max-batch-size, not 32 for 16$",
         ),
         (
             ("--profiles", "wide", "--buckets", "16"),
-            r"^--buckets is for --profiles buckets: leave it out, or take those$",
+            r"^--buckets is for --profiles buckets: omit it, or use that$",
         ),
     ],
     ids=["graph", "calibration", "attention", "batches", "buckets"],
@@ -153,12 +153,12 @@ def test_graphs_do_not_go_into_the_artifact_or_a_file(
 ) -> None:
     directory = str(tiny_artifact.directory)
     for place in (directory, f"{directory}/build"):
-        message = rf"^{place} is in the artifact: give --write-graph a directory outside of it$"
+        message = rf"^{place} is in the artifact: use a directory outside of it for --write-graph$"
         with pytest.raises(InputError, match=message):
             run(directory, "--dry-run", "--write-graph", place)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(InputError, match=rf"^{file} is a file: give --write-graph a directory$"):
+    with pytest.raises(InputError, match=rf"^{file} is a file: use a directory for --write-graph$"):
         run(directory, "--dry-run", "--write-graph", str(file))
 
 
@@ -179,7 +179,7 @@ def test_without_room_a_graph_stays_as_it_was(tiny_artifact: Artifact, tmp_path:
     graph.write_text("of an earlier run")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    message = rf"^there is no room for the graphs in {tmp_path} \(File too large\): make some, and"
+    message = rf"^there is no room for the graphs in {tmp_path} \(File too large\): free space and"
     try:
         with pytest.raises(OutputError, match=message):
             run(str(tiny_artifact.directory), "--dry-run", "--write-graph", str(tmp_path))
@@ -194,8 +194,8 @@ def test_buckets_that_do_not_reach_the_limit_are_warned_of(
 ) -> None:
     run(str(tiny_artifact.directory), "--dry-run", "--buckets", "8")
     assert (
-        "lanner: warning: the longest bucket is 8, and the model takes 16 tokens: the engines "
-        "refuse longer texts, and are not picked by themselves\n"
+        "lanner: warning: the longest bucket is 8, but the model takes 16 tokens: the engines "
+        "refuse longer texts, and are not picked by default\n"
     ) in capsys.readouterr().err
     run(str(tiny_artifact.directory), "--dry-run", "--buckets", "16")
     assert "warning" not in capsys.readouterr().err

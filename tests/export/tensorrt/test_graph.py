@@ -239,7 +239,7 @@ def test_causal_attention_is_refused(small: Path, tmp_path: Path) -> None:
     attention = next(node for node in model.graph if node.op_type == "Attention")
     attention.attributes.add(ir.AttrInt64("is_causal", 1))
     ir.save(model, tmp_path / "causal.onnx")
-    message = rf"^the attention {attention.name} is causal, and Lanner writes no such one"
+    message = rf"^the attention {attention.name} is causal, which Lanner does not support"
     with pytest.raises(UnsupportedError, match=message):
         write_tensorrt_graph(tmp_path / "causal.onnx", tmp_path / "graph.onnx", "fp16")
 

@@ -93,7 +93,7 @@ def test_what_is_not_turned_stays(tmp_path: Path) -> None:
     [
         (["batch", 1, "length", 6], {"interleaved": 1}, "turns neighbours"),
         (["batch", "length", 6], {"num_heads": 1}, "takes heads side by side"),
-        (["batch", 1, "length", "size"], {}, "has heads of no known width"),
+        (["batch", 1, "length", "size"], {}, "has heads of unknown width"),
     ],
     ids=["interleaved", "three dimensions", "any width"],
 )
@@ -101,7 +101,7 @@ def test_what_no_encoder_has_is_refused(
     shape: list[Any], attributes: dict[str, int], problem: str
 ) -> None:
     message = (
-        rf"^the rotary embedding places {problem}, and Lanner writes no such one for TensorRT: run "
+        rf"^the rotary embedding places {problem}, which Lanner does not support for TensorRT: run "
         r"the artifact in another engine$"
     )
     with pytest.raises(UnsupportedError, match=message):

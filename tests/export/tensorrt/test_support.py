@@ -80,7 +80,7 @@ def test_types_are_compared(tmp_path: Path) -> None:
 def test_an_axis_must_not_be_computed(tmp_path: Path) -> None:
     node = onnx.helper.make_node("ReduceSum", ["x", "x"], ["y"], name="total")
     problems = parser_support("10.13").problems(ir.load(save(tmp_path / "g.onnx", node)))
-    assert problems == ["ReduceSum total: its axes must not be computed"]
+    assert problems == ["ReduceSum total: its axes must be constant"]
 
 
 def test_an_operator_set_may_be_too_new(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_int8_for_cpus_does_not_go_to_a_gpu(word_artifact: Path, gpu: dict[str, 
         (
             {"fp16": build(tensorrt="11.4.0.106")},
             "auto",
-            r"holds no engine of TensorRT that runs here \(.* 11.4.0.106, and .*', or load 'fp32'$",
+            r"holds no engine of TensorRT that runs here \(.* 11.4.0.106, but .*', or load 'fp32'$",
         ),
         (
             # Of two that do not run neither is named.
