@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,7 +17,6 @@ from lanner.errors import (
     EngineError,
     HeadError,
     InputError,
-    InputTypeError,
     MissingExtraError,
     ModelChangedError,
 )
@@ -35,7 +34,7 @@ FIRST_TEXTS = 256
 MOST_RENEWALS = 3
 
 Answer = TypeVar("Answer")
-Texts = str | Sequence[str] | NDArray[np.str_]
+Texts = str | Iterable[str] | NDArray[np.str_]
 
 
 class Model:
@@ -277,26 +276,6 @@ def deadline_after(timeout_ms: float | None) -> float | None:
         msg = f"timeout_ms must be a number of milliseconds above 0, not {timeout_ms}"
         raise InputError(msg)
     return time.monotonic() + timeout_ms / 1e3
-
-
-def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:
-    """Return a sequence of texts or pairs as a list; tokenisation checks its items.
-
-    Args:
-        texts: Any sequence but a str, arrays included.
-        method: The name of the method that takes it, for the message.
-        what: The expected type, for the message.
-
-    Raises:
-        InputTypeError: `texts` is not a sequence.
-    """
-    if isinstance(texts, np.ndarray) and texts.ndim:
-        return list(texts.tolist())
-    is_sequence = hasattr(texts, "__len__") and hasattr(texts, "__getitem__")
-    if isinstance(texts, (str, bytes, Mapping, np.ndarray)) or not is_sequence:
-        msg = f"{method} takes {what}, not {type(texts).__name__}"
-        raise InputTypeError(msg)
-    return list(texts)
 
 
 def require_batch_size(batch_size: int) -> None:

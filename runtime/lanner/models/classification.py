@@ -8,7 +8,7 @@ import numpy as np
 
 from lanner.artifact.activation import Scores
 from lanner.errors import InputError
-from lanner.models.base import text_list
+from lanner.models.inputs import text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
 

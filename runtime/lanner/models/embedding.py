@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lanner.errors import InputError, UnsupportedError
-from lanner.models.base import Model, Texts, as_tensor, converted, require_batch_size, text_list
+from lanner.models.base import Model, Texts, as_tensor, converted, require_batch_size
+from lanner.models.inputs import text_list, texts_or_vectors
 from lanner.running.runner import Sequences
 from lanner.text.tokenization import Pair, check_texts
 from lanner.vectors import quantized as _similarity
@@ -287,15 +288,10 @@ class EmbeddingModel(Model):
         return QuantizedVectors(values, precision, dimension=dimension, ranges=ranges, name=name)
 
     def _vectors(self, given: Texts | ArrayLike, truncate_dim: int | None) -> ArrayLike:
-        if isinstance(given, str):
-            return self._vectors([given], truncate_dim)
-        is_text = isinstance(given, np.ndarray) and given.dtype.kind in "OUT"
-        is_text = is_text or (
-            isinstance(given, Sequence) and any(isinstance(t, str) for t in given)
-        )
-        if is_text:
-            given = self.encode(given, truncate_dim=truncate_dim)  # type: ignore[arg-type]
-        return given
+        found = texts_or_vectors(given, "search")
+        if isinstance(found, list) and any(isinstance(item, str) for item in found):
+            return self.encode(found, truncate_dim=truncate_dim)  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         if prompt is not None:

@@ -5,6 +5,7 @@ from typing import cast
 
 from lanner.artifact.activation import ACTIVATIONS, Scores
 from lanner.models.base import Model, require_batch_size
+from lanner.models.inputs import text_list
 from lanner.running.runner import TYPE_IDS, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts_or_pairs
 
@@ -47,7 +48,7 @@ class LogitsModel(Model):
             return Sequences.of(encodings, with_types=with_types)
 
         return self._rows(
-            list(inputs),
+            text_list(inputs, "logits", "a sequence of texts or pairs"),
             tokenize,
             check_texts_or_pairs,
             batch_size=batch_size,

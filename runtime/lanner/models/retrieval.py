@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from lanner.artifact.heads import Head
 from lanner.errors import HeadError, InputError
-from lanner.models.base import text_list
 from lanner.models.embedding import EmbeddingModel
+from lanner.models.inputs import text_list
 from lanner.models.scoring import ScoringModel
 
 

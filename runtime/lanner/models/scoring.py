@@ -7,7 +7,8 @@ import numpy as np
 
 from lanner.artifact.activation import Scores
 from lanner.errors import InputTypeError, UnsupportedError
-from lanner.models.base import converted, text_list
+from lanner.models.base import converted
+from lanner.models.inputs import text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
 

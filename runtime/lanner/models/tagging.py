@@ -17,7 +17,6 @@ from lanner.models.base import (
     deadline_after,
     finite_answers,
     require_batch_size,
-    text_list,
 )
 from lanner.models.entities import (
     AGGREGATION_STRATEGIES,
@@ -26,6 +25,7 @@ from lanner.models.entities import (
     join_entities,
     parse_tags,
 )
+from lanner.models.inputs import text_list
 from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
 
