@@ -1,4 +1,4 @@
-"""What the tests share is made once, and is no other than each of them would have made."""
+"""Shared work of the tests: it is made once, and equals what each test would have made."""
 
 from pathlib import Path
 from typing import Any

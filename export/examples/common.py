@@ -1,4 +1,4 @@
-"""What the examples share: their options, their data, their training, and how answers are shown."""
+"""The common part of the examples: options, data, training, and display of answers."""
 
 import argparse
 import csv
@@ -28,7 +28,7 @@ _ANSWER_WIDTH = 30
 
 @dataclass(frozen=True)
 class Comparison:
-    """What several models answer to the same held-out texts.
+    """The answers of several models to the same held-out texts.
 
     Attributes:
         texts: What was asked.
@@ -57,7 +57,7 @@ class Comparison:
 
 
 def share_right(answers: Sequence[str], expected: Sequence[str]) -> float:
-    """Which part of the answers is right."""
+    """Return the share of right answers."""
     right = [answer == wanted for answer, wanted in zip(answers, expected, strict=True)]
     return sum(right) / len(right)
 
@@ -107,7 +107,7 @@ def read_faq() -> tuple[list[str], list[str]]:
 
 
 def read_questions(part: str) -> tuple[list[str], list[int]]:
-    """What customers asked, of one part of the data, and the row of the FAQ that answers it."""
+    """Return the customers' questions of one part of the data, and the FAQ row of each answer."""
     rows = [row for row in read_csv("faq_questions.csv") if row["split"] == part]
     return [row["question"] for row in rows], [int(row["faq"]) for row in rows]
 
@@ -176,5 +176,5 @@ class _ShowLoss(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
 
 def checkpoint_beside(output: Path) -> Path:
-    """Where the fine-tuned checkpoint is saved: beside the artifact that is made of it."""
+    """Return the directory for the fine-tuned checkpoint: next to the artifact made from it."""
     return output.with_suffix(".checkpoint")

@@ -91,7 +91,7 @@ def saved(checkpoint: Path) -> tuple[Any, Any]:
 
 
 def framework_labels(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """What transformers itself answers."""
+    """Return the answers of transformers itself."""
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
     return [answer["label"] for answer in classify(list(texts), truncation=True)]
 

@@ -135,7 +135,7 @@ def saved(checkpoint: Path) -> tuple[Any, Any]:
 
 
 def framework_spans(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[list[Span]]:
-    """What transformers itself answers."""
+    """Return the answers of transformers itself."""
     tag = pipeline(
         "token-classification",
         model=model,

@@ -1,4 +1,4 @@
-"""What an export is asked for, in one place."""
+"""The options of an export, in one place."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ MAY_DIFFER = frozenset(
 
 @dataclass(frozen=True)
 class Options:
-    """What an export was asked for; `lanner_export.export.export` has the same names."""
+    """The options of an export, with the names of `lanner_export.export.export`."""
 
     checkpoint: str
     output: Path
@@ -44,7 +44,7 @@ class Options:
     overwrite: bool
 
     def identity(self) -> dict[str, str]:
-        """What the trials of a search depend on of it; of a file, its content and not its name.
+        """Return the options that the trials of a search depend on; of a file, its content.
 
         An option that is added counts by itself, unless `MAY_DIFFER` says why it need not.
         """

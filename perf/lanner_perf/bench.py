@@ -51,7 +51,7 @@ class BenchReport(Report):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The request for a benchmark.
 
     Attributes:
         artifact: An artifact.

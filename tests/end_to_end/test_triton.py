@@ -363,7 +363,7 @@ def test_a_prompt_that_is_not_pooled_is_for_the_token_model(served: Served) -> N
 
 
 def outcomes(call: Callable[[int], Any], *, calls: int) -> list[LannerError]:
-    """What failed of so many calls from 16 threads."""
+    """Return the errors of `calls` calls from 16 threads."""
 
     def attempt(number: int) -> LannerError | None:
         try:

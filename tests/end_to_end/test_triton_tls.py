@@ -49,7 +49,7 @@ class Ways(NamedTuple):
     urls: dict[str, dict[str, str]]
 
     def files(self, *names: str) -> dict[str, Any]:
-        """Who is trusted, whose certificate is shown, and with whose key."""
+        """Return the arguments for the trusted authority, the client's certificate and its key."""
         options = ("root_certificates", "certificate_chain", "private_key")
         kinds = ("pem", "pem", "key")
         return {

@@ -1,4 +1,4 @@
-"""What an export is asked for, and what the trials of its search depend on."""
+"""The options of an export, and the dependence of its search's trials on them."""
 
 from collections.abc import Callable
 from dataclasses import fields, make_dataclass, replace

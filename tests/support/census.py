@@ -1,4 +1,4 @@
-"""What a half-precision graph must look like, read from its file alone."""
+"""The required properties of a half-precision graph, read from its file alone."""
 
 from pathlib import Path
 

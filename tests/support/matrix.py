@@ -1,4 +1,4 @@
-"""What is exported and tested: every architecture with every head at every precision.
+"""The matrix of exports to test: every architecture with every head at every precision.
 
 `tests/test_architectures.py` exports each cell, and `docs/support.md` is this matrix as a table:
 
@@ -130,7 +130,7 @@ def cells() -> Iterator[tuple[str, str]]:
 
 
 def config_of(name: str, head: str) -> dict[str, Any]:
-    """What the tiny checkpoint of a cell is configured with."""
+    """Return the configuration of a cell's tiny checkpoint."""
     config = dict(MATRIX[name].config)
     _, labels = CLASS_OF_HEAD[head]
     if labels:

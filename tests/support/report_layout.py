@@ -1,4 +1,4 @@
-"""Whether a report has the keys and types that `lanner_perf.record.schema` writes down."""
+"""The check that a report has the keys and types of `lanner_perf.record.schema`."""
 
 from types import NoneType, UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict

@@ -83,7 +83,7 @@ class TlsProxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port that it listens on."""
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:

@@ -91,7 +91,7 @@ def changed(config: str, old: str, new: str) -> str:
 
 
 def check(repository: Path, machine: ServingMachine = MACHINE) -> list[Finding]:
-    """What the linter would find on that machine."""
+    """Return the findings of the linter on that machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ServingMachine, "this", lambda _: machine)
         return lint(repository)

@@ -160,7 +160,7 @@ def _require_encoder(config: Any, checkpoint: str) -> None:
 
 
 def architecture_of(model: Any, config: Any) -> Architecture:
-    """What the manifest says of a transformer.
+    """Return the manifest's description of a transformer.
 
     Raises:
         UnsupportedError: It has no attention layers.
@@ -267,7 +267,7 @@ def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:
 
 
 def source_of(directory: Path, checkpoint: str, *, library: str) -> dict[str, Any]:
-    """Where a checkpoint came from, for the manifest."""
+    """Return the source of a checkpoint, for the manifest."""
     weights = sorted(directory.rglob("*.safetensors"))
     return {
         "checkpoint": checkpoint,
@@ -279,6 +279,6 @@ def source_of(directory: Path, checkpoint: str, *, library: str) -> dict[str, An
 
 
 def first_sentence(error: Exception) -> str:
-    """What an error of a framework says, without its details."""
+    """Return the first sentence of a framework's error, without its details."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.partition(". ")[0][:300]

@@ -1,4 +1,4 @@
-"""Which head a checkpoint has, and what its logits mean."""
+"""The head of a checkpoint, and the meaning of its logits."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
 
 
 class Labels(NamedTuple):
-    """What the logits of a checkpoint mean.
+    """The meaning of a checkpoint's logits.
 
     Attributes:
         names: A name for each logit, in order.
@@ -30,7 +30,7 @@ class Labels(NamedTuple):
 
 
 def is_cross_encoder(directory: Path) -> bool:
-    """Whether sentence-transformers saved the directory as a cross-encoder, in any version."""
+    """Return whether sentence-transformers, in any version, saved a cross-encoder there."""
     settings = read_settings(directory)
     if settings is not None:  # before version 6, it stands in the transformer's own config
         return bool(settings.get("model_type") == "CrossEncoder")
@@ -78,7 +78,7 @@ def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
 def labels_of(
     directory: Path, config: Any, head: str, checkpoint: str, positive_label: str | None
 ) -> Labels:
-    """What the logits of a checkpoint mean for a head.
+    """Return the meaning of a checkpoint's logits for a head.
 
     The activation is that of transformers' text-classification pipeline, and of a cross-encoder
     with one label its own.

@@ -21,7 +21,7 @@ _ACTIVATION_PREFIX = "torch.nn.modules."
 
 @dataclass(frozen=True)
 class Modules:
-    """What stands in a checkpoint directory.
+    """The modules of a checkpoint directory.
 
     Attributes:
         library: Who saved it: ``"sentence-transformers"`` or ``"transformers"``.
@@ -131,7 +131,7 @@ def read_json(path: Path, problem: str) -> dict[str, Any]:
 
 
 def read_settings(directory: Path) -> dict[str, Any] | None:
-    """What sentence-transformers says of a checkpoint as a whole; None where it says nothing.
+    """Return sentence-transformers' settings of a checkpoint, or None if there are none.
 
     Raises:
         CheckpointError: The file is broken.

@@ -86,11 +86,11 @@ class TokenizerJson:
         return order
 
     def joined(self, left: str, right: str) -> str:
-        """What BPE makes of two pieces; where it marks the pieces inside a word, once."""
+        """Join two pieces like BPE does; the mark of pieces inside a word is kept once."""
         return left + right[len(self.model.get("continuing_subword_prefix") or "") :]
 
     def tokenizer(self) -> Tokenizer:
-        """What the content says now."""
+        """Build the tokenizer of the current content."""
         return Tokenizer.from_str(json.dumps(self._content))
 
     def _added(self) -> list[_Json]:
@@ -99,7 +99,7 @@ class TokenizerJson:
 
 
 def _id_places(processor: _Json | None) -> Iterator[tuple[str, list[Any], int]]:
-    """Where a post-processor names ids: the token, and the list and the index of its id."""
+    """Yield the ids in a post-processor: the token, and the list and the index of its id."""
     if processor is None:
         return
     for part in processor.get("processors", ()):

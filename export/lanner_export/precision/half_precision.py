@@ -126,7 +126,7 @@ class _Conversion:
 
 
 def _float32_nodes(graph: ir.Graph) -> set[ir.Node]:
-    """What stays float32 whatever comes in; see the module."""
+    """Return the nodes that stay float32 whatever their inputs; see the module."""
     products = [node for node in graph if _is_token_product(node)]
     if len(graph.outputs[0].shape or ()) > 2:
         products.pop()  # what a tagger answers for each token

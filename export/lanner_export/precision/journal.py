@@ -1,4 +1,4 @@
-"""What the trials of a search gave, in a file beside the output: it outlives a run that is killed.
+"""The results of a search's trials, in a file next to the output that survives a kill.
 
 A line a trial, in JSON, each with what it depends on. So the trials of another checkpoint, of other
 data or of two runs at once are never taken for one another, and nothing is ever written over.
@@ -44,7 +44,7 @@ class Journal:
         return len(self._values)
 
     def get(self, tried: str) -> float | None:
-        """What a trial gave; None where it has not been made."""
+        """Return the value of a trial; None if it has not been made."""
         return self._values.get(tried)
 
     def note(self, tried: str, value: float) -> None:

@@ -41,7 +41,7 @@ class Range(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How often values fall between edges: int64 [bins], float64 [bins + 1]."""
+    """A histogram of values: counts int64 [bins] and edges float64 [bins + 1]."""
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
@@ -93,7 +93,7 @@ def measure_ranges(
 def measure_histograms(
     source: Path, activations: Sequence[str], feeds: Sequence[Feed]
 ) -> dict[str, Histogram]:
-    """How the values of activations are distributed; see `measure_ranges`.
+    """Measure the distributions of activations; see `measure_ranges`.
 
     Raises:
         ExportError: A value is infinite or not a number.

@@ -1,4 +1,4 @@
-"""Which products of int8 stay in float32, so that a quality budget is met.
+"""The search for the int8 products that stay in float32 to meet a quality budget.
 
 First what each group of products costs in quality is measured, with it alone in int8. Then as few
 as possible of those that lose most for their size stay in float32: their number is found by
@@ -211,7 +211,7 @@ class Search:
             self.progress(f"int8 search: goes on with {number} trials of an earlier run")
 
     def _identity(self) -> dict[str, Any]:
-        """What trials depend on: of another checkpoint, data or version they have other values."""
+        """Return all that trials depend on: the checkpoint, the data, the options, the versions."""
         inputs = json.dumps(list(self.measure.inputs))
         ranges = json.dumps({name: list(found) for name, found in self.int8.ranges.items()})
         # The manifest also has what decides how texts are read, and the versions.

@@ -57,7 +57,7 @@ KeepInFloat32 = Callable[[Int8, Variant, Variant], Sequence[str]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How variants are made.
+    """The recipe of variants.
 
     Attributes:
         precisions: Which, of `lanner_export.PRECISIONS`.
@@ -191,7 +191,7 @@ def _variant(precision: str, path: Path) -> Variant:
 def calibration_feeds(
     tokenizer: Tokenizer, names: Collection[str], inputs: Sequence[str | Pair]
 ) -> list[Feed]:
-    """What a graph with inputs of these names is fed of texts or pairs, one at a time.
+    """Return the inputs of a graph for texts or pairs, one at a time.
 
     Raises:
         InputError: The tokenizer makes no token of any of them.

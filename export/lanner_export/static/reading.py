@@ -109,7 +109,7 @@ class StaticCheckpoint:
 
 
 def is_static_checkpoint(path: Path) -> bool:
-    """Whether `read_static_checkpoint` is what reads it: a directory by its config, or a file."""
+    """Return whether `read_static_checkpoint` reads it: a directory by its config, or a file."""
     if not path.is_dir():
         return is_word_vectors(path)
     return _is_model2vec(path) or next(iter(_modules(path)), ("",))[0] in _FIRST_MODULES

@@ -97,7 +97,7 @@ def word_vectors_reference(words: list[str], rows: MatrixFile, max_tokens: int |
 
 
 def mean_rows(table: LookupTable, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """What a table makes of token ids, in float64 until the end; float32 [n, dimension]."""
+    """Average the rows of token ids, in float64 until the end; float32 [n, dimension]."""
     rows = table.rows.array()
     means = np.zeros((len(token_ids), table.dimension))
     for mean, ids in zip(means, token_ids, strict=True):

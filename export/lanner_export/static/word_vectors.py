@@ -64,7 +64,7 @@ class WordVectors:
 
 
 class _Layout(NamedTuple):
-    """What a file is; `promised` rows are None where its first line does not say."""
+    """The layout of a file; `promised` rows are None if its first line does not say."""
 
     format: str
     dimension: int = 0
@@ -72,7 +72,7 @@ class _Layout(NamedTuple):
 
 
 def is_word_vectors(path: Path) -> bool:
-    """Whether it is a file whose beginning looks like word vectors."""
+    """Return whether the beginning of a file looks like word vectors."""
     try:
         return path.is_file() and _layout(_sample(path)) is not None
     except (OSError, EOFError, zlib.error):

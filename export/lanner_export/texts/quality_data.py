@@ -55,7 +55,7 @@ class LabelledTexts:
     records: list[Record]
 
     def holding(self, names: Sequence[str], *, is_many: bool) -> NDArray[np.bool_]:
-        """Which labels hold of each text, [n, labels].
+        """Return the labels that hold for each text, [n, labels].
 
         Args:
             names: The labels of a checkpoint, in the order of its logits. The file gives a label
@@ -136,7 +136,7 @@ class QualityData:
         return cls(path.name, _read(path))
 
     def inputs(self, head: str) -> list[str | Pair]:
-        """What a model of that head is asked: each text once, of `score` and `classify` each row.
+        """Return the inputs for a head: each text once, or each row for `score` and `classify`.
 
         Args:
             head: One that the data fit (`require_measurable`).

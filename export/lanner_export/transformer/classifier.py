@@ -171,7 +171,7 @@ def _own_limit(tokenizer: Any) -> int | None:
 
 
 def _needs_types(model: Any, tokenizer: Any) -> bool:
-    """Whether the token types of a pair reach the model; the graph has them as input only then."""
+    """Return whether the model takes the token types of a pair, which makes them a graph input."""
     is_made = TYPE_IDS in tokenizer.model_input_names
     is_taken = TYPE_IDS in inspect.signature(model.forward).parameters
     if not is_made or not is_taken or getattr(model.config, "type_vocab_size", 0) < 2:

@@ -37,7 +37,7 @@ _Block = NDArray[np.int32]
 
 
 class TrimmedTokenizer(NamedTuple):
-    """What is left of a tokenizer.
+    """The rest of a trimmed tokenizer.
 
     Attributes:
         tokenizer: The same, with fewer tokens, numbered from 0 on, and without padding.
@@ -136,7 +136,7 @@ def _texts_with_unknown(
 def _ids_of_unknown_words(
     content: TokenizerJson, tokenizer: Tokenizer, texts: Iterable[str]
 ) -> set[int]:
-    """What WordPiece takes of words before it gives them up; without it, it might not give up."""
+    """Return the pieces that WordPiece takes of words before it gives them up as unknown."""
     ids = {piece: number for number, piece in content.pieces.items()}
     inside = content.model["continuing_subword_prefix"]
     longest = content.model["max_input_chars_per_word"]
@@ -154,7 +154,7 @@ def _ids_of_unknown_words(
 
 
 def _words(tokenizer: Tokenizer, text: str) -> list[str]:
-    """What the tokenizer's algorithm is given of a text, added tokens aside."""
+    """Split a text into the words that the tokenizer's algorithm gets, without added tokens."""
     if tokenizer.normalizer is not None:
         text = tokenizer.normalizer.normalize_str(text)
     if tokenizer.pre_tokenizer is None:

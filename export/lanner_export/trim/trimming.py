@@ -1,4 +1,4 @@
-"""What of a checkpoint is left out before it is exported."""
+"""Trimming: the parts of a checkpoint that are removed before the export."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Trimming:
-    """What is to be kept; by default everything.
+    """The parts to keep; by default everything.
 
     Attributes:
         layers: Layers by their numbers from 0 on, or how many; see

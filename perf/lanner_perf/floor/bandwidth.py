@@ -49,7 +49,7 @@ def reading(threads: int, read_bytes: int) -> tuple[list[Callable[[], object]], 
 
 
 def stream_array_bytes(cache_bytes: int) -> int:
-    """What STREAM asks for, four times the caches together, as far as a quarter of memory goes."""
+    """Return the array size for STREAM: four times the caches, or a quarter of memory if less."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(max(_LEAST_ARRAY_BYTES, 4 * cache_bytes), memory_bytes // 4 // 3)
 

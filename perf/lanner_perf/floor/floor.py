@@ -70,7 +70,7 @@ class Floor(TypedDict):
 
 
 class Fraction(TypedDict):
-    """How near a figure comes to the floor; 1 would be at it.
+    """The ratio of a figure to the floor; 1 means at the floor.
 
     Attributes:
         of_best: To the best floor of the machine, at whatever precision: one scale for all.
@@ -157,7 +157,7 @@ def latency_floor(floor: Floor, tokens: float) -> ByPrecision:
 
 
 def fractions(row: Mapping[str, Any], floor: Floor) -> dict[str, Any]:
-    """How near a subject of a report comes to the floor, in whatever was measured of it.
+    """Compare a subject of a report with the floor, in all its measured figures.
 
     Args:
         row: A subject, as `lanner_perf.suites.measure` reports it.
@@ -190,7 +190,7 @@ def fractions(row: Mapping[str, Any], floor: Floor) -> dict[str, Any]:
 
 
 def precision_of(row: Mapping[str, Any]) -> str | None:
-    """Which of `PRECISIONS` the matrix products of a subject have; None where it is another."""
+    """Return the `PRECISIONS` member of a subject's matrix products; None for any other."""
     # Where the files are float32, OpenVINO may compute in bfloat16; bytes it multiplies as bytes.
     names = {"int8": "int8", "bf16": "bf16", "bfloat16": "bf16", "f32": "fp32", "fp32": "fp32"}
     names["float32"] = "fp32"

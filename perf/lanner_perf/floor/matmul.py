@@ -21,7 +21,7 @@ Multiply = Callable[[], Any]
 
 
 class Library(NamedTuple):
-    """How one library multiplies at one precision.
+    """The matrix multiplication of one library at one precision.
 
     Attributes:
         name: Its name, as it is imported.

@@ -1,4 +1,4 @@
-"""How many operations the matrix products of a model take, counted from its own graph.
+"""The number of operations in a model's matrix products, counted from its own graph.
 
 A product of [m, k] and [k, n] is 2 m k n operations: a multiplication and an addition each.
 """
@@ -30,7 +30,7 @@ _Shapes = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Operations:
-    """What a model computes in matrix products, padding left out.
+    """The operations of a model's matrix products, without padding.
 
     Work that a batch shares, whatever its size, is not counted.
 

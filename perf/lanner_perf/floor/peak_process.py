@@ -21,7 +21,7 @@ THREAD, WORKERS, ONE = "one thread", "a product on each thread", "one product on
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be measured.
+    """The quantity to measure.
 
     Attributes:
         tokens: Rows of the activations to try.
@@ -45,7 +45,7 @@ class Question:
 
 
 class Rate(TypedDict):
-    """How fast one library multiplies.
+    """The speed of one library's multiplication.
 
     Attributes:
         precision: Of what goes into the products.
@@ -97,7 +97,7 @@ class Bandwidth(TypedDict):
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured.
+    """The measurement.
 
     Attributes:
         rates: Of every library that is there.
@@ -237,5 +237,5 @@ def _version(library: str) -> str:
 
 
 def spread(rounds: Sequence[float]) -> float:
-    """How far the rounds are apart, as a part of their median."""
+    """Return the spread of the rounds, as a share of their median."""
     return (max(rounds) - min(rounds)) / statistics.median(rounds)

@@ -38,7 +38,7 @@ _KEEP_MEMORY = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """The effort of the measurement.
 
     Attributes:
         tokens: Rows of the activations that are tried.
@@ -80,7 +80,7 @@ class MissingLibrary(TypedDict):
 
 
 class Peaks(TypedDict):
-    """What was measured; None at a precision at which no library multiplies here.
+    """The measured peaks; None for a precision that no library has here.
 
     Attributes:
         fp32: On 32-bit floats.

@@ -1,4 +1,4 @@
-"""How much several threads get done in a second."""
+"""The work of several threads per second."""
 
 from __future__ import annotations
 

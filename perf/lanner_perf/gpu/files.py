@@ -1,4 +1,4 @@
-"""What is made of a model for the subjects of `lanner_perf.gpu.bench`.
+"""The files made from a model for the subjects of `lanner_perf.gpu.bench`.
 
 PyTorch makes the graphs, in a process of its own: its libraries of CUDA are not always those of
 ONNX Runtime or TensorRT, and a process has but one of a name. So engines run as they do for whoever
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def directory(self) -> Path:
-        """Where its files are made."""
+        """Return the directory for the files of the model."""
         return Path(self.place)
 
     @cached_property
@@ -65,13 +65,13 @@ class Model:
 
     @cached_property
     def reference(self) -> "Reference":
-        """What it answers in float32, in PyTorch, on the device."""
+        """Return the float32 reference in PyTorch, on the device."""
         from lanner_perf.gpu.torch_models import Reference  # noqa: PLC0415 (torch)
 
         return Reference(self.torch, self.device)
 
     def expected(self) -> dict[tuple[int, int], Vectors]:
-        """What it answers in float32 to `inputs_of` each batch and length, without PyTorch.
+        """Return the float32 answers to `inputs_of` each batch and length, without PyTorch.
 
         Raises:
             BenchmarkError: See `onnx`.

@@ -9,7 +9,7 @@ Inputs = dict[str, NDArray[np.int64]]
 
 
 class Shape(NamedTuple):
-    """What decides how long a BERT takes.
+    """The sizes of a BERT that decide its speed.
 
     Attributes:
         layers: Encoder layers.

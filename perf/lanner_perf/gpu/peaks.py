@@ -1,4 +1,4 @@
-"""What a GPU can do at most, and how it is set: the figures of `gpu_bench` are held against it."""
+"""The peaks and settings of a GPU, which the figures of `gpu_bench` are compared with."""
 
 import csv
 import shutil
@@ -59,7 +59,7 @@ def measure_peaks(device: str) -> dict[str, float]:
 
 
 def gpu_state() -> dict[str, str]:
-    """How the GPU is set and clocked while it multiplies; empty where nobody tells.
+    """Return the settings and clocks of the GPU while it multiplies; empty if unknown.
 
     Clocks in MHz, power in W, temperature in degrees Celsius.
     """
@@ -97,7 +97,7 @@ def parse_state(answer: str) -> dict[str, str]:
 
 
 def torch_facts(device: str) -> dict[str, Any]:
-    """What PyTorch says of itself and of what it was built with."""
+    """Return PyTorch's description of itself and of its build."""
     if device == "cpu":
         return {"threads": torch.get_num_threads()}
     major, minor = torch.cuda.get_device_capability(0)

@@ -1,4 +1,4 @@
-"""What `lanner_perf.gpu.bench` measured, as plots and tables."""
+"""Plots and tables of the measurements of `lanner_perf.gpu.bench`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,7 +62,7 @@ def _line(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
 
 
 def shown(report: Row) -> str:
-    """What ran on what, the figures as tables, and what was left out."""
+    """Return the subjects and machine, the figures as tables, and the omissions."""
     parts = [f"on {_where(report)}", *_environments(report), ""]
     for name in report["models"]:
         figures = [row for row in report["figures"] if row["model"] == name]

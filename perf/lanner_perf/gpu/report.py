@@ -1,4 +1,4 @@
-"""What `lanner_perf.gpu.bench` found: its layout, on disk and put together of parts.
+"""The report of `lanner_perf.gpu.bench`: its layout on disk, and merging of parts.
 
 A part is what one command measured; its figures name it by its number. So a benchmark that takes
 longer than a machine is to be had can be gone on with, or done in pieces.
@@ -81,7 +81,7 @@ def new_report(device: str, seconds: float) -> Report:
 
 
 def key(figure: Mapping[str, Any]) -> Key:
-    """What a figure is of."""
+    """Return the subject of a figure, as a key."""
     return figure["model"], figure["subject"], figure["batch"], figure["length"]
 
 

@@ -137,7 +137,7 @@ class Benchmark:
         self._keep()
 
     def _told(self, request: Request) -> Iterator[tuple[str, Any]]:
-        """What a process tells; see `gpu_worker.serve`.
+        """Yield the messages of a process; see `gpu_worker.serve`.
 
         Raises:
             TimeoutError: The deadline came.
@@ -179,7 +179,7 @@ class Benchmark:
                 process.wait()
 
     def _patience(self) -> float:
-        """How long to wait for a word; raises where the deadline came."""
+        """Return the time to wait for a message; raise an error after the deadline."""
         if self._deadline is None:
             return _PATIENCE_S
         left = self._deadline - time.monotonic()

@@ -45,7 +45,7 @@ class Subject(NamedTuple):
 
     @property
     def is_torch(self) -> bool:
-        """Whether it is PyTorch that runs it."""
+        """True if PyTorch runs the subject."""
         return self.process in ("torch", "compiler")
 
 

@@ -148,7 +148,7 @@ class GraphedTorchRun:
 
 
 class Reference:
-    """What a model answers in float32, without TF32, on the device that is measured.
+    """The float32 answers of a model, without TF32, on the measured device.
 
     Args:
         model: The model.

@@ -32,7 +32,7 @@ LEAST_COSINE = 0.9995
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be measured of a model and a subject.
+    """The model and subject to measure.
 
     Attributes:
         model: Of `gpu_models.MODELS`.
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What a process is asked for.
+    """The request to a process.
 
     Attributes:
         device: ``"cuda"``, or ``"cpu"``.
@@ -98,7 +98,7 @@ def serve(descriptor: int) -> None:
 
 
 def survey(device: str) -> dict[str, Any]:
-    """What the device can do at most and how it is set.
+    """Measure the peaks and settings of the device.
 
     Raises:
         BenchmarkError: PyTorch has no such device.
@@ -179,7 +179,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of a shape.
+    """The timing of a shape.
 
     Attributes:
         p50_ms: Of a run.
@@ -244,7 +244,7 @@ def time_runs(run: Callable[[], object], seconds: float) -> list[float]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line that is not endless; its kind where it says nothing."""
+    """Return the message of an error on one line of limited length, or the name of its type."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

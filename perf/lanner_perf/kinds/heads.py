@@ -25,7 +25,7 @@ _TASKS = {"classify": "text-classification", "tag": "token-classification"}
 
 
 def first_input(head: str) -> Any:
-    """What a subject is asked first."""
+    """Return the first input of a subject."""
     return (_FIRST_TEXT, _FIRST_TEXT) if head == "score" else _FIRST_TEXT
 
 

@@ -1,4 +1,4 @@
-"""What every kind gives: a subject that is ready to answer, and how long that took."""
+"""The common result of all kinds: a subject that is ready, and its loading time."""
 
 from __future__ import annotations
 

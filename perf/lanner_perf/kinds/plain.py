@@ -14,7 +14,7 @@ EMBEDDING_FILE = "embedding.json"
 
 
 class Embedding(NamedTuple):
-    """How tokens become a vector.
+    """The way tokens become a vector.
 
     Attributes:
         pooling: "mean" of the tokens, or "cls", the first of them.

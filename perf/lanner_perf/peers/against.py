@@ -24,7 +24,7 @@ Progress = Callable[[str], object]
 
 
 class Peers(NamedTuple):
-    """What is measured, the reference first, and what could not be made."""
+    """The subjects to measure, the reference first, and those that could not be made."""
 
     specs: list[Spec]
     left_out: list[LeftOut]

@@ -54,7 +54,7 @@ class Environment:
         return hashlib.sha256(content).hexdigest()
 
     def is_made(self) -> bool:
-        """Whether it is there, whole and of these requirements."""
+        """True if the environment exists, complete and with these requirements."""
         stamp = self.directory / _STAMP
         return self.python.exists() and stamp.is_file() and stamp.read_text() == self.digest
 

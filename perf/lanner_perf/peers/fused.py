@@ -66,7 +66,7 @@ def make_fused(fp32: Path, path: Path) -> None:
 
 
 def fused_spec(path: Path, artifact: Path) -> Spec:
-    """What measures the file, with the tokenizer of the artifact that it was made from."""
+    """Return the subject for the file, with the tokenizer of the artifact it was made from."""
     options = {"artifact": str(artifact), "precision": "int8 dynamic"}
     return Spec(FUSED, "onnx-file", str(path), options, is_optional=True)
 

@@ -52,14 +52,14 @@ class Peer:
 
 
 class Subject(NamedTuple):
-    """What measures a peer."""
+    """The subject of a peer."""
 
     peer: Peer
     spec: Spec
 
 
 class Made(NamedTuple):
-    """What is measured, the reference first, and what is not, with its name and reason."""
+    """The subjects to measure, the reference first, and the others with name and reason."""
 
     subjects: list[Subject]
     left_out: list[dict[str, str]]
@@ -72,7 +72,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a checkpoint's peers are.
+    """The place of a checkpoint's peers.
 
     Attributes:
         checkpoint: A checkpoint of sentence-transformers.

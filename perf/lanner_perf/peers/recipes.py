@@ -1,4 +1,4 @@
-"""How the model files of the peers are made, each runtime's with that runtime's own tools.
+"""Recipes for the model files of the peers, each with its runtime's own tools.
 
 `make` runs this module in the environment `ENVIRONMENT`, where it writes the folders of a recipe
 and says which files it could not. It imports nothing but the standard library until then.

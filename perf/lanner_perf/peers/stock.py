@@ -33,7 +33,7 @@ def make_stock(checkpoint: str, path: Path) -> None:
 
 
 def stock_spec(path: Path, artifact: Path) -> Spec:
-    """What measures the file, with the tokenizer of an artifact of the same checkpoint."""
+    """Return the subject for the file, with the tokenizer of an artifact of the same checkpoint."""
     options = {"artifact": str(artifact), "precision": "int8 dynamic"}
     return Spec(STOCK, "onnx-file", str(path), options, is_optional=True)
 

@@ -1,4 +1,4 @@
-"""Whether a peer answers as the checkpoint does in its own framework."""
+"""Verification that a peer agrees with the checkpoint in its own framework."""
 
 from __future__ import annotations
 

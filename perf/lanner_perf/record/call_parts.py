@@ -1,4 +1,4 @@
-"""Where the time of a call to a server goes.
+"""The parts of the time of a call to a server.
 
 What the caller waits for is measured here, and so is each request of the client; the server's own
 statistics (extension_statistics.md of triton-inference-server/server) say how long a request was in

@@ -1,4 +1,4 @@
-"""What a report says of a server: where the time of a call goes, and what was measured."""
+"""Tables of a server in a report: the parts of a call's time, and the conditions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,7 +91,7 @@ def _cell(figure: Figure, base: Figure | None) -> Cell:
 
 
 def server_conditions(report: Report) -> dict[str, str]:
-    """What is needed to read the figures of a server; empty where the report is of none."""
+    """Return the conditions for reading a server's figures; empty for a report without a server."""
     if "server" not in report:
         return {}
     server = report["server"]

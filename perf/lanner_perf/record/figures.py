@@ -75,7 +75,7 @@ class Figure:
 
 
 def is_lanner(row: Row) -> bool:
-    """Whether Lanner answers: a variant of the artifact, of whatever head, here or on a server."""
+    """True for Lanner: a variant of the artifact, of any head, here or on a server."""
     return str(row["kind"]) in {"lanner", "lanner-head", "triton"}
 
 
@@ -111,7 +111,7 @@ def ratio(figure: Figure, base: Figure) -> Figure | None:
 
 
 def is_call_part(key: str) -> bool:
-    """Whether a figure says where the time of a call goes, and not how fast somebody is."""
+    """True for a part of a call's time, False for a speed."""
     return key.rpartition(".")[2] in _CALL_PARTS
 
 

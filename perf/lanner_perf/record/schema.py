@@ -51,7 +51,7 @@ class Overhead(TypedDict):
 
 
 class Throughput(TypedDict):
-    """How fast many texts are encoded in calls of `texts` each; `rounds` are texts a second."""
+    """The speed of many texts in calls of `texts` each; `rounds` are texts per second."""
 
     texts_per_s: float
     tokens_per_s: float
@@ -184,7 +184,7 @@ class Memory(TypedDict):
 
 
 class Quality(TypedDict):
-    """How good the vectors of the short texts are; the reference is the first subject.
+    """The quality of the vectors of the short texts; the reference is the first subject.
 
     Attributes:
         cosine_min: Smallest cosine of a text's vector to that of the reference.

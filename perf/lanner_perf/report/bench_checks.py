@@ -1,4 +1,4 @@
-"""What must hold of Lanner beside everything else that was measured in the same run.
+"""Checks of Lanner against everything else measured in the same run.
 
 Lanner's side is its best configuration for each figure, of those that lose at most
 `MOST_LOST_SPEARMAN` against the reference and answer a text alike in every batch. The best peer is
@@ -65,7 +65,7 @@ class Headline(NamedTuple):
 
 
 def headlines(report: Report) -> list[Headline]:
-    """What is told beside everyone else, as the checks of the report have it."""
+    """Return the headline comparisons with others, from the checks of the report."""
     forms = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x") | server_checks.FORMS
     return [
         Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
@@ -95,7 +95,7 @@ def _candidates(rows: Iterable[Row]) -> list[_Candidate]:
 
 
 def _is_good(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> bool:
-    """Whether a subject loses at most that, and its vectors do not depend on their batch."""
+    """Return whether a subject loses at most that, and its vectors do not depend on the batch."""
     key, independence = "quality.spearman", row.get("quality.batch_independence_cosine")
     if key not in row or key not in reference:
         return False
@@ -105,7 +105,7 @@ def _is_good(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> bool
 
 
 def _best(candidates: list[_Candidate], key: str) -> _Candidate | None:
-    """Who has the best such figure; None where nobody has one."""
+    """Return the candidate with the best figure; None if no candidate has one."""
     having = [one for one in candidates if key in one.figures]
     if not having:
         return None
@@ -154,7 +154,7 @@ def _callers_checks(good: list[_Candidate], reason: str) -> list[Check]:
 
 
 def _overhead_check(good: list[_Candidate], reason: str) -> Check:
-    """What one caller alone pays for what stands between the tokenizer and the engine."""
+    """Check the cost, for a single caller, of the layers between tokenizer and engine."""
     check = Check("one caller: ms of the dispatcher over the bare engine", 0.1, is_least=False)
     ours = _best(good, "latency.p50")
     if ours is None or "dispatch.p50" not in ours.figures:

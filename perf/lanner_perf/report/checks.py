@@ -1,4 +1,4 @@
-"""What must hold of the variants, with what was measured. Nothing fails by it: the report says it.
+"""Checks of the variants, with the measurements. Nothing fails; the report shows the results.
 
 Both sides of a ratio were measured round by round, one after the other. So it is the median of the
 rounds' ratios, beside the lowest and the highest of them.

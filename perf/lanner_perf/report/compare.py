@@ -80,7 +80,7 @@ class Comparison:
         return asdict(self)
 
     def worse_than(self, bound: float) -> list[Change]:
-        """What became worse beyond the noise, to less than so much of what it was."""
+        """Return the changes for the worse beyond the noise, to less than this share of before."""
         return [
             change
             for change in self.changes
@@ -218,7 +218,7 @@ def _range(figure: Figure) -> tuple[float, float]:
 
 
 def _kept(change: Change) -> float:
-    """What is left of how good it was; of what can be divided."""
+    """Return the remaining share of the earlier value."""
     if change.ratio is None or change.ratio <= 0:
         return 1.0
     return min(change.ratio, 1 / change.ratio)

@@ -1,4 +1,4 @@
-"""What a report of `lanner bench` says, as tables of text that HTML and Markdown both show."""
+"""The content of a report of `lanner bench`, as tables of text for HTML and Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ _DIFFERENCES = frozenset({"quality.spearman"})
 
 
 def page_title(report: Report) -> str:
-    """What a page is about."""
+    """Return the title of a page."""
     where = " on a Triton server" if "server" in report else ""
     return f"{report['artifact']}{where}: speed, memory and quality"
 
@@ -60,7 +60,7 @@ def headline(report: Report) -> Table:
 
 
 def check_table(report: Report) -> Table:
-    """What must hold, with what was measured."""
+    """Return the checks, with the measurements."""
     rows = []
     for check in report["checks"]:
         must = f"{'at least' if check['is_least'] else 'at most'} {check['bound']:g}"
@@ -110,7 +110,7 @@ def detail_tables(report: Report) -> list[Table]:
 
 
 def floor_table(report: Report) -> Table:
-    """What the machine could do at the most; without rows where that was not measured."""
+    """Return the most that the machine could do; without rows if that was not measured."""
     title = "The floor"
     if "floor" not in report:
         return Table(title, "", [""], [])
@@ -138,7 +138,7 @@ def versions_table(report: Report) -> Table:
 
 
 def conditions(report: Report) -> dict[str, str]:
-    """What is needed to read the figures, and to measure them again."""
+    """Return the conditions for reading the figures, and for measuring them again."""
     machine = report["machine"]
     workloads = {
         name: f"{workload['texts']:,} texts of {workload['tokens']:,} tokens from "
@@ -164,7 +164,7 @@ def conditions(report: Report) -> dict[str, str]:
 
 
 def left_out(report: Report) -> list[str]:
-    """What was not measured, and why; a line each."""
+    """Return the omitted subjects with the reasons, one per line."""
     return [
         f"{item['name']}{' in ' + item['suite'] if 'suite' in item else ''}: {item['reason']}"
         for item in report["left_out"]

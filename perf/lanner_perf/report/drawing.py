@@ -1,4 +1,4 @@
-"""What the plots share: one style in black and white, and labels that do not cover each other."""
+"""The common style of the plots: black and white, with labels that do not overlap."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -159,7 +159,7 @@ def numbered_points(
 
 
 def _heights(speeds: list[float]) -> list[int]:
-    """Where the number of each point stands: at the first height with room to its left."""
+    """Return the height of each point's number: the first with room to its left."""
     heights, taken = [0] * len(speeds), dict.fromkeys(_HEIGHTS, -max(speeds, default=0))
     for index in sorted(range(len(speeds)), key=speeds.__getitem__):
         room = {height: speeds[index] - last for height, last in taken.items()}
@@ -233,7 +233,7 @@ def _apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
 
 
 def extremes(values: Mapping[str, float], form: str) -> str:
-    """Who has the lowest and who the highest value, in words."""
+    """Name the lowest and the highest value in words."""
     low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     return (
         f"The lowest is {values[low]:{form}} of {low}, the highest {values[high]:{form}} of {high}."

@@ -1,4 +1,4 @@
-"""How much a run of `lanner bench` measures, as its command line was told."""
+"""The extent of a run of `lanner bench`, from its command line."""
 
 import shlex
 import time
@@ -17,7 +17,7 @@ _QUICK_TEXTS = 400
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured.
+    """The extent of the measurements.
 
     Attributes:
         suites: Of `lanner_perf.record.schema.SUITES`.
@@ -47,7 +47,7 @@ class Extent:
         return workloads
 
     def plan(self) -> Plan:
-        """What takes how long, and how often."""
+        """Return the plan: the duration and number of repetitions of each measurement."""
         size = Plan.quick if self.is_quick else Plan.full
         plan = size(self.threads, self.suites)
         return plan if self.rounds is None else replace(plan, rounds=self.rounds)

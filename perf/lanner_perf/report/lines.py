@@ -48,7 +48,7 @@ class Curve(NamedTuple):
 def curve(
     subject: Plotted, suite: str, y: str, x: str | None = None, *, is_marked: bool = False
 ) -> Curve:
-    """What a subject did under each load of a suite, as far as logarithmic axes can show it.
+    """Return the results of a subject under each load of a suite, within logarithmic axes.
 
     Args:
         subject: Whose.

@@ -65,7 +65,7 @@ def read_result(path: Path) -> Report:
 
 
 def output_files(page: Path, plots: list[str]) -> dict[str, Path]:
-    """Where a report goes: by "html", "json", "md" and the name of each plot its file."""
+    """Return the files of a report: by "html", "json", "md" and the name of each plot."""
     stem = page.with_suffix("")
     files = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in ("html", "json", "md")}
     return files | {plot: stem.with_name(f"{stem.name}-{plot}.png") for plot in plots}
@@ -119,7 +119,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _damage(report: Mapping[str, Any]) -> str:
-    """What is wrong with it, for people; empty where nothing is."""
+    """Return the fault of a report in words, or an empty string."""
     for key, kind in _KEYS.items():
         if not isinstance(report.get(key), kind):
             return f"its {key!r} is missing or of another type"

@@ -1,4 +1,4 @@
-"""What must hold of a model on a server, beside itself in process and a repository by hand.
+"""Checks of a model on a server, against itself in process and a handwritten repository.
 
 The bounds are for all-MiniLM-L6-v2 on two cores, which servers and clients share.
 """
@@ -86,7 +86,7 @@ def _difference(figure: Figure, base: Figure) -> Figure:
 
 
 def _batch(ours: Report | None) -> Check:
-    """How many texts the model answers at once, whatever they were asked in."""
+    """Check the number of texts that the model answers at once, whatever the calls."""
     check = Check("16 callers: texts of a run of the model", 4.0, is_least=True)
     figure = None if ours is None else figures(ours).get("concurrency.16.texts_per_run")
     if ours is None or figure is None:
@@ -95,7 +95,7 @@ def _batch(ours: Report | None) -> Check:
 
 
 def _alike(report: Report, *, has_base: bool) -> Check:
-    """Whether the server answers as the same variant does in process, over every way."""
+    """Check that the server gives the answers of the same variant in process, by every way."""
     what, key = f"smallest cosine of a text with itself {_HERE}", "quality.cosine_min"
     check = Check(what, BATCH_INDEPENDENT_COSINE, is_least=True)
     found = {

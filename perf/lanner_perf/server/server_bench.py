@@ -32,7 +32,7 @@ _WITH_CACHE = "start it with 'lanner serve', which gives it 64 MB, or with --cac
 
 @dataclass(frozen=True)
 class ServerRequest:
-    """What is asked for.
+    """The request for a benchmark of a server.
 
     Attributes:
         urls: Of one server, each of another protocol, the model's name left off.
@@ -133,7 +133,7 @@ def _cached_models(
 
 
 def _is_remembered(models: Sequence[ServerModel]) -> bool:
-    """Whether a text must not be timed twice."""
+    """Return whether a server caches answers, so that no text may be timed twice."""
     return any(model.has_cache for model in models)
 
 

@@ -1,4 +1,4 @@
-"""What a server has of a model, found out by Lanner's own client."""
+"""The models of a server, as found by Lanner's own client."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _PATIENCE_S, _POLL_S = 1.0, 0.01
 
 
 class Found(NamedTuple):
-    """What one URL leads to.
+    """The model behind one URL.
 
     Attributes:
         models: The token model, the text model, or both.
@@ -62,12 +62,12 @@ class ServerModel:
 
     @property
     def takes(self) -> str:
-        """What it is sent."""
+        """Return the kind of input."""
         return "texts" if self.served.takes_texts else "tokens"
 
     @property
     def way(self) -> str:
-        """What a report calls it, for example ``"tokens, gRPC"``."""
+        """Return the name in a report, for example ``"tokens, gRPC"``."""
         return _way(self.takes, self.url)
 
     @property
@@ -76,7 +76,7 @@ class ServerModel:
         return self.manifest.files[self.manifest.tokenizer.file].sha256
 
     def to_json(self) -> ModelOnServer:
-        """What a report says of it."""
+        """Return the entry of a report."""
         groups = self.config.get("instance_group", [])
         return {
             "name": self.served.name,
@@ -140,7 +140,7 @@ def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
 
 
 def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
-    """Whether the server looks an answer up in a cache; without one it looks nothing up."""
+    """Return whether the server looks an answer up in a cache; False without a cache."""
     head = model.manifest.head
     getattr(model, HEADS[head].methods[0])(first_input(head))
     end = time.monotonic() + _PATIENCE_S

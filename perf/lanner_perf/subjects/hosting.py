@@ -17,7 +17,7 @@ _NAME = "model"
 def served(
     artifact: str, through: str, *, variant: str = "auto", threads: int | None = None
 ) -> Iterator[str]:
-    """What `lanner.commands` take for an artifact: its directory, or the URL of its token model.
+    """Return the argument of `lanner.commands` for a model: a directory, or a server's URL.
 
     Args:
         artifact: The directory.

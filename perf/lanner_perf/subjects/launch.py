@@ -20,6 +20,6 @@ _spec.loader.exec_module(sys.modules["lanner_perf"])
 
 
 def program(code: str) -> str:
-    """What ``python -c`` takes to run code that imports `lanner_perf`."""
+    """Return code for ``python -c`` that imports `lanner_perf`."""
     folder = Path(__file__).parents[1]
     return _LOAD.format(init=str(folder / "__init__.py"), folder=str(folder)) + code

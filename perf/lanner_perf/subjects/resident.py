@@ -1,4 +1,4 @@
-"""How much memory this process has, as the kernel counts it. Only the standard library."""
+"""The resident memory of this process, counted by the kernel. Only the standard library."""
 
 from pathlib import Path
 

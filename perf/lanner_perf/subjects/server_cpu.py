@@ -13,7 +13,7 @@ _PROGRAM = "tritonserver"
 
 
 def is_here(host: str) -> bool:
-    """Whether a name and port are of this machine: its own addresses alone can be bound to."""
+    """Return whether a host is this machine: only its own addresses can be bound to."""
     name = host.rpartition(":")[0].strip("[]")
     with suppress(OSError):
         for family, kind, _, _, address in socket.getaddrinfo(name, 0, type=socket.SOCK_DGRAM):

@@ -1,4 +1,4 @@
-"""What is measured. Each subject lives in a process of its own, and idles while others run.
+"""The subjects of measurements. Each lives in its own process, and idles while others run.
 
 So no subject shares threads, caches of the allocator or imports with another, rounds of different
 subjects can be interleaved, and a peer may run in an environment of its own. This module imports
@@ -58,7 +58,7 @@ class Spec:
 
     @property
     def environment(self) -> str:
-        """What a report calls the environment of its interpreter."""
+        """Return the name of its interpreter's environment in a report."""
         if self.python == sys.executable:
             return OWN_ENVIRONMENT
         return Path(self.python).parent.parent.name or self.python
@@ -66,7 +66,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Started:
-    """What starting a subject took, and what it says of itself and its environment.
+    """The cost of starting a subject, and its description of itself and its environment.
 
     Attributes:
         import_s: How long the imports took.
@@ -196,6 +196,6 @@ def subject_environment(threads: int) -> dict[str, str]:
 
 
 def last_line(output: str) -> str:
-    """What a program said last, as a rule why it failed."""
+    """Return the last line of a program's output, usually the reason of a failure."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

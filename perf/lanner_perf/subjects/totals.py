@@ -1,4 +1,4 @@
-"""What a client and its server have done so far. What they did meanwhile is a difference of two.
+"""The totals of a client and its server so far; differences of two give the work between.
 
 This runs in the subject's process; nothing but the standard library is imported until a server is
 asked.
@@ -53,7 +53,7 @@ class Totals(NamedTuple):
     models_cpu_s: float | None = None
 
     def since(self, before: Totals) -> Totals:
-        """What was added."""
+        """Return the difference to earlier totals."""
         added: list[Any] = [
             None if now is None or then is None else now - then
             for now, then in zip(self, before, strict=True)
@@ -145,7 +145,7 @@ class Counter:
 
 
 def cache_lookups(monitor: Monitor, model: str) -> int:
-    """How often a server has looked in its response cache for an answer of a model."""
+    """Count the look-ups of a server in its response cache for a model."""
     versions = monitor.statistics(model, "")
     return sum(_count(one, "cache_hit") + _count(one, "cache_miss") for one in versions)
 

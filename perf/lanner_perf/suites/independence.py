@@ -1,4 +1,4 @@
-"""Whether a text's vector depends on what it is batched with, measured through `encode` itself."""
+"""Independence of a text's vector from its batch, measured through `encode` itself."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the suites measure with, and how they share it out."""
+"""The inputs of the suites, and their partition."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

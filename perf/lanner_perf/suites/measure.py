@@ -198,7 +198,7 @@ def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
 
 
 class _Clock:
-    """How long each suite took, and about how long the rest will take."""
+    """The clock of the suites: the time of each, and an estimate of the rest."""
 
     def __init__(self, plan: Plan, subjects: int, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}

@@ -46,7 +46,7 @@ class Roster:
 
     @property
     def reference(self) -> Subject:
-        """What the others are compared with."""
+        """Return the subject that the others are compared with."""
         return self._running[self._specs[0].name]
 
     @property

@@ -1,4 +1,4 @@
-"""How much is measured: what takes how long, and how often."""
+"""The plan of the suites: durations and repetitions."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,7 +16,7 @@ BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """The plan of the measurements.
 
     A duration is of one subject in one round, and a slow subject may take it twice: all subjects
     get the same texts, as many as the slowest does in that time.

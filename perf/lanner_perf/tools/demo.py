@@ -153,7 +153,7 @@ def draw_heat_map(similarities: Vectors, path: Path) -> None:
 
 
 def next_steps(artifact: Path, heat_map: Path) -> str:
-    """Where everything is, and what to try."""
+    """Describe the places of all files, and the next steps."""
     lanner_path = Path(sys.executable).with_name("lanner")
     try:
         program = lanner_path.relative_to(Path.cwd())

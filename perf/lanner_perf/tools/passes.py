@@ -1,4 +1,4 @@
-"""What each rewrite of the graph gains: batches with it and without it, in turns.
+"""The gain of each graph rewrite: batches with and without it, alternating.
 
 python -m lanner_perf.tools.passes CHECKPOINT --output build/passes.md
 """

@@ -57,7 +57,7 @@ class Sample(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a part holds: resident, and with a page that is mapped several times counted once."""
+    """The memory of a part: resident, and with each shared page counted once."""
 
     resident_mb: float
     proportional_mb: float
@@ -65,7 +65,7 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Growth:
-    """What the samples say.
+    """The result of the samples.
 
     Attributes:
         baseline_mb: Resident after `BASELINE_TEXTS`.
@@ -216,7 +216,7 @@ def random_texts(limit_tokens: int) -> Iterator[str]:
 
 
 def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, Held]:
-    """What each part adds to the memory of this process, which should be a fresh one."""
+    """Measure the memory that each part adds to this process, which should be a fresh one."""
     found: dict[str, Held] = {}
     held: list[object] = []
 

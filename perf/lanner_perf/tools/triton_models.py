@@ -22,7 +22,7 @@ VARIANT = "int8"
 
 
 def committed_files(artifact: Path, work: Path) -> dict[str, bytes]:
-    """What of the artifact's repository is committed, by its place there.
+    """Return the committed files of the artifact's repository, by their place in it.
 
     Args:
         artifact: The demo's artifact.

@@ -132,7 +132,7 @@ def _subjects(
     work: Path,
     begin: Progress,
 ) -> tuple[list[Spec], list[Report]]:
-    """What is measured, the reference first, and what could not be made."""
+    """Return the subjects to measure, the reference first, and those that could not be made."""
     reference, *variants = specs(artifact, args.checkpoint)
     found, left_out = [reference], []
     if args.without_peers:

@@ -21,7 +21,7 @@ class Head(StrEnum):
 
 
 class Inputs(Enum):
-    """What a head takes."""
+    """The inputs of a head."""
 
     TEXTS = "texts"
     PAIRS = "pairs"
@@ -29,7 +29,7 @@ class Inputs(Enum):
 
 
 class Answer(Enum):
-    """What the numbers of an answer are: compared by their direction, or one by one."""
+    """The kind of numbers in an answer: compared by their direction, or one by one."""
 
     VECTOR = "a vector"
     NUMBER = "a number"

@@ -28,7 +28,7 @@ _NO_CSV = '"x"y\n'
 
 
 class LongLine(str):
-    """What stands in the place of a line that is too long."""
+    """A stand-in for a line that is too long."""
 
     __slots__ = ()
 

@@ -17,7 +17,7 @@ _LAST_WORK_S = 10.0
 
 
 class _Threads:
-    """What the threads share; it does not hold the `Workers`, so that those can go."""
+    """The state that the threads share; it holds no `Workers`, so that those can be collected."""
 
     def __init__(self) -> None:
         self.tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

@@ -124,7 +124,7 @@ class Trials:
         return self.load(path)
 
     def measured(self, keep: list[str]) -> float:
-        """What int8 with some products in float32 reaches, by itself."""
+        """Measure int8 with some products in float32."""
         path = self.int8.source.with_name("alone.onnx")
         self.int8.write(path, keep)
         return self.search.measure.of_model(self.load(path)).value

@@ -1,4 +1,4 @@
-"""What the two generations of TensorRT's real bindings have, and what the second took away."""
+"""The differences between the two generations of TensorRT's real bindings."""
 
 import pytest
 from tests.support.gpu.tensorrt_bindings import GENERATIONS, describe, run

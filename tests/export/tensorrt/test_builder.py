@@ -1,4 +1,4 @@
-"""What TensorRT's builder is told, and that it can be told so in 10.13 and in 11.4."""
+"""The calls of TensorRT's builder, and that 10.13 and 11.4 both accept them."""
 
 import ast
 import inspect
@@ -252,7 +252,7 @@ monitor.phase_finish("Building")
 
 
 def attributes() -> list[tuple[str, str]]:
-    """What the builder takes of what: ``("config", "set_flag")``, ``("trt.BuilderFlag", ...)``."""
+    """Return the attributes that the builder uses: ``("config", "set_flag")`` and so on."""
     tree = ast.parse(inspect.getsource(builder))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return [(ast.unparse(node.value), node.attr) for node in found]

@@ -1,4 +1,4 @@
-"""What the parsers take, and that every architecture's graph is something they take."""
+"""The operators that the parsers accept, and that every architecture's graph uses only those."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a sentence-transformers checkpoint may say beside its weights, against the framework."""
+"""Settings of a sentence-transformers checkpoint, against the framework."""
 
 from pathlib import Path
 from typing import Any

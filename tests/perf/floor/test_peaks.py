@@ -1,4 +1,4 @@
-"""What the peaks are made of; how high they are is not a test's business."""
+"""The composition of the peaks; their values are not tested."""
 
 import sys
 from importlib import util

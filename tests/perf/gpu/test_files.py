@@ -1,4 +1,4 @@
-"""What is made of a model for the subjects, as far as a CPU can run it."""
+"""The files made from a model for the subjects, as far as a CPU can run them."""
 
 import subprocess
 import sys

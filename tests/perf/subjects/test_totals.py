@@ -1,4 +1,4 @@
-"""What a client and a real server count; the arithmetic is in record/test_call_parts.py."""
+"""The counts of a client and a real server; test_call_parts.py has the arithmetic."""
 
 import os
 import threading

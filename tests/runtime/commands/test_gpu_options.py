@@ -1,4 +1,4 @@
-"""What `lanner doctor` and `lanner inspect` say of a GPU and of what was built for one."""
+"""GPUs and engines in the output of `lanner doctor` and `lanner inspect`."""
 
 import json
 import re

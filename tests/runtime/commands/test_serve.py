@@ -57,7 +57,7 @@ def serve(tritonserver: Installation, tmp_path: Path) -> Iterator[Serve]:
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What it says when it is ready; it says nothing where it does not get so."""
+    """Return the JSON line of a server that is ready, or an empty object."""
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, "it ended"

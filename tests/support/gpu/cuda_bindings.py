@@ -41,7 +41,7 @@ print(json.dumps({
 
 @functools.cache
 def describe(generation: str) -> dict[str, Any]:
-    """What the bindings hold, asked in a process of its own, because one holds one generation.
+    """Return the content of the bindings, in a process of its own: one holds one generation.
 
     Skips the test where they are not installed.
 

@@ -1,4 +1,4 @@
-"""What stands for TensorRT's builder where there is no GPU: it takes a graph, and gives it back.
+"""A stand-in for TensorRT's builder without a GPU: it takes a graph, and gives it back.
 
 Its engines are the graphs themselves, which ONNX Runtime can run. `tests/test_tensorrt_builder.py`
 holds its names and arguments against those of the real bindings.

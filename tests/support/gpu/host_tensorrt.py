@@ -75,7 +75,7 @@ def write_plan(path: Path, profiles: Sequence[Profile], **changes: Any) -> Engin
 
 
 def expected(inputs: dict[str, NDArray[np.int64]], answers: str = "text") -> NDArray[np.float32]:
-    """What the model answers, worked out from the text alone.
+    """Return the expected answers of the model, computed from the text alone.
 
     Args:
         inputs: int64 [batch, length].

@@ -73,12 +73,12 @@ def require_bindings(generation: str) -> Path:
 
 @functools.cache
 def describe(generation: str) -> dict[str, Any]:
-    """What the bindings hold: `version`, `names`, `kinds` with their members, `enumerations`."""
+    """Return the bindings: `version`, `names`, `kinds` with members, `enumerations`."""
     return dict(json.loads(run(generation, _DESCRIBE)))
 
 
 def run(generation: str, code: str, *arguments: str) -> str:
-    """What Python code prints that has the bindings as `trt`, and imports them as tensorrt.
+    """Run Python code with the bindings as `trt`, and return its output.
 
     In a process of its own, because one process holds one generation.
     """

@@ -18,7 +18,7 @@ _ANY_NUMBER = 1 << 30
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """What a request holds, without what fills it up.
+    """The content of a request, without padding.
 
     Attributes:
         token_ids: Of each text its tokens, int64 [tokens].
@@ -130,7 +130,7 @@ def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Man
 
 
 def _unpooled(mask: NDArray[Any], manifest: Manifest) -> int:
-    """How many tokens of one text are not pooled, by the mask of its tokens alone."""
+    """Count the unpooled tokens of one text by the mask of its tokens."""
     count = int((mask == 2).sum())
     if (mask[:count] != 2).any():
         msg = (

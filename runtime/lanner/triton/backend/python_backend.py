@@ -33,7 +33,7 @@ Request = TypeVar("Request")
 
 
 class _ServedModel(ABC, Generic[Request]):
-    """What both have in common: requests are read, answered together, and each gets its answer."""
+    """The base of both models: read requests, answer them together, respond to each."""
 
     model: Model
 
@@ -67,7 +67,7 @@ class _ServedModel(ABC, Generic[Request]):
 
     @abstractmethod
     def read(self, request: Any) -> Request:
-        """What a request holds.
+        """Return the content of a request.
 
         Raises:
             InputError: It cannot be answered.

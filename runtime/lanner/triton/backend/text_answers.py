@@ -22,7 +22,7 @@ _ANY_NUMBER = 1 << 30
 
 @dataclass(frozen=True)
 class TextRequest:
-    """What a request holds: texts, or pairs of them."""
+    """The content of a request: texts, or pairs of them."""
 
     texts: list[str | Pair]
 

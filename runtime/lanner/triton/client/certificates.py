@@ -9,7 +9,7 @@ from lanner.errors import InputError
 def tls_context(
     root_certificates: Path | None, certificate_chain: Path | None, private_key: Path | None
 ) -> ssl.SSLContext:
-    """What a client encrypts with, of PEM files that are looked over one by one.
+    """Return the TLS context of a client, after checking the PEM files one by one.
 
     gRPC would only find out while it connects, says then that no server answers, and ends the
     process where one of a key and its certificate is missing.

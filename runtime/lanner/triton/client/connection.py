@@ -198,7 +198,7 @@ class _Connection:
         return make(engine, feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id))
 
     def _served(self) -> ServedModel:
-        """What the server says of the version that it answers with now."""
+        """Return the server's description of the version that it serves now."""
         version = self._version or self._transport.versions(self._name)[-1]
         return ServedModel.of(self._name, version, self._transport.config(self._name, version))
 

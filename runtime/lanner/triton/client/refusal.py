@@ -1,4 +1,4 @@
-"""What it means when a Triton server does not answer: the errors of the client."""
+"""The errors of the client: the reasons why a Triton server does not answer."""
 
 import re
 from urllib.parse import urlsplit
@@ -118,7 +118,7 @@ def server_error(
     version: str = "",
     has_answered: bool = False,
 ) -> LannerError:
-    """What a server's refusal means.
+    """Return the error for a server's refusal.
 
     Args:
         code: The name of a gRPC status, for example ``"UNAVAILABLE"``, or of HTTP its number.
@@ -156,7 +156,7 @@ def _other_scheme(address: Address) -> str:
 
 
 def _doubts(address: Address) -> str:
-    """What a server may want that does not say why it hangs up."""
+    """Describe what a server may require if it hangs up without a reason."""
     protocol, wanted = address.protocol, f"TLS ({_other_scheme(address)}://)"
     if address.is_encrypted:
         protocol += " over TLS"

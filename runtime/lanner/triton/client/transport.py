@@ -1,4 +1,4 @@
-"""How requests reach a Triton server: what gRPC and HTTP have in common."""
+"""The transport of requests to a Triton server: the common part of gRPC and HTTP."""
 
 import ipaddress
 import re
@@ -37,7 +37,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 class Answer(NamedTuple):
-    """What a server answered.
+    """The answer of a server.
 
     Attributes:
         outputs: The tensors that were asked for; None for one that is not there.
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is, and how it is talked to.
+    """The address of a server, and the protocol to reach it.
 
     Attributes:
         url: As the user gave it.
@@ -129,7 +129,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, which no proxy stands before."""
+        """True if the server is on this machine, where no proxy is used."""
         name = self.host.rpartition(":")[0].strip("[]").rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):
             return True
@@ -139,7 +139,7 @@ class Address:
             return False
 
     def tls_context(self) -> ssl.SSLContext:
-        """What it is talked to with, over TLS.
+        """Return the TLS context for the server.
 
         Raises:
             InputError: See `lanner.triton.client.certificates.tls_context`.
@@ -193,7 +193,7 @@ class Transport(Protocol):
 
 
 class Monitor(Protocol):
-    """What a server says of itself and of its work; both transports can be asked."""
+    """The protocol for a server's state and statistics, which both transports have."""
 
     def server(self) -> dict[str, Any]:
         """Its name, its version and its extensions, as KServe's server metadata has them.
@@ -203,7 +203,7 @@ class Monitor(Protocol):
         """
 
     def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
-        """What it has counted since it loaded a model, of each version as Triton's JSON has it.
+        """Return the counts since a model was loaded, of each version, in Triton's JSON form.
 
         See extension_statistics.md of triton-inference-server/server. Over gRPC what is zero is not
         there, and numbers are strings.
@@ -234,7 +234,7 @@ def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) 
 
 
 def queue_timeout_us(timeout_s: float | None) -> int | None:
-    """How long a request may wait in the server's queue, in the unit of Triton's parameter."""
+    """Return the longest wait in the server's queue, in the unit of Triton's parameter."""
     return None if timeout_s is None else max(1, int(timeout_s * 1e6))
 
 

@@ -1,4 +1,4 @@
-"""What a client of a text model sends, and makes of what comes back."""
+"""The requests of a client of a text model, and its answers."""
 
 import math
 import re

@@ -68,7 +68,7 @@ def served(repository: Path, name: str, version: str) -> ServedModel:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Path]:
-    """Where nothing is left behind beside what was written."""
+    """Yield a directory for a repository, and check that nothing else is left behind."""
     yield tmp_path / "repository"
     assert list(tmp_path.rglob(".*")) == []
 

@@ -1,4 +1,4 @@
-"""Where a server is looked for, in made-up layouts; `test_triton_server` starts a real one."""
+"""The search for a server, in fake layouts; `test_server` starts a real one."""
 
 import re
 import subprocess

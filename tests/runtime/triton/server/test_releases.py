@@ -1,4 +1,4 @@
-"""What is said against versions of Triton."""
+"""The known vulnerabilities of Triton's versions."""
 
 import pytest
 

@@ -56,7 +56,7 @@ def post(url: str, content: object) -> bytes:
 
 
 def traces() -> list[str]:
-    """What servers of this very process have in shared memory; others may run beside."""
+    """Return the shared memory of this process's servers; others may run at the same time."""
     mark = f"lanner-{os.getpid()}-"
     return [name for name in os.listdir("/dev/shm") if name.startswith(mark)]  # noqa: PTH208, S108
 
