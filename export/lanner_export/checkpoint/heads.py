@@ -59,7 +59,7 @@ def infer_head(directory: Path, checkpoint: str) -> Head:
 
 
 def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
-    """Refuses to read the labels of texts as those of tokens, or the other way round.
+    """Refuse to read the labels of texts as those of tokens, or the other way round.
 
     The weights of both have the same names and shapes, so that they would load.
 

@@ -96,7 +96,7 @@ class TaggedTexts:
     records: list[Record]
 
     def require_kinds(self, labels: Sequence[str]) -> None:
-        """Refuses entities that a checkpoint does not know.
+        """Refuse entities that a checkpoint does not know.
 
         Args:
             labels: The labels of its tokens, ``B-PER`` for example.
@@ -120,7 +120,7 @@ class QualityData:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a file of one of three kinds, which its columns tell.
+        """Read a file of one of three kinds, which its columns tell.
 
         - ``sentence1,sentence2,score`` (.csv, with or without a header): pairs of texts.
         - ``text``, perhaps ``text_pair``, and ``label`` (.csv, .jsonl): texts or pairs with a
@@ -149,7 +149,7 @@ class QualityData:
         return list(dict.fromkeys(labelled.left + labelled.right))
 
     def require_measurable(self, head: str, labels: Sequence[str], activation: str) -> None:
-        """Refuses data that cannot measure a checkpoint.
+        """Refuse data that cannot measure a checkpoint.
 
         Args:
             head: What the checkpoint answers.

@@ -28,7 +28,7 @@ class TextRequest:
 
     @classmethod
     def of(cls, texts: NDArray[Any] | None, pairs: NDArray[Any] | None, manifest: Manifest) -> Self:
-        """Reads the tensors of a request, BYTES [texts, 1] of UTF-8.
+        """Read the tensors of a request, BYTES [texts, 1] of UTF-8.
 
         Raises:
             InputError: One is missing, of another shape, no UTF-8, or there are pairs where the

@@ -229,7 +229,7 @@ def _tokenizer(served: ServedModel, artifact: Artifact) -> Any:
 
 
 def _require_alike(before: Manifest, after: Manifest, name: str) -> None:
-    """Refuses a version whose answers mean something else than those before it."""
+    """Refuse a version whose answers mean something else than those before it."""
     for what in ("head", "dimension", "similarity", "labels", "activation"):
         old, new = getattr(before, what), getattr(after, what)
         if old != new:

@@ -81,7 +81,7 @@ class Address:
         headers: Mapping[str, str] | None = None,
         **files: str | Path | None,
     ) -> "Address":
-        """Reads ``"grpc://host:8001"``; the port may be left out.
+        """Read ``"grpc://host:8001"``; the port may be left out.
 
         Args:
             url: The address.
@@ -189,7 +189,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Gives its connections up."""
+        """Close the connections."""
 
 
 class Monitor(Protocol):
