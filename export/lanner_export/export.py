@@ -73,7 +73,7 @@ def export(
     progress: Progress = lambda step: None,
     warn: Progress = warnings.warn,
 ) -> Artifact:
-    """Make an artifact of a checkpoint, or fail and leave everything as it was.
+    """Makes an artifact of a checkpoint, or fails and leaves everything as it was.
 
     Args:
         checkpoint: A sentence-transformers or transformers directory, or a hub name.
@@ -153,7 +153,7 @@ class Export:
         self._journal = Journal.beside(options.output)
 
     def run(self) -> Artifact:
-        """Take all steps, and return the artifact; a failure leaves everything as it was."""
+        """Takes all steps, and returns the artifact; a failure leaves everything as it was."""
         output = self._options.output
         with staged_directory(output, replace=self._options.overwrite) as staged:
             checkpoint = self._load(staged.parent)
@@ -232,7 +232,7 @@ class Export:
     def _search(
         self, draft: Draft, budget: Budget, int8: Int8, fp32: Variant, trial: Variant
     ) -> list[str]:
-        """Name the products of int8 that stay in float32 for the budget."""
+        """Names the products of int8 that stay in float32 for the budget."""
         model = draft.opened(fp32, int8.source)
         search = Search(
             int8=int8,
@@ -257,7 +257,7 @@ class Export:
                 )
 
     def _compare(self, draft: Draft) -> dict[str, Any]:
-        """Measure every variant against the checkpoint: the content of `quality.json`."""
+        """Measures every variant against the checkpoint: the content of `quality.json`."""
         source = draft.checkpoint.source_reference
         return measure_quality(
             draft.reference,

@@ -32,7 +32,7 @@ def load_checkpoint(
     trimming: Trimming = NO_TRIMMING,
     scratch: Path | None = None,
 ) -> Checkpoint:
-    """Load a checkpoint directory, a file of word vectors, or a hub name where there is network.
+    """Loads a checkpoint directory, a file of word vectors, or a hub name where there is network.
 
     Args:
         checkpoint: The directory, file or name.

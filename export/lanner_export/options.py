@@ -55,7 +55,7 @@ class Options:
         }
 
     def require_consistent(self) -> None:
-        """Refuse what can be known to fail before any file is read.
+        """Refuses what can be known to fail before any file is read.
 
         Raises:
             UnsupportedError: There is no such precision or pass.

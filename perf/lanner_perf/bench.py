@@ -67,7 +67,7 @@ class Request:
 
 
 def bench(request: Request, progress: Progress) -> dict[str, Any]:
-    """Measure what is asked for.
+    """Measures what is asked for.
 
     Args:
         request: What.

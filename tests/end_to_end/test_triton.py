@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -185,7 +185,7 @@ def test_what_was_answered_is_remembered(served: Served) -> None:
 
 def test_a_server_says_what_it_is_and_what_it_has_done(served: Served) -> None:
     transports = [
-        lanner.connect(url, "embed").runner.engine.transport
+        cast("Any", lanner.connect(url, "embed").runner.engine).transport
         for url in (served.server.grpc_url, served.server.http_url)
     ]
     (grpc, http) = (transport.server() for transport in transports)
@@ -303,6 +303,9 @@ def test_a_new_version_takes_over_under_load(
         models = [lanner.connect(server.grpc_url, name) for name in ("m", "m_text")]
         stop = threading.Event()
 
+        def versions() -> list[str]:
+            return [cast("Any", model.runner.engine).served.version for model in models]
+
         def call(number: int) -> int:
             count = 0
             while not stop.is_set():
@@ -317,7 +320,7 @@ def test_a_new_version_takes_over_under_load(
                 write_repository([tiny_artifact.directory], repository, names=["m"], variant="fp32")
                 for name in ("m", "m_text"):
                     fetch(f"{server.http_url}/v2/repository/models/{name}/load", "POST")
-                wait_for(lambda: [m.runner.engine.served.version for m in models] == ["2", "2"])
+                wait_for(lambda: versions() == ["2", "2"])
             finally:
                 stop.set()
             assert all(call.result() > 0 for call in calls)

@@ -237,7 +237,7 @@ def position_padding_id(encoder: Any) -> int | None:
 
 
 def require_similarity(name: str, checkpoint: str) -> None:
-    """Refuse vectors that were trained for a comparison that Lanner has not.
+    """Refuses vectors that were trained for a comparison that Lanner has not.
 
     Raises:
         UnsupportedError: There is no such similarity.
@@ -248,7 +248,7 @@ def require_similarity(name: str, checkpoint: str) -> None:
 
 
 def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:
-    """Refuse a checkpoint whose tokenizer is missing, or has no fast form.
+    """Refuses a checkpoint whose tokenizer is missing, or has no fast form.
 
     Raises:
         CheckpointError: There is none.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lanner.artifact.heads import HEADS, Answer, Head
+from lanner.artifact.heads import HEADS, AnswerKind, Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import check_texts
 from lanner_export.checkpoint.checkpoint import read_config
@@ -59,7 +59,7 @@ def infer_head(directory: Path, checkpoint: str) -> Head:
 
 
 def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
-    """Refuse to read the labels of texts as those of tokens, or the other way round.
+    """Refuses to read the labels of texts as those of tokens, or the other way round.
 
     The weights of both have the same names and shapes, so that they would load.
 
@@ -121,7 +121,7 @@ def labels_of(
         activation = _ACTIVATION_OF_CLASS[kind]
     scored = (
         _scored_label(names, checkpoint, positive_label)
-        if HEADS[head].answer is Answer.NUMBER
+        if HEADS[head].answer is AnswerKind.NUMBER
         else None
     )
     return Labels(names, activation, scored)

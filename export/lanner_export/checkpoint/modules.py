@@ -37,7 +37,7 @@ class Modules:
         return self.places[0][1]
 
     def require_weights(self) -> None:
-        """Refuse what is missing, and what only a pickle holds.
+        """Refuses what is missing, and what only a pickle holds.
 
         Raises:
             CheckpointError: The message names the directory and the file.
@@ -47,7 +47,7 @@ class Modules:
 
 
 def read_modules(directory: Path) -> Modules:
-    """Read `modules.json`, if there is one, and refuse what Lanner must not or cannot load.
+    """Reads `modules.json`, if there is one, and refuses what Lanner must not or cannot load.
 
     Raises:
         CheckpointError: The list is broken.
@@ -73,7 +73,7 @@ def read_modules(directory: Path) -> Modules:
 
 
 def read_modules_of_cross_encoder(directory: Path) -> None:
-    """Refuse a cross-encoder that is more than a transformer with a classification head.
+    """Refuses a cross-encoder that is more than a transformer with a classification head.
 
     Raises:
         CheckpointError: The list of its modules is broken.
@@ -141,7 +141,7 @@ def read_settings(directory: Path) -> dict[str, Any] | None:
 
 
 def require_safetensors(directory: Path, *, is_needed: bool) -> None:
-    """Refuse weights that are missing, or that only a pickle holds.
+    """Refuses weights that are missing, or that only a pickle holds.
 
     Raises:
         CheckpointError: The message names the directory and the file.

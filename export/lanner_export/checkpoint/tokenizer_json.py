@@ -50,7 +50,7 @@ class TokenizerJson:
         return [(token, number if number in known else None) for token, number in tokens]
 
     def keep(self, ids: Set[int]) -> list[int]:
-        """Leave all tokens out but some, and number those from 0 on.
+        """Leaves all tokens out but some, and numbers those from 0 on.
 
         The pieces come first, as the library has it, and in both the order stays. Every special
         token must be among them, and the parts of every join.

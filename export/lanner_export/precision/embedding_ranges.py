@@ -22,7 +22,7 @@ def write_embedding_ranges(
     directory: Path,
     warn: Callable[[str], object],
 ) -> RangesRecord | None:
-    """Measure the vectors of texts, as they are and with each prompt, and write their ranges.
+    """Measures the vectors of texts, as they are and with each prompt, and writes their ranges.
 
     All variants share them: fp32 is measured where there is one.
 

@@ -35,7 +35,7 @@ _PRODUCTS = frozenset({"Attention", "LayerNormalization", "MatMul"})
 
 
 def write_half(source: Path, target: Path, precision: str) -> None:
-    """Write a float32 graph in half precision; inputs and outputs keep their types.
+    """Writes a float32 graph in half precision; inputs and outputs keep their types.
 
     Args:
         source: A float32 ONNX file of `lanner_export.graph.tracing.write_fp32`.
@@ -173,7 +173,7 @@ def measurable(path: Path, precision: str, scratch: Path) -> Path:
 
 
 def write_emulation(source: Path, target: Path) -> None:
-    """Write a float32 graph that computes what a half-precision one says.
+    """Writes a float32 graph that computes what a half-precision one says.
 
     Whatever an operator gives in the half type is rounded to it, by a Cast there and back. Within
     an operator sums are float32, as they are in the matrix units of GPUs.

@@ -30,7 +30,7 @@ class Journal:
         return cls(output.with_name(f".{output.name}.search.jsonl"))
 
     def recall(self, identity: Mapping[str, Any]) -> int:
-        """Take up what earlier runs found, and note from now on what this one finds.
+        """Takes up what earlier runs found, and notes from now on what this one finds.
 
         Args:
             identity: What values depend on, as JSON: lines with another one are passed over.
@@ -48,7 +48,7 @@ class Journal:
         return self._values.get(tried)
 
     def note(self, tried: str, value: float) -> None:
-        """Remember what a trial gave."""
+        """Remembers what a trial gave."""
         self._values[tried] = value
         line = json.dumps({"search": self._identity, "tried": tried, "value": value})
         with self.path.open("a", encoding="utf-8") as file:
@@ -56,7 +56,7 @@ class Journal:
             file.write(f"\n{line}\n")
 
     def remove(self) -> None:
-        """Take the file away, if there is one."""
+        """Takes the file away, if there is one."""
         self.path.unlink(missing_ok=True)
 
     def _read(self, line: str) -> tuple[str, float] | None:

@@ -49,7 +49,7 @@ def products(source: Path) -> list[Product]:
 def write_int8(
     source: Path, target: Path, ranges: dict[str, Range], *, keep: Collection[str] = ()
 ) -> None:
-    """Write the graph with its products quantized, as Q/DQ in standard ONNX.
+    """Writes the graph with its products quantized, as Q/DQ in standard ONNX.
 
     Args:
         source: The float32 ONNX file.
@@ -92,7 +92,7 @@ def write_int8(
 
 
 def write_int8_dynamic(source: Path, target: Path) -> None:
-    """Write the graph with scales of activations that are measured anew in each batch.
+    """Writes the graph with scales of activations that are measured anew in each batch.
 
     The common recipe, kept to compare with: a text's vector depends on what it is batched with.
 

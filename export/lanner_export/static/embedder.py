@@ -24,7 +24,7 @@ def load_static_embedder(
     max_tokens: int | None = None,
     corpus: Corpus | None = None,
 ) -> Checkpoint:
-    """Load a directory or file of static vectors; see `lanner_export.static.reading`.
+    """Loads a directory or file of static vectors; see `lanner_export.static.reading`.
 
     Args:
         path: Where it is.

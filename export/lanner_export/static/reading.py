@@ -89,7 +89,7 @@ class StaticCheckpoint:
         return self.table.dimension
 
     def write_tokenizer(self, path: Path) -> TokenizerRecord:
-        """Write its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
+        """Writes its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
         record = TokenizerRecord(
             file=path.name,
             max_tokens=self.max_tokens,
@@ -118,7 +118,7 @@ def is_static_checkpoint(path: Path) -> bool:
 def read_static_checkpoint(
     path: Path, rows: Path, *, max_tokens: int | None = None
 ) -> StaticCheckpoint:
-    """Read a checkpoint of static vectors.
+    """Reads a checkpoint of static vectors.
 
     A file of word vectors says nothing but its vectors: texts are split at white space with no stop
     words and no lower-casing but of unknown words, as sentence-transformers does it, and the mean

@@ -26,7 +26,7 @@ _LARGEST_DIFFERENCE = 1e-4
 def trim_static_vocabulary(
     static: StaticCheckpoint, texts: Sequence[str], checkpoint: str, scratch: Path
 ) -> StaticCheckpoint:
-    """Leave out the words or tokens that a corpus never uses, with their rows.
+    """Leaves out the words or tokens that a corpus never uses, with their rows.
 
     The reference of what is left is not its framework, which knows it not, but the same sums by
     numpy; on the corpus, both must agree.

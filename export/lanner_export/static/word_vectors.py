@@ -80,7 +80,7 @@ def is_word_vectors(path: Path) -> bool:
 
 
 def read_word_vectors(path: Path, rows: Path) -> WordVectors:
-    """Read word vectors of any format that is known; of equal words the first counts.
+    """Reads word vectors of any format that is known; of equal words the first counts.
 
     Args:
         path: GloVe or word2vec text (FastText's `.vec` is that), word2vec binary, or what

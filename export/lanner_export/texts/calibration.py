@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lanner.artifact.heads import HEADS, Inputs
+from lanner.artifact.heads import HEADS, InputKind
 from lanner.errors import InputError
 from lanner.files.texts import read_texts, shipped_sentences
 from lanner.text.tokenization import Pair
@@ -28,10 +28,10 @@ class CalibrationTexts:
     def inputs(self, head: str) -> list[str | Pair]:
         """The inputs of a model of that head: texts, pairs of neighbours, or both by turns."""
         takes = HEADS[head].inputs
-        if takes is Inputs.TEXTS:
+        if takes is InputKind.TEXTS:
             return list(self.texts)
         pairs = list(pairwise([*self.texts, self.texts[0]]))
-        if takes is Inputs.PAIRS:
+        if takes is InputKind.PAIRS:
             return list(pairs)
         return [text if row % 2 else pairs[row] for row, text in enumerate(self.texts)]
 

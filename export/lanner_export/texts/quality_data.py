@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.heads import HEADS, Inputs
+from lanner.artifact.heads import HEADS, InputKind
 from lanner.errors import InputError, UnsupportedError
 from lanner.files.texts import (
     PAIRS_HEADER,
@@ -96,7 +96,7 @@ class TaggedTexts:
     records: list[Record]
 
     def require_kinds(self, labels: Sequence[str]) -> None:
-        """Refuse entities that a checkpoint does not know.
+        """Refuses entities that a checkpoint does not know.
 
         Args:
             labels: The labels of its tokens, ``B-PER`` for example.
@@ -120,7 +120,7 @@ class QualityData:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a file of one of three kinds, which its columns tell.
+        """Reads a file of one of three kinds, which its columns tell.
 
         - ``sentence1,sentence2,score`` (.csv, with or without a header): pairs of texts.
         - ``text``, perhaps ``text_pair``, and ``label`` (.csv, .jsonl): texts or pairs with a
@@ -144,12 +144,12 @@ class QualityData:
         labelled = self.labelled
         if not isinstance(labelled, LabelledPairs):
             return list(labelled.inputs)
-        if HEADS[head].inputs is Inputs.PAIRS:
+        if HEADS[head].inputs is InputKind.PAIRS:
             return list(zip(labelled.left, labelled.right, strict=True))
         return list(dict.fromkeys(labelled.left + labelled.right))
 
     def require_measurable(self, head: str, labels: Sequence[str], activation: str) -> None:
-        """Refuse data that cannot measure a checkpoint.
+        """Refuses data that cannot measure a checkpoint.
 
         Args:
             head: What the checkpoint answers.

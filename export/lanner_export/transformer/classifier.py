@@ -46,7 +46,7 @@ def load_classifier(
     positive_label: str | None = None,
     trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
-    """Load a transformers or cross-encoder directory with its classification head.
+    """Loads a transformers or cross-encoder directory with its classification head.
 
     Args:
         directory: Where it is.

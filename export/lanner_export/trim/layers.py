@@ -10,7 +10,7 @@ from lanner.errors import UnsupportedError
 
 
 def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tuple[list[int], int]:
-    """Take the other layers out of a transformer, and out of its configuration.
+    """Takes the other layers out of a transformer, and out of its configuration.
 
     Where all layers are one (ALBERT), it is run that much less often, and no weight goes.
 

@@ -51,7 +51,7 @@ class TrimmedTokenizer(NamedTuple):
 def trim_tokenizer(
     tokenizer: Tokenizer, texts: Sequence[str], checkpoint: str, *, pinned: int = 0
 ) -> TrimmedTokenizer:
-    """Leave out what a corpus never uses.
+    """Leaves out what a corpus never uses.
 
     Args:
         tokenizer: One of the `tokenizers` library; it stays as it is.

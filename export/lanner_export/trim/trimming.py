@@ -21,7 +21,7 @@ class Corpus:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a .txt, .csv or .jsonl file; empty lines are passed over.
+        """Reads a .txt, .csv or .jsonl file; empty lines are passed over.
 
         Raises:
             InputError: It cannot be read, or holds no text.
@@ -64,7 +64,7 @@ def trim(
     max_tokens: int,
     checkpoint: str,
 ) -> dict[str, Any]:
-    """Leave layers and tokens out of a transformer and its tokenizer, which both change.
+    """Leaves layers and tokens out of a transformer and its tokenizer, which both change.
 
     Args:
         encoder: The transformer, without its head.

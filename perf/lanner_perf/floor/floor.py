@@ -90,7 +90,7 @@ def measure_floor(
     pythons: Sequence[str] = (sys.executable,),
     progress: Callable[[str], object] = lambda _: None,
 ) -> Floor:
-    """Count the operations, measure the peaks, and divide.
+    """Counts the operations, measures the peaks, and divides.
 
     Args:
         artifact: Its fp32 graph is counted, or else its first.

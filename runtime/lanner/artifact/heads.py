@@ -20,7 +20,7 @@ class Head(StrEnum):
         return repr(self.value)
 
 
-class Inputs(Enum):
+class InputKind(Enum):
     """The inputs of a head."""
 
     TEXTS = "texts"
@@ -28,7 +28,7 @@ class Inputs(Enum):
     TEXTS_OR_PAIRS = "texts or pairs"
 
 
-class Answer(Enum):
+class AnswerKind(Enum):
     """The kind of numbers in an answer: compared by their direction, or one by one."""
 
     VECTOR = "a vector"
@@ -62,8 +62,8 @@ class HeadRecord:
 
     head: Head
     methods: tuple[str, ...]
-    inputs: Inputs
-    answer: Answer
+    inputs: InputKind
+    answer: AnswerKind
     by_token: bool = False
     reads_windows: bool = False
     task: str
@@ -79,12 +79,12 @@ class HeadRecord:
     @property
     def answers_vectors(self) -> bool:
         """True if answers are vectors, which are compared by their cosine; else scores."""
-        return self.answer is Answer.VECTOR
+        return self.answer is AnswerKind.VECTOR
 
     @property
     def takes_pairs(self) -> bool:
         """True if it takes pairs of texts, alone or beside texts."""
-        return self.inputs is not Inputs.TEXTS
+        return self.inputs is not InputKind.TEXTS
 
 
 _LOGITS_DEPENDENCE = (
@@ -102,8 +102,8 @@ _RECORDS = (
             "similarity_pairwise",
             "search",
         ),
-        inputs=Inputs.TEXTS,
-        answer=Answer.VECTOR,
+        inputs=InputKind.TEXTS,
+        answer=AnswerKind.VECTOR,
         task="feature-extraction",
         labelled_measure="spearman",
         agreement_measures={"cosine": "cosine", "neighbours": "neighbours"},
@@ -120,8 +120,8 @@ print(model.similarity(vectors, vectors))""",
     HeadRecord(
         head=Head.SCORE,
         methods=("score", "predict", "rank"),
-        inputs=Inputs.PAIRS,
-        answer=Answer.NUMBER,
+        inputs=InputKind.PAIRS,
+        answer=AnswerKind.NUMBER,
         task="text-classification",
         labelled_measure="spearman",
         agreement_measures={"agreement": "rank correlation"},
@@ -135,8 +135,8 @@ print(model.score([("A plane is taking off.", "An air plane is taking off.")]))"
     HeadRecord(
         head=Head.CLASSIFY,
         methods=("classify",),
-        inputs=Inputs.TEXTS_OR_PAIRS,
-        answer=Answer.LABELS,
+        inputs=InputKind.TEXTS_OR_PAIRS,
+        answer=AnswerKind.LABELS,
         task="text-classification",
         labelled_measure="accuracy",
         agreement_measures={"agreement": "same labels"},
@@ -151,8 +151,8 @@ print(model.classify(["A plane is taking off."], top_k=3))""",
     HeadRecord(
         head=Head.TAG,
         methods=("tag",),
-        inputs=Inputs.TEXTS,
-        answer=Answer.LABELS,
+        inputs=InputKind.TEXTS,
+        answer=AnswerKind.LABELS,
         by_token=True,
         reads_windows=True,
         task="token-classification",

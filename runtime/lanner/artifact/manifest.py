@@ -79,7 +79,7 @@ class Variant:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON made of one."""
+        """Reads what `dataclasses.asdict` and JSON made of one."""
         build = content.get("build")
         return cls(**{**content, "build": None if build is None else EngineBuild.from_json(build)})
 
@@ -208,8 +208,7 @@ class Manifest:
 
     @property
     def _answers_scores(self) -> bool:
-        # The head may still be one that nobody knows.
-        return self.head not in HEADS or not self.head_record.answers_vectors
+        return self.head not in HEADS or not self.head_record.answers_vectors  # or unknown
 
     def variant(self, name: str) -> Variant | None:
         """Return the variant of that name, or None."""
@@ -349,10 +348,12 @@ class Manifest:
         if not self.inputs or not self.outputs:
             return "'inputs' and 'outputs' must not be empty"
         names = [variant.name for variant in self.variants]
-        for text in (*names, *(variant.precision for variant in self.variants), *self.outputs):
+        precisions = [variant.precision for variant in self.variants]
+        for text in (*names, *precisions, *self.outputs):
             if not fields.is_name(text):
                 return f"{text!r} must be of letters, digits, '_', '.' and '-'"
-        return "two variants have the same name" if len(set(names)) < len(names) else ""
+        twice = next((name for name in names if names.count(name) > 1), None)
+        return "" if twice is None else f"two variants are called {twice!r}"
 
     def _wrong_file(self) -> str:
         models = [name for variant in self.variants for name in variant.files]

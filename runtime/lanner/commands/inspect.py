@@ -7,10 +7,10 @@ from textwrap import wrap
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.heads import Answer
+from lanner.artifact.heads import AnswerKind
 from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
-from lanner.commands.console import print_json, show, size, table
+from lanner.commands.console import print_json, size, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
 from lanner.engines.registry import EngineRecord
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         }
         print_json({**content, "quality": quality, **here})
     else:
-        show(describe(artifact, quality))
+        print(describe(artifact, quality))
 
 
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
@@ -218,7 +218,7 @@ def answer_sentence(manifest: Manifest) -> str:
     record = manifest.head_record
     if record.answers_vectors:
         return f"vectors of {manifest.dimension} dimensions, compared by {manifest.similarity}"
-    if record.answer is Answer.NUMBER:
+    if record.answer is AnswerKind.NUMBER:
         of = "" if manifest.scored_label is None else f" of {manifest.scored_label!r}"
         return f"{record.noun} ({manifest.activation}{of})"
     many = ", any number at once" if manifest.activation == "sigmoid" else ""

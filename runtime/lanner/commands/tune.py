@@ -10,8 +10,8 @@ from typing import Any
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.budget import Budget
-from lanner.artifact.heads import HEADS, Inputs
-from lanner.commands.console import print_json, say, show, steps, table
+from lanner.artifact.heads import HEADS, InputKind
+from lanner.commands.console import print_json, say, steps, table
 from lanner.commands.options import Subparsers, add_command, argument, positive
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             print_json(_to_json(tuning, choice, workload, threads, stored))
         else:
-            show(_describe(tuning, choice, workload, args.artifact))
+            print(_describe(tuning, choice, workload, args.artifact))
     if stored is not None:
         say(f"stored in {stored}")
 
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
 def _workload(args: argparse.Namespace, head: str) -> Workload:
     if args.texts is None:
         return Workload.shipped(head, args.goal)
-    if HEADS[head].inputs is Inputs.PAIRS:
+    if HEADS[head].inputs is InputKind.PAIRS:
         pairs = read_pairs(args.texts, columns=(args.column, args.pair_column))
         return Workload.own(pairs, Path(args.texts).name)
     texts = [text for text in read_texts(args.texts, column=args.column) if text.strip()]

@@ -1,17 +1,41 @@
 """Asynchronous models: the methods of a model as coroutines."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
 
 from lanner.errors import Overloaded
-from lanner.loading.load import load
+from lanner.loading.load import LoadOptions, load
 from lanner.models.base import Model
+from lanner.models.classification import ClassificationModel
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.heads import AnyModel
+from lanner.models.scoring import ScoringModel
+from lanner.models.tagging import TaggingModel
 from lanner.running.cancellation import Cancellation, current_cancellation
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _awaited(
+    method: Callable[Concatenate[Any, Arguments], Answer],
+) -> Callable[Concatenate["AsyncModel", Arguments], Coroutine[Any, Any, Answer]]:
+    """Return a method of `AsyncModel` that awaits the method of that name of its model."""
+    name = cast("Any", method).__name__
+
+    @wraps(method)
+    async def call(
+        self: "AsyncModel", /, *arguments: Arguments.args, **options: Arguments.kwargs
+    ) -> Answer:
+        own: Callable[Arguments, Answer] = getattr(self.model, name)
+        return await self._answered(own, *arguments, **options)
+
+    return call
 
 
 class AsyncModel:
@@ -25,8 +49,20 @@ class AsyncModel:
         model: The model.
     """
 
+    encode = _awaited(EmbeddingModel.encode)
+    encode_query = _awaited(EmbeddingModel.encode_query)
+    encode_document = _awaited(EmbeddingModel.encode_document)
+    similarity = _awaited(EmbeddingModel.similarity)
+    similarity_pairwise = _awaited(EmbeddingModel.similarity_pairwise)
+    search = _awaited(EmbeddingModel.search)
+    score = _awaited(ScoringModel.score)
+    predict = _awaited(ScoringModel.predict)
+    rank = _awaited(ScoringModel.rank)
+    classify = _awaited(ClassificationModel.classify)
+    tag = _awaited(TaggingModel.tag)
+
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model = cast("AnyModel", model)
         runner = model.runner
         # One thread for each call that may run or wait, so that the model's own queue is the only
         # one, and a few more to refuse calls.
@@ -35,33 +71,35 @@ class AsyncModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.model, name)
-        if name in self.model.manifest.head_record.methods:
-            return self._awaited(value)
-        return value
+    if not TYPE_CHECKING:  # which sees the other attributes in `model`
 
-    def _awaited(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(method)
-        async def call(*arguments: Any, **options: Any) -> Any:
-            cancellation, context = Cancellation(), copy_context()
-            context.run(current_cancellation.set, cancellation)
-            work = partial(context.run, method, *arguments, **options)
-            try:
-                running = self._threads.submit(work)
-            except RuntimeError as error:  # the system's limit, or the interpreter is ending
-                cancellation.cancel()  # nobody waits for the call
-                msg = f"no thread is available for the call ({error}): try again later"
-                raise Overloaded(msg) from None
-            try:
-                return await asyncio.wrap_future(running)
-            except asyncio.CancelledError:
-                cancellation.cancel()
-                raise
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.model, name)
 
-        return call
+    async def _answered(
+        self,
+        method: Callable[Arguments, Answer],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Answer:
+        cancellation, context = Cancellation(), copy_context()
+        context.run(current_cancellation.set, cancellation)
+        work: Callable[[], Answer] = partial(context.run, method, *arguments, **options)
+        try:
+            running = self._threads.submit(work)
+        except RuntimeError as error:  # the system's limit, or the interpreter is ending
+            cancellation.cancel()  # nobody waits for the call
+            msg = f"no thread is available for the call ({error}): try again later"
+            raise Overloaded(msg) from None
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
 
 
-async def load_async(path: str | Path, **options: Any) -> AsyncModel:
+async def load_async(
+    path: str | Path, *, head: type[Model] | None = None, **options: Unpack[LoadOptions]
+) -> AsyncModel:
     """Load a model for asyncio: the arguments and errors of `lanner.load`, methods to await."""
-    return AsyncModel(await asyncio.to_thread(load, path, **options))
+    return AsyncModel(await asyncio.to_thread(partial(load, path, head=head, **options)))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast, overload
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
@@ -14,7 +14,7 @@ from lanner.loading.configuration import Configuration
 from lanner.loading.tuned import stored_choice
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
-from lanner.models.heads import model_class
+from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.running.batching import LEAST_SHARE, TOKEN_BUDGET
 from lanner.running.runner import MAX_WAITING, Runner, feed
 from lanner.text.tokenization import TextTokenizer, Tokenizer
@@ -22,9 +22,31 @@ from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
 
 
+class LoadOptions(TypedDict, total=False):
+    """The arguments of `load` that do not change the type of the model."""
+
+    engine: str
+    variant: str
+    device: str
+    threads: int | None
+    workers: int | None
+    token_budget: int | None
+    max_waiting: int
+    engine_cache: str | Path | None
+
+
+@overload
+def load(path: str | Path, *, head: None = None, **options: Unpack[LoadOptions]) -> AnyModel: ...
+
+
+@overload
+def load(path: str | Path, *, head: type[ModelT], **options: Unpack[LoadOptions]) -> ModelT: ...
+
+
 def load(
     path: str | Path,
     *,
+    head: type[Model] | None = None,
     engine: str = "auto",
     variant: str = "auto",
     device: str = "auto",
@@ -33,7 +55,7 @@ def load(
     token_budget: int | None = None,
     max_waiting: int = MAX_WAITING,
     engine_cache: str | Path | None = None,
-) -> Any:  # one of four classes: which one, the artifact says
+) -> Model:
     """Load an artifact into this process.
 
     Arguments that are not given come from the choice that ``lanner tune`` stored for this machine
@@ -42,6 +64,9 @@ def load(
 
     Args:
         path: A directory that ``lanner export`` wrote.
+        head: The class that the caller expects, for example `lanner.EmbeddingModel`; an artifact of
+            another head is refused before it is loaded. None for any: type checkers then see the
+            methods of all heads.
         engine: ``"onnxruntime"``, ``"openvino"`` or another that ``lanner doctor`` names, or
             ``"auto"``: the installed one that is usually fastest (see
             `lanner.engines.choose_engine`).
@@ -83,6 +108,7 @@ def load(
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
     artifact = Artifact.open(path)
+    require_class(artifact.manifest, head, str(path))
     if engine_cache is not None:
         if engine not in ("auto", ONNXRUNTIME.name) or device == "cpu":
             msg = "engine_cache is for onnxruntime on cuda: omit it, or omit engine and device"
@@ -128,7 +154,7 @@ def open_configuration(
     max_waiting: int = MAX_WAITING,
     engine: Engine | None = None,
     engine_cache: Path | None = None,
-) -> Model:
+) -> AnyModel:
     """Open the model of an artifact in a configuration; the files that it needs are verified.
 
     Args:
@@ -187,7 +213,7 @@ def open_model(
     max_waiting: int = MAX_WAITING,
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
-) -> Model:
+) -> AnyModel:
     """Make the model of a head around an engine; the export uses it before an artifact exists.
 
     Raises:
@@ -196,7 +222,7 @@ def open_model(
     own: dict[str, Any] = {}
     if ranges is not None:
         own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
-    return model_class(manifest)(
+    model = model_class(manifest)(
         manifest=manifest,
         variant=variant,
         tokenizer=open_tokenizer(tokenizer, manifest),
@@ -208,10 +234,11 @@ def open_model(
             max_waiting=max_waiting,
             least_share=least_share,
             width=manifest.dimension,
-            by_token=manifest.head == "tag",
+            by_token=manifest.head_record.by_token,
         ),
         **own,
     )
+    return cast("AnyModel", model)
 
 
 def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from lanner.errors import (
     HeadError,
     InputError,
     MissingExtraError,
-    ModelChangedError,
 )
 from lanner.models.evaluation import ModelCardData
 from lanner.running.runner import NotFiniteError, Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.tokenization import Pair, TextTokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
@@ -34,7 +36,21 @@ FIRST_TEXTS = 256
 MOST_RENEWALS = 3
 
 Answer = TypeVar("Answer")
-Texts = str | Iterable[str] | NDArray[np.str_]
+Values = TypeVar("Values", bound=NDArray[Any] | np.float32)
+ManyTexts = Iterable[str] | NDArray[np.str_]
+Texts = str | ManyTexts
+
+
+class Calls(Protocol):
+    """Makes the calls of a model: once, or again if the model changed while a call ran."""
+
+    def __call__(self, model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
+        """Return `answer(runner)` of one version of the model."""
+
+
+def call_once(model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
+    """Return `answer(runner)`: a model in this process does not change."""
+    return answer(model.runner)
 
 
 class Model:
@@ -50,13 +66,13 @@ class Model:
         variant: Variant,
         tokenizer: TextTokenizer,
         runner: Runner,
+        calls: Calls = call_once,
     ) -> None:
         self.manifest = manifest
         self.variant = variant
         self.tokenizer = tokenizer
         self.runner = runner
-        #: Adopts the version that the server runs by now; None for a model in this process.
-        self.renew: Callable[[Model], None] | None = None
+        self._calls = calls
         self.model_card_data = ModelCardData()
 
     def __repr__(self) -> str:
@@ -65,12 +81,14 @@ class Model:
             f"engine={self.runner.engine.name!r}, workers={self.runner.workers})"
         )
 
-    def __getattr__(self, name: str) -> Any:
-        """Name the model's head if a method of another head is missing."""
-        if any(name in record.methods for record in HEADS.values()):
-            raise self._lacking(name)
-        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
-        raise AttributeError(msg)
+    if not TYPE_CHECKING:  # which finds the methods of other heads missing by itself
+
+        def __getattr__(self, name: str) -> object:
+            """Name the model's head if a method of another head is missing."""
+            if any(name in record.methods for record in HEADS.values()):
+                raise self._lacking(name)
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
 
     def _lacking(self, method: str) -> HeadError:
         return HeadError(
@@ -139,23 +157,11 @@ class Model:
         return self.outputs(inputs, batch_size=batch_size)
 
     def of_one_version(self, answer: Callable[[Runner], Answer]) -> Answer:
-        """Return `answer(runner)`, repeating the call if the server exchanged the model.
+        """Return `answer(runner)`, from the beginning if what answers changes meanwhile.
 
         The function must tokenise its inputs itself: the tokenizer may have changed on a repeat.
         """
-        for _ in range(MOST_RENEWALS):
-            runner = self.runner  # before the tokenizer: `renew` writes them in the opposite order
-            try:
-                return answer(runner)
-            except ModelChangedError:
-                if self.renew is None:
-                    raise
-                self.renew(self)
-        msg = (
-            f"the server exchanged {self.manifest.name} {MOST_RENEWALS} times during one call: try "
-            "again when its deployment has finished"
-        )
-        raise ModelChangedError(msg)
+        return self._calls(self, answer)
 
     def _rows_of(
         self,
@@ -223,7 +229,7 @@ class Model:
 
 @contextmanager
 def finite_answers(name: str, text_of: Callable[[int], int]) -> Iterator[None]:
-    """Name the text that has no finite answer.
+    """Names the text that has no finite answer.
 
     Args:
         name: The model's.
@@ -289,7 +295,7 @@ def require_batch_size(batch_size: int) -> None:
         raise InputError(msg)
 
 
-def as_tensor(values: NDArray[Any] | np.float32) -> Any:
+def as_tensor(values: NDArray[Any] | np.float32) -> "torch.Tensor":
     """Return the same numbers as a torch tensor.
 
     Raises:
@@ -303,7 +309,9 @@ def as_tensor(values: NDArray[Any] | np.float32) -> Any:
     return torch.from_numpy(np.asarray(values))
 
 
-def converted(values: Any, *, is_single: bool, to_numpy: bool, to_tensor: bool) -> Any:
+def converted(
+    values: Values, *, is_single: bool, to_numpy: bool, to_tensor: bool
+) -> "Values | torch.Tensor | list[torch.Tensor]":
     """Return vectors or scores in the form that the switches of sentence-transformers ask for.
 
     Args:

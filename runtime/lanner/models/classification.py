@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -43,6 +43,30 @@ class ClassificationModel(LogitsModel):
         """True if any number of labels may hold at once."""
         return self.manifest.activation == "sigmoid"
 
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        *,
+        top_k: int | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self,
+        texts: Sequence[str | Pair],
+        *,
+        top_k: int | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> list[Classification]: ...
+
     def classify(
         self,
         texts: str | Sequence[str | Pair],
@@ -52,7 +76,7 @@ class ClassificationModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         timeout_ms: float | None = None,
-    ) -> Any:  # a list, or of one text its item
+    ) -> Classification | list[Classification]:
         """Label texts or pairs.
 
         Args:

@@ -1,164 +1,47 @@
-"""The head `embed`: texts to vectors, and similarity and search of vectors."""
+"""The head `embed`: texts to vectors, and what is done with them."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lanner.errors import InputError, UnsupportedError
-from lanner.models.base import Model, Texts, as_tensor, converted, require_batch_size
-from lanner.models.inputs import text_list, texts_or_vectors
-from lanner.running.runner import Sequences
-from lanner.text.tokenization import Pair, check_texts
+from lanner.errors import InputError
+from lanner.models.base import Texts, as_tensor
+from lanner.models.encoding import EncodingModel
+from lanner.models.inputs import texts_or_vectors
 from lanner.vectors import quantized as _similarity
-from lanner.vectors.precision import (
-    BYTE_PRECISIONS,
-    QuantizedVectors,
-    packed_width,
-    quantize_embeddings,
-    require_precision,
-)
-from lanner.vectors.ranges import EmbeddingRanges
-from lanner.vectors.similarity import SearchResult, Vectors, normalize
+from lanner.vectors.precision import QuantizedVectors, packed_width
+from lanner.vectors.similarity import SearchResult, Vectors
+
+if TYPE_CHECKING:
+    import torch
 
 
-class EmbeddingModel(Model):
+class _Tensor(Protocol):
+    """A torch tensor, which an array is not."""
+
+    def detach(self) -> object: ...
+
+    def requires_grad_(self) -> object: ...
+
+
+class EmbeddingModel(EncodingModel):
     """A model that turns texts into vectors.
 
     It can replace a `SentenceTransformer`, for example in its evaluators.
     """
 
-    def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._ranges = ranges
-        self.prompts = dict(self.manifest.prompts)
-        self.default_prompt_name = self.manifest.default_prompt_name
-
-    @property
-    def similarity_fn_name(self) -> str:
-        """The similarity that the checkpoint was trained for, for example ``"cosine"``."""
-        return self.manifest.similarity
-
-    def get_embedding_dimension(self) -> int:
-        """Width of the vectors."""
-        return self.manifest.dimension
-
-    #: The name of the method in sentence-transformers before version 6.
-    get_sentence_embedding_dimension = get_embedding_dimension
-
-    def encode(
+    @overload
+    def similarity(
         self,
-        sentences: Texts,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
+        a: _Tensor,
+        b: ArrayLike | _Tensor,
         *,
-        precision: str | None = "float32",
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        timeout_ms: float | None = None,
-    ) -> Any:  # an array, unless tensors are asked for
-        """Encode texts as vectors. The arguments are those of sentence-transformers.
+        ranges: ArrayLike | None = None,
+    ) -> "torch.Tensor": ...
 
-        Args:
-            sentences: One text, or a sequence of them; it is not changed. A text longer than the
-                model's limit is cut in the way of its checkpoint.
-            prompt_name: The name of the checkpoint's prompt to put before each text.
-            prompt: A prompt to put before each text, instead of a named one.
-            batch_size: The most texts in one batch; the token budget bounds it too.
-            show_progress_bar: Show progress on stderr; None means no.
-            precision: ``"float32"`` (the same as None); ``"int8"`` or ``"uint8"``: one byte per
-                dimension, by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
-                or ``"ubinary"``: one bit per dimension. See `lanner.quantize_embeddings`.
-            convert_to_numpy: False gives a list of torch tensors, one per text; needs torch.
-            convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
-            normalize_embeddings: Scale the vectors to length 1.
-            truncate_dim: The number of leading dimensions to keep, or None for all.
-            timeout_ms: Milliseconds after which to give up, or None for never.
-
-        Returns:
-            float32 [n, dim] in the order of the texts; [dim] for a single str. A text without
-            tokens gets the zero vector; only float32 can represent it. The other precisions give
-            int8 or uint8, with [n, ceil(dim / 8)] for bits.
-
-        Raises:
-            InputTypeError: An item is not a string; the message names its index.
-            InputError: An argument is out of range, or there is no such prompt or precision.
-            UnsupportedError: The artifact stores no ranges for int8 and uint8.
-            Overloaded: Too many calls wait for the model already.
-            DeadlineError: The time is up.
-        """
-        precision = require_precision(precision)
-        ranges = None
-        if precision in BYTE_PRECISIONS:
-            ranges = self.embedding_ranges(truncate_dim, normalize_embeddings=normalize_embeddings)
-        require_batch_size(batch_size)
-        dimension = self._dimension(truncate_dim)
-        single = isinstance(sentences, str)
-        texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
-        vectors = self._encode(
-            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
-        )
-        if dimension < vectors.shape[1]:
-            vectors = np.ascontiguousarray(vectors[:, :dimension])
-        if normalize_embeddings:
-            vectors = normalize(vectors)
-        if precision != "float32":
-            vectors = quantize_embeddings(vectors, precision, ranges)
-        return converted(
-            vectors[0] if single else vectors,
-            is_single=single,
-            to_numpy=convert_to_numpy,
-            to_tensor=convert_to_tensor,
-        )
-
-    def encode_query(self, sentences: Texts, **options: Any) -> Any:
-        """Call `encode` with the checkpoint's prompt for queries, if it has one."""
-        return self._encode_as(("query",), sentences, options)
-
-    def encode_document(self, sentences: Texts, **options: Any) -> Any:
-        """Call `encode` with the checkpoint's prompt for documents, if it has one."""
-        return self._encode_as(("document", "passage", "corpus"), sentences, options)
-
-    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Vectors:
-        """See `Model.outputs`."""
-        vectors: Vectors = self.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
-        return vectors
-
-    def embedding_ranges(
-        self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False
-    ) -> Vectors:
-        """Return the lowest and the highest value of each dimension, for int8 and uint8.
-
-        They were measured when the artifact was made, so that a text always gets the same vector;
-        values outside the range are clipped. sentence-transformers' `quantize_embeddings` takes
-        them as its `ranges`.
-
-        Args:
-            truncate_dim: The value passed to `encode`.
-            normalize_embeddings: The value passed to `encode`.
-
-        Returns:
-            float32 [2, dim].
-
-        Raises:
-            InputError: `truncate_dim` is out of range.
-            UnsupportedError: The artifact stores no ranges.
-        """
-        dimension = self._dimension(truncate_dim)
-        if self._ranges is None:
-            msg = (
-                f"{self.manifest.name} stores no ranges for int8 and uint8 vectors: export its "
-                "checkpoint again, with --calibration texts like yours, or pass ranges of your own "
-                "to lanner.quantize_embeddings"
-            )
-            raise UnsupportedError(msg)
-        return self._ranges.of(dimension, normalized=normalize_embeddings)
-
+    @overload
     def similarity(
         self,
         a: ArrayLike,
@@ -166,7 +49,16 @@ class EmbeddingModel(Model):
         *,
         truncate_dim: int | None = None,
         ranges: ArrayLike | None = None,
-    ) -> Any:
+    ) -> Vectors: ...
+
+    def similarity(
+        self,
+        a: ArrayLike | _Tensor,
+        b: ArrayLike | _Tensor,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+    ) -> "Vectors | torch.Tensor":
         """Compare every vector of `a` with every vector of `b`, float32 [len(a), len(b)].
 
         The similarity is that of the checkpoint (`similarity_fn_name`), usually the cosine. int8
@@ -193,6 +85,17 @@ class EmbeddingModel(Model):
         scores = _similarity.similarity(left, right, name=self.similarity_fn_name)
         return as_tensor(scores) if _is_tensor(a) else scores
 
+    @overload
+    def similarity_pairwise(
+        self,
+        a: _Tensor,
+        b: ArrayLike | _Tensor,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+    ) -> "torch.Tensor": ...
+
+    @overload
     def similarity_pairwise(
         self,
         a: ArrayLike,
@@ -200,7 +103,16 @@ class EmbeddingModel(Model):
         *,
         truncate_dim: int | None = None,
         ranges: ArrayLike | None = None,
-    ) -> Any:
+    ) -> Vectors: ...
+
+    def similarity_pairwise(
+        self,
+        a: ArrayLike | _Tensor,
+        b: ArrayLike | _Tensor,
+        *,
+        truncate_dim: int | None = None,
+        ranges: ArrayLike | None = None,
+    ) -> "Vectors | torch.Tensor":
         """Compare vector i of `a` with vector i of `b`, float32 [n]; see `similarity`."""
         left, right = (
             self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
@@ -245,21 +157,9 @@ class EmbeddingModel(Model):
             rescore_multiplier=rescore_multiplier,
         )
 
-    def _encode_as(self, names: tuple[str, ...], sentences: Texts, options: dict[str, Any]) -> Any:
-        if options.get("prompt") is None and options.get("prompt_name") is None:
-            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
-        return self.encode(sentences, **options)
-
-    def _dimension(self, truncate_dim: int | None) -> int:
-        width = self.manifest.dimension
-        if truncate_dim is not None and not 1 <= truncate_dim <= width:
-            msg = f"truncate_dim must be from 1 to {width}, not {truncate_dim}"
-            raise InputError(msg)
-        return width if truncate_dim is None else truncate_dim
-
     def _comparable(
         self,
-        vectors: ArrayLike,
+        vectors: ArrayLike | _Tensor,
         name: str,
         truncate_dim: int | None,
         ranges: ArrayLike | None,
@@ -268,7 +168,7 @@ class EmbeddingModel(Model):
         try:
             values = np.asarray(vectors)
         except (TypeError, ValueError):
-            return vectors  # the comparison refuses it
+            return cast("ArrayLike", vectors)  # the comparison refuses it
         if values.dtype not in (np.int8, np.uint8) or not values.ndim:
             return values
         dimension, width = self._dimension(truncate_dim), values.shape[-1]
@@ -290,47 +190,8 @@ class EmbeddingModel(Model):
     def _vectors(self, given: Texts | ArrayLike, truncate_dim: int | None) -> ArrayLike:
         found = texts_or_vectors(given, "search")
         if isinstance(found, list) and any(isinstance(item, str) for item in found):
-            return self.encode(found, truncate_dim=truncate_dim)  # type: ignore[no-any-return]
+            return self.encode(found, truncate_dim=truncate_dim)
         return found  # type: ignore[no-any-return]
-
-    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        if prompt is not None:
-            return prompt
-        name = prompt_name if prompt_name is not None else self.default_prompt_name
-        if name is None:
-            return ""
-        if name not in self.prompts:
-            known = ", ".join(map(repr, self.prompts)) or "none"
-            msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"
-            raise InputError(msg)
-        return self.prompts[name]
-
-    def _encode(
-        self,
-        texts: list[str],
-        prompt: str,
-        batch_size: int,
-        show_progress_bar: bool | None,
-        timeout_ms: float | None,
-    ) -> Vectors:
-        if prompt:
-            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
-            texts = [prompt + text if isinstance(text, str) else text for text in texts]
-        pools_prompt = self.manifest.pools_prompt or not prompt
-
-        def tokenize(some: list[str]) -> Sequences:
-            tokenizer = self.tokenizer
-            unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
-            return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)
-
-        return self._rows(
-            texts,
-            tokenize,
-            check_texts,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            timeout_ms=timeout_ms,
-        )
 
 
 def _is_tensor(value: object) -> bool:

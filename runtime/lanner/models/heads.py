@@ -1,12 +1,26 @@
 """The class of each head's model; what else distinguishes a head is in `lanner.artifact.heads`."""
 
+from typing import TYPE_CHECKING, TypeVar
+
 from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Manifest
+from lanner.errors import HeadError
 from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
+
+if TYPE_CHECKING:
+
+    class AnyModel(EmbeddingModel, ScoringModel, ClassificationModel, TaggingModel):
+        """A model of a head that is known when the artifact is opened, and not before.
+
+        Type checkers see the methods of all heads. At run time it is of one of the classes, and a
+        method of another head raises `lanner.errors.HeadError`.
+        """
+else:
+    AnyModel = Model
 
 MODELS: dict[str, type[Model]] = {
     Head.EMBED: EmbeddingModel,
@@ -14,6 +28,29 @@ MODELS: dict[str, type[Model]] = {
     Head.CLASSIFY: ClassificationModel,
     Head.TAG: TaggingModel,
 }
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+def require_class(manifest: Manifest, wanted: type[Model] | None, place: str) -> None:
+    """Refuse an artifact of another head than the caller expects.
+
+    Args:
+        manifest: The manifest.
+        wanted: The class that the caller expects, or None for any.
+        place: Where the manifest was found, for the message.
+
+    Raises:
+        HeadError: Its head has another class.
+    """
+    found = model_class(manifest)
+    if wanted is not None and not issubclass(found, wanted):
+        msg = (
+            f"{place} has the head {manifest.head!r}, whose class is {found.__name__}, and "
+            f"head={wanted.__name__} is asked for: leave head out, or give another model"
+        )
+        raise HeadError(msg)
 
 
 def model_class(manifest: Manifest) -> type[Model]:

@@ -6,7 +6,7 @@ corpus are made once and compared fast, and the slower, more exact model sees on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,32 @@ class Hit:
     similarity: float
 
 
+@overload
+def retrieve(  # type: ignore[overload-overlap]
+    encoder: EmbeddingModel,
+    scorer: ScoringModel,
+    query: str,
+    corpus: Sequence[str],
+    k: int = 10,
+    *,
+    candidates: int = 100,
+    corpus_vectors: ArrayLike | None = None,
+) -> list[Hit]: ...
+
+
+@overload
+def retrieve(
+    encoder: EmbeddingModel,
+    scorer: ScoringModel,
+    query: Sequence[str],
+    corpus: Sequence[str],
+    k: int = 10,
+    *,
+    candidates: int = 100,
+    corpus_vectors: ArrayLike | None = None,
+) -> list[list[Hit]]: ...
+
+
 def retrieve(
     encoder: EmbeddingModel,
     scorer: ScoringModel,
@@ -44,7 +70,7 @@ def retrieve(
     *,
     candidates: int = 100,
     corpus_vectors: ArrayLike | None = None,
-) -> Any:  # a list of lists of hits, or of one query its list
+) -> list[Hit] | list[list[Hit]]:
     """Find the texts of a corpus that answer a query best.
 
     Args:
@@ -80,7 +106,8 @@ def retrieve(
     corpus = text_list(corpus, "retrieve", "a sequence of texts as its corpus")
     queries = [query] if isinstance(query, str) else text_list(query, "retrieve")
     if not queries or not corpus:
-        return [] if isinstance(query, str) else [[] for _ in queries]
+        none: list[list[Hit]] = [[] for _ in queries]
+        return [] if isinstance(query, str) else none
     vectors = encoder.encode_document(corpus) if corpus_vectors is None else corpus_vectors
     if len(np.asarray(vectors)) != len(corpus):
         msg = f"corpus_vectors has {len(np.asarray(vectors))} rows for {len(corpus)} texts"

@@ -1,7 +1,7 @@
 """The head `score`: a number per pair, from a cross-encoder or a fine-tuned pair classifier."""
 
-from collections.abc import Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict, cast, overload
 
 import numpy as np
 
@@ -11,8 +11,16 @@ from lanner.models.base import converted
 from lanner.models.inputs import text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
+from lanner.vectors.precision import Vector
 
-Pairs = Pair | Sequence[Pair] | Sequence[Sequence[str]]
+if TYPE_CHECKING:
+    import torch
+
+    Predicted = np.float32 | Vector[np.float32] | torch.Tensor | list[torch.Tensor]
+
+OnePair = Pair | list[str]
+ManyPairs = Sequence[Pair] | Sequence[Sequence[str]]
+Pairs = OnePair | ManyPairs
 
 
 class Ranked(TypedDict):
@@ -29,6 +37,26 @@ class ScoringModel(LogitsModel):
     #: An attribute of sentence-transformers' CrossEncoder; here always one number per pair.
     num_labels = 1
 
+    @overload
+    def score(  # type: ignore[overload-overlap]
+        self,
+        pairs: OnePair,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        timeout_ms: float | None = None,
+    ) -> np.float32: ...
+
+    @overload
+    def score(
+        self,
+        pairs: ManyPairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        timeout_ms: float | None = None,
+    ) -> Vector[np.float32]: ...
+
     def score(
         self,
         pairs: Pairs,
@@ -36,7 +64,7 @@ class ScoringModel(LogitsModel):
         show_progress_bar: bool | None = None,
         *,
         timeout_ms: float | None = None,
-    ) -> Any:  # an array, or of one pair a number
+    ) -> np.float32 | Vector[np.float32]:
         """Score pairs of texts, on the scale that the checkpoint was trained for.
 
         Args:
@@ -70,13 +98,86 @@ class ScoringModel(LogitsModel):
             timeout_ms=timeout_ms,
         )
         scores = self.scores_of(logits)
-        return scores[0] if single else scores
+        return cast("np.float32", scores[0]) if single else scores
 
-    def scores_of(self, logits: Scores) -> Scores:
+    def scores_of(self, logits: Scores) -> Vector[np.float32]:
         """Return the score of each row of logits [n, labels], float32 [n]."""
         label = self.manifest.scored_label
         column = 0 if label is None else self.manifest.labels.index(label)
-        return self.activate(logits)[:, column]
+        scores: Vector[np.float32] = self.activate(logits)[:, column]
+        return scores
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        sentences: OnePair,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+    ) -> np.float32: ...
+
+    @overload
+    def predict(
+        self,
+        sentences: ManyPairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+    ) -> Vector[np.float32]: ...
+
+    @overload
+    def predict(
+        self,
+        sentences: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: Literal[True],
+    ) -> "torch.Tensor": ...
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        sentences: OnePair,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: Literal[False],
+        convert_to_tensor: Literal[False] = False,
+    ) -> "torch.Tensor": ...
+
+    @overload
+    def predict(
+        self,
+        sentences: ManyPairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: Literal[False],
+        convert_to_tensor: Literal[False] = False,
+    ) -> "list[torch.Tensor]": ...
+
+    @overload
+    def predict(
+        self,
+        sentences: Pairs,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        prompt_name: str | None = None,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> "Predicted": ...
 
     def predict(
         self,
@@ -87,7 +188,7 @@ class ScoringModel(LogitsModel):
         prompt_name: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-    ) -> Any:
+    ) -> "Predicted":
         """Call `score`; the evaluators of sentence-transformers use this name.
 
         Raises:
@@ -96,7 +197,8 @@ class ScoringModel(LogitsModel):
         if prompt_name is not None:
             msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
             raise UnsupportedError(msg)
-        scores = self.score(sentences, batch_size, show_progress_bar)
+        ask: Callable[..., np.float32 | Vector[np.float32]] = self.score
+        scores = ask(sentences, batch_size, show_progress_bar)
         return converted(
             scores,
             is_single=np.ndim(scores) == 0,
@@ -122,7 +224,7 @@ class ScoringModel(LogitsModel):
         """
         documents = text_list(documents, "rank", "a sequence of texts")
         pairs = [(query, document) for document in documents]
-        scores: Scores = self.score(pairs, batch_size=batch_size)
+        scores = self.score(pairs, batch_size=batch_size)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
             {"corpus_id": int(row), "score": float(scores[row]), "text": documents[row]}

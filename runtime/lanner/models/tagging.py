@@ -1,7 +1,7 @@
 """The head `tag`: the entities of a text, with character offsets."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from lanner.artifact.activation import Scores, softmax
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.models.base import (
+    ManyTexts,
     Model,
     Texts,
     deadline_after,
@@ -37,6 +38,30 @@ TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 1_000_000
 class TaggingModel(Model):
     """A model that finds entities in texts."""
 
+    @overload
+    def tag(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        *,
+        aggregation_strategy: str = "simple",
+        ignore_labels: str | Sequence[str] = ("O",),
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> list[Entity]: ...
+
+    @overload
+    def tag(
+        self,
+        texts: ManyTexts,
+        *,
+        aggregation_strategy: str = "simple",
+        ignore_labels: str | Sequence[str] = ("O",),
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        timeout_ms: float | None = None,
+    ) -> list[list[Entity]]: ...
+
     def tag(
         self,
         texts: Texts,
@@ -46,7 +71,7 @@ class TaggingModel(Model):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         timeout_ms: float | None = None,
-    ) -> Any:  # a list of lists, or of one text its list
+    ) -> list[Entity] | list[list[Entity]]:
         """Find the entities of texts; the arguments are those of transformers' pipeline.
 
         A text longer than the model's limit is read in overlapping windows. Each token takes its

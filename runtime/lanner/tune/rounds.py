@@ -80,7 +80,7 @@ class Rounds:
     def open(self, configurations: Iterable[Configuration]) -> dict[Configuration, Model]:
         """Return a model per configuration; those that differ in token budget share an engine."""
         engines: dict[tuple[str, str, int], Engine] = {}
-        models = {}
+        models: dict[Configuration, Model] = {}
         for configuration in configurations:
             key = (configuration.engine, configuration.variant, configuration.workers)
             model = open_configuration(

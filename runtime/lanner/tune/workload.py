@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from lanner.artifact.heads import HEADS, Inputs
+from lanner.artifact.heads import HEADS, InputKind
 from lanner.errors import InputError
 from lanner.files.texts import shipped_sentences
 
@@ -82,5 +82,5 @@ def spread(items: list[Item], count: int) -> list[Item]:
 
 
 def _inputs(texts: list[str], head: str) -> list[Any]:
-    takes_pairs = HEADS[head].inputs is Inputs.PAIRS
+    takes_pairs = HEADS[head].inputs is InputKind.PAIRS
     return list(pairwise([*texts, texts[0]])) if takes_pairs else texts

@@ -5,7 +5,7 @@ difference: the ranges never come from the vectors being quantized, because the 
 then get a different vector in each call.
 """
 
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from lanner.errors import InputError, InputTypeError
 from lanner.vectors.similarity import Vectors, matrix
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+#: Arrays [dim] and [n, dim].
+Vector = np.ndarray[tuple[int], np.dtype[Scalar]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[Scalar]]
+Float32 = Literal["float32"] | None
+SignedBytes = Literal["int8", "binary"]
+UnsignedBytes = Literal["uint8", "ubinary"]
 #: The precisions with a range per dimension; a bit only tells whether the component is above 0.
 BYTE_PRECISIONS = ("int8", "uint8")
 BIT_PRECISIONS = ("binary", "ubinary")
@@ -24,6 +31,42 @@ _SIGN_BIT = np.uint8(0x80)
 _STEPS = np.float32(255)
 #: Rows that are converted at once, so that a million vectors are not held twice.
 _ROWS_AT_ONCE = 16_384
+
+
+@overload
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: SignedBytes,
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> NDArray[np.int8]: ...
+
+
+@overload
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: UnsignedBytes,
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> NDArray[np.uint8]: ...
+
+
+@overload
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: Literal["float32"],
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: str,
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> NDArray[np.float32 | np.int8 | np.uint8]: ...
 
 
 def quantize_embeddings(

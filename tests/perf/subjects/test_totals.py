@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,8 @@ def test_requests_are_timed_whether_or_not_they_fail() -> None:
 def test_what_is_counted_is_what_was_sent(server: TritonServer, protocol: str) -> None:
     url = server.grpc_url if protocol == "grpc" else server.http_url
     model, other = lanner.connect(url, "tiny"), lanner.connect(url, "tiny")
-    transport, clock = model.runner.engine.transport, RequestClock()
+    engine: Any = model.runner.engine
+    transport, clock = engine.transport, RequestClock()
     transport.infer = clock.timed(transport.infer)
     counter = Counter(lambda: transport, "tiny", clock, url.partition("://")[2])
     before = counter()

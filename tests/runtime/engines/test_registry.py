@@ -67,7 +67,8 @@ def _abacus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_record_is_enough_for_load(word_artifact: Path) -> None:
     model = lanner.load(word_artifact, engine="abacus", threads=3, workers=2)
     assert model.encode("b").tolist() == [1, 0, 0, 0]
-    opening = model.runner.engine.opening
+    engine: Any = model.runner.engine
+    opening = engine.opening
     assert (opening.path.name, opening.threads, opening.workers, opening.device) == (
         "model.fp32.onnx" if opening.precision == "fp32" else "model.int8.onnx",
         3,

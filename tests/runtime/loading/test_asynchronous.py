@@ -2,6 +2,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,8 @@ class HeldEngine:
         return self._engine.run(inputs, is_alone=is_alone)
 
 
-async def held(artifact: Path, **options: int) -> tuple[lanner.AsyncModel, HeldEngine]:
-    model = await lanner.load_async(artifact, variant="fp32", threads=1, **options)
+async def held(artifact: Path, max_waiting: int = 8) -> tuple[lanner.AsyncModel, HeldEngine]:
+    model = await lanner.load_async(artifact, variant="fp32", threads=1, max_waiting=max_waiting)
     engine = HeldEngine(model.model.runner.engine)
     model.model.runner.engine = engine
     return model, engine
@@ -64,7 +65,8 @@ def test_the_same_methods_awaited(word_artifact: Path) -> None:
         np.testing.assert_array_equal(await model.encode(texts), expected.encode(texts))
         vectors = await model.encode(texts)
         np.testing.assert_allclose(await model.similarity(vectors, vectors), np.eye(2))
-        assert model.get_embedding_dimension() == expected.get_embedding_dimension()
+        untyped: Any = model
+        assert untyped.get_embedding_dimension() == expected.get_embedding_dimension()
         assert repr(model) == f"AsyncModel({model.model!r})"
         with pytest.raises(HeadError, match=r"does not classify: call its encode$"):
             await model.classify("a man")

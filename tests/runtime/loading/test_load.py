@@ -17,7 +17,7 @@ from lanner.machine.gpu import this_gpu
 @pytest.mark.parametrize("name", ["threads", "workers", "token_budget", "max_waiting"])
 def test_numbers_below_one_are_refused(word_artifact: Path, name: str) -> None:
     with pytest.raises(InputError, match=rf"{name} must be at least 1, not 0"):
-        load(word_artifact, **{name: 0})  # type: ignore[arg-type]
+        load(word_artifact, **{name: 0})  # type: ignore[call-overload]
 
 
 def test_more_workers_than_threads_are_refused(word_artifact: Path) -> None:
@@ -39,7 +39,7 @@ def test_an_unknown_variant_or_engine_is_refused(word_artifact: Path) -> None:
 
 def test_an_unknown_head_is_named(word_artifact: Path) -> None:
     write_manifest(word_artifact, head="summarize", labels=list("abcd"))
-    with pytest.raises(FormatVersionError, match=r"has the head 'summarize', and this Lanner"):
+    with pytest.raises(FormatVersionError, match=r"has the head 'summarize', but this Lanner"):
         load(word_artifact)
 
 
@@ -51,11 +51,11 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("asked", [{"engine": "openvino"}, {"device": "cpu"}], ids=str)
 def test_an_engine_cache_is_for_a_gpu(word_artifact: Path, asked: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"^engine_cache is for onnxruntime on cuda: omit it, or "):
-        load(word_artifact, engine_cache="cache", **asked)  # type: ignore[arg-type]
+        load(word_artifact, engine_cache="cache", **asked)  # type: ignore[call-overload]
 
 
 @pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 @pytest.mark.parametrize("asked", [{"device": "cuda"}, {"engine_cache": "cache"}], ids=str)
 def test_a_gpu_that_is_not_there_is_an_error(word_artifact: Path, asked: dict[str, str]) -> None:
     with pytest.raises(EngineError, match=r"^onnxruntime on cuda needs an NVIDIA GPU, but this m"):
-        load(word_artifact, **asked)  # type: ignore[arg-type]
+        load(word_artifact, **asked)  # type: ignore[call-overload]

@@ -66,7 +66,7 @@ def test_pairs_are_those_of_the_pipeline(
     require_same(model.classify(pairs), expected)
     as_lists: Any = [list(pair) for pair in pairs]
     require_same(model.classify(as_lists), expected)
-    require_same(model.classify(np.array(pairs)), expected)  # type: ignore[arg-type]
+    require_same(model.classify(np.array(pairs)), expected)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,9 @@ def test_one_text_gives_one_answer(model: ClassificationModel) -> None:
 def test_order_is_kept_however_it_is_batched(classifier_artifact: Artifact) -> None:
     few = load(classifier_artifact.directory, variant="fp32", token_budget=16, threads=2)
     many = load(classifier_artifact.directory, variant="fp32", token_budget=4_096, threads=1)
-    np.testing.assert_allclose(few.logits(TEXTS + PAIRS), many.logits(TEXTS + PAIRS), atol=1e-5)
+    np.testing.assert_allclose(
+        few.logits([*TEXTS, *PAIRS]), many.logits([*TEXTS, *PAIRS]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,9 +132,9 @@ def test_what_is_no_text_is_named(model: ClassificationModel, texts: Any, messag
 
 def test_another_head_is_named(model: ClassificationModel, word_model: Any) -> None:
     with pytest.raises(HeadError, match=r"head 'classify', which does not encode: call its class"):
-        model.encode("a")
+        model.encode("a")  # type: ignore[attr-defined]
     with pytest.raises(HeadError, match=r"which does not similarity_pairwise: call its classify"):
-        model.similarity_pairwise([[1]], [[1]])
+        model.similarity_pairwise([[1]], [[1]])  # type: ignore[attr-defined]
     with pytest.raises(
         HeadError, match=r"^words has the head 'embed', which does not classify: call its encode$"
     ):

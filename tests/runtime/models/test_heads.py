@@ -11,7 +11,7 @@ from tests.support.word_artifact import write_manifest
 
 import lanner
 from lanner.artifact import heads
-from lanner.artifact.heads import HEADS, Answer, Head, Inputs
+from lanner.artifact.heads import HEADS, AnswerKind, Head, InputKind
 from lanner.commands import main
 from lanner.errors import HeadError
 from lanner.models import heads as classes
@@ -36,14 +36,14 @@ def test_a_head_is_written_as_its_name() -> None:
 @pytest.mark.parametrize(
     ("head", "inputs", "answer", "takes_pairs", "answers_vectors"),
     [
-        (Head.EMBED, Inputs.TEXTS, Answer.VECTOR, False, True),
-        (Head.SCORE, Inputs.PAIRS, Answer.NUMBER, True, False),
-        (Head.CLASSIFY, Inputs.TEXTS_OR_PAIRS, Answer.LABELS, True, False),
-        (Head.TAG, Inputs.TEXTS, Answer.LABELS, False, False),
+        (Head.EMBED, InputKind.TEXTS, AnswerKind.VECTOR, False, True),
+        (Head.SCORE, InputKind.PAIRS, AnswerKind.NUMBER, True, False),
+        (Head.CLASSIFY, InputKind.TEXTS_OR_PAIRS, AnswerKind.LABELS, True, False),
+        (Head.TAG, InputKind.TEXTS, AnswerKind.LABELS, False, False),
     ],
 )
 def test_what_a_head_takes_and_answers(
-    head: Head, inputs: Inputs, answer: Answer, takes_pairs: bool, answers_vectors: bool
+    head: Head, inputs: InputKind, answer: AnswerKind, takes_pairs: bool, answers_vectors: bool
 ) -> None:
     record = HEADS[head]
     assert (record.inputs, record.answer) == (inputs, answer)

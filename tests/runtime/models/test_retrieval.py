@@ -73,9 +73,9 @@ def test_what_has_no_meaning_is_refused(word_model: EmbeddingModel, scorer: Scor
     with pytest.raises(
         HeadError, match=r"the encoder of retrieve must have the head 'embed', but scorer has 'sco"
     ):
-        retrieve(scorer, scorer, "a", CORPUS)  # type: ignore[arg-type]
+        retrieve(scorer, scorer, "a", CORPUS)  # type: ignore[call-overload]
     with pytest.raises(HeadError, match=r"the scorer of retrieve must have the head 'score'"):
-        retrieve(word_model, word_model, "a", CORPUS)  # type: ignore[arg-type]
+        retrieve(word_model, word_model, "a", CORPUS)  # type: ignore[call-overload]
     with pytest.raises(InputError, match=r"k must be at least 1, not 0"):
         retrieve(word_model, scorer, "a", CORPUS, k=0)
     with pytest.raises(InputError, match=r"retrieve takes a sequence of texts as its corpus"):

@@ -142,7 +142,8 @@ def test_an_evaluator_of_sentence_transformers_takes_it(
 def test_one_pair_gives_one_number(model: ScoringModel) -> None:
     assert model.score(("a man", "a guitar")) == model.score([("a man", "a guitar")])[0]
     assert model.score(["a man", "a guitar"]) == model.score(("a man", "a guitar"))
-    assert model.score([]).shape == (0,)
+    nothing: list[tuple[str, str]] = []
+    assert model.score(nothing).shape == (0,)
     array: Any = np.array(PAIRS[:2])
     np.testing.assert_array_equal(model.score(array), model.score(PAIRS[:2]))
 

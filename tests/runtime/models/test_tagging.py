@@ -204,7 +204,7 @@ def test_another_head_is_named(model: TaggingModel) -> None:
     with pytest.raises(
         HeadError, match=r"^tagger has the head 'tag', which does not classify: call its tag$"
     ):
-        model.classify("a")
+        model.classify("a")  # type: ignore[attr-defined]
     assert not hasattr(model, "encode")
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_vectors_are_those_of_sentence_transformers(
     tiny_artifact: Artifact, precision: str, options: dict[str, bool | int]
 ) -> None:
     reference = pytest.importorskip("sentence_transformers.util", reason="the reference")
-    model = load(tiny_artifact.directory, variant="fp32")
+    model: Any = load(tiny_artifact.directory, variant="fp32")
     texts = shipped_sentences()[:40]
     vectors = model.encode(texts, **options)
     expected = reference.quantize_embeddings(vectors, precision, model.embedding_ranges(**options))

@@ -34,7 +34,7 @@ class TokenRequest:
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
-        """Read the tensors of a request, int64 [texts, length] each.
+        """Reads the tensors of a request, int64 [texts, length] each.
 
         The filling may stand on either side, and anything else than 0 and 2 in the mask is a token.
 

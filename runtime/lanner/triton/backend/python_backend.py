@@ -148,7 +148,7 @@ class TextModel(_ServedModel[TextRequest]):
 
 
 def _require_numpy() -> None:
-    """Refuse a numpy that the backend was not built for: its tensors would hold something else.
+    """Refuses a numpy that the backend was not built for: its tensors would hold something else.
 
     Of Triton 2.51 and numpy 2, every element of an input is its first one, and outputs are empty.
     """

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.heads import Inputs
+from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.models.base import Model
@@ -28,7 +28,7 @@ class TextRequest:
 
     @classmethod
     def of(cls, texts: NDArray[Any] | None, pairs: NDArray[Any] | None, manifest: Manifest) -> Self:
-        """Read the tensors of a request, BYTES [texts, 1] of UTF-8.
+        """Reads the tensors of a request, BYTES [texts, 1] of UTF-8.
 
         Raises:
             InputError: One is missing, of another shape, no UTF-8, or there are pairs where the
@@ -39,7 +39,7 @@ class TextRequest:
             raise InputError(msg)
         left = _decoded(texts, TEXT)
         if pairs is None:
-            if manifest.head_record.inputs is Inputs.PAIRS:
+            if manifest.head_record.inputs is InputKind.PAIRS:
                 msg = f"{manifest.name} scores pairs: give {TEXT_PAIR} beside {TEXT}"
                 raise InputError(msg)
             return cls([*left])

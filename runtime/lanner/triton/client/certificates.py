@@ -36,7 +36,7 @@ def tls_context(
 
 
 def require_key_pair(certificate_chain: Path, private_key: Path) -> None:
-    """Refuse a certificate and a key that no server could use.
+    """Refuses a certificate and a key that no server could use.
 
     Raises:
         InputError: See `tls_context`.
@@ -52,7 +52,7 @@ def system_roots() -> Path | None:
 
 
 def require_certificate(path: Path) -> None:
-    """Refuse a file that holds no certificate.
+    """Refuses a file that holds no certificate.
 
     Raises:
         InputError: It does not, or cannot be read.

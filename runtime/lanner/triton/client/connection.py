@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest
@@ -14,10 +14,12 @@ from lanner.errors import ServerError
 from lanner.loading.asynchronous import AsyncModel
 from lanner.loading.load import open_tokenizer, require_counts
 from lanner.models.base import Model
-from lanner.models.heads import model_class
+from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.tagging import TaggingModel
 from lanner.running.runner import MAX_WAITING, Runner, feed
+from lanner.text.tokenization import TextTokenizer
 from lanner.triton.client.engine import TritonEngine
+from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (
     ServerTaggingModel,
     ServerTokenizer,
@@ -37,17 +39,46 @@ if TYPE_CHECKING:
 #: callers 680, 800 and 700, and one call of 10,000 texts 2,060, 2,150 and 2,050. One would leave a
 #: server that is further away idle while a request is on its way.
 REQUESTS_AT_ONCE = 2
+#: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
+_TEXT_CLASSES: dict[type[Model], type[Model]] = {TaggingModel: ServerTaggingModel}
 #: The most padded tokens of one request: four of the batches that an engine in process gets, so
 #: that what a request takes beside its tokens is a small part of it.
 REQUEST_TOKENS = 2_048
-#: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
-_TEXT_CLASSES: dict[type[Model], type[Model]] = {TaggingModel: ServerTaggingModel}
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The arguments of `connect` that do not change the type of the model."""
+
+    version: str
+    artifact: str | Path | None
+    headers: Mapping[str, str] | None
+    root_certificates: str | Path | None
+    private_key: str | Path | None
+    certificate_chain: str | Path | None
+    retries: int
+    priority: int
+    requests_at_once: int
+    request_tokens: int
+    max_waiting: int
+
+
+@overload
+def connect(
+    url: str, name: str, *, head: None = None, **options: Unpack[ConnectOptions]
+) -> AnyModel: ...
+
+
+@overload
+def connect(
+    url: str, name: str, *, head: type[ModelT], **options: Unpack[ConnectOptions]
+) -> ModelT: ...
 
 
 def connect(
     url: str,
     name: str,
     *,
+    head: type[Model] | None = None,
     version: str = "",
     artifact: str | Path | None = None,
     headers: Mapping[str, str] | None = None,
@@ -59,7 +90,7 @@ def connect(
     requests_at_once: int = REQUESTS_AT_ONCE,
     request_tokens: int = REQUEST_TOKENS,
     max_waiting: int = MAX_WAITING,
-) -> Any:  # one of four classes: which one, the server's manifest says
+) -> Model:
     """A model on a Triton server, with the methods that `lanner.load` gives one in process.
 
     Texts are tokenised here, with the tokenizer that the server's model carries; of ``<name>_text``
@@ -70,6 +101,8 @@ def connect(
         url: ``"grpc://localhost:8001"`` or ``"http://localhost:8000"``; ``grpcs`` and ``https``
             over TLS.
         name: The model's.
+        head: The class that the caller expects, for example `lanner.EmbeddingModel`; a model of
+            another head is refused. None for any: type checkers then see the methods of all heads.
         version: The version to stay with; empty for the newest, always.
         artifact: The artifact that the model was made of, where it was not made by ``lanner
             repository``; it needs the tensors that this writes.
@@ -90,6 +123,7 @@ def connect(
         `TaggingModel`.
 
     Raises:
+        HeadError: The model has another head than `head` says.
         UsageError: The URL is none, or a certificate is given and it is without TLS.
         InputError: A number is less than 1, a header cannot be sent, or a certificate not be used.
         ServerUnavailableError: No server answers there.
@@ -114,42 +148,51 @@ def connect(
     )
     transport = _transport_kind(address.protocol)(address)
     try:
-        return _Connection(transport, name, version, artifact, engine_options).model(make_runner)
+        given = None if artifact is None else Artifact.open(artifact)
+        connection = _Connection(transport, name, version, given, engine_options, make_runner)
+        return connection.model(head)
     except BaseException:
         transport.close()  # a channel goes on trying
         raise
 
 
-async def connect_async(url: str, name: str, **options: Any) -> AsyncModel:
+async def connect_async(
+    url: str, name: str, *, head: type[Model] | None = None, **options: Unpack[ConnectOptions]
+) -> AsyncModel:
     """`connect` for asyncio: the same arguments and errors, and methods that are awaited."""
-    return AsyncModel(await asyncio.to_thread(connect, url, name, **options))
+    return AsyncModel(await asyncio.to_thread(partial(connect, url, name, head=head, **options)))
 
 
 class _Connection:
-    """A model of one server: asked for what it is now, and again when it changed."""
+    """A model of one server: reads what the server has now, and again when it changed."""
 
     def __init__(
         self,
         transport: Transport,
         name: str,
         version: str,
-        given: str | Path | None,
+        given: Artifact | None,
         engine_options: Mapping[str, Any],
+        make_runner: Callable[..., Runner],
     ) -> None:
         self._transport, self._name, self._version = transport, name, version
-        self._given = None if given is None else Artifact.open(given)
-        self._engine_options = engine_options
+        self._given = given
+        self._engine_options, self._make_runner = engine_options, make_runner
         self._lock = threading.Lock()
 
-    def model(self, runner: Callable[..., Runner]) -> Model:
-        """The model as it is now; it renews itself.
+    def model(self, head: type[Model] | None = None) -> Model:
+        """The model as it is now.
 
         Args:
-            runner: Makes one of an engine and of what feeds it.
+            head: The class that the caller expects, or None for any.
+
+        Raises:
+            HeadError: It has another one.
         """
         served = self._served()
         with self._artifact(served) as artifact:
             manifest = artifact.manifest
+            require_class(manifest, head, self._name)
             kind = model_class(manifest)
             if served.takes_texts:
                 kind = _TEXT_CLASSES.get(kind, kind)
@@ -157,17 +200,16 @@ class _Connection:
             ranges = manifest.embedding_ranges
             if ranges is not None:
                 own["ranges"] = EmbeddingRanges.read(artifact.file(ranges.file), manifest.dimension)
-            model = kind(
+            return kind(
                 manifest=manifest,
                 variant=served.variant(manifest),
                 tokenizer=_tokenizer(served, artifact),
-                runner=self._runner(runner, served, manifest),
+                runner=self._runner(served, manifest),
+                calls=Renewal(self._renew),
                 **own,
             )
-        model.renew = partial(self._renew, make_runner=runner)
-        return model
 
-    def _renew(self, model: Model, make_runner: Callable[..., Runner]) -> None:
+    def _renew(self, model: Model) -> None:
         with self._lock:
             before: TritonEngine = model.runner.engine  # type: ignore[assignment]
             served = self._served()
@@ -179,13 +221,15 @@ class _Connection:
                 tokenizer = _tokenizer(served, artifact)
             model.manifest, model.variant = manifest, served.variant(manifest)
             model.tokenizer = tokenizer
-            # The last: see `Model.of_one_version`.
-            model.runner = self._runner(make_runner, served, manifest)
+            # The last: see `Renewal.__call__`.
+            model.runner = self._runner(served, manifest)
 
-    def _runner(
-        self, make: Callable[..., Runner], served: ServedModel, manifest: Manifest
-    ) -> Runner:
-        make = partial(make, width=manifest.dimension, by_token=manifest.head == "tag")
+    def _runner(self, served: ServedModel, manifest: Manifest) -> Runner:
+        make = partial(
+            self._make_runner,
+            width=manifest.dimension,
+            by_token=manifest.head_record.by_token,
+        )
         kind = TextEngine if served.takes_texts else TritonEngine
         engine = kind(
             self._transport,
@@ -221,15 +265,16 @@ def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":
     return HttpTransport
 
 
-def _tokenizer(served: ServedModel, artifact: Artifact) -> Any:
+def _tokenizer(served: ServedModel, artifact: Artifact) -> TextTokenizer:
     manifest = artifact.manifest
     if served.takes_texts:
-        return ServerTokenizer(manifest)
+        # Its bytes stand for token ids.
+        return cast("TextTokenizer", ServerTokenizer(manifest))
     return open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
 
 
 def _require_alike(before: Manifest, after: Manifest, name: str) -> None:
-    """Refuse a version whose answers mean something else than those before it."""
+    """Refuses a version whose answers mean something else than those before it."""
     for what in ("head", "dimension", "similarity", "labels", "activation"):
         old, new = getattr(before, what), getattr(after, what)
         if old != new:

@@ -1,7 +1,6 @@
 """The transport of requests to a Triton server: the common part of gRPC and HTTP."""
 
 import ipaddress
-import logging
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -19,8 +18,6 @@ from lanner.errors import (
 )
 from lanner.triton.client.certificates import tls_context
 
-_log = logging.getLogger("lanner")
-
 #: Of each scheme its protocol, whether it is encrypted, and Triton's usual port.
 SCHEMES = {
     "grpc": ("grpc", False, 8001),
@@ -36,8 +33,6 @@ METADATA_S, ANSWER_S = 30.0, 300.0
 MOST_BYTES = 2**28
 #: What gRPC and HTTP both send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name", "ASCII-Value").
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-#: Names of headers whose values are secrets.
-_SECRET = re.compile(r"auth|cookie|key|token|secret|password|restricted|protocol-")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -86,7 +81,7 @@ class Address:
         headers: Mapping[str, str] | None = None,
         **files: str | Path | None,
     ) -> "Address":
-        """Read ``"grpc://host:8001"``; the port may be left out.
+        """Reads ``"grpc://host:8001"``; the port may be left out.
 
         Args:
             url: The address.
@@ -130,12 +125,6 @@ class Address:
                 raise UsageError(msg)
         if is_encrypted:
             address.tls_context()
-        elif not address.is_loopback and any(map(_SECRET.search, address.headers)):
-            _log.warning(
-                "%s is not encrypted, so whoever is on the way reads your headers: write %ss://",
-                url,
-                parts.scheme,
-            )
         return address
 
     @property
@@ -200,7 +189,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Close the connections."""
+        """Gives its connections up."""
 
 
 class Monitor(Protocol):

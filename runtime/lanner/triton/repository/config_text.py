@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from lanner.artifact.heads import Inputs
+from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.running.runner import TYPE_IDS
 from lanner.triton.contract.model_config import written_config
@@ -98,7 +98,7 @@ def text_config(
     inputs: list[dict[str, Any]] = [{"name": TEXT, "data_type": "TYPE_STRING", "dims": [1]}]
     if record.takes_pairs:
         pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
-        inputs.append(pair | ({} if record.inputs is Inputs.PAIRS else {"optional": True}))
+        inputs.append(pair | ({} if record.inputs is InputKind.PAIRS else {"optional": True}))
     outputs = [_output(manifest)]
     if record.by_token:
         outputs.append({"name": OFFSETS, "data_type": "TYPE_INT64", "dims": [-1, 2]})
@@ -244,7 +244,7 @@ def _text_warmup(manifest: Manifest, serving: Serving) -> list[Section]:
     if not serving.warmup:
         return []
     sample = {"data_type": "TYPE_STRING", "dims": [1], "input_data_file": WARMUP_TEXT_FILE}
-    names = [TEXT, TEXT_PAIR] if manifest.head_record.inputs is Inputs.PAIRS else [TEXT]
+    names = [TEXT, TEXT_PAIR] if manifest.head_record.inputs is InputKind.PAIRS else [TEXT]
     inputs = dict.fromkeys(names, sample)
     comment = "A text runs once before the model counts as ready; it is in warmup/."
     return [(comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]})]

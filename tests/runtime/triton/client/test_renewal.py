@@ -17,10 +17,11 @@ from tokenizers import Tokenizer as Words
 from tokenizers.models import WordLevel
 
 from lanner.errors import EngineError, ModelChangedError
-from lanner.models.base import FIRST_TEXTS, MOST_RENEWALS, Model
+from lanner.models.base import FIRST_TEXTS, Calls, Model, call_once
 from lanner.models.embedding import EmbeddingModel
 from lanner.running.runner import Runner, feed
 from lanner.text.tokenization import Tokenizer
+from lanner.triton.client.renewal import MOST_RENEWALS, Renewal
 
 
 class Server:
@@ -75,21 +76,20 @@ def tokenizer(directory: Path, version: int) -> Tokenizer:
     return Tokenizer(path, replace(manifest().tokenizer, max_tokens=MAX_TOKENS))
 
 
-def connected(directory: Path, server: Server) -> EmbeddingModel:
+def connected(directory: Path, server: Server, calls: Calls | None = None) -> EmbeddingModel:
     """A model that goes with its server."""
 
     def renew(model: Model) -> None:
         model.tokenizer = tokenizer(directory, server.version)
         model.runner = runner(server)
 
-    model = EmbeddingModel(
+    return EmbeddingModel(
         manifest=manifest(dimension=2),
         variant=FP32,
         tokenizer=tokenizer(directory, 1),
         runner=runner(server),
+        calls=calls or Renewal(renew),
     )
-    model.renew = renew
-    return model
 
 
 def test_a_call_goes_with_its_server(tmp_path: Path) -> None:
@@ -127,8 +127,7 @@ def test_a_server_that_does_not_come_to_rest(tmp_path: Path) -> None:
 
 def test_what_does_not_renew_itself_passes_the_error_on(tmp_path: Path) -> None:
     server = Server(0)
-    model = connected(tmp_path, server)
-    model.renew = None
+    model = connected(tmp_path, server, call_once)
     with pytest.raises(ModelChangedError, match=r"^2, not 1$"):
         model.encode("a")
     assert server.asked == 1

@@ -1,0 +1,343 @@
+"""Texts to vectors: `encode`, its prompts and its precisions."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import InputError, UnsupportedError
+from lanner.models.base import (
+    ManyTexts,
+    Model,
+    Texts,
+    converted,
+    require_batch_size,
+)
+from lanner.models.inputs import text_list
+from lanner.running.runner import Sequences
+from lanner.text.tokenization import Pair, check_texts
+from lanner.vectors.precision import (
+    BYTE_PRECISIONS,
+    Float32,
+    Matrix,
+    SignedBytes,
+    UnsignedBytes,
+    Vector,
+    quantize_embeddings,
+    require_precision,
+)
+from lanner.vectors.ranges import EmbeddingRanges
+from lanner.vectors.similarity import Vectors, normalize
+
+if TYPE_CHECKING:
+    import torch
+
+    Encoded = NDArray[np.float32 | np.int8 | np.uint8] | torch.Tensor | list[torch.Tensor]
+
+Method = TypeVar("Method")
+
+
+class EncodeOptions(TypedDict, total=False):
+    """The arguments of `encode` that do not change the type of its answer."""
+
+    normalize_embeddings: bool
+    truncate_dim: int | None
+    timeout_ms: float | None
+
+
+def _typed_as(_: Method) -> Callable[[Callable[..., object]], Method]:
+    """Give a method the overloads of another one."""
+
+    def typed(method: Callable[..., object]) -> Method:
+        return cast("Method", method)
+
+    return typed
+
+
+class EncodingModel(Model):
+    """Texts to vectors, without what is done with them."""
+
+    def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._ranges = ranges
+        self.prompts = dict(self.manifest.prompts)
+        self.default_prompt_name = self.manifest.default_prompt_name
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The similarity that the checkpoint was trained for, for example ``"cosine"``."""
+        return self.manifest.similarity
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the vectors."""
+        return self.manifest.dimension
+
+    #: The name of the method in sentence-transformers before version 6.
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    # fmt: off
+    @overload
+    def encode(  # type: ignore[overload-overlap]
+        self, sentences: str, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: Float32 = "float32",
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Vector[np.float32]: ...
+    @overload
+    def encode(
+        self, sentences: ManyTexts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: Float32 = "float32",
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Matrix[np.float32]: ...
+    @overload
+    def encode(  # type: ignore[overload-overlap]
+        self, sentences: str, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: SignedBytes,
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Vector[np.int8]: ...
+    @overload
+    def encode(
+        self, sentences: ManyTexts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: SignedBytes,
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Matrix[np.int8]: ...
+    @overload
+    def encode(  # type: ignore[overload-overlap]
+        self, sentences: str, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: UnsignedBytes,
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Vector[np.uint8]: ...
+    @overload
+    def encode(
+        self, sentences: ManyTexts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: UnsignedBytes,
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> Matrix[np.uint8]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: str | None,
+        convert_to_numpy: Literal[True] = True, convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> NDArray[np.float32 | np.int8 | np.uint8]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: str | None = "float32",
+        convert_to_numpy: bool = True, convert_to_tensor: Literal[True],
+        **options: Unpack[EncodeOptions],
+    ) -> "torch.Tensor": ...
+    @overload
+    def encode(  # type: ignore[overload-overlap]
+        self, sentences: str, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: str | None = "float32",
+        convert_to_numpy: Literal[False], convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> "torch.Tensor": ...
+    @overload
+    def encode(
+        self, sentences: ManyTexts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: str | None = "float32",
+        convert_to_numpy: Literal[False], convert_to_tensor: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
+    ) -> "list[torch.Tensor]": ...
+    @overload
+    def encode(
+        self, sentences: Texts, prompt_name: str | None = None, prompt: str | None = None,
+        batch_size: int = 32, show_progress_bar: bool | None = None, *,
+        precision: str | None = "float32",
+        convert_to_numpy: bool = True, convert_to_tensor: bool = False,
+        **options: Unpack[EncodeOptions],
+    ) -> "Encoded": ...
+    # fmt: on
+
+    def encode(
+        self,
+        sentences: Texts,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        precision: str | None = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        timeout_ms: float | None = None,
+    ) -> "Encoded":
+        """Encode texts as vectors. The arguments are those of sentence-transformers.
+
+        Args:
+            sentences: One text, or a sequence of them; it is not changed. A text longer than the
+                model's limit is cut in the way of its checkpoint.
+            prompt_name: The name of the checkpoint's prompt to put before each text.
+            prompt: A prompt to put before each text, instead of a named one.
+            batch_size: The most texts in one batch; the token budget bounds it too.
+            show_progress_bar: Show progress on stderr; None means no.
+            precision: ``"float32"`` (the same as None); ``"int8"`` or ``"uint8"``: one byte per
+                dimension, by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
+                or ``"ubinary"``: one bit per dimension. See `lanner.quantize_embeddings`.
+            convert_to_numpy: False gives a list of torch tensors, one per text; needs torch.
+            convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
+            normalize_embeddings: Scale the vectors to length 1.
+            truncate_dim: The number of leading dimensions to keep, or None for all.
+            timeout_ms: Milliseconds after which to give up, or None for never.
+
+        Returns:
+            float32 [n, dim] in the order of the texts; [dim] for a single str. A text without
+            tokens gets the zero vector; only float32 can represent it. The other precisions give
+            int8 or uint8, with [n, ceil(dim / 8)] for bits.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: An argument is out of range, or there is no such prompt or precision.
+            UnsupportedError: The artifact stores no ranges for int8 and uint8.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        precision = require_precision(precision)
+        ranges = None
+        if precision in BYTE_PRECISIONS:
+            ranges = self.embedding_ranges(truncate_dim, normalize_embeddings=normalize_embeddings)
+        require_batch_size(batch_size)
+        dimension = self._dimension(truncate_dim)
+        single = isinstance(sentences, str)
+        texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
+        vectors = self._encode(
+            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
+        )
+        if dimension < vectors.shape[1]:
+            vectors = np.ascontiguousarray(vectors[:, :dimension])
+        if normalize_embeddings:
+            vectors = normalize(vectors)
+        values: NDArray[Any] = vectors
+        if precision != "float32":
+            values = quantize_embeddings(vectors, precision, ranges)
+        return converted(
+            values[0] if single else values,
+            is_single=single,
+            to_numpy=convert_to_numpy,
+            to_tensor=convert_to_tensor,
+        )
+
+    @_typed_as(encode)
+    def encode_query(self, sentences: Texts, *arguments: Any, **options: Any) -> "Encoded":
+        """Call `encode` with the checkpoint's prompt for queries, if it has one."""
+        return self._encode_as(("query",), sentences, arguments, options)
+
+    @_typed_as(encode)
+    def encode_document(self, sentences: Texts, *arguments: Any, **options: Any) -> "Encoded":
+        """Call `encode` with the checkpoint's prompt for documents, if it has one."""
+        return self._encode_as(("document", "passage", "corpus"), sentences, arguments, options)
+
+    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Vectors:
+        """See `Model.outputs`."""
+        return self.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
+
+    def embedding_ranges(
+        self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False
+    ) -> Vectors:
+        """Return the lowest and the highest value of each dimension, for int8 and uint8.
+
+        They were measured when the artifact was made, so that a text always gets the same vector;
+        values outside the range are clipped. sentence-transformers' `quantize_embeddings` takes
+        them as its `ranges`.
+
+        Args:
+            truncate_dim: The value passed to `encode`.
+            normalize_embeddings: The value passed to `encode`.
+
+        Returns:
+            float32 [2, dim].
+
+        Raises:
+            InputError: `truncate_dim` is out of range.
+            UnsupportedError: The artifact stores no ranges.
+        """
+        dimension = self._dimension(truncate_dim)
+        if self._ranges is None:
+            msg = (
+                f"{self.manifest.name} stores no ranges for int8 and uint8 vectors: export its "
+                "checkpoint again, with --calibration texts like yours, or pass ranges of your own "
+                "to lanner.quantize_embeddings"
+            )
+            raise UnsupportedError(msg)
+        return self._ranges.of(dimension, normalized=normalize_embeddings)
+
+    def _encode_as(
+        self,
+        names: tuple[str, ...],
+        sentences: Texts,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> "Encoded":
+        given = {**dict(zip(("prompt_name", "prompt"), arguments, strict=False)), **options}
+        if given.get("prompt") is None and given.get("prompt_name") is None:
+            found = next((name for name in names if name in self.prompts), None)
+            arguments = (found, None, *arguments[2:])
+            options = {k: v for k, v in options.items() if k not in ("prompt_name", "prompt")}
+        encode: Callable[..., Encoded] = self.encode
+        return encode(sentences, *arguments, **options)
+
+    def _dimension(self, truncate_dim: int | None) -> int:
+        width = self.manifest.dimension
+        if truncate_dim is not None and not 1 <= truncate_dim <= width:
+            msg = f"truncate_dim must be from 1 to {width}, not {truncate_dim}"
+            raise InputError(msg)
+        return width if truncate_dim is None else truncate_dim
+
+    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
+        if prompt is not None:
+            return prompt
+        name = prompt_name if prompt_name is not None else self.default_prompt_name
+        if name is None:
+            return ""
+        if name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"
+            raise InputError(msg)
+        return self.prompts[name]
+
+    def _encode(
+        self,
+        texts: list[str],
+        prompt: str,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        timeout_ms: float | None,
+    ) -> Vectors:
+        if prompt:
+            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
+            texts = [prompt + text if isinstance(text, str) else text for text in texts]
+        pools_prompt = self.manifest.pools_prompt or not prompt
+
+        def tokenize(some: list[str]) -> Sequences:
+            tokenizer = self.tokenizer
+            unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
+            return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)
+
+        return self._rows(
+            texts,
+            tokenize,
+            check_texts,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            timeout_ms=timeout_ms,
+        )
