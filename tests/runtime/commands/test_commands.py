@@ -311,7 +311,7 @@ def test_without_vnni_inspect_and_doctor_say_what_depends_on_it(
 ) -> None:
     def said(flags: tuple[str, ...], *command: object) -> str:
         machine = replace(this_machine(), cpu_flags=flags)
-        for module in ("engines", "commands.doctor", "artifact.artifact"):
+        for module in ("engines.registry", "commands.doctor", "artifact.artifact"):
             monkeypatch.setattr(f"lanner.{module}.this_machine", lambda: machine)
         assert run(*command) == 0
         return " ".join(capsys.readouterr().out.split())

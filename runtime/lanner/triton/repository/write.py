@@ -44,11 +44,16 @@ from lanner.triton.repository.config_text import (
 )
 from lanner.triton.repository.gpu_serving import choose_served, fitted
 from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.writing import (
+    WARMUP_DIRECTORY,
+    put_in_place,
+    require_place,
+    writing,
+)
 
 #: The name of every version's model file, whatever the variant: a configuration names one file for
 #: all versions.
 _SERVED_FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
-WARMUP_DIRECTORY = "warmup"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WARMUP_TEXT = "A plane is taking off."
 
@@ -109,7 +114,7 @@ def write_repository(
     opened = [Artifact.open(path) for path in artifacts]
     names = names or [artifact.manifest.name for artifact in opened]
     _require_names(names, len(opened))
-    _require_repository(repository)
+    require_place(repository)
     # Everything is checked before anything is written.
     chosen = [choose_served(artifact, variant, serving) for artifact in opened]
     for artifact, served in zip(opened, chosen, strict=True):
@@ -118,46 +123,43 @@ def write_repository(
         fitted(serving, artifact.manifest, served)
         for artifact, served in zip(opened, chosen, strict=True)
     ]
-    older = {
-        name: _carried(repository / name)
-        for one in names
-        for name in ((one, one + TEXT_SUFFIX) if with_text else (one,))
-    }
+    every = [name for one in names for name in ((one, one + TEXT_SUFFIX) if with_text else (one,))]
     written = []
-    for artifact, served, name, own in zip(opened, chosen, names, servings, strict=True):
-        both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
-        version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
-        # The token model first: a text model may call it.
-        with _whole(both[0]):
-            _write_token_model(artifact, served, both[0], version, own, older)
-        written.append(Written(name, version, served.name))
-        if with_text:
-            with _whole(both[1]):
-                _write_text_model(artifact, served, both[1], version, own, older)
-            written.append(Written(both[1].name, version, served.name))
+    with writing(repository, every) as work:
+        older = {name: _carried(repository / name) for name in every}
+        for artifact, served, name, own in zip(opened, chosen, names, servings, strict=True):
+            both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
+            version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
+            # The token model first: a text model may call it.
+            with _whole(both[0], work) as model:
+                _write_token_model(artifact, served, model, version, own, older)
+            written.append(Written(name, version, served.name))
+            if with_text:
+                with _whole(both[1], work) as model:
+                    _write_text_model(artifact, served, model, version, own, older)
+                written.append(Written(both[1].name, version, served.name))
     return written
 
 
 @contextmanager
-def _whole(model: Path) -> Iterator[None]:
-    """Remove a new model if writing it fails.
+def _whole(model: Path, work: Path) -> Iterator[Path]:
+    """Yield where a model is written: a new one elsewhere, and it comes as a whole.
 
     Raises:
         RepositoryError: Writing failed.
     """
-    is_new = not model.exists()
     try:
-        yield
-    except BaseException as error:
-        if is_new:
-            shutil.rmtree(model, ignore_errors=True)
-        if isinstance(error, OSError):
-            msg = (
-                f"cannot write {model} ({error.strerror or error}): check free space and "
-                "permissions, or choose another --output"
-            )
-            raise RepositoryError(msg) from None
-        raise
+        if model.exists():
+            yield model
+        else:
+            yield work / model.name
+            put_in_place(work / model.name, model)
+    except OSError as error:
+        msg = (
+            f"cannot write {model} ({error.strerror or error}): check free space and "
+            "permissions, or choose another --output"
+        )
+        raise RepositoryError(msg) from None
 
 
 def _write_token_model(
@@ -326,28 +328,6 @@ def _require_names(names: Sequence[str], count: int) -> None:
     if len(set(names)) < count:
         msg = f"two models would have the same name ({', '.join(names)}): give each its own name"
         raise InputError(msg)
-
-
-def _require_repository(path: Path) -> None:
-    if path.is_file():
-        msg = f"{path} is a file: choose a directory for the repository"
-        raise RepositoryError(msg)
-    if (path / MANIFEST_FILE).exists():
-        msg = f"{path} is an artifact, not a repository: choose another directory for --output"
-        raise RepositoryError(msg)
-    if not path.is_dir():
-        return
-    foreign = [
-        entry.name
-        for entry in path.iterdir()
-        if not (entry / CONFIG_FILE).is_file() and not entry.name.startswith(".")
-    ]
-    if foreign:
-        msg = (
-            f"{path} is not a model repository of Triton: it holds {min(foreign)!r}, which has no "
-            f"{CONFIG_FILE}; choose an empty or a new directory"
-        )
-        raise RepositoryError(msg)
 
 
 def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> None:

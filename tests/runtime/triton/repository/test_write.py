@@ -508,7 +508,7 @@ def test_a_text_model_that_finds_no_room_leaves_its_token_model(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys.modules[write_repository.__module__], "text_config", fails)
-    message = f"^{repository}/words_text cannot be written \\(No space left on device\\): see that"
+    message = f"^cannot write {repository}/words_text \\(No space left on device\\): check free"
     with pytest.raises(RepositoryError, match=message):
         write(word_artifact, repository)
     assert [path.name for path in repository.iterdir()] == ["words"]
