@@ -10,12 +10,12 @@ import os
 
 from lanner.artifact.heads import Head
 
-#: What a model may answer; ``"auto"`` decides from the checkpoint.
+#: The heads of models; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", *Head)
 #: The variants that can be made.
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
-#: Those that are made where none is asked for.
+#: The variants that are made by default.
 DEFAULT_PRECISIONS = ("fp32", "int8")
 
-# The export stage's libraries import onnxruntime by themselves; see lanner.engines.onnxruntime.
+# The export stage's libraries import onnxruntime directly; see lanner.engines.onnxruntime.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

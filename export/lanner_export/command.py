@@ -26,12 +26,12 @@ _EXAMPLES = """\
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
-    """See `lanner.commands`. Nothing heavy is imported before the command runs."""
+    """Add the command; see `lanner.commands`. Heavy imports wait until it runs."""
     missing = missing_modules()["export"]
     parser = options.add_command(
         subparsers,
         "export",
-        summary="make an artifact of a checkpoint"
+        summary="make an artifact from a checkpoint"
         + (" (needs: pip install 'lanner[export]')" if missing else ""),
         examples=_EXAMPLES,
     )
@@ -65,7 +65,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="leave out a rewrite of the graph (see docs/explanation/graph.md); may be given again",
+        help="omit a rewrite of the graph (see docs/explanation/graph.md); may be repeated",
     )
     parser.add_argument(
         "--max-tokens",
@@ -77,7 +77,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--truncate-dim",
         metavar="N",
         type=options.positive,
-        help="dimensions of a vector to keep (default: all that the checkpoint gives)",
+        help="leading dimensions of a vector to keep (default: the checkpoint's own)",
     )
     parser.add_argument(
         "--positive-label",
@@ -88,15 +88,15 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--keep-layers",
         metavar="LIST|N",
         type=_layers,
-        help="layers to keep: their numbers from 0 on, comma-separated (0,2,4; one alone: 4,), or "
-        "how many, evenly spaced from the first to the last (default: all)",
+        help="layers to keep: numbers from 0, comma-separated (0,2,4; a single one: 4,), or the "
+        "number of layers, evenly spaced from the first to the last (default: all)",
     )
     parser.add_argument(
         "--vocabulary-from",
         metavar="FILE",
         type=Path,
-        help="texts (.txt, .csv, .jsonl) whose tokens are enough: drops the others, but for "
-        "special tokens and single characters, and splits these texts as before (default: none)",
+        help="texts (.txt, .csv, .jsonl): keep only their tokens, special tokens and single "
+        "characters; these texts are split as before (default: keep all tokens)",
     )
     parser.add_argument(
         "--quality-data",
@@ -109,8 +109,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--budget",
         metavar="MEASURE:BOUND",
         type=options.argument(Budget.parse),
-        help="what int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
-        "--quality-data), or without labels what it must reach: cosine:0.995, neighbours:0.99 or "
+        help="the most that int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
+        "--quality-data), or without labels the least agreement: cosine:0.995, neighbours:0.99 or "
         "agreement:0.99; products stay in float32 until it is met",
     )
     parser.add_argument(
@@ -120,7 +120,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Exports, and shows what was made.
+    """Export, and show the result.
 
     Raises:
         MissingExtraError: The packages of the export extra are not all installed.

@@ -1,4 +1,4 @@
-"""An artifact before it has its name: a staged directory and what is known of its files."""
+"""A draft: the artifact in a staged directory, before it has its name."""
 
 import json
 from dataclasses import replace
@@ -24,10 +24,10 @@ class Draft:
     """The artifact before it has its name.
 
     Attributes:
-        directory: Where its files are.
-        checkpoint: What it is made of.
+        directory: The directory of its files.
+        checkpoint: The checkpoint.
         reference: The checkpoint's answers, each computed once.
-        manifest: What is known of it so far.
+        manifest: The manifest so far.
     """
 
     def __init__(self, directory: Path, checkpoint: Checkpoint, manifest: Manifest) -> None:
@@ -40,14 +40,14 @@ class Draft:
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """Its variants by name, opened in the runtime."""
+        """Return its variants by name, opened in the runtime."""
         return {
             variant.name: self.opened(variant, self.directory / variant.file)
             for variant in self.manifest.variants
         }
 
     def opened(self, variant: Variant, file: Path) -> Model:
-        """A variant in the runtime, or where no machine here has its precision, its emulation."""
+        """Open a variant in the runtime, or its emulation if no CPU has its precision."""
         path = measurable(file, variant.precision, self.directory.parent)
         return open_model(
             self.manifest,

@@ -1,6 +1,6 @@
-"""The whole way from a checkpoint to an artifact.
+"""The export, from a checkpoint to an artifact.
 
-`export` is what others call; `Export.run` holds its steps in their order.
+`export` is the public function; `Export.run` holds its steps in order.
 """
 
 import warnings
@@ -50,7 +50,7 @@ _VERSIONED_PACKAGES = (
     "onnxruntime",
 )
 
-#: Told what begins: a few words, for a progress display.
+#: A progress callback: takes the name of the step that begins.
 Progress = Callable[[str], object]
 
 
@@ -78,35 +78,35 @@ def export(
     Args:
         checkpoint: A sentence-transformers or transformers directory, or a hub name.
         output: The directory to make.
-        head: What the model is to answer, of `HEADS`; ``"auto"`` decides from the checkpoint.
-        precisions: Which variants to make, of `PRECISIONS`.
+        head: One of `HEADS`; ``"auto"`` decides from the checkpoint.
+        precisions: The variants to make, some of `PRECISIONS`.
         calibration: Texts for the ranges of int8 (.txt, .csv, .jsonl); None for the shipped ones.
         without_passes: Names of graph rewrites to leave out
-        (`lanner_export.graph.rewriting.PASSES`).
+            (`lanner_export.graph.rewriting.PASSES`).
         max_tokens: A longest input that replaces the checkpoint's own.
-        truncate_dim: How many of the first dimensions of a vector to keep (Matryoshka); None for
-            what the checkpoint says.
-        positive_label: Which label's probability the head ``"score"`` answers, where there are
+        truncate_dim: The number of leading dimensions of a vector to keep (Matryoshka); None for
+            the checkpoint's own.
+        positive_label: The label whose probability the head ``"score"`` returns, if there are
             several; None for the second of two.
-        keep_layers: The layers to keep, by their numbers from 0 on, or how many, evenly spaced from
-            the first to the last; None for all.
-        vocabulary_from: Texts (.txt, .csv, .jsonl) whose tokens are enough, with every special
-            token and every single character; None for all tokens. These texts are then split as
-            before.
+        keep_layers: The layers to keep, by their numbers from 0, or the number of layers, evenly
+            spaced from the first to the last; None for all.
+        vocabulary_from: Texts (.txt, .csv, .jsonl): only their tokens, special tokens and single
+            characters are kept, and these texts are split as before. None keeps all tokens.
         quality_data: Labelled data to report quality on, or None; see
             `lanner_export.texts.quality_data.QualityData.read`.
-        budget: What int8 may lose; products stay in float32 until it is met. None for no bound.
-        overwrite: Whether an artifact at `output` gives way, once the new one is whole.
+        budget: The most that int8 may lose; products stay in float32 until it is met. None for no
+            bound.
+        overwrite: Replace an artifact at `output`, once the new one is complete.
         progress: Called when a step begins.
-        warn: Called with a sentence about the result that its user should know.
+        warn: Called with a warning about the result.
 
     Raises:
         OutputExistsError: `output` is taken.
         CheckpointError: The checkpoint is missing, incomplete or unreadable.
-        UnsupportedError: It is of a kind that Lanner does not export.
-        ParityError: A variant does not answer as the checkpoint, so trimmed, does.
+        UnsupportedError: Lanner does not export this kind of checkpoint.
+        ParityError: The answers of a variant differ from the (trimmed) checkpoint's.
         BudgetError: int8 cannot meet the budget.
-        UsageError: The budget has nothing to be measured with.
+        UsageError: There is no data to measure the budget with.
         ExportError: A text of `vocabulary_from` would be split differently.
         InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
@@ -131,16 +131,16 @@ def export(
 
 
 class Export:
-    """One export: `run` takes its steps in their order.
+    """One export: `run` takes its steps in order.
 
     Args:
-        options: What is asked for.
+        options: The options.
         progress: Called when a step begins.
-        warn: Called with a sentence about the result that its user should know.
+        warn: Called with a warning about the result.
 
     Raises:
         LannerError: The options, or the texts and labels that they name, cannot be used; see
-            `export`. Bad data is found here, before the long work.
+            `export`. Bad data are found here, before the long work.
     """
 
     def __init__(self, options: Options, progress: Progress, warn: Progress) -> None:
@@ -166,7 +166,7 @@ class Export:
             self._measure_ranges(draft)
             draft.write_card(quality)
             draft.write_manifest()
-        # Now that the directory has its name, a search that is repeated would be another one.
+        # The directory has its name now, so a later search is a new one.
         self._journal.remove()
         return Artifact.open(output)
 
@@ -193,7 +193,7 @@ class Export:
         return checkpoint
 
     def _manifest(self, checkpoint: Checkpoint, tokenizer: TokenizerRecord) -> Manifest:
-        """The manifest as far as it is known before there is a variant."""
+        """Return the manifest before there are variants."""
         return Manifest(
             name=self._options.output.name.removesuffix(ARTIFACT_SUFFIX),
             head=checkpoint.head,

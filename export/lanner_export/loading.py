@@ -1,4 +1,4 @@
-"""From a name to a loaded checkpoint: which head it has decides how it is loaded."""
+"""Loading a checkpoint by name, in the way of its head."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -10,15 +10,15 @@ from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner_export import PRECISIONS
 from lanner_export.graph.rewriting import require_passes
 
-#: Options by which an export may differ from the one whose search it goes on with, and why.
+#: Options in which an export may differ from the one whose search it resumes, with the reasons.
 MAY_DIFFER = frozenset(
     {
-        # The traced graph, which the search compares, says what came of the checkpoint.
+        # The search compares the traced graph, which represents the checkpoint.
         "checkpoint",
-        # The journal lies beside its output.
+        # The journal is next to its output.
         *("output", "overwrite"),
-        # Trials of int8 say nothing of the other variants; a budget's measure is compared, and its
-        # bound decides only which trials are made.
+        # Trials of int8 do not depend on the other variants; a budget's measure is compared, and
+        # its bound only decides which trials are made.
         *("precisions", "budget"),
     }
 )
@@ -46,7 +46,7 @@ class Options:
     def identity(self) -> dict[str, str]:
         """Return the options that the trials of a search depend on; of a file, its content.
 
-        An option that is added counts by itself, unless `MAY_DIFFER` says why it need not.
+        A new option is included automatically, unless `MAY_DIFFER` lists it.
         """
         return {
             option.name: _identity_of(getattr(self, option.name))

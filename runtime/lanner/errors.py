@@ -4,27 +4,27 @@
     ├── UsageError              the call itself is wrong (command line: exit status 2)
     ├── InputError              a text or an array that was given cannot be used
     │   └── InputTypeError      ... because of its type (also a TypeError)
-    ├── OutputError             an output cannot be written, or gone on with
+    ├── OutputError             an output cannot be written, or continued
     ├── MissingExtraError       an optional dependency is not installed
-    ├── UnsupportedError        understood, and not something that Lanner does
+    ├── UnsupportedError        the request is valid, but Lanner does not support it
     ├── ArtifactError           a directory is not a usable artifact
     │   ├── CorruptArtifactError    a file differs from what the manifest recorded
     │   └── FormatVersionError      written by a newer Lanner
-    ├── VariantError            the variant or engine asked for is not there
+    ├── VariantError            the requested variant or engine does not exist
     ├── HeadError               the artifact has another head than the call (also an AttributeError)
     ├── EngineError             an engine refused to load or run a variant
     ├── Overloaded              too many calls wait for the model already
-    ├── DeadlineError           the time that was allowed is up (also a TimeoutError)
-    ├── CancelledError          whoever called no longer waits for the answer
+    ├── DeadlineError           the allowed time is up (also a TimeoutError)
+    ├── CancelledError          the caller no longer waits for the answer
     ├── RepositoryError         a Triton model repository cannot be made, read or served
-    ├── ServerError             a Triton server did not start, or answer, as it should
+    ├── ServerError             a Triton server did not start, or did not answer properly
     │   ├── ServerUnavailableError  ... it cannot be reached, or is going away
     │   ├── ModelUnavailableError   ... it has no such model, or the model is not ready
     │   └── ModelChangedError       ... it runs another version by now
-    ├── BenchmarkError          a benchmark could not run, or found what was not allowed
+    ├── BenchmarkError          a benchmark could not run, or its result is not allowed
     └── ExportError             a checkpoint could not become an artifact
         ├── CheckpointError     ... because the checkpoint is missing or unreadable
-        ├── ParityError         ... because the artifact does not answer as its checkpoint does
+        ├── ParityError         ... because the answers of the artifact differ from its checkpoint's
         ├── BudgetError         ... because int8 would lose more than its quality budget
         └── OutputExistsError   ... because the output directory is taken
 
@@ -49,15 +49,15 @@ class InputTypeError(InputError, TypeError):
 
 
 class OutputError(LannerError):
-    """An output cannot be written, or what an earlier run left of it cannot be gone on with."""
+    """An output cannot be written, or an earlier run's partial output cannot be continued."""
 
 
 class MissingExtraError(LannerError, ImportError):
     """An optional dependency is not installed.
 
     Args:
-        what: What was asked for, for example ``"the onnxruntime engine"``.
-        extra: The extra that brings it.
+        what: The requested feature, for example ``"the onnxruntime engine"``.
+        extra: The extra that installs it.
         module: The module that could not be imported.
         alternative: An extra that would do as well, of the same name as its module.
     """
@@ -71,12 +71,12 @@ class MissingExtraError(LannerError, ImportError):
         super().__init__(message + (f" or 'lanner[{alternative}]'" if alternative else ""))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
-        # An exception is pickled by its message alone, which is not what it is made from.
+        # By default an exception is pickled with its message instead of these arguments.
         return type(self), self._arguments
 
 
 class UnsupportedError(LannerError):
-    """Understood, and not something that Lanner does."""
+    """The request is valid, but Lanner does not support it."""
 
 
 class ArtifactError(LannerError):
@@ -92,7 +92,7 @@ class FormatVersionError(ArtifactError):
 
 
 class VariantError(LannerError):
-    """The variant or engine that was asked for is not in the artifact."""
+    """The requested variant or engine does not exist."""
 
 
 class HeadError(LannerError, AttributeError):
@@ -104,15 +104,15 @@ class EngineError(LannerError):
 
 
 class Overloaded(LannerError):  # noqa: N818 (the name that servers of models give it)
-    """Too many calls wait for the model already; nothing of this one was run."""
+    """Too many calls wait for the model already; this call did not run."""
 
 
 class DeadlineError(LannerError, TimeoutError):
-    """The time that the caller allowed is up before the answer is there."""
+    """The time that the caller allowed is up before the answer."""
 
 
 class CancelledError(LannerError):
-    """Whoever called no longer waits for the answer."""
+    """The caller no longer waits for the answer."""
 
 
 class RepositoryError(LannerError):
@@ -120,7 +120,7 @@ class RepositoryError(LannerError):
 
 
 class ServerError(LannerError):
-    """A Triton server is not there, or did not start or answer as it should."""
+    """A Triton server was not found, did not start, or did not answer properly."""
 
 
 class ServerUnavailableError(ServerError):
@@ -132,7 +132,7 @@ class ModelUnavailableError(ServerError):
 
 
 class ModelChangedError(ServerError):
-    """The server runs another version of the model than the one that was asked."""
+    """The server runs another version of the model than the requested one."""
 
 
 class BenchmarkError(LannerError):
@@ -148,7 +148,7 @@ class CheckpointError(ExportError):
 
 
 class ParityError(ExportError):
-    """The artifact does not answer as its checkpoint does."""
+    """The answers of the artifact differ from its checkpoint's."""
 
 
 class BudgetError(ExportError):

@@ -147,7 +147,7 @@ def test_whom_the_system_trusts_is_trusted(
 
 
 UNTRUSTED = (
-    "the certificate of {url} is of nobody trusted ({}): give that of who signed it as "
+    "the certificate of {url} is not signed by a trusted authority ({}): pass its CA certificate as "
     "root_certificates= (--root-certificates)"
 )
 OF_ANOTHER = "the certificate of {url} is for another name ({}): write the one that it is for"

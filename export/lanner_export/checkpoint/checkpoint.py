@@ -1,4 +1,4 @@
-"""A checkpoint, loaded: what the rest of an export needs of it, whatever its head."""
+"""A loaded checkpoint, in the form that the rest of an export needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tracing import LogitsGraph, SentenceGraph
 
-#: Answers of the checkpoint in its own framework, each input by itself: of the head `embed` a
-#: vector [dim], of `score` and `classify` logits [labels], of `tag` logits [tokens, labels] of the
-#: first `max_tokens` tokens, special ones included. All float32.
+#: Returns the answers of the checkpoint in its own framework, one input at a time: a vector [dim]
+#: for the head `embed`, logits [labels] for `score` and `classify`, and logits [tokens, labels] of
+#: the first `max_tokens` tokens, special ones included, for `tag`. All are float32.
 Reference = Callable[[Sequence[str | Pair]], list[NDArray[np.float32]]]
 
 
@@ -28,29 +28,29 @@ class Checkpoint:
     """A checkpoint, loaded in float32 on the CPU and ready to be traced.
 
     Attributes:
-        head: What it answers.
+        head: The head.
         model: The framework's model; None for static vectors.
-        graph: What becomes the ONNX graph: a module to trace, token ids to the output, pooling and
-            all, or the table of static vectors.
+        graph: The source of the ONNX graph: a module to trace, from token ids to the output,
+            pooling included, or the table of static vectors.
         inputs: Names of the graph's inputs, in the order of its arguments.
-        output: Name of its output.
-        reference: What the artifact must reproduce.
-        write_tokenizer: Writes its tokenizer to a path, and says how it is to be used.
-        architecture: What its transformer is.
+        output: Name of the graph's output.
+        reference: The answers that the artifact must reproduce.
+        write_tokenizer: Writes the tokenizer to a path and returns its record.
+        architecture: The description of the transformer.
         max_tokens: Longest input, special tokens included; None for no limit.
         dimension: Width of the output.
-        source: Where it came from, for the manifest.
-        trimming: What was left out of it, for the manifest; see `lanner_export.trim.trimming`.
-        source_reference: Answers of the checkpoint with nothing left out, in the form of
-            `reference`: of vectors with all their dimensions, and of tokens as its own tokenizer
-            makes them. It is loaded at the first call. None where nothing was left out.
-        similarity: The similarity that its vectors were trained for.
-        prompts: Its named prompts.
-        default_prompt_name: The prompt that it uses without being asked, or None.
-        pools_prompt: Whether the tokens of a prompt are pooled, or only read.
-        labels: What the logits stand for, in their order.
-        activation: What turns logits into scores, of `lanner.artifact.activation.ACTIVATIONS`.
-        scored_label: The label whose score the head `score` answers, where there are several.
+        source: The origin, for the manifest.
+        trimming: The trimmed parts, for the manifest; see `lanner_export.trim.trimming`.
+        source_reference: The answers of the untrimmed checkpoint, in the form of `reference`:
+            vectors with all dimensions, and tokens of its own tokenizer. It is loaded at the first
+            call. None if nothing was trimmed.
+        similarity: The similarity that the vectors were trained for.
+        prompts: The named prompts.
+        default_prompt_name: The prompt that is used by default, or None.
+        pools_prompt: True if the tokens of a prompt are pooled, False if they are only read.
+        labels: The labels of the logits, in order.
+        activation: One of `lanner.artifact.activation.ACTIVATIONS`.
+        scored_label: The label whose score the head `score` returns, if there are several.
     """
 
     head: str
@@ -76,10 +76,10 @@ class Checkpoint:
 
 
 def local_directory(checkpoint: str) -> Path:
-    """The directory of a checkpoint, or of the snapshot of a hub name.
+    """Return the directory of a checkpoint, or of the snapshot of a hub name.
 
     Raises:
-        CheckpointError: There is neither.
+        CheckpointError: It is neither a directory nor a known hub name.
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -112,11 +112,11 @@ def local_directory(checkpoint: str) -> Path:
 
 
 def read_config(directory: Path, checkpoint: str) -> Any:
-    """The configuration of a transformer that transformers itself carries, an encoder.
+    """Return the configuration of an encoder that transformers itself implements.
 
     Raises:
-        CheckpointError: It is missing or broken.
-        UnsupportedError: It needs code of its own, or is no encoder.
+        CheckpointError: The configuration is missing or broken.
+        UnsupportedError: The model needs code of its own, or is not an encoder.
     """
     from transformers import AutoConfig  # noqa: PLC0415
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: PLC0415
@@ -148,7 +148,7 @@ def _require_encoder(config: Any, checkpoint: str) -> None:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    # What is pretrained by filling in masked words reads in both directions.
+    # Models pretrained with masked words read in both directions.
     is_encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
     if not is_encoder or decodes:
@@ -163,7 +163,7 @@ def architecture_of(model: Any, config: Any) -> Architecture:
     """Return the manifest's description of a transformer.
 
     Raises:
-        UnsupportedError: It has no attention layers.
+        UnsupportedError: The model has no attention layers.
     """
     from optimum.utils.normalized_config import (  # noqa: PLC0415
         NormalizedConfigManager,
@@ -197,19 +197,19 @@ def token_limit(
     *,
     special_tokens: int,
 ) -> int:
-    """The longest input that the checkpoint takes.
+    """Return the longest input that the checkpoint takes.
 
     Args:
         encoder: The transformer, without its head.
         config: Its configuration.
-        own: What the checkpoint itself says, if anything.
+        own: The checkpoint's own limit, if any.
         wanted: A limit that replaces it, or None.
-        checkpoint: Its name for people.
-        special_tokens: How many of an input's tokens are not of its text.
+        checkpoint: The name of the checkpoint, for messages.
+        special_tokens: The number of special tokens of an input.
 
     Raises:
-        UnsupportedError: No limit is known, or there is no room for a text, or the limit is beyond
-            the positions that the transformer knows.
+        UnsupportedError: The limit is unknown, leaves no room for a text, or exceeds the positions
+            of the transformer.
     """
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     padding_id = position_padding_id(encoder)
@@ -230,7 +230,7 @@ def token_limit(
 
 
 def position_padding_id(encoder: Any) -> int | None:
-    """The padding id behind which a transformer's positions begin, as RoBERTa's do, or None."""
+    """Return the padding id after which positions begin, as in RoBERTa, or None."""
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding_id = getattr(table, "padding_idx", None)
     return None if padding_id is None else int(padding_id)

@@ -9,7 +9,7 @@ from lanner.text.tokenization import check_texts
 from lanner_export.checkpoint.checkpoint import read_config
 from lanner_export.checkpoint.modules import MODULES_FILE, read_json, read_settings
 
-#: By task, the head that it has without being asked for; of two with one task the later.
+#: Task -> its default head; the later of two heads with one task.
 _HEAD_OF_TASK = {record.task: record.head for record in HEADS.values()}
 #: Activations of a cross-encoder, by the last part of their name in torch.
 _ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
@@ -20,8 +20,8 @@ class Labels(NamedTuple):
 
     Attributes:
         names: A name for each logit, in order.
-        activation: What turns them into scores, of `lanner.artifact.activation.ACTIVATIONS`.
-        scored: The label whose score the head `score` answers, or None where there is but one.
+        activation: One of `lanner.artifact.activation.ACTIVATIONS`.
+        scored: The label whose score the head `score` returns, or None if there is only one.
     """
 
     names: list[str]
@@ -39,22 +39,22 @@ def is_cross_encoder(directory: Path) -> bool:
 
 
 def infer_head(directory: Path, checkpoint: str) -> Head:
-    """The head that a checkpoint was trained for.
+    """Return the head that a checkpoint was trained for.
 
     Args:
         directory: The checkpoint.
-        checkpoint: Its name for people.
+        checkpoint: The name of the checkpoint, for messages.
 
     Raises:
-        CheckpointError: Its configuration is missing or broken.
-        UnsupportedError: It needs code of its own, or is no encoder.
+        CheckpointError: The configuration is missing or broken.
+        UnsupportedError: The model needs code of its own, or is not an encoder.
     """
     is_scorer = is_cross_encoder(directory)
     if (directory / MODULES_FILE).is_file() and not is_scorer:
         return Head.EMBED
     config = read_config(directory, checkpoint)
     head = Head.CLASSIFY if is_scorer else _head_of_architecture(config)
-    # A lone number says how much, not which: a cross-encoder or a fine-tuned regression.
+    # A single number is a score, not a label: a cross-encoder or a fine-tuned regression.
     return Head.SCORE if head is Head.CLASSIFY and config.num_labels == 1 else head
 
 
@@ -80,21 +80,21 @@ def labels_of(
 ) -> Labels:
     """Return the meaning of a checkpoint's logits for a head.
 
-    The activation is that of transformers' text-classification pipeline, and of a cross-encoder
-    with one label its own.
+    The activation is that of transformers' text-classification pipeline, or a cross-encoder's own
+    if it has one label.
 
     Args:
         directory: The checkpoint.
         config: The configuration of its transformer.
-        head: What it is to answer.
-        checkpoint: Its name for people.
-        positive_label: Which label's probability `score` answers; None for the second of two.
+        head: The head.
+        checkpoint: The name of the checkpoint, for messages.
+        positive_label: The label whose probability `score` returns; None for the second of two.
 
     Raises:
-        CheckpointError: Its labels are not numbered from 0 on.
+        CheckpointError: The labels are not numbered from 0.
         InputError: A label is not valid Unicode.
-        UnsupportedError: Its activation is unknown, two labels have one name, there is no such
-            label, or `score` would have to guess one.
+        UnsupportedError: The activation is unknown, two labels have the same name, the label does
+            not exist, or `score` would have to guess one.
     """
     if set(config.id2label) != set(range(config.num_labels)):
         numbers = ", ".join(map(str, sorted(config.id2label)))
@@ -163,7 +163,7 @@ def _pipeline_activation(config: Any) -> str:
 
 
 def _own_activation(directory: Path) -> str | None:
-    """The name of a cross-encoder's activation; sentence-transformers kept it in three places."""
+    """Return the name of a cross-encoder's activation, from any of three places."""
     raw = read_json(directory / "config.json", f"{directory} is not a checkpoint")
     nested = raw.get("sentence_transformers")
     found = (

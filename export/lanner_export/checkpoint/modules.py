@@ -11,11 +11,11 @@ from lanner.errors import CheckpointError, UnsupportedError
 SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
-#: The weights, whole or in parts.
+#: The files of weights, whole or in parts.
 _WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
-#: Where sentence-transformers keeps its own classes; anything else would be code of the checkpoint.
+#: The prefix of sentence-transformers' own classes; any other class is code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
-#: Where a Dense module's activation may come from; of any other, sentence-transformers takes Tanh.
+#: The prefix of a Dense module's activation; for any other, sentence-transformers uses Tanh.
 _ACTIVATION_PREFIX = "torch.nn.modules."
 
 
@@ -24,7 +24,7 @@ class Modules:
     """The modules of a checkpoint directory.
 
     Attributes:
-        library: Who saved it: ``"sentence-transformers"`` or ``"transformers"``.
+        library: The library that saved it: ``"sentence-transformers"`` or ``"transformers"``.
         places: The directories of the modules by class name, the transformer's first.
     """
 
@@ -33,7 +33,7 @@ class Modules:
 
     @property
     def transformer(self) -> Path:
-        """The directory of the transformer, which may be the checkpoint's own."""
+        """Directory of the transformer, perhaps the checkpoint's own."""
         return self.places[0][1]
 
     def require_weights(self) -> None:
@@ -85,10 +85,10 @@ def read_modules_of_cross_encoder(directory: Path) -> None:
 
 
 def module_entries(path: Path) -> list[tuple[str, Path]]:
-    """Class name and directory of each module that a `modules.json` lists.
+    """Return class name and directory of each module in a `modules.json`.
 
     Raises:
-        CheckpointError: It is no such list.
+        CheckpointError: The file is not a list of modules.
     """
     try:
         return [
@@ -111,10 +111,10 @@ def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple
 
 
 def read_json(path: Path, problem: str) -> dict[str, Any]:
-    """A JSON object of a checkpoint.
+    """Read a JSON object of a checkpoint.
 
     Raises:
-        CheckpointError: It is missing or broken; the message begins with the problem.
+        CheckpointError: The file is missing or broken; the message begins with `problem`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

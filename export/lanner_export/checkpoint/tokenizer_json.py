@@ -1,4 +1,4 @@
-"""A tokenizer of the `tokenizers` library as its JSON, of which tokens can be left out."""
+"""The JSON of a tokenizer of the `tokenizers` library, for removing tokens."""
 
 import json
 from collections.abc import Iterator, Set
@@ -13,10 +13,10 @@ class TokenizerJson:
     """The content of a `tokenizer.json`.
 
     Attributes:
-        model: Its part that splits words: `type`, `vocab` and what else that type has.
-        pieces: What that part splits them into, by id.
-        added: The tokens that were added to those, special ones or not, by id; some or all of them
-            may be among the pieces too.
+        model: The part that splits words: `type`, `vocab` and other fields of the type.
+        pieces: The pieces of words, by id.
+        added: The added tokens, special ones or not, by id; some or all of them may be among the
+            pieces, too.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -31,16 +31,16 @@ class TokenizerJson:
         self.added = {int(token["id"]): str(token["content"]) for token in self._added()}
 
     def special_tokens(self) -> list[tuple[str, int | None]]:
-        """All tokens that are more than their text, with their ids; None for one that is not there.
+        """Return all special tokens with their ids; None for the id of a missing token.
 
-        They are the added tokens, those that the post-processor puts around a text, and the one
-        that stands for what is unknown.
+        They are the added tokens, those that the post-processor puts around a text, and the unknown
+        token.
         """
         tokens: list[tuple[str, int | None]] = [(t, number) for number, t in self.added.items()]
         tokens += [(name, ids[i]) for name, ids, i in _id_places(self._content["post_processor"])]
         if (unknown := self.model.get("unk_token")) is not None:
             number = self.model["vocab"].get(unknown)
-            # BPE over bytes never needs it, so that it may stand beside the pieces.
+            # BPE over bytes never needs it, so it may be missing from the pieces.
             if number is None and "merges" in self.model:
                 number = next((added for added, t in self.added.items() if t == unknown), None)
             tokens.append((unknown, number))
@@ -82,7 +82,7 @@ class TokenizerJson:
         self._added().sort(key=lambda token: token["id"])
         for _, places, index in _id_places(self._content["post_processor"]):
             places[index] = new_ids[places[index]]
-        self._content["padding"] = None  # it has an id too, and is chosen for each batch
+        self._content["padding"] = None  # it refers to an id, and is set per batch
         return order
 
     def joined(self, left: str, right: str) -> str:

@@ -1,4 +1,4 @@
-"""The ranges that int8 and uint8 vectors go by, measured before the artifact is whole."""
+"""The ranges of int8 and uint8 vectors, measured during the export."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from lanner.vectors.ranges import EmbeddingRanges
 from lanner_export.texts.calibration import CalibrationTexts
 
 RANGES_FILE = "embedding_ranges.npy"
-#: Below it, texts of the service exceed the ranges; sentence-transformers warns there too.
+#: With fewer vectors, other texts exceed the ranges; sentence-transformers warns there, too.
 _FEWEST_VECTORS = 100
 
 

@@ -1,18 +1,18 @@
-"""fp16 and bf16: a float32 graph rewritten so that it carries its precision itself.
+"""fp16 and bf16: a float32 graph rewritten so that it states its precision.
 
 One rule makes both. Products over tokens are computed in the half type, their weights are stored in
-it, and what lies between them takes the type of what it meets. These parts stay float32, with a
+it, and operators between them take the type of their inputs. These parts stay float32, with a
 Cast at each border:
 
-- sums, which overflow or swallow what is small: softmax, powers and reductions, each with the
+- sums, which overflow or lose small terms: softmax, powers and reductions, each with the
   elementwise steps before it (the scale and the mask of attention scores). Attention and
   LayerNormalization are one operator each, and have an attribute for this;
-- angles of rotary positions, and whatever is computed from positions and masks alone;
+- angles of rotary positions, and all values computed from positions and masks alone;
 - everything behind the last product over tokens: pooling, its Dense and Normalize, a classifier.
 
-An engine that takes types as they are written, as TensorRT's strongly typed networks do, needs no
-more to be told. `onnxruntime.transformers.float16` knows fp16 alone, cuts weights that do not fit
-without a word, and puts Casts around single operators instead of around what belongs together.
+An engine that takes types as written, such as TensorRT's strongly typed networks, needs no further
+settings. `onnxruntime.transformers.float16` only knows fp16, silently clips weights that do not
+fit, and puts Casts around single operators instead of around groups.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ from lanner.errors import ExportError
 
 _FLOAT = ir.DataType.FLOAT
 _HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-# As with torch's autocast, and the mean.
+# The sums of torch's autocast, and the mean.
 _SUMS = frozenset({"Softmax", "Exp", "Pow", "ReduceL2", "ReduceMean", "ReduceSum"})
 _ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
 _ANGLES = frozenset({"Cos", "Sin"})
@@ -39,7 +39,7 @@ def write_half(source: Path, target: Path, precision: str) -> None:
 
     Args:
         source: A float32 ONNX file of `lanner_export.graph.tracing.write_fp32`.
-        target: Where the ONNX file goes.
+        target: The path of the new ONNX file.
         precision: ``"fp16"`` or ``"bf16"``.
 
     Raises:
@@ -53,7 +53,7 @@ def write_half(source: Path, target: Path, precision: str) -> None:
 
 
 class _Conversion:
-    """Gives every node one float type, and every input of it that type."""
+    """The conversion, which gives each node and all its inputs one float type."""
 
     def __init__(self, graph: ir.Graph, precision: str) -> None:
         self._graph = graph
@@ -79,8 +79,8 @@ class _Conversion:
                     output.dtype = kind
 
     def _cut_constants(self) -> None:
-        # Masks add the lowest float32. As infinity it would make NaN of a token to which all
-        # others are hidden, as padding is in a sliding window.
+        # Masks add the lowest float32. As infinity it would turn a fully masked token, such as
+        # padding in a sliding window, into NaN.
         for value in self._graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.dtype == _FLOAT and tensor.size == 1:
@@ -94,7 +94,7 @@ class _Conversion:
     def _meets_half(self, node: ir.Node) -> bool:
         values = [value for value in node.inputs if value is not None and self._is_float(value)]
         computed = [value for value in values if not value.is_initializer()]
-        # Weights have no say, but where there is nothing else (an embedding table) they are half.
+        # Weights do not decide, except alone (an embedding table), where they become half.
         return any(v.dtype == self._half for v in computed) if computed else bool(values)
 
     def _as(self, kind: ir.DataType, value: ir.Value, user: ir.Node) -> ir.Value:
@@ -112,7 +112,7 @@ class _Conversion:
     def _rounded(self, value: ir.Value) -> ir.Value:
         array = np.asarray(value.const_value)
         largest = float(np.abs(array).max(initial=0))
-        if not largest <= self._largest:  # so written, NaN fails
+        if not largest <= self._largest:  # in this form NaN fails
             other = "bf16" if self._precision == "fp16" else "fp32"
             msg = (
                 f"the weight {value.name} reaches {largest:g}, and {self._precision} at most "
@@ -129,8 +129,8 @@ def _float32_nodes(graph: ir.Graph) -> set[ir.Node]:
     """Return the nodes that stay float32 whatever their inputs; see the module."""
     products = [node for node in graph if _is_token_product(node)]
     if len(graph.outputs[0].shape or ()) > 2:
-        products.pop()  # what a tagger answers for each token
-    leading = set(products)  # and, below, what leads to one
+        products.pop()  # a tagger's output for each token
+    leading = set(products)  # and, below, all nodes before one
     islands: set[ir.Node] = set()
     angles: set[ir.Node] = set()
     for node in reversed(list(graph)):
@@ -155,15 +155,15 @@ def _cast(value: ir.Value, kind: ir.DataType, name: str | None = None) -> ir.Nod
 
 
 def measurable(path: Path, precision: str, scratch: Path) -> Path:
-    """The file to measure a variant with on any machine: its own, or the emulation of it.
+    """Return the file to measure a variant with on any machine: its own, or an emulation.
 
     ONNX Runtime 1.31 on a CPU has no bf16, and runs fp16 without rounding between operators, so
-    that what overflows on a GPU is right there (300 * 300 * 0.001 is 90, and not infinity).
+    values that overflow on a GPU do not there (300 * 300 * 0.001 is 90 instead of infinity).
 
     Args:
         path: The variant's ONNX file.
         precision: Its precision.
-        scratch: Where an emulation is written.
+        scratch: The directory for an emulation.
     """
     if precision not in HALF_PRECISIONS:
         return path

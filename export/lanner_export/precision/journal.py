@@ -1,7 +1,7 @@
 """The results of a search's trials, in a file next to the output that survives a kill.
 
-A line a trial, in JSON, each with what it depends on. So the trials of another checkpoint, of other
-data or of two runs at once are never taken for one another, and nothing is ever written over.
+Each line is a trial in JSON, with everything that it depends on. So trials of other checkpoints, of
+other data or of parallel runs are never confused, and nothing is overwritten.
 """
 
 import json
@@ -14,10 +14,10 @@ from typing import Any
 
 @dataclass
 class Journal:
-    """Values of trials by what was tried.
+    """The values of trials, by trial.
 
     Attributes:
-        path: Its file, which need not exist.
+        path: The file, which need not exist.
     """
 
     path: Path
@@ -26,7 +26,7 @@ class Journal:
 
     @classmethod
     def beside(cls, output: Path) -> "Journal":
-        """The journal of what is made for an output."""
+        """Return the journal for an output."""
         return cls(output.with_name(f".{output.name}.search.jsonl"))
 
     def recall(self, identity: Mapping[str, Any]) -> int:
@@ -52,7 +52,7 @@ class Journal:
         self._values[tried] = value
         line = json.dumps({"search": self._identity, "tried": tried, "value": value})
         with self.path.open("a", encoding="utf-8") as file:
-            # A run that was killed may have left half a line, which so ends.
+            # The leading line feed ends the partial line of a killed run.
             file.write(f"\n{line}\n")
 
     def remove(self) -> None:
@@ -65,5 +65,5 @@ class Journal:
             if content["search"] != self._identity:
                 return None
             return str(content["tried"]), float(content["value"])
-        except (ValueError, KeyError, TypeError):  # half a line, or an empty one
+        except (ValueError, KeyError, TypeError):  # a partial or empty line
             return None

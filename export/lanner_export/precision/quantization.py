@@ -1,9 +1,9 @@
-"""int8: static scales, so that a vector does not depend on what it is batched with.
+"""int8 with static scales, so that a vector does not depend on its batch.
 
 Weights are signed bytes with one scale per output channel, activations unsigned bytes with one
-scale per tensor, which VNNI and AMX kernels multiply. Only what goes into a matrix product is
-quantized: what comes out stays float32, and so does what else reads an activation, first of all
-the residual stream. Word embeddings are signed bytes with one scale per row.
+scale per tensor, which VNNI and AMX kernels multiply. Only the inputs of matrix products are
+quantized: their outputs stay float32, and so do other readers of an activation, above all the
+residual stream. Word embeddings are signed bytes with one scale per row.
 """
 
 from collections.abc import Collection
@@ -20,10 +20,10 @@ from lanner_export.graph.quiet import quiet
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.precision.ranges import Range
 
-#: A product with fewer columns costs nothing. A head's last one stays in float32 at any width: its
-#: errors are errors of the scores themselves.
+#: A product with fewer columns takes no time. A head's last product stays in float32 at any width:
+#: its errors are errors of the scores.
 _FEWEST_COLUMNS = 32
-#: A table with fewer rows is not worth its scales.
+#: A table with fewer rows is not worth quantizing.
 _FEWEST_ROWS = 64
 
 
@@ -31,9 +31,9 @@ class Product(NamedTuple):
     """A matrix product with constant weights.
 
     Attributes:
-        name: The module of the checkpoint that it is.
-        activation: The value that is multiplied.
-        size: Elements of its weights: what it costs for a token.
+        name: The name of its module in the checkpoint.
+        activation: The name of its activation.
+        size: The number of its weights, proportional to its cost per token.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Product(NamedTuple):
 
 
 def products(source: Path) -> list[Product]:
-    """The products of a float32 graph that int8 may have, in the order in which they run."""
+    """Return the products of a float32 graph that may be int8, in order of execution."""
     return [_product(node) for node in _nodes(ir.load(source))]
 
 
@@ -53,8 +53,8 @@ def write_int8(
 
     Args:
         source: The float32 ONNX file.
-        target: Where the int8 one goes.
-        ranges: The range of each activation that a product takes.
+        target: The path of the int8 file.
+        ranges: The range of each activation of a product.
         keep: Names of products that stay in float32.
     """
     model = ir.load(source)
@@ -66,14 +66,14 @@ def write_int8(
         item, graph = _product(node), model.graph
         if item.activation not in quantized:
             quantized[item.activation] = _quantized(node, item, ranges[item.activation], graph)
-        # A DequantizeLinear for each product: ONNX Runtime fuses only what has no other user.
+        # One DequantizeLinear per product: ONNX Runtime fuses only nodes with a single user.
         activation = insert(
             node,
             "DequantizeLinear",
             quantized[item.activation],
             name=f"{item.name}.activation",
         )
-        # Layers may share their weights, as ALBERT's do.
+        # Layers may share their weights, as in ALBERT.
         source_weights = node.inputs[1]
         if source_weights not in shared:
             shared[source_weights] = _weights(node, item.name, graph)
@@ -110,17 +110,17 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
 def write_dynamic(
     model: ir.Model, target: Path, *, operators: list[str], exclude: Collection[str | None] = ()
 ) -> None:
-    """ONNX Runtime's `quantize_dynamic`, with signed weights and a scale for each column.
+    """Run ONNX Runtime's `quantize_dynamic`, with signed weights and a scale per column.
 
     Args:
         model: A float32 graph.
         target: Where the int8 one goes.
-        operators: What is quantized.
+        operators: The operators to quantize.
         exclude: Names of nodes that stay in float32.
     """
     RemoveUnusedNodesPass()(model)
     proto = ir.to_proto(model)
-    # ONNX Runtime turns the weights of a Gemm round, and trips over the shapes that they had.
+    # ONNX Runtime transposes the weights of a Gemm, and then fails on their old shapes.
     weights = {tensor.name for tensor in proto.graph.initializer}
     noted = [info for info in proto.graph.value_info if info.name not in weights]
     del proto.graph.value_info[:]
@@ -160,7 +160,7 @@ def _product(node: ir.Node) -> Product:
 
 
 def _quantized(node: ir.Node, item: Product, limits: Range, graph: ir.Graph) -> list[ir.Value]:
-    """The bytes of the activation before a product, their scale and their zero."""
+    """Return the bytes of a product's activation, their scale and their zero point."""
     scale, zero = (
         add_constant(graph, f"{item.name}.input_{name}", np.asarray(value))
         for name, value in zip(("scale", "zero"), limits.scale_and_zero(), strict=True)
@@ -200,7 +200,7 @@ def _quantize_tables(model: ir.Model) -> None:
             )
             for part, values in (("int8", bytes_), ("scales", scales[:, None]))
         ]
-        # Standard operators that every engine has; ONNX Runtime runs them as fast as one
+        # Standard operators that every engine has; in ONNX Runtime they are as fast as one
         # DequantizeLinear with blocks.
         widened = insert(
             gather, "Cast", [looked_up[0]], {"to": ir.DataType.FLOAT}, name=f"{name}_widened"

@@ -1,8 +1,8 @@
-"""The range of each activation that int8 has a scale for, measured on calibration inputs.
+"""Ranges of the activations of int8, measured on calibration inputs.
 
-What lies beyond a range is clipped, what lies within is rounded to one of 256 steps. A wide range
-clips little and rounds coarsely, a narrow one the other way round. docs/explanation/int8.md has the
-figures of other ways to choose a range.
+Values beyond a range are clipped, values within it are rounded to one of 256 steps. A wide range
+clips little and rounds coarsely, a narrow one clips more and rounds finely.
+docs/explanation/int8.md has the figures of other ways to choose a range.
 """
 
 import tempfile
@@ -21,20 +21,20 @@ Feed = Mapping[str, NDArray[np.int64]]
 
 _BINS = 2_048
 _STEPS = 255
-#: Each end of a range is tried at these shares of the smallest and largest value.
+#: The candidates for each end of a range, as shares of the smallest and largest value.
 _SHARES = np.linspace(0.2, 1.0, 33)
-#: How a manifest names the way in which ranges are chosen.
+#: The name of the method in a manifest.
 METHOD = "mse"
 
 
 class Range(NamedTuple):
-    """The smallest and largest value that has a step of its own; 0 is always between them."""
+    """The smallest and largest value without clipping; 0 is always between them."""
 
     low: float
     high: float
 
     def scale_and_zero(self) -> tuple[np.float32, np.uint8]:
-        """The width of a step, and the step of 0, as unsigned bytes need them."""
+        """Return the scale and the zero point of unsigned bytes."""
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         scale = np.float32((high - low) / _STEPS) or np.float32(1.0)
         return scale, np.uint8(np.clip(round(-low / scale), 0, _STEPS))
@@ -48,7 +48,7 @@ class Histogram(NamedTuple):
 
 
 def least_squares(histogram: Histogram) -> Range:
-    """The range with the least mean squared error of clipping and rounding together.
+    """Return the range with the least mean squared error of clipping and rounding together.
 
     Source: Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks
     for rapid-deployment" (2019); there with an assumed distribution, here with the measured one.

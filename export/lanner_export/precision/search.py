@@ -1,9 +1,9 @@
 """The search for the int8 products that stay in float32 to meet a quality budget.
 
-First what each group of products costs in quality is measured, with it alone in int8. Then as few
-as possible of those that lose most for their size stay in float32: their number is found by
-bisection, and what was kept in vain is given back one by one. Every trial is remembered in a file,
-so that a search that was stopped goes on where it was.
+First the search measures the loss of each group of products, with that group alone in int8. Then
+as few as possible of the groups with the highest loss for their size stay in float32: bisection
+finds their number, and groups that were kept in vain are quantized again one by one. A file records
+every trial, so that a stopped search can be resumed.
 """
 
 import json
@@ -29,31 +29,32 @@ from lanner_export.precision.quantization import Product
 from lanner_export.precision.variants import Int8
 from lanner_export.quality.measures import Measure, model_answers
 
-#: Trials of the whole measure. With 24 groups, bisection takes 6, and giving back the others.
+#: The most trials of the whole measure. With 24 groups, bisection takes 6, and the rest go to
+#: quantizing groups again.
 MOST_TRIALS = 24
-#: Inputs that a group's loss is measured on: losses differ by factors, which so many show.
+#: The inputs for measuring a group's loss: enough, since losses differ by factors.
 _LOSS_INPUTS = 96
 
 
 @dataclass(frozen=True)
 class Group:
-    """Products that take the same activation: it is quantized for all of them, or for none."""
+    """Products with the same activation, which is quantized for all of them or for none."""
 
     products: tuple[Product, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the products."""
         return tuple(product.name for product in self.products)
 
     @property
     def size(self) -> int:
-        """Elements of their weights, as much as they cost for a token."""
+        """Number of their weights, proportional to their cost per token."""
         return sum(product.size for product in self.products)
 
 
 def groups(products: Sequence[Product]) -> list[Group]:
-    """The products in groups of one activation, in the order in which they run."""
+    """Group products by activation, in order of execution."""
     by_activation: dict[str, list[Product]] = {}
     for product in products:
         by_activation.setdefault(product.activation, []).append(product)
@@ -66,14 +67,14 @@ class Search:
 
     Attributes:
         int8: The calibrated graph.
-        budget: What is to be met.
-        measure: What the budget is measured by.
-        fp32: The float32 variant, which losses are measured against.
+        budget: The budget to meet.
+        measure: The measure of the budget.
+        fp32: The float32 variant, the baseline of losses.
         open_trial: Loads a trial's file in the runtime.
-        journal: Where trials are remembered. It stays when the search has found an answer, since
-            what follows may be stopped too.
+        journal: The record of trials. It is kept after the search, since the rest of the export may
+            be stopped, too.
         progress: Called when a trial begins.
-        options: What the export was asked for, as far as values may depend on it.
+        options: The options of the export that values may depend on.
         most_trials: Trials of the whole measure, at least 2.
     """
 
@@ -90,14 +91,14 @@ class Search:
     _trials: int = field(default=0, init=False)
 
     def run(self) -> list[str]:
-        """Searches.
+        """Search for the products to keep in float32.
 
         Returns:
-            Names of the products that stay in float32, in the order in which they run.
+            Names of the products that stay in float32, in order of execution.
 
         Raises:
-            BudgetError: Not even int8 with one group quantized, that which loses least for its
-                size, is within the budget.
+            BudgetError: Even with only the group of the lowest loss for its size in int8, the
+                budget is not met.
         """
         self._recall()
         all_groups = groups(self.int8.products)
@@ -123,7 +124,7 @@ class Search:
             else:
                 too_few = middle
         kept = worst_first[:best]
-        # Bisection takes all that lose more than the last one; some of them matter to no one.
+        # Bisection keeps all groups that lose more than the last one; some of them are not needed.
         for group in reversed(kept[:-1]):
             if self._trials >= self.most_trials:
                 break
@@ -144,7 +145,7 @@ class Search:
         def loss(model: Model) -> float:
             lost = flat(model) - expected
             norm = float(np.linalg.norm(lost.astype(np.float64)))
-            # What overflows loses most; NaN would have no place in the order.
+            # An overflow is the highest loss; NaN could not be sorted.
             return norm if math.isfinite(norm) else math.inf
 
         losses: dict[tuple[str, ...], float] = {}
@@ -193,7 +194,7 @@ class Search:
         return value
 
     def _failure(self) -> str:
-        # What keeps more is not always better. NaN is the worst.
+        # Keeping more is not always better. NaN is the worst.
         number, reached = max(
             self._tried_values.items(),
             key=lambda item: -math.inf if math.isnan(item[1]) else item[1],
@@ -214,7 +215,7 @@ class Search:
         """Return all that trials depend on: the checkpoint, the data, the options, the versions."""
         inputs = json.dumps(list(self.measure.inputs))
         ranges = json.dumps({name: list(found) for name, found in self.int8.ranges.items()})
-        # The manifest also has what decides how texts are read, and the versions.
+        # The manifest also holds the settings of the tokenizer, and the versions.
         manifest = replace(self.fp32.manifest, name="", created="")
         return {
             "graph": file_sha256(self.int8.source),

@@ -1,4 +1,4 @@
-"""The model files of an artifact: a checkpoint's graph at each precision."""
+"""Writing the model files of an artifact: a checkpoint's graph in each precision."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ from lanner_export.precision.quantization import Product, products, write_int8, 
 from lanner_export.precision.ranges import METHOD, Feed, Range, measure_ranges
 from lanner_export.texts.calibration import CalibrationTexts
 
-#: Tokens of a calibration text: all its activations are in memory at once, and more tokens do not
-#: widen their ranges.
+#: The most tokens of a calibration text: all its activations are in memory at once, and more tokens
+#: do not widen their ranges.
 _MOST_TOKENS = 512
 
 
 @dataclass(frozen=True)
 class Int8:
-    """A calibrated graph, which int8 is written of in many ways.
+    """A calibrated graph, from which int8 graphs are written.
 
     Attributes:
         source: The float32 ONNX file.
         products: The matrix products that may be quantized.
-        ranges: The range of each activation that they take.
+        ranges: The range of each of their activations.
     """
 
     source: Path
@@ -50,8 +50,8 @@ class Int8:
         write_int8(self.source, target, self.ranges, keep=keep)
 
 
-#: Names the products of int8 that are to stay in float32; it is told what the float32 graph and a
-#: trial of int8 are as variants.
+#: Returns the names of int8 products to keep in float32, given the variants of the float32 graph
+#: and of a trial of int8.
 KeepInFloat32 = Callable[[Int8, Variant, Variant], Sequence[str]]
 
 
@@ -60,11 +60,11 @@ class Recipe:
     """The recipe of variants.
 
     Attributes:
-        precisions: Which, of `lanner_export.PRECISIONS`.
-        texts: What int8 is calibrated on. Static vectors need none: each row has its own scale.
+        precisions: Some of `lanner_export.PRECISIONS`.
+        texts: The calibration texts of int8. Static vectors need none: each row has its own scale.
         without_passes: Names of `rewriting.PASSES` to leave out.
-        keep: Chooses the products of int8 that stay in float32; None for none of them.
-        budget: What it keeps them for, as it was asked for.
+        keep: Chooses the int8 products that stay in float32; None to keep none.
+        budget: The requested budget.
     """
 
     precisions: Sequence[str]
@@ -85,15 +85,15 @@ def write_variants(
 
     Args:
         loaded: The checkpoint.
-        record: How its tokenizer is used; its file is in the directory already.
-        recipe: What is made, and how.
-        directory: Where the files go.
+        record: The record of its tokenizer, whose file is in the directory already.
+        recipe: The recipe.
+        directory: The directory for the files.
         progress: Called when a step begins.
 
     Raises:
         ExportError: The graph could not be made.
-        InputError: The tokenizer makes nothing of the calibration texts.
-        UnsupportedError: Static vectors have no such precision.
+        InputError: The calibration texts have no tokens.
+        UnsupportedError: Static vectors do not have the precision.
     """
     if isinstance(loaded.graph, LookupTable):
         only_traced = [name for name in recipe.precisions if name not in ("fp32", "int8")]
@@ -183,7 +183,7 @@ def _named(precision: str, path: Path) -> Variant:
 
 
 def _variant(precision: str, path: Path) -> Variant:
-    # On a CPU ONNX Runtime runs half precision otherwise than on a GPU, or not at all.
+    # On a CPU ONNX Runtime runs half precision differently from a GPU, or not at all.
     count = count_written_ops if precision in HALF_PRECISIONS else count_fused_ops
     return replace(_named(precision, path), fused_ops=count(path))
 
@@ -194,7 +194,7 @@ def calibration_feeds(
     """Return the inputs of a graph for texts or pairs, one at a time.
 
     Raises:
-        InputError: The tokenizer makes no token of any of them.
+        InputError: The inputs have no tokens.
     """
     has_types = TYPE_IDS in names
     encodings = tokenizer.encode_pairs(inputs, with_types=has_types)
@@ -207,5 +207,5 @@ def calibration_feeds(
         [row[:_MOST_TOKENS] for row in ids],
         None if types is None else [row[:_MOST_TOKENS] for row in types],
     )
-    # One text a feed: padding would be measured as if it were text.
+    # One text per feed: padding would be measured as if it were text.
     return [feed([(sequences, [row])], pad_token_id=0) for row in range(len(encodings))]

@@ -27,16 +27,16 @@ def load_static_embedder(
     """Loads a directory or file of static vectors; see `lanner_export.static.reading`.
 
     Args:
-        path: Where it is.
-        checkpoint: Its name for people.
-        scratch: A directory with room for its vectors.
+        path: The directory or file.
+        checkpoint: The name of the checkpoint, for messages.
+        scratch: A directory with room for the vectors.
         max_tokens: A longest input that replaces the checkpoint's own.
         corpus: Texts whose words are enough; None for all words.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
-        UnsupportedError: A part of it cannot be exported.
-        InputError: It has no word of the corpus.
+        CheckpointError: The checkpoint is incomplete or unreadable, or would lose a special token.
+        UnsupportedError: A part of the checkpoint cannot be exported.
+        InputError: The checkpoint has no word of the corpus.
         ExportError: The corpus would be split or answered differently.
     """
     static = whole = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)

@@ -1,8 +1,8 @@
-"""The vectors that gensim saved with `KeyedVectors.save`, without running what a pickle asks for.
+"""Reading gensim's `KeyedVectors.save` without running code from the pickle.
 
-gensim pickles its object, and puts a large table beside it as `.npy`. Here the pickle is read into
-stand-ins that only remember what they were given: of it, the list of words and the table's bytes
-are taken, and nothing of gensim or numpy is called.
+gensim pickles its object, with a large table next to it as `.npy`. This module reads the pickle
+into stand-ins that only record their arguments. It takes the list of words and the table's bytes
+from them; no function of gensim or numpy is called.
 """
 
 import pickle
@@ -19,7 +19,7 @@ _FLOATS = ("f2", "f4", "f8")
 
 
 class _Standin:
-    """Anything that a pickle makes or calls: keeps what it was given."""
+    """A stand-in for any object that a pickle makes or calls; it records its arguments."""
 
     arguments: tuple[Any, ...] = ()
     state: Any = None
@@ -35,7 +35,7 @@ class _KeyedVectors(_Standin):
     pass
 
 
-#: All that a pickle of KeyedVectors names; numpy 1 called its core by another name.
+#: All names in a pickle of KeyedVectors; the core of numpy 1 has another name.
 _STANDINS: dict[tuple[str, str], type[_Standin]] = {
     ("gensim.models.keyedvectors", "KeyedVectors"): _KeyedVectors,
     ("numpy.core.multiarray", "_reconstruct"): _Standin,
@@ -68,14 +68,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_keyed_vectors(file: BufferedIOBase, path: Path) -> tuple[list[str], NDArray[Any]]:
-    """The words and their vectors, floats [words, dimension]; those of an `.npy` are mapped.
+    """Return the words and their vectors, floats [words, dimension]; an `.npy` is mapped.
 
     Args:
-        file: The pickle, opened.
-        path: Its path, which the name of the `.npy` follows.
+        file: The opened pickle.
+        path: The path of the pickle, from which the name of the `.npy` derives.
 
     Raises:
-        CheckpointError: It is damaged, or something else than KeyedVectors of words.
+        CheckpointError: The pickle is damaged, or is not KeyedVectors of words.
     """
     try:
         root = _Unpickler(file, path).load()
@@ -96,7 +96,7 @@ def read_keyed_vectors(file: BufferedIOBase, path: Path) -> tuple[list[str], NDA
             "save the vectors again with gensim 4 or later"
         )
         raise CheckpointError(msg)
-    # gensim keeps places without a word at the end, for words that its file had twice.
+    # gensim leaves empty places at the end, for words that its source had twice.
     while words and words[-1] is None:
         words.pop()
     vectors = np.asarray(vectors)[: len(words)]  # a plain view: rows of a memmap are slow to make
@@ -120,7 +120,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def _array(state: tuple[Any, ...]) -> NDArray[Any]:
-    """The array that numpy pickled: version, shape, dtype, whether column by column, bytes."""
+    """Return the array that numpy pickled: version, shape, dtype, column order, bytes."""
     _, shape, dtype, is_by_column, raw = state
     kind = str(dtype.arguments[0])
     _require_floats(kind)

@@ -1,8 +1,8 @@
-"""Checkpoints without a transformer: a table of vectors, looked up and averaged.
+"""Reading checkpoints without a transformer: tables of vectors to look up and average.
 
-Four kinds are read, each with the meaning that its own library gives it: a model2vec directory, a
+Four kinds are supported, each with the semantics of its own library: a model2vec directory, a
 sentence-transformers directory with StaticEmbedding or with WordEmbeddings, and a file of word
-vectors. No table is ever whole in memory, but for the reference where its framework wants it so.
+vectors. No table is in memory as a whole, except for a reference whose framework needs it.
 """
 
 import json
@@ -40,17 +40,17 @@ from lanner_export.static.word_vectors import is_word_vectors, read_word_vectors
 MODEL2VEC = "model2vec"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 WORD_VECTORS = "word vectors"
-#: What is exported of sentence-transformers; Normalize may follow.
+#: The supported modules of sentence-transformers; Normalize may follow.
 _MODULES = (
     ("StaticEmbedding",),
     ("WordEmbeddings", "Pooling"),
     ("WordEmbeddings", "WordWeights", "Pooling"),
 )
-#: First modules that need no transformer; BoW is told apart only to be refused by its name.
+#: First modules that need no transformer; BoW is listed only to be refused by name.
 _FIRST_MODULES = ("StaticEmbedding", "WordEmbeddings", "BoW")
 _WEIGHTS_FILE = "model.safetensors"
 _TOKENIZER_FILE = "tokenizer.json"
-#: What model2vec and WordEmbeddings cut at where their config does not say.
+#: The default limit of model2vec and WordEmbeddings.
 _MODEL2VEC_MAX_TOKENS = 512
 _WORD_EMBEDDINGS_MAX_TOKENS = 1_000_000
 
@@ -60,15 +60,15 @@ class StaticCheckpoint:
     """A checkpoint of static vectors, read but not loaded.
 
     Attributes:
-        library: Who gives it its meaning: `MODEL2VEC`, `SENTENCE_TRANSFORMERS` or `WORD_VECTORS`.
+        library: Its library: `MODEL2VEC`, `SENTENCE_TRANSFORMERS` or `WORD_VECTORS`.
         kind: ``"model2vec"``, ``"StaticEmbedding"``, ``"WordEmbeddings"``, or the format of a file.
         tokenizer: A file of the `tokenizers` library, used without special tokens, or the words.
-        table: What is looked up; unknown words that do not count are its `ignored_ids`.
+        table: The table; unknown words that do not count are its `ignored_ids`.
         max_tokens: Longest input, or None for no limit.
-        max_characters: What model2vec cuts a text to before it splits it, or None.
+        max_characters: The length that model2vec cuts a text to before splitting it, or None.
         reference: The checkpoint in its own framework, loaded at the first call.
-        prompts: Its named prompts.
-        default_prompt_name: The prompt that it uses without being asked, or None.
+        prompts: The named prompts.
+        default_prompt_name: The prompt that is used by default, or None.
         similarity: The similarity that it was trained for.
     """
 
@@ -93,17 +93,17 @@ class StaticCheckpoint:
         record = TokenizerRecord(
             file=path.name,
             max_tokens=self.max_tokens,
-            pad_token_id=0,  # the mask says what is padding, so any row of the table will do
+            pad_token_id=0,  # the mask marks padding, so any row of the table will do
             max_characters=self.max_characters,
         )
         if isinstance(self.tokenizer, Vocabulary):
             self.tokenizer.write(path)
             return replace(record, kind="words")
         content = read_json(self.tokenizer, "a static checkpoint needs its tokenizer")
-        # Static vectors take no special tokens, and adding those is what this part is there for.
+        # Static vectors take no special tokens, which only the post-processor adds.
         content.update(post_processor=None, padding=None)
         if self.library == MODEL2VEC:
-            content["truncation"] = None  # it cuts on the right, whatever its tokenizer says
+            content["truncation"] = None  # it cuts on the right, whatever its tokenizer's settings
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         return record
 
@@ -120,18 +120,17 @@ def read_static_checkpoint(
 ) -> StaticCheckpoint:
     """Reads a checkpoint of static vectors.
 
-    A file of word vectors says nothing but its vectors: texts are split at white space with no stop
-    words and no lower-casing but of unknown words, as sentence-transformers does it, and the mean
-    is not normalised.
+    A file of word vectors has no settings: texts are split at white space without stop words, only
+    unknown words are lower-cased, as in sentence-transformers, and the mean is not normalised.
 
     Args:
         path: The directory or file.
-        rows: Where the rows of a file of word vectors go; a directory's stay where they are.
+        rows: The path for the rows of a file of word vectors; a directory's rows stay in place.
         max_tokens: A longest input that replaces the checkpoint's own.
 
     Raises:
-        CheckpointError: It is incomplete or damaged.
-        UnsupportedError: It has a part that Lanner does not export.
+        CheckpointError: The checkpoint is incomplete or damaged.
+        UnsupportedError: Lanner does not export a part of the checkpoint.
     """
     if max_tokens is not None and max_tokens < 1:
         msg = f"--max-tokens must be at least 1 for {path}, not {max_tokens}"
@@ -231,7 +230,7 @@ def _static_embedding(directory: Path, *, normalize: bool) -> tuple[LookupTable,
     rows, weights, mapping = _tensors(path, name)
     table = LookupTable(rows=rows, weights=weights, mapping=mapping, normalize=normalize)
     _require_row_a_token(table, tokenizer)
-    # It has no limit of its own, and leaves on what its tokenizer was saved with.
+    # StaticEmbedding has no limit of its own, and keeps the truncation saved with its tokenizer.
     truncation = tokenizer.truncation
     return table, int(truncation["max_length"]) if truncation else None
 
@@ -277,7 +276,7 @@ def _words(config: dict[str, Any], name: str, path: Path) -> list[str]:
 
 
 def _word_weights(path: Path) -> NDArray[np.float32]:
-    """The weight of each word as sentence-transformers makes it: from the config, at each load."""
+    """Return the weight of each word, from the config like sentence-transformers at each load."""
     config = read_json(path, "WordWeights need their config")
     try:
         by_word, unknown = config["word_weights"], float(config.get("unknown_word_weight", 1))
@@ -302,10 +301,10 @@ def _word_vectors(path: Path, rows: Path, max_tokens: int | None) -> StaticCheck
 
 
 def _modules(directory: Path) -> list[tuple[str, Path]]:
-    """Class name and directory of each module of sentence-transformers; of anything else, none."""
+    """Return class name and directory of each module of sentence-transformers, if any."""
     path = directory / MODULES_FILE
     entries = module_entries(path) if path.is_file() else []
-    # A class from elsewhere keeps its whole name, which is none of those that are exported.
+    # A foreign class keeps its full name, which is not among the supported ones.
     return [
         (kind.rpartition(".")[2] if kind.startswith(TRUSTED_PREFIX) else kind, place)
         for kind, place in entries
@@ -360,7 +359,7 @@ def _require_row_a_token(
 def _tensors(
     path: Path, name: str
 ) -> tuple[MatrixFile, NDArray[np.float32] | None, NDArray[np.integer[Any]] | None]:
-    """The table of that name, and model2vec's `weights` and `mapping` where they are."""
+    """Return the table of that name, and model2vec's `weights` and `mapping` if present."""
     require_safetensors(path.parent, is_needed=True)
     tensors = read_safetensors(path)
     if name not in tensors or len(tensors[name][0]) != 2:

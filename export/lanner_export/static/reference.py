@@ -1,4 +1,4 @@
-"""Static vectors in the framework that they come from: what an artifact must reproduce.
+"""References of static vectors in their own frameworks, which an artifact must reproduce.
 
 Each is loaded at its first call, so that a checkpoint can be read without its framework. Narrow
 tables are widened, not rounded: the reference is float32.
@@ -29,10 +29,10 @@ def model2vec_reference(
     max_tokens: int | None,
     max_characters: int | None,
 ) -> Reference:
-    """The `StaticModel` of model2vec, or the same by numpy where none is installed.
+    """Return the `StaticModel` of model2vec, or the same by numpy if it is not installed.
 
-    Before 0.10, model2vec cut a text after it had dropped the unknown words, and kept those of
-    Unigram tokenizers: an older one is no reference.
+    Before 0.10, model2vec cut a text after dropping the unknown words, and kept those of Unigram
+    tokenizers: older versions cannot be the reference.
     """
 
     @functools.cache
@@ -50,7 +50,7 @@ def model2vec_reference(
 
 
 def sentence_transformers_reference(directory: Path, max_tokens: int | None) -> Reference:
-    """The `SentenceTransformer`, without its prompts, cutting at the limit."""
+    """Return the `SentenceTransformer`, without its prompts, cutting at the limit."""
 
     @functools.cache
     def model() -> Any:
@@ -76,7 +76,7 @@ def sentence_transformers_reference(directory: Path, max_tokens: int | None) -> 
 
 
 def word_vectors_reference(words: list[str], rows: MatrixFile, max_tokens: int | None) -> Reference:
-    """The mean of the mapped rows of what sentence-transformers' `WhitespaceTokenizer` finds."""
+    """Return the mean of the rows of words by sentence-transformers' `WhitespaceTokenizer`."""
 
     @functools.cache
     def tokenizer() -> Any:
@@ -120,7 +120,7 @@ def _limit(module: Any, max_tokens: int) -> None:
         side = (tokenizer.truncation or {}).get("direction", "right")
         tokenizer.enable_truncation(max_tokens, direction=side)
         return
-    # In sentence-transformers 5, WordEmbeddings do not cut at the limit that they have.
+    # In sentence-transformers 5, WordEmbeddings do not cut at their limit.
     tokenize = tokenizer.tokenize
     tokenizer.tokenize = lambda text, **options: tokenize(text, **options)[:max_tokens]
 

@@ -17,9 +17,9 @@ from lanner_export.static.reference import Reference, mean_rows
 from lanner_export.trim.tokenizer import trim_tokenizer
 
 _BLOCK_ROWS = 2**14
-#: So many texts of the corpus are answered before and after.
+#: The number of texts of the corpus that are compared before and after.
 _COMPARED_TEXTS = 64
-#: Most that a component may differ then; of vectors longer than 1, of the largest.
+#: The most that a component may differ, relative to the largest for vectors longer than 1.
 _LARGEST_DIFFERENCE = 1e-4
 
 
@@ -28,17 +28,17 @@ def trim_static_vocabulary(
 ) -> StaticCheckpoint:
     """Leaves out the words or tokens that a corpus never uses, with their rows.
 
-    The reference of what is left is not its framework, which knows it not, but the same sums by
-    numpy; on the corpus, both must agree.
+    The framework cannot be the reference of the trimmed table, so numpy computes the same sums; on
+    the corpus, both must agree.
 
     Args:
-        static: The checkpoint; it stays as it is.
+        static: The checkpoint; it is not changed.
         texts: The corpus, at least one text.
-        checkpoint: Its name for people.
-        scratch: A directory with room for the rows that are left.
+        checkpoint: The name of the checkpoint, for messages.
+        scratch: A directory with room for the remaining rows.
 
     Raises:
-        CheckpointError: A special token is not in the vocabulary, so that it would be lost.
+        CheckpointError: A special token is not in the vocabulary and would be lost.
         InputError: The vocabulary has no word of the corpus.
         ExportError: The corpus would be split or answered differently.
     """
@@ -66,8 +66,8 @@ def _trim_tokenizer(
     path = scratch / "vocabulary.json"
     static.write_tokenizer(path)
     if isinstance(static.tokenizer, Vocabulary):
-        # A word is looked up as it stands, then bare, then in lower case: what was not found stays
-        # away, and what was is kept.
+        # A word is looked up as written, then without punctuation, then in lower case: forms that
+        # were found are kept, so the same forms are found again.
         used = {row for ids in WordTokenizer(path).encode(texts) for row in ids}
         old_ids = np.array(sorted(used), np.int64)
         words = static.tokenizer.words

@@ -1,7 +1,7 @@
-"""Word vectors as the field ships them: GloVe and word2vec text, word2vec binary, gensim's own.
+"""Reading word vectors: GloVe and word2vec text, word2vec binary, gensim's own format.
 
-A file is recognised by what is in it. It is read once, as a stream: besides the list of words,
-memory holds one block of rows.
+A file is recognised by its content. It is read once, as a stream: memory holds the list of words
+and one block of rows.
 """
 
 import gzip
@@ -20,14 +20,14 @@ from lanner.files.staging import staged_file
 from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.static.keyed_vectors import read_keyed_vectors
 
-#: Enough to hold the longest first line that there is.
+#: Enough for the longest possible first line.
 _SAMPLE_BYTES = 2**20
 _READ_BYTES = 2**20
 _BLOCK_BYTES = 2**24
-#: More than any vector has; a first line that says more is of another kind of file.
+#: More than any vector has; a first line with more means another kind of file.
 _LARGEST_DIMENSION = 2**16
 _MOST_DIGITS = 18
-#: Bytes that no text has, and that any few rows of binary numbers have.
+#: Bytes that never occur in text, but in any few rows of binary numbers.
 _BINARY_BYTES = frozenset(range(9)) | frozenset(range(14, 32))
 _GZIP = b"\x1f\x8b"
 _PICKLE = b"\x80"
@@ -43,13 +43,13 @@ _Entry = tuple[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class WordVectors:
-    """A table of word vectors that was read.
+    """A table of word vectors.
 
     Attributes:
         words: The words in the order of their rows, each once.
         dimension: Width of the vectors.
         rows: The raw rows, little-endian float32 [words, dimension].
-        format: What the file was, for example ``"glove text"``.
+        format: The format of the file, for example ``"glove text"``.
     """
 
     words: list[str]
@@ -59,7 +59,7 @@ class WordVectors:
 
     @property
     def matrix(self) -> MatrixFile:
-        """The rows as a matrix."""
+        """Return the rows as a matrix."""
         return MatrixFile(self.rows, (len(self.words), self.dimension))
 
 
@@ -207,7 +207,7 @@ def _write_rows(entries: Iterator[_Entry], dimension: int, path: Path, rows: Pat
     words: dict[str, None] = {}
     block = np.empty((max(1, _BLOCK_BYTES // max(1, 4 * dimension)), dimension), "<f4")
     filled = 0
-    # What float32 cannot hold becomes infinite, and is refused as such.
+    # Values beyond float32 become infinite, and are refused as such.
     with staged_file(rows) as file, np.errstate(over="ignore"):
         for word, vector in entries:
             if word in words:
@@ -238,7 +238,7 @@ def _finite(block: NDArray[np.float32], words: dict[str, None], path: Path) -> b
 
 
 def _ends_with_number(word: bytes) -> bool:
-    # A word of GloVe may have spaces; but if a number stands after one, it is one value too many.
+    # A word of GloVe may have spaces, but a number after a space is one value too many.
     parts = word.split()
     return len(parts) > 1 and _is_number(parts[-1])
 

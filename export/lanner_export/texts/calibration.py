@@ -20,13 +20,13 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class CalibrationTexts:
-    """Texts, and how the manifest describes them."""
+    """Texts with their description for the manifest."""
 
     texts: list[str]
     source: str
 
     def inputs(self, head: str) -> list[str | Pair]:
-        """The inputs of a model of that head: texts, pairs of neighbours, or both by turns."""
+        """Return inputs for a head: texts, pairs of neighbours, or both alternating."""
         takes = HEADS[head].inputs
         if takes is InputKind.TEXTS:
             return list(self.texts)
@@ -36,14 +36,14 @@ class CalibrationTexts:
         return [text if row % 2 else pairs[row] for row, text in enumerate(self.texts)]
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest: the texts' source and number."""
+        """Return the source and number of the texts, for the manifest."""
         return {"data": self.source, "texts": len(self.texts)}
 
 
 def calibration_texts(path: Path | None) -> CalibrationTexts:
-    """The user's texts, or the shipped sentences; both with some joined to longer texts.
+    """Return the user's texts, or the shipped sentences, and longer texts joined from them.
 
-    A model is calibrated with short and long inputs, because activations depend on position.
+    A model is calibrated with short and long inputs, because activations depend on positions.
 
     Args:
         path: A .txt, .csv or .jsonl file, or None for the shipped sentences.

@@ -1,4 +1,4 @@
-"""The labelled data that quality is measured on: what files of it must hold, by head."""
+"""Labelled data for measuring quality: the format of its files, by head."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,20 +22,20 @@ from lanner.files.texts import (
 from lanner.models.entities import parse_tags
 from lanner.text.tokenization import Pair
 
-#: What is no entity.
+#: The label of tokens outside of entities.
 OUTSIDE = "O"
-#: Between the labels of one text in a .csv file; a .jsonl file has a list.
+#: The separator of a text's labels in a .csv file; a .jsonl file has a list.
 _LABEL_SEPARATOR = "|"
 _EXPECTED = (
     "the columns sentence1,sentence2,score (heads embed and score), text,label (classify) or "
     "text,entities (tag)"
 )
-#: More labels than these are counted in messages.
+#: Messages name up to this many labels, and count more.
 _MOST_LABELS = 10
 
 
 class Span(NamedTuple):
-    """An entity: its label, and its first character and the one after its last."""
+    """An entity: its label, and its start and end in characters."""
 
     label: str
     start: int
@@ -60,7 +60,7 @@ class LabelledTexts:
         Args:
             names: The labels of a checkpoint, in the order of its logits. The file gives a label
                 by its name or its number.
-            is_many: Whether any number of labels may hold at once, or one alone.
+            is_many: True if any number of labels may hold at once, False for exactly one.
 
         Raises:
             InputError: The checkpoint has no such label.
@@ -73,10 +73,10 @@ class LabelledTexts:
         return holds
 
     def numbers(self) -> list[float]:
-        """The number of each text.
+        """Return the number of each text.
 
         Raises:
-            InputError: One is no finite number.
+            InputError: A value is not a finite number.
         """
         return [_number(record, "label") for record in self.records]
 
@@ -102,7 +102,7 @@ class TaggedTexts:
             labels: The labels of its tokens, ``B-PER`` for example.
 
         Raises:
-            InputError: There is one.
+            InputError: A kind is unknown.
         """
         known = sorted({tag.kind for tag in parse_tags(labels)} - {OUTSIDE})
         for entities, record in zip(self.entities, self.records, strict=True):
@@ -113,7 +113,7 @@ class TaggedTexts:
 
 @dataclass(frozen=True)
 class QualityData:
-    """Labelled data, and the name that the card gives it."""
+    """Labelled data with its name on the quality card."""
 
     name: str
     labelled: LabelledPairs | LabelledTexts | TaggedTexts
@@ -185,7 +185,7 @@ class QualityData:
             raise InputError(msg)
 
 
-#: What each kind of data holds, and its columns, which are those of the heads that it measures.
+#: Kind of data -> its content and its columns, which are those of the heads that it measures.
 _PURPOSES: dict[type, tuple[str, str]] = {
     LabelledPairs: ("pairs with a score", "sentence1,sentence2,score"),
     LabelledTexts: ("texts with labels", "text,label"),
@@ -249,7 +249,7 @@ def _tagged_texts(path: Path, records: Sequence[Record]) -> TaggedTexts:
 
 
 _Reader = Callable[[Path, Sequence[Record]], LabelledPairs | LabelledTexts | TaggedTexts]
-#: By the columns that a file must have.
+#: Readers by the columns that a file must have.
 _READERS: dict[tuple[str, ...], _Reader] = {
     PAIRS_HEADER: _labelled_pairs,
     ("text", "label"): _labelled_texts,

@@ -49,18 +49,18 @@ def load_classifier(
     """Loads a transformers or cross-encoder directory with its classification head.
 
     Args:
-        directory: Where it is.
-        checkpoint: Its name for people.
-        head: One that answers with scores.
+        directory: The directory.
+        checkpoint: The name of the checkpoint, for messages.
+        head: A head with logits.
         max_tokens: A longest input that replaces the checkpoint's own.
-        positive_label: Which label's probability `score` answers; None for the second of two.
-        trimming: What of its layers and its vocabulary is to be kept.
+        positive_label: The label whose probability `score` returns; None for the second of two.
+        trimming: The layers and the vocabulary to keep.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable, or has no such head, or a special token
-            would be lost.
-        UnsupportedError: Its architecture cannot be exported, or not trimmed, or its labels leave
-            a question.
+        CheckpointError: The checkpoint is incomplete or unreadable, has no such head, or would lose
+            a special token.
+        UnsupportedError: The architecture cannot be exported or trimmed, or its labels are
+            ambiguous.
         ExportError: A text of the corpus would be split differently.
     """
     if is_cross_encoder(directory):
@@ -110,12 +110,13 @@ class _Reference:
     def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
         logits = []
         for item in inputs:
-            # As lists: of a lone pair whose second text is empty, transformers makes a single.
+            # Pass lists: transformers would turn a single pair with an empty second text into one
+            # text.
             texts = [[item]] if isinstance(item, str) else [[text] for text in item]
             features = self._tokenizer(
                 *texts, truncation=True, max_length=self._max_tokens, return_tensors="pt"
             )
-            # A tokenizer may make more than the model takes, token types for a DistilBERT say.
+            # A tokenizer may make more than the model takes, for example token types for DistilBERT.
             taken = {name: tensor for name, tensor in features.items() if name in self._arguments}
             with torch.no_grad():
                 logits.append(self._model(**taken).logits[0].numpy())
@@ -153,7 +154,7 @@ def _model(directory: Path, checkpoint: str, head: str) -> Any:
     except Exception as error:
         msg = f"transformers cannot load {checkpoint}: {first_sentence(error)}"
         raise CheckpointError(msg) from error
-    # What is missing, transformers would draw at random.
+    # transformers initialises missing weights at random.
     if missing := sorted(info["missing_keys"]):
         msg = (
             f"{checkpoint} lacks {len(missing)} weights of the head {head!r} ({missing[0]}, ...): "
@@ -165,7 +166,7 @@ def _model(directory: Path, checkpoint: str, head: str) -> Any:
 
 
 def _own_limit(tokenizer: Any) -> int | None:
-    # Where a tokenizer was saved without a limit, transformers gives it a number beyond counting.
+    # For a tokenizer without a limit, transformers returns a huge number.
     limit = int(tokenizer.model_max_length)
     return limit if limit < 1_000_000 else None
 

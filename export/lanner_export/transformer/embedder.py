@@ -1,7 +1,7 @@
 """Loading a checkpoint for the head `embed`.
 
 sentence-transformers loads both kinds: its own directories with their modules, and plain
-transformers checkpoints, to which it adds mean pooling, as the field does.
+transformers checkpoints, to which it adds mean pooling.
 """
 
 from collections.abc import Sequence
@@ -43,15 +43,15 @@ def load_embedder(
     """Loads a sentence-transformers or transformers directory as sentence vectors.
 
     Args:
-        directory: Where it is.
-        checkpoint: Its name for people.
+        directory: The directory.
+        checkpoint: The name of the checkpoint, for messages.
         max_tokens: A longest input that replaces the checkpoint's own.
-        truncate_dim: How many of the first dimensions to keep; None for what the checkpoint says.
-        trimming: What of its layers and its vocabulary is to be kept.
+        truncate_dim: The number of leading dimensions to keep; None for the checkpoint's own.
+        trimming: The layers and the vocabulary to keep.
 
     Raises:
-        CheckpointError: It is incomplete or unreadable, or a special token would be lost.
-        UnsupportedError: Its architecture or a module of it cannot be exported, or not trimmed.
+        CheckpointError: The checkpoint is incomplete or unreadable, or would lose a special token.
+        UnsupportedError: The architecture or a module cannot be exported or trimmed.
         ExportError: A text of the corpus would be split differently.
     """
     modules = read_modules(directory)
@@ -71,7 +71,7 @@ def load_embedder(
         raise UnsupportedError(msg)
     model.truncate_dim = None if kept == width else kept
     encoder = model[0].auto_model
-    # The reference must cut where the artifact does.
+    # The reference must cut at the same limit as the artifact.
     model.max_seq_length = token_limit(
         encoder,
         config,
@@ -116,8 +116,8 @@ class _Reference:
         self._model = model
 
     def __call__(self, inputs: Sequence[Any]) -> list[NDArray[np.float32]]:
-        # prompt="" turns a default prompt off. A text at a time: padding changes nothing, not even
-        # where the framework would pad on the left and shift the positions.
+        # prompt="" disables a default prompt. One text at a time, so that padding has no effect,
+        # even if the framework pads on the left and shifts the positions.
         vectors = self._model.encode(list(inputs), prompt="", batch_size=1, show_progress_bar=False)
         return list(vectors)
 
@@ -150,7 +150,7 @@ def _require_complete_weights(directory: Path, checkpoint: str) -> None:
         _, info = AutoModel.from_pretrained(
             directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
-    # The pooler feeds BERT's next-sentence task; no vector here is made with it.
+    # The pooler serves BERT's next-sentence task; no vector here uses it.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         msg = (
@@ -164,7 +164,7 @@ def _pools_prompt(model: Any, checkpoint: str) -> bool:
     for module in model:
         if getattr(module, "include_prompt", True) is False:
             if "weightedmean" in module.pooling_mode:
-                # The weights go by positions in the text with its prompt, which the mask forgets.
+                # The weights depend on positions in the text with its prompt, which the mask hides.
                 msg = (
                     f"{checkpoint} excludes its prompts from a pooling weighted by position, "
                     "which Lanner does not export"

@@ -1,4 +1,4 @@
-"""The checkpoint's tokenizer as one self-contained file."""
+"""Writing the checkpoint's tokenizer as one self-contained file."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,17 @@ def write_tokenizer(
     Args:
         source: A fast tokenizer of transformers.
         max_tokens: Longest input, special tokens included.
-        path: Where the file goes.
-        has_types: Whether the graph takes token types.
+        path: The path of the file.
+        has_types: True if the graph takes token types.
 
     Raises:
-        UnsupportedError: The tokenizer gives single texts token types that the graph has not.
+        UnsupportedError: The tokenizer gives single texts token types that the graph lacks.
     """
     tokenizer = Tokenizer.from_str(source.backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens, direction=source.truncation_side)
     if not has_types and any(tokenizer.encode("A text of a few words.").type_ids):
-        # All zero, they are constant and stay inside the graph.
+        # All-zero types are a constant inside the graph.
         msg = "the tokenizer gives single texts other token types than 0, which Lanner has not"
         raise UnsupportedError(msg)
     tokenizer.save(str(path))

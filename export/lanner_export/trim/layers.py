@@ -1,4 +1,4 @@
-"""A transformer with some of its layers."""
+"""Removing layers of a transformer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tup
     groups = getattr(config, "num_hidden_groups", None)
     if groups is None:
         parent, layers = _layers(encoder, count, checkpoint)
-        # DeBERTa's convolution stands between its first layer and its second.
+        # DeBERTa's convolution follows its first layer.
         if getattr(parent, "conv", None) is not None and kept[0] != 0:
             msg = (
                 f"{checkpoint} has a convolution behind its layer 0, which --keep-layers leaves "
@@ -54,17 +54,17 @@ def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tup
 
 
 def kept_layers(keep: int | Sequence[int], count: int, checkpoint: str) -> list[int]:
-    """The layers that `--keep-layers` names.
+    """Return the numbers of the layers to keep.
 
     Args:
-        keep: Their numbers from 0 on, in ascending order; or how many, which are then spread
-            evenly from the first to the last, as DistilBERT's were chosen from BERT's (6 of 12:
-            0, 2, 4, 7, 9, 11).
-        count: How many there are.
-        checkpoint: Whose they are, for people.
+        keep: Numbers from 0, in ascending order; or the number of layers, which are then spread
+            evenly from the first to the last, like those of DistilBERT (6 of BERT's 12: 0, 2, 4, 7,
+            9, 11).
+        count: The number of layers.
+        checkpoint: The name of the checkpoint, for messages.
 
     Raises:
-        UnsupportedError: There are fewer, or one is named twice or out of order, or none is.
+        UnsupportedError: A layer does not exist, is repeated or out of order, or none is named.
     """
     if isinstance(keep, int):
         if not 1 <= keep <= count:
@@ -85,13 +85,13 @@ def kept_layers(keep: int | Sequence[int], count: int, checkpoint: str) -> list[
 
 
 def _layers(encoder: Any, count: int, checkpoint: str) -> tuple[Any, nn.ModuleList]:
-    """The list of a transformer's layers, and the module that it belongs to."""
+    """Return the module with the list of a transformer's layers, and the list."""
     found = [
         (name, module)
         for name, module in encoder.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == count
     ]
-    # A layer may hold as many of something: the outermost list is that of the layers.
+    # A layer may contain another list of this length: the outermost list holds the layers.
     outer = [
         (name, module)
         for name, module in found

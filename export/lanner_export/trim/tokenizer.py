@@ -1,18 +1,18 @@
-"""A tokenizer without the pieces that a corpus never uses, which splits the corpus as before.
+"""Trimming a tokenizer to the pieces that a corpus uses; the corpus is split as before.
 
-Each algorithm keeps to its choices when what it never chose is gone:
+Each algorithm makes the same choices when unused pieces are removed:
 
-- WordPiece takes the longest piece that fits. No longer one appears, and what it took is kept; so
-  is what it took of a word before it gave the word up as unknown.
-- BPE joins the pair of the lowest rank. The pieces that a kept one is joined from are kept, with
-  their joins, in their order.
-- Unigram takes the likeliest split, whose pieces are kept. What an unknown character costs hangs
+- WordPiece takes the longest piece that fits. Removal adds no longer piece, and used pieces are
+  kept; so are the pieces of a word before it was given up as unknown.
+- BPE joins the pair of the lowest rank. The parts of a kept piece are kept, with their joins, in
+  their order.
+- Unigram takes the likeliest split, whose pieces are kept. The cost of an unknown character depends
   on the lowest score of all, so a piece with that score is kept.
-- WordLevel looks whole words up.
+- WordLevel looks up whole words.
 
-All single characters of the vocabulary are kept beside, so that a word which the corpus has not is
-split into its characters and is not unknown. In the end both tokenizers split the corpus, and are
-compared.
+All single characters of the vocabulary are kept, too, so that a word outside of the corpus is split
+into its characters instead of being unknown. Finally both tokenizers split the corpus, and the
+results are compared.
 """
 
 import re
@@ -29,7 +29,7 @@ from lanner_export.checkpoint.tokenizer_json import TokenizerJson
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BATCH_TEXTS = 1024
-#: Stands behind the ids of each text where those of many are in a row.
+#: The separator behind the ids of each text in an array of several.
 _END = -1
 _SHOWN_CHARACTERS = 60
 
@@ -40,8 +40,8 @@ class TrimmedTokenizer(NamedTuple):
     """The rest of a trimmed tokenizer.
 
     Attributes:
-        tokenizer: The same, with fewer tokens, numbered from 0 on, and without padding.
-        old_ids: The id that each of its tokens had, int64 [tokens].
+        tokenizer: The tokenizer with fewer tokens, numbered from 0, and without padding.
+        old_ids: The old id of each token, int64 [tokens].
     """
 
     tokenizer: Tokenizer
@@ -110,7 +110,7 @@ def _special_ids(content: TokenizerJson, checkpoint: str) -> set[int]:
 
 
 def _fallback_ids(content: TokenizerJson) -> set[int]:
-    """Single characters and bytes; of whole words, none stands for a part of another."""
+    """Return the ids of single characters and bytes; none for a vocabulary of whole words."""
     model = content.model
     if model["type"] == "WordLevel":
         return set()
@@ -163,7 +163,7 @@ def _words(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def _ids_of_parts(content: TokenizerJson, kept: set[int]) -> set[int]:
-    """The pieces that BPE joins others from, down to the characters."""
+    """Return the pieces that BPE joins others from, down to the characters."""
     ids = {piece: number for number, piece in content.pieces.items()}
     parts: dict[str, list[str]] = defaultdict(list)
     for left, right in content.model["merges"]:
@@ -179,7 +179,7 @@ def _ids_of_parts(content: TokenizerJson, kept: set[int]) -> set[int]:
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[_Block]:
-    """The ids of texts, a batch at a time, with `_END` behind those of each."""
+    """Yield the ids of texts in batches, with `_END` behind those of each text."""
     for start in range(0, len(texts), _BATCH_TEXTS):
         encodings = tokenizer.encode_batch_fast(list(texts[start : start + _BATCH_TEXTS]))
         yield np.array([n for encoding in encodings for n in (*encoding.ids, _END)], np.int32)
@@ -193,7 +193,7 @@ def _require_same(
     checkpoint: str,
 ) -> None:
     tokenizer = _without_limit(trimmed.tokenizer)
-    # Its last entry, which _END points to, is _END.
+    # The last entry, at index _END, is _END.
     old_ids = np.append(trimmed.old_ids, _END)
 
     def differs(text: str, pair: str | None = None) -> bool:

@@ -14,7 +14,7 @@ from lanner_export.trim.vocabulary import trim_vocabulary
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts like those that a model will be asked about, and the name of their file."""
+    """Texts like those of the service, with the name of their file."""
 
     name: str
     texts: list[str]
@@ -34,7 +34,7 @@ class Corpus:
         return cls(path.name, texts)
 
     def with_prompts(self, prompts: Iterable[str]) -> list[str]:
-        """Its texts as they are, and behind each of some prompts."""
+        """Return the texts, alone and with each of the prompts."""
         return [prompt + text for prompt in dict.fromkeys(["", *prompts]) for text in self.texts]
 
 
@@ -43,7 +43,7 @@ class Trimming:
     """The parts to keep; by default everything.
 
     Attributes:
-        layers: Layers by their numbers from 0 on, or how many; see
+        layers: The numbers of layers from 0, or the number of layers; see
             `lanner_export.trim.layers.kept_layers`.
         corpus: Texts whose tokens are enough.
     """
@@ -69,19 +69,19 @@ def trim(
     Args:
         encoder: The transformer, without its head.
         tokenizer: Its fast tokenizer of transformers.
-        trimming: What is to be kept.
-        prompts: What may stand before a text.
+        trimming: The parts to keep.
+        prompts: Prompts that may precede a text.
         max_tokens: Longest input.
-        checkpoint: Its name for people.
+        checkpoint: The name of the checkpoint, for messages.
 
     Returns:
-        What was left out, for the manifest: `layers` with the numbers `kept`, `tokens` with how
-        many were `kept` and the name of the `corpus`, each with how many it was `of`; only what
-        became fewer.
+        The trimmed parts, for the manifest: `layers` with the numbers `kept`, `tokens` with the
+        number `kept` and the name of the `corpus`, each with the original count in `of`; only parts
+        that became fewer.
 
     Raises:
         CheckpointError: A special token would be lost.
-        UnsupportedError: The transformer or its tokenizer is not one of which that can be left out.
+        UnsupportedError: The transformer or its tokenizer cannot be trimmed in this way.
         ExportError: A text of the corpus would be split differently.
     """
     left_out: dict[str, Any] = {}

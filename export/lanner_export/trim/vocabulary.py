@@ -1,4 +1,4 @@
-"""A transformer and its tokenizer with the vocabulary of a corpus."""
+"""Trimming a transformer and its tokenizer to the vocabulary of a corpus."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.checkpoint import position_padding_id
 from lanner_export.trim.tokenizer import trim_tokenizer
 
-#: So many texts of the corpus are read by the transformer before and after.
+#: The number of texts of the corpus that the transformer reads before and after.
 _COMPARED_TEXTS = 4
-#: Most that a component of a token's vector may differ then: the same sums are made.
+#: The most that a component of a token's vector may differ: the sums are the same.
 _LARGEST_DIFFERENCE = 1e-5
 
 
@@ -27,14 +27,14 @@ def trim_vocabulary(
         tokenizer: Its fast tokenizer of transformers; it is changed.
         texts: The corpus, at least one text.
         max_tokens: Longest input.
-        checkpoint: Its name for people.
+        checkpoint: The name of the checkpoint, for messages.
 
     Returns:
-        The rows that are left of the table, and those that there were.
+        The new and the old number of rows of the table.
 
     Raises:
         CheckpointError: A token that must be kept has no row, or is not in the vocabulary.
-        UnsupportedError: The transformer keeps more of its tokens than a table.
+        UnsupportedError: The transformer has more per token than a row of one table.
         ExportError: A text of the corpus would be split differently.
     """
     table = encoder.get_input_embeddings()
@@ -63,7 +63,7 @@ def trim_vocabulary(
             "than as rows of a table: leave --vocabulary-from out"
         )
         raise UnsupportedError(msg)
-    # The only way to another vocabulary; transformers does the same in train_new_from_iterator.
+    # The only way to replace the vocabulary; transformers does it in train_new_from_iterator.
     tokenizer._tokenizer = trimmed.tokenizer
     return len(trimmed.old_ids), rows
 
@@ -82,7 +82,7 @@ def _keep_rows(encoder: Any, table: torch.nn.Embedding, old_ids: NDArray[np.int6
 
 
 def _hidden(encoder: Any, ids: NDArray[np.int64]) -> torch.Tensor:
-    """The vectors of a text's tokens, float32 [tokens, hidden size]."""
+    """Return the vectors of a text's tokens, float32 [tokens, hidden size]."""
     input_ids = torch.from_numpy(ids)[None]
     with torch.no_grad():
         hidden: torch.Tensor = encoder(

@@ -1,4 +1,4 @@
-"""A token model beside a text model in one server, as an engine."""
+"""The token model of the same server as an engine of its text model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +13,16 @@ from lanner.triton.contract.served_model import ServedModel
 
 
 class BackendEngine:
-    """Calls the token model through the backend's own API (business logic scripting).
+    """An engine that calls the token model through the backend's API (business logic scripting).
 
     Args:
         model: The token model's name.
-        served: The text model, whose tokenizer, version and buckets are the token model's.
-        output: The tensor that it answers with.
+        served: The text model, with the tokenizer, version and buckets of the token model.
+        output: The name of the output tensor.
     """
 
     name = "triton"
-    #: The token model takes off what fills a batch up, or has buckets anyhow.
+    #: The token model removes padding, or has buckets.
     run_tokens = 64
 
     def __init__(self, model: str, served: ServedModel, *, output: str) -> None:
@@ -46,7 +46,7 @@ class BackendEngine:
                 pb_utils.Tensor(name, tensor)
                 for name, tensor in fill_to_bucket(inputs, self._buckets).items()
             ],
-            # What a model on a GPU answers would else stay there.
+            # Otherwise the output of a model on a GPU would stay there.
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
         )
         response = request.exec()

@@ -12,7 +12,7 @@ from lanner.errors import InputError
 from lanner.running.runner import TYPE_IDS, Runner, Sequences
 from lanner.triton.contract.tensors import IDS, MASK
 
-#: Requests are put together by Triton, and cut into batches by the token budget alone.
+#: Triton joins requests; only the token budget limits batches.
 _ANY_NUMBER = 1 << 30
 
 
@@ -21,10 +21,10 @@ class TokenRequest:
     """The content of a request, without padding.
 
     Attributes:
-        token_ids: Of each text its tokens, int64 [tokens].
-        type_ids: Of each text their types, or None where the model takes none.
-        unpooled_tokens: Of each text how many tokens at its start are read but not pooled.
-        is_token: Where they stood among what fills them up, bool [texts, length].
+        token_ids: The token ids of each text, int64 [tokens].
+        type_ids: The token types of each text, or None if the model takes none.
+        unpooled_tokens: For each text, the number of tokens at the start that are not pooled.
+        is_token: The positions of tokens among the padding, bool [texts, length].
     """
 
     token_ids: list[NDArray[np.int64]]
@@ -36,7 +36,7 @@ class TokenRequest:
     def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
         """Reads the tensors of a request, int64 [texts, length] each.
 
-        The filling may stand on either side, and anything else than 0 and 2 in the mask is a token.
+        Padding may be on either side, and any mask value but 0 and 2 marks a token.
 
         Raises:
             InputError: A tensor is missing, of another shape, or holds what the model cannot take.
@@ -67,7 +67,7 @@ class TokenRequest:
 def run_together(
     requests: Sequence[TokenRequest], runner: Runner, manifest: Manifest
 ) -> list[NDArray[np.float32]]:
-    """The output of each request, float32 [texts, dimension], or of tags [texts, length, labels].
+    """Return the output of each request, float32 [texts, dimension] or [texts, length, labels].
 
     Raises:
         LannerError: See `Runner.run`.
@@ -77,7 +77,7 @@ def run_together(
         np.zeros((*r.is_token.shape[: 2 if by_token else 1], manifest.dimension), np.float32)
         for r in requests
     ]
-    # The tokens that are not pooled are counted for all sequences of a call.
+    # All sequences of a call have the same number of unpooled tokens.
     for unpooled in sorted({count for request in requests for count in request.unpooled_tokens}):
         places = [
             (number, row)
@@ -117,9 +117,9 @@ def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -
 
 
 def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -> None:
-    # An artifact does not say how many there are. A graph takes types only where its checkpoint has
-    # two at least and its tokenizer makes both (`lanner_export.transformer.classifier`), and it
-    # makes no other.
+    # An artifact does not record the number of token types. A graph takes types only if its
+    # checkpoint has at least two and its tokenizer makes exactly these two
+    # (`lanner_export.transformer.classifier`).
     wrong = types[is_token & (types != 0) & (types != 1)]
     if wrong.size:
         msg = (

@@ -1,8 +1,8 @@
 """The models that run inside Triton's Python backend.
 
-A repository's ``model.py`` gives one of the two classes the name that the backend looks for. What
-a batch of requests holds runs together, packed by the runtime's own scheduler: that requests differ
-in length costs nothing. A request that cannot be answered fails alone.
+A repository's ``model.py`` gives one of the two classes the name that the backend looks for. The
+requests of a batch run together, packed by the runtime's own scheduler, so that unequal lengths
+cost nothing. A request that cannot be answered fails alone.
 
 The backend: https://github.com/triton-inference-server/python_backend
 """
@@ -38,11 +38,11 @@ class _ServedModel(ABC, Generic[Request]):
     model: Model
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Called once by the backend, before the model is ready.
+        """Initialize the model; the backend calls this once, before the model is ready.
 
         Args:
-            args: The backend's own: the model's configuration as JSON, where its directory is, and
-                which version of it this is.
+            args: The arguments of the backend: the model's configuration as JSON, its directory and
+                its version.
         """
         version = args["model_version"]
         served = ServedModel.of(args["model_name"], version, json.loads(args["model_config"]))
@@ -54,7 +54,7 @@ class _ServedModel(ABC, Generic[Request]):
             raise pb_utils.TritonModelException(str(error)) from None
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """The response to each request, in their order."""
+        """Return the response to each request, in order."""
         read = [self._read(request) for request in requests]
         good = [request for request in read if not isinstance(request, BaseException)]
         found = iter(self._together(good))
@@ -63,23 +63,23 @@ class _ServedModel(ABC, Generic[Request]):
 
     @abstractmethod
     def open(self, directory: Path, served: ServedModel) -> Model:
-        """The model in a version's directory."""
+        """Open the model in a version's directory."""
 
     @abstractmethod
     def read(self, request: Any) -> Request:
         """Return the content of a request.
 
         Raises:
-            InputError: It cannot be answered.
+            InputError: The request cannot be answered.
         """
 
     @abstractmethod
     def answer(self, requests: list[Request]) -> Sequence[Tensors]:
-        """The output tensors of each."""
+        """Return the output tensors of each request."""
 
     def _read(self, request: Any) -> Request | BaseException:
-        # Triton drops what is cancelled while it waits; asking it again for every request takes
-        # longer than reading one.
+        # Triton drops cancelled requests from its queue; checking each again would take longer than
+        # reading it.
         try:
             return self.read(request)
         except InputError as error:
@@ -93,12 +93,12 @@ class _ServedModel(ABC, Generic[Request]):
         except Exception as error:  # noqa: BLE001 (the engine's; the request gets it as its answer)
             if len(requests) == 1:
                 return [error]
-        # Perhaps only one of them is to blame.
+        # Perhaps only one request is to blame.
         return [one for request in requests for one in self._together([request])]
 
 
 class TokenModel(_ServedModel[TokenRequest]):
-    """``<name>``: tokens to vectors or logits."""
+    """The model ``<name>``: tokens to vectors or logits."""
 
     def open(self, directory: Path, served: ServedModel) -> Model:
         """See `_ServedModel.open`."""
@@ -118,9 +118,9 @@ class TokenModel(_ServedModel[TokenRequest]):
 
 
 class TextModel(_ServedModel[TextRequest]):
-    """``<name>_text``: texts to the same.
+    """The model ``<name>_text``: texts to vectors or logits.
 
-    It has an engine of its own, or calls the token model, as its configuration says.
+    It has an engine of its own or calls the token model, depending on its configuration.
     """
 
     def open(self, directory: Path, served: ServedModel) -> Model:
@@ -169,7 +169,7 @@ def _load(directory: Path, served: ServedModel) -> Model:
     cores = available_cores()
     threads = served.threads(cores)
     variant = Artifact.open(directory).manifest.variants[0].name
-    # What takes the GPU says so: the instances of a server share it with others.
+    # Only explicit settings take the GPU: the instances of a server share it with others.
     model: Model = load(
         directory,
         engine=served.parameters.get("engine", "auto"),

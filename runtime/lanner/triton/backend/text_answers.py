@@ -16,7 +16,7 @@ from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
 Tensors = dict[str, NDArray[Any]]
-#: Texts are put together by Triton, and cut into batches by the token budget alone.
+#: Triton joins requests; only the token budget limits batches.
 _ANY_NUMBER = 1 << 30
 
 
@@ -31,8 +31,8 @@ class TextRequest:
         """Reads the tensors of a request, BYTES [texts, 1] of UTF-8.
 
         Raises:
-            InputError: One is missing, of another shape, no UTF-8, or there are pairs where the
-                head takes none.
+            InputError: A tensor is missing, has another shape or is not UTF-8, or the head takes no
+                pairs.
         """
         if texts is None:
             msg = f"{manifest.name} takes {TEXT}, and the request lacks it"
@@ -54,7 +54,7 @@ class TextRequest:
 
 
 def answer_texts(requests: Sequence[TextRequest], model: Model) -> list[Tensors]:
-    """The output tensors of each request.
+    """Return the output tensors of each request.
 
     Raises:
         LannerError: See the methods of the model's head.
@@ -77,13 +77,13 @@ def _tagged(
         tokens = [next(found) for _ in request.texts]
         longest = max((len(one.offsets) for one in tokens), default=0)
         count = len(tokens)
-        # Filled up with no label's logit and offsets that no token has.
+        # Padding has logits of 0 and offsets that no token has.
         logits = np.zeros((count, longest, model.manifest.dimension), np.float32)
         offsets = np.full((count, longest, 2), -1, np.int64)
         continues = np.zeros((count, longest), np.int64)
         for row, one in enumerate(tokens):
             end = len(one.offsets)
-            # Windows are joined as probabilities, whose logarithms are logits of the same softmax.
+            # Joined windows are probabilities; their logarithms are logits of the same softmax.
             with np.errstate(divide="ignore"):
                 logits[row, :end] = np.log(one.scores)
             offsets[row, :end] = one.offsets

@@ -1,4 +1,4 @@
-"""The PEM files of TLS: who is trusted, and who one is."""
+"""The PEM files of TLS: trusted authorities, and the client's certificate and key."""
 
 import ssl
 from pathlib import Path
@@ -11,13 +11,13 @@ def tls_context(
 ) -> ssl.SSLContext:
     """Return the TLS context of a client, after checking the PEM files one by one.
 
-    gRPC would only find out while it connects, says then that no server answers, and ends the
-    process where one of a key and its certificate is missing.
+    gRPC would notice a fault only while connecting, then report that no server answers, and end the
+    process if a key or its certificate is missing.
 
     Args:
-        root_certificates: Who is trusted; None for who the system trusts.
-        certificate_chain: The client's certificate, where the server asks for one.
-        private_key: Its key; None where it stands in the file of the certificate.
+        root_certificates: The trusted CA certificates; None for those of the system.
+        certificate_chain: The client's certificate, if the server asks for one.
+        private_key: The client's key; None if it is in the file of the certificate.
 
     Raises:
         InputError: A file cannot be read, holds something else, or the key is not the
@@ -46,7 +46,7 @@ def require_key_pair(certificate_chain: Path, private_key: Path) -> None:
 
 
 def system_roots() -> Path | None:
-    """The file of the certificates that the system trusts, or None where that is no one file."""
+    """Return the file of the certificates that the system trusts, or None if it is not one file."""
     found = ssl.get_default_verify_paths().cafile
     return None if found is None else Path(found)
 
@@ -69,7 +69,7 @@ def require_certificate(path: Path) -> None:
 
 def _add_own(context: ssl.SSLContext, certificate_chain: Path, private_key: Path) -> None:
     try:
-        # Without a function OpenSSL asks the terminal for the password of a key.
+        # Without this function OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(certificate_chain, private_key, password=lambda: "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
@@ -77,7 +77,7 @@ def _add_own(context: ssl.SSLContext, certificate_chain: Path, private_key: Path
                 f"the key in {private_key} is not that of the certificate in {certificate_chain}: "
                 "give the two that were made together"
             )
-        elif error.reason in (None, "PEM_LIB"):  # as Python says that it found none
+        elif error.reason in (None, "PEM_LIB"):  # Python's way to say that the file has no key
             msg = (
                 f"{private_key} holds no private key in PEM that can be read without a password: "
                 "give a file with -----BEGIN PRIVATE KEY-----"

@@ -1,4 +1,4 @@
-"""From a Triton server to a model that answers, with the methods of `lanner.load`."""
+"""Connecting to a model on a Triton server, with the methods of `lanner.load`."""
 
 import asyncio
 import threading
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from lanner.triton.client.grpc_transport import GrpcTransport
     from lanner.triton.client.http_transport import HttpTransport
 
-#: Requests of one model that are on their way at once; callers beyond them share the next ones. Of
-#: 1, 2 and 4, on a machine of two cores 16 callers got 1,560, 1,410 and 1,260 texts a second, two
-#: callers 680, 800 and 700, and one call of 10,000 texts 2,060, 2,150 and 2,050. One would leave a
-#: server that is further away idle while a request is on its way.
+#: Requests of one model in flight at once; further callers share the next ones. With 1, 2 and 4, on
+#: a machine with two cores 16 callers got 1,560, 1,410 and 1,260 texts per second, two callers 680,
+#: 800 and 700, and one call of 10,000 texts 2,060, 2,150 and 2,050. With one, a distant server
+#: would be idle while a request travels.
 REQUESTS_AT_ONCE = 2
 #: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
 _TEXT_CLASSES: dict[type[Model], type[Model]] = {TaggingModel: ServerTaggingModel}
-#: The most padded tokens of one request: four of the batches that an engine in process gets, so
-#: that what a request takes beside its tokens is a small part of it.
+#: The most padded tokens in one request: four batches of an engine in process, so that the fixed
+#: cost of a request is a small part of it.
 REQUEST_TOKENS = 2_048
 
 
@@ -91,11 +91,11 @@ def connect(
     request_tokens: int = REQUEST_TOKENS,
     max_waiting: int = MAX_WAITING,
 ) -> Model:
-    """A model on a Triton server, with the methods that `lanner.load` gives one in process.
+    """Connect to a model on a Triton server, with the methods of `lanner.load`.
 
-    Texts are tokenised here, with the tokenizer that the server's model carries; of ``<name>_text``
-    they are sent as they are. When the server goes over to a new version of the model, calls go
-    with it: every call is answered by one version, from the beginning if need be.
+    Texts are tokenised here, with the tokenizer that the server's model carries; for
+    ``<name>_text`` the server tokenises them. When the server switches to a new version of the
+    model, calls follow: one version answers each call, which is restarted if necessary.
 
     Args:
         url: ``"grpc://localhost:8001"`` or ``"http://localhost:8000"``; ``grpcs`` and ``https``
@@ -119,17 +119,17 @@ def connect(
             `lanner.errors.Overloaded`.
 
     Returns:
-        By the head of the model an `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a
-        `TaggingModel`.
+        An `EmbeddingModel`, a `ScoringModel`, a `ClassificationModel` or a `TaggingModel`, by the
+        head of the model.
 
     Raises:
         HeadError: The model has another head than `head` says.
-        UsageError: The URL is none, or a certificate is given and it is without TLS.
+        UsageError: The URL is invalid, or has no TLS for the given certificates.
         InputError: A number is less than 1, a header cannot be sent, or a certificate not be used.
-        ServerUnavailableError: No server answers there.
-        ModelUnavailableError: It has no such model, or the model is not ready.
+        ServerUnavailableError: No server answers at the URL.
+        ModelUnavailableError: The server has no such model, or the model is not ready.
         ServerError: The model carries no tokenizer, and no artifact is given; the server refuses
-            the headers or the certificates, or its own certificate is not to be trusted.
+            the headers or the certificates, or its own certificate is not trusted.
         MissingExtraError: tritonclient is not installed.
     """
     require_counts(
@@ -152,14 +152,14 @@ def connect(
         connection = _Connection(transport, name, version, given, engine_options, make_runner)
         return connection.model(head)
     except BaseException:
-        transport.close()  # a channel goes on trying
+        transport.close()  # an open channel would keep trying
         raise
 
 
 async def connect_async(
     url: str, name: str, *, head: type[Model] | None = None, **options: Unpack[ConnectOptions]
 ) -> AsyncModel:
-    """`connect` for asyncio: the same arguments and errors, and methods that are awaited."""
+    """Connect for asyncio: the arguments and errors of `connect`, methods to await."""
     return AsyncModel(await asyncio.to_thread(partial(connect, url, name, head=head, **options)))
 
 
@@ -214,7 +214,7 @@ class _Connection:
             before: TritonEngine = model.runner.engine  # type: ignore[assignment]
             served = self._served()
             if served.version == before.served.version:
-                return  # another thread was here first
+                return  # another thread has renewed it
             with self._artifact(served) as artifact:
                 manifest = artifact.manifest
                 _require_alike(model.manifest, manifest, self._name)

@@ -1,4 +1,4 @@
-"""A Triton server as an engine: a batch is a request."""
+"""A Triton server as an engine: each batch is a request."""
 
 import random
 import time
@@ -21,26 +21,26 @@ from lanner.running.scheduler import deadline_error
 from lanner.triton.client.transport import Transport
 from lanner.triton.contract.served_model import ServedModel
 
-#: Waiting times between tries, in seconds: each twice the one before, up to the last.
+#: Waiting times between tries, in seconds: each is twice the one before, up to the second.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
-#: What another try may mend. An answer changes nothing on the server, so a request may be sent
-#: again whether or not it arrived.
+#: Errors that a retry may resolve. Requests change nothing on the server, so one may be sent again
+#: even if it arrived.
 _PASSING = (ServerUnavailableError, ModelUnavailableError)
 
 
 class TritonEngine:
-    """Sends batches to one version of a model, any number at once.
+    """An engine that sends batches to one version of a model, any number at once.
 
     Args:
         transport: The connection.
-        served: What the server says of the model.
-        output: The tensor that it answers with.
-        version: The version to ask for; empty for the newest.
-        retries: How often a request is sent again where the server or the model is away.
-        priority: From 1, served first; 0 for the model's default.
+        served: The server's description of the model.
+        output: The name of the output tensor.
+        version: The version to request; empty for the newest.
+        retries: The number of retries if the server or the model is unavailable.
+        priority: The priority from 1, served first; 0 for the model's default.
 
     Raises:
-        InputError: The retries are less than none.
+        InputError: `retries` is negative.
     """
 
     name = "triton"
@@ -62,8 +62,8 @@ class TritonEngine:
         self._outputs = (output,)
         self._version, self._retries, self._priority = version, retries, priority
         self._buckets = served.buckets
-        #: A request takes its own time, whatever it holds. Where the server takes its filling off,
-        #: texts of any lengths share one.
+        #: A request has a high fixed cost. If the server removes padding, texts of any lengths
+        #: share a request.
         self.run_tokens = 64 if self._buckets else 1_000
 
     def run(
@@ -73,17 +73,18 @@ class TritonEngine:
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """See `lanner.engines.Engine.run`.
+        """Run one batch; see `lanner.engines.Engine.run`.
 
         Raises:
-            ModelChangedError: Another version answered than the one that this was tokenised for.
-            ServerUnavailableError, ModelUnavailableError: In spite of the retries.
-            Overloaded, DeadlineError, InputError, EngineError: As the server says.
+            ModelChangedError: Another version answered than the one that the texts were tokenised
+                for.
+            ServerUnavailableError, ModelUnavailableError: All retries failed.
+            Overloaded, DeadlineError, InputError, EngineError: The server reported it.
         """
         if not self.served.takes_texts:
             inputs = fill_to_bucket(inputs, self._buckets)
         count = len(next(iter(inputs.values())))
-        # Callers that wait are answered together, and may be more than the server takes at once.
+        # Waiting callers share a request, and may exceed the server's largest batch.
         most = self.served.max_batch_size or count
         parts = [
             self._ask({name: t[start : start + most] for name, t in inputs.items()}, deadline_s)
@@ -117,7 +118,7 @@ class TritonEngine:
         outputs: tuple[str, ...],
         deadline_s: float | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """The named outputs, tried again where that may help; see `run`.
+        """Return the named outputs, with retries if they may help; see `run`.
 
         Args:
             inputs: The tensors.
@@ -165,7 +166,7 @@ class TritonEngine:
     def _wait(
         self, error: LannerError, attempt: int, wait_s: float, deadline_s: float | None
     ) -> None:
-        # Callers that failed together do not all come back at once.
+        # Jitter: callers that failed together should not all retry at once.
         wait_s *= random.uniform(0.5, 1.0)  # noqa: S311
         is_last = attempt == self._retries
         if is_last or (deadline_s is not None and time.monotonic() + wait_s >= deadline_s):

@@ -1,4 +1,4 @@
-"""gRPC, through tritonclient."""
+"""The gRPC transport, through tritonclient."""
 
 import os
 import threading
@@ -52,7 +52,7 @@ _CHANNEL = {
 }
 #: What gRPC takes proxies from (doc/environment_variables.md of grpc), the first that is set.
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
-#: Where gRPC lets a user say whom to trust (doc/environment_variables.md of grpc).
+#: gRPC's variable for trusted certificates (doc/environment_variables.md of grpc).
 _ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 
 
@@ -128,7 +128,7 @@ class GrpcTransport:
 
     @property
     def client(self) -> Any:
-        """The channel; a new one after a fork, which no channel survives."""
+        """Return the channel: a new one after a fork, which no channel survives."""
         if self._client is None or self._pid != os.getpid():
             with self._lock:
                 if self._client is None or self._pid != os.getpid():
@@ -141,7 +141,7 @@ class GrpcTransport:
             address.host,
             ssl=address.is_encrypted,
             root_certificates=_text(address.root_certificates or _roots()),
-            # It finds the key among what else is in a file, but looks in no other.
+            # gRPC finds a key among other content of a file, but searches only this file.
             private_key=_text(address.private_key or address.certificate_chain),
             certificate_chain=_text(address.certificate_chain),
             channel_args=[
@@ -152,7 +152,7 @@ class GrpcTransport:
         )
 
     def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
-        """A method of tritonclient that speaks of a model."""
+        """Call a method of tritonclient about a model."""
         return self._send(
             method, model, version, model_name=model, model_version=version, **arguments
         )
@@ -228,7 +228,7 @@ class GrpcTransport:
 
 
 def _roots() -> Path | None:
-    """GRPC brings roots of its own, and would not see those that an administrator added."""
+    """Return the system's roots: gRPC's own would lack those that an administrator added."""
     return None if _ROOTS_VARIABLE in os.environ else system_roots()
 
 

@@ -1,4 +1,4 @@
-"""HTTP: the messages of tritonclient over urllib3, whose pool any number of threads may share.
+"""The HTTP transport: messages of tritonclient over urllib3, whose pool threads may share.
 
 tritonclient's own HTTP client belongs to one thread, and has one timeout for all its requests.
 """
@@ -36,7 +36,7 @@ except ImportError as error:
     raise MissingExtraError(what, "triton", "tritonclient") from error
 
 _HEADER_BYTES = "Inference-Header-Content-Length"
-#: Connections that are kept; more than these are made and dropped.
+#: Connections that are kept; further ones are opened and dropped.
 _CONNECTIONS = 64
 _CONNECT_S = 10.0
 #: Of a refusal more than this is nothing that a person reads.
@@ -229,7 +229,7 @@ class HttpTransport:
             raise self._error(code, detail, model, version) from None
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             cause = error.args[-1] if error.args else error
-            # Of no protocol that is known here, and so perhaps not fit to be shown.
+            # The peer speaks another protocol, so its message may not be printable.
             is_strange = isinstance(cause, _NO_HTTP) and not isinstance(cause, OSError)
             detail = "what it says is no HTTP" if is_strange else str(cause)
             raise self._unavailable(detail) from None

@@ -15,13 +15,13 @@ from lanner.errors import (
 )
 from lanner.triton.client.transport import Address
 
-#: What gRPC, OpenSSL and BoringSSL put before and behind what they have to say.
+#: Text that gRPC, OpenSSL and BoringSSL put around their messages.
 _AROUND = re.compile(
     r"^failed to connect to all addresses; last error: ([A-Z_]+: )?(ipv[46]:\S+: )?"
     r"|Tls handshake failed .*OPENSSL_internal:|: OK$|^\[SSL[^]]*\] | \(_ssl\.c:\d+\)$"
 )
 
-#: Why a server cannot be reached, by parts of what is said then, in lower case.
+#: The reasons why a server cannot be reached, by parts of the message, in lower case.
 _OBSTACLES: tuple[tuple[tuple[str, ...], type[LannerError], str], ...] = (
     (
         ("is restricted, expecting header",),
@@ -42,8 +42,8 @@ _OBSTACLES: tuple[tuple[tuple[str, ...], type[LannerError], str], ...] = (
         ("certificate_verify_failed", "certificate verify failed"),
         ServerError,
         (
-            "the certificate of {url} is of nobody trusted ({detail}): give that of who signed it "
-            "as root_certificates= (--root-certificates)"
+            "the certificate of {url} is not signed by a trusted authority ({detail}): pass its CA "
+            "certificate as root_certificates= (--root-certificates)"
         ),
     ),
     (
@@ -66,8 +66,8 @@ _OBSTACLES: tuple[tuple[tuple[str, ...], type[LannerError], str], ...] = (
     ),
 )
 
-#: Codes of gRPC and HTTP, and parts of what Triton says in lower case; the first that fits counts,
-#: since one code stands for several things.
+#: Codes of gRPC and HTTP, and parts of Triton's message in lower case; the first match counts,
+#: since one code has several meanings.
 _MEANINGS: tuple[tuple[tuple[str, ...], tuple[str, ...], type[LannerError], str], ...] = (
     (
         (),
@@ -121,12 +121,13 @@ def server_error(
     """Return the error for a server's refusal.
 
     Args:
-        code: The name of a gRPC status, for example ``"UNAVAILABLE"``, or of HTTP its number.
-        detail: What the server said.
-        address: Which server.
-        model: Which model was asked.
-        version: Which of its versions, where one was asked for.
-        has_answered: Whether the server ever did, so that its address is right.
+        code: The name of a gRPC status, for example ``"UNAVAILABLE"``, or the number of an HTTP
+            status.
+        detail: The server's message.
+        address: The address of the server.
+        model: The name of the model.
+        version: The requested version, if any.
+        has_answered: True if the server has answered before, so that its address is right.
     """
     said = _one_line(detail).lower()
     detail = _AROUND.sub("", _one_line(detail))
@@ -150,7 +151,7 @@ def server_error(
 
 
 def _other_scheme(address: Address) -> str:
-    """The same protocol with TLS where it is without, and the other way round."""
+    """Return the scheme of the same protocol with TLS if it has none, and vice versa."""
     scheme = urlsplit(address.url).scheme
     return scheme.removesuffix("s") if address.is_encrypted else f"{scheme}s"
 

@@ -1,7 +1,7 @@
-"""Texts that the server tokenises: what stands for a tokenizer, and for its tokens, here.
+"""Texts that the server tokenises: a stand-in for the tokenizer and its tokens in the client.
 
-A text counts as one token for each byte of its UTF-8, which bounds requests and sorts them by
-length as tokens do, and one more for its end, so that an empty text is sent like any other.
+A text counts as one token per byte of UTF-8, which bounds and sorts requests like tokens do, plus
+one for its end, so that an empty text is sent like any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.engine import TritonEngine
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
-#: After a text, and so between those of a pair; no UTF-8 has it.
+#: The end of each text, also between those of a pair; the byte never occurs in UTF-8.
 _END = b"\xff"
 
 
@@ -33,9 +33,9 @@ class _Encoded(NamedTuple):
 
 
 class ServerTokenizer:
-    """Sends texts as they are, where a tokenizer makes tokens of them.
+    """A stand-in for a tokenizer that passes texts on unchanged.
 
-    The server puts the model's default prompt before each, so that it is taken off here.
+    The server adds the model's default prompt, so it is removed here.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -47,7 +47,7 @@ class ServerTokenizer:
         """See `lanner.text.tokenization.TextTokenizer.encode`.
 
         Raises:
-            UnsupportedError: A text has not the prompt before it that the server puts there.
+            UnsupportedError: A text lacks the prompt that the server would add.
         """
         check_texts(texts)
         if not all(text.startswith(self._prompt) for text in texts):
@@ -72,7 +72,7 @@ class ServerTokenizer:
         The server counts its own.
 
         Raises:
-            UnsupportedError: It is another prompt, which the server would pool.
+            UnsupportedError: The server would pool any other prompt.
         """
         if prompt == self._prompt:
             return 0
@@ -84,9 +84,9 @@ class ServerTokenizer:
 
 
 def feed_texts(parts: Sequence[Part]) -> Mapping[str, NDArray[Any]]:
-    """The tensors of texts, BYTES [texts, 1] each; see `lanner.running.runner.feed`.
+    """Return the tensors of texts, BYTES [texts, 1] each; see `lanner.running.runner.feed`.
 
-    The second text is None where there is none, which `TextEngine` sends as a request of its own.
+    A missing second text is None; `TextEngine` sends such texts in a separate request.
     """
     items = [cast("bytes", some.token_ids[row]) for some, rows in parts for row in rows]
     texts = [item[: -len(_END)].split(_END) for item in items]
@@ -97,7 +97,7 @@ def feed_texts(parts: Sequence[Part]) -> Mapping[str, NDArray[Any]]:
 
 
 class TextEngine(TritonEngine):
-    """Sends texts to a model that tokenises them."""
+    """An engine that sends texts to a model that tokenises them."""
 
     def run(
         self,
@@ -121,7 +121,7 @@ class TextEngine(TritonEngine):
 
 
 class ServerTaggingModel(TaggingModel):
-    """The head `tag` of a server that tokenises, and says which characters its tokens are."""
+    """The head `tag` on a server that tokenises and returns the characters of each token."""
 
     def token_scores(
         self, texts: Sequence[str], batch_size: int = 32, *, first: int = 0, **options: Any
@@ -152,7 +152,7 @@ class ServerTaggingModel(TaggingModel):
         answers = []
         columns = zip(texts, *(found[name] for name in names), strict=True)
         for index, (text, logits, offsets, continues) in enumerate(columns):
-            is_token = offsets[:, 0] >= 0  # the others fill up what is shorter
+            is_token = offsets[:, 0] >= 0  # the others are padding
             starts, ends = offsets[is_token].T
             if ((starts > ends) | (ends > len(text))).any():
                 msg = (

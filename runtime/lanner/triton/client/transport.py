@@ -18,7 +18,7 @@ from lanner.errors import (
 )
 from lanner.triton.client.certificates import tls_context
 
-#: Of each scheme its protocol, whether it is encrypted, and Triton's usual port.
+#: Scheme -> its protocol, whether it is encrypted, and Triton's default port.
 SCHEMES = {
     "grpc": ("grpc", False, 8001),
     "grpcs": ("grpc", True, 8001),
@@ -31,7 +31,8 @@ SCHEMES = {
 METADATA_S, ANSWER_S = 30.0, 300.0
 #: The most of an answer: many times what a request can ask for.
 MOST_BYTES = 2**28
-#: What gRPC and HTTP both send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name", "ASCII-Value").
+#: Headers that both gRPC and HTTP can send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name",
+#: "ASCII-Value").
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
@@ -40,7 +41,7 @@ class Answer(NamedTuple):
     """The answer of a server.
 
     Attributes:
-        outputs: The tensors that were asked for; None for one that is not there.
+        outputs: The requested tensors; None for a missing one.
         version: The version of the model that answered.
     """
 
@@ -53,14 +54,14 @@ class Address:
     """The address of a server, and the protocol to reach it.
 
     Attributes:
-        url: As the user gave it.
+        url: The URL from the user.
         protocol: ``"grpc"`` or ``"http"``.
         host: Name and port.
-        is_encrypted: Whether it is talked to over TLS.
-        headers: Sent with every request, for example an authorisation.
-        root_certificates: A PEM file of who is trusted; None for who the system trusts.
-        private_key: A PEM file of the client's key, where the server asks for one; None where it
-            stands in that of its certificate.
+        is_encrypted: True for TLS.
+        headers: Headers of every request, for example an authorisation.
+        root_certificates: A PEM file of trusted CA certificates; None for those of the system.
+        private_key: A PEM file of the client's key, if the server asks for one; None if it is in
+            that of its certificate.
         certificate_chain: A PEM file of the client's certificate.
     """
 
@@ -86,10 +87,10 @@ class Address:
         Args:
             url: The address.
             headers: See the class.
-            files: The others of its attributes.
+            files: The other attributes.
 
         Raises:
-            UsageError: It is no such address, or a certificate is given for one without TLS.
+            UsageError: It is not an address, or a certificate is given without TLS.
             InputError: A file of the options is missing or holds something else (see
                 `lanner.triton.client.certificates.tls_context`), or a header cannot be sent.
         """
@@ -98,7 +99,7 @@ class Address:
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        # What would not be sent anyhow is not passed over either.
+        # Refuse parts of the URL that would not be sent, instead of ignoring them.
         is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
         if parts.scheme not in SCHEMES or not parts.hostname or not is_plain:
             msg = (
@@ -160,7 +161,7 @@ class Transport(Protocol):
         timeout_s: float | None,
         priority: int,
     ) -> Answer:
-        """One request.
+        """Send one request.
 
         Args:
             model: The model's name.
@@ -175,14 +176,14 @@ class Transport(Protocol):
         """
 
     def config(self, model: str, version: str) -> dict[str, Any]:
-        """A model's configuration, as Triton's JSON form of it has it.
+        """Return a model's configuration in Triton's JSON form.
 
         Raises:
             LannerError: See `lanner.triton.client.refusal.server_error`.
         """
 
     def versions(self, model: str) -> list[str]:
-        """The versions of a model that are ready, oldest first.
+        """Return the ready versions of a model, oldest first.
 
         Raises:
             LannerError: See `lanner.triton.client.refusal.server_error`.
@@ -196,7 +197,7 @@ class Monitor(Protocol):
     """The protocol for a server's state and statistics, which both transports have."""
 
     def server(self) -> dict[str, Any]:
-        """Its name, its version and its extensions, as KServe's server metadata has them.
+        """Return name, version and extensions, as in KServe's server metadata.
 
         Raises:
             LannerError: See `server_error`.
@@ -205,8 +206,8 @@ class Monitor(Protocol):
     def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
         """Return the counts since a model was loaded, of each version, in Triton's JSON form.
 
-        See extension_statistics.md of triton-inference-server/server. Over gRPC what is zero is not
-        there, and numbers are strings.
+        See extension_statistics.md of triton-inference-server/server. Over gRPC zeros are missing,
+        and numbers are strings.
 
         Args:
             model: The model's name.
@@ -218,7 +219,7 @@ class Monitor(Protocol):
 
 
 def input_tensors(inputs: Mapping[str, NDArray[Any]], kind: Callable[..., Any]) -> list[Any]:
-    """The inputs of a request as tritonclient takes them: INT64, or of objects BYTES.
+    """Return the inputs of a request for tritonclient: INT64, or BYTES for objects.
 
     Args:
         inputs: The tensors.
@@ -239,7 +240,7 @@ def queue_timeout_us(timeout_s: float | None) -> int | None:
 
 
 def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as both protocols take them: names are in lower case in HTTP/2."""
+    """Return headers for both protocols: HTTP/2 has names in lower case."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             msg = f"no header can be called {name!r}: use letters, digits, '-', '_' and '.'"

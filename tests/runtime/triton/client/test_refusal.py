@@ -159,9 +159,9 @@ BORING = (
             f"{CONNECTING}{BORING}CERTIFICATE_VERIFY_FAILED: self signed certificate: OK",
             ServerError,
             (
-                "the certificate of grpcs://host is of nobody trusted (CERTIFICATE_VERIFY_FAILED: "
-                "self signed certificate): give that of who signed it as root_certificates= "
-                "(--root-certificates)"
+                "the certificate of grpcs://host is not signed by a trusted authority "
+                "(CERTIFICATE_VERIFY_FAILED: self signed certificate): pass its CA certificate as "
+                "root_certificates= (--root-certificates)"
             ),
         ),
         (
