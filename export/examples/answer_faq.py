@@ -130,7 +130,7 @@ def fine_tune(
     validation_lists: list[dict[str, Any]],
     checkpoint: Path,
 ) -> None:
-    """Makes a cross-encoder of the base, to rank lists of documents as their labels do."""
+    """Make a cross-encoder of the base, to rank lists of documents as their labels do."""
     model = CrossEncoder(str(args.base), num_labels=1)
     with tempfile.TemporaryDirectory() as directory:
         options = training_options(

@@ -159,7 +159,7 @@ def training_options(
 
 
 def train(trainer: Any) -> None:
-    """Trains until the validation loss no longer falls, and shows that loss."""
+    """Train until the validation loss no longer falls, and show that loss."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=PATIENCE))
     trainer.add_callback(_ShowLoss())

@@ -35,7 +35,7 @@ class Draft:
         self.reference = RememberedReference(checkpoint.reference)
 
     def add_variants(self, variants: list[Variant]) -> None:
-        """Adds variants whose files are there."""
+        """Add variants whose files exist."""
         self.manifest = replace(self.manifest, variants=variants)
 
     @cached_property
@@ -58,7 +58,7 @@ class Draft:
         )
 
     def write_card(self, quality: dict[str, Any]) -> None:
-        """Writes what was measured, for programs and for people."""
+        """Write the measurements, as quality.json and README.md."""
         text = json.dumps(quality, indent=2, ensure_ascii=False, allow_nan=False)
         (self.directory / QUALITY_FILE).write_text(text + "\n", encoding="utf-8")
         self.manifest = replace(self.manifest, files=self._files())
@@ -66,7 +66,7 @@ class Draft:
         (self.directory / README_FILE).write_text(card, encoding="utf-8")
 
     def write_manifest(self) -> None:
-        """Writes the manifest, which lists all other files and so comes last, after the card."""
+        """Write the manifest last: it lists all other files, the card included."""
         card = {README_FILE: FileRecord.of(self.directory / README_FILE)}
         self.manifest = replace(self.manifest, files={**self.manifest.files, **card})
         (self.directory / MANIFEST_FILE).write_bytes(self.manifest.to_bytes())

@@ -73,7 +73,7 @@ def export(
     progress: Progress = lambda step: None,
     warn: Progress = warnings.warn,
 ) -> Artifact:
-    """Makes an artifact of a checkpoint, or fails and leaves everything as it was.
+    """Make an artifact from a checkpoint, or fail and leave everything unchanged.
 
     Args:
         checkpoint: A sentence-transformers or transformers directory, or a hub name.
@@ -153,7 +153,7 @@ class Export:
         self._journal = Journal.beside(options.output)
 
     def run(self) -> Artifact:
-        """Takes all steps, and returns the artifact; a failure leaves everything as it was."""
+        """Take all steps and return the artifact; a failure leaves everything unchanged."""
         output = self._options.output
         with staged_directory(output, replace=self._options.overwrite) as staged:
             checkpoint = self._load(staged.parent)
@@ -232,7 +232,7 @@ class Export:
     def _search(
         self, draft: Draft, budget: Budget, int8: Int8, fp32: Variant, trial: Variant
     ) -> list[str]:
-        """Names the products of int8 that stay in float32 for the budget."""
+        """Search for the int8 products that stay in float32 for the budget."""
         model = draft.opened(fp32, int8.source)
         search = Search(
             int8=int8,
@@ -257,7 +257,7 @@ class Export:
                 )
 
     def _compare(self, draft: Draft) -> dict[str, Any]:
-        """Measures every variant against the checkpoint: the content of `quality.json`."""
+        """Measure every variant against the checkpoint: the content of `quality.json`."""
         source = draft.checkpoint.source_reference
         return measure_quality(
             draft.reference,

@@ -32,26 +32,26 @@ def load_checkpoint(
     trimming: Trimming = NO_TRIMMING,
     scratch: Path | None = None,
 ) -> Checkpoint:
-    """Loads a checkpoint directory, a file of word vectors, or a hub name where there is network.
+    """Load a checkpoint directory, a file of word vectors, or a hub name.
 
     Args:
         checkpoint: The directory, file or name.
-        head: What the model is to answer; ``"auto"`` decides from the checkpoint.
+        head: The head; ``"auto"`` decides from the checkpoint.
         max_tokens: A longest input that replaces the checkpoint's own.
-        truncate_dim: How many of the first dimensions of a vector to keep; None for what the
-            checkpoint says.
-        positive_label: Which label's probability the head `score` answers, where there are
-            several; None for the second of two.
-        trimming: What of its layers and its vocabulary is to be kept.
-        scratch: A directory with room for the vectors of such a file; they stay there while the
-            checkpoint is in use. Nothing else needs it.
+        truncate_dim: The number of leading dimensions of a vector to keep; None for the
+            checkpoint's own.
+        positive_label: The label whose probability the head `score` returns, if there are several;
+            None for the second of two.
+        trimming: The layers and the vocabulary to keep.
+        scratch: A directory with room for the vectors of a file, which stay there while the
+            checkpoint is in use. Only static vectors need it.
 
     Raises:
-        CheckpointError: It is missing, incomplete or unreadable.
-        UnsupportedError: Its architecture, head or a module of it cannot be exported, or an
-            argument has no meaning for its head.
+        CheckpointError: The checkpoint is missing, incomplete or unreadable.
+        UnsupportedError: The architecture, head or a module cannot be exported, or an argument has
+            no meaning for the head.
         ExportError: A text of the corpus would be split differently.
-        InputError: It holds static vectors, and there is no `scratch`.
+        InputError: The checkpoint holds static vectors, and there is no `scratch`.
     """
     if head not in HEADS:
         msg = f"there is no head {head!r}: use {', '.join(HEADS)}"

@@ -55,12 +55,12 @@ class Options:
         }
 
     def require_consistent(self) -> None:
-        """Refuses what can be known to fail before any file is read.
+        """Check everything that can be checked before any file is read.
 
         Raises:
             UnsupportedError: There is no such precision or pass.
             OutputExistsError: The output is taken.
-            UsageError: The budget has nothing to be measured with.
+            UsageError: There is no data to measure the budget with.
         """
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown or not self.precisions:

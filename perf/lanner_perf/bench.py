@@ -67,7 +67,7 @@ class Request:
 
 
 def bench(request: Request, progress: Progress) -> dict[str, Any]:
-    """Measures what is asked for.
+    """Measure what is asked for.
 
     Args:
         request: What.

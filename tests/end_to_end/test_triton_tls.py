@@ -147,8 +147,8 @@ def test_whom_the_system_trusts_is_trusted(
 
 
 UNTRUSTED = (
-    "the certificate of {url} is not signed by a trusted authority ({}): pass its CA certificate as "
-    "root_certificates= (--root-certificates)"
+    "the certificate of {url} is not signed by a trusted authority ({}): pass its CA certificate "
+    "as root_certificates= (--root-certificates)"
 )
 OF_ANOTHER = "the certificate of {url} is for another name ({}): write the one that it is for"
 TOO_OLD = "the certificate of {url} is not valid now ({}): have it renewed, or set the clock"

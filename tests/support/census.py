@@ -11,7 +11,7 @@ _FLOAT32_OPS = frozenset({"Softmax", "ReduceSum", "ReduceMean", "ReduceL2", "Pow
 
 
 def require_half_graph(path: Path, precision: str) -> int:
-    """Checks every type of a graph; gives the number of its products in the half type."""
+    """Check every type of a graph; return the number of its products in the half type."""
     # The full check infers each type and refuses an operator whose inputs differ.
     onnx.checker.check_model(onnx.load(path), full_check=True)
     half, graph = HALF_TYPES[precision], ir.load(path).graph

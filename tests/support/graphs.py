@@ -53,7 +53,7 @@ def require_same(
     count: int,
     compared: NDArray[np.bool_] | None = None,
 ) -> Counter[str]:
-    """Applies a pass, requires its count and the same answers, and counts what operators are left.
+    """Apply a pass, requires its count and the same answers, and counts what operators are left.
 
     Args:
         model: A graph; it is rewritten.

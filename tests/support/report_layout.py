@@ -5,7 +5,7 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
 
 def require_laid_out(value: Any, kind: Any, where: str = "report") -> None:
-    """Refuses what is not laid out as the type says, missing and further keys too."""
+    """Refuse what is not laid out as the type says, missing and further keys too."""
     origin, arguments = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)

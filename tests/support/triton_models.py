@@ -27,7 +27,7 @@ class TritonPythonModel:
 
 
 def write_triton_model(repository: Path, name: str = "double", code: str = DOUBLE) -> Path:
-    """Adds a model of the Python backend to a repository, and gives the repository."""
+    """Add a model of the Python backend to a repository, and return the repository."""
     model = repository / name
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(_CONFIG)

@@ -237,7 +237,7 @@ def position_padding_id(encoder: Any) -> int | None:
 
 
 def require_similarity(name: str, checkpoint: str) -> None:
-    """Refuses vectors that were trained for a comparison that Lanner has not.
+    """Check that Lanner has the similarity that vectors were trained for.
 
     Raises:
         UnsupportedError: There is no such similarity.
@@ -248,13 +248,13 @@ def require_similarity(name: str, checkpoint: str) -> None:
 
 
 def require_tokenizer(tokenizer: Any, checkpoint: str) -> None:
-    """Refuses a checkpoint whose tokenizer is missing, or has no fast form.
+    """Check that a checkpoint has a fast tokenizer.
 
     Raises:
-        CheckpointError: There is none.
-        UnsupportedError: It is a slow one.
+        CheckpointError: The checkpoint has no tokenizer.
+        UnsupportedError: The tokenizer has no fast form.
     """
-    # Without tokenizer files, transformers 5 makes one that knows nothing but special tokens.
+    # Without tokenizer files, transformers 5 makes one that only knows special tokens.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         msg = f"{checkpoint} has no tokenizer: expected tokenizer.json beside its config.json"
         raise CheckpointError(msg)

@@ -59,9 +59,9 @@ def infer_head(directory: Path, checkpoint: str) -> Head:
 
 
 def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
-    """Refuses to read the labels of texts as those of tokens, or the other way round.
+    """Check that labels of texts are not read as labels of tokens, or vice versa.
 
-    The weights of both have the same names and shapes, so that they would load.
+    The weights of both have the same names and shapes, so they would load.
 
     Raises:
         CheckpointError: The checkpoint's class is for the other kind.

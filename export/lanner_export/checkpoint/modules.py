@@ -37,7 +37,7 @@ class Modules:
         return self.places[0][1]
 
     def require_weights(self) -> None:
-        """Refuses what is missing, and what only a pickle holds.
+        """Check that all weights exist as safetensors.
 
         Raises:
             CheckpointError: The message names the directory and the file.
@@ -47,11 +47,11 @@ class Modules:
 
 
 def read_modules(directory: Path) -> Modules:
-    """Reads `modules.json`, if there is one, and refuses what Lanner must not or cannot load.
+    """Read `modules.json`, if there is one, and check that Lanner can load the modules safely.
 
     Raises:
         CheckpointError: The list is broken.
-        UnsupportedError: A module is not of `SUPPORTED_MODULES`.
+        UnsupportedError: A module is not one of `SUPPORTED_MODULES`.
     """
     path = directory / MODULES_FILE
     if not path.is_file():
@@ -73,7 +73,7 @@ def read_modules(directory: Path) -> Modules:
 
 
 def read_modules_of_cross_encoder(directory: Path) -> None:
-    """Refuses a cross-encoder that is more than a transformer with a classification head.
+    """Check that a cross-encoder is only a transformer with a classification head.
 
     Raises:
         CheckpointError: The list of its modules is broken.
@@ -141,7 +141,7 @@ def read_settings(directory: Path) -> dict[str, Any] | None:
 
 
 def require_safetensors(directory: Path, *, is_needed: bool) -> None:
-    """Refuses weights that are missing, or that only a pickle holds.
+    """Check that weights exist as safetensors, not only as a pickle.
 
     Raises:
         CheckpointError: The message names the directory and the file.

@@ -50,16 +50,16 @@ class TokenizerJson:
         return [(token, number if number in known else None) for token, number in tokens]
 
     def keep(self, ids: Set[int]) -> list[int]:
-        """Leaves all tokens out but some, and numbers those from 0 on.
+        """Keep only some tokens, and number them from 0.
 
-        The pieces come first, as the library has it, and in both the order stays. Every special
-        token must be among them, and the parts of every join.
+        The pieces come first, as in the library, and the order is unchanged. `ids` must include
+        every special token, and the parts of every join.
 
         Args:
-            ids: The tokens to keep; ids that are not there are passed over.
+            ids: The tokens to keep; unknown ids are ignored.
 
         Returns:
-            The id that each had.
+            The old id of each token.
         """
         pieces = sorted(number for number in self.pieces if number in ids)
         rest = sorted(

@@ -22,18 +22,18 @@ def write_embedding_ranges(
     directory: Path,
     warn: Callable[[str], object],
 ) -> RangesRecord | None:
-    """Measures the vectors of texts, as they are and with each prompt, and writes their ranges.
+    """Measure the vectors of texts, without and with each prompt, and write their ranges.
 
-    All variants share them: fp32 is measured where there is one.
+    All variants share the ranges, which are measured with fp32 if it exists.
 
     Args:
         models: The variants by name.
-        texts: What to measure on.
-        directory: Where the file goes.
-        warn: Called with a sentence where there are few vectors.
+        texts: The texts to measure.
+        directory: The directory for the file.
+        warn: Called with a sentence if there are few vectors.
 
     Returns:
-        What the manifest says of them; None for another head, or where no text has a known word.
+        The entry for the manifest; None for another head, or if no text has a known word.
     """
     model = models.get("fp32") or next(iter(models.values()))
     if not isinstance(model, EmbeddingModel):

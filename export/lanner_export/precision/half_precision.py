@@ -35,7 +35,7 @@ _PRODUCTS = frozenset({"Attention", "LayerNormalization", "MatMul"})
 
 
 def write_half(source: Path, target: Path, precision: str) -> None:
-    """Writes a float32 graph in half precision; inputs and outputs keep their types.
+    """Write a float32 graph in half precision; inputs and outputs keep their types.
 
     Args:
         source: A float32 ONNX file of `lanner_export.graph.tracing.write_fp32`.
@@ -173,14 +173,14 @@ def measurable(path: Path, precision: str, scratch: Path) -> Path:
 
 
 def write_emulation(source: Path, target: Path) -> None:
-    """Writes a float32 graph that computes what a half-precision one says.
+    """Write a float32 graph that emulates a half-precision one.
 
-    Whatever an operator gives in the half type is rounded to it, by a Cast there and back. Within
-    an operator sums are float32, as they are in the matrix units of GPUs.
+    A pair of Casts rounds each output in the half type to that type. Within an operator sums are
+    float32, as in the matrix units of GPUs.
 
     Args:
         source: An ONNX file of `write_half`.
-        target: Where the ONNX file goes.
+        target: The path of the new ONNX file.
     """
     model = ir.load(source)
     for value in model.graph.initializers.values():

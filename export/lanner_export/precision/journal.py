@@ -30,13 +30,13 @@ class Journal:
         return cls(output.with_name(f".{output.name}.search.jsonl"))
 
     def recall(self, identity: Mapping[str, Any]) -> int:
-        """Takes up what earlier runs found, and notes from now on what this one finds.
+        """Load the values of earlier runs, and record those of this run from now on.
 
         Args:
-            identity: What values depend on, as JSON: lines with another one are passed over.
+            identity: All that values depend on, as JSON: lines with another identity are ignored.
 
         Returns:
-            How many values were found.
+            The number of loaded values.
         """
         self._identity = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.exists() else []
@@ -48,7 +48,7 @@ class Journal:
         return self._values.get(tried)
 
     def note(self, tried: str, value: float) -> None:
-        """Remembers what a trial gave."""
+        """Record the value of a trial."""
         self._values[tried] = value
         line = json.dumps({"search": self._identity, "tried": tried, "value": value})
         with self.path.open("a", encoding="utf-8") as file:
@@ -56,7 +56,7 @@ class Journal:
             file.write(f"\n{line}\n")
 
     def remove(self) -> None:
-        """Takes the file away, if there is one."""
+        """Remove the file, if it exists."""
         self.path.unlink(missing_ok=True)
 
     def _read(self, line: str) -> tuple[str, float] | None:

@@ -49,7 +49,7 @@ def products(source: Path) -> list[Product]:
 def write_int8(
     source: Path, target: Path, ranges: dict[str, Range], *, keep: Collection[str] = ()
 ) -> None:
-    """Writes the graph with its products quantized, as Q/DQ in standard ONNX.
+    """Write the graph with its products quantized, as Q/DQ in standard ONNX.
 
     Args:
         source: The float32 ONNX file.
@@ -92,9 +92,9 @@ def write_int8(
 
 
 def write_int8_dynamic(source: Path, target: Path) -> None:
-    """Writes the graph with scales of activations that are measured anew in each batch.
+    """Write the graph with activation scales that are measured in each batch.
 
-    The common recipe, kept to compare with: a text's vector depends on what it is batched with.
+    This common recipe is kept for comparison: a text's vector depends on its batch.
 
     Args:
         source: The float32 ONNX file.

@@ -71,7 +71,7 @@ def least_squares(histogram: Histogram) -> Range:
 def measure_ranges(
     source: Path, activations: Sequence[str], feeds: Sequence[Feed]
 ) -> dict[str, Range]:
-    """Runs a graph over calibration inputs and measures activations within it.
+    """Run a graph over calibration inputs and measure activations within it.
 
     Args:
         source: The float32 ONNX file.

@@ -44,7 +44,7 @@ class Group:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the products."""
+        """Name of the products."""
         return tuple(product.name for product in self.products)
 
     @property

@@ -40,13 +40,13 @@ class Int8:
 
     @classmethod
     def calibrated(cls, source: Path, feeds: Sequence[Feed]) -> Self:
-        """Measures the ranges of a float32 graph; see `ranges.measure_ranges`."""
+        """Measure the ranges of a float32 graph; see `ranges.measure_ranges`."""
         found = products(source)
         activations = list(dict.fromkeys(product.activation for product in found))
         return cls(source, found, measure_ranges(source, activations, feeds))
 
     def write(self, target: Path, keep: Collection[str] = ()) -> None:
-        """Writes it with the products of these names in float32."""
+        """Write the int8 graph with the products of these names in float32."""
         write_int8(self.source, target, self.ranges, keep=keep)
 
 
@@ -81,7 +81,7 @@ def write_variants(
     directory: Path,
     progress: Callable[[str], object],
 ) -> list[Variant]:
-    """Writes the variants of a checkpoint.
+    """Write the variants of a checkpoint.
 
     Args:
         loaded: The checkpoint.

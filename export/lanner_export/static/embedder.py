@@ -24,7 +24,7 @@ def load_static_embedder(
     max_tokens: int | None = None,
     corpus: Corpus | None = None,
 ) -> Checkpoint:
-    """Loads a directory or file of static vectors; see `lanner_export.static.reading`.
+    """Load a directory or file of static vectors; see `lanner_export.static.reading`.
 
     Args:
         path: The directory or file.

@@ -89,7 +89,7 @@ class StaticCheckpoint:
         return self.table.dimension
 
     def write_tokenizer(self, path: Path) -> TokenizerRecord:
-        """Writes its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
+        """Write its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
         record = TokenizerRecord(
             file=path.name,
             max_tokens=self.max_tokens,
@@ -118,7 +118,7 @@ def is_static_checkpoint(path: Path) -> bool:
 def read_static_checkpoint(
     path: Path, rows: Path, *, max_tokens: int | None = None
 ) -> StaticCheckpoint:
-    """Reads a checkpoint of static vectors.
+    """Read a checkpoint of static vectors.
 
     A file of word vectors has no settings: texts are split at white space without stop words, only
     unknown words are lower-cased, as in sentence-transformers, and the mean is not normalised.

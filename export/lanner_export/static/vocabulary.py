@@ -26,7 +26,7 @@ _LARGEST_DIFFERENCE = 1e-4
 def trim_static_vocabulary(
     static: StaticCheckpoint, texts: Sequence[str], checkpoint: str, scratch: Path
 ) -> StaticCheckpoint:
-    """Leaves out the words or tokens that a corpus never uses, with their rows.
+    """Leave out the words or tokens that a corpus never uses, with their rows.
 
     The framework cannot be the reference of the trimmed table, so numpy computes the same sums; on
     the corpus, both must agree.

@@ -80,12 +80,12 @@ def is_word_vectors(path: Path) -> bool:
 
 
 def read_word_vectors(path: Path, rows: Path) -> WordVectors:
-    """Reads word vectors of any format that is known; of equal words the first counts.
+    """Read word vectors of any known format; the first of equal words counts.
 
     Args:
-        path: GloVe or word2vec text (FastText's `.vec` is that), word2vec binary, or what
-            `KeyedVectors.save` of gensim wrote; each may be gzip-compressed.
-        rows: Where the raw rows go.
+        path: GloVe or word2vec text (like FastText's `.vec`), word2vec binary, or a file of
+            gensim's `KeyedVectors.save`; each may be gzip-compressed.
+        rows: The path for the raw rows.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another kind; the message names the

@@ -96,7 +96,7 @@ class TaggedTexts:
     records: list[Record]
 
     def require_kinds(self, labels: Sequence[str]) -> None:
-        """Refuses entities that a checkpoint does not know.
+        """Check that a checkpoint knows all kinds of entities.
 
         Args:
             labels: The labels of its tokens, ``B-PER`` for example.
@@ -120,7 +120,7 @@ class QualityData:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a file of one of three kinds, which its columns tell.
+        """Read a file of one of three kinds, which its columns tell.
 
         - ``sentence1,sentence2,score`` (.csv, with or without a header): pairs of texts.
         - ``text``, perhaps ``text_pair``, and ``label`` (.csv, .jsonl): texts or pairs with a
@@ -149,17 +149,18 @@ class QualityData:
         return list(dict.fromkeys(labelled.left + labelled.right))
 
     def require_measurable(self, head: str, labels: Sequence[str], activation: str) -> None:
-        """Refuses data that cannot measure a checkpoint.
+        """Check that the data can measure a checkpoint.
 
         Args:
-            head: What the checkpoint answers.
-            labels: What its logits stand for.
-            activation: What turns them into scores; "identity" is a regression's.
+            head: The head of the checkpoint.
+            labels: The labels of its logits.
+            activation: The activation; "identity" means a regression.
 
         Raises:
-            UnsupportedError: They are for another head, or it answers several numbers a text.
-            InputError: A label is not one of the checkpoint's, or is no number for a regression,
-                or all numbers are the same.
+            UnsupportedError: The data are for another head, or the checkpoint returns several
+                numbers per text.
+            InputError: A label is unknown to the checkpoint, or not a number for a regression, or
+                all numbers are equal.
         """
         what, columns = _PURPOSES[type(self.labelled)]
         if HEADS[head].labelled_columns != columns:

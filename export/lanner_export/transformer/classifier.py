@@ -46,7 +46,7 @@ def load_classifier(
     positive_label: str | None = None,
     trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
-    """Loads a transformers or cross-encoder directory with its classification head.
+    """Load a transformers or cross-encoder directory with its classification head.
 
     Args:
         directory: The directory.
@@ -116,7 +116,7 @@ class _Reference:
             features = self._tokenizer(
                 *texts, truncation=True, max_length=self._max_tokens, return_tensors="pt"
             )
-            # A tokenizer may make more than the model takes, for example token types for DistilBERT.
+            # A tokenizer may make more than the model takes, such as token types for DistilBERT.
             taken = {name: tensor for name, tensor in features.items() if name in self._arguments}
             with torch.no_grad():
                 logits.append(self._model(**taken).logits[0].numpy())

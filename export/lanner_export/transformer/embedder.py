@@ -40,7 +40,7 @@ def load_embedder(
     truncate_dim: int | None = None,
     trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
-    """Loads a sentence-transformers or transformers directory as sentence vectors.
+    """Load a sentence-transformers or transformers directory as sentence vectors.
 
     Args:
         directory: The directory.
@@ -143,7 +143,7 @@ def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
 
 
 def _require_complete_weights(directory: Path, checkpoint: str) -> None:
-    """Refuses a checkpoint whose missing weights transformers would draw at random."""
+    """Check that no weights are missing, which transformers would initialise at random."""
     from transformers import AutoModel  # noqa: PLC0415
 
     with quiet():

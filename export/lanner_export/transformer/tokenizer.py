@@ -12,7 +12,7 @@ from lanner.errors import UnsupportedError
 def write_tokenizer(
     source: Any, max_tokens: int, path: Path, *, has_types: bool = False
 ) -> TokenizerRecord:
-    """Writes the tokenizer with the checkpoint's own limit and lower-casing, without padding.
+    """Write the tokenizer with the checkpoint's own limit and lower-casing, without padding.
 
     Args:
         source: A fast tokenizer of transformers.

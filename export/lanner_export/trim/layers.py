@@ -10,21 +10,22 @@ from lanner.errors import UnsupportedError
 
 
 def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tuple[list[int], int]:
-    """Takes the other layers out of a transformer, and out of its configuration.
+    """Remove all but some layers of a transformer and of its configuration.
 
-    Where all layers are one (ALBERT), it is run that much less often, and no weight goes.
+    If all layers share their weights (ALBERT), the layer runs fewer times, and no weight is
+    removed.
 
     Args:
         encoder: The transformer, without its head; it is changed.
-        keep: Which layers, or how many; see `kept_layers`.
-        checkpoint: Its name for people.
+        keep: The layers to keep, or their number; see `kept_layers`.
+        checkpoint: The name of the checkpoint, for messages.
 
     Returns:
-        The layers that are left, by the numbers that they had, and how many there were.
+        The old numbers of the remaining layers, and the old number of layers.
 
     Raises:
-        UnsupportedError: There are no such layers, or the transformer's cannot be told apart, or
-            it would not be what it was with the others left out.
+        UnsupportedError: The layers do not exist, cannot be identified, or the remaining ones would
+            not work alone.
     """
     config = encoder.config
     count = int(getattr(config, "num_hidden_layers", 0))

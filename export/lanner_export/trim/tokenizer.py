@@ -51,17 +51,17 @@ class TrimmedTokenizer(NamedTuple):
 def trim_tokenizer(
     tokenizer: Tokenizer, texts: Sequence[str], checkpoint: str, *, pinned: int = 0
 ) -> TrimmedTokenizer:
-    """Leaves out what a corpus never uses.
+    """Remove the tokens that a corpus never uses.
 
     Args:
-        tokenizer: One of the `tokenizers` library; it stays as it is.
+        tokenizer: A tokenizer of the `tokenizers` library; it is not changed.
         texts: The corpus, at least one text.
-        checkpoint: Whose tokenizer it is, for people.
-        pinned: How many of the first ids must stay as they are.
+        checkpoint: The name of the checkpoint, for messages.
+        pinned: The number of leading ids that must not change.
 
     Raises:
-        CheckpointError: A special token is not in the vocabulary, so that it would be lost.
-        UnsupportedError: The first ids cannot stay.
+        CheckpointError: A special token is not in the vocabulary and would be lost.
+        UnsupportedError: The leading ids cannot be kept.
         ExportError: A text of the corpus would be split differently.
     """
     content = TokenizerJson(tokenizer)

@@ -21,10 +21,10 @@ class Corpus:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a .txt, .csv or .jsonl file; empty lines are passed over.
+        """Read a .txt, .csv or .jsonl file; empty lines are skipped.
 
         Raises:
-            InputError: It cannot be read, or holds no text.
+            InputError: The file cannot be read, or holds no text.
         """
         texts = [text for text in read_texts(path) if text.strip()]
         if not texts:
@@ -64,7 +64,7 @@ def trim(
     max_tokens: int,
     checkpoint: str,
 ) -> dict[str, Any]:
-    """Leaves layers and tokens out of a transformer and its tokenizer, which both change.
+    """Remove layers and tokens of a transformer and its tokenizer, in place.
 
     Args:
         encoder: The transformer, without its head.

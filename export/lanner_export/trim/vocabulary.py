@@ -20,7 +20,7 @@ _LARGEST_DIFFERENCE = 1e-5
 def trim_vocabulary(
     encoder: Any, tokenizer: Any, texts: Sequence[str], *, max_tokens: int, checkpoint: str
 ) -> tuple[int, int]:
-    """Takes the tokens that a corpus never uses out of a tokenizer and an embedding table.
+    """Remove the tokens that a corpus never uses from a tokenizer and an embedding table.
 
     Args:
         encoder: The transformer, without its head; it is changed.

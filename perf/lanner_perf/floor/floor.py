@@ -90,7 +90,7 @@ def measure_floor(
     pythons: Sequence[str] = (sys.executable,),
     progress: Callable[[str], object] = lambda _: None,
 ) -> Floor:
-    """Counts the operations, measures the peaks, and divides.
+    """Count the operations, measure the peaks, and divide.
 
     Args:
         artifact: Its fp32 graph is counted, or else its first.

@@ -60,7 +60,7 @@ class Operations:
 
 
 def count_operations(path: Path) -> Operations:
-    """Counts them by running the graph, as it stands, on a few short texts.
+    """Count them by running the graph, as it stands, on a few short texts.
 
     Args:
         path: An ONNX file of an encoder, at whatever precision.

@@ -113,7 +113,7 @@ class Answer:
 
 
 def main() -> None:
-    """Takes a question as JSON, and prints the answer as the last line."""
+    """Take a question as JSON, and print the answer as the last line."""
     question = Question(**json.loads(sys.argv[1]))
     rates, left_out = measure_products(question)
     asked = bool(question.read_bytes)

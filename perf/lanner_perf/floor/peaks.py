@@ -111,7 +111,7 @@ def measure_peaks(
     pythons: Sequence[str] = (sys.executable,),
     progress: Callable[[str], object] = lambda _: None,
 ) -> Peaks:
-    """Measures both.
+    """Measure both.
 
     Args:
         matrices: Rows and columns of weights to multiply with, the most important first.

@@ -120,7 +120,7 @@ class Model:
         return self._made(build.file_name("fp16"), write), build
 
     def prepare(self) -> None:
-        """Makes what needs PyTorch."""
+        """Make what needs PyTorch."""
         from lanner_export.graph.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
         from lanner_export.graph.tracing import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
         from lanner_export.precision.half_precision import write_half  # noqa: PLC0415 (onnx)
@@ -168,7 +168,7 @@ class Model:
 
 
 def prepare(model: str) -> None:
-    """Makes what needs PyTorch of a `Model` that is given as JSON."""
+    """Make what needs PyTorch of a `Model` that is given as JSON."""
     Model(**json.loads(model)).prepare()
 
 

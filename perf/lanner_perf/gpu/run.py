@@ -52,7 +52,7 @@ class Benchmark:
         self._failures: dict[tuple[str, str], int] = {}
 
     def run(self, request: Request) -> None:
-        """Measures what is asked for.
+        """Measure what is asked for.
 
         Raises:
             BenchmarkError: The device cannot be measured at all.

@@ -24,7 +24,7 @@ class MeanVector(torch.nn.Module):
     """The mean of the tokens' vectors, normalised, as sentence-transformers' modules compute it."""
 
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Takes float [batch, length, width] and int64 [batch, length]; gives [batch, width]."""
+        """Take float [batch, length, width] and int64 [batch, length]; return [batch, width]."""
         hidden = features["token_embeddings"]
         mask = features["attention_mask"].unsqueeze(-1).expand(hidden.size()).to(hidden.dtype)
         mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
@@ -44,7 +44,7 @@ class SentenceVectors(torch.nn.Module):
         self.pooling = MeanVector()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Takes int64 [batch, length] twice, returns float [batch, width]."""
+        """Take int64 [batch, length] twice, return float [batch, width]."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         features = {"token_embeddings": hidden, "attention_mask": attention_mask}
         vectors: torch.Tensor = self.pooling(features)[EMBEDDING]

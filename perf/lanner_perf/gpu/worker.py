@@ -73,7 +73,7 @@ Tell = Callable[[str, Any], object]
 
 
 def serve(descriptor: int) -> None:
-    """Takes a request from the connection and tells these, as they come.
+    """Take a request from the connection and tell these, as they come.
 
     ``survey`` of the device; ``begin`` a job, by its place; ``missing`` with the reason, of a job
     that cannot be run here; ``shape`` that is run next; ``figure`` of it; ``failed`` with the
@@ -119,7 +119,7 @@ def survey(device: str) -> dict[str, Any]:
 
 
 def work(request: Request, tell: Tell) -> None:
-    """Measures what is asked for."""
+    """Measure what is asked for."""
     known = subjects_of(request.device)
     model: Model | None = None
     for place, job in enumerate(request.jobs):
@@ -157,7 +157,7 @@ def measure(
     seconds: float,
     tell: Tell,
 ) -> None:
-    """Compares and times each shape of a job.
+    """Compare and time each shape of a job.
 
     Args:
         job: What is measured.
@@ -249,7 +249,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _release() -> None:
-    """Gives back what PyTorch keeps of the GPU's memory."""
+    """Give back what PyTorch keeps of the GPU's memory."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def bound_sessions(threads: int) -> None:
-    """Gives so many threads to each session of ONNX Runtime that is made from now on.
+    """Give so many threads to each session of ONNX Runtime that is made from now on.
 
     For runtimes that make their own `SessionOptions` and hand no thread count down. To be called
     before they are imported, because they may import the name.

@@ -23,7 +23,7 @@ _MOST_WORDS = 10_000
 
 
 def serve(file_descriptor: int) -> None:
-    """Starts what it is told to, and answers until the harness goes."""
+    """Start what it is told to, and answer until the harness goes."""
     connection: Connection = Connection(file_descriptor)
     spec, threads = connection.recv()
     try:
@@ -134,7 +134,7 @@ class Answers:
         return open_loop(self._encode, texts, arrivals_s, callers=callers, patience_s=patience_s)
 
     def _see(self, texts: list[str]) -> None:
-        """Asks what is to be timed, one text a call, where that has to be seen before."""
+        """Ask what is to be timed, one text a call, where that has to be seen before."""
         if self._has_seen is not None:
             for text in dict.fromkeys(texts):
                 if text not in self._has_seen:
@@ -148,7 +148,7 @@ class Answers:
 
 
 def with_new_texts(encode: Encode) -> Encode:
-    """Puts as many words of other texts in the place of each text's, so that no cache knows it.
+    """Put as many words of other texts in the place of each text's, so that no cache knows it.
 
     The words are drawn from the texts of all calls so far: their lengths stay what they are. The
     draw is another one in every process.

@@ -31,7 +31,7 @@ class Peers(NamedTuple):
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuses what is no peer.
+    """Refuse what is no peer.
 
     Raises:
         UsageError: One of them is unknown.

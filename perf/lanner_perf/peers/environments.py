@@ -59,7 +59,7 @@ class Environment:
         return self.python.exists() and stamp.is_file() and stamp.read_text() == self.digest
 
     def make(self) -> None:
-        """Installs it, unless it is there.
+        """Install it, unless it is there.
 
         Raises:
             SubjectError: It could not be installed; nothing is left of it.
@@ -68,7 +68,7 @@ class Environment:
             self._install(["--requirement", str(self.requirements)])
 
     def renew(self) -> None:
-        """Installs the newest that its ``.in`` file allows, and pins that.
+        """Install the newest that its ``.in`` file allows, and pin that.
 
         Raises:
             SubjectError: It could not be installed; the pins stay as they were.
@@ -125,7 +125,7 @@ def make_environments(
     make: Callable[[Environment], None],
     progress: Callable[[str], object],
 ) -> dict[str, str]:
-    """Makes each of them.
+    """Make each of them.
 
     Args:
         environments: Which.

@@ -28,7 +28,7 @@ class _Projection(NamedTuple):
 
 
 def make_fused(fp32: Path, path: Path) -> None:
-    """Writes the graph with fused attention, quantized dynamically.
+    """Write the graph with fused attention, quantized dynamically.
 
     Args:
         fp32: The float32 file of an artifact.

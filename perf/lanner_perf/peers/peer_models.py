@@ -106,7 +106,7 @@ class Place:
 def make_models(
     peers: Mapping[str, Peer], place: Place, settings: Mapping[str, Any], progress: Progress
 ) -> Made:
-    """Makes environments and model files that are not there yet.
+    """Make environments and model files that are not there yet.
 
     Args:
         peers: By name.

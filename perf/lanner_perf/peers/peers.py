@@ -152,7 +152,7 @@ def all_peers(
     threads: int = 1,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Made:
-    """Makes what the peers need, and what measures them.
+    """Make what the peers need, and what measures them.
 
     Args:
         checkpoint: A checkpoint of sentence-transformers.

@@ -31,7 +31,7 @@ _CACHE, _CALIBRATION, _SETTINGS, _REASONS = "cache", "calibration", "settings.js
 def make(
     recipe: str, python: Path, checkpoint: str, directory: Path, settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Runs a recipe in its environment.
+    """Run a recipe in its environment.
 
     Args:
         recipe: Of `RECIPES`.
@@ -61,7 +61,7 @@ def make(
 
 
 def main() -> None:
-    """Runs in the peers' environment."""
+    """Run in the peers' environment."""
     recipe, checkpoint, name = sys.argv[1:]
     directory = Path(name)
     settings = json.loads((directory / _SETTINGS).read_text())
@@ -188,5 +188,5 @@ def _exported(checkpoint: str, backend: str) -> Any:
 
 
 def edit_json(file: Path, changes: Mapping[str, Any]) -> None:
-    """Sets keys of an object in a file."""
+    """Set keys of an object in a file."""
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))

@@ -20,7 +20,7 @@ _INPUTS = ("input_ids", "attention_mask")
 
 
 def make_stock(checkpoint: str, path: Path) -> None:
-    """Runs this file on a checkpoint, in a process of its own.
+    """Run this file on a checkpoint, in a process of its own.
 
     Raises:
         SubjectError: It failed; the message says at what.
@@ -39,7 +39,7 @@ def stock_spec(path: Path, artifact: Path) -> Spec:
 
 
 def write_stock_dynamic(checkpoint: str, path: Path) -> None:
-    """Exports a checkpoint of sentence-transformers and quantizes it, both the usual way.
+    """Export a checkpoint of sentence-transformers and quantize it, both the usual way.
 
     Args:
         checkpoint: Its directory.

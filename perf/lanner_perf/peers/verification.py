@@ -32,7 +32,7 @@ def verified(
     threads: int,
     progress: Callable[[str], object],
 ) -> Made:
-    """Leaves out what answers something else than the reference, the first, or cannot start.
+    """Leave out what answers something else than the reference, the first, or cannot start.
 
     What was verified once with the same files, versions and texts is not started again.
 

@@ -182,7 +182,7 @@ def horizontal_line(axes: Any, value: float, text: str) -> None:
 
 
 def label_ends(axes: Any, ends: Sequence[tuple[str, float, float, bool]], gap_points: int) -> None:
-    """Names to the right of the axes, each led to the end of its line, none over another.
+    """Name to the right of the axes, each led to the end of its line, none over another.
 
     Args:
         axes: With its final limits.

@@ -53,7 +53,7 @@ class Extent:
         return plan if self.rounds is None else replace(plan, rounds=self.rounds)
 
     def finish(self, report: dict[str, Any], *, begin_s: float, has_all: bool) -> dict[str, Any]:
-        """Adds to a report what only the whole run knows.
+        """Add to a report what only the whole run knows.
 
         Args:
             report: What was measured.

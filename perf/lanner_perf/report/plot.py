@@ -20,7 +20,7 @@ _SPEARMAN = "Spearman x100"
 
 
 def draw_plot(report: Report, file: BinaryIO) -> None:
-    """Writes a PNG: over speed, on the left quality, on the right batch independence.
+    """Write a PNG: over speed, on the left quality, on the right batch independence.
 
     Args:
         report: What `lanner_perf.variants.variants_report` measured.

@@ -72,7 +72,7 @@ def output_files(page: Path, plots: list[str]) -> dict[str, Path]:
 
 
 def require_page(page: Path) -> None:
-    """Refuses a place where no report can be written; to be called before long work.
+    """Refuse a place where no report can be written; to be called before long work.
 
     Raises:
         InputError: Its suffix is another, its directory is missing or read-only.

@@ -54,7 +54,7 @@ class ServerRequest:
 
 
 def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
-    """Measures what is asked for.
+    """Measure what is asked for.
 
     Args:
         request: What.
@@ -187,7 +187,7 @@ def _require_protocols(urls: Sequence[str]) -> None:
 
 
 def _require_one(request: ServerRequest, models: Sequence[ServerModel]) -> None:
-    """Refuses URLs of different servers, where these show it."""
+    """Refuse URLs of different servers, where these show it."""
     kinds = {(m.served.name, m.triton, m.served.version, m.tokenizer_sha256) for m in models}
     if len(kinds) > len({model.served.name for model in models}):
         msg = (
@@ -198,7 +198,7 @@ def _require_one(request: ServerRequest, models: Sequence[ServerModel]) -> None:
 
 
 def _require_measured(report: Mapping[str, Any]) -> None:
-    """Refuses a report that has nothing of the server."""
+    """Refuse a report that has nothing of the server."""
     suites = [suite for suite in report["suites"] if suite != "cold_start"]
     rows = [row for suite in suites for row in whole_rows(report, [suite])]
     if suites and not any(row["kind"] == "triton" for row in rows):

@@ -170,7 +170,7 @@ def artifact_of(
 
 
 def require_same(artifact: Artifact, model: ServerModel) -> None:
-    """Refuses an artifact that is not what a server's model was made of.
+    """Refuse an artifact that is not what a server's model was made of.
 
     Raises:
         BenchmarkError: Head, dimension, tokenizer or the weights of the variant are others.

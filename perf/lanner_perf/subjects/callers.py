@@ -133,7 +133,7 @@ class _Run:
             return self._next - 1
 
     def _await(self, due_s: float) -> bool:
-        """Waits for an arrival; False where the run is over instead."""
+        """Wait for an arrival; False where the run is over instead."""
         early_s = due_s - self._now_s()
         if -early_s > self._patience_s:
             self._is_over.set()
@@ -154,7 +154,7 @@ class _Run:
                 self._failure = self._failure or failure
 
     def _count_waiting(self) -> None:
-        """Enters the calls that were due and not begun: left out, they would hide the waiting."""
+        """Enter the calls that were due and not begun: left out, they would hide the waiting."""
         now_s = self._now_s()
         for index, due_s in enumerate(self._arrivals_s or ()):
             if index not in self._calls and due_s < now_s:

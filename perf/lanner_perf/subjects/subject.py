@@ -129,7 +129,7 @@ class Subject:
         return self.spec.name
 
     def encode(self, texts: list[str], batch_size: int = 32) -> tuple[float, Vectors]:
-        """Encodes all texts in one call; seconds and vectors."""
+        """Encode all texts in one call; seconds and vectors."""
         seconds, vectors = self._ask("encode", texts, batch_size)
         return seconds, vectors
 
@@ -138,7 +138,7 @@ class Subject:
         return float(self._ask("rate", texts, batch_size, least_s))
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
-        """Encodes the texts one call each; milliseconds of each call."""
+        """Encode the texts one call each; milliseconds of each call."""
         latencies: list[float] = self._ask("latencies_ms", texts)
         return latencies
 

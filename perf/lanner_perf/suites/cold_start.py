@@ -16,7 +16,7 @@ def estimate_s(plan: Plan) -> float:
 
 
 def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
-    """Starts each subject again beside itself, which has read its files already."""
+    """Start each subject again beside itself, which has read its files already."""
 
     def start(subject: Subject) -> Started:
         with Subject(subject.spec, roster.threads) as fresh:

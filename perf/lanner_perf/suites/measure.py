@@ -65,7 +65,7 @@ Progress = Callable[[str], object]
 def measure(
     artifact: Artifact, specs: Sequence[Spec], workloads: Workloads, plan: Plan, progress: Progress
 ) -> Report:
-    """Measures every subject on the same texts with the same threads, in interleaved rounds.
+    """Measure every subject on the same texts with the same threads, in interleaved rounds.
 
     Timed: a call of `encode` from texts to vectors, tokenisation included. Not timed: starting the
     subject (reported by itself), warm-up, choosing the batch size, and moving texts and vectors
@@ -211,14 +211,14 @@ class _Clock:
         }
 
     def tell(self, step: str) -> None:
-        """Passes a step on, with the time that is left."""
+        """Pass a step on, with the time that is left."""
         present_s, *later_s = self._ahead_s.values()
         left_s = max(0.0, present_s - (time.perf_counter() - self._begin)) + sum(later_s)
         minutes = f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
         self._progress(f"{step} (about {minutes} left)")
 
     def end(self, suite: str) -> None:
-        """Ends a suite, or the start of all subjects."""
+        """End a suite, or the start of all subjects."""
         now = time.perf_counter()
         self.seconds[suite] = round(now - self._begin, 1)
         self._begin = now

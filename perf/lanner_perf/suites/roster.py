@@ -60,14 +60,14 @@ class Roster:
         return list(self._specs)
 
     def begin(self, suite: str) -> None:
-        """Begins a suite; whom the one before lost, takes part again."""
+        """Begin a suite; whom the one before lost, takes part again."""
         self._suite = suite
         for spec in list(self._specs):
             if spec.name not in self._running:
                 self._start(spec, must_start=False)
 
     def keep(self, names: Collection[str], reason: str) -> None:
-        """Leaves all others out from now on; the reason says why."""
+        """Leave all others out from now on; the reason says why."""
         for spec in [spec for spec in self._specs if spec.name not in names]:
             self._specs.remove(spec)
             self.left_out.append({"name": spec.name, "reason": reason, "suite": "concurrency"})
@@ -111,6 +111,6 @@ class Roster:
 
 
 def by_name(answers: Iterator[tuple[str, Answer]], into: dict[str, list[Any]]) -> None:
-    """Adds each answer to the list of its subject."""
+    """Add each answer to the list of its subject."""
     for name, answer in answers:
         into.setdefault(name, []).append(answer)

@@ -267,7 +267,7 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def draw(report: dict[str, Any], file: BinaryIO) -> None:
-    """Writes a PNG: resident memory over texts, with the bound."""
+    """Write a PNG: resident memory over texts, with the bound."""
     import matplotlib as mpl  # noqa: PLC0415 (in memory only after the samples)
 
     mpl.use("Agg")

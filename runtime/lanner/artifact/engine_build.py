@@ -54,7 +54,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Reads what `dataclasses.asdict` and JSON made of one."""
+        """Read what `dataclasses.asdict` and JSON made of one."""
         return cls(**{name: tuple(shape) for name, shape in content.items()})
 
 
@@ -83,7 +83,7 @@ class EngineBuild:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Reads what `dataclasses.asdict` and JSON made of one."""
+        """Read what `dataclasses.asdict` and JSON made of one."""
         profiles = [Profile.from_json(profile) for profile in content["profiles"]]
         return cls(**{**content, "profiles": profiles})
 

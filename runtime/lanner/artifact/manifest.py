@@ -79,7 +79,7 @@ class Variant:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Reads what `dataclasses.asdict` and JSON made of one."""
+        """Read what `dataclasses.asdict` and JSON made of one."""
         build = content.get("build")
         return cls(**{**content, "build": None if build is None else EngineBuild.from_json(build)})
 

@@ -229,7 +229,7 @@ class Model:
 
 @contextmanager
 def finite_answers(name: str, text_of: Callable[[int], int]) -> Iterator[None]:
-    """Names the text that has no finite answer.
+    """Name the text that has no finite answer.
 
     Args:
         name: The model's.

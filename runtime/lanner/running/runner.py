@@ -197,7 +197,7 @@ class Runner:
     def _require_sound(
         self, output: Output, batches: Sequence[Batch], mask: NDArray[Any] | None
     ) -> None:
-        """Refuses an answer that would be taken for another.
+        """Refuse an answer that would be taken for another.
 
         Raises:
             NotFiniteError: It holds NaN or an infinity.

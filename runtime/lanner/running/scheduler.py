@@ -192,7 +192,7 @@ class Scheduler:
             raise deadline_error()
 
     def _enqueue(self, call: Call) -> bool:
-        """Lets a call wait, and workers begin.
+        """Let a call wait, and workers begin.
 
         Returns:
             False if there is no thread to run it: the caller must drain what waits.

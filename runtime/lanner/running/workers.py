@@ -26,7 +26,7 @@ class _Threads:
         self.pid = os.getpid()  # a fork leaves threads behind
 
     def serve(self) -> None:
-        """Runs what is put into `tasks`, until that is None."""
+        """Run what is put into `tasks`, until that is None."""
         while (task := self.tasks.get()) is not None:
             try:
                 task()
@@ -36,7 +36,7 @@ class _Threads:
                     self.idle += 1
 
     def end(self) -> None:
-        """Makes the threads end when they have done what they do."""
+        """Make the threads end when they have done what they do."""
         for _ in range(self.count):
             self.tasks.put(None)
 

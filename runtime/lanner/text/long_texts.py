@@ -44,7 +44,7 @@ current_deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=
 
 
 def require_time() -> None:
-    """Gives up where nobody waits any longer.
+    """Give up where nobody waits any longer.
 
     Raises:
         DeadlineError: The deadline of this context has passed.

@@ -35,7 +35,7 @@ def hidden(encoder: Any) -> Any:
 
 
 def pass_over(encoder: Any, kept: Sequence[int]) -> None:
-    """Makes the other layers hand on what they are given."""
+    """Make the other layers hand on what they are given."""
     names = ("layer", "layers", "albert_layer_groups")
     (layers,) = (
         module

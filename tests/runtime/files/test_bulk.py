@@ -81,7 +81,7 @@ def test_no_rows_at_all(tmp_path: Path, suffix: str) -> None:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts what a run does to files; where the count is set below 0, 0 kills it."""
+    """Count what a run does to files; where the count is set below 0, 0 kills it."""
     count = [0]
 
     def counted(module: object, name: str) -> None:

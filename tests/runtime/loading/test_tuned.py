@@ -29,7 +29,7 @@ def artifact(word_artifact: Path) -> Artifact:
 
 
 def edit(artifact: Artifact, **changes: Any) -> None:
-    """Changes the first entry of the file."""
+    """Change the first entry of the file."""
     path = tuning_file(artifact)
     content = json.loads(path.read_text())
     for key, value in changes.items():

@@ -48,7 +48,7 @@ def artifact(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
 def tuned_by(
     cost: Cost, artifact: Artifact, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> tuple[Tuning, list[list[Configuration]]]:
-    """Tunes with costs by configuration and by how often each was timed; and who met whom."""
+    """Tune with costs by configuration and by how often each was timed; and who met whom."""
     times: dict[Configuration, int] = {}
     contests = []
 

@@ -27,7 +27,7 @@ def build(profiles: Sequence[Profile] = PROFILES, **changes: Any) -> EngineBuild
 
 
 def add_engines(directory: Path, *, independence: float = 1.0, **builds: EngineBuild) -> Artifact:
-    """Adds an engine for each precision, named ``tensorrt-PRECISION``, and a graph in fp16.
+    """Add an engine for each precision, named ``tensorrt-PRECISION``, and a graph in fp16.
 
     Args:
         directory: The artifact.

@@ -26,7 +26,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 
 def write_driver(directory: Path, *, count: int = 1, init: int = 0) -> Path:
-    """Compiles one.
+    """Compile one.
 
     Args:
         directory: Where to.

@@ -96,7 +96,7 @@ def run(generation: str, code: str, *arguments: str) -> str:
 
 
 def _unlink(path: Path) -> None:
-    """Rewrites an ELF file (64 bits, little-endian) so that it needs no library of TensorRT."""
+    """Rewrite an ELF file (64 bits, little-endian) so that it needs no library of TensorRT."""
     content = bytearray(path.read_bytes())
     assert content[:6] == b"\x7fELF\x02\x01"
     (headers,) = struct.unpack_from("<Q", content, 32)

@@ -34,7 +34,7 @@ class TokenRequest:
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
-        """Reads the tensors of a request, int64 [texts, length] each.
+        """Read the tensors of a request, int64 [texts, length] each.
 
         Padding may be on either side, and any mask value but 0 and 2 marks a token.
 

@@ -148,9 +148,9 @@ class TextModel(_ServedModel[TextRequest]):
 
 
 def _require_numpy() -> None:
-    """Refuses a numpy that the backend was not built for: its tensors would hold something else.
+    """Check that the backend was built for this numpy: otherwise tensors would be wrong.
 
-    Of Triton 2.51 and numpy 2, every element of an input is its first one, and outputs are empty.
+    With Triton 2.51 and numpy 2, every element of an input is the first one, and outputs are empty.
     """
     if np.__version__.startswith("1."):
         return

@@ -28,7 +28,7 @@ class TextRequest:
 
     @classmethod
     def of(cls, texts: NDArray[Any] | None, pairs: NDArray[Any] | None, manifest: Manifest) -> Self:
-        """Reads the tensors of a request, BYTES [texts, 1] of UTF-8.
+        """Read the tensors of a request, BYTES [texts, 1] of UTF-8.
 
         Raises:
             InputError: A tensor is missing, has another shape or is not UTF-8, or the head takes no

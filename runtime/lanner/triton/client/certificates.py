@@ -36,7 +36,7 @@ def tls_context(
 
 
 def require_key_pair(certificate_chain: Path, private_key: Path) -> None:
-    """Refuses a certificate and a key that no server could use.
+    """Check that a server can use a certificate and its key.
 
     Raises:
         InputError: See `tls_context`.
@@ -52,10 +52,10 @@ def system_roots() -> Path | None:
 
 
 def require_certificate(path: Path) -> None:
-    """Refuses a file that holds no certificate.
+    """Check that a file holds a certificate.
 
     Raises:
-        InputError: It does not, or cannot be read.
+        InputError: The file holds none, or cannot be read.
     """
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)

@@ -274,7 +274,7 @@ def _tokenizer(served: ServedModel, artifact: Artifact) -> TextTokenizer:
 
 
 def _require_alike(before: Manifest, after: Manifest, name: str) -> None:
-    """Refuses a version whose answers mean something else than those before it."""
+    """Check that the answers of a new version have the same meaning as before."""
     for what in ("head", "dimension", "similarity", "labels", "activation"):
         old, new = getattr(before, what), getattr(after, what)
         if old != new:

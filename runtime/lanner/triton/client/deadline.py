@@ -38,15 +38,15 @@ class DeadlineSocket:
         return getattr(self._sock, name)
 
     def settimeout(self, value: float | None) -> None:
-        """Does nothing: the deadline counts."""
+        """Do nothing: the deadline counts."""
 
     def sendall(self, data: Any) -> None:
-        """Sends all; the socket itself counts its timeout for the whole."""
+        """Send all; the socket itself counts its timeout for the whole."""
         self._sock.settimeout(_left_s())
         self._sock.sendall(data)
 
     def recv_into(self, buffer: Any) -> int:
-        """Reads what is there, or waits for it until the deadline."""
+        """Read what is there, or wait for it until the deadline."""
         self._sock.settimeout(_left_s())
         return self._sock.recv_into(buffer)
 

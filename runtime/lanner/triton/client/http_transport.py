@@ -52,7 +52,7 @@ class _Plain(HTTPConnection):
     """A connection whose socket keeps a deadline."""
 
     def connect(self) -> None:
-        """Connects within the time of a connection."""
+        """Connect within the time of a connection."""
         super().connect()
         self.sock: Any = DeadlineSocket(self.sock)
 
@@ -61,7 +61,7 @@ class _Encrypted(HTTPSConnection):
     """The same over TLS."""
 
     def connect(self) -> None:
-        """Connects within the time of a connection."""
+        """Connect within the time of a connection."""
         super().connect()
         self.sock: Any = DeadlineSocket(self.sock)
 
@@ -192,7 +192,7 @@ class HttpTransport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Body:
-        """Sends a request and reads all of its answer, both within the time."""
+        """Send a request and reads all of its answer, both within the time."""
         allowed_s = ANSWER_S if timeout_s is None else timeout_s
         deadline_s = time.monotonic() + allowed_s
         before = current_deadline_s.set(deadline_s)

@@ -82,7 +82,7 @@ class Address:
         headers: Mapping[str, str] | None = None,
         **files: str | Path | None,
     ) -> "Address":
-        """Reads ``"grpc://host:8001"``; the port may be left out.
+        """Parse ``"grpc://host:8001"``; the port is optional.
 
         Args:
             url: The address.
@@ -190,7 +190,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Gives its connections up."""
+        """Close the connections."""
 
 
 class Monitor(Protocol):

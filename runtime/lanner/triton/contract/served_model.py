@@ -61,7 +61,7 @@ class ServedModel:
 
     @classmethod
     def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
-        """Reads a configuration, as Triton's JSON form of it has it.
+        """Read a configuration, as Triton's JSON form of it has it.
 
         Raises:
             ServerError: It is none.

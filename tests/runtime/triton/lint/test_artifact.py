@@ -31,7 +31,7 @@ def write_artifact(
     vocabulary: dict[str, int] = VOCABULARY,
     **changes: Any,
 ) -> None:
-    """Makes an artifact of a version; the models in it are no models."""
+    """Make an artifact of a version; the models in it are no models."""
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 (not a secret)
     if truncation is not None:
         tokenizer.enable_truncation(truncation)
