@@ -29,8 +29,11 @@ def staged_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         staged.chmod(0o666 & ~_umask())
         staged.replace(path)
+        flush(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 
@@ -86,6 +89,7 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         staged.mkdir()
         yield staged
         interruption.check()
+        flush_tree(staged)
         if replace and path.exists():
             path.rename(old)
         try:
@@ -95,6 +99,7 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 raise
             msg = f"{path} was made by something else meanwhile: choose another name"
             raise OutputExistsError(msg) from None
+        flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)  # stopped between the two renames
@@ -104,6 +109,22 @@ def staged_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             with suppress(OSError):
                 for parent in made_parents:
                     parent.rmdir()
+
+
+def flush_tree(path: Path) -> None:
+    """Flush a directory with all that is in it to the disk: a rename may come there earlier."""
+    for entry in [*path.rglob("*"), path]:
+        if not entry.is_symlink():
+            flush(entry)
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a directory, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

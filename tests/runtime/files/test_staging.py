@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,30 @@ def test_an_output_is_not_what_is_read(tmp_path: Path) -> None:
         InputError, match=r"/out.jsonl is the input: choose another name for the output$"
     ):
         require_other_file(other, source)
+
+
+def test_what_takes_its_name_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def flushed(handle: int) -> None:
+        order.append(Path(f"/proc/self/fd/{handle}").readlink().name.partition(".x")[0])
+        fsync(handle)
+
+    def named(path: Path, target: Path) -> Path:
+        order.append(f"name {target.name}")
+        return (rename if path.is_dir() else replace)(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", named)
+    monkeypatch.setattr(Path, "rename", named)
+    with staged_file(tmp_path / "out") as file:
+        file.write(b"whole")
+    assert [one.partition(".")[0] for one in order[1:]] == ["name out", tmp_path.name]
+    order.clear()
+    with staged_directory(tmp_path / "made") as staged:
+        (staged / "inner").mkdir()
+        (staged / "inner" / "file").touch()
+    assert order == ["inner", "file", "new", "name made", tmp_path.name]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import RepositoryError
+from lanner.files.staging import flush, flush_tree
 from lanner.triton.contract.model_config import CONFIG_FILE
 from lanner.triton.lint.repository_model import version_directories
 
@@ -62,10 +63,9 @@ def writing(repository: Path, names: Sequence[str]) -> Iterator[Path]:
 
 def put_in_place(staged: Path, model: Path) -> None:
     """Flush a whole new model to the disk, and give it its name."""
-    for path in [*staged.rglob("*"), staged]:
-        _flush(path)
+    flush_tree(staged)
     staged.rename(model)
-    _flush(model.parent)
+    flush(model.parent)
 
 
 def require_place(path: Path) -> None:
@@ -143,11 +143,3 @@ def _clear(repository: Path, names: Sequence[str]) -> None:
                     shutil.rmtree(entry)
                 else:
                     entry.unlink()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
