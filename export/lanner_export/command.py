@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
             }
         )
     else:
-        print(describe(artifact, quality))
+        console.show(describe(artifact, quality))
 
 
 def _export(args: argparse.Namespace) -> "Artifact":

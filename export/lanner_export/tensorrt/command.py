@@ -292,7 +292,7 @@ def _build(args: argparse.Namespace) -> None:
         engines = [v.name for v in artifact.manifest.variants if v.engine == "tensorrt"]
         console.print_json({"artifact": str(args.artifact), "engines": engines, "quality": quality})
     else:
-        print(describe(artifact, quality))
+        console.show(describe(artifact, quality))
 
 
 def _warn_of_length(args: argparse.Namespace, artifact: "Artifact") -> None:

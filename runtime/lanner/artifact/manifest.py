@@ -348,12 +348,10 @@ class Manifest:
         if not self.inputs or not self.outputs:
             return "'inputs' and 'outputs' must not be empty"
         names = [variant.name for variant in self.variants]
-        precisions = [variant.precision for variant in self.variants]
-        for text in (*names, *precisions, *self.outputs):
+        for text in (*names, *(variant.precision for variant in self.variants), *self.outputs):
             if not fields.is_name(text):
                 return f"{text!r} must be of letters, digits, '_', '.' and '-'"
-        twice = next((name for name in names if names.count(name) > 1), None)
-        return "" if twice is None else f"two variants are called {twice!r}"
+        return "two variants have the same name" if len(set(names)) < len(names) else ""
 
     def _wrong_file(self) -> str:
         models = [name for variant in self.variants for name in variant.files]

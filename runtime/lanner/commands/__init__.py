@@ -27,6 +27,7 @@ from lanner.commands import (
     tag,
     tune,
 )
+from lanner.commands.console import say
 from lanner.commands.options import Parser, Subparsers, add_command
 from lanner.errors import LannerError, UnsupportedError, UsageError
 from lanner.machine import interruption
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     with interruption.handled():
         try:
+            _require_stdout()
             args.run(args)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -102,9 +104,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = f": {error.filename}" if error.filename else ""
             return _fail(args, f"{error.strerror or error}{place}", 1)
         except Exception as error:  # noqa: BLE001 (unexpected errors are one line, too)
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            return _fail(args, f"{what} (unexpected: --debug shows where, please report it)", 1)
+            return _fail(args, _unforeseen(error), 1)
     return 0
+
+
+def _require_stdout() -> None:
+    # Python has none where the descriptor is closed.
+    if sys.stdout is None:
+        msg = "standard output is closed: open it, for example with > /dev/null"
+        raise LannerError(msg)
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"standard output is {error.encoding}, which has not all characters of the answer: set "
+            "PYTHONIOENCODING=utf-8"
+        )
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"{what} (unexpected: --debug shows where, please report it)"
 
 
 def _add_absent(subparsers: Subparsers, name: str, distribution: str, summary: str) -> None:
@@ -127,5 +145,5 @@ def _add_absent(subparsers: Subparsers, name: str, distribution: str, summary: s
 def _fail(args: argparse.Namespace, message: str, status: int) -> int:
     if args.debug:
         raise  # noqa: PLE0704 (only called while an exception is handled)
-    sys.stderr.write(f"lanner: error: {message}\n")
+    say(f"lanner: error: {message}")
     return status

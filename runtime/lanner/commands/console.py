@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,21 @@ from tqdm import tqdm
 from lanner.errors import EngineError
 from lanner.files.staging import staged_file
 from lanner.machine import interruption
+
+#: What steers a terminal or turns a line round: escapes, control characters, directions of writing.
+_STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return a text with nothing in it that a terminal would obey, but for line breaks and tabs."""
+    return _STEERING.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def show(text: str) -> None:
+    """Print an answer for people to stdout."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def shows_progress(args: argparse.Namespace) -> bool:
@@ -49,12 +65,14 @@ def write_answers(
     elif args.json:
         print_json({"variant": variant, "answers": list(answers)})
     else:
-        sys.stdout.write(shown() + "\n" if answers else "")
+        sys.stdout.write(printable(shown()) + "\n" if answers else "")
 
 
 def print_json(value: object) -> None:
     """Print one JSON object to stdout."""
-    sys.stdout.write(_json(value) + "\n")
+    # JSON has an escape of its own for what a terminal would obey.
+    text = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(value))
+    sys.stdout.write(text + "\n")
 
 
 def _json(value: object) -> str:
@@ -67,7 +85,7 @@ def _json(value: object) -> str:
 
 def say(text: str = "") -> None:
     """Print a line to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 @contextmanager
@@ -86,7 +104,7 @@ def steps() -> Iterator[Callable[[str], object]]:
 def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:
     def begin(step: str) -> None:
         interruption.check()  # the step before may have swallowed a signal
-        tell(step)
+        tell(printable(step))
 
     return begin
 

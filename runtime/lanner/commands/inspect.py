@@ -10,7 +10,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.heads import AnswerKind
 from lanner.artifact.manifest import HALF_PRECISIONS, Manifest, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
-from lanner.commands.console import print_json, size, table
+from lanner.commands.console import print_json, show, size, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
 from lanner.engines.registry import EngineRecord
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         }
         print_json({**content, "quality": quality, **here})
     else:
-        print(describe(artifact, quality))
+        show(describe(artifact, quality))
 
 
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact.buckets import parse_buckets
-from lanner.commands.console import print_json, say
+from lanner.commands.console import print_json, say, show
 from lanner.commands.options import Subparsers, add_command, argument, need, positive
 from lanner.engines import DEVICES
 from lanner.errors import RepositoryError
@@ -197,7 +197,7 @@ def _check(args: argparse.Namespace) -> None:
             }
         )
     elif findings:
-        print("\n\n".join(map(str, findings)))
+        show("\n\n".join(map(str, findings)))
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
         what = f"{_counted(errors, 'error')} among {_counted(len(findings), 'finding')}"

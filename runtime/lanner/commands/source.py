@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lanner.artifact.bounded import TooLargeError, read_bounded
 from lanner.commands.options import argument, need, option_of, positive
 from lanner.engines import engine_names
+from lanner.errors import InputError
 from lanner.files.staging import require_other_file, require_output_file
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.load import load
@@ -15,6 +17,9 @@ from lanner.loading.selection import require_device
 from lanner.text.tokenization import Pair
 from lanner.triton.client.connection import connect
 
+#: The headers of a command that is given none.
+HEADER_VARIABLE = "LANNER_HEADERS"
+_HEADER_FILE_BYTES = 2**16
 #: Arguments of `lanner.connect` for a server over TLS, with their help.
 CERTIFICATES = {
     "root_certificates": "trusted CA certificates (default: those of the system)",
@@ -67,7 +72,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:VALUE",
         action="append",
         default=[],
-        help="send this to the server with every request, for example an authorisation",
+        help="send this to the server with every request, for example an authorisation; @FILE "
+        f"reads such lines from a file, unseen by others (default: those of {HEADER_VARIABLE})",
     )
     for name, what in CERTIFICATES.items():
         help_text = f"for grpcs:// and https://, in PEM: {what}"
@@ -143,10 +149,32 @@ def split_url(model: str) -> tuple[str, str]:
 
 
 def _headers(given: Sequence[str]) -> dict[str, str]:
-    pairs = [header.partition(":") for header in given]
-    for header, (key, colon, _) in zip(given, pairs, strict=True):
-        need(colon and key.strip(), f"--header {header!r} is not NAME:VALUE")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    """Read headers; a malformed one is not shown, since it may hold a secret."""
+    found = [(f"--header number {n}", header) for n, header in enumerate(given, 1)]
+    if not given and os.environ.get(HEADER_VARIABLE):
+        lines = os.environ[HEADER_VARIABLE].splitlines()
+        found = [(f"line {n} of {HEADER_VARIABLE}", line) for n, line in enumerate(lines, 1)]
+    headers = {}
+    for place, header in found:
+        for name, line in _lines_of(header, place):
+            key, colon, value = line.partition(":")
+            need(colon and key.strip(), f"{name} is not NAME:VALUE")
+            headers[key.strip()] = value.strip()
+    return headers
+
+
+def _lines_of(header: str, place: str) -> list[tuple[str, str]]:
+    """Return a header with its place, or those of the file that it names."""
+    if not header.startswith("@"):
+        return [(place, header)]
+    path = Path(header[1:])
+    try:
+        text = read_bounded(path, _HEADER_FILE_BYTES).decode()
+    except (OSError, ValueError, TooLargeError):
+        msg = f"cannot read {path} of {place}: give a file with a line NAME:VALUE for each header"
+        raise InputError(msg) from None
+    lines = enumerate(text.splitlines(), 1)
+    return [(f"line {number} of {path}", line) for number, line in lines if line.strip()]
 
 
 def is_url(model: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.budget import Budget
 from lanner.artifact.heads import HEADS, InputKind
-from lanner.commands.console import print_json, say, steps, table
+from lanner.commands.console import print_json, say, show, steps, table
 from lanner.commands.options import Subparsers, add_command, argument, positive
 from lanner.files.texts import read_pairs, read_texts
 from lanner.loading.tuned import GOALS, Choice, machine_key, store_choice
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             print_json(_to_json(tuning, choice, workload, threads, stored))
         else:
-            print(_describe(tuning, choice, workload, args.artifact))
+            show(_describe(tuning, choice, workload, args.artifact))
     if stored is not None:
         say(f"stored in {stored}")
 

@@ -22,6 +22,7 @@ from lanner.errors import (
 from lanner.models.evaluation import ModelCardData
 from lanner.running.runner import NotFiniteError, Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
+from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair, TextTokenizer
 
 if TYPE_CHECKING:
@@ -177,11 +178,14 @@ class Model:
         output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
 
         def tokens(start: int, end: int) -> Sequences:
+            before = current_deadline_s.set(deadline_s)
             try:
                 return tokenize(inputs[start:end])
             except InputError:
                 check(inputs)  # its message counts from the first of all inputs
                 raise
+            finally:
+                current_deadline_s.reset(before)
 
         with _progress(len(inputs), is_shown=is_shown) as advance:
 

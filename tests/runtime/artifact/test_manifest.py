@@ -138,7 +138,7 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
             r"'engine' must be one of onnxruntime, tensorrt",
         ),
         ({"variants": [variant(name="fp32\x1b[2J")]}, r"must be of letters, digits"),
-        ({"variants": [variant(), variant()]}, r"two variants are called 'fp32'"),
+        ({"variants": [variant(), variant()]}, r"two variants have the same name"),
         ({"variants": [variant(file="model.py")]}, r"'model.py' is not a file name: it must co"),
         ({"variants": [variant(file="../model.onnx")]}, r"'../model.onnx' is not a file name"),
         ({"variants": [variant(file="tokenizer.json")]}, r"a file is listed for two purposes"),

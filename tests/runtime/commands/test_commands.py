@@ -91,11 +91,11 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["tag", "grpc://host/m", "a", "--header", "authorization"],
-            "--header 'authorization' is not NAME:VALUE",
+            "--header number 1 is not NAME:VALUE",
         ),
         (
             ["classify", "grpc://host/m", "a", "--header", " : x"],
-            "--header ' : x' is not NAME:VALU",
+            "--header number 1 is not NAME:VALU",
         ),
         (
             ["encode", "dir", "a", "--header", "a:b"],

@@ -1,6 +1,8 @@
 import math
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from lanner.errors import DeadlineError, InputError, InputTypeError, Unsupported
 from lanner.loading.load import load
 from lanner.models.base import FIRST_TEXTS, TEXTS_AT_ONCE
 from lanner.models.embedding import EmbeddingModel
+from lanner.text.long_texts import current_deadline_s
 from lanner.vectors.ranges import EmbeddingRanges
 
 
@@ -353,3 +356,23 @@ def test_progress_goes_to_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert "2/2" in err
+
+
+def test_the_deadline_of_a_call_counts_while_its_texts_are_split(
+    word_model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float | None] = []
+    encode = word_model.tokenizer.encode
+
+    def look(texts: Sequence[str]) -> Any:
+        seen.append(current_deadline_s.get())
+        return encode(texts)
+
+    monkeypatch.setattr(word_model.tokenizer, "encode", look)
+    before = time.monotonic()
+    word_model.encode("a", timeout_ms=60_000)
+    word_model.encode("a")
+    assert seen[0] is not None
+    assert before + 60 <= seen[0] <= time.monotonic() + 60
+    assert seen[1] is None
+    assert current_deadline_s.get() is None

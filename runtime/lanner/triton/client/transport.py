@@ -1,6 +1,7 @@
 """The transport of requests to a Triton server: the common part of gRPC and HTTP."""
 
 import ipaddress
+import logging
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from lanner.errors import (
 )
 from lanner.triton.client.certificates import tls_context
 
+_log = logging.getLogger("lanner")
+
 #: Scheme -> its protocol, whether it is encrypted, and Triton's default port.
 SCHEMES = {
     "grpc": ("grpc", False, 8001),
@@ -34,6 +37,8 @@ MOST_BYTES = 2**28
 #: Headers that both gRPC and HTTP can send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name",
 #: "ASCII-Value").
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+#: Names of headers whose values are secrets.
+_SECRET = re.compile(r"auth|cookie|key|token|secret|password|restricted|protocol-")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -126,6 +131,12 @@ class Address:
                 raise UsageError(msg)
         if is_encrypted:
             address.tls_context()
+        elif not address.is_loopback and any(map(_SECRET.search, address.headers)):
+            _log.warning(
+                "%s is not encrypted, so whoever is on the way reads your headers: write %ss://",
+                url,
+                parts.scheme,
+            )
         return address
 
     @property

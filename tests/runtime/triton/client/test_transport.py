@@ -126,3 +126,23 @@ def test_texts_are_bytes_and_tokens_int64() -> None:
 )
 def test_addresses_of_this_machine(host: str, is_loopback: bool) -> None:
     assert Address.parse(f"grpc://{host}:8001").is_loopback is is_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "header", "is_warned"),
+    [
+        ("http://triton.example", "Authorization", True),
+        ("grpc://10.0.0.1", "x-api-key", True),
+        ("grpc://10.0.0.1", "triton-grpc-protocol-a", True),
+        ("http://triton.example", "x-request-id", False),
+        ("http://localhost", "Authorization", False),
+        ("https://triton.example", "Authorization", False),
+    ],
+)
+def test_a_secret_in_the_open(
+    caplog: pytest.LogCaptureFixture, url: str, header: str, is_warned: bool
+) -> None:
+    Address.parse(url, headers={header: "s3cret"})
+    warned = "is not encrypted, so whoever is on the way reads your headers" in caplog.text
+    assert warned is is_warned
+    assert "s3cret" not in caplog.text
