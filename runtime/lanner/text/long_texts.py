@@ -151,7 +151,7 @@ class LongTexts:
 
 @cache
 def _runs() -> list[tuple[re.Pattern[str], str]]:
-    """Runs that may count for nothing but their being long, each with a sample that shows it.
+    """Run that may count for nothing but their being long, each with a sample that shows it.
 
     A word that is too long for WordPiece is one unknown token, whatever letters, marks and symbols
     it holds.

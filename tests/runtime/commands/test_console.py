@@ -1,4 +1,4 @@
-"""What reaches a terminal, and the headers that must not be seen there."""
+"""The output on a terminal, and the headers that must not appear there."""
 
 import json
 import os
