@@ -3,18 +3,19 @@
 Nothing here needs an engine: an artifact is readable without torch, transformers or onnxruntime.
 """
 
-import json
 import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import FileRecord, Manifest, Variant, file_sha256
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
 from lanner.machine.machine import this_machine
 
 QUALITY_FILE = "quality.json"
+_MOST_QUALITY_BYTES = 2**24
 README_FILE = "README.md"
 #: A text must get the same vector in any batch: the smallest cosine between a text alone and in a
 #: batch for a variant that ``"auto"`` may pick.
@@ -92,12 +93,20 @@ class Artifact:
         """Return the content of `quality.json`: the measurements made at the export."""
         path = self.file(QUALITY_FILE)
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = parse_json(read_bounded(path, _MOST_QUALITY_BYTES))
             measured = {name: content["variants"][name] for name in self._names()}
             what = "cosine" if self.manifest.head_record.answers_vectors else "difference"
             for figures in measured.values():
                 float(figures[f"batch_independence_{what}"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (
+            OSError,
+            TooLargeError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             msg = f"{path} lacks measurements of a variant ({error!r}): export again"
             raise ArtifactError(msg) from None
         return content

@@ -14,7 +14,7 @@ from lanner.commands.console import print_json, show, size, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
 from lanner.engines.registry import EngineRecord
-from lanner.errors import VariantError
+from lanner.errors import ArtifactError, LannerError, VariantError
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice
 from lanner.machine.machine import available_cores
@@ -63,7 +63,24 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
-    """Describe the artifact in words and tables."""
+    """Describe the artifact in words and tables.
+
+    Raises:
+        ArtifactError: Its free fields hold what no export writes.
+    """
+    try:
+        return _described(artifact, quality)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, LannerError):
+            raise
+        msg = (
+            f"{artifact.directory} says of itself what 'lanner export' does not write ({error!r}): "
+            "export again"
+        )
+        raise ArtifactError(msg) from None
+
+
+def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
     manifest = artifact.manifest
     try:
         variant, _, device = select(artifact)
@@ -85,6 +102,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
     title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
     trimmed = trimming_sentence(manifest)
+    source = manifest.source.get("checkpoint", "a checkpoint")
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return "\n".join(
         [
@@ -92,7 +110,7 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  answers     {answer_sentence(manifest)}",
             f"  longest     {longest_sentence(manifest)}",
             f"  prompts     {', '.join(prompts) or 'none'}",
-            f"  made from   {manifest.source['checkpoint']} on {manifest.created}",
+            f"  made from   {source} on {manifest.created}",
             *([f"  trimmed to  {trimmed}"] if trimmed else []),
             *_lines(f"  made with   {versions}", indent=14),
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",

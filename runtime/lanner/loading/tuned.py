@@ -22,6 +22,7 @@ from typing import Any, Self, get_type_hints
 
 from lanner._version import __version__
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.engines import DEVICES, ENGINES, engine_names
 from lanner.errors import ArtifactError, InputError
@@ -39,6 +40,17 @@ GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 _PACKAGES = tuple(package for engine in ENGINES for package in engine.packages)
 
 _log = logging.getLogger("lanner")
+#: What reading a file of somebody else may raise.
+_DAMAGE = (
+    OSError,
+    TooLargeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+)
+_MOST_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def stored_choice(artifact: Artifact, *, threads: int) -> Choice | None:
         return None if entry is None else _usable(entry["choice"], artifact, threads)
     except _NewerFormatError:
         return None
-    except (OSError, ValueError, TypeError, LookupError, RecursionError, ArtifactError) as error:
+    except (*_DAMAGE, ArtifactError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         _log.warning("%s is damaged and not used (%s): run 'lanner tune' again", path, reason)
         return None
@@ -189,7 +201,7 @@ def _identity(artifact: Artifact) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_bytes())
+    content = parse_json(read_bounded(path, _MOST_BYTES))
     kind, version = content["format"], content["format_version"]
     if kind == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
         raise _NewerFormatError
@@ -201,7 +213,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _entries(path: Path, identity: str) -> list[dict[str, Any]]:
     """Return the choices of other machines for the same artifact; none for a damaged file."""
-    with suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
+    with suppress(*_DAMAGE):
         content = _read(path)
         if content["artifact"] == identity:
             return [entry for entry in content["entries"] if isinstance(entry, dict)]
