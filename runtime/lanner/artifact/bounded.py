@@ -4,6 +4,7 @@ A file is opened without waiting (a FIFO would block forever), must be a regular
 up to a limit. JSON must be finite and not nested deeper than anything that Lanner writes.
 """
 
+import errno
 import json
 import os
 import stat
@@ -34,6 +35,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
             msg = "not a regular file"
             raise OSError(msg)

@@ -40,9 +40,8 @@ GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 _PACKAGES = tuple(package for engine in ENGINES for package in engine.packages)
 
 _log = logging.getLogger("lanner")
-#: What reading a file of somebody else may raise.
-_DAMAGE = (
-    OSError,
+#: What the content of a file may raise that somebody else wrote, and reading it.
+_DAMAGED_CONTENT = (
     TooLargeError,
     ValueError,
     TypeError,
@@ -50,6 +49,7 @@ _DAMAGE = (
     AttributeError,
     OverflowError,
 )
+_DAMAGE = (OSError, *_DAMAGED_CONTENT)
 _MOST_BYTES = 2**22
 
 
@@ -213,7 +213,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _entries(path: Path, identity: str) -> list[dict[str, Any]]:
     """Return the choices of other machines for the same artifact; none for a damaged file."""
-    with suppress(*_DAMAGE):
+    with suppress(FileNotFoundError, *_DAMAGED_CONTENT):
         content = _read(path)
         if content["artifact"] == identity:
             return [entry for entry in content["entries"] if isinstance(entry, dict)]

@@ -25,7 +25,7 @@ def test_a_fifo_and_a_directory_do_not_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=r"^not a regular file$"):
         read_bounded(tmp_path / "fifo", 10)
-    with pytest.raises(OSError, match=r"^not a regular file$"):
+    with pytest.raises(IsADirectoryError, match=r"Is a directory"):
         read_bounded(tmp_path, 10)
 
 

@@ -143,7 +143,7 @@ def test_an_artifact_that_was_exported_again_is_another(
         (b'{"format": "lanner-tu', "Unterminated string"),
         (b"\xff\xfe\x00", "codec can't decode"),
         (b"[1, 2]", "list indices"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"format": "prettier", "format_version": 1}', "its format is 'prettier'"),
         (b'{"format": "lanner-tuning", "format_version": 1}', "artifact"),
     ],
