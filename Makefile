@@ -26,6 +26,8 @@ CALIBRATION ?=
 # --quick measures in minutes; --against, --suites and --rounds choose (lanner bench --help).
 BENCH_ARGS ?=
 REPORT_ARGS ?=
+# The page that make report writes, with its figures and plots beside it.
+REPORT ?= perf/results/$(shell date +%Y-%m-%d)-minilm.html
 SOAK_ARGS ?=
 # Ports, and what tritonserver is given: SERVE_ARGS="--http-port 0 -- --log-verbose=1".
 SERVE_ARGS ?=
@@ -114,8 +116,8 @@ bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: bu
 report: $(VENV)/installed ## quality against speed of every variant and its peers, into perf/results
 	$(VENV)/bin/lanner export $(CHECKPOINT) --output build/report/minilm.lanner --overwrite \
 		--precision $(PRECISIONS) $(if $(CALIBRATION),--calibration $(CALIBRATION))
-	$(VENV)/bin/python -m lanner_perf.variants.variants_report build/report/minilm.lanner \
-		--checkpoint $(CHECKPOINT) \
+	$(VENV)/bin/lanner bench build/report/minilm.lanner --checkpoint $(CHECKPOINT) \
+		--suites memory,latency,throughput,quality --output $(REPORT) \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(CALIBRATION),--calibration $(CALIBRATION)) \
 		$(REPORT_ARGS)
 

@@ -1,22 +1,21 @@
 """One run of `lanner bench`: what is measured, and the report of it."""
 
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
 
 from lanner.artifact.artifact import Artifact
-from lanner.commands.console import table
 from lanner.errors import BenchmarkError, UnsupportedError, UsageError
+from lanner.files.texts import read_texts
 from lanner_perf.floor.floor import fractions, measure_floor
 from lanner_perf.kinds.heads import head_specs
 from lanner_perf.peers.against import ALL, NONE, QUICK, Peers, check_names, make
-from lanner_perf.record.call_tables import call_tables, server_conditions
 from lanner_perf.record.schema import Report, Server
-from lanner_perf.report.bench_checks import TORCH
-from lanner_perf.report.content import check_table, headline
+from lanner_perf.report.checks.peer_checks import TORCH
 from lanner_perf.report.extent import Extent
 from lanner_perf.subjects.subject import Spec, SubjectError
 from lanner_perf.subjects.workloads import Workloads
@@ -34,7 +33,7 @@ class BenchReport(Report):
         is_quick: Whether it was measured with ``--quick``.
         is_whole: Whether every suite and every peer was asked for.
         whole_s: How long all of it took, making the peers included.
-        checks: What must hold; see `lanner_perf.report.checks.Check`.
+        checks: What must hold; see `lanner_perf.report.checks.check.Check`.
         floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.floor.Floor`.
             A subject's ``of_floor`` is what `lanner_perf.floor.floor.fractions` says of it.
         server: Whose models were measured, where they are on a server.
@@ -58,12 +57,15 @@ class Request:
         checkpoint: What it was made from; what peers run. None without peers.
         against: Names of peers, or `ALL`, or `NONE`.
         extent: How much is measured.
+        calibration: A file of texts for the ranges of OpenVINO's int8, or None for the sentences
+            that Lanner ships.
     """
 
     artifact: Path
     checkpoint: str | None
     against: tuple[str, ...]
     extent: Extent
+    calibration: Path | None = None
 
 
 def bench(request: Request, progress: Progress) -> dict[str, Any]:
@@ -86,11 +88,12 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
     artifact = Artifact.open(request.artifact)
     extent = request.extent
     workloads, plan = extent.workloads(), extent.plan()
-    try:
-        subjects = _subjects(request, artifact, progress)
-        report = measure(artifact, subjects.specs, workloads, plan, progress)
-    except SubjectError as error:
-        raise BenchmarkError(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="lanner-") as work:
+        try:
+            subjects = _subjects(request, artifact, Path(work), progress)
+            report = measure(artifact, subjects.specs, workloads, plan, progress)
+        except SubjectError as error:
+            raise BenchmarkError(str(error)) from None
     report["left_out"] = subjects.left_out + report["left_out"]
     if "throughput" in extent.suites:
         pythons = dict.fromkeys([sys.executable, *(spec.python for spec in subjects.specs)])
@@ -109,33 +112,7 @@ def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     return [Spec(TORCH, "sentence-transformers", checkpoint), *variants]
 
 
-def summary(report: Mapping[str, Any]) -> str:
-    """The first table of a report and, where it was checked, what must hold; for a terminal."""
-    figures = headline(report)
-    rows: list[list[object]] = [[*figures.header]]
-    rows += [
-        [subject["name"], *(" ".join(filter(None, cell[:2])) for cell in row[1:])]
-        for subject, row in zip(report["subjects"], figures.rows, strict=True)
-    ]
-    machine = report["machine"]
-    source = next(iter(report["workloads"].values()))["source"]
-    where = f"{machine['cpu']}, {report['threads']} threads"
-    parts = [f"{report['artifact']} on {where}, texts: {source}", table(rows)]
-    if "server" in report:
-        parts.insert(1, server_conditions(report)["Server"])
-    for part in call_tables(report):
-        cells = [
-            [name.text.partition(". ")[2], *(cell.text or "-" for cell in row)]
-            for name, *row in part.rows
-        ]
-        parts.append(f"{part.title}\n{table([part.header, *cells])}")
-    if "checks" in report:
-        checks = check_table(report)
-        parts.append(table([checks.header, *([str(cell) for cell in row] for row in checks.rows)]))
-    return "\n\n".join(parts)
-
-
-def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers:
+def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
     """The reference first; without peers it is the first variant of the artifact."""
     reference, *variants = specs(artifact, request.checkpoint or "")
     if request.against == NONE:
@@ -151,7 +128,16 @@ def _subjects(request: Request, artifact: Artifact, progress: Progress) -> Peers
     head, extent = artifact.manifest.head, request.extent
     if head == _VECTORS:
         names = QUICK if extent.is_quick and request.against == ALL else request.against
-        peers = make(names, request.checkpoint, extent.threads, progress)
+        calibration = None if request.calibration is None else read_texts(request.calibration)
+        peers = make(
+            names,
+            artifact,
+            request.checkpoint,
+            work,
+            calibration=calibration,
+            threads=extent.threads,
+            progress=progress,
+        )
         return Peers(peers.specs + optional, peers.left_out)
     if request.against == ALL:
         return Peers([reference, *optional], [])

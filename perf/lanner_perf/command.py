@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MODELS = "an artifact DIR or the URLs of a model on a server"
 _MEASURING = (
-    *("checkpoint", "against", "suites", "pairs", "threads", "rounds", "quick"),
+    *("checkpoint", "against", "suites", "pairs", "calibration", "threads", "rounds", "quick"),
     *("header", *source.CERTIFICATES),
 )
 _HEADER = "--header"
@@ -75,6 +75,13 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=Path,
         help="CSV of sentence1,sentence2,score: the texts, and the correlation that is reached "
         "(default: the sentences that Lanner ships, which have no scores)",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        type=Path,
+        help="texts for the ranges of OpenVINO's int8, in fairness those of the artifact's int8 "
+        "(default: the sentences that Lanner ships)",
     )
     parser.add_argument(
         "--threads",
@@ -159,7 +166,6 @@ def _measure(args: argparse.Namespace) -> None:
         "--checkpoint is for the peers of an artifact DIR: beside a model on a server --against "
         "DIR measures its artifact",
     )
-    from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
     from lanner_perf.report.extent import Extent  # noqa: PLC0415
     from lanner_perf.report.results import require_page, write_report  # noqa: PLC0415
 
@@ -177,7 +183,7 @@ def _measure(args: argparse.Namespace) -> None:
     with console.steps() as begin:
         report = measure(begin)
     files = [] if args.output is None else write_report(report, args.output)
-    _show(args, report, summary(report), files)
+    _show(args, report, files)
 
 
 def _of_artifact(args: argparse.Namespace, extent: "Extent") -> "Measure":
@@ -188,6 +194,7 @@ def _of_artifact(args: argparse.Namespace, extent: "Extent") -> "Measure":
         checkpoint=args.checkpoint,
         against=args.against or ("all",),
         extent=extent,
+        calibration=args.calibration,
     )
     return partial(bench, request)
 
@@ -224,8 +231,7 @@ def _without_secrets(arguments: Sequence[str], headers: Sequence[str]) -> list[s
 
 
 def _render(args: argparse.Namespace) -> None:
-    from lanner_perf.bench import summary  # noqa: PLC0415 (scipy, which is slow)
-    from lanner_perf.report.bench_checks import bench_checks  # noqa: PLC0415
+    from lanner_perf.report.checks import checks_of  # noqa: PLC0415
     from lanner_perf.report.results import (  # noqa: PLC0415
         PAGE_SUFFIX,
         read_result,
@@ -236,15 +242,18 @@ def _render(args: argparse.Namespace) -> None:
     page = args.output or args.render.with_suffix(PAGE_SUFFIX)
     report = read_result(args.render)
     require_page(page)
-    report["checks"] = [check.to_json() for check in bench_checks(report)]
-    _show(args, report, summary(report), write_report(report, page))
+    report["checks"] = [check.to_json() for check in checks_of(report)]
+    _show(args, report, write_report(report, page))
 
 
-def _show(args: argparse.Namespace, report: Any, text: str, files: list[Path]) -> None:
+def _show(args: argparse.Namespace, report: Any, files: list[Path]) -> None:
+    from lanner_perf.report.content import report_page  # noqa: PLC0415
+    from lanner_perf.report.terminal import terminal_text  # noqa: PLC0415
+
     if args.json:
         console.print_json(report)
     else:
-        print(text)
+        print(terminal_text(report_page(report)))
     if files:
         console.say(f"written to {', '.join(str(file) for file in files)}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lanner_perf.floor.floor import floor_of, fractions
 from lanner_perf.floor.operations import Operations
 from lanner_perf.record.schema import SUITES
-from lanner_perf.report.bench_checks import bench_checks
+from lanner_perf.report.checks import checks_of
 
 if TYPE_CHECKING:
     from lanner_perf.floor.peaks import Peaks
@@ -111,7 +111,7 @@ def bench_report() -> dict[str, Any]:
         "is_whole": True,
         "whole_s": 600.0,
     }
-    report["checks"] = [check.to_json() for check in bench_checks(report)]
+    report["checks"] = [check.to_json() for check in checks_of(report)]
     whole: dict[str, Any] = json.loads(json.dumps(report))  # no two rounds are one object
     return whole
 

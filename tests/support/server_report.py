@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.support.bench_report import bench_report, subject
 
-from lanner_perf.report.bench_checks import bench_checks
+from lanner_perf.report.checks import checks_of
 
 HERE, PLAIN, TOKENS, CACHED = "in process", "by hand, gRPC", "tokens, gRPC", "tokens, gRPC, cached"
 
@@ -55,5 +55,5 @@ def server_report() -> dict[str, Any]:
         "models": [model, {**model, "name": "minilm_cached", "instances": 1, "has_cache": True}],
         "new_texts": False,
     }
-    report["checks"] = [check.to_json() for check in bench_checks(report)]
+    report["checks"] = [check.to_json() for check in checks_of(report)]
     return report

@@ -5,8 +5,8 @@
 Models of the real shapes with random weights, batches of 1 to 128 texts of 16 to 512 tokens, each
 from token ids in host memory to vectors there. What is not installed, fails, or does not answer as
 PyTorch does in float32, is left out with its reason. The figures are written as JSON whenever there
-are new ones, and a plot a model beside them at the end. What was cut short goes on with --resume;
-parts of other models or subjects are put together with --merge.
+are new ones, and a page with its plots beside them at the end. What was cut short goes on with
+--resume; parts of other models or subjects are put together with --merge.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,23 +23,26 @@ from lanner.errors import BenchmarkError, LannerError, MissingExtraError
 from lanner.files.staging import require_output_file
 from lanner.machine import interruption
 from lanner.machine.gpu import missing_gpu
+from lanner_perf.gpu.content import gpu_charts, gpu_page
 from lanner_perf.gpu.models import MODELS, MOST_TOKENS
-from lanner_perf.gpu.plot import shown
 from lanner_perf.gpu.report import (
     Report,
     key,
     merged,
     new_report,
     read_report,
-    write_plots,
     write_report,
 )
 from lanner_perf.gpu.run import Benchmark
 from lanner_perf.gpu.subjects import SUBJECTS, subjects_of
 from lanner_perf.gpu.worker import Job, Request
+from lanner_perf.report.results import write_page
+from lanner_perf.report.terminal import terminal_text
 
 _MODELS = "MiniLM-L6,BERT-base,BERT-large"
 _BATCHES, _LENGTHS, _SECONDS = "1,2,4,8,16,32,64,128", "16,32,64,128,256,512", 0.5
+#: What a page is made with; an interpreter that was given may lack it.
+_OF_PAGES = ("jinja2", "matplotlib")
 _QUICK_BATCHES, _QUICK_LENGTHS, _QUICK_SECONDS = "1,8,32,128", "16,128,512", 0.2
 
 
@@ -52,16 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write_report(report, args.output)
             else:
                 report = _measure(args)
-            plots = write_plots(report, args.output)
+            files = _write_page(report, args.output)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         return 130
     except LannerError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    for file in [args.output, *plots]:
+    for file in files:
         sys.stderr.write(f"{file}\n")
-    print(shown(report))
+    print(terminal_text(gpu_page(report)))
     return 0 if report["figures"] else 1
 
 
@@ -125,6 +129,17 @@ def _measure(args: argparse.Namespace) -> Report:
         Benchmark(report, keep=keep, tell=tell, deadline=deadline).run(request)
     keep()
     return merged({"": report})
+
+
+def _write_page(report: Report, output: Path) -> list[Path]:
+    """The figures and all that is made of them; the figures alone where that cannot be drawn."""
+    if missing := [name for name in _OF_PAGES if find_spec(name) is None]:
+        sys.stderr.write(
+            f"no page was written, because {' and '.join(missing)} is not installed: --merge "
+            f"{output} makes it where lanner-bench is\n"
+        )
+        return [output]
+    return write_page(report, gpu_page(report), partial(gpu_charts, report), output)
 
 
 def _named(text: str, what: str, known: Collection[str]) -> list[str]:

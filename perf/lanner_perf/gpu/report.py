@@ -157,18 +157,6 @@ def write_report(report: Report, output: Path) -> None:
         file.write(json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def write_plots(report: Report, output: Path) -> list[Path]:
-    """A plot of each model that has figures, beside the figures."""
-    from lanner_perf.gpu.plot import draw  # noqa: PLC0415 (matplotlib)
-
-    files = []
-    for name in dict.fromkeys(row["model"] for row in report["figures"]):
-        files.append(output.with_name(f"{output.stem}-{name}.png"))
-        with staged_file(files[-1]) as file:
-            file.write(draw(name, report))
-    return files
-
-
 def _device(report: Report) -> str:
     gpu = report["gpu"]
     return "a CPU" if gpu is None else f"{gpu['name']} (driver {gpu['driver'] or 'unknown'})"

@@ -1,10 +1,13 @@
 """Whom `lanner bench` measures against: the reference, and peers by their names."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, cast
 
+from lanner.artifact.artifact import Artifact
 from lanner.errors import UsageError
 from lanner.machine.machine import this_machine
+from lanner_perf.peers.by_hand import BY_HAND, make_by_hand
 from lanner_perf.peers.peers import all_peers, peers, quantization_for
 from lanner_perf.record.schema import LeftOut
 from lanner_perf.subjects.subject import Spec
@@ -36,7 +39,7 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         UsageError: One of them is unknown.
     """
-    known = peers(quantization_for(this_machine().cpu_flags))
+    known = [*peers(quantization_for(this_machine().cpu_flags)), *BY_HAND]
     if tuple(names) not in {ALL, NONE} and (unknown := [n for n in names if n not in known]):
         msg = (
             f"--against {','.join(unknown)}: there is no such peer, use all, none, or a "
@@ -45,15 +48,32 @@ def check_names(names: Sequence[str]) -> None:
         raise UsageError(msg)
 
 
-def make(names: Sequence[str], checkpoint: str, threads: int, progress: Progress) -> Peers:
-    """The reference, and the peers of these names in their environments.
+def make(
+    names: Sequence[str],
+    artifact: Artifact,
+    checkpoint: str,
+    work: Path,
+    *,
+    calibration: Sequence[str] | None,
+    threads: int,
+    progress: Progress,
+) -> Peers:
+    """The reference, the peers of these names in their environments, and graphs made by hand.
 
     Args:
         names: As `check_names` knows them, or `ALL`.
+        artifact: Of the same checkpoint.
         checkpoint: What all of them run.
+        work: Where files go that are needed while this is measured.
+        calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
         threads: With how many their answers are checked.
         progress: Told when a step begins.
     """
-    chosen = None if tuple(names) == ALL else names
-    made = all_peers(checkpoint, names=chosen, threads=threads, progress=progress)
-    return Peers(made.specs, cast("list[LeftOut]", made.left_out))
+    is_all = tuple(names) == ALL
+    chosen = None if is_all else [name for name in names if name not in BY_HAND]
+    made = all_peers(
+        checkpoint, names=chosen, calibration=calibration, threads=threads, progress=progress
+    )
+    by_hand = [name for name in BY_HAND if is_all or name in names]
+    specs, left_out = make_by_hand(by_hand, artifact, checkpoint, work, progress)
+    return Peers(made.specs + specs, cast("list[LeftOut]", made.left_out) + left_out)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from lanner_export.graph.edits import add_constant, biased, constant, insert, producer
 from lanner_export.precision.quantization import write_dynamic
-from lanner_perf.subjects.subject import Spec, SubjectError
+from lanner_perf.subjects.subject import SubjectError
 
-FUSED = "dynamic int8, QAttention"
 _DOMAIN = "com.microsoft"
 _OTHER_FORM = "the attention of this model is not one of plain projections and padding"
 
@@ -63,12 +62,6 @@ def make_fused(fp32: Path, path: Path) -> None:
         node.outputs[0].replace_all_uses_with(fused.outputs[0])
     model.graph.opset_imports[_DOMAIN] = 1
     write_dynamic(model, path, operators=["MatMul", "Attention"])
-
-
-def fused_spec(path: Path, artifact: Path) -> Spec:
-    """Return the subject for the file, with the tokenizer of the artifact it was made from."""
-    options = {"artifact": str(artifact), "precision": "int8 dynamic"}
-    return Spec(FUSED, "onnx-file", str(path), options, is_optional=True)
 
 
 def _has_plain_mask(attention: ir.Node) -> bool:

@@ -13,9 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lanner_perf.subjects.subject import Spec, SubjectError, last_line, subject_environment
+from lanner_perf.subjects.subject import SubjectError, last_line, subject_environment
 
-STOCK = "stock quantize_dynamic"
 _INPUTS = ("input_ids", "attention_mask")
 
 
@@ -30,12 +29,6 @@ def make_stock(checkpoint: str, path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SubjectError(last_line(done.stderr))
-
-
-def stock_spec(path: Path, artifact: Path) -> Spec:
-    """Return the subject for the file, with the tokenizer of an artifact of the same checkpoint."""
-    options = {"artifact": str(artifact), "precision": "int8 dynamic"}
-    return Spec(STOCK, "onnx-file", str(path), options, is_optional=True)
 
 
 def write_stock_dynamic(checkpoint: str, path: Path) -> None:

@@ -86,7 +86,7 @@ def figures(row: Row) -> dict[str, Figure]:
     ``dispatch.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
     ``concurrency.16.queue_ms`` (of a subject on a server),
     ``open_loop.500.p99_ms`` (at so many arrivals a second), ``cold_start.load_s``,
-    ``memory.peak_mb``, ``quality.spearman``, ``of_floor.short``.
+    ``memory.peak_mb``, ``size.model_mb``, ``quality.spearman``, ``of_floor.short``.
 
     Args:
         row: A subject of a report; see `lanner_perf.record.schema.Row`.
@@ -149,6 +149,10 @@ def _all(row: Row) -> Iterator[tuple[str, Figure]]:
         if megabytes is not None:
             label = f"memory {_words(name)}"
             yield f"memory.{name}", _figure(label, megabytes, [], ",.0f", False)
+    if "model_bytes" in row:
+        megabytes = row["model_bytes"] / 1e6
+        figure = _figure("model files, MB", megabytes, [], ",.1f", False)
+        yield "size.model_mb", replace(figure, noise=0.0)
     yield from _quality(row.get("quality", {}))
     for workload, fraction in row.get("of_floor", {}).get("throughput", {}).items():
         speed = row["throughput"][workload]

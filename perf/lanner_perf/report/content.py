@@ -1,4 +1,4 @@
-"""The content of a report of `lanner bench`, as tables of text for HTML and Markdown."""
+"""A report of `lanner bench` as a page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from lanner_perf.record.call_tables import WAYS, call_tables, server_conditions
 from lanner_perf.record.figures import OF_FLOOR, Figure, by_number, figures, is_lanner, ratio
 from lanner_perf.record.tables import NOT_MEASURED, Cell, Table, name_cell
-from lanner_perf.report import bench_checks, server_checks
+from lanner_perf.report.checks import forms_of, note_of
+from lanner_perf.report.page import Headline, Page
 
 Report = Mapping[str, Any]
 #: What the first table shows, where it was measured.
@@ -20,21 +21,46 @@ HEADLINE = (
     "cold_start.load_s",
     "cold_start.first_answer_ms",
     "memory.peak_mb",
+    "size.model_mb",
     "of_floor.short",
     "quality.spearman",
     "quality.cosine_mean",
+    "quality.batch_independence_cosine",
 )
 _WITHOUT_RATIOS = ("quality.", OF_FLOOR)
 _DIFFERENCES = frozenset({"quality.spearman"})
 
 
-def page_title(report: Report) -> str:
-    """Return the title of a page."""
+def report_page(report: Report) -> Page:
+    """The page of a report, with every table for which it has figures."""
     where = " on a Triton server" if "server" in report else ""
-    return f"{report['artifact']}{where}: speed, memory and quality"
+    lanner = (name_cell(index, row) for index, row in _numbered(report) if is_lanner(row))
+    return Page(
+        title=f"{report['artifact']}{where}: speed, memory and quality",
+        lead=f"{report['machine']['cpu']}, {report['threads']} threads, {report['created'][:10]}. "
+        f"{len(report['subjects'])} subjects in one run, the same texts for all, each in a process "
+        "of its own.",
+        headlines=headlines(report),
+        tables=[headline_table(report), *call_tables(report), check_table(report)],
+        details=detail_tables(report),
+        conditions=conditions(report),
+        versions=versions_table(report),
+        left_out=left_out(report),
+        emphasized=frozenset(name.text for name in lanner),
+    )
 
 
-def headline(report: Report) -> Table:
+def headlines(report: Report) -> list[Headline]:
+    """What is told beside everyone else, as the checks of the report have it."""
+    forms = forms_of(report)
+    return [
+        Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
+        for check in report["checks"]
+        if check["what"] in forms and check["measured"] is not None
+    ]
+
+
+def headline_table(report: Report) -> Table:
     """The subjects, each figure with its ratio to the reference."""
     rows = [figures(row) for row in report["subjects"]]
     keys = [key for key in HEADLINE if any(key in row for row in rows)]
@@ -70,15 +96,13 @@ def check_table(report: Report) -> Table:
             measured = Cell(figure.text, spread=figure.spread_text)
             holds = Cell("yes" if check["holds"] else "NO")
         rows.append([Cell(check["what"], check["of"]), Cell(must), measured, holds])
-    note = server_checks.NOTE if "server" in report else bench_checks.NOTE
-    return Table("What must hold", note, ["", "must be", "measured", "holds"], rows)
+    return Table("What must hold", note_of(report), ["", "must be", "measured", "holds"], rows)
 
 
 def detail_tables(report: Report) -> list[Table]:
-    """Parts of a call, by length, callers and arrivals, and the floor, where they were measured."""
+    """By length, callers and arrivals, and the floor, where they were measured."""
     percentiles = "p50 ms, beside it p99 ms; below them the lowest and the highest p50."
     tables = [
-        *call_tables(report),
         _family(report, "throughput_by_length", "throughput.{}", "Texts/s by tokens of a text"),
         _family(
             report,
@@ -171,16 +195,14 @@ def left_out(report: Report) -> list[str]:
     ]
 
 
-def lanner_names(report: Report) -> list[Cell]:
-    """The first cells of the rows of Lanner."""
-    rows = enumerate(report["subjects"])
-    return [name_cell(index, row) for index, row in rows if is_lanner(row)]
-
-
 def precision_text(row: Report) -> str:
     """The precision of its weights, and that of its products where it says so."""
     compute = row.get("compute", "")
     return f"{row['precision']}, in {compute}" if compute else str(row["precision"])
+
+
+def _numbered(report: Report) -> Iterable[tuple[int, Report]]:
+    return enumerate(report["subjects"])
 
 
 def _cell(key: str, row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> Cell:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanner_perf.record.schema import SUITES
-from lanner_perf.report.bench_checks import bench_checks
+from lanner_perf.report.checks import checks_of
 from lanner_perf.subjects.workloads import Workloads, build_workloads
 from lanner_perf.suites.suite_plan import Plan
 
@@ -64,5 +64,5 @@ class Extent:
         report["is_quick"] = self.is_quick
         report["is_whole"] = set(self.suites) == set(SUITES) and has_all
         report["whole_s"] = round(time.perf_counter() - begin_s, 1)
-        report["checks"] = [check.to_json() for check in bench_checks(report)]
+        report["checks"] = [check.to_json() for check in checks_of(report)]
         return report

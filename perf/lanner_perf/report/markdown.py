@@ -1,46 +1,36 @@
-"""Markdown: a table, and a report of `lanner bench` as a page that a repository shows."""
+"""A page as Markdown, as a repository shows it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lanner_perf.record.tables import Table
-from lanner_perf.report.content import (
-    check_table,
-    conditions,
-    detail_tables,
-    headline,
-    left_out,
-    page_title,
-    versions_table,
-)
-
-Report = Mapping[str, Any]
+from lanner_perf.report.page import Page
 
 
-def markdown_page(report: Report, pictures: Mapping[str, tuple[str, str]]) -> str:
+def markdown_page(page: Page, pictures: Mapping[str, tuple[str, str]]) -> str:
     """The tables and links to the plots.
 
     Args:
-        report: What `lanner_perf.bench` measured.
+        page: What it says.
         pictures: By the title of a plot its file's name, and what it shows in words.
     """
     plots = [f"## {title}\n\n![{alt}]({file})" for title, (file, alt) in pictures.items()]
-    conditions_rows = [("", ""), *conditions(report).items()]
+    conditions = [("", ""), *page.conditions.items()]
     parts = [
-        f"# {_inline(page_title(report))}",
-        _section(headline(report)),
-        _section(check_table(report)),
+        f"# {_inline(page.title)}",
+        _inline(page.lead),
+        *map(_section, page.tables),
         *plots,
-        *map(_section, detail_tables(report)),
-        f"## How it was measured\n\n{markdown_table(conditions_rows)}",
-        _section(versions_table(report)),
+        *map(_section, page.details),
+        f"## How it was measured\n\n{_markdown_table(conditions)}",
+        _section(page.versions),
     ]
-    if gone := left_out(report):
-        parts.append("## Not measured\n\n" + "\n".join(f"- {_inline(line)}" for line in gone))
+    if page.left_out:
+        lines = "\n".join(f"- {_inline(line)}" for line in page.left_out)
+        parts.append(f"## Not measured\n\n{lines}")
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """A table whose first row is its header."""
     lines = [f"| {' | '.join(_inline(cell) for cell in row)} |" for row in rows]
     lines.insert(1, f"|{'---|' * len(rows[0])}")
@@ -49,7 +39,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 def _section(table: Table) -> str:
     rows = [table.header, *([str(cell) for cell in row] for row in table.rows)]
-    parts = [f"## {table.title}", markdown_table(rows), table.note]
+    parts = [f"## {table.title}", _markdown_table(rows), table.note]
     return "\n\n".join(part for part in parts if part)
 
 

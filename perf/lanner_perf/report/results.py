@@ -1,7 +1,8 @@
 """Results on disk: the figures as JSON, and the pages and plots that are made of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,7 +10,10 @@ from lanner.errors import InputError
 from lanner.files.staging import require_output_file, staged_file
 from lanner_perf.record.figures import figures
 from lanner_perf.record.schema import SCHEMA
-from lanner_perf.report.content import conditions, left_out, versions_table
+from lanner_perf.report.content import conditions, left_out, report_page, versions_table
+from lanner_perf.report.markdown import markdown_page
+from lanner_perf.report.page import Page
+from lanner_perf.report.plots.drawing import Chart
 
 Report = dict[str, Any]
 PAGE_SUFFIX = ".html"
@@ -84,12 +88,23 @@ def require_page(page: Path) -> None:
         require_output_file(file)
 
 
-def write_report(report: Report, page: Path) -> list[Path]:
+def write_report(report: Report, path: Path) -> list[Path]:
+    """A report of `lanner bench` in files; see `write_page`."""
+    from lanner_perf.report.plots.charts import draw_charts  # noqa: PLC0415 (matplotlib)
+
+    return write_page(report, report_page(report), partial(draw_charts, report), path)
+
+
+def write_page(
+    report: Report, page: Page, draw: Callable[[], Sequence[Chart]], path: Path
+) -> list[Path]:
     """The figures first, then what is made of them: the page, one of Markdown, and the plots.
 
     Args:
-        report: What `lanner_perf.bench` measured.
-        page: The HTML file; the others stand beside it.
+        report: What was measured.
+        page: What is told of it.
+        draw: Draws its plots.
+        path: The HTML file; the others stand beside it.
 
     Returns:
         The files.
@@ -97,19 +112,17 @@ def write_report(report: Report, page: Path) -> list[Path]:
     Raises:
         InputError: They cannot be written there.
     """
-    from lanner_perf.report.charts import draw_charts  # noqa: PLC0415 (matplotlib, which is slow)
-    from lanner_perf.report.html_page import html_page  # noqa: PLC0415
-    from lanner_perf.report.markdown import markdown_page  # noqa: PLC0415
+    from lanner_perf.report.html_page import html_page  # noqa: PLC0415 (jinja2)
 
-    files = output_files(page, [])
+    files = output_files(path, [])
     _write(files["json"], json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
-    charts = draw_charts(report)
-    files = output_files(page, [chart.name for chart in charts])
+    charts = draw()
+    files = output_files(path, [chart.name for chart in charts])
     for chart in charts:
         _write(files[chart.name], chart.png)
     pictures = {chart.title: (files[chart.name].name, chart.alt) for chart in charts}
-    _write(files["md"], markdown_page(report, pictures).encode())
-    _write(files["html"], html_page(report, charts).encode())
+    _write(files["md"], markdown_page(page, pictures).encode())
+    _write(files["html"], html_page(page, charts).encode())
     return list(files.values())
 
 

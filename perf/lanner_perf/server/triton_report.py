@@ -22,11 +22,12 @@ from lanner.machine.machine import available_cores
 from lanner.triton.repository.serving import Serving
 from lanner.triton.repository.write import write_repository
 from lanner.triton.server.server import TritonServer
-from lanner_perf.bench import summary
 from lanner_perf.peers.stock import make_stock
 from lanner_perf.record.schema import SUITES
+from lanner_perf.report.content import report_page
 from lanner_perf.report.extent import Extent
 from lanner_perf.report.results import require_page, write_report
+from lanner_perf.report.terminal import terminal_text
 from lanner_perf.server.plain_repository import write_plain_repository
 from lanner_perf.server.server_bench import ServerRequest, bench_server
 from lanner_perf.subjects.subject import Spec, SubjectError
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     except (LannerError, SubjectError) as error:
         sys.stderr.write(f"lanner_perf.server.triton_report: error: {error}\n")
         return 1
-    print(summary(report))
+    print(terminal_text(report_page(report)))
     sys.stderr.write(f"written to {', '.join(map(str, files))}\n")
     return 0
 

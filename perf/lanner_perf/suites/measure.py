@@ -63,7 +63,11 @@ Progress = Callable[[str], object]
 
 
 def measure(
-    artifact: Artifact, specs: Sequence[Spec], workloads: Workloads, plan: Plan, progress: Progress
+    artifact: Artifact,
+    specs: Sequence[Spec],
+    workloads: Workloads,
+    plan: Plan,
+    progress: Progress,
 ) -> Report:
     """Measure every subject on the same texts with the same threads, in interleaved rounds.
 

@@ -1,6 +1,7 @@
 """The benchmark of a GPU, as far as a CPU goes: everything but its figures."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ pytest.importorskip("matplotlib", reason="needs lanner-bench")
 from tests.support.gpu_figures import report_of
 
 from lanner.machine.gpu import this_gpu
+from lanner_perf.gpu import bench
 from lanner_perf.gpu.bench import main
 from lanner_perf.gpu.report import write_report
 
@@ -66,11 +68,17 @@ def test_on_the_cpu_it_shows_that_it_works(
     (part,) = report["parts"]
     assert part["peak_flop_per_s"]["fp32"] > 1e9
     assert {"torch", "onnxruntime", "numpy"} <= part["versions"].keys()
-    assert (tmp_path / "gpu-tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "gpu-tiny-p50.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "gpu.html").read_text().count("data:image/svg+xml;base64,") == 3
     said = capsys.readouterr()
-    assert "measured: torch-fp32 (PyTorch, fused attention): 4 shapes of tiny" in said.out
+    ran = next(line for line in said.out.splitlines() if "fused attention" in line)
+    assert re.split(r"  +", ran.strip()) == [
+        "torch-fp32",
+        "PyTorch, fused attention",
+        "4 shapes of tiny",
+    ]
     assert "tiny: onnxruntime-fp32" in said.err
-    assert "left out" not in said.out
+    assert "not measured" not in said.out
 
 
 def test_what_crashes_takes_nothing_along(
@@ -92,7 +100,7 @@ def test_what_crashes_takes_nothing_along(
         }
     ]
     line = (
-        "left out: onnxruntime-fp32, 1 x 8, 3 x 8, 1 x 16, 3 x 16 of tiny: "
+        "not measured: onnxruntime-fp32, 1 x 8, 3 x 8, 1 x 16, 3 x 16 of tiny: "
         "its process ended with status -9: no room for this"
     )
     assert line in capsys.readouterr().out
@@ -120,7 +128,7 @@ def test_it_goes_on_where_it_was_cut_short(
     cut = measure(output, *one, "8,16", "--resume", "--minutes", "0.001")
     assert cut["figures"] == first["figures"]
     assert {row["reason"] for row in cut["left_out"]} == {"no time was left: --resume goes on"}
-    assert "left out: torch-fp32, 1 x 16 of tiny: no time was left" in capsys.readouterr().out
+    assert "not measured: torch-fp32, 1 x 16 of tiny: no time was left" in capsys.readouterr().out
     whole = measure(output, *one, "8,16", "--resume")
     assert whole["figures"][:2] == first["figures"]
     assert shapes_of(whole, "torch-fp32") == [(1, 8), (1, 16)]
@@ -134,10 +142,24 @@ def test_parts_are_put_together(tmp_path: Path, capsys: pytest.CaptureFixture[st
         write_report(report_of(("torch-fp16", batch)), Path(part))
     whole = measure(tmp_path / "gpu.json", "--merge", *parts)
     assert [(row["batch"], row["part"]) for row in whole["figures"]] == [(1, 0), (2, 1)]
-    assert (tmp_path / "gpu-BERT-base.png").exists()
+    assert (tmp_path / "gpu-BERT-base-p50.png").exists()
     assert "2 shapes of BERT-base" in capsys.readouterr().out
     assert main(["--merge", str(tmp_path / "none.json"), "--output", str(tmp_path / "x.json")]) == 1
     assert "none.json cannot be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_without_what_draws_them_there_are_figures_and_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, output = tmp_path / "part.json", tmp_path / "gpu.json"
+    write_report(report_of(("torch-fp16", 1)), part)
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "jinja2" else name)
+    assert main(["--merge", str(part), "--output", str(output)]) == 0
+    assert capsys.readouterr().err == (
+        f"no page was written, because jinja2 is not installed: --merge {output} makes it where "
+        f"lanner-bench is\n{output}\n"
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["gpu.json", "part.json"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The pages of a report: its numbers, its names however odd, and what is absent."""
 
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,9 +14,10 @@ pytest.importorskip("scipy", reason="needs lanner-bench")
 from tests.support.bench_report import LANNER, bench_report, with_floor
 from tests.support.server_report import TOKENS, server_report
 
-from lanner_perf.report.drawing import Chart
+from lanner_perf.report.content import report_page
 from lanner_perf.report.html_page import html_page
 from lanner_perf.report.markdown import markdown_page
+from lanner_perf.report.plots.drawing import Chart
 
 ODD = "<script>alert('&')</script> 猎隼 🦅 $x_1$ | \""
 
@@ -54,8 +56,16 @@ class Page(HTMLParser):
         return next([cell.strip() for cell in row] for row in self.rows if name in row[0])
 
 
-def page_of(report: dict[str, Any], *charts: Chart) -> Page:
-    return Page(html_page(report, charts))
+def html(report: dict[str, Any], charts: Sequence[Chart] = ()) -> str:
+    return html_page(report_page(report), charts)
+
+
+def markdown(report: dict[str, Any], pictures: Mapping[str, tuple[str, str]]) -> str:
+    return markdown_page(report_page(report), pictures)
+
+
+def page_of(report: dict[str, Any]) -> Page:
+    return Page(html(report))
 
 
 def test_every_figure_with_its_ratio_and_spread() -> None:
@@ -74,6 +84,7 @@ def test_every_figure_with_its_ratio_and_spread() -> None:
         "0.50 1.00x",  # a single cold start has no spread
         "100.0 1.00x",
         "150 1.00x",
+        "90.0 1.00x",  # MB of files
         "86.60 -0.10",
     ]
 
@@ -105,12 +116,14 @@ def test_the_floor_and_how_near_to_it() -> None:
     assert page.row("short, texts/s at most")[1:] == ["500", "2,000"]
     column = [cell.strip() for cell in page.rows[0]].index("short: % of the floor")
     assert page.row(LANNER)[column] == "50.0 45.0 to 55.0"
-    assert "up to 30% of their median apart" in html_page(with_floor(bench_report()), [])
+    assert "up to 30% of their median apart" in html_page(
+        report_page(with_floor(bench_report())), []
+    )
 
 
 def test_a_server_and_the_parts_of_its_calls() -> None:
     report = server_report()
-    text = html_page(report, [])
+    text = html(report)
     assert "<h1>minilm on a Triton server: speed, memory and quality</h1>" in text
     assert "<b>+0.20 ms</b>" in text
     assert "Triton 2.51.0 at grpc://localhost:8001 and http://localhost:8000" in text
@@ -121,7 +134,7 @@ def test_a_server_and_the_parts_of_its_calls() -> None:
         "8.00 +2.00 8.00 to 8.80",
         "1.00 1.00 to 1.10",
     ]
-    lines = markdown_page(report, {}).splitlines()
+    lines = markdown(report, {}).splitlines()
     assert lines[0] == "# minilm on a Triton server: speed, memory and quality"
     assert any(line.startswith(f"| 3. {TOKENS} | 8.00 (+2.00; 8.00 to 8.80) |") for line in lines)
 
@@ -145,20 +158,20 @@ def test_odd_names_are_words_and_never_markup() -> None:
     report["subjects"][1]["name"] = report["artifact"] = report["machine"]["cpu"] = ODD
     report["command"] = f"lanner bench '{ODD}'"
     report["left_out"] = [{"name": ODD, "reason": ODD}]
-    text = html_page(report, [Chart("x", ODD, ODD, ODD, b"", b"")])
+    text = html(report, [Chart("x", ODD, ODD, ODD, b"", b"")])
     page = Page(text)
     assert "script" not in page.tags
     assert page.row("script")[0] == f"2. {ODD}"
     assert page.alts == [ODD]
     assert "<script" not in text
-    table_row = next(line for line in markdown_page(report, {}).splitlines() if "| 2. " in line)
+    table_row = next(line for line in markdown(report, {}).splitlines() if "| 2. " in line)
     assert table_row.startswith(
         "| 2. &lt;script>alert('&')&lt;/script> 猎隼 🦅 $x_1$ / \" | fp32 |"
     )
 
 
 def test_hardware_versions_and_how_to_measure_it_again() -> None:
-    text = html_page(bench_report(), [])
+    text = html(bench_report())
     for part in (
         "A CPU, 2 threads, 2026-11-22.",
         "lanner bench minilm.lanner --checkpoint minilm",
@@ -170,7 +183,9 @@ def test_hardware_versions_and_how_to_measure_it_again() -> None:
 
 
 def test_the_same_tables_in_markdown() -> None:
-    lines = markdown_page(bench_report(), {"Throughput": ("x.png", "bars")}).splitlines()
+    lines = markdown_page(
+        report_page(bench_report()), {"Throughput": ("x.png", "bars")}
+    ).splitlines()
     row = next(line for line in lines if LANNER in line)
     assert row.startswith(f"| 3. {LANNER} | int8 | 1,000 (10.00x; 900 to 1,100) |")
     assert "![bars](x.png)" in lines

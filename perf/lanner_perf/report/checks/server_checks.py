@@ -11,7 +11,7 @@ import numpy as np
 
 from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf.record.figures import Figure, figures, ratio
-from lanner_perf.report.checks import Check
+from lanner_perf.report.checks.check import Check
 
 Report = Mapping[str, Any]
 NOTE = (

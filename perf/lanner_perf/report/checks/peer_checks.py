@@ -1,4 +1,4 @@
-"""Checks of Lanner against everything else measured in the same run.
+"""What must hold of Lanner beside its peers, measured in the same run.
 
 Lanner's side is its best configuration for each figure, of those that lose at most
 `MOST_LOST_SPEARMAN` against the reference and answer a text alike in every batch. The best peer is
@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 
 from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE
 from lanner_perf.record.figures import Figure, Row, figures, is_lanner, ratio
-from lanner_perf.report import server_checks
-from lanner_perf.report.checks import MOST_LOST_SPEARMAN, Check
+from lanner_perf.report.checks.check import MOST_LOST_SPEARMAN, Check
 
 Report = Mapping[str, Any]
 TORCH = "sentence-transformers torch fp32"
 CALLERS = 16
-#: Of the whole report, and of a quick one.
-MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
 _GUEST = "onnx-file"
-#: How a page explains the checks of an artifact.
+#: How a page explains these checks, and those of the variants.
 NOTE = (
     "Lanner's side is its best configuration within 0.2 Spearman of the reference whose vectors do "
     "not depend on their batch, the peers' the best of all. Ratios are medians of the rounds' "
@@ -49,6 +46,10 @@ _RULES = (
 )
 
 
+#: How the checks are shown that a page begins with, by what they are.
+FORMS = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x")
+
+
 class _Candidate(NamedTuple):
     """A subject with its figures."""
 
@@ -56,28 +57,8 @@ class _Candidate(NamedTuple):
     figures: dict[str, Figure]
 
 
-class Headline(NamedTuple):
-    """A check as a headline: the figure, what it is, and of which subjects."""
-
-    text: str
-    what: str
-    of: str
-
-
-def headlines(report: Report) -> list[Headline]:
-    """Return the headline comparisons with others, from the checks of the report."""
-    forms = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x") | server_checks.FORMS
-    return [
-        Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
-        for check in report["checks"]
-        if check["what"] in forms and check["measured"] is not None
-    ]
-
-
-def bench_checks(report: Report) -> list[Check]:
-    """The checks of a report of `lanner bench`; its first subject is the reference."""
-    if "server" in report:
-        return [*server_checks.server_checks(report), _time_check(report)]
+def peer_checks(report: Report) -> list[Check]:
+    """The checks of an artifact beside its peers; the first subject is the reference."""
     rows = report["subjects"]
     reference = figures(rows[0])
     lanner = _candidates(row for row in rows if is_lanner(row))
@@ -86,8 +67,7 @@ def bench_checks(report: Report) -> list[Check]:
     good = [one for one in lanner if _is_good(one.figures, reference)]
     reason = "" if good else _why_none_is_good(lanner, reference)
     checks = [_ratio_check(rule, good, sides[rule.than], reason) for rule in _RULES]
-    checks += [*_callers_checks(good, reason), _overhead_check(good, reason), _time_check(report)]
-    return checks
+    return [*checks, *_callers_checks(good, reason), _overhead_check(good, reason)]
 
 
 def _candidates(rows: Iterable[Row]) -> list[_Candidate]:
@@ -166,11 +146,3 @@ def _filled(check: Check, part: Figure | None, of: str) -> Check:
     if part is None:
         return replace(check, missing=f"every call of {of} failed")
     return replace(check, measured=part.median, rounds=part.rounds, of=of)
-
-
-def _time_check(report: Report) -> Check:
-    most = MOST_QUICK_MINUTES if report["is_quick"] else MOST_MINUTES
-    check = Check("minutes for the whole report", most, is_least=False)
-    if not report["is_whole"]:
-        return replace(check, missing="only some suites or peers were asked for")
-    return replace(check, measured=report["whole_s"] / 60)

@@ -7,16 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lanner_perf.record.figures import figures, is_lanner
-from lanner_perf.report.bars import bars, stacked_calls, stacked_starts
-from lanner_perf.report.drawing import (
-    Chart,
-    Plotted,
-    image,
-    legend_handles,
-    new_figure,
-)
-from lanner_perf.report.lines import curve, lines
-from lanner_perf.report.plot import draw_quality
+from lanner_perf.report.plots.bars import bars, stacked_calls, stacked_starts
+from lanner_perf.report.plots.drawing import Chart, Plotted
+from lanner_perf.report.plots.lines import curve, lines
+from lanner_perf.report.plots.points import independence_points, quality_points
 
 Report = Mapping[str, Any]
 
@@ -25,7 +19,7 @@ def draw_charts(report: Report) -> list[Chart]:
     """Every plot that the report has figures for."""
     subjects = [Plotted(index, row, figures(row)) for index, row in enumerate(report["subjects"])]
     # Every way to a server leads to the same vectors.
-    of_report = [draw for draw in _CHARTS if "server" not in report or draw is not _quality]
+    of_report = [draw for draw in _CHARTS if "server" not in report or draw not in _OF_QUALITY]
     drawn = (draw(subjects) for draw in of_report)
     return [chart for chart in drawn if chart is not None]
 
@@ -120,28 +114,10 @@ def _of_floor(subjects: Sequence[Plotted]) -> Chart | None:
     )
 
 
-def _quality(subjects: Sequence[Plotted]) -> Chart | None:
-    rows = [one.row for one in subjects]
-    if not any("quality" in row and "short" in row.get("throughput", {}) for row in rows):
-        return None
-    with new_figure(11, 6.5) as figure:
-        figure.set_layout_engine("constrained")
-        draw_quality(figure.subplots(), rows)
-        handles = legend_handles(rows)
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-        return Chart(
-            "quality",
-            "Quality against speed",
-            "The number is the subject's. Right and high is better.",
-            f"Points of {len(rows)} subjects, quality over short texts/s. The table has both.",
-            image(figure, "png"),
-            image(figure, "svg"),
-        )
-
-
+_OF_QUALITY = (quality_points, independence_points)
 _CHARTS = (
     _throughput,
-    _quality,
+    *_OF_QUALITY,
     stacked_calls,
     _latency_by_length,
     _throughput_by_length,

@@ -6,7 +6,7 @@ from typing import Any
 from lanner_perf.record.call_parts import PARTS
 from lanner_perf.record.call_tables import callers_text, part_loads
 from lanner_perf.record.figures import is_lanner, ratio
-from lanner_perf.report.drawing import Chart, Plotted, extremes, image, new_figure
+from lanner_perf.report.plots.drawing import Chart, Plotted, extremes, image, new_figure
 
 _WIDTH = 11.0
 #: Of the parts of a bar: grey, hatched, dotted, crossed, black.

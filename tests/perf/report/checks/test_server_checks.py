@@ -7,7 +7,8 @@ pytest.importorskip("scipy", reason="needs lanner-bench")
 
 from tests.support.server_report import CACHED, HERE, PLAIN, TOKENS, server_report
 
-from lanner_perf.report.bench_checks import bench_checks, headlines
+from lanner_perf.report.checks import checks_of
+from lanner_perf.report.content import headlines
 
 FIVE = [
     "one text: p50 ms beyond in process",
@@ -19,7 +20,7 @@ FIVE = [
 
 
 def test_what_must_hold() -> None:
-    checks = {check.what: check for check in bench_checks(server_report())}
+    checks = {check.what: check for check in checks_of(server_report())}
     assert list(checks)[:5] == FIVE
     assert [(checks[what].measured, checks[what].bound) for what in FIVE] == [
         (pytest.approx(0.2), 1.5),  # 1 ms beside 0.8 ms
@@ -52,13 +53,13 @@ def test_what_does_not_hold(key: tuple[Any, ...], value: Any, number: int) -> No
     for name in key[:-1]:
         part = part[name]
     part[key[-1]] = value
-    assert [check.holds for check in bench_checks(report)].index(False) == number
+    assert [check.holds for check in checks_of(report)].index(False) == number
 
 
 def test_without_anyone_to_compare_with() -> None:
     report = server_report()
     report["subjects"] = report["subjects"][2:]
-    checks = {check.what: check for check in bench_checks(report)}
+    checks = {check.what: check for check in checks_of(report)}
     assert list(checks)[:2] == FIVE[:2]
     assert [checks[what].missing for what in FIVE[:2]] == ["of in process it was not measured"] * 2
     alike = checks["smallest cosine of a text with itself in process"]
@@ -69,14 +70,14 @@ def test_without_anyone_to_compare_with() -> None:
 def test_a_way_that_answers_otherwise_is_named() -> None:
     report = server_report()
     report["subjects"][3]["quality"]["cosine_min"] = 0.5
-    alike = bench_checks(report)[5]
+    alike = checks_of(report)[5]
     assert (alike.measured, alike.of, alike.holds) == (0.5, CACHED, False)
 
 
 def test_what_was_not_measured_on_the_server() -> None:
     report = server_report()
     del report["subjects"][2]["latency_ms"], report["subjects"][2]["concurrency"]
-    checks = bench_checks(report)
+    checks = checks_of(report)
     assert [check.missing for check in checks[:5]] == [
         "on the server it was not measured",
         "",

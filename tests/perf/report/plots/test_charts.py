@@ -12,8 +12,8 @@ from PIL import Image
 from tests.support.bench_report import bench_report, with_floor
 from tests.support.server_report import server_report
 
-from lanner_perf.report.charts import draw_charts
-from lanner_perf.report.drawing import _apart
+from lanner_perf.report.plots.charts import draw_charts
+from lanner_perf.report.plots.drawing import _apart
 
 
 def test_every_plot_in_black_and_white_with_words() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lanner_perf.record.figures import Figure, by_number, is_lanner
-from lanner_perf.report.drawing import (
+from lanner_perf.report.plots.drawing import (
     Chart,
     Plotted,
     extremes,

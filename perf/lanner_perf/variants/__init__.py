@@ -1,1 +1,0 @@
-"""The variants of an artifact beside what others make of its checkpoint."""
