@@ -10,7 +10,7 @@ import pytest
 
 from lanner.files.texts import shipped_sentences
 from lanner.triton.server.installation import Installation
-from lanner_perf.subjects.hosting import THROUGH, served
+from lanner_perf.subjects.hosting import THROUGH, hosted
 
 #: The most that the larger file may take, of what the smaller takes.
 _MOST_GROWTH = 1.2
@@ -45,7 +45,7 @@ def peak_mb(model: str, rows: int, work: Path) -> float:
 def test_memory_does_not_grow_with_the_file(
     word_artifact: Path, tmp_path: Path, tritonserver: Installation, through: str
 ) -> None:
-    with served(str(word_artifact), through) as model:
+    with hosted(str(word_artifact), through) as model:
         peaks_mb = [peak_mb(model, rows, tmp_path) for rows in (20_000, 100_000)]
     # Whatever else, it took Python and numpy.
     assert peaks_mb[0] > 20

@@ -17,7 +17,7 @@ from lanner_perf.bench import specs
 from lanner_perf.subjects.subject import Spec, Subject, SubjectError
 from lanner_perf.subjects.workloads import MIXED_TEXTS, build_workloads, spread
 from lanner_perf.suites.measure import measure
-from lanner_perf.suites.suite_plan import BASIC_SUITES, Plan
+from lanner_perf.suites.suite_plan import BASIC_SUITES, SuitePlan
 
 
 def test_workloads_of_a_file(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_subject_that_dies_says_what_it_said_last(tmp_path: Path) -> None:
 
 def test_only_an_optional_subject_is_left_out(tiny_artifact: Artifact) -> None:
     workloads = build_workloads(None).shortened(short=8, mixed=4)
-    plan = replace(Plan.quick(1, BASIC_SUITES), lengths=())
+    plan = replace(SuitePlan.quick(1, BASIC_SUITES), lengths=())
     good, *_ = specs(tiny_artifact, "x")[1:]
     bad = Spec("a peer", "lanner", "/gone", {"variant": "fp32"}, is_optional=True)
     report = measure(tiny_artifact, [good, bad], workloads, plan, lambda _: None)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lanner_perf.gpu.report import Report, new_report
+from lanner_perf.gpu.record import Report, new_report
 
 
 def report_of(*figures: tuple[str, int], gpu: Any = None) -> Report:

@@ -25,7 +25,7 @@ from lanner.machine import interruption
 from lanner.machine.gpu import missing_gpu
 from lanner_perf.gpu.content import gpu_charts, gpu_page
 from lanner_perf.gpu.models import MODELS, MOST_TOKENS
-from lanner_perf.gpu.report import (
+from lanner_perf.gpu.record import (
     Report,
     key,
     merged,

@@ -14,7 +14,7 @@ from typing import Any
 from lanner.errors import BenchmarkError
 from lanner_perf.gpu.files import own_environment
 from lanner_perf.gpu.models import MODELS
-from lanner_perf.gpu.report import Report, leave_out
+from lanner_perf.gpu.record import Report, leave_out
 from lanner_perf.gpu.subjects import subjects_of
 from lanner_perf.gpu.worker import Job, Request
 from lanner_perf.subjects.subject import last_line

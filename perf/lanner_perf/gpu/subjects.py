@@ -22,7 +22,7 @@ Run = Callable[[Inputs], NDArray[np.float32]]
 _COMPILERS = ("cc", "gcc", "clang")
 
 
-class Subject(NamedTuple):
+class GpuSubject(NamedTuple):
     """One way to run a model.
 
     Attributes:
@@ -126,8 +126,8 @@ _on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
 #: PyTorch comes first, as one uses it without Lanner; what takes longest to begin comes last.
 SUBJECTS = (
-    Subject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
-    Subject(
+    GpuSubject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
+    GpuSubject(
         "torch-fp16-graph",
         "fp16",
         "cuda",
@@ -136,7 +136,7 @@ SUBJECTS = (
         _nothing,
         partial(_torch, captures=True),
     ),
-    Subject(
+    GpuSubject(
         "onnxruntime-fp32",
         "fp32",
         "cuda",
@@ -145,7 +145,7 @@ SUBJECTS = (
         _on_cuda,
         partial(_onnxruntime, precision="fp32"),
     ),
-    Subject(
+    GpuSubject(
         "onnxruntime-fp16",
         "fp16",
         "cuda",
@@ -154,7 +154,7 @@ SUBJECTS = (
         _on_cuda,
         partial(_onnxruntime, precision="fp16"),
     ),
-    Subject(
+    GpuSubject(
         "tensorrt-fp16",
         "fp16",
         "cuda",
@@ -163,7 +163,7 @@ SUBJECTS = (
         _missing_tensorrt,
         _tensorrt,
     ),
-    Subject(
+    GpuSubject(
         "onnxruntime-tensorrt-fp16",
         "fp16",
         "cuda",
@@ -172,7 +172,7 @@ SUBJECTS = (
         _by_tensorrt,
         partial(_onnxruntime, precision="fp16", by_tensorrt=True),
     ),
-    Subject(
+    GpuSubject(
         "torch-fp16-compiled",
         "fp16",
         "cuda",
@@ -181,7 +181,7 @@ SUBJECTS = (
         _missing_compiler,
         partial(_torch, compiles=True, captures=True),
     ),
-    Subject(
+    GpuSubject(
         "torch-fp32",
         "fp32",
         "cpu",
@@ -190,7 +190,7 @@ SUBJECTS = (
         _nothing,
         partial(_torch, half=False),
     ),
-    Subject(
+    GpuSubject(
         "onnxruntime-fp32",
         "fp32",
         "cpu",
@@ -202,6 +202,6 @@ SUBJECTS = (
 )
 
 
-def subjects_of(device: str) -> dict[str, Subject]:
+def subjects_of(device: str) -> dict[str, GpuSubject]:
     """The subjects of a device, by name."""
     return {subject.name: subject for subject in SUBJECTS if subject.device == device}

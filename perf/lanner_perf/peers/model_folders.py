@@ -15,10 +15,10 @@ from lanner_perf.kinds.plain import Embedding
 from lanner_perf.peers.recipes import edit_json
 
 MODEL = "model.onnx"
-Layout = Callable[[Path, Path, Path], None]
+MakeFolder = Callable[[Path, Path, Path], None]
 
 
-def plain_layout(plain: Path, model: Path, directory: Path) -> None:
+def plain_folder(plain: Path, model: Path, directory: Path) -> None:
     """The tokenizer, the configuration and the model, side by side.
 
     Args:
@@ -31,9 +31,9 @@ def plain_layout(plain: Path, model: Path, directory: Path) -> None:
     _link(model, directory / MODEL)
 
 
-def limited_layout(plain: Path, model: Path, directory: Path) -> None:
+def limited_folder(plain: Path, model: Path, directory: Path) -> None:
     """The same for a reader that cuts at the positions that the configuration names."""
-    plain_layout(plain, model, directory)
+    plain_folder(plain, model, directory)
     limit = Embedding.read(plain).max_tokens
     edit_json(directory / "config.json", {"max_position_embeddings": limit})
 

@@ -15,7 +15,7 @@ from lanner.errors import LannerError
 from lanner.files.staging import staged_directory
 from lanner_perf.peers import recipes
 from lanner_perf.peers.environments import Environment, make_environments
-from lanner_perf.peers.model_folders import Layout
+from lanner_perf.peers.model_folders import MakeFolder
 from lanner_perf.subjects.subject import Spec, SubjectError
 
 Progress = Callable[[str], object]
@@ -34,7 +34,7 @@ class Peer:
             reads the checkpoint itself.
         files: What it needs of the recipe.
         path: What it loads, in the recipe's directory.
-        layout: What makes a folder of its own of the last of the files, to be loaded instead.
+        make_folder: What makes a folder of its own of the last of the files, to be loaded instead.
         options: What else its kind needs to know.
         least_cosine: To the checkpoint, of each shipped sentence; None for int8, which answers as
             it does.
@@ -46,13 +46,13 @@ class Peer:
     recipe: str = ""
     files: tuple[str, ...] = ()
     path: str = ""
-    layout: Layout | None = None
+    make_folder: MakeFolder | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     least_cosine: float | None = None
 
 
-class Subject(NamedTuple):
-    """The subject of a peer."""
+class MadePeer(NamedTuple):
+    """What measures a peer."""
 
     peer: Peer
     spec: Spec
@@ -61,7 +61,7 @@ class Subject(NamedTuple):
 class Made(NamedTuple):
     """The subjects to measure, the reference first, and the others with name and reason."""
 
-    subjects: list[Subject]
+    subjects: list[MadePeer]
     left_out: list[dict[str, str]]
 
     @property
@@ -130,7 +130,7 @@ def make_models(
             left_out.append({"name": peer.title, "reason": reason})
             continue
         try:
-            subjects.append(Subject(peer, _spec(name, peer, place, files.directory)))
+            subjects.append(MadePeer(peer, _spec(name, peer, place, files.directory)))
         except (LannerError, OSError) as error:
             left_out.append({"name": peer.title, "reason": str(error)})
     return Made(subjects, left_out)
@@ -181,11 +181,11 @@ def _spec(name: str, peer: Peer, place: Place, directory: Path) -> Spec:
         python = str(place.environment(peer.environment).python)
         path = directory / peer.path
         options = {**peer.options, "cache": str(place.work.absolute() / "cache")}
-    if peer.layout is not None:
+    if peer.make_folder is not None:
         path = place.folder(name, directory.name, peer.files)
         if not path.is_dir():
             plain = directory / recipes.PLAIN
             with staged_directory(path) as staged:
-                peer.layout(plain, directory / peer.files[-1], staged)
+                peer.make_folder(plain, directory / peer.files[-1], staged)
     is_reference = not peer.recipe and not peer.options and not peer.environment
     return Spec(peer.title, peer.kind, str(path), options, python, is_optional=not is_reference)

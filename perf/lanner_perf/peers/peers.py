@@ -13,7 +13,7 @@ from lanner.errors import InputError
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import this_machine
 from lanner_perf.peers import recipes
-from lanner_perf.peers.model_folders import MODEL, limited_layout, plain_layout
+from lanner_perf.peers.model_folders import MODEL, limited_folder, plain_folder
 from lanner_perf.peers.peer_models import Made, Peer, Place, make_models
 from lanner_perf.peers.verification import verified
 
@@ -90,7 +90,7 @@ def _of_onnx_file(title: str, kind: str, file: str, least_cosine: float | None) 
         "light",
         "onnx",
         (recipes.PLAIN, file),
-        layout=plain_layout,
+        make_folder=plain_folder,
         options={"file": MODEL, "precision": "fp32" if least_cosine else "int8 dynamic"},
         least_cosine=least_cosine,
     )
@@ -129,7 +129,7 @@ def _infinity(qint8: str) -> dict[str, Peer]:
             kind,
             "onnx",
             (recipes.PLAIN, file),
-            layout=limited_layout,
+            make_folder=limited_folder,
             options={"engine": "optimum", "file": MODEL, "precision": precision},
             least_cosine=least_cosine,
         )

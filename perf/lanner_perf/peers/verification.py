@@ -15,8 +15,7 @@ from lanner.files.staging import staged_file
 from lanner.machine.machine import package_versions
 from lanner.vectors.similarity import similarity_pairwise
 from lanner_perf.kinds import PACKAGES
-from lanner_perf.peers.peer_models import Made, Place
-from lanner_perf.peers.peer_models import Subject as PeerSubject
+from lanner_perf.peers.peer_models import Made, MadePeer, Place
 from lanner_perf.subjects.subject import Spec, Subject, SubjectError
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def _least_cosine(vectors: Vectors, expected: Vectors) -> float:
     return cosine if np.isfinite(cosine) else -1.0
 
 
-def _key(subject: PeerSubject, place: Place, texts: Sequence[str]) -> str:
+def _key(subject: MadePeer, place: Place, texts: Sequence[str]) -> str:
     """Of all that its answers depend on."""
     name = subject.peer.environment
     versions = place.environment(name).digest if name else package_versions(*PACKAGES)

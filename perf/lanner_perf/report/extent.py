@@ -9,7 +9,7 @@ from typing import Any
 from lanner_perf.record.schema import SUITES
 from lanner_perf.report.checks import checks_of
 from lanner_perf.subjects.workloads import Workloads, build_workloads
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 #: Texts of each workload in a quick run.
 _QUICK_TEXTS = 400
@@ -46,9 +46,9 @@ class Extent:
             return workloads.shortened(short=_QUICK_TEXTS, mixed=_QUICK_TEXTS)
         return workloads
 
-    def plan(self) -> Plan:
-        """Return the plan: the duration and number of repetitions of each measurement."""
-        size = Plan.quick if self.is_quick else Plan.full
+    def plan(self) -> SuitePlan:
+        """What takes how long, and how often."""
+        size = SuitePlan.quick if self.is_quick else SuitePlan.full
         plan = size(self.threads, self.suites)
         return plan if self.rounds is None else replace(plan, rounds=self.rounds)
 

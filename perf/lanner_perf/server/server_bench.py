@@ -16,7 +16,7 @@ from lanner_perf.server.server_models import ServerModel, artifact_of, find_mode
 from lanner_perf.subjects.server_cpu import is_here
 from lanner_perf.subjects.subject import NEW, SEEN, TEXTS, Spec, SubjectError
 from lanner_perf.suites.measure import measure
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 Progress = Callable[[str], object]
 IN_PROCESS = "in process"
@@ -107,7 +107,7 @@ def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
     return extent.finish(report, begin_s=begin_s, has_all=given is not None)
 
 
-def _plan(extent: Extent) -> Plan:
+def _plan(extent: Extent) -> SuitePlan:
     """Rounds of callers as of everything else; and no texts by length, which is the engine's."""
     plan = extent.plan()
     # Callers of one text get less of a server than the reference in bulk, which loads are parts of.

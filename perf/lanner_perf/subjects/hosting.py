@@ -14,7 +14,7 @@ _NAME = "model"
 
 
 @contextmanager
-def served(
+def hosted(
     artifact: str, through: str, *, variant: str = "auto", threads: int | None = None
 ) -> Iterator[str]:
     """Return the argument of `lanner.commands` for a model: a directory, or a server's URL.

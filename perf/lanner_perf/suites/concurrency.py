@@ -10,7 +10,7 @@ from lanner_perf.subjects.callers import Calls
 from lanner_perf.subjects.subject import Subject
 from lanner_perf.suites.inputs import Inputs, Parts, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 #: Calls of each caller, so that a round is not all beginning and end.
 _LEAST_CALLS_A_CALLER = 4
@@ -19,12 +19,12 @@ _MOST_CALLS = 20_000
 _SUMS = frozenset({"failed", "other_requests"})
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     return len(plan.callers) * plan.point_s * (plan.point_rounds + 0.5)
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Texts a second against latency, for each number of callers."""
     short = inputs.workloads.texts["short"]
     points = {str(callers): _point(roster, short, plan, callers) for callers in plan.callers}
@@ -36,7 +36,9 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
     }
 
 
-def _point(roster: Roster, texts: list[str], plan: Plan, callers: int) -> dict[str, Concurrency]:
+def _point(
+    roster: Roster, texts: list[str], plan: SuitePlan, callers: int
+) -> dict[str, Concurrency]:
     """Every subject answers for about the same time, and so as many texts as it can."""
     what = f"{callers} callers at once" if callers > 1 else "one caller"
     roster.tell(f"{what}: warming up")

@@ -8,20 +8,20 @@ from lanner_perf.record.schema import PERCENTILES, Latency, Overhead
 from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 #: Calls that warm up and show how long a call takes, natural and by length, and the fewest of a
 #: round.
 _WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     by_length = len(plan.lengths) * plan.latency_s / 4
     return 0.6 * (plan.rounds * (plan.latency_s + by_length) + (plan.rounds + 1) * plan.latency_s)
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Over natural short texts, and by length in tokens."""
     most = plan.latency_texts
     short = spread(inputs.workloads.texts["short"], most)
@@ -45,7 +45,7 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
     }
 
 
-def _overheads(roster: Roster, texts: list[str], plan: Plan) -> dict[str, dict[str, Overhead]]:
+def _overheads(roster: Roster, texts: list[str], plan: SuitePlan) -> dict[str, dict[str, Overhead]]:
     """Of whoever can tell its dispatcher's part."""
     roster.tell("what the dispatcher adds")
     rounds: dict[str, list[float]] = {}
@@ -61,7 +61,7 @@ def _overheads(roster: Roster, texts: list[str], plan: Plan) -> dict[str, dict[s
 
 
 def _latencies(
-    roster: Roster, texts: list[str], plan: Plan, what: str, *, is_natural: bool = True
+    roster: Roster, texts: list[str], plan: SuitePlan, what: str, *, is_natural: bool = True
 ) -> dict[str, Latency]:
     """The same texts for all, as many as the slowest answers in the time of a round."""
     warm_up, least = (calls[not is_natural] for calls in (_WARM_UP_CALLS, _LEAST_CALLS))

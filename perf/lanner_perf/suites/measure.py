@@ -31,7 +31,7 @@ from lanner_perf.suites import (
 from lanner_perf.suites.independence import BATCH_TEXTS
 from lanner_perf.suites.inputs import Inputs
 from lanner_perf.suites.roster import Roster
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 SUITES: dict[str, ModuleType] = {
     "memory": memory,
@@ -66,7 +66,7 @@ def measure(
     artifact: Artifact,
     specs: Sequence[Spec],
     workloads: Workloads,
-    plan: Plan,
+    plan: SuitePlan,
     progress: Progress,
 ) -> Report:
     """Measure every subject on the same texts with the same threads, in interleaved rounds.
@@ -154,7 +154,7 @@ def leaders(rows: Sequence[Row]) -> set[str]:
     return found
 
 
-def _inputs(artifact: Artifact, workloads: Workloads, plan: Plan) -> Inputs:
+def _inputs(artifact: Artifact, workloads: Workloads, plan: SuitePlan) -> Inputs:
     record = artifact.manifest.tokenizer
     tokenizer = open_tokenizer(artifact.file(record.file), artifact.manifest)
     lengths = LengthTexts({}, {})
@@ -173,7 +173,7 @@ def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
     return sum(map(len, tokenizer.encode(inputs)))
 
 
-def _without_quality(plan: Plan) -> tuple[str, ...]:
+def _without_quality(plan: SuitePlan) -> tuple[str, ...]:
     return tuple(suite for suite in plan.suites if suite != "quality")
 
 
@@ -204,7 +204,7 @@ def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
 class _Clock:
     """The clock of the suites: the time of each, and an estimate of the rest."""
 
-    def __init__(self, plan: Plan, subjects: int, progress: Progress) -> None:
+    def __init__(self, plan: SuitePlan, subjects: int, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
         self._progress = progress
         self._begin = time.perf_counter()

@@ -8,19 +8,19 @@ from lanner_perf.subjects.subject import Subject
 from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts
 from lanner_perf.suites.roster import Roster
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 _BATCH_SIZE = 32
 #: Texts of each workload by the seconds of a throughput round.
 _TEXTS_A_SECOND = {"short": 100, "mixed": 25}
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     return 0.6 * plan.throughput_s
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """After imports, loading, and one call with the texts of each workload."""
     texts = [
         spread(texts, max(1, int(_TEXTS_A_SECOND[name] * plan.throughput_s)))

@@ -10,7 +10,7 @@ from lanner_perf.subjects.subject import Subject
 from lanner_perf.subjects.workloads import SEED, spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
 from lanner_perf.suites.roster import Roster, by_name
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 #: What is due and finds so many calls under way waits for one of them to end.
 CALLERS = 64
@@ -18,12 +18,12 @@ _MOST_ARRIVALS = 20_000
 _TRIAL_TEXTS, _BATCH_SIZE = 64, 32
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     return len(plan.loads) * plan.point_s * plan.point_rounds
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Latency from the arrival, for each rate; the rates and times are the same for all.
 
     The rates are multiples of what the reference encodes in bulk, so that those of one report can
@@ -62,7 +62,7 @@ def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
     return times
 
 
-def _point(roster: Roster, texts: list[str], plan: Plan, rate: float) -> dict[str, OpenLoop]:
+def _point(roster: Roster, texts: list[str], plan: SuitePlan, rate: float) -> dict[str, OpenLoop]:
     # Who is so far behind will not catch up.
     patience_s = plan.point_s / 2
     rounds: dict[str, list[Calls]] = {}

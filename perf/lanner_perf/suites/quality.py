@@ -9,15 +9,15 @@ from lanner_perf.subjects.workloads import Workloads
 from lanner_perf.suites.independence import batch_independence, draw_batches
 from lanner_perf.suites.inputs import Inputs, Parts
 from lanner_perf.suites.roster import Roster
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     return 1.7 * plan.throughput_s + 0.1 * plan.random_batches
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Over all short texts; batch independence in random batches, where the plan has some."""
     workloads = inputs.workloads
     roster.tell("quality of the vectors")

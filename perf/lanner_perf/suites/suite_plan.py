@@ -15,8 +15,8 @@ BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The plan of the measurements.
+class SuitePlan:
+    """How much is measured.
 
     A duration is of one subject in one round, and a slow subject may take it twice: all subjects
     get the same texts, as many as the slowest does in that time.

@@ -8,7 +8,7 @@ from lanner_perf.subjects.subject import Subject
 from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 BATCH_SIZES = (8, 16, 32, 64)
 _SIZES_BY_LENGTH = (8, 32)
@@ -17,14 +17,14 @@ _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
 _PARTS = (2, 4)
 
 
-def estimate_s(plan: Plan) -> float:
+def estimate_s(plan: SuitePlan) -> float:
     """About how long one subject takes."""
     natural = 2 * plan.throughput_s * (0.4 + 0.35 * plan.rounds)
     by_length = len(plan.lengths) * plan.throughput_by_length_s * (0.8 + 0.7 * plan.rounds)
     return natural + by_length
 
 
-def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
+def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Of short and mixed texts, and by length in tokens."""
     counts = {"short": plan.bulk_texts}
     natural = {
@@ -53,7 +53,7 @@ def measure(roster: Roster, inputs: Inputs, plan: Plan) -> Parts:
 def _throughput(
     roster: Roster,
     inputs: Inputs,
-    plan: Plan,
+    plan: SuitePlan,
     texts: list[str],
     what: str,
     *,

@@ -25,7 +25,7 @@ from lanner_perf.record.schema import whole_rows
 from lanner_perf.subjects.subject import SubjectError
 from lanner_perf.subjects.workloads import build_workloads
 from lanner_perf.suites.measure import Report, measure
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -80,7 +80,7 @@ def main() -> int:
 def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
     """A short run of the benchmark: at most a thousand short texts, a tenth as many mixed."""
     workloads = build_workloads(pairs).shortened(short=1_000, mixed=100)
-    plan = Plan(available_cores(), _SUITES, latency_texts=_LATENCY_TEXTS, lengths=())
+    plan = SuitePlan(available_cores(), _SUITES, latency_texts=_LATENCY_TEXTS, lengths=())
     with steps() as begin:
         return measure(artifact, specs(artifact, checkpoint), workloads, plan, begin)
 

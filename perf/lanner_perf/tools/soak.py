@@ -35,7 +35,7 @@ from lanner.loading.load import load, open_tokenizer
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.models.base import Model
 from lanner.triton.client.connection import connect
-from lanner_perf.subjects.hosting import THROUGH, served
+from lanner_perf.subjects.hosting import THROUGH, hosted
 from lanner_perf.subjects.resident import peak_resident_mb, proportional_mb, resident_mb
 from lanner_perf.subjects.workloads import SEED
 
@@ -143,7 +143,7 @@ def main() -> int:
 
 @contextmanager
 def _opened(args: argparse.Namespace) -> Iterator[Model]:
-    with served(args.artifact, args.through, variant=args.variant, threads=args.threads) as place:
+    with hosted(args.artifact, args.through, variant=args.variant, threads=args.threads) as place:
         if args.through != "process":
             yield connect(*split_url(place))
             return

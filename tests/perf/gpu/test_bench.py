@@ -19,7 +19,7 @@ from tests.support.gpu_figures import report_of
 from lanner.machine.gpu import this_gpu
 from lanner_perf.gpu import bench
 from lanner_perf.gpu.bench import main
-from lanner_perf.gpu.report import write_report
+from lanner_perf.gpu.record import write_report
 
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 ON_CPU = ["--device", "cpu", "--models", "tiny", "--seconds", "0.01"]

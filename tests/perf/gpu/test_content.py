@@ -2,7 +2,7 @@ import pytest
 from tests.support.gpu_figures import report_of
 
 from lanner_perf.gpu.content import gpu_charts, gpu_page
-from lanner_perf.gpu.report import leave_out
+from lanner_perf.gpu.record import leave_out
 from lanner_perf.record.tables import Cell
 from lanner_perf.report.terminal import terminal_text
 

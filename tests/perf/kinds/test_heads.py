@@ -16,7 +16,7 @@ from lanner_perf.bench import specs
 from lanner_perf.kinds.heads import HEAD_KINDS, inputs_of
 from lanner_perf.subjects.workloads import build_workloads
 from lanner_perf.suites.measure import measure
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 
 def load_all(artifact: Artifact, checkpoint: Path) -> list[Any]:
@@ -61,7 +61,7 @@ def test_entities_are_those_of_the_framework(
 @pytest.mark.slow
 def test_every_head_is_measured(scorer_artifact: Artifact, scorer_checkpoint: Path) -> None:
     plan = replace(
-        Plan.quick(1),
+        SuitePlan.quick(1),
         latency_s=0.05,
         throughput_s=0.05,
         throughput_by_length_s=0.02,

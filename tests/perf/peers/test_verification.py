@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="the reference")
 
 from tests.support.checkpoints import SENTENCES, bert_checkpoint
 
-from lanner_perf.peers.peer_models import Made, Peer, Place, Subject
+from lanner_perf.peers.peer_models import Made, MadePeer, Peer, Place
 from lanner_perf.peers.verification import too_far, verified
 from lanner_perf.subjects.subject import Spec
 
@@ -39,9 +39,9 @@ def test_what_answers_something_else_is_left_out(tmp_path: Path) -> None:
     right = bert_checkpoint(tmp_path / "right", dense=False)
     wrong = bert_checkpoint(tmp_path / "wrong", dense=True)  # twelve numbers more or less
 
-    def subject(name: str, path: Path, **options: str) -> Subject:
+    def subject(name: str, path: Path, **options: str) -> MadePeer:
         peer = Peer(name, KIND, least_cosine=0.999)
-        return Subject(peer, Spec(name, KIND, str(path), options, is_optional=True))
+        return MadePeer(peer, Spec(name, KIND, str(path), options, is_optional=True))
 
     made = Made(
         [

@@ -18,10 +18,10 @@ from lanner_perf.subjects.subject import Spec
 from lanner_perf.subjects.workloads import build_workloads
 from lanner_perf.suites.measure import SUITES as MODULES
 from lanner_perf.suites.measure import leaders, measure
-from lanner_perf.suites.suite_plan import Plan
+from lanner_perf.suites.suite_plan import SuitePlan
 
 QUICK = replace(
-    Plan.quick(threads=1),
+    SuitePlan.quick(threads=1),
     rounds=2,
     latency_s=0.05,
     throughput_s=0.05,

@@ -4,7 +4,7 @@ import pytest
 from tests.support.gpu_figures import report_of
 
 from lanner.errors import InputError
-from lanner_perf.gpu.report import leave_out, merged, read_report, write_report
+from lanner_perf.gpu.record import leave_out, merged, read_report, write_report
 
 H100 = {"name": "NVIDIA H100 80GB HBM3", "driver": "580.65.06", "cuda": "13.0"}
 
