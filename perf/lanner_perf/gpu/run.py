@@ -27,7 +27,7 @@ _SERVE = "from lanner_perf.gpu.worker import serve; serve({})"
 
 
 class Benchmark:
-    """Measures jobs, and has the report grow.
+    """A benchmark: it measures jobs, and has the report grow.
 
     Args:
         report: What grows; its last part is this one.

@@ -23,7 +23,7 @@ def make_by_hand(
     work: Path,
     progress: Callable[[str], object],
 ) -> tuple[list[Spec], list[LeftOut]]:
-    """Makes the graphs.
+    """Make the graphs.
 
     Args:
         names: Of `BY_HAND`.

@@ -52,7 +52,7 @@ class Peer:
 
 
 class MadePeer(NamedTuple):
-    """What measures a peer."""
+    """A peer whose files are there, and the subject that measures it."""
 
     peer: Peer
     spec: Spec

@@ -51,7 +51,7 @@ def report_page(report: Report) -> Page:
 
 
 def headlines(report: Report) -> list[Headline]:
-    """What is told beside everyone else, as the checks of the report have it."""
+    """Return the figures that a page begins with, from the checks of the report."""
     forms = forms_of(report)
     return [
         Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])

@@ -47,7 +47,7 @@ class Extent:
         return workloads
 
     def plan(self) -> SuitePlan:
-        """What takes how long, and how often."""
+        """Return the durations and repetitions of the suites."""
         size = SuitePlan.quick if self.is_quick else SuitePlan.full
         plan = size(self.threads, self.suites)
         return plan if self.rounds is None else replace(plan, rounds=self.rounds)

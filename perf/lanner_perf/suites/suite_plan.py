@@ -16,7 +16,7 @@ BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 
 @dataclass(frozen=True)
 class SuitePlan:
-    """How much is measured.
+    """The extent of each suite.
 
     A duration is of one subject in one round, and a slow subject may take it twice: all subjects
     get the same texts, as many as the slowest does in that time.

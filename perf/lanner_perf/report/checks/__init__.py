@@ -1,4 +1,4 @@
-"""What must hold, and whether it does: of an artifact, its variants, or a model on a server."""
+"""The bounds of an artifact, its variants, or a model on a server, and whether they hold."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
 
 
 def checks_of(report: Report) -> list[Check]:
-    """The checks of a report of `lanner bench`; its first subject is the reference."""
+    """Return the checks of a report of `lanner bench`, whose first subject is the reference."""
     if "server" in report:
         found = server_checks.server_checks(report)
     else:
@@ -24,12 +24,12 @@ def checks_of(report: Report) -> list[Check]:
 
 
 def forms_of(report: Report) -> Mapping[str, str]:
-    """The checks that a page begins with, by what they are, and the formats of their figures."""
+    """Return the format of the figure of each check that a page begins with."""
     return server_checks.FORMS if "server" in report else peer_checks.FORMS
 
 
 def note_of(report: Report) -> str:
-    """A sentence that explains the checks."""
+    """Return a sentence that explains the checks."""
     return server_checks.NOTE if "server" in report else peer_checks.NOTE
 
 

@@ -1,4 +1,4 @@
-"""What must hold of Lanner beside its peers, measured in the same run.
+"""Checks of Lanner beside its peers, measured in the same run.
 
 Lanner's side is its best configuration for each figure, of those that lose at most
 `MOST_LOST_SPEARMAN` against the reference and answer a text alike in every batch. The best peer is

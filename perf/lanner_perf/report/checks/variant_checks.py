@@ -1,4 +1,4 @@
-"""What must hold of the int8 variants, beside each other and what others make of the checkpoint.
+"""Checks of the int8 variants, beside each other and what others make of the checkpoint.
 
 A rule is checked where its variant was measured.
 """

@@ -45,7 +45,7 @@ def quality_points(subjects: Sequence[Plotted]) -> Chart | None:
 
 
 def independence_points(subjects: Sequence[Plotted]) -> Chart | None:
-    """How far a vector moves with its batch, over short texts a second."""
+    """The distance that a vector moves with its batch, over short texts a second."""
     cosines = _values(subjects, _INDEPENDENCE)
     drifts = [None if one is None else max(1 - one, _LEAST_DRIFT) for one in cosines]
 
