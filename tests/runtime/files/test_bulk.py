@@ -256,7 +256,7 @@ def test_a_field_of_the_job_that_is_added_counts_by_itself(tmp_path: Path) -> No
         run(source, output, progressed=stop_after(2))
     later: Any = make_dataclass("LaterBulk", [("pieces", int, 1)], bases=(Bulk,), frozen=True)
     with (
-        pytest.raises(OutputError, match=r"of a run with another pieces \(None, now 2\): run"),
+        pytest.raises(OutputError, match=r"of a run with another pieces \(None, now 2\): use"),
         open_rows(source, Columns(["text"], [])) as rows,
     ):
         later(rows, encode, output, pieces=2).run()
