@@ -12,6 +12,8 @@ from lanner.artifact.heads import Head
 
 #: The heads of models; ``"auto"`` decides from the checkpoint.
 HEADS = ("auto", *Head)
+#: How the vectors of tokens become one, if the checkpoint does not say it.
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 #: The variants that can be made.
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
 #: The variants that are made by default.

@@ -9,7 +9,7 @@ from lanner.commands import console, options
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
-from lanner_export import DEFAULT_PRECISIONS, HEADS, PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, HEADS, POOLINGS, PRECISIONS
 
 if TYPE_CHECKING:
     from lanner.artifact.artifact import Artifact
@@ -78,6 +78,12 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="N",
         type=options.positive,
         help="leading dimensions of a vector to keep (default: the checkpoint's own)",
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        help="how the vectors of a text's tokens become one, where the checkpoint does not say it "
+        "(default: mean)",
     )
     parser.add_argument(
         "--positive-label",
@@ -159,6 +165,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 without_passes=args.without_pass,
                 max_tokens=args.max_tokens,
                 truncate_dim=args.truncate_dim,
+                pooling=args.pooling,
                 positive_label=args.positive_label,
                 keep_layers=args.keep_layers,
                 vocabulary_from=args.vocabulary_from,

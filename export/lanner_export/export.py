@@ -64,6 +64,7 @@ def export(
     without_passes: Collection[str] = (),
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
+    pooling: str | None = None,
     positive_label: str | None = None,
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
@@ -86,6 +87,8 @@ def export(
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: The number of leading dimensions of a vector to keep (Matryoshka); None for
             the checkpoint's own.
+        pooling: One of `POOLINGS`, for a checkpoint that does not say how the vectors of its
+            tokens become one; None for the mean.
         positive_label: The label whose probability the head ``"score"`` returns, if there are
             several; None for the second of two.
         keep_layers: The layers to keep, by their numbers from 0, or the number of layers, evenly
@@ -120,6 +123,7 @@ def export(
         without_passes=without_passes,
         max_tokens=max_tokens,
         truncate_dim=truncate_dim,
+        pooling=pooling,
         positive_label=positive_label,
         keep_layers=keep_layers,
         vocabulary_from=vocabulary_from,
@@ -179,6 +183,7 @@ class Export:
             head=options.head,
             max_tokens=options.max_tokens,
             truncate_dim=options.truncate_dim,
+            pooling=options.pooling,
             positive_label=options.positive_label,
             trimming=self._trimming,
             scratch=scratch,
@@ -190,6 +195,8 @@ class Export:
         if options.budget is not None:
             options.budget.require_fits(checkpoint.head, checkpoint.activation)
             _require_products(checkpoint, options.budget)
+        for warning in checkpoint.warnings:
+            self._warn(warning)
         return checkpoint
 
     def _manifest(self, checkpoint: Checkpoint, tokenizer: TokenizerRecord) -> Manifest:

@@ -14,6 +14,7 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner_export import HEADS
 from lanner_export.checkpoint.checkpoint import Checkpoint, Reference, local_directory
+from lanner_export.checkpoint.contents import foreign_head, require_inside, require_no_adapter
 from lanner_export.checkpoint.heads import infer_head
 from lanner_export.static.embedder import load_static_embedder
 from lanner_export.static.reading import is_static_checkpoint
@@ -28,6 +29,7 @@ def load_checkpoint(
     head: str = "auto",
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
+    pooling: str | None = None,
     positive_label: str | None = None,
     trimming: Trimming = NO_TRIMMING,
     scratch: Path | None = None,
@@ -40,6 +42,7 @@ def load_checkpoint(
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: The number of leading dimensions of a vector to keep; None for the
             checkpoint's own.
+        pooling: One of `POOLINGS`, for a checkpoint that does not say it; None for the mean.
         positive_label: The label whose probability the head `score` returns, if there are several;
             None for the second of two.
         trimming: The layers and the vocabulary to keep.
@@ -60,32 +63,55 @@ def load_checkpoint(
     directory = (
         path if path.is_file() and is_static_checkpoint(path) else local_directory(checkpoint)
     )
+    warnings = _require_own_contents(directory, checkpoint, head)
     if is_static_checkpoint(directory):
-        _require_plain_embed(checkpoint, head, truncate_dim, positive_label, trimming)
+        _require_plain_embed(checkpoint, head, truncate_dim, pooling, positive_label, trimming)
         if scratch is None:
             msg = f"{checkpoint} holds static vectors: pass scratch, a directory with room for them"
             raise InputError(msg)
-        return load_static_embedder(
+        static = load_static_embedder(
             directory, checkpoint, scratch, max_tokens=max_tokens, corpus=trimming.corpus
         )
+        return replace(static, warnings=[*warnings, *static.warnings])
+    drops_head = head == "embed"
     if head == "auto":
         head = infer_head(directory, checkpoint)
     for option, value, owner in (
         ("--positive-label", positive_label, Head.SCORE),
         ("--truncate-dim", truncate_dim, Head.EMBED),
+        ("--pooling", pooling, Head.EMBED),
     ):
         if value is not None and head != owner:
             msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
     if HEAD_RECORDS[head].answers_vectors:
-        load = partial(load_embedder, directory, checkpoint)
+        load = partial(load_embedder, directory, checkpoint, pooling=pooling, drops_head=drops_head)
         loaded = load(max_tokens=max_tokens, truncate_dim=truncate_dim, trimming=trimming)
     else:
         load = partial(load_classifier, directory, checkpoint, head, positive_label=positive_label)
         loaded = load(max_tokens=max_tokens, trimming=trimming)
+    loaded = replace(loaded, warnings=[*warnings, *loaded.warnings])
     if not loaded.trimming:
         return loaded
     return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
+
+
+def _require_own_contents(directory: Path, checkpoint: str, head: str) -> list[str]:
+    """Refuses what a directory holds beside its model and would be left out without a word."""
+    if not directory.is_dir():
+        return []
+    require_inside(directory)
+    require_no_adapter(directory, checkpoint)
+    other = foreign_head(directory)
+    if other is None:
+        return []
+    if head != "embed":
+        msg = (
+            f"{checkpoint} holds {other}, which Lanner does not export: pass --head embed to "
+            "export its encoder alone"
+        )
+        raise UnsupportedError(msg)
+    return [f"the head of {checkpoint} is left out: {other}"]
 
 
 class _Source:
@@ -105,6 +131,7 @@ def _require_plain_embed(
     checkpoint: str,
     head: str,
     truncate_dim: int | None,
+    pooling: str | None,
     positive_label: str | None,
     trimming: Trimming,
 ) -> None:
@@ -117,6 +144,9 @@ def _require_plain_embed(
             f"{checkpoint} holds static vectors, which are exported whole: leave --truncate-dim "
             "out, and pass truncate_dim to encode"
         )
+        raise UnsupportedError(msg)
+    if pooling is not None:
+        msg = f"{checkpoint} holds static vectors, whose mean is taken: leave --pooling out"
         raise UnsupportedError(msg)
     if trimming.layers is not None:
         msg = f"{checkpoint} holds static vectors, which have no layers: leave --keep-layers out"

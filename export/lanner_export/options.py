@@ -36,6 +36,7 @@ class Options:
     without_passes: Collection[str]
     max_tokens: int | None
     truncate_dim: int | None
+    pooling: str | None
     positive_label: str | None
     keep_layers: int | Sequence[int] | None
     vocabulary_from: Path | None

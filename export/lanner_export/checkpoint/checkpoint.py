@@ -12,7 +12,6 @@ from lanner.artifact.manifest import Architecture, TokenizerRecord, file_sha256
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner.vectors.similarity import SIMILARITY_NAMES
-from lanner_export.checkpoint.modules import read_json
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tracing import LogitsGraph, SentenceGraph
@@ -41,6 +40,7 @@ class Checkpoint:
         dimension: Width of the output.
         source: The origin, for the manifest.
         trimming: The trimmed parts, for the manifest; see `lanner_export.trim.trimming`.
+        warnings: Sentences that the user should read.
         source_reference: The answers of the untrimmed checkpoint, in the form of `reference`:
             vectors with all dimensions, and tokens of its own tokenizer. It is loaded at the first
             call. None if nothing was trimmed.
@@ -65,6 +65,7 @@ class Checkpoint:
     dimension: int
     source: dict[str, Any]
     trimming: dict[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     source_reference: Reference | None = None
     similarity: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
@@ -111,129 +112,10 @@ def local_directory(checkpoint: str) -> Path:
         raise CheckpointError(msg) from error
 
 
-def read_config(directory: Path, checkpoint: str) -> Any:
-    """Return the configuration of an encoder that transformers itself implements.
-
-    Raises:
-        CheckpointError: The configuration is missing or broken.
-        UnsupportedError: The model needs code of its own, or is not an encoder.
-    """
-    from transformers import AutoConfig  # noqa: PLC0415
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: PLC0415
-
-    path = directory / "config.json"
-    raw = read_json(path, f"{checkpoint} is not a checkpoint")
-    if "auto_map" in raw and str(raw.get("model_type")) not in CONFIG_MAPPING_NAMES:
-        own = raw["auto_map"]
-        name = own.get("AutoModel", "auto_map") if isinstance(own, dict) else own
-        msg = (
-            f"{checkpoint} needs code of its own ({name}), and Lanner runs no code from "
-            "checkpoints: use one that transformers itself carries"
-        )
-        raise UnsupportedError(msg)
-    try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    except Exception as error:
-        model_type = raw.get("model_type")
-        msg = (
-            f"transformers cannot read {path} (model_type {model_type!r}): {first_sentence(error)}"
-        )
-        raise CheckpointError(msg) from error
-    _require_encoder(config, checkpoint)
-    return config
-
-
-def _require_encoder(config: Any, checkpoint: str) -> None:
-    from transformers.models.auto.modeling_auto import (  # noqa: PLC0415
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    # Models pretrained with masked words read in both directions.
-    is_encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
-    if not is_encoder or decodes:
-        msg = (
-            f"{checkpoint} is a {config.model_type} model, which is not an encoder: Lanner exports "
-            "BERT and its family (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ...)"
-        )
-        raise UnsupportedError(msg)
-
-
-def architecture_of(model: Any, config: Any) -> Architecture:
-    """Return the manifest's description of a transformer.
-
-    Raises:
-        UnsupportedError: The model has no attention layers.
-    """
-    from optimum.utils.normalized_config import (  # noqa: PLC0415
-        NormalizedConfigManager,
-        NormalizedTextConfig,
-    )
-
-    try:
-        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
-    except KeyError:  # newer than optimum's table: the common attribute names
-        normalized = NormalizedTextConfig(config)
-    try:
-        return Architecture(
-            model_type=config.model_type,
-            layers=normalized.num_layers,
-            heads=normalized.num_attention_heads,
-            hidden_size=normalized.hidden_size,
-            vocabulary_size=normalized.vocab_size,
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-        )
-    except AttributeError as error:  # no attention, for example
-        msg = f"{config.model_type} is not an encoder of BERT's kind: {first_sentence(error)}"
-        raise UnsupportedError(msg) from None
-
-
-def token_limit(
-    encoder: Any,
-    config: Any,
-    own: float | None,
-    wanted: int | None,
-    checkpoint: str,
-    *,
-    special_tokens: int,
-) -> int:
-    """Return the longest input that the checkpoint takes.
-
-    Args:
-        encoder: The transformer, without its head.
-        config: Its configuration.
-        own: The checkpoint's own limit, if any.
-        wanted: A limit that replaces it, or None.
-        checkpoint: The name of the checkpoint, for messages.
-        special_tokens: The number of special tokens of an input.
-
-    Raises:
-        UnsupportedError: The limit is unknown, leaves no room for a text, or exceeds the positions
-            of the transformer.
-    """
-    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    padding_id = position_padding_id(encoder)
-    if positions and padding_id is not None:
-        positions -= padding_id + 1
-    known = [n for n in (own, positions or None) if n is not None]
-    if wanted is None and not known:
-        msg = f"{checkpoint} does not say how long an input may be: pass --max-tokens"
-        raise UnsupportedError(msg)
-    limit = int(min(known)) if wanted is None else wanted
-    least = special_tokens + 1
-    if limit < least or (positions and limit > positions):
-        what = "its own limit" if wanted is None else "--max-tokens"
-        most = f"to {positions}" if positions else "on"
-        msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
-        raise UnsupportedError(msg)
-    return limit
-
-
-def position_padding_id(encoder: Any) -> int | None:
-    """Return the padding id after which positions begin, as in RoBERTa, or None."""
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    padding_id = getattr(table, "padding_idx", None)
-    return None if padding_id is None else int(padding_id)
+def public_name(checkpoint: str) -> str:
+    """Return the name that an artifact keeps: of a directory or file without its place."""
+    path = Path(checkpoint)
+    return path.resolve().name if path.exists() else checkpoint
 
 
 def require_similarity(name: str, checkpoint: str) -> None:
@@ -270,15 +152,9 @@ def source_of(directory: Path, checkpoint: str, *, library: str) -> dict[str, An
     """Return the source of a checkpoint, for the manifest."""
     weights = sorted(directory.rglob("*.safetensors"))
     return {
-        "checkpoint": checkpoint,
+        "checkpoint": public_name(checkpoint),
         "library": library,
         "weights_sha256": {
             path.relative_to(directory).as_posix(): file_sha256(path) for path in weights
         },
     }
-
-
-def first_sentence(error: Exception) -> str:
-    """Return the first sentence of a framework's error, without its details."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.partition(". ")[0][:300]

@@ -1,16 +1,30 @@
 """The head of a checkpoint, and the meaning of its logits."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lanner.artifact.heads import HEADS, AnswerKind, Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import check_texts
-from lanner_export.checkpoint.checkpoint import read_config
+from lanner_export.checkpoint.config import read_config
 from lanner_export.checkpoint.modules import MODULES_FILE, read_json, read_settings
 
 #: Task -> its default head; the later of two heads with one task.
 _HEAD_OF_TASK = {record.task: record.head for record in HEADS.values()}
+#: Task -> the end of the names of transformers' classes for it.
+CLASS_OF_TASK = {
+    "text-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+}
+#: The end of the name of a checkpoint's class -> its head. Pretraining leaves an encoder.
+_HEAD_OF_CLASS = {
+    **{name: _HEAD_OF_TASK[task] for task, name in CLASS_OF_TASK.items()},
+    "ForPreTraining": Head.EMBED,
+    "ForMaskedLM": Head.EMBED,
+    "ForNextSentencePrediction": Head.EMBED,
+    "ForCausalLM": Head.EMBED,
+}
 #: Activations of a cross-encoder, by the last part of their name in torch.
 _ACTIVATION_OF_CLASS = {"Sigmoid": "sigmoid", "Identity": "identity"}
 
@@ -47,13 +61,20 @@ def infer_head(directory: Path, checkpoint: str) -> Head:
 
     Raises:
         CheckpointError: The configuration is missing or broken.
-        UnsupportedError: The model needs code of its own, or is not an encoder.
+        UnsupportedError: The model needs code of its own, is not an encoder, or has a head that
+            Lanner does not export.
     """
     is_scorer = is_cross_encoder(directory)
     if (directory / MODULES_FILE).is_file() and not is_scorer:
         return Head.EMBED
     config = read_config(directory, checkpoint)
     head = Head.CLASSIFY if is_scorer else _head_of_architecture(config)
+    if head is None:
+        msg = (
+            f"{checkpoint} is a {config.architectures[0]}, whose head Lanner does not export: pass "
+            "--head embed to export its encoder alone"
+        )
+        raise UnsupportedError(msg)
     # A single number is a score, not a label: a cross-encoder or a fine-tuned regression.
     return Head.SCORE if head is Head.CLASSIFY and config.num_labels == 1 else head
 
@@ -67,7 +88,7 @@ def require_trained_for(config: Any, head: str, checkpoint: str) -> None:
         CheckpointError: The checkpoint's class is for the other kind.
     """
     trained = _head_of_architecture(config)
-    if trained is not Head.EMBED and HEADS[trained].task != HEADS[head].task:
+    if trained not in (None, Head.EMBED) and HEADS[trained].task != HEADS[head].task:
         msg = (
             f"{checkpoint} is a {config.architectures[0]}, which has the head {trained!r} and not "
             f"{head!r}: pass the --head that it was trained for"
@@ -143,14 +164,11 @@ def _scored_label(names: list[str], checkpoint: str, positive_label: str | None)
     return positive_label or names[1]
 
 
-def _head_of_architecture(config: Any) -> Head:
-    import transformers  # noqa: PLC0415
-    from optimum.exporters.tasks import TasksManager  # noqa: PLC0415
-
+def _head_of_architecture(config: Any) -> Head | None:
+    """Return the head of a checkpoint's class; None if Lanner does not export it."""
     architecture = next(iter(getattr(config, "architectures", None) or []), "")
-    model_class = getattr(transformers, architecture, None)
-    task = TasksManager.infer_task_from_model(model_class) if model_class else ""
-    return _HEAD_OF_TASK.get(task, Head.EMBED)
+    purpose = re.search(r"For[A-Z]\w*$", architecture)  # which RoFormer has not
+    return _HEAD_OF_CLASS.get(purpose[0]) if purpose else Head.EMBED
 
 
 def _pipeline_activation(config: Any) -> str:

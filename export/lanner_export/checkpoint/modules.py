@@ -1,9 +1,10 @@
 """The sentence-transformers modules of a checkpoint directory, read before anything is loaded."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lanner.errors import CheckpointError, UnsupportedError
 
@@ -15,6 +16,8 @@ SETTINGS_FILE = "config_sentence_transformers.json"
 _WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
 #: The prefix of sentence-transformers' own classes; any other class is code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
+#: Settings of a Transformer module that cut or extend some texts otherwise than others.
+_READING_SETTINGS = ("query_length", "document_length", "query_expansion", "processing_kwargs")
 #: The prefix of a Dense module's activation; for any other, sentence-transformers uses Tanh.
 _ACTIVATION_PREFIX = "torch.nn.modules."
 
@@ -66,6 +69,7 @@ def read_modules(directory: Path) -> Modules:
         )
         raise UnsupportedError(msg)
     places = [(name, place) for name, (_, place) in zip(names, entries, strict=True)]
+    require_plain_transformer(places[0][1])
     for name, place in places:
         if name == "Dense":
             _require_known_activation(place)
@@ -81,23 +85,67 @@ def read_modules_of_cross_encoder(directory: Path) -> None:
     """
     path = directory / MODULES_FILE
     if path.is_file():  # from sentence-transformers 5.5 on
-        _require_known(path, module_entries(path), ("Transformer",))
+        entries = module_entries(path)
+        _require_known(path, entries, ("Transformer",))
+        require_plain_transformer(entries[0][1] if entries else directory)
 
 
 def module_entries(path: Path) -> list[tuple[str, Path]]:
     """Return class name and directory of each module in a `modules.json`.
 
     Raises:
-        CheckpointError: The file is not a list of modules.
+        CheckpointError: The file is not a list of modules, or a module is outside the checkpoint.
     """
     try:
-        return [
+        entries = [
             (str(module["type"]), path.parent / str(module["path"]))
             for module in json.loads(path.read_text(encoding="utf-8"))
         ]
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a list of modules with type and path: {error}"
         raise CheckpointError(msg) from None
+    for _, place in entries:
+        if not is_inside(place, path.parent):
+            refuse_outside(path, f"the module {str(place)!r}")
+    return entries
+
+
+def is_inside(path: Path, directory: Path) -> bool:
+    """True if a path is below a directory by its name: files of a hub's cache are links."""
+    return Path(os.path.normpath(path.absolute())).is_relative_to(
+        os.path.normpath(directory.absolute())
+    )
+
+
+def refuse_outside(path: Path, what: str) -> NoReturn:
+    """Refuses a file of a checkpoint that names a place outside of it.
+
+    Raises:
+        CheckpointError: Always.
+    """
+    msg = (
+        f"{path} names {what}, which is not in the checkpoint: Lanner reads nothing else, so take "
+        "it out of the file, and put what is needed into the checkpoint"
+    )
+    raise CheckpointError(msg)
+
+
+def require_plain_transformer(directory: Path) -> None:
+    """Refuses settings of a Transformer module that cut or extend texts as Lanner does not.
+
+    Raises:
+        CheckpointError: The file of the settings is broken.
+        UnsupportedError: There is such a setting.
+    """
+    for path in sorted(directory.glob("sentence_*_config.json")):
+        content = read_json(path, "a Transformer module needs its settings")
+        for name in _READING_SETTINGS:
+            if content.get(name):
+                msg = (
+                    f"{path} has the setting {name} {content[name]!r}, which Lanner does not "
+                    f"export: take it out, and cut texts with --max-tokens"
+                )
+                raise UnsupportedError(msg)
 
 
 def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:

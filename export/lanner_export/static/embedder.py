@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Architecture, file_sha256
-from lanner_export.checkpoint.checkpoint import Checkpoint, require_similarity, source_of
+from lanner_export.checkpoint.checkpoint import (
+    Checkpoint,
+    public_name,
+    require_similarity,
+    source_of,
+)
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_export.static.reading import StaticCheckpoint, read_static_checkpoint
 from lanner_export.static.vocabulary import trim_static_vocabulary
@@ -88,7 +93,7 @@ def _source(path: Path, checkpoint: str, static: StaticCheckpoint) -> dict[str, 
     if path.is_dir():
         return source_of(path, checkpoint, library=static.library)
     return {
-        "checkpoint": checkpoint,
+        "checkpoint": public_name(checkpoint),
         "library": static.library,
         "weights_sha256": {path.name: file_sha256(path)},
     }

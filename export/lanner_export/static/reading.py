@@ -371,6 +371,9 @@ def _tensors(
         sizes, kind, start = tensors[other]
         vectors[other] = np.fromfile(path, kind, math.prod(sizes), offset=start).reshape(sizes)
     weights = vectors.get("weights")
+    if weights is not None and not np.isfinite(weights.astype(np.float32)).all():
+        msg = f"{path} has weights that are not finite numbers: save the checkpoint again"
+        raise CheckpointError(msg)
     return (
         MatrixFile(path, (shape[0], shape[1]), dtype, place),
         None if weights is None else weights.astype(np.float32),

@@ -11,30 +11,44 @@ import torch
 from numpy.typing import NDArray
 
 from lanner.artifact.heads import HEADS
-from lanner.errors import CheckpointError
+from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner_export.checkpoint.checkpoint import (
     Checkpoint,
+    require_tokenizer,
+    source_of,
+)
+from lanner_export.checkpoint.config import (
     architecture_of,
     first_sentence,
     read_config,
-    require_tokenizer,
-    source_of,
+    require_positions,
     token_limit,
 )
-from lanner_export.checkpoint.heads import is_cross_encoder, labels_of, require_trained_for
-from lanner_export.checkpoint.modules import read_modules_of_cross_encoder, require_safetensors
+from lanner_export.checkpoint.heads import (
+    CLASS_OF_TASK,
+    is_cross_encoder,
+    labels_of,
+    require_trained_for,
+)
+from lanner_export.checkpoint.modules import (
+    SETTINGS_FILE,
+    read_modules_of_cross_encoder,
+    read_settings,
+    require_safetensors,
+)
+from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
+from lanner_export.checkpoint.weights import (
+    require_all_used,
+    require_finite,
+    require_row_for_each_token,
+    shown_names,
+)
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
 from lanner_export.graph.tracing import LogitsGraph
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
-
-#: The class of transformers that loads a checkpoint with a head.
-_CLASS_OF_TASK = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-}
 
 
 def load_classifier(
@@ -63,24 +77,42 @@ def load_classifier(
             ambiguous.
         ExportError: A text of the corpus would be split differently.
     """
-    if is_cross_encoder(directory):
-        read_modules_of_cross_encoder(directory)
     config = read_config(directory, checkpoint)
     require_safetensors(directory, is_needed=True)
     require_trained_for(config, head, checkpoint)
     record = HEADS[head]
     labels = labels_of(directory, config, head, checkpoint, positive_label)
-    tokenizer = _tokenizer(directory, checkpoint)
-    model = _model(directory, checkpoint, head)
+    model, warnings = _model(directory, checkpoint, head)
+    scorer = None
+    if is_cross_encoder(directory):
+        read_modules_of_cross_encoder(directory)
+        _require_no_default_prompt(directory, checkpoint)
+        scorer = _cross_encoder(directory, checkpoint)
+        model, tokenizer, own_limit = (
+            scorer[0].auto_model,
+            scorer.tokenizer,
+            scorer[0].max_seq_length,
+        )
+    else:
+        tokenizer = _tokenizer(directory, checkpoint)
+        own_limit = _own_limit(tokenizer)
+    lowercases = scorer is not None and bool(scorer[0].do_lower_case)
+    model.config.return_dict = True  # its answers are the same, and have names
+    warnings += restore_own_tokenizer(tokenizer, directory, lowercases=lowercases)
+    require_finite(model, checkpoint)
+    require_positions(model, checkpoint)
     limit = token_limit(
         model.base_model,
         config,
-        _own_limit(tokenizer),
+        own_limit,
         max_tokens,
         checkpoint,
         special_tokens=tokenizer.num_special_tokens_to_add(pair=record.takes_pairs),
     )
+    if scorer is not None:
+        scorer[0].max_seq_length = limit  # the reference must cut where the artifact does
     left_out = trim(model.base_model, tokenizer, trimming, max_tokens=limit, checkpoint=checkpoint)
+    require_row_for_each_token(model.base_model, tokenizer.backend_tokenizer, checkpoint)
     has_types = record.takes_pairs and _needs_types(model, tokenizer)
     inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
     return Checkpoint(
@@ -89,13 +121,14 @@ def load_classifier(
         graph=LogitsGraph(model),
         inputs=inputs,
         output=LOGITS,
-        reference=_Reference(model, tokenizer, limit),
+        reference=_Reference(model, tokenizer, limit, scorer),
         write_tokenizer=partial(write_tokenizer, tokenizer, limit, has_types=has_types),
         architecture=architecture_of(model, model.config),
         max_tokens=limit,
         dimension=len(labels.names),
         source=source_of(directory, checkpoint, library="transformers"),
         trimming=left_out,
+        warnings=warnings,
         labels=labels.names,
         activation=record.activation or labels.activation,
         scored_label=labels.scored,
@@ -103,13 +136,19 @@ def load_classifier(
 
 
 class _Reference:
-    def __init__(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
+    """Logits of transformers' model; of pairs, those of sentence-transformers' CrossEncoder."""
+
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, scorer: Any) -> None:
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self._scorer = scorer
         self._arguments = set(inspect.signature(model.forward).parameters)
 
     def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
         logits = []
         for item in inputs:
+            if self._scorer is not None and not isinstance(item, str):
+                logits.append(self._scored(item))
+                continue
             # Pass lists: transformers would turn a single pair with an empty second text into one
             # text.
             texts = [[item]] if isinstance(item, str) else [[text] for text in item]
@@ -121,6 +160,43 @@ class _Reference:
             with torch.no_grad():
                 logits.append(self._model(**taken).logits[0].numpy())
         return logits
+
+    def _scored(self, pair: Pair) -> NDArray[np.float32]:
+        found = self._scorer.predict(
+            [pair], activation_fn=torch.nn.Identity(), prompt="", show_progress_bar=False
+        )
+        return np.asarray(found, np.float32).reshape(-1)
+
+
+def _require_no_default_prompt(directory: Path, checkpoint: str) -> None:
+    settings = read_settings(directory) or {}
+    name = settings.get("default_prompt_name")
+    if name is not None and (settings.get("prompts") or {}).get(name):
+        msg = (
+            f"{checkpoint} puts its prompt {name!r} before the first text of every pair, which "
+            "Lanner does not do: take default_prompt_name out of "
+            f"{directory / SETTINGS_FILE}, and put the prompt before the texts"
+        )
+        raise UnsupportedError(msg)
+
+
+def _cross_encoder(directory: Path, checkpoint: str) -> Any:
+    from sentence_transformers import CrossEncoder  # noqa: PLC0415
+
+    try:
+        with quiet():
+            scorer = CrossEncoder(
+                str(directory),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
+            )
+    except Exception as error:  # whatever the framework met in a foreign directory
+        msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+    require_tokenizer(scorer.tokenizer, checkpoint)
+    return scorer.float().eval()
 
 
 def _tokenizer(directory: Path, checkpoint: str) -> Any:
@@ -138,10 +214,11 @@ def _tokenizer(directory: Path, checkpoint: str) -> Any:
     return tokenizer
 
 
-def _model(directory: Path, checkpoint: str, head: str) -> Any:
+def _model(directory: Path, checkpoint: str, head: str) -> tuple[Any, list[str]]:
+    """Return the model, and warnings about weights that it does not use."""
     import transformers  # noqa: PLC0415
 
-    model_class = getattr(transformers, _CLASS_OF_TASK[HEADS[head].task])
+    model_class = getattr(transformers, f"AutoModel{CLASS_OF_TASK[HEADS[head].task]}")
     try:
         with quiet():
             model, info = model_class.from_pretrained(
@@ -157,12 +234,14 @@ def _model(directory: Path, checkpoint: str, head: str) -> Any:
     # transformers initialises missing weights at random.
     if missing := sorted(info["missing_keys"]):
         msg = (
-            f"{checkpoint} lacks {len(missing)} weights of the head {head!r} ({missing[0]}, ...): "
-            "fine-tune it for that first, or pass the --head that it was trained for"
+            f"{checkpoint} lacks {len(missing)} weights of the head {head!r} "
+            f"({shown_names(missing)}): fine-tune it for that first, or pass the --head that it "
+            "was trained for"
         )
         raise CheckpointError(msg)
+    warnings = require_all_used(info["unexpected_keys"], model, checkpoint, drops_head=False)
     # Half-precision weights are widened, not rounded: the artifact's reference is float32.
-    return model.float().eval()
+    return model.float().eval(), warnings
 
 
 def _own_limit(tokenizer: Any) -> int | None:

@@ -16,15 +16,25 @@ from lanner.artifact.heads import Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.checkpoint import (
     Checkpoint,
-    architecture_of,
-    first_sentence,
-    read_config,
     require_similarity,
     require_tokenizer,
     source_of,
+)
+from lanner_export.checkpoint.config import (
+    architecture_of,
+    first_sentence,
+    read_config,
+    require_positions,
     token_limit,
 )
-from lanner_export.checkpoint.modules import read_modules
+from lanner_export.checkpoint.modules import Modules, read_modules
+from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
+from lanner_export.checkpoint.weights import (
+    require_all_used,
+    require_finite,
+    require_row_for_each_token,
+    shown_names,
+)
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_export.graph.tracing import SentenceGraph
@@ -38,6 +48,8 @@ def load_embedder(
     *,
     max_tokens: int | None = None,
     truncate_dim: int | None = None,
+    pooling: str | None = None,
+    drops_head: bool = False,
     trimming: Trimming = NO_TRIMMING,
 ) -> Checkpoint:
     """Load a sentence-transformers or transformers directory as sentence vectors.
@@ -47,18 +59,27 @@ def load_embedder(
         checkpoint: The name of the checkpoint, for messages.
         max_tokens: A longest input that replaces the checkpoint's own.
         truncate_dim: The number of leading dimensions to keep; None for the checkpoint's own.
+        pooling: One of `POOLINGS`, for a checkpoint that does not say it; None for the mean.
+        drops_head: True if the user asked for the encoder of a checkpoint with another head.
         trimming: The layers and the vocabulary to keep.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or unreadable, or would lose a special token.
-        UnsupportedError: The architecture or a module cannot be exported or trimmed.
+        UnsupportedError: The architecture or a module cannot be exported or trimmed,
+            or the checkpoint says its pooling itself.
         ExportError: A text of the corpus would be split differently.
     """
     modules = read_modules(directory)
     config = read_config(modules.transformer, checkpoint)
     modules.require_weights()
-    model = _sentence_transformer(directory, checkpoint)
-    _require_complete_weights(modules.transformer, checkpoint)
+    warnings = _pooling_warning(modules, checkpoint, pooling)
+    model = _sentence_transformer(directory, checkpoint, pooling)
+    warnings += restore_own_tokenizer(
+        model.tokenizer, modules.transformer, lowercases=bool(model[0].do_lower_case)
+    )
+    warnings += _require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
+    require_finite(model, checkpoint)
+    require_positions(model[0].auto_model, checkpoint)
     similarity = str(model.similarity_fn_name or "cosine")
     require_similarity(similarity, checkpoint)
     own, model.truncate_dim = model.truncate_dim, None
@@ -89,6 +110,7 @@ def load_embedder(
         max_tokens=model.max_seq_length,
         checkpoint=checkpoint,
     )
+    require_row_for_each_token(encoder, model.tokenizer.backend_tokenizer, checkpoint)
     if kept < all_kept:
         left_out["dimensions"] = {"kept": kept, "of": all_kept}
     return Checkpoint(
@@ -106,8 +128,12 @@ def load_embedder(
         prompts=prompts,
         default_prompt_name=model.default_prompt_name,
         pools_prompt=_pools_prompt(model, checkpoint),
-        source=source_of(directory, checkpoint, library=modules.library),
+        source={
+            **source_of(directory, checkpoint, library=modules.library),
+            "pooling": _pooling_of(model),
+        },
         trimming=left_out,
+        warnings=warnings,
     )
 
 
@@ -122,8 +148,34 @@ class _Reference:
         return list(vectors)
 
 
-def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
+def _pooling_warning(modules: Modules, checkpoint: str, pooling: str | None) -> list[str]:
+    """Tells of a pooling that nobody chose.
+
+    Raises:
+        UnsupportedError: It was chosen, and the checkpoint has its own.
+    """
+    if modules.library == "transformers":
+        if pooling is not None:
+            return []
+        warning = (
+            f"{checkpoint} does not say how the vectors of its tokens become one, and the mean is "
+            "taken: pass --pooling with what it was trained for, for example cls"
+        )
+        return [warning]
+    if pooling is not None:
+        msg = f"{checkpoint} says its pooling itself: leave --pooling {pooling} out"
+        raise UnsupportedError(msg)
+    return []
+
+
+def _pooling_of(model: Any) -> str:
+    mode = model[1].pooling_mode
+    return mode if isinstance(mode, str) else "+".join(mode)
+
+
+def _sentence_transformer(directory: Path, checkpoint: str, pooling: str | None) -> Any:
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from sentence_transformers.sentence_transformer.modules import Pooling  # noqa: PLC0415
 
     try:
         with quiet():
@@ -138,26 +190,30 @@ def _sentence_transformer(directory: Path, checkpoint: str) -> Any:
         msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
         raise CheckpointError(msg) from error
     require_tokenizer(model.tokenizer, checkpoint)
+    if pooling is not None:
+        model[1] = Pooling(model[1].embedding_dimension, pooling_mode=pooling)
     # Half-precision weights are widened, not rounded: the artifact's reference is float32.
     return model.float().eval()
 
 
-def _require_complete_weights(directory: Path, checkpoint: str) -> None:
-    """Check that no weights are missing, which transformers would initialise at random."""
+def _require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -> list[str]:
+    """Refuse weights that are missing, and those that transformers does not use."""
     from transformers import AutoModel  # noqa: PLC0415
 
     with quiet():
-        _, info = AutoModel.from_pretrained(
+        model, info = AutoModel.from_pretrained(
             directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
     # The pooler serves BERT's next-sentence task; no vector here uses it.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         msg = (
-            f"{checkpoint} lacks {len(missing)} weights of its transformer ({missing[0]}, ...): "
-            "it is incomplete or of another architecture than its config.json says"
+            f"{checkpoint} lacks {len(missing)} weights of its transformer "
+            f"({shown_names(missing)}): it is incomplete or of another architecture than its "
+            "config.json says"
         )
         raise CheckpointError(msg)
+    return require_all_used(info["unexpected_keys"], model, checkpoint, drops_head=drops_head)
 
 
 def _pools_prompt(model: Any, checkpoint: str) -> bool:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner_export.checkpoint.checkpoint import position_padding_id
+from lanner_export.checkpoint.config import position_padding_id
 from lanner_export.trim.tokenizer import trim_tokenizer
 
 #: The number of texts of the corpus that the transformer reads before and after.

@@ -101,6 +101,7 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
     ]
     title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
+    pooling = manifest.source.get("pooling")  # of a transformer's vectors alone
     trimmed = trimming_sentence(manifest)
     source = manifest.source.get("checkpoint", "a checkpoint")
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
@@ -109,6 +110,7 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
             title,
             f"  answers     {answer_sentence(manifest)}",
             f"  longest     {longest_sentence(manifest)}",
+            *([f"  pooling     {pooling}"] if pooling else []),
             f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {source} on {manifest.created}",
             *([f"  trimmed to  {trimmed}"] if trimmed else []),

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support.checkpoints import (
     MAX_POSITIONS,
@@ -149,6 +150,91 @@ def test_code_of_a_checkpoint_is_not_run(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("config.json", {"AutoConfig": "x.C", "AutoModel": "own--modeling.OwnModel"}),
+        ("config.json", {"AutoModelForMaskedLM": "own--modeling.OwnModel"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own--modeling.OwnModel", None]}),
+    ],
+)
+def test_code_beside_a_known_model_is_named(
+    checkpoint: Path, file: str, own: dict[str, Any]
+) -> None:
+    edit_json(checkpoint / file, auto_map=own)
+    with pytest.raises(
+        UnsupportedError, match=r"needs code of its own \(.*own--modeling.OwnModel.*\), and Lanner"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("feed_forward_type", "geglu"),
+        ("alibi_starting_size", 512),
+        ("rotary_emb_fraction", 1.0),
+        ("use_rms_norm", True),
+        ("activation_function", "swiglu"),
+    ],
+)
+def test_a_field_of_other_code_is_named(checkpoint: Path, field: str, value: object) -> None:
+    edit_json(checkpoint / "config.json", pooler_fc_size=768, **{field: False})
+    load_checkpoint(str(checkpoint))
+    edit_json(checkpoint / "config.json", **{field: value})
+    with pytest.raises(
+        UnsupportedError, match=rf"config.json has the field {field} {value!r}, which the bert mod"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize("kind", ["alibi", "rotary"])
+def test_positions_that_are_not_computed_are_named(checkpoint: Path, kind: str) -> None:
+    edit_json(checkpoint / "config.json", position_embedding_type=kind)
+    with pytest.raises(
+        (UnsupportedError, CheckpointError),
+        match=rf"has the position_embedding_type '{kind}', which transformers .* does not compute",
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_lengths_of_queries_and_documents_are_named(checkpoint: Path) -> None:
+    edit_json(checkpoint / "sentence_bert_config.json", query_length=8)
+    with pytest.raises(
+        UnsupportedError, match=r"sentence_bert_config.json has the setting query_length 8, which"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_a_pooling_that_nobody_chose_is_said(tmp_path: Path) -> None:
+    path = plain_checkpoint(tmp_path / "plain")
+    loaded = load_checkpoint(str(path))
+    assert loaded.source["pooling"] == "mean"
+    (warning,) = loaded.warnings
+    assert warning == (
+        f"{path} does not say how the vectors of its tokens become one, and the mean is taken: "
+        "pass --pooling with what it was trained for, for example cls"
+    )
+    chosen = load_checkpoint(str(path), pooling="cls")
+    assert (chosen.source["pooling"], chosen.warnings) == ("cls", [])
+    import torch  # noqa: PLC0415
+
+    features = chosen.model.tokenizer("a man is playing", return_tensors="pt")
+    with torch.no_grad():
+        expected = chosen.model[0].auto_model(**features)[0][0, 0].numpy()
+    np.testing.assert_allclose(chosen.reference(["a man is playing"])[0], expected, atol=1e-5)
+
+
+def test_a_pooling_of_its_own_stays(tiny_checkpoint: Path, classifier_checkpoint: Path) -> None:
+    assert load_checkpoint(str(tiny_checkpoint)).source["pooling"] == "mean"
+    with pytest.raises(UnsupportedError, match=r"says its pooling itself: leave --pooling cls out"):
+        load_checkpoint(str(tiny_checkpoint), pooling="cls")
+    with pytest.raises(
+        UnsupportedError, match=r"--pooling is for the head 'embed', and .*'classify'"
+    ):
+        load_checkpoint(str(classifier_checkpoint), pooling="cls")
+
+
+@pytest.mark.parametrize(
     "kind", ["sentence_transformers.models.CNN", "modeling.Pooling", "os.system"]
 )
 def test_an_unknown_module_is_refused_by_name(checkpoint: Path, kind: str) -> None:
@@ -233,7 +319,7 @@ def test_a_head_without_weights_is_refused(tmp_path: Path) -> None:
     edit_json(path / "config.json", architectures=["BertForSequenceClassification"])
     with pytest.raises(
         CheckpointError,
-        match=r"lacks 2 weights of the head 'classify' \(classifier.bias, ...\): fine-tune it",
+        match=r"lacks 2 weights of the head 'classify' \(classifier.bias, classifier.weight\): f",
     ):
         load_checkpoint(str(path))
     assert load_checkpoint(str(path), head="embed").dimension == 32

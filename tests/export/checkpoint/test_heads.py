@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support.checkpoints import (
     bert_model,
@@ -22,6 +24,8 @@ from lanner_export.loading import load_checkpoint
     [
         ("BertModel", 2, "embed"),
         ("BertForMaskedLM", 2, "embed"),
+        ("BertForPreTraining", 2, "embed"),
+        ("BertForNextSentencePrediction", 2, "embed"),
         ("BertForSequenceClassification", 1, "score"),
         ("BertForSequenceClassification", 2, "classify"),
         ("BertForTokenClassification", 2, "tag"),
@@ -30,6 +34,62 @@ from lanner_export.loading import load_checkpoint
 def test_the_head_is_told_from_the_class(tmp_path: Path, kind: str, labels: int, head: str) -> None:
     model = bert_model(kind=kind, id2label={number: str(number) for number in range(labels)})
     assert load_checkpoint(str(plain_checkpoint(tmp_path / "model", model))).head == head
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [
+        ("BertForQuestionAnswering", "qa_outputs.bias, qa_outputs.weight"),
+        ("BertForMultipleChoice", "classifier.bias, classifier.weight"),
+    ],
+)
+def test_a_head_is_dropped_only_when_asked(tmp_path: Path, kind: str, weights: str) -> None:
+    path = str(plain_checkpoint(tmp_path / "model", bert_model(kind=kind)))
+    with pytest.raises(
+        UnsupportedError,
+        match=rf"model is a {kind}, whose head Lanner does not export: pass --head embed to export",
+    ):
+        load_checkpoint(path)
+    warnings = load_checkpoint(path, head="embed").warnings
+    assert warnings[-1] == f"the head of {path} is left out: {weights}"
+
+
+def test_settings_of_a_cross_encoder_are_its_own(tmp_path: Path) -> None:
+    path = cross_encoder_checkpoint(tmp_path / "scorer")
+    edit_json(path / "sentence_bert_config.json", max_seq_length=6, do_lower_case=True)
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    edit_json(path / "tokenizer.json", normalizer={**tokenizer["normalizer"], "lowercase": False})
+    loaded = load_checkpoint(str(path))
+    assert loaded.max_tokens == 6
+    from sentence_transformers import CrossEncoder  # noqa: PLC0415
+    from torch.nn import Identity  # noqa: PLC0415
+
+    pairs = [("THE TRAIN leaves at", "a man IS playing a guitar"), ("a", ""), ("", "A man")]
+    expected = CrossEncoder(str(path), device="cpu").predict(pairs, activation_fn=Identity())
+    np.testing.assert_allclose(np.ravel(loaded.reference(pairs)), expected, atol=1e-5)
+    lower = [(a.lower(), b.lower()) for a, b in pairs]
+    np.testing.assert_array_equal(loaded.reference(pairs), loaded.reference(lower))
+
+
+def test_a_model_that_answers_with_tuples(tmp_path: Path) -> None:
+    model = bert_model(kind="BertForSequenceClassification", id2label={0: "a", 1: "b"})
+    path = plain_checkpoint(tmp_path / "model", model)
+    (expected,) = load_checkpoint(str(path)).reference(["a man"])
+    edit_json(path / "config.json", return_dict=False)
+    (found,) = load_checkpoint(str(path)).reference(["a man"])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_default_prompt_of_a_cross_encoder_is_refused(tmp_path: Path) -> None:
+    path = cross_encoder_checkpoint(tmp_path / "scorer", prompts={"q": "the train ", "none": ""})
+    settings = path / "config_sentence_transformers.json"
+    edit_json(settings, default_prompt_name="none")
+    load_checkpoint(str(path))
+    edit_json(settings, default_prompt_name="q")
+    with pytest.raises(
+        UnsupportedError, match=r"puts its prompt 'q' before the first text of every pair, which La"
+    ):
+        load_checkpoint(str(path))
 
 
 def test_a_cross_encoder_with_several_labels_classifies(tmp_path: Path) -> None:

@@ -1,0 +1,198 @@
+"""The configuration of a checkpoint's transformer, and what follows from it."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lanner.artifact.manifest import Architecture
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner_export.checkpoint.modules import read_json
+
+#: Fields, and words of fields, that other code than transformers' computes with: of other
+#: positions, products, normalisations or layers.
+_OTHER_FIELDS = frozenset(
+    {"feed_forward_type", "activation_function", "qk_norm", "qk_layernorm", "pre_norm"}
+)
+_OTHER_WORDS = frozenset(
+    {"alibi", "glu", "geglu", "swiglu", "rotary", "rms", "prenorm", "moe", "expert", "experts"}
+)
+
+
+def read_config(directory: Path, checkpoint: str) -> Any:
+    """Return the configuration of an encoder that transformers itself implements.
+
+    Raises:
+        CheckpointError: The configuration is missing or broken.
+        UnsupportedError: The model needs code of its own, or is not an encoder.
+    """
+    from transformers import AutoConfig  # noqa: PLC0415
+
+    path = directory / "config.json"
+    raw = read_json(path, f"{checkpoint} is not a checkpoint")
+    # Beside a model type that transformers knows too: it would load, and compute something else.
+    _require_no_code(raw, checkpoint)
+    tokenizer = directory / "tokenizer_config.json"
+    if tokenizer.is_file():
+        _require_no_code(read_json(tokenizer, "a tokenizer's settings"), checkpoint)
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    except Exception as error:
+        model_type = raw.get("model_type")
+        msg = (
+            f"transformers cannot read {path} (model_type {model_type!r}): {first_sentence(error)}"
+        )
+        raise CheckpointError(msg) from error
+    _require_encoder(config, checkpoint)
+    _require_own_fields(raw, config, path)
+    return config
+
+
+def _require_no_code(content: dict[str, Any], checkpoint: str) -> None:
+    own = content.get("auto_map")
+    if not own:
+        return
+    name = next(iter(own.values()), "auto_map") if isinstance(own, dict) else own
+    name = own.get("AutoModel", name) if isinstance(own, dict) else name
+    msg = (
+        f"{checkpoint} needs code of its own ({name}), and Lanner runs no code from "
+        "checkpoints: use one that transformers itself carries"
+    )
+    raise UnsupportedError(msg)
+
+
+def _require_own_fields(raw: dict[str, Any], config: Any, path: Path) -> None:
+    """Refuse fields that the model's class does not know, and that would change its answers."""
+    known = {*type(config)().to_dict(), *type(config).attribute_map}
+    for name, value in sorted(raw.items()):
+        words = set(name.split("_"))
+        if name not in known and value and (name in _OTHER_FIELDS or words & _OTHER_WORDS):
+            msg = (
+                f"{path} has the field {name} {value!r}, which the {config.model_type} models of "
+                "transformers do not know and other code computes with: use a checkpoint that "
+                "transformers itself carries"
+            )
+            raise UnsupportedError(msg)
+
+
+def require_positions(model: Any, checkpoint: str) -> None:
+    """Refuse positions that the config names and the model's class does not compute.
+
+    Raises:
+        UnsupportedError: transformers left them out without a word.
+    """
+    kind = getattr(model.config, "position_embedding_type", None) or "absolute"
+    modules = list(model.modules())
+    is_relative = any(hasattr(module, "distance_embedding") for module in modules)
+    is_rotary = any("Rotary" in type(module).__name__ for module in modules)
+    is_computed = {
+        "absolute": True,
+        "relative_key": is_relative,
+        "relative_key_query": is_relative,
+        "rotary": is_rotary,
+    }
+    if not is_computed.get(kind, False):
+        msg = (
+            f"{checkpoint} has the position_embedding_type {kind!r}, which transformers "
+            f"{version('transformers')} does not compute for {model.config.model_type} models: "
+            "export it with a version that does"
+        )
+        raise UnsupportedError(msg)
+
+
+def _require_encoder(config: Any, checkpoint: str) -> None:
+    from transformers.models.auto.modeling_auto import (  # noqa: PLC0415
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    # Models pretrained with masked words read in both directions.
+    is_encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    if not is_encoder or decodes:
+        msg = (
+            f"{checkpoint} is a {config.model_type} model, which is not an encoder: Lanner exports "
+            "BERT and its family (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ...)"
+        )
+        raise UnsupportedError(msg)
+
+
+def architecture_of(model: Any, config: Any) -> Architecture:
+    """Return the manifest's description of a transformer.
+
+    Raises:
+        UnsupportedError: The model has no attention layers.
+    """
+    from optimum.utils.normalized_config import (  # noqa: PLC0415
+        NormalizedConfigManager,
+        NormalizedTextConfig,
+    )
+
+    try:
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+    except KeyError:  # newer than optimum's table: the common attribute names
+        normalized = NormalizedTextConfig(config)
+    try:
+        return Architecture(
+            model_type=config.model_type,
+            layers=normalized.num_layers,
+            heads=normalized.num_attention_heads,
+            hidden_size=normalized.hidden_size,
+            vocabulary_size=normalized.vocab_size,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+    except AttributeError as error:  # no attention, for example
+        msg = f"{config.model_type} is not an encoder of BERT's kind: {first_sentence(error)}"
+        raise UnsupportedError(msg) from None
+
+
+def token_limit(
+    encoder: Any,
+    config: Any,
+    own: float | None,
+    wanted: int | None,
+    checkpoint: str,
+    *,
+    special_tokens: int,
+) -> int:
+    """Return the longest input that the checkpoint takes.
+
+    Args:
+        encoder: The transformer, without its head.
+        config: Its configuration.
+        own: The checkpoint's own limit, if any.
+        wanted: A limit that replaces it, or None.
+        checkpoint: The name of the checkpoint, for messages.
+        special_tokens: The number of special tokens of an input.
+
+    Raises:
+        UnsupportedError: The limit is unknown, leaves no room for a text, or exceeds the positions
+            of the transformer.
+    """
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    padding_id = position_padding_id(encoder)
+    if positions and padding_id is not None:
+        positions -= padding_id + 1
+    known = [n for n in (own, positions or None) if n is not None]
+    if wanted is None and not known:
+        msg = f"{checkpoint} does not say how long an input may be: pass --max-tokens"
+        raise UnsupportedError(msg)
+    limit = int(min(known)) if wanted is None else wanted
+    least = special_tokens + 1
+    if limit < least or (positions and limit > positions):
+        what = "its own limit" if wanted is None else "--max-tokens"
+        most = f"to {positions}" if positions else "on"
+        msg = f"{what} must be from {least} {most} for {checkpoint}, not {limit}"
+        raise UnsupportedError(msg)
+    return limit
+
+
+def position_padding_id(encoder: Any) -> int | None:
+    """Return the padding id after which positions begin, as in RoBERTa, or None."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding_id = getattr(table, "padding_idx", None)
+    return None if padding_id is None else int(padding_id)
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of a framework's error, without its details."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0][:300]

@@ -1,0 +1,119 @@
+"""What a checkpoint's files may name and hold: nothing outside of it, and no more than is exported.
+
+It is read before any framework is asked: what a framework would follow, it follows without a word.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import UnsupportedError
+from lanner_export.checkpoint.modules import (
+    MODULES_FILE,
+    is_inside,
+    module_entries,
+    read_json,
+    refuse_outside,
+)
+
+#: Settings of modules that name where something is loaded from.
+_PLACES = ("tokenizer_name_or_path", "model_name_or_path", "subfolder", "cache_dir")
+#: Files of adapters, of PEFT and of AdapterHub's library.
+_ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_WEIGHTS = ("adapter_model.*", "pytorch_adapter.bin")
+#: Classifiers that other libraries keep beside an encoder, and whose they are.
+_FOREIGN_HEADS = {
+    "config_setfit.json": "SetFit",
+    "model_head.pkl": "SetFit",
+    "model_head.joblib": "SetFit",
+    "head.safetensors": "model2vec",
+    "pipeline.skops": "model2vec",
+    "head_config.json": "AdapterHub",
+}
+
+
+def require_inside(directory: Path) -> None:
+    """Refuse a checkpoint whose files name a place outside of it.
+
+    Raises:
+        CheckpointError: The message names the file and the place.
+    """
+    for place in _places(directory):
+        for path in sorted(place.glob("*config.json")):
+            for name, value in _named_places(read_json(path, "a checkpoint's settings")):
+                # A name may be one of a hub; of the checkpoint's own files it needs none.
+                if name != "subfolder" or not is_inside(directory / value, directory):
+                    refuse_outside(path, f"{name} {value!r}")
+        for path in sorted(place.glob("*.index.json")):
+            weights = read_json(path, "an index of weights").get("weight_map")
+            for value in sorted(set(map(str, dict(weights or {}).values()))):
+                if not is_inside(place / value, directory):
+                    refuse_outside(path, repr(value))
+        path = place / "tokenizer_config.json"
+        for name, value in _files(path):
+            # Many were saved with paths of their author's machine, which nothing reads.
+            if (place / value).exists() and not is_inside(place / value, directory):
+                refuse_outside(path, f"{name} {value!r}")
+
+
+def require_no_adapter(directory: Path, checkpoint: str) -> None:
+    """Refuse a checkpoint with an adapter: the answers of its weights alone are others.
+
+    Raises:
+        UnsupportedError: There is one; the message says how to make one checkpoint of both.
+    """
+    found = sorted(directory.rglob(_ADAPTER_CONFIG))
+    for pattern in _ADAPTER_WEIGHTS:
+        found += sorted(directory.rglob(pattern))
+    if not found:
+        return
+    path, kind = found[0], "an adapter"
+    if path.name == _ADAPTER_CONFIG:
+        settings = read_json(path, "an adapter's settings")
+        base = settings.get("base_model_name_or_path")
+        kind = f"a {settings.get('peft_type') or 'PEFT'} adapter" + (f" of {base}" if base else "")
+    msg = (
+        f"{checkpoint} holds {kind} ({path.relative_to(directory)}), which Lanner does not apply: "
+        "merge it into the weights with merge_and_unload, save that, and export it"
+    )
+    raise UnsupportedError(msg)
+
+
+def foreign_head(directory: Path) -> str | None:
+    """A classifier of another library in a checkpoint, and its file; None where there is none."""
+    for name, library in _FOREIGN_HEADS.items():
+        if (directory / name).is_file():
+            return f"a classifier of {library} ({name})"
+    return None
+
+
+def _places(directory: Path) -> list[Path]:
+    """The directories of the modules, and that of the whole."""
+    path = directory / MODULES_FILE
+    entries = module_entries(path) if path.is_file() else []
+    return list(dict.fromkeys([directory, *(place for _, place in entries)]))
+
+
+def _named_places(content: Any) -> Iterator[tuple[str, str]]:
+    """Each place that settings name, at any depth."""
+    waiting = [content]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield from ((n, v) for n in _PLACES if isinstance(v := item.get(n), str) and v)
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+
+
+def _files(path: Path) -> Iterator[tuple[str, str]]:
+    if path.is_file():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):  # for the framework to explain
+            return
+        if isinstance(content, dict):
+            for name, value in content.items():
+                if name.endswith("_file") and isinstance(value, str) and value:
+                    yield name, value

@@ -1,0 +1,124 @@
+"""The checkpoint's own `tokenizer.json`, which alone decides the token ids."""
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+
+from lanner.errors import CheckpointError
+from lanner.files.texts import shipped_sentences
+
+TOKENIZER_FILE = "tokenizer.json"
+#: Texts that normalisers and pre-tokenizers of different kinds read differently.
+_PROBES = (
+    "a",
+    "Äpfel und ÉCLAIRS, straße",
+    "北京天气很好。今天",
+    "don't  stop\tnow\n\n end ",
+    "e\u0301 \ufb01 \u2460 \u00bd \u200d \u00ad",
+    "\u0130stanbul \u1e9e",
+    "user@example.com 3.14 #tag_a-b",
+    "👩‍👧 ok",
+)
+_SHOWN_CHARACTERS = 60
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer of the `tokenizers` library.
+
+    Raises:
+        CheckpointError: It is missing, or this version of the library cannot read it.
+    """
+    if not path.is_file():
+        msg = f"there is no {path}: save the checkpoint again, with its tokenizer"
+        raise CheckpointError(msg)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        msg = f"{path} is not a tokenizer that this version of 'tokenizers' reads: {error}"
+        raise CheckpointError(msg) from error
+
+
+def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) -> list[str]:
+    """Put the checkpoint's `tokenizer.json` in place of what transformers made of it.
+
+    transformers builds some tokenizers anew, by the name of their class or the type of the model:
+    with a normaliser, a pre-tokenizer or special tokens that the file does not have. A comparison
+    with the checkpoint cannot find that, because its reference would be as wrong.
+
+    Args:
+        tokenizer: The fast tokenizer of transformers; it is changed.
+        directory: Where the file is; without one nothing is done.
+        lowercases: Whether sentence-transformers puts lower-casing before the tokenizer.
+
+    Returns:
+        A sentence for the user where the two differ.
+
+    Raises:
+        CheckpointError: The file cannot be read, or fails on some texts.
+    """
+    path = directory / TOKENIZER_FILE
+    if not path.is_file():
+        return []
+    own = read_tokenizer(path)
+    if lowercases:
+        rest = [] if own.normalizer is None else [own.normalizer]
+        own.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+    _require_total(own, path)
+    text = _difference(own, tokenizer.backend_tokenizer)
+    # The only way to another tokenizer; transformers does the same in train_new_from_iterator.
+    tokenizer._tokenizer = own
+    if text is None:
+        return []
+    warning = (
+        f"transformers {version('transformers')} makes other tokens of {text[:_SHOWN_CHARACTERS]!r}"
+        f" than the checkpoint's own {TOKENIZER_FILE}: the artifact has those of {TOKENIZER_FILE}"
+    )
+    return [warning]
+
+
+def _require_total(tokenizer: Tokenizer, path: Path) -> None:
+    """Refuse a tokenizer that fails on characters that it does not know."""
+    for text in _PROBES:
+        try:
+            tokenizer.encode(text)
+        except Exception as error:  # the library raises nothing more special
+            msg = f"{path} cannot read {text!r} ({error}): give its model an unknown token"
+            raise CheckpointError(msg) from error
+
+
+def _difference(own: Tokenizer, rebuilt: Tokenizer) -> str | None:
+    """Return a text as one, of which the tokenizers make other ids."""
+    contents = [_content(tokenizer) for tokenizer in (own, rebuilt)]
+    if contents[0] == contents[1]:
+        return None
+    plain = [Tokenizer.from_str(json.dumps(content)) for content in contents]
+    for text in _probes(*plain):
+        if _ids(plain[0], text) != _ids(plain[1], text):
+            return text
+    return None
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[list[int]] | None:
+    """The ids of a text, alone and in a pair; None where the tokenizer fails."""
+    try:
+        return [tokenizer.encode(text).ids, tokenizer.encode(text, text).ids]
+    except Exception:  # noqa: BLE001 (the library raises nothing more special)
+        return None
+
+
+def _content(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what decides ids: neither the cut nor the padding, which are chosen for each call."""
+    content: dict[str, Any] = json.loads(tokenizer.to_str())
+    return {**content, "truncation": None, "padding": None}
+
+
+def _probes(*tokenizers: Tokenizer) -> Iterator[str]:
+    yield from _PROBES
+    yield from shipped_sentences()
+    for tokenizer in tokenizers:
+        for token in tokenizer.get_added_tokens_decoder().values():
+            yield f"a {token.content} b{token.content}"

@@ -1,0 +1,124 @@
+"""Files of a checkpoint name nothing outside of it, and hold no more than is exported."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.checkpoints import edit_json
+
+from lanner.errors import CheckpointError, UnsupportedError
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+from lanner_export.loading import load_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break, beside which lies another."""
+    shutil.copytree(tiny_checkpoint, tmp_path / "other")
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ({"tokenizer_name_or_path": "../other"}, r"tokenizer_name_or_path '../other'"),
+        ({"tokenizer_name_or_path": "bert-base-uncased"}, r"tokenizer_name_or_path 'bert-base-un"),
+        ({"model_args": {"subfolder": "../other"}}, r"subfolder '../other'"),
+        ({"processor_kwargs": {"subfolder": "/etc"}}, r"subfolder '/etc'"),
+        ({"config_args": {"cache_dir": "/var/x"}}, r"cache_dir '/var/x'"),
+    ],
+)
+@pytest.mark.parametrize("file", ["sentence_bert_config.json", "1_Pooling/config.json"])
+def test_settings_do_not_lead_out(
+    checkpoint: Path, file: str, setting: dict[str, Any], what: str
+) -> None:
+    edit_json(checkpoint / file, **setting)
+    with pytest.raises(
+        CheckpointError, match=rf"{file} names {what}.*, which is not in the checkpoint: Lanner"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize("place", ["../other", "/etc", "1_Pooling/../../other"])
+def test_modules_do_not_lead_out(checkpoint: Path, place: str) -> None:
+    modules = json.loads((checkpoint / "modules.json").read_text())
+    modules[2]["path"] = place
+    (checkpoint / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(CheckpointError, match=r"modules.json names the module .*, which is not in"):
+        load_checkpoint(str(checkpoint))
+
+
+def test_an_index_of_weights_does_not_lead_out(checkpoint: Path) -> None:
+    index = {"weight_map": {"embeddings.word_embeddings.weight": "../other/model.safetensors"}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        CheckpointError, match=r"index.json names '../other/model.safetensors', which is not in"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_files_of_a_tokenizer_do_not_lead_out(checkpoint: Path) -> None:
+    settings = checkpoint / "tokenizer_config.json"
+    # Its author's machine had it; here it is nothing.
+    edit_json(settings, special_tokens_map_file="/home/author/.cache/special_tokens_map.json")
+    load_checkpoint(str(checkpoint))
+    edit_json(settings, vocab_file="../other/tokenizer.json")
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer_config.json names vocab_file '../other/tokenizer.json'"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+def test_the_manifest_keeps_no_path_of_this_machine(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_checkpoint(str(checkpoint)).source["checkpoint"] == "checkpoint"
+    monkeypatch.chdir(checkpoint)
+    assert load_checkpoint(".").source["checkpoint"] == "checkpoint"
+
+
+@pytest.mark.parametrize("place", [".", "adapters/mine"])
+def test_an_adapter_is_never_passed_over(checkpoint: Path, place: str) -> None:
+    adapter = checkpoint / place
+    adapter.mkdir(parents=True, exist_ok=True)
+    (adapter / "adapter_model.safetensors").touch()
+    with pytest.raises(
+        UnsupportedError,
+        match=r"holds an adapter \(.*adapter_model.safetensors\), which Lanner does not apply: m",
+    ):
+        load_checkpoint(str(checkpoint))
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    for name in ("config.json", "model.safetensors", "modules.json"):  # which adapters do without
+        (checkpoint / name).unlink()
+    with pytest.raises(
+        UnsupportedError, match=r"holds a LORA adapter of bert-base-uncased \(.*adapter_config.json"
+    ):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("file", "library"),
+    [
+        ("config_setfit.json", "SetFit"),
+        ("model_head.pkl", "SetFit"),
+        ("head.safetensors", "model2vec"),
+        ("pipeline.skops", "model2vec"),
+    ],
+)
+def test_a_classifier_of_another_library_is_dropped_only_when_asked(
+    checkpoint: Path, file: str, library: str
+) -> None:
+    (checkpoint / file).write_text("{}")
+    what = rf"a classifier of {library} \({file}\)"
+    for head in ("auto", "classify"):
+        with pytest.raises(
+            UnsupportedError, match=rf"holds {what}, which Lanner does not export: pass --head emb"
+        ):
+            load_checkpoint(str(checkpoint), head=head)
+    (warning,) = load_checkpoint(str(checkpoint), head="embed").warnings
+    assert warning == f"the head of {checkpoint} is left out: a classifier of {library} ({file})"
