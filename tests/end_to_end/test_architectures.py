@@ -75,6 +75,7 @@ def test_it_answers_as_its_checkpoint_does(
     assert work[0].flop_per_token_squared > 0
     assert work[0] == work[1]
     # What is not fused is said, and nothing is said of what is.
+    warnings = [text for text in warnings if "--pooling" not in text]
     assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
     assert bool(warnings) or counts["Attention"] == 2
     require_same_without_vnni(artifact, monkeypatch)

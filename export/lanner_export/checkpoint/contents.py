@@ -19,6 +19,8 @@ from lanner_export.checkpoint.modules import (
 
 #: Settings of modules that name where something is loaded from.
 _PLACES = ("tokenizer_name_or_path", "model_name_or_path", "subfolder", "cache_dir")
+#: Files of settings that frameworks read.
+_SETTINGS = ("config.json", "sentence_*_config.json", "*embedding_config.json")
 #: Files of adapters, of PEFT and of AdapterHub's library.
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = ("adapter_model.*", "pytorch_adapter.bin")
@@ -40,7 +42,7 @@ def require_inside(directory: Path) -> None:
         CheckpointError: The message names the file and the place.
     """
     for place in _places(directory):
-        for path in sorted(place.glob("*config.json")):
+        for path in [found for pattern in _SETTINGS for found in sorted(place.glob(pattern))]:
             for name, value in _named_places(read_json(path, "a checkpoint's settings")):
                 # A name may be one of a hub; of the checkpoint's own files it needs none.
                 if name != "subfolder" or not is_inside(directory / value, directory):

@@ -27,6 +27,7 @@ from lanner_export.checkpoint.modules import (
     read_settings,
     require_safetensors,
 )
+from lanner_export.checkpoint.own_tokenizer import read_tokenizer
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
 from lanner_export.static.reference import (
@@ -159,7 +160,7 @@ def _model2vec(directory: Path, wanted: int | None) -> StaticCheckpoint:
         msg = f"{directory / 'config.json'} has the max_length {max_tokens!r}: give it a number"
         raise CheckpointError(msg)
     path = directory / _TOKENIZER_FILE
-    tokenizer = _tokenizer(path)
+    tokenizer = read_tokenizer(path)
     unknown_id = _unknown_id(tokenizer, path)
     rows, weights, mapping = _tensors(directory / _WEIGHTS_FILE, "embeddings")
     table = LookupTable(
@@ -224,7 +225,7 @@ def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpo
 
 
 def _static_embedding(directory: Path, *, normalize: bool) -> tuple[LookupTable, int | None]:
-    tokenizer = _tokenizer(directory / _TOKENIZER_FILE)
+    tokenizer = read_tokenizer(directory / _TOKENIZER_FILE)
     path = directory / _WEIGHTS_FILE
     name = "embedding.weight" if "embedding.weight" in read_safetensors(path) else "embeddings"
     rows, weights, mapping = _tensors(path, name)
@@ -324,17 +325,6 @@ def _require_mean(directory: Path) -> None:
     if config.get("include_prompt", True) is False:
         msg = f"{directory} excludes its prompts from pooling, which Lanner does not export yet"
         raise UnsupportedError(msg)
-
-
-def _tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        msg = f"there is no {path}: save the checkpoint again, with its tokenizer"
-        raise CheckpointError(msg)
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more special
-        msg = f"this version of 'tokenizers' cannot read the tokenizer {path}: {error}"
-        raise CheckpointError(msg) from error
 
 
 def _unknown_id(tokenizer: Tokenizer, path: Path) -> int | None:

@@ -43,6 +43,11 @@ def test_settings_do_not_lead_out(
         load_checkpoint(str(checkpoint))
 
 
+def test_other_files_may_hold_anything(checkpoint: Path) -> None:
+    (checkpoint / "data_config.json").write_text('[{"subfolder": "../other"}]')
+    load_checkpoint(str(checkpoint))
+
+
 @pytest.mark.parametrize("place", ["../other", "/etc", "1_Pooling/../../other"])
 def test_modules_do_not_lead_out(checkpoint: Path, place: str) -> None:
     modules = json.loads((checkpoint / "modules.json").read_text())
