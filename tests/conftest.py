@@ -12,6 +12,7 @@ from lanner.loading.load import load
 from lanner.machine.gpu import missing_gpu
 from lanner.models.embedding import EmbeddingModel
 from lanner.triton.server.installation import Installation, find_tritonserver
+from tests.support.cells import Cell, MakeCell, export_cell, require_known
 from tests.support.checkpoints import (
     bert_checkpoint,
     bert_model,
@@ -171,6 +172,26 @@ def tritonserver() -> Installation:
         return find_tritonserver()
     except ServerError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def make_cell(tmp_path_factory: pytest.TempPathFactory) -> MakeCell:
+    """A cell of the support table, exported once a run."""
+    pytest.importorskip("torch", reason="needs the export extra")
+
+    def make_cell(name: str, head: str) -> Cell:
+        require_known(name)
+
+        def make(directory: Path) -> None:
+            from lanner_export.precision import variants  # noqa: F401, PLC0415 (shares its traces)
+
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                share_traces(monkeypatch, tmp_path_factory)
+                export_cell(name, head, directory)
+
+        return Cell.open(made_once(tmp_path_factory, f"{name}-{head}.cell", make))
+
+    return make_cell
 
 
 @pytest.fixture(scope="session")

@@ -9,27 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.checkpoints import plain_checkpoint
-from tests.support.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, cells, config_of, page
+from tests.support.cells import MakeCell
+from tests.support.matrix import CHOSEN, MATRIX, cells, page
 
 from lanner.artifact.artifact import Artifact
 from lanner.engines import onnxruntime
 from lanner.loading.load import load
 from lanner.machine.machine import this_machine
 
-torch = pytest.importorskip("torch", reason="needs the export extra")
-transformers = pytest.importorskip("transformers", reason="needs the export extra")
+pytest.importorskip("torch", reason="needs the export extra")
 
-from tests.support.census import require_half_graph  # noqa: E402
+from tests.support.census import require_half_graph
 
-from lanner_export.export import export  # noqa: E402
-from lanner_perf.floor.operations import count_operations  # noqa: E402
+from lanner_perf.floor.operations import count_operations
 
 ROOT = Path(__file__).parents[2]
-#: One head of each architecture, in turn, is enough for a change; the others are slow tests.
-CHOSEN = {
-    (name, row.heads[turn % len(row.heads)]) for turn, (name, row) in enumerate(MATRIX.items())
-}
 
 
 @pytest.mark.parametrize(
@@ -37,19 +31,10 @@ CHOSEN = {
     [pytest.param(*cell, marks=[pytest.mark.slow] * (cell not in CHOSEN)) for cell in cells()],
 )
 def test_it_answers_as_its_checkpoint_does(
-    name: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, head: str, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = MATRIX[name]
-    if row.since == "5" and transformers.__version__.startswith("4."):
-        pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{row.prefix}Config")(**config_of(name, head))
-    model = getattr(transformers, row.prefix + CLASS_OF_HEAD[head][0])(config).eval()
-    checkpoint = plain_checkpoint(tmp_path / "checkpoint", model, row.tokenizer())
-    warnings: list[str] = []
-    artifact = export(
-        checkpoint, tmp_path / "out.lanner", precisions=PRECISIONS, warn=warnings.append
-    )
+    artifact, _, warnings = make_cell(name, head)
     assert artifact.manifest.head == head
     has_types = row.has_types and head in ("score", "classify")
     assert ("token_type_ids" in artifact.manifest.inputs) == has_types
@@ -91,7 +76,7 @@ def test_it_answers_as_its_checkpoint_does(
 
 
 def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """int8 as it is loaded on another processor (tests/test_other_processor.py has a real one)."""
+    """int8 as it is loaded on another processor (test_other_processor.py emulates one)."""
     path, generator = artifact.file("model.int8.onnx"), np.random.default_rng(0)
     feed = {name: generator.integers(5, 30, (3, 9)) for name in artifact.manifest.inputs}
     feed["attention_mask"] = np.ones((3, 9), np.int64)

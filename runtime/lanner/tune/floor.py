@@ -7,7 +7,7 @@ from typing import Any
 from lanner.artifact.artifact import Artifact, is_batch_independent
 from lanner.artifact.budget import LABELLED_MEASURES, Budget
 from lanner.artifact.manifest import Variant
-from lanner.engines import ENGINES
+from lanner.engines import ENGINES, find_engine
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading.configuration import Configuration
 from lanner.loading.load import open_configuration
@@ -78,7 +78,9 @@ class QualityFloor:
 
     def refusal(self, engine: str, variant: Variant) -> str:
         """Return the reason against a variant in an engine, or an empty string."""
-        if reason := self._refused_by_card(variant):
+        record = find_engine(engine)
+        dependence = "" if record is None else record.batch_dependence(variant)
+        if reason := self._refused_by_card(variant) or dependence:
             return reason
         try:
             alone, together = self._rows_of(engine, variant.name)

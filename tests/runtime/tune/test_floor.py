@@ -76,6 +76,22 @@ def test_what_depends_on_its_batch_by_the_card_is_refused(tmp_path: Path) -> Non
         assert set(found.values()) == {"its answers depend on the batch"}
 
 
+def test_int8_in_openvino_is_refused_where_it_depends_on_the_batch(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="needs the openvino extra")
+    slow = replace(this_machine(), cpu_flags=("avx2",))
+    for module in ("engines.registry", "engines.onnxruntime", "engines.openvino"):
+        monkeypatch.setattr(f"lanner.{module}.this_machine", lambda: slow)
+    int8 = tiny_artifact.choose("int8")
+    floor = floor_of(tiny_artifact.directory, "cosine:0.9")
+    assert floor.refusal("openvino", int8) == (
+        "its answers depend on the batch on a processor without VNNI (a cosine of 0.9956 was "
+        "measured)"
+    )
+    assert floor.refusal("onnxruntime", int8) == ""
+
+
 def test_half_precision_must_be_asked_for_by_a_budget(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

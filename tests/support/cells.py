@@ -1,0 +1,65 @@
+"""Artifacts of the cells of the support table, exported once in a run of the tests."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+from tests.support.checkpoints import plain_checkpoint
+from tests.support.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, config_of
+
+from lanner.artifact.artifact import Artifact
+
+ARTIFACT, CHECKPOINT, WARNINGS = "out.lanner", "checkpoint", "warnings.json"
+
+
+class Cell(NamedTuple):
+    """An architecture with a head, exported.
+
+    Attributes:
+        artifact: At every precision. Do not change it.
+        checkpoint: Of which it was made.
+        warnings: What the export warned of.
+    """
+
+    artifact: Artifact
+    checkpoint: Path
+    warnings: list[str]
+
+    @classmethod
+    def open(cls, directory: Path) -> "Cell":
+        """Open what `export_cell` wrote."""
+        warnings: list[str] = json.loads((directory / WARNINGS).read_text(encoding="utf-8"))
+        return cls(Artifact.open(directory / ARTIFACT), directory / CHECKPOINT, warnings)
+
+
+class MakeCell(Protocol):
+    """Gives a cell, which is exported if it was not in this run."""
+
+    def __call__(self, name: str, head: str) -> Cell:
+        """Give the cell of an architecture and a head."""
+
+
+def require_known(name: str) -> None:
+    """Skip a test of an architecture that this generation of transformers does not carry."""
+    import transformers  # noqa: PLC0415
+
+    if MATRIX[name].since == "5" and transformers.__version__.startswith("4."):
+        pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
+
+
+def export_cell(name: str, head: str, directory: Path) -> None:
+    """Export the tiny random checkpoint of a cell."""
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
+    from lanner_export.export import export  # noqa: PLC0415
+
+    row = MATRIX[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{row.prefix}Config")(**config_of(name, head))
+    model: Any = getattr(transformers, row.prefix + CLASS_OF_HEAD[head][0])(config).eval()
+    checkpoint = plain_checkpoint(directory / CHECKPOINT, model, row.tokenizer())
+    warnings: list[str] = []
+    export(checkpoint, directory / ARTIFACT, precisions=PRECISIONS, warn=warnings.append)
+    (directory / WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")
