@@ -55,6 +55,7 @@ class Draft:
             tokenizer=self.directory / TOKENIZER_FILE,
             engine=open_engine(variant.engine, path),
             workers=available_cores(),
+            measures_overflow=True,
         )
 
     def write_card(self, quality: dict[str, Any]) -> None:

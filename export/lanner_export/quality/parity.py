@@ -339,6 +339,10 @@ def _with_one_batch(model: Model) -> Model:
         variant=model.variant,
         tokenizer=model.tokenizer,
         runner=Runner(
-            model.runner.engine, feed=model.runner.feed, workers=1, token_budget=unbounded
+            model.runner.engine,
+            feed=model.runner.feed,
+            workers=1,
+            token_budget=unbounded,
+            measures_overflow=True,
         ),
     )

@@ -118,7 +118,7 @@ def tokenizer_of(artifact: Artifact) -> Tokenizer:
 def _opened(artifact: Artifact, variant: Variant, engine: Engine) -> Model:
     manifest = artifact.manifest
     tokenizer = artifact.file(manifest.tokenizer.file)
-    return open_model(manifest, variant, tokenizer=tokenizer, engine=engine)
+    return open_model(manifest, variant, tokenizer=tokenizer, engine=engine, measures_overflow=True)
 
 
 def _short_enough(

@@ -213,8 +213,12 @@ def open_model(
     max_waiting: int = MAX_WAITING,
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
+    measures_overflow: bool = False,
 ) -> AnyModel:
     """Make the model of a head around an engine; the export uses it before an artifact exists.
+
+    With `measures_overflow` NaN and infinities are answers, which the export judges; elsewhere they
+    are errors.
 
     Raises:
         ArtifactError: The file of the tokenizer or of the ranges cannot be read.
@@ -235,6 +239,7 @@ def open_model(
             least_share=least_share,
             width=manifest.dimension,
             by_token=manifest.head_record.by_token,
+            measures_overflow=measures_overflow,
         ),
         **own,
     )

@@ -73,6 +73,7 @@ class Runner:
         least_share: Calls with fewer tokens than this are not split among workers.
         width: How wide the answer to a sequence, or to each of its tokens, must be; None for any.
         by_token: Whether each token of a sequence is answered.
+        measures_overflow: True to hand out NaN and infinities, for an export that judges them.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Runner:
         least_share: int = LEAST_SHARE,
         width: int | None = None,
         by_token: bool = False,
+        measures_overflow: bool = False,
     ) -> None:
         self.engine = engine
         self.feed = feed
@@ -94,6 +96,7 @@ class Runner:
         self.max_waiting = max_waiting
         self.least_share = least_share
         self.width, self.by_token = width, by_token
+        self.measures_overflow = measures_overflow
         self._scheduler: Scheduler | None = None
         self._scheduler_lock = threading.Lock()
 
@@ -212,6 +215,8 @@ class Runner:
                 f"where each must have a row of {width}: what it runs is not this model"
             )
             raise EngineError(msg)
+        if self.measures_overflow:
+            return
         with np.errstate(all="ignore"):
             if math.isfinite(float(output.sum())):  # in one pass, where nothing is wrong
                 return

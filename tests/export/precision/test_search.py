@@ -116,6 +116,7 @@ class Trials:
             tokenizer=self.artifact.file(manifest.tokenizer.file),
             engine=open_engine("onnxruntime", path),
             workers=2,
+            measures_overflow=True,
         )
 
     def open(self, path: Path) -> Model:

@@ -246,7 +246,7 @@ def turned(answer: NDArray[np.float32]) -> NDArray[np.float32]:
         (
             nan_in_full_batches,
             (
-                r"^the fp16 engine at its shape 64 x 16 answers 1 numbers that are not finite; "
+                r"^the fp16 engine at its shape 64 x 16 returns 1 numbers that are not finite; "
                 r"fp16 overflows from 65504 on, so use --precision bf16\. It was not added$"
             ),
         ),
@@ -323,7 +323,7 @@ def test_a_build_that_fails_leaves_the_artifact_as_it_was(
 def test_a_precision_that_the_gpu_has_not(artifact: Artifact, machine: Machine) -> None:
     machine.gpu = A100
     message = (
-        r"^NVIDIA A100-SXM4-40GB has the compute capability 8\.0, and fp8 needs 8\.9: use "
+        r"^NVIDIA A100-SXM4-40GB has the compute capability 8\.0, but fp8 needs 8\.9: use "
         r"--precision fp16$"
     )
     with pytest.raises(UnsupportedError, match=message):
@@ -342,7 +342,7 @@ def test_ampere_plus_and_what_does_not_go_with_it(artifact: Artifact, machine: M
         plan_engines(artifact, request, artifact.directory)
     machine.gpu = T4
     message = (
-        r"^Tesla T4 has the compute capability 7\.5, and ampere_plus needs 8\.0: use "
+        r"^Tesla T4 has the compute capability 7\.5, but ampere_plus needs 8\.0: use "
         r"--hardware-compatibility none$"
     )
     with pytest.raises(UnsupportedError, match=message):
