@@ -73,7 +73,7 @@ def load_checkpoint(
             directory, checkpoint, scratch, max_tokens=max_tokens, corpus=trimming.corpus
         )
         return replace(static, warnings=[*warnings, *static.warnings])
-    drops_head = head == "embed"
+    drops_head = _asks_for_vectors(head)
     if head == "auto":
         head = infer_head(directory, checkpoint)
     for option, value, owner in (
@@ -96,8 +96,13 @@ def load_checkpoint(
     return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
 
 
+def _asks_for_vectors(head: str) -> bool:
+    """True if the caller named a head of vectors, so that the checkpoint's own may be left out."""
+    return head in HEAD_RECORDS and HEAD_RECORDS[head].answers_vectors
+
+
 def _require_own_contents(directory: Path, checkpoint: str, head: str) -> list[str]:
-    """Refuses what a directory holds beside its model and would be left out without a word."""
+    """Refuse what a directory holds beside its model and would be left out without a word."""
     if not directory.is_dir():
         return []
     require_inside(directory)
@@ -105,7 +110,7 @@ def _require_own_contents(directory: Path, checkpoint: str, head: str) -> list[s
     other = foreign_head(directory)
     if other is None:
         return []
-    if head != "embed":
+    if not _asks_for_vectors(head):
         msg = (
             f"{checkpoint} holds {other}, which Lanner does not export: pass --head embed to "
             "export its encoder alone"

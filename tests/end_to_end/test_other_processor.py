@@ -49,7 +49,7 @@ def name_of(cell: tuple[str, str]) -> str:
 
 
 def emulated(cpu: str, jobs: list[Job], directory: Path) -> Answers:
-    """What the jobs answer on another processor."""
+    """Return the answers of the jobs on another processor."""
     program = shutil.which("qemu-x86_64")
     if platform.machine() != "x86_64":
         pytest.skip("needs an x86-64 processor")
@@ -94,19 +94,19 @@ def jobs(
 
 @pytest.fixture(scope="module")
 def here(jobs: list[Job]) -> Answers:
-    """What this processor answers."""
+    """The answers of this processor."""
     return all_answers(jobs)
 
 
 @pytest.fixture(scope="module")
 def haswell(jobs: list[Job], tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What one with AVX2 alone answers."""
+    """The answers of a processor with AVX2 alone."""
     return emulated("Haswell", jobs, tmp_path_factory.mktemp("haswell"))
 
 
 @pytest.fixture(scope="module")
 def nehalem(jobs: list[Job], tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What one without AVX answers, of a few jobs."""
+    """The answers of a processor without AVX to a few jobs."""
     names = {*map(name_of, FEW), "saturating"}
     few = [job for job in jobs if job.name in names]
     return emulated("Nehalem", few, tmp_path_factory.mktemp("nehalem"))

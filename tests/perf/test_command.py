@@ -156,7 +156,7 @@ def test_a_result_becomes_its_pages_again(
             ["x", "--root-certificates", "a"],
             "--root-certificates is for a server, but the model is a directory",
         ),
-        (["grpc://here/x", "--header", "a"], "--header 'a' is not NAME:VALUE"),
+        (["grpc://here/x", "--header", "a"], "--header number 1 is not NAME:VALUE"),
     ],
 )
 def test_a_call_without_meaning(

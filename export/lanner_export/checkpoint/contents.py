@@ -1,4 +1,4 @@
-"""What a checkpoint's files may name and hold: nothing outside of it, and no more than is exported.
+"""The limits of a checkpoint's files: they name nothing outside, and hold no more than is exported.
 
 It is read before any framework is asked: what a framework would follow, it follows without a word.
 """

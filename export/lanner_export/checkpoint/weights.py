@@ -1,4 +1,4 @@
-"""What must be true of a checkpoint's weights: all are used, finite, and enough for all tokens."""
+"""The demands on a checkpoint's weights: all are used, finite, and enough for all tokens."""
 
 import re
 from collections.abc import Collection, Sequence

@@ -92,7 +92,7 @@ def test_the_call_that_is_shown_works(
     word_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(word_artifact, "--goal", "latency", "--threads", 1, "--dry-run") == 0
-    call = capsys.readouterr().out.splitlines()[-1].removeprefix("by hand: ")
+    call = capsys.readouterr().out.splitlines()[-1].removeprefix("in code: ")
     done = subprocess.run(
         [sys.executable, "-c", f"import lanner; print({call}.encode('c').tolist())"],
         capture_output=True,

@@ -52,7 +52,7 @@ class Machine:
         monkeypatch.setattr(tensorrt_library, "tensorrt", lambda: self.trt)
         monkeypatch.setattr(deserialized, "tensorrt", lambda: self.trt)
         monkeypatch.setattr(tensorrt, "require_gpu", lambda _: H100)
-        monkeypatch.setattr("lanner.engines.require_gpu", lambda _: H100)
+        monkeypatch.setattr("lanner.engines.registry.require_gpu", lambda _: H100)
 
     def open(self, profiles: list[Profile] | None = None, **changes: Any) -> Any:
         build = write_plan(self.path, profiles or BUCKETS, **changes)

@@ -1,5 +1,6 @@
 import base64
 import re
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_a_description_that_triton_does_not_give(config: dict[str, Any]) -> None
 def test_what_unpacks_to_more_than_any_model_carries(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lanner.triton.contract.served_model._MOST_BYTES", 100_000)
+    monkeypatch.setattr(sys.modules[ServedModel.__module__], "_MOST_BYTES", 100_000)
     parameters = carried_files(Artifact.open(word_artifact), 1)
     bomb = base64.b64encode(zlib.compress(b" " * 10**8, 9)).decode()
     message = r"^the tokenizer.json that the model minilm on the server carries is damaged \(is cut"
