@@ -60,7 +60,8 @@ test-transformers5 test-transformers4 docs serve triton-report: export LANNER_TR
 # Each process imports PyTorch and takes a gigabyte or two, so more than four do not pay. A file stays
 # in one process: its tests share a server or an artifact.
 WORKERS ?= logical
-IN_PARALLEL = --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process that dies ends the run: pytest-xdist would wait for its tests for ever.
+IN_PARALLEL = --numprocesses $(WORKERS) --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 TESTS ?= not slow
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,9 @@ from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.text.tokenization import Tokenizer, check_texts
 
 RECORD = TokenizerRecord("tokenizer.json", max_tokens=4, pad_token_id=0)
+
+
+POOL_VARIABLES = ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS")
 
 
 @pytest.fixture
@@ -129,6 +133,10 @@ def test_a_moment_without_threads_is_survived(word_artifact: Path) -> None:
         "print(tokenizer.encode(['a', 'b c']))\n"
     )
     command = [sys.executable, "-c", code, str(word_artifact)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    # What other tests set would keep the library from making its pool.
+    environment = {k: v for k, v in os.environ.items() if k not in POOL_VARIABLES}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
     assert "ThreadPoolBuildError" in done.stderr  # it did happen
     assert done.stdout == "[[2], [3, 4]]\n[1, 2]\n[[2], [3, 4]]\n"
