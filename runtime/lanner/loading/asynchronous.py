@@ -1,44 +1,21 @@
 """Asynchronous models: the methods of a model as coroutines."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from lanner.errors import Overloaded
 from lanner.loading.load import LoadOptions, load
 from lanner.models.base import Model
-from lanner.models.classification import ClassificationModel
-from lanner.models.embedding import EmbeddingModel
-from lanner.models.heads import AnyModel
-from lanner.models.scoring import ScoringModel
-from lanner.models.tagging import TaggingModel
+from lanner.models.heads import Answer, AnyModel, Arguments, AwaitedMethods
 from lanner.running.cancellation import Cancellation, current_cancellation
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
 
-
-def _awaited(
-    method: Callable[Concatenate[Any, Arguments], Answer],
-) -> Callable[Concatenate["AsyncModel", Arguments], Coroutine[Any, Any, Answer]]:
-    """Return a method of `AsyncModel` that awaits the method of that name of its model."""
-    name = cast("Any", method).__name__
-
-    @wraps(method)
-    async def call(
-        self: "AsyncModel", /, *arguments: Arguments.args, **options: Arguments.kwargs
-    ) -> Answer:
-        own: Callable[Arguments, Answer] = getattr(self.model, name)
-        return await self._answered(own, *arguments, **options)
-
-    return call
-
-
-class AsyncModel:
+class AsyncModel(AwaitedMethods):
     """A `Model` with coroutines for methods; other attributes are unchanged. See `load_async`.
 
     Calls that are awaited at the same time run together, like those of threads. A cancelled task
@@ -48,18 +25,6 @@ class AsyncModel:
     Args:
         model: The model.
     """
-
-    encode = _awaited(EmbeddingModel.encode)
-    encode_query = _awaited(EmbeddingModel.encode_query)
-    encode_document = _awaited(EmbeddingModel.encode_document)
-    similarity = _awaited(EmbeddingModel.similarity)
-    similarity_pairwise = _awaited(EmbeddingModel.similarity_pairwise)
-    search = _awaited(EmbeddingModel.search)
-    score = _awaited(ScoringModel.score)
-    predict = _awaited(ScoringModel.predict)
-    rank = _awaited(ScoringModel.rank)
-    classify = _awaited(ClassificationModel.classify)
-    tag = _awaited(TaggingModel.tag)
 
     def __init__(self, model: Model) -> None:
         self.model = cast("AnyModel", model)
@@ -76,12 +41,13 @@ class AsyncModel:
         def __getattr__(self, name: str) -> object:
             return getattr(self.model, name)
 
-    async def _answered(
+    async def answered(
         self,
         method: Callable[Arguments, Answer],
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Answer:
+        """Return what a method of the model answers, once its thread is done."""
         cancellation, context = Cancellation(), copy_context()
         context.run(current_cancellation.set, cancellation)
         work: Callable[[], Answer] = partial(context.run, method, *arguments, **options)

@@ -1,6 +1,8 @@
 """The class of each head's model; what else distinguishes a head is in `lanner.artifact.heads`."""
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Manifest
@@ -29,8 +31,56 @@ MODELS: dict[str, type[Model]] = {
     Head.TAG: TaggingModel,
 }
 
-
 ModelT = TypeVar("ModelT", bound=Model)
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _awaited(
+    method: Callable[Concatenate[Any, Arguments], Answer],
+) -> Callable[Concatenate["AwaitedMethods", Arguments], Coroutine[Any, Any, Answer]]:
+    """Return a method that awaits the method of that name of the model."""
+    name = cast("Any", method).__name__
+
+    @wraps(method)
+    async def call(
+        self: "AwaitedMethods", /, *arguments: Arguments.args, **options: Arguments.kwargs
+    ) -> Answer:
+        own: Callable[Arguments, Answer] = getattr(self.model, name)
+        return await self.answered(own, *arguments, **options)
+
+    return call
+
+
+class AwaitedMethods:
+    """The methods of all heads as coroutines; `lanner.AsyncModel` says how they are awaited.
+
+    Attributes:
+        model: The model that answers.
+    """
+
+    model: AnyModel
+
+    encode = _awaited(EmbeddingModel.encode)
+    encode_query = _awaited(EmbeddingModel.encode_query)
+    encode_document = _awaited(EmbeddingModel.encode_document)
+    similarity = _awaited(EmbeddingModel.similarity)
+    similarity_pairwise = _awaited(EmbeddingModel.similarity_pairwise)
+    search = _awaited(EmbeddingModel.search)
+    score = _awaited(ScoringModel.score)
+    predict = _awaited(ScoringModel.predict)
+    rank = _awaited(ScoringModel.rank)
+    classify = _awaited(ClassificationModel.classify)
+    tag = _awaited(TaggingModel.tag)
+
+    async def answered(
+        self,
+        method: Callable[Arguments, Answer],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Answer:
+        """Return what a method of the model answers."""
+        raise NotImplementedError
 
 
 def require_class(manifest: Manifest, wanted: type[Model] | None, place: str) -> None:
