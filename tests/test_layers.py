@@ -3,7 +3,7 @@
 Each line is a folder and the folders that it imports. The lines stand bottom up: a folder imports
 those above it in the table and no other, so no circle can form. Read the runtime's as a sentence:
 errors, machine and vectors carry the artifact, that carries texts and engines, those what runs,
-what answers, files, loading, and at the top tuning, Triton and the commands.
+what answers, files, loading, and at the top tuning, Triton, the service and the commands.
 """
 
 from functools import cache
@@ -40,8 +40,11 @@ RUNTIME = {
     "triton/repository": "errors artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/client",
+    "service/access": "errors artifact files",
+    "service": "",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
-    "files loading tune triton/contract triton/client triton/lint triton/repository triton/server",
+    "files loading tune triton/contract triton/client triton/lint triton/repository triton/server "
+    "service/access",
     "__init__": "errors _version vectors artifact models loading triton/client",
 }
 EXPORT = {

@@ -20,6 +20,7 @@ from lanner.commands import (
     doctor,
     encode,
     inspect,
+    keys,
     repository,
     score,
     serve,
@@ -50,6 +51,7 @@ examples:
   lanner build-engine minilm.lanner                   TensorRT engines for this machine's GPU
   lanner repository minilm.lanner --output repository make a Triton model repository
   lanner serve repository                             serve it with Triton
+  lanner keys add search-app                          make an API key of the service
   lanner doctor                                       show what this machine can run
 """
 
@@ -79,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         tune,
         repository,
         serve,
+        keys,
         doctor,
     ]:
         module.add_parser(subparsers)

@@ -17,8 +17,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def staged_file(path: Path) -> Iterator[BinaryIO]:
+def staged_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that gets its name when the block succeeds, and is removed otherwise.
+
+    Args:
+        path: The final name.
+        mode: The permissions of the file, or None for those that the umask leaves.
 
     Raises:
         InputError: The file cannot be written.
@@ -31,7 +35,7 @@ def staged_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        staged.chmod(0o666 & ~_umask())
+        staged.chmod(0o666 & ~_umask() if mode is None else mode)
         staged.replace(path)
         flush(path.parent)
     finally:
