@@ -26,7 +26,7 @@ RUNTIME = {
     "text": "errors artifact",
     "engines/tensorrt": "errors machine artifact",
     "engines": "errors machine artifact engines/tensorrt",
-    "running": "errors engines",
+    "running": "errors text engines",
     "models": "errors vectors artifact text running",
     "files": "errors machine models",
     "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.errors import ExportError, InputError
-from lanner.text.tokenization import TextTokenizer, Tokenizer
+from lanner.text.tokenization import Tokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.static.reading import StaticCheckpoint
@@ -96,7 +96,7 @@ def _trim_table(table: LookupTable, old_ids: NDArray[np.int64], path: Path) -> L
 
 def _reference(static: StaticCheckpoint, path: Path) -> Reference:
     record = static.write_tokenizer(path)
-    tokenizer: TextTokenizer = (
+    tokenizer: WordTokenizer | Tokenizer = (
         WordTokenizer(path, record.max_tokens)
         if record.kind == "words"
         else Tokenizer(path, record)

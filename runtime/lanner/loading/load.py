@@ -17,7 +17,7 @@ from lanner.models.base import Model
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.running.batching import LEAST_SHARE, TOKEN_BUDGET
 from lanner.running.runner import MAX_WAITING, Runner, feed
-from lanner.text.tokenization import TextTokenizer, Tokenizer
+from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
 
@@ -246,7 +246,7 @@ def open_model(
     return cast("AnyModel", model)
 
 
-def open_tokenizer(path: Path, manifest: Manifest) -> TextTokenizer:
+def open_tokenizer(path: Path, manifest: Manifest) -> Tokenizer | WordTokenizer:
     """Open the tokenizer of a manifest.
 
     Raises:

@@ -100,7 +100,7 @@ class Model:
     def _rows(
         self,
         inputs: list[Any],
-        tokenize: Callable[[list[Any]], Sequences],
+        tokenize: Callable[[list[Any]], Sequences[Any]],
         check: Callable[[Sequence[object]], None],
         *,
         batch_size: int,
@@ -168,7 +168,7 @@ class Model:
         self,
         runner: Runner,
         inputs: list[Any],
-        tokenize: Callable[[list[Any]], Sequences],
+        tokenize: Callable[[list[Any]], Sequences[Any]],
         check: Callable[[Sequence[object]], None],
         *,
         batch_size: int,
@@ -177,7 +177,7 @@ class Model:
     ) -> NDArray[np.float32]:
         output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
 
-        def tokens(start: int, end: int) -> Sequences:
+        def tokens(start: int, end: int) -> Sequences[Any]:
             before = current_deadline_s.set(deadline_s)
             try:
                 return tokenize(inputs[start:end])

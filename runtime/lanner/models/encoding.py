@@ -328,7 +328,7 @@ class EncodingModel(Model):
             texts = [prompt + text if isinstance(text, str) else text for text in texts]
         pools_prompt = self.manifest.pools_prompt or not prompt
 
-        def tokenize(some: list[str]) -> Sequences:
+        def tokenize(some: list[str]) -> Sequences[Any]:
             tokenizer = self.tokenizer
             unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
             return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)

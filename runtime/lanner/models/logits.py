@@ -1,13 +1,13 @@
 """The base of the heads `score` and `classify`: logits of texts or pairs."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from lanner.artifact.activation import ACTIVATIONS, Scores
 from lanner.models.base import Model, require_batch_size
 from lanner.models.inputs import text_list
 from lanner.running.runner import TYPE_IDS, Sequences
-from lanner.text.tokenization import Pair, Tokenizer, check_texts_or_pairs
+from lanner.text.tokenization import Pair, PairTokenizer, check_texts_or_pairs
 
 
 class LogitsModel(Model):
@@ -42,8 +42,8 @@ class LogitsModel(Model):
         require_batch_size(batch_size)
         with_types = TYPE_IDS in self.manifest.inputs
 
-        def tokenize(some: list[str | Pair]) -> Sequences:
-            tokenizer = cast("Tokenizer", self.tokenizer)
+        def tokenize(some: list[str | Pair]) -> Sequences[Any]:
+            tokenizer = cast("PairTokenizer", self.tokenizer)
             encodings = tokenizer.encode_pairs(some, with_types=with_types)
             return Sequences.of(encodings, with_types=with_types)
 

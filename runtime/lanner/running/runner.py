@@ -5,16 +5,16 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 
 from lanner.engines import Engine
 from lanner.errors import EngineError
 from lanner.running.batching import HANDOVER_TOKENS, LEAST_SHARE, pad, plan_batches
 from lanner.running.scheduler import Batch, Call, Output, Rows, Scheduler
+from lanner.text.tokenization import Encoded, Item_co
 
 #: The tensor that tells the texts of a pair apart; only some models take it.
 TYPE_IDS = "token_type_ids"
@@ -22,23 +22,24 @@ TYPE_IDS = "token_type_ids"
 MAX_WAITING = 1_024
 
 
-class Sequences(NamedTuple):
+class Sequences(NamedTuple, Generic[Item_co]):
     """The tokenised form of some texts or pairs.
 
     Attributes:
-        token_ids: The token ids of each text or pair.
+        items: What the feed of the runner reads of each text or pair, as a rule its token ids. The
+            length of an item is its number of tokens.
         type_ids: The text of a pair (0 or 1) that each token belongs to, or None where the graph
             does not take it.
         unpooled_tokens: The number of tokens at the start of each that are read but not pooled.
     """
 
-    token_ids: Sequence[Sequence[int]]
+    items: Sequence[Item_co]
     type_ids: Sequence[Sequence[int]] | None = None
     unpooled_tokens: int = 0
 
     @classmethod
-    def of(cls, encodings: Sequence[Encoding], *, with_types: bool) -> Self:
-        """Return sequences from encodings of `tokenizers`, with or without token types."""
+    def of(cls, encodings: Sequence[Encoded[Item_co]], *, with_types: bool) -> "Sequences[Item_co]":
+        """Return sequences from encodings of a tokenizer, with or without token types."""
         return cls(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if with_types else None,
@@ -58,7 +59,7 @@ class NotFiniteError(EngineError):
 
 
 #: Sequences, and the indices of those meant.
-Part = tuple[Sequences, Sequence[int] | Rows]
+Part = tuple[Sequences[Item_co], Sequence[int] | Rows]
 
 
 class Runner:
@@ -80,7 +81,7 @@ class Runner:
         self,
         engine: Engine,
         *,
-        feed: Callable[[Sequence[Part]], Mapping[str, NDArray[Any]]],
+        feed: Callable[[Sequence[Part[Any]]], Mapping[str, NDArray[Any]]],
         workers: int,
         token_budget: int,
         max_waiting: int = MAX_WAITING,
@@ -102,7 +103,7 @@ class Runner:
 
     def run(
         self,
-        sequences: Sequences,
+        sequences: Sequences[Any],
         *,
         max_sequences: int,
         deadline_s: float | None = None,
@@ -132,7 +133,7 @@ class Runner:
 
     def start(
         self,
-        sequences: Sequences,
+        sequences: Sequences[Any],
         *,
         max_sequences: int,
         deadline_s: float | None = None,
@@ -160,7 +161,7 @@ class Runner:
 
     def _call(
         self,
-        sequences: Sequences,
+        sequences: Sequences[Any],
         max_sequences: int,
         deadline_s: float | None,
         *,
@@ -169,11 +170,11 @@ class Runner:
         call = Call(
             sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
         )
-        if len(sequences.token_ids) == 1:  # one sequence is one batch: skip the planning
-            if length := len(sequences.token_ids[0]):
+        if len(sequences.items) == 1:  # one sequence is one batch: skip the planning
+            if length := len(sequences.items[0]):
                 call.batches.append(Batch(call, np.zeros(1, np.int64), length))
             return call
-        lengths = np.fromiter(map(len, sequences.token_ids), np.int64, len(sequences.token_ids))
+        lengths = np.fromiter(map(len, sequences.items), np.int64, len(sequences.items))
         rows = np.flatnonzero(lengths)
         lengths = lengths[rows]
         batches = plan_batches(
@@ -232,7 +233,9 @@ class Runner:
             raise NotFiniteError(self.engine.name, int(rows[bad[0]]))
 
 
-def feed(parts: Sequence[Part], pad_token_id: int) -> Mapping[str, NDArray[np.int64]]:
+def feed(
+    parts: Sequence[Part[Sequence[int]]], pad_token_id: int
+) -> Mapping[str, NDArray[np.int64]]:
     """Return the tensors of one batch, int64 [batch, longest] each.
 
     `attention_mask` is 1 for a token, 0 for padding, and 2 for a token that is read but not pooled.
@@ -241,7 +244,7 @@ def feed(parts: Sequence[Part], pad_token_id: int) -> Mapping[str, NDArray[np.in
         parts: Sequences and the indices of those meant, from one call or several.
         pad_token_id: The token id that fills shorter sequences.
     """
-    ids, mask = pad([some.token_ids[row] for some, rows in parts for row in rows], pad_token_id)
+    ids, mask = pad([some.items[row] for some, rows in parts for row in rows], pad_token_id)
     start = 0
     for sequences, rows in parts:
         if sequences.unpooled_tokens:

@@ -1,9 +1,9 @@
 """Tokenization: texts to token ids, with the `tokenizers` library alone."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
@@ -19,10 +19,10 @@ _CHARACTERS_HELD = 10_000
 
 
 class TextTokenizer(Protocol):
-    """The protocol of all tokenizers: single texts to token ids."""
+    """The protocol of all tokenizers: single texts to what the model is fed with."""
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text.
+    def encode(self, texts: Sequence[str]) -> Sequence[Sized]:
+        """Return the token ids of each text, or the text itself if a server tokenises it.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -31,6 +31,31 @@ class TextTokenizer(Protocol):
 
     def count_prompt_tokens(self, prompt: str) -> int:
         """Return the number of tokens that this prompt puts before a text."""
+
+
+#: What stands for a text or a pair: its token ids, or itself for a server that tokenises it.
+Item_co = TypeVar("Item_co", bound=Sized, covariant=True)
+
+
+class Encoded(Protocol[Item_co]):
+    """The tokens of a text or a pair; an `Encoding` of the `tokenizers` library is one."""
+
+    @property
+    def ids(self) -> Item_co:
+        """The token ids, or the text itself if a server tokenises it."""
+
+    @property
+    def type_ids(self) -> Sequence[int]:
+        """The text of the pair (0 or 1) that each token belongs to."""
+
+
+class PairTokenizer(TextTokenizer, Protocol):
+    """The protocol of the tokenizers that take pairs, too."""
+
+    def encode_pairs(
+        self, inputs: Sequence[str | Pair], *, with_types: bool = False
+    ) -> Sequence[Encoded[Sized]]:
+        """See `Tokenizer.encode_pairs`."""
 
 
 class Tokenizer:

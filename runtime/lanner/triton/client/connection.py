@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest
@@ -268,8 +268,7 @@ def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":
 def _tokenizer(served: ServedModel, artifact: Artifact) -> TextTokenizer:
     manifest = artifact.manifest
     if served.takes_texts:
-        # Its bytes stand for token ids.
-        return cast("TextTokenizer", ServerTokenizer(manifest))
+        return ServerTokenizer(manifest)
     return open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
 
 

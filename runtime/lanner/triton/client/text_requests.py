@@ -1,10 +1,7 @@
-"""Texts that the server tokenises: a stand-in for the tokenizer and its tokens in the client.
-
-A text counts as one token per byte of UTF-8, which bounds and sorts requests like tokens do, plus
-one for its end, so that an empty text is sent like any other.
-"""
+"""Texts that the server tokenises: a stand-in for the tokenizer and its tokens in the client."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -21,15 +18,26 @@ from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.engine import TritonEngine
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
-#: The end of each text, also between those of a pair; the byte never occurs in UTF-8.
-_END = b"\xff"
+
+@dataclass(frozen=True, slots=True)
+class ServerText:
+    """A text or a pair in UTF-8, which the server tokenises.
+
+    It counts as one token per byte, which bounds and sorts requests like tokens do, plus one for
+    the end of each text, so that an empty text is sent like any other.
+    """
+
+    texts: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.texts)) + len(self.texts)
 
 
-class _Encoded(NamedTuple):
-    """A text or a pair in UTF-8, in the fields of an encoding of the `tokenizers` library."""
+class EncodedText(NamedTuple):
+    """A text or a pair in the fields of `lanner.text.tokenization.Encoded`."""
 
-    ids: bytes
-    type_ids: bytes = b""
+    ids: ServerText
+    type_ids: tuple[int, ...] = ()
 
 
 class ServerTokenizer:
@@ -43,7 +51,7 @@ class ServerTokenizer:
         name = manifest.default_prompt_name
         self._prompt = "" if name is None else manifest.prompts.get(name, "")
 
-    def encode(self, texts: Sequence[str]) -> list[bytes]:
+    def encode(self, texts: Sequence[str]) -> list[ServerText]:
         """See `lanner.text.tokenization.TextTokenizer.encode`.
 
         Raises:
@@ -56,15 +64,15 @@ class ServerTokenizer:
                 "every text: connect to the token model for another one, or for none"
             )
             raise UnsupportedError(msg)
-        return [text[len(self._prompt) :].encode() + _END for text in texts]
+        return [ServerText((text[len(self._prompt) :].encode(),)) for text in texts]
 
     def encode_pairs(
         self, inputs: Sequence[str | Pair], *, with_types: bool = False
-    ) -> list[_Encoded]:
+    ) -> list[EncodedText]:
         """See `lanner.text.tokenization.Tokenizer.encode_pairs`."""
         check_texts_or_pairs(inputs)
         texts = [(one,) if isinstance(one, str) else one for one in inputs]
-        return [_Encoded(b"".join(text.encode() + _END for text in item)) for item in texts]
+        return [EncodedText(ServerText(tuple(text.encode() for text in item))) for item in texts]
 
     def count_prompt_tokens(self, prompt: str) -> int:
         """See `lanner.text.tokenization.TextTokenizer.count_prompt_tokens`.
@@ -83,16 +91,15 @@ class ServerTokenizer:
         raise UnsupportedError(msg)
 
 
-def feed_texts(parts: Sequence[Part]) -> Mapping[str, NDArray[Any]]:
+def feed_texts(parts: Sequence[Part[ServerText]]) -> Mapping[str, NDArray[Any]]:
     """Return the tensors of texts, BYTES [texts, 1] each; see `lanner.running.runner.feed`.
 
     A missing second text is None; `TextEngine` sends such texts in a separate request.
     """
-    items = [cast("bytes", some.token_ids[row]) for some, rows in parts for row in rows]
-    texts = [item[: -len(_END)].split(_END) for item in items]
-    tensors = {TEXT: _column([item[0] for item in texts])}
-    if any(len(item) > 1 for item in texts):
-        tensors[TEXT_PAIR] = _column([item[1] if len(item) > 1 else None for item in texts])
+    inputs = [some.items[row].texts for some, rows in parts for row in rows]
+    tensors = {TEXT: _column([texts[0] for texts in inputs])}
+    if any(len(texts) > 1 for texts in inputs):
+        tensors[TEXT_PAIR] = _column([texts[1] if len(texts) > 1 else None for texts in inputs])
     return tensors
 
 

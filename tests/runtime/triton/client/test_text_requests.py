@@ -77,11 +77,10 @@ def connected(
 ) -> Any:
     served = ServedModel("m_text", "1", {"lanner_input": "text"}, max_batch_size)
     engine = TextEngine(server, served, output=made.outputs[0])
-    tokenizer: Any = ServerTokenizer(made)
     return kind(
         manifest=made,
         variant=FP32,
-        tokenizer=tokenizer,
+        tokenizer=ServerTokenizer(made),
         runner=Runner(engine, feed=feed_texts, workers=1, token_budget=2_048),
     )
 
@@ -154,8 +153,8 @@ def test_single_texts_are_sent_without_a_second_one() -> None:
 
 def test_the_feed_of_several_callers() -> None:
     tokenizer = ServerTokenizer(manifest("classify"))
-    first = Sequences.of(tokenizer.encode_pairs(["a", "b"]), with_types=True)  # type: ignore[arg-type]
-    second = Sequences.of(tokenizer.encode_pairs([("c", "d")]), with_types=True)  # type: ignore[arg-type]
+    first = Sequences.of(tokenizer.encode_pairs(["a", "b"]), with_types=True)
+    second = Sequences.of(tokenizer.encode_pairs([("c", "d")]), with_types=True)
     tensors = feed_texts([(first, [1]), (second, [0])])
     assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         "text": [[b"b"], [b"c"]],
