@@ -15,7 +15,7 @@ def test_importing_lanner_imports_no_engine_and_no_framework() -> None:
 
 def test_importing_lanner_imports_no_client_of_triton() -> None:
     # These modules are what a client is made of, as far as no server is talked to.
-    code = "import lanner, lanner.triton.client.engine, lanner.triton.client.text_requests"
+    code = "import lanner, lanner.triton.client.triton_engine, lanner.triton.client.text_requests"
     assert not modules_after(code) & (HEAVY | CLIENTS)
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.commands import console, options
 from lanner.commands.doctor import missing_modules
 from lanner.commands.inspect import describe
@@ -114,7 +114,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser.add_argument(
         "--budget",
         metavar="MEASURE:BOUND",
-        type=options.argument(Budget.parse),
+        type=options.argument(QualityBudget.parse),
         help="the most that int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
         "--quality-data), or without labels the least agreement: cosine:0.995, neighbours:0.99 or "
         "agreement:0.99; products stay in float32 until it is met",

@@ -13,12 +13,12 @@ from typing import Any
 
 from lanner._version import __version__
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.budget import Budget
 from lanner.artifact.manifest import (
     Manifest,
     TokenizerRecord,
     Variant,
 )
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import UnsupportedError
 from lanner.files.staging import staged_directory
 from lanner.machine.machine import package_versions
@@ -69,7 +69,7 @@ def export(
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
     quality_data: Path | None = None,
-    budget: Budget | None = None,
+    budget: QualityBudget | None = None,
     overwrite: bool = False,
     progress: Progress = lambda step: None,
     warn: Progress = warnings.warn,
@@ -237,7 +237,7 @@ class Export:
         )
 
     def _search(
-        self, draft: Draft, budget: Budget, int8: Int8, fp32: Variant, trial: Variant
+        self, draft: Draft, budget: QualityBudget, int8: Int8, fp32: Variant, trial: Variant
     ) -> list[str]:
         """Search for the int8 products that stay in float32 for the budget."""
         model = draft.opened(fp32, int8.source)
@@ -280,7 +280,7 @@ class Export:
         draft.manifest = replace(draft.manifest, embedding_ranges=ranges)
 
 
-def _require_products(loaded: Checkpoint, budget: Budget) -> None:
+def _require_products(loaded: Checkpoint, budget: QualityBudget) -> None:
     if isinstance(loaded.graph, LookupTable):
         msg = (
             f"{loaded.source['checkpoint']} holds static vectors, of which int8 has no products "

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lanner.artifact.budget import Budget
 from lanner.artifact.manifest import file_sha256, foreign_files
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner_export import PRECISIONS
 from lanner_export.graph.rewriting import require_passes
@@ -41,7 +41,7 @@ class Options:
     keep_layers: int | Sequence[int] | None
     vocabulary_from: Path | None
     quality_data: Path | None
-    budget: Budget | None
+    budget: QualityBudget | None
     overwrite: bool
 
     def identity(self) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _identity_of(value: object) -> str:
     return repr(list(value) if isinstance(value, list | tuple) else value)
 
 
-def _require_int8(precisions: Sequence[str], budget: Budget) -> None:
+def _require_int8(precisions: Sequence[str], budget: QualityBudget) -> None:
     if "int8" not in precisions:
         msg = (
             f"the budget {budget.argument} is for int8, which is not among "

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner_export.options import MAY_DIFFER, Options
 
 OPTIONS = Options(
@@ -67,7 +67,7 @@ def test_the_same_options_are_the_same_search(tmp_path: Path) -> None:
         output=Path("b.lanner"),
         overwrite=True,
         precisions=("int8",),
-        budget=Budget.parse("cosine:0.9"),
+        budget=QualityBudget.parse("cosine:0.9"),
         # A file's name is nothing: its content is.
         calibration=(tmp_path / "texts.txt").rename(tmp_path / "moved.txt"),
         keep_layers=[0, 2],

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.budget import Budget
 from lanner.artifact.manifest import file_sha256
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import BudgetError
 from lanner.machine import interruption
 from lanner.machine.machine import package_versions
@@ -79,7 +79,7 @@ class Search:
     """
 
     int8: Int8
-    budget: Budget
+    budget: QualityBudget
     measure: Measure
     fp32: Model
     open_trial: Callable[[Path], Model]

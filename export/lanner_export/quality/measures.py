@@ -15,7 +15,11 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.budget import LABELLED_MEASURES, agreement_measure_names, labelled_measure_name
+from lanner.artifact.quality_budget import (
+    LABELLED_MEASURES,
+    agreement_measure_names,
+    labelled_measure_name,
+)
 from lanner.errors import InputError
 from lanner.files.texts import LabelledPairs, shipped_sentences
 from lanner.models.answers import row_cosines
@@ -76,7 +80,7 @@ class Measure:
     """One measure on fixed data.
 
     Attributes:
-        name: One of `lanner.artifact.budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
+        name: One of `lanner.artifact.quality_budget.LABELLED_MEASURES` or `AGREEMENT_MEASURES`.
         inputs: The inputs of models.
         reference: The checkpoint.
         items_of: Turns answers to these inputs into items.
@@ -114,10 +118,10 @@ def measure_named(
     """Return the measure of a budget.
 
     Args:
-        name: A measure of the model's head (`Budget.require_fits`).
+        name: A measure of the model's head (`QualityBudget.require_fits`).
         model: Any variant: for its head, labels and tokenizer.
         reference: The checkpoint.
-        data: Labelled data, which a labelled measure needs (`Budget.require_labels`).
+        data: Labelled data, which a labelled measure needs (`QualityBudget.require_labels`).
     """
     if name in LABELLED_MEASURES and data is not None:
         return task_measure(model, reference, data)

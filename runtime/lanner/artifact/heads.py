@@ -50,9 +50,10 @@ class HeadRecord:
             cut.
         task: What transformers and optimum call checkpoints with it.
         activation: What turns its logits into scores, or None where the checkpoint says it.
-        labelled_measure: Of `lanner.artifact.budget.LABELLED_MEASURES`; of a regression it is the
-            rank correlation, whatever this says.
-        agreement_measures: Of `lanner.artifact.budget.AGREEMENT_MEASURES`, with their titles.
+        labelled_measure: One of `lanner.artifact.quality_budget.LABELLED_MEASURES`. A regression is
+            measured by the rank correlation, whatever this says.
+        agreement_measures: Those of `lanner.artifact.quality_budget.AGREEMENT_MEASURES`, with their
+            titles.
         labelled_columns: The columns of data that it is measured on.
         meaning: What the agreement measures mean, and the dependence on the batch.
         noun: What an answer holds, for people.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.budget import Budget
 from lanner.artifact.heads import HEADS, InputKind
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.commands.console import print_json, say, show, steps, table
 from lanner.commands.options import Subparsers, add_command, argument, positive
 from lanner.files.texts import read_pairs, read_texts
@@ -51,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--min-quality",
         metavar="MEASURE:BOUND",
-        type=argument(Budget.parse),
+        type=argument(QualityBudget.parse),
         help="cosine:0.99 (embed) or agreement:0.99 with the fp32 variant, measured here; or by "
         "the quality card neighbours:0.98, or points x100 that may be lost: spearman:0.2, "
         "accuracy:0.5, f1:0.5 (default: the variants that auto may take here)",

@@ -55,8 +55,8 @@ class Configuration:
         chosen, engine, device = select(artifact, engine=engine, variant=variant, device=device)
         on_gpu = device == "cuda"
         workers = min(_GPU_WORKERS, threads) if on_gpu else threads
-        budget = GPU_TOKEN_BUDGET if on_gpu else TOKEN_BUDGET
-        return cls(engine, chosen.name, workers, budget, device)
+        token_budget = GPU_TOKEN_BUDGET if on_gpu else TOKEN_BUDGET
+        return cls(engine, chosen.name, workers, token_budget, device)
 
     def fits(self, *, engine: str, variant: str, device: str) -> bool:
         """Return whether it fits a requested engine, variant and device, or ``"auto"``."""

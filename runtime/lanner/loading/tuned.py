@@ -62,7 +62,7 @@ class Choice:
         goal: One of `GOALS`.
         value: The measured value, in the unit of the goal.
         speedup: The speed relative to the default; 1 for the default.
-        min_quality: The requested quality floor (`lanner.artifact.budget`); empty for none.
+        min_quality: The requested quality floor (`lanner.artifact.quality_budget`); empty for none.
         tuned: The time, in UTC.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.budget import RANK_CORRELATION, labelled_measure_name
+from lanner.artifact.quality_budget import RANK_CORRELATION, labelled_measure_name
 from lanner.models.base import Model
 from lanner.text.tokenization import Pair
 

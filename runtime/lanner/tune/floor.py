@@ -5,8 +5,8 @@ from functools import cache, cached_property
 from typing import Any
 
 from lanner.artifact.artifact import Artifact, is_batch_independent
-from lanner.artifact.budget import LABELLED_MEASURES, Budget
 from lanner.artifact.manifest import Variant
+from lanner.artifact.quality_budget import LABELLED_MEASURES, QualityBudget
 from lanner.engines import ENGINES, find_engine
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading.configuration import Configuration
@@ -47,7 +47,7 @@ class QualityFloor:
     def __init__(
         self,
         artifact: Artifact,
-        budget: Budget | None,
+        budget: QualityBudget | None,
         probes: Sequence[str | Pair],
         *,
         threads: int,
@@ -166,14 +166,14 @@ class QualityFloor:
     def _reference(self) -> Variant:
         return next(v for v in self._manifest.variants if v.precision == "fp32")
 
-    def _on_card(self, budget: Budget, variant: str) -> tuple[float, float]:
+    def _on_card(self, budget: QualityBudget, variant: str) -> tuple[float, float]:
         """Return the figures of the checkpoint and of a variant from the quality card."""
         if budget.needs_labels:
             task = self._quality["task"]
             return task["checkpoint"]["value"], task["variants"][variant]["value"]
         return 1.0, self._quality["agreement"]["variants"][variant][budget.measure]
 
-    def _require_measurable(self, budget: Budget) -> None:
+    def _require_measurable(self, budget: QualityBudget) -> None:
         budget.require_fits(self._manifest.head, self._manifest.activation)
         names = [variant.name for variant in self._manifest.variants]
         if budget.measure in _CARD_MEASURES:

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.budget import Budget
 from lanner.artifact.manifest import Variant
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import EngineError, VariantError
 from lanner.loading.configuration import Configuration
 from lanner.models.base import Model
@@ -119,7 +119,7 @@ def tune(
     goal: str,
     threads: int,
     device: str = "auto",
-    budget: Budget | None = None,
+    budget: QualityBudget | None = None,
     effort: Effort | None = None,
     tell: Tell = lambda _step, _left_s: None,
 ) -> Tuning:
@@ -222,13 +222,13 @@ def _grid(
     divisors = [count for count in range(1, threads + 1) if threads % count == 0]
     # A single text never fills a batch.
     own = default.token_budget
-    budgets = {own} if goal == "latency" else {own, *effort.token_budgets}
+    token_budgets = {own} if goal == "latency" else {own, *effort.token_budgets}
     counts = {1, *spread(divisors, effort.most_worker_counts - 1), threads}
     found = {
-        Configuration(engine, variant.name, workers, budget, default.device)
+        Configuration(engine, variant.name, workers, token_budget, default.device)
         for engine, variant in admitted
         for workers in counts
-        for budget in budgets
+        for token_budget in token_budgets
     }
     return sorted({*found, default})
 

@@ -25,7 +25,7 @@ from lanner.text.tokenization import Tokenizer
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner_export.export import export
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.quantization import products
@@ -96,7 +96,7 @@ class Trials:
         fp32 = self.load(source)
         # A checkpoint answers as fp32 does, which parity has shown.
         reference = RememberedReference(lambda inputs: answers(fp32, inputs, batch_size=32))
-        parsed = Budget.parse(budget)
+        parsed = QualityBudget.parse(budget)
         self.search = Search(
             int8=self.int8,
             budget=parsed,
@@ -256,7 +256,7 @@ def test_labels(
 ) -> None:
     artifact = broken_artifacts(kind)
     trials = Trials(artifact, tmp_path, "agreement:0.5")
-    if Budget.parse(budget).needs_labels:
+    if QualityBudget.parse(budget).needs_labels:
         data = labelled(tmp_path, artifact, trials)
         trials = Trials(artifact, tmp_path, budget, data=data)
         expected = 100 - trials.search.budget.bound
@@ -343,7 +343,7 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
         if "trial 4" in step:
             raise KeyboardInterrupt
 
-    budget = Budget.parse("cosine:0.995")
+    budget = QualityBudget.parse("cosine:0.995")
     with pytest.raises(KeyboardInterrupt):
         export(checkpoint, output, calibration=calibration, budget=budget, progress=stop)
     # What was found outlives it, even in a directory that was made for the output.
@@ -383,7 +383,7 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
             tmp_path / "none" / "c.lanner",
             precisions=["int8"],
             calibration=calibration,
-            budget=Budget.parse("cosine:1"),
+            budget=QualityBudget.parse("cosine:1"),
         )
     assert not (tmp_path / "none").exists()
 

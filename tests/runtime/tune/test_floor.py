@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.support.word_artifact import write_manifest, write_word_artifact
 
 from lanner.artifact.artifact import QUALITY_FILE, Artifact
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.engines import Engine, open_engine
 from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
@@ -29,7 +29,7 @@ def _one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def floor_of(directory: Path, budget: str | None = None) -> QualityFloor:
-    parsed = None if budget is None else Budget.parse(budget)
+    parsed = None if budget is None else QualityBudget.parse(budget)
     return QualityFloor(Artifact.open(directory), parsed, PROBES, threads=1)
 
 
@@ -241,7 +241,7 @@ def test_an_engine_that_fails_is_refused_with_its_words(
 def test_cosine_is_measured_here(tiny_artifact: Artifact) -> None:
     texts = ["a man is playing a guitar", "the train leaves at seven", "guitar"]
     loose, strict = (
-        QualityFloor(tiny_artifact, Budget.parse(text), texts, threads=1)
+        QualityFloor(tiny_artifact, QualityBudget.parse(text), texts, threads=1)
         for text in ("cosine:0.5", "cosine:1")
     )
     _, int8 = tiny_artifact.manifest.variants
@@ -254,7 +254,7 @@ def test_agreement_is_measured_here(head: str, request: pytest.FixtureRequest) -
     artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
     texts: list[Any] = ["a man is playing a guitar", "the train leaves at seven", "guitar"]
     probes = [(text, "a train") for text in texts] if head == "scorer" else texts
-    floor = QualityFloor(artifact, Budget.parse("agreement:0.01"), probes, threads=1)
+    floor = QualityFloor(artifact, QualityBudget.parse("agreement:0.01"), probes, threads=1)
     assert refusals(floor)["fp32 in onnxruntime"] == ""
 
 

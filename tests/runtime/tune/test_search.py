@@ -7,7 +7,7 @@ import pytest
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import EngineError, VariantError
 from lanner.loading.configuration import Configuration
@@ -162,7 +162,7 @@ def test_nothing_above_the_floor_is_an_error(tmp_path: Path) -> None:
         match=r"^no variant of .*moody may be chosen for cosine:0.9 on this machine \(fp32 in onnxr"
         r"untime: its answers depend on the batch; int8 in onnxruntime: its .* batch\): ask for",
     ):
-        tune(moody, WORKLOAD, goal="latency", threads=1, budget=Budget.parse("cosine:0.9"))
+        tune(moody, WORKLOAD, goal="latency", threads=1, budget=QualityBudget.parse("cosine:0.9"))
 
 
 def test_an_engine_that_fails_with_some_workers_is_left_out(

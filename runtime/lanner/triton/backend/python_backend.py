@@ -22,9 +22,9 @@ from lanner.errors import DeadlineError, InputError, LannerError, Overloaded
 from lanner.loading.load import load, open_model
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
-from lanner.triton.backend.engine import BackendEngine
 from lanner.triton.backend.packing import TokenRequest, run_together
 from lanner.triton.backend.text_answers import TextRequest, answer_texts
+from lanner.triton.backend.token_model import BackendEngine
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import TEXT, TEXT_PAIR, TOKEN_MODEL
 

@@ -18,7 +18,6 @@ from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.tagging import TaggingModel
 from lanner.running.runner import MAX_WAITING, Runner, feed
 from lanner.text.tokenization import TextTokenizer
-from lanner.triton.client.engine import TritonEngine
 from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (
     ServerTaggingModel,
@@ -27,6 +26,7 @@ from lanner.triton.client.text_requests import (
     feed_texts,
 )
 from lanner.triton.client.transport import Address, Transport
+from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.served_model import ServedModel
 from lanner.vectors.ranges import EmbeddingRanges
 

@@ -18,7 +18,7 @@ from lanner.triton.client.transport import (
     METADATA_S,
     MOST_BYTES,
     Address,
-    Answer,
+    ServerAnswer,
     input_tensors,
     queue_timeout_us,
 )
@@ -75,7 +75,7 @@ class GrpcTransport:
         *,
         timeout_s: float | None,
         priority: int,
-    ) -> Answer:
+    ) -> ServerAnswer:
         """See `lanner.triton.client.transport.Transport.infer`."""
         result = self._call(
             self.client.infer,
@@ -90,7 +90,7 @@ class GrpcTransport:
         )
         try:
             answered = {name: result.as_numpy(name) for name in outputs}
-            return Answer(answered, str(result.get_response().model_version))
+            return ServerAnswer(answered, str(result.get_response().model_version))
         except Exception as error:  # noqa: BLE001 (of whatever the bytes are no tensor)
             raise self._strange(error) from None
 

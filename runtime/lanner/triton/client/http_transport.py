@@ -22,7 +22,7 @@ from lanner.triton.client.transport import (
     METADATA_S,
     MOST_BYTES,
     Address,
-    Answer,
+    ServerAnswer,
     input_tensors,
     queue_timeout_us,
 )
@@ -105,7 +105,7 @@ class HttpTransport:
         *,
         timeout_s: float | None,
         priority: int,
-    ) -> Answer:
+    ) -> ServerAnswer:
         """See `lanner.triton.client.transport.Transport.infer`."""
         body, header_bytes = InferenceServerClient.generate_request_body(
             input_tensors(inputs, InferInput),
@@ -119,7 +119,7 @@ class HttpTransport:
         answered, answered_by = self._read(
             path, lambda: responses.read_tensors(body_of.data, body_of.header_bytes, outputs)
         )
-        return Answer(answered, answered_by)
+        return ServerAnswer(answered, answered_by)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         """See `lanner.triton.client.transport.Transport.config`."""

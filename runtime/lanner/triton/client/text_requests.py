@@ -15,7 +15,7 @@ from lanner.models.entities import TokenScores
 from lanner.models.tagging import TaggingModel
 from lanner.running.runner import NotFiniteError, Part, Runner
 from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
-from lanner.triton.client.engine import TritonEngine
+from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
 
 

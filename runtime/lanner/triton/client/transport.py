@@ -42,7 +42,7 @@ _SECRET = re.compile(r"auth|cookie|key|token|secret|password|restricted|protocol
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
-class Answer(NamedTuple):
+class ServerAnswer(NamedTuple):
     """The answer of a server.
 
     Attributes:
@@ -171,7 +171,7 @@ class Transport(Protocol):
         *,
         timeout_s: float | None,
         priority: int,
-    ) -> Answer:
+    ) -> ServerAnswer:
         """Send one request.
 
         Args:

@@ -18,7 +18,7 @@ from lanner.triton.lint.batching import BUCKETS_PARAMETER
 from lanner.triton.lint.finding import Finding, Rule
 from lanner.triton.lint.layout import default_file
 from lanner.triton.lint.repository_model import RepositoryModel, json_line
-from lanner.triton.lint.serving_machine import Gpu, ServingMachine
+from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
 
 #: The suffix that a text model's name adds to that of its token model.
 TEXT_SUFFIX = "_text"
@@ -218,7 +218,7 @@ def _refusal(model: RepositoryModel, file: str, machine: ServingMachine) -> str:
     return "" if "" in reasons else next(iter(reasons), "")
 
 
-def _named_refusal(file: str, gpu: Gpu, tensorrt: str | None) -> str:
+def _named_refusal(file: str, gpu: ServingGpu, tensorrt: str | None) -> str:
     """Return the same by the file name, which holds everything but the compatibility level."""
     named = parse_file_name(file) or {}
     here = EngineBuild(gpu.name, gpu.compute_capability, tensorrt or named["tensorrt"], [])

@@ -19,7 +19,7 @@ _NVIDIA_SMI_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Gpu:
+class ServingGpu:
     """One GPU.
 
     Attributes:
@@ -45,7 +45,7 @@ class ServingMachine:
 
     cores: int
     has_gpu: bool = False
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[ServingGpu, ...] = ()
     tensorrt: str | None = None
     has_fast_int8: bool = True
 
@@ -67,7 +67,7 @@ class ServingMachine:
         )
 
 
-def _gpus() -> tuple[Gpu, ...]:
+def _gpus() -> tuple[ServingGpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -79,4 +79,6 @@ def _gpus() -> tuple[Gpu, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     rows = (line.rpartition(",") for line in answer.splitlines())
-    return tuple(Gpu(name.strip(), capability.strip()) for name, comma, capability in rows if comma)
+    return tuple(
+        ServingGpu(name.strip(), capability.strip()) for name, comma, capability in rows if comma
+    )

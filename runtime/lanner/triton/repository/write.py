@@ -59,7 +59,7 @@ _WARMUP_TEXT = "A plane is taking off."
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenModel:
     """A model that was written into a repository.
 
     Attributes:
@@ -85,7 +85,7 @@ def write_repository(
     variant: str = "auto",
     names: Sequence[str] | None = None,
     with_text: bool = True,
-) -> list[Written]:
+) -> list[WrittenModel]:
     """Write the models of artifacts, for each a token model and a text model.
 
     A model that is in the repository already gets a new version next to its old ones: a server that
@@ -133,11 +133,11 @@ def write_repository(
             # The token model first: a text model may call it.
             with _whole(both[0], work) as model:
                 _write_token_model(artifact, served, model, version, own, older)
-            written.append(Written(name, version, served.name))
+            written.append(WrittenModel(name, version, served.name))
             if with_text:
                 with _whole(both[1], work) as model:
                     _write_text_model(artifact, served, model, version, own, older)
-                written.append(Written(both[1].name, version, served.name))
+                written.append(WrittenModel(both[1].name, version, served.name))
     return written
 
 

@@ -24,7 +24,7 @@ from lanner.triton.client.text_requests import (
     TextEngine,
     feed_texts,
 )
-from lanner.triton.client.transport import Answer
+from lanner.triton.client.transport import ServerAnswer
 from lanner.triton.contract.served_model import ServedModel
 
 PROMPTS = {"query": "q: ", "other": "o: "}
@@ -48,11 +48,11 @@ class Server:
         *,
         timeout_s: float | None,
         priority: int,
-    ) -> Answer:
+    ) -> ServerAnswer:
         texts = {name: tensor[:, 0].tolist() for name, tensor in inputs.items()}
         self.requests.append(texts)
         found = self.answer(texts)
-        return Answer({name: found[name] for name in outputs}, self.version)
+        return ServerAnswer({name: found[name] for name in outputs}, self.version)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         raise NotImplementedError

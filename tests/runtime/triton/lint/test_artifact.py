@@ -15,7 +15,7 @@ from tests.support.word_artifact import MAX_TOKENS, VOCABULARY, write_manifest
 from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import TokenizerRecord, Variant
 from lanner.triton.contract.model_code import model_code
-from lanner.triton.lint.serving_machine import Gpu, ServingMachine
+from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
 
 CONFIG = "minilm/config.pbtxt"
 BUCKETS = 'parameters { key: "lanner_buckets" value { string_value: "2,4" } }\n'
@@ -206,13 +206,13 @@ def test_buckets_without_a_limit_of_tokens(tmp_path: Path) -> None:
 
 
 TENSORRT = changed(ONNX, '"onnxruntime"', '"tensorrt"')
-H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0")
-L4 = Gpu("NVIDIA L4", "8.9")
+H100 = ServingGpu("NVIDIA H100 80GB HBM3", "9.0")
+L4 = ServingGpu("NVIDIA L4", "8.9")
 FOR_H100 = "model.nvidia-h100-80gb-hbm3-sm90-fp16-10.13.3.9.plan"
 FOR_L4 = "model.nvidia-l4-sm89-fp16-10.13.3.9.plan"
 
 
-def machine_of(*gpus: Gpu, tensorrt: str | None = "10.13.3.9") -> ServingMachine:
+def machine_of(*gpus: ServingGpu, tensorrt: str | None = "10.13.3.9") -> ServingMachine:
     return ServingMachine(cores=2, has_gpu=True, gpus=gpus, tensorrt=tensorrt)
 
 
@@ -275,7 +275,7 @@ def test_among_engines_by_compute_capability_one_must_fit(tmp_path: Path) -> Non
     write_model(tmp_path, "minilm", TENSORRT + names, FOR_H100, FOR_L4)
     for gpu in (H100, L4):
         assert check(tmp_path, machine_of(gpu)) == []
-    (found,) = check(tmp_path, machine_of(Gpu("Tesla T4", "7.5")))
+    (found,) = check(tmp_path, machine_of(ServingGpu("Tesla T4", "7.5")))
     reason = "it was not built for Tesla T4 (7.5)"
     assert found.problem == f"{FOR_H100}: {reason}; {FOR_L4}: {reason}"
 

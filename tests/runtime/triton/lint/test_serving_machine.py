@@ -6,7 +6,7 @@ import pytest
 
 from lanner.machine.machine import available_cores
 from lanner.triton.lint import serving_machine
-from lanner.triton.lint.serving_machine import Gpu, ServingMachine
+from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
 
 
 def give_gpu(
@@ -43,7 +43,10 @@ def test_the_gpus_are_those_of_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_p
     give_gpu(monkeypatch, tmp_path, script, tensorrt="10.7.0")
     machine = ServingMachine.this()
     assert machine.has_gpu
-    assert machine.gpus == (Gpu("NVIDIA H100 80GB HBM3", "9.0"), Gpu("NVIDIA L4", "8.9"))
+    assert machine.gpus == (
+        ServingGpu("NVIDIA H100 80GB HBM3", "9.0"),
+        ServingGpu("NVIDIA L4", "8.9"),
+    )
     assert machine.tensorrt == "10.7.0"
 
 

@@ -39,7 +39,7 @@ from lanner.triton.contract.model_config import read_config
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.lint.serving_machine import ServingMachine
 from lanner.triton.repository.serving import Serving
-from lanner.triton.repository.write import Written, write_repository
+from lanner.triton.repository.write import WrittenModel, write_repository
 from lanner.vectors.ranges import EmbeddingRanges
 
 TEXTS = ["a b", "c", "", "zzz a"]
@@ -55,7 +55,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {name: (directory / name).read_bytes() for name in files(directory)}
 
 
-def write(artifact: Path, repository: Path, **options: Any) -> list[Written]:
+def write(artifact: Path, repository: Path, **options: Any) -> list[WrittenModel]:
     options.setdefault("variant", "fp32")
     return write_repository([artifact], repository, **options)
 
@@ -78,8 +78,8 @@ ARTIFACT = ["manifest.json", "quality.json", "tokenizer.json"]
 
 def test_the_layout(word_artifact: Path, repository: Path) -> None:
     assert write(word_artifact, repository) == [
-        Written("words", 1, "fp32"),
-        Written("words_text", 1, "fp32"),
+        WrittenModel("words", 1, "fp32"),
+        WrittenModel("words_text", 1, "fp32"),
     ]
     version = [*ARTIFACT, "model.fp32.onnx", "model.py"]
     assert files(repository) == sorted(
@@ -148,7 +148,7 @@ def test_without_a_warm_up_there_are_no_files_for_it(word_artifact: Path, reposi
 
 
 def test_text_models_may_be_left_out(word_artifact: Path, repository: Path) -> None:
-    assert write(word_artifact, repository, with_text=False) == [Written("words", 1, "fp32")]
+    assert write(word_artifact, repository, with_text=False) == [WrittenModel("words", 1, "fp32")]
     assert [path.name for path in repository.iterdir()] == ["words"]
 
 
@@ -213,8 +213,8 @@ def test_a_new_version_beside_the_old(word_artifact: Path, repository: Path) -> 
     old = contents(repository / "words" / "1")
     write_manifest(word_artifact, created="later")
     assert write(word_artifact, repository, variant="int8") == [
-        Written("words", 2, "int8"),
-        Written("words_text", 2, "int8"),
+        WrittenModel("words", 2, "int8"),
+        WrittenModel("words_text", 2, "int8"),
     ]
     assert contents(repository / "words" / "1") == old
     assert "model.int8.onnx" in files(repository / "words" / "2")
@@ -349,7 +349,7 @@ def test_several_artifacts_and_their_names(word_artifact: Path, repository: Path
 
 
 def test_what_was_written_as_json() -> None:
-    assert Written("words", 1, "fp32").to_json() == {
+    assert WrittenModel("words", 1, "fp32").to_json() == {
         "name": "words",
         "version": 1,
         "variant": "fp32",

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lanner.artifact.budget import Budget
+from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import UnsupportedError, UsageError
 
 
@@ -22,7 +22,7 @@ from lanner.errors import UnsupportedError, UsageError
     ],
 )
 def test_a_budget_in_words(text: str, words: str, needs_labels: bool) -> None:
-    budget = Budget.parse(text)
+    budget = QualityBudget.parse(text)
     assert str(budget) == words
     assert budget.needs_labels == needs_labels
 
@@ -49,30 +49,30 @@ def test_a_budget_in_words(text: str, words: str, needs_labels: bool) -> None:
 )
 def test_what_is_no_budget_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Budget.parse(text)
+        QualityBudget.parse(text)
 
 
 def test_what_is_lost_and_what_is_reached() -> None:
-    lost = Budget.parse("spearman:0.25")
+    lost = QualityBudget.parse("spearman:0.25")
     assert lost.is_met(86.75, 86.5)
     assert lost.is_met(86.75, 90)
     assert not lost.is_met(86.75, 86.49)
     assert not lost.is_met(86.75, math.nan)
-    reached = Budget.parse("cosine:0.995")
+    reached = QualityBudget.parse("cosine:0.995")
     assert reached.is_met(1, 0.995)
     assert not reached.is_met(1, 0.9949)
     assert not reached.is_met(1, math.nan)
 
 
 def test_labels_are_asked_for() -> None:
-    Budget.parse("spearman:1").require_labels(has_labels=True)
-    Budget.parse("cosine:0.9").require_labels(has_labels=False)
+    QualityBudget.parse("spearman:1").require_labels(has_labels=True)
+    QualityBudget.parse("cosine:0.9").require_labels(has_labels=False)
     with pytest.raises(
         UsageError,
         match=r"the budget f1:0.5 is measured against labels: pass them with --quality-data FILE, "
         r"or use cosine or neighbours or agreement, by the head",
     ):
-        Budget.parse("f1:0.5").require_labels(has_labels=False)
+        QualityBudget.parse("f1:0.5").require_labels(has_labels=False)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_labels_are_asked_for() -> None:
 )
 def test_a_budget_fits_a_head(head: str, activation: str, fitting: list[str]) -> None:
     for measure in ("spearman", "accuracy", "f1", "cosine", "neighbours", "agreement"):
-        budget = Budget.parse(f"{measure}:0.5")
+        budget = QualityBudget.parse(f"{measure}:0.5")
         if measure in fitting:
             budget.require_fits(head, activation)
             continue

@@ -30,7 +30,7 @@ def agreement_measure_names(head: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Budget:
+class QualityBudget:
     """The loss that a variant may have; `str` says it in words.
 
     Attributes:
@@ -74,7 +74,7 @@ class Budget:
 
     @property
     def argument(self) -> str:
-        """Budget in the form that `parse` reads."""
+        """The budget in the form that `parse` reads."""
         return f"{self.measure}:{self.bound:.12g}"
 
     @property

@@ -68,10 +68,10 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     backend.PreferredMemory = lambda memory: SimpleNamespace(memory=memory)
     backend.get_output_tensor_by_name = lambda response, _: response.outputs[0]
     monkeypatch.setitem(sys.modules, backend.__name__, backend)
-    monkeypatch.delitem(sys.modules, "lanner.triton.backend.engine", raising=False)
-    module = importlib.import_module("lanner.triton.backend.engine")
+    monkeypatch.delitem(sys.modules, "lanner.triton.backend.token_model", raising=False)
+    module = importlib.import_module("lanner.triton.backend.token_model")
     # Whoever imports it next finds the real one, or none.
-    monkeypatch.delitem(sys.modules, "lanner.triton.backend.engine")
+    monkeypatch.delitem(sys.modules, "lanner.triton.backend.token_model")
     served: Any = SimpleNamespace(version="3", buckets=BUCKETS)
     return module.BackendEngine("model", served, output="sentence_embedding")
 

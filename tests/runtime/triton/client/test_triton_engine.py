@@ -17,8 +17,8 @@ from lanner.errors import (
     Overloaded,
     ServerUnavailableError,
 )
-from lanner.triton.client.engine import TritonEngine
-from lanner.triton.client.transport import Answer
+from lanner.triton.client.transport import ServerAnswer
+from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.served_model import ServedModel
 
 NAME = "sentence_embedding"
@@ -43,13 +43,13 @@ class FirstOfEachRow:
         *,
         timeout_s: float | None,
         priority: int,
-    ) -> Answer:
+    ) -> ServerAnswer:
         self.requests.append({name: tensor.tolist() for name, tensor in inputs.items()})
         self.options.append((model, version, outputs, timeout_s, priority))
         if self.errors:
             raise self.errors.pop(0)
         first = next(iter(inputs.values()))[:, :1]
-        return Answer(dict.fromkeys(outputs, first.astype(self.dtype)), self.version)
+        return ServerAnswer(dict.fromkeys(outputs, first.astype(self.dtype)), self.version)
 
     def config(self, model: str, version: str) -> dict[str, Any]:
         raise NotImplementedError
@@ -225,7 +225,7 @@ def test_an_output_of_another_type() -> None:
 
 def test_an_output_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = FirstOfEachRow()
-    answer: Any = Answer({NAME: None}, "1")
+    answer: Any = ServerAnswer({NAME: None}, "1")
     monkeypatch.setattr(transport, "infer", lambda *_, **__: answer)
     message = (
         "the model minilm answered without sentence_embedding: it has no such output, or its "
@@ -248,7 +248,7 @@ def test_an_answer_needs_a_row_for_each_input(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     transport = FirstOfEachRow()
-    answer = Answer({NAME: np.ones(shape, np.float32)}, "1")
+    answer = ServerAnswer({NAME: np.ones(shape, np.float32)}, "1")
     monkeypatch.setattr(transport, "infer", lambda *_, **__: answer)
     message = (
         f"the model minilm answered {NAME} of the shape {list(shape)} to 3 inputs: each must have "
