@@ -32,7 +32,9 @@ def add_parser(subparsers: Subparsers) -> None:
         summary="make, list and revoke the API keys of the service",
         examples=_EXAMPLES,
     )
-    parser.add_argument("action", choices=("add", "list", "revoke"), help="what to do")
+    parser.add_argument(
+        "action", metavar="ACTION", choices=("add", "list", "revoke"), help="add, list or revoke"
+    )
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="the name of the key, for people and logs"
     )
