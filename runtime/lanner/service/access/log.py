@@ -1,0 +1,202 @@
+"""The log of the service: a line a request, and messages; no text, no key, no path of a client.
+
+Lines are written by a thread of their own from a bounded queue. A writer that is slow or closed
+loses lines, which are counted and reported, and never holds up or fails a request. All values are
+escaped, so no client can begin a line or steer a terminal.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+Value = str | int | float | bool | None | Mapping[str, float] | Mapping[str, int]
+
+#: The most lines that wait for the writer: about 2 MiB.
+_MOST_WAITING = 8192
+#: Lines that come within this time are written together: waking the writer for each costs more
+#: than writing it.
+_GATHER_S = 0.05
+#: The most seconds to wait at the end for lines that are not written.
+_CLOSE_S = 2.0
+#: A request id of a client that is taken over. Any other is replaced.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
+#: The constant beginning of a library's message: asyncio and others put values after it.
+_WORDS = re.compile(r"[A-Za-z %]*")
+
+Level = Literal["info", "warning", "error"]
+
+
+def request_id(given: bytes | None) -> str:
+    """Return the id of a request: the client's if it is harmless in a log, otherwise a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return secrets.token_hex(8)
+
+
+class Log:
+    """Writes lines to a file descriptor, in a thread of its own.
+
+    Args:
+        file: The file descriptor, by default stderr. It stays open.
+        shape: ``"json"`` for an object a line, ``"text"`` for words and fields.
+        requests: False leaves out the lines of requests, not the messages.
+    """
+
+    def __init__(
+        self, file: int = 2, shape: Literal["json", "text"] = "text", *, requests: bool = True
+    ) -> None:
+        self._file, self._render = file, _RENDERERS[shape]
+        self._requests = requests
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._wake, self._closed = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def request(self, **fields: Value) -> None:
+        """Write the line of a request.
+
+        Args:
+            fields: Its values by name. They must hold nothing that a user wrote; strings are
+                escaped all the same.
+        """
+        if self._requests:
+            self._put("info", "request", fields)
+
+    def message(self, level: Level, text: str, **fields: Value) -> None:
+        """Write a message of the service."""
+        self._put(level, text, fields)
+
+    def close(self) -> None:
+        """Write what waits, for at most two seconds, and end the thread."""
+        self._closed.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+    def _put(self, level: str, event: str, fields: Mapping[str, Value]) -> None:
+        if len(self._lines) >= _MOST_WAITING:
+            self._lost += 1
+            return
+        self._lines.append(self._line(level, event, fields))
+        if self._thread is None:
+            self._start()
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _line(self, level: str, event: str, fields: Mapping[str, Value]) -> str:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return self._render({"time": now, "level": level, "event": event, **fields})
+
+    def _start(self) -> None:
+        # At the first line, not before: a process that forks its workers would leave them none.
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+                self._thread.start()
+
+    def _write(self) -> None:
+        while not (self._closed.is_set() and not self._lines):
+            self._wake.wait()
+            self._closed.wait(_GATHER_S)
+            self._wake.clear()
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            lost, self._lost = self._lost, 0
+            if lost:
+                lines.append(self._line("warning", "log lines lost", {"lines": lost}))
+            _write_all(self._file, "".join(lines).encode())
+
+
+class LibraryMessages(logging.Handler):
+    """Passes messages of libraries on to a log, without what they were formatted with.
+
+    The first words of a message are in the source of the library. Its arguments, and the message
+    of an exception, may hold a path or a text of a client; of them only the exception's type and
+    the place that raised it remain.
+
+    Args:
+        log: The log.
+        level: The least level that is passed on.
+    """
+
+    def __init__(self, log: Log, level: int = logging.WARNING) -> None:
+        super().__init__(level)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        level: Level = "info" if record.levelno < logging.WARNING else "warning"
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        found = _WORDS.match(text)
+        fields: dict[str, Value] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields |= raised(record.exc_info[1])
+        self._log.message(
+            "error" if record.levelno >= logging.ERROR else level,
+            found[0].strip() if found else "",
+            **fields,
+        )
+
+
+def raised(error: BaseException) -> dict[str, Value]:
+    """Return the type of an error and the place that raised it, and not its message."""
+    fields: dict[str, Value] = {"error": type(error).__name__}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        fields["place"] = f"{Path(code.co_filename).name}:{trace.tb_lineno}"
+    return fields
+
+
+def _write_all(file: int, content: bytes) -> None:
+    # Nobody reads a closed log, and a request must not fail because of it.
+    with suppress(OSError):
+        while content:
+            try:
+                content = content[os.write(file, content) :]
+            except BlockingIOError:  # somebody else made the descriptor non-blocking
+                time.sleep(_GATHER_S)
+
+
+def _json(fields: Mapping[str, Value]) -> str:
+    return _escaped(fields) + "\n"
+
+
+def _text(fields: Mapping[str, Value]) -> str:
+    words = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            words += [f"{name}.{part}={_plain(number)}" for part, number in value.items()]
+        elif name in ("time", "level", "event"):
+            words.append(_escaped(str(value))[1:-1])
+        else:
+            words.append(f"{name}={_plain(value)}")
+    return " ".join(words) + "\n"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    shown = "-" if value is None else str(value)
+    return shown if _PLAIN.fullmatch(shown) else _escaped(shown)
+
+
+def _escaped(value: object) -> str:
+    # ASCII alone: no line break of Unicode and no control character but DEL is left as it is.
+    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+
+
+_RENDERERS = {"json": _json, "text": _text}
