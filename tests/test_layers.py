@@ -40,7 +40,7 @@ RUNTIME = {
     "triton/repository": "errors artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/client",
-    "service/access": "errors artifact files",
+    "service/access": "errors artifact models files",
     "service": "",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
     "files loading tune triton/contract triton/client triton/lint triton/repository triton/server "

@@ -32,6 +32,7 @@ EXTRA_MODULES = {
         "onnx",
         "onnxscript",
     ),
+    "masking": ("phonenumbers", "re2"),
     "parquet": ("pyarrow",),
     "triton": ("tritonclient",),
 }
