@@ -22,7 +22,6 @@ from lanner_perf.subjects.workloads import Workloads
 from lanner_perf.suites.measure import measure
 
 Progress = Callable[[str], object]
-_VECTORS = "embed"
 
 
 class BenchReport(Report):
@@ -103,7 +102,7 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """The reference first, which is the checkpoint's own framework, then every variant."""
-    if artifact.manifest.head != _VECTORS:
+    if not artifact.manifest.head_record.answers_vectors:
         return head_specs(artifact, checkpoint)
     variants = [
         Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
@@ -125,8 +124,8 @@ def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progre
         raise UsageError(msg)
     # A variant may be for another machine than this one.
     optional = [replace(variant, is_optional=True) for variant in variants]
-    head, extent = artifact.manifest.head, request.extent
-    if head == _VECTORS:
+    extent = request.extent
+    if artifact.manifest.head_record.answers_vectors:
         names = QUICK if extent.is_quick and request.against == ALL else request.against
         calibration = None if request.calibration is None else read_texts(request.calibration)
         peers = make(
@@ -142,8 +141,8 @@ def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progre
     if request.against == ALL:
         return Peers([reference, *optional], [])
     msg = (
-        f"{artifact.directory} has the head {head!r}, and the peers answer with vectors: "
-        "use --against all for its own framework, or none"
+        f"{artifact.directory} has the head {artifact.manifest.head!r}, and the peers answer with "
+        "vectors: use --against all for its own framework, or none"
     )
     raise UsageError(msg)
 
@@ -159,7 +158,7 @@ def _add_floor(
     """The floor of the report, and how near each subject comes; or why there is none."""
     begin = time.perf_counter()
     try:
-        if artifact.manifest.head != _VECTORS:
+        if not artifact.manifest.head_record.answers_vectors:
             msg = "its operations are counted for texts that become vectors"
             raise UnsupportedError(msg)
         floor = measure_floor(

@@ -17,26 +17,31 @@ from lanner_perf.subjects.resident import resident_mb
 
 if TYPE_CHECKING:
     from lanner.artifact.artifact import Artifact
+    from lanner.artifact.heads import HeadRecord
     from lanner_perf.subjects.subject import Spec
     from lanner_perf.subjects.workloads import Workloads
 
 _FIRST_TEXT = "How fast is the first answer?"
-_TASKS = {"classify": "text-classification", "tag": "token-classification"}
+#: The option that says what a subject takes: a value of `lanner.artifact.heads.InputKind`, which
+#: the environment of a peer may lack.
+INPUTS = "inputs"
 
 
-def first_input(head: str) -> Any:
-    """Return the first input of a subject."""
-    return (_FIRST_TEXT, _FIRST_TEXT) if head == "score" else _FIRST_TEXT
+def first_input(inputs: str) -> Any:
+    """Return the first input of a subject, by its option `INPUTS`."""
+    return (_FIRST_TEXT, _FIRST_TEXT) if inputs == "pairs" else _FIRST_TEXT
 
 
-def inputs_of(workloads: Workloads, head: str) -> Workloads:
-    """The workloads as a head takes them: of texts, or for scores of each text with the next."""
+def inputs_of(workloads: Workloads, head: HeadRecord) -> Workloads:
+    """The workloads as a head takes them: texts, or pairs of each text with the next."""
     from dataclasses import replace  # noqa: PLC0415
 
-    if head == "embed":
+    from lanner.artifact.heads import InputKind  # noqa: PLC0415 (not in a peer's environment)
+
+    if head.answers_vectors:
         return workloads
     inputs: dict[str, list[Any]] = dict(workloads.texts)
-    if head == "score":
+    if head.inputs is InputKind.PAIRS:
         inputs = {
             name: list(zip(texts, texts[1:] + texts[:1], strict=True))
             for name, texts in workloads.texts.items()
@@ -46,19 +51,28 @@ def inputs_of(workloads: Workloads, head: str) -> Workloads:
 
 def head_specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """The checkpoint's own framework first, then every variant of the artifact."""
+    from lanner.artifact.heads import InputKind  # noqa: PLC0415 (not in a peer's environment)
     from lanner_perf.subjects.subject import Spec  # noqa: PLC0415
 
     manifest = artifact.manifest
-    head, limit = manifest.head, manifest.tokenizer.max_tokens
-    framework = "cross-encoder" if head == "score" else "pipeline"
-    name = "sentence-transformers" if head == "score" else "transformers"
-    options = {"head": head, "max_tokens": str(limit or "")}
+    head, limit = manifest.head_record, manifest.tokenizer.max_tokens
+    takes_pairs = head.inputs is InputKind.PAIRS
+    framework = "cross-encoder" if takes_pairs else "pipeline"
+    name = "sentence-transformers" if takes_pairs else "transformers"
+    inputs = {INPUTS: head.inputs.value}
+    options = {
+        **inputs,
+        "task": head.task,
+        "max_tokens": str(limit or ""),
+        "overlap_tokens": str(limit // 4) if limit and head.reads_windows else "",
+        "by_token": "yes" if head.by_token else "",
+    }
     variants = [
         Spec(
             f"lanner {variant.name}",
             "lanner-head",
             str(artifact.directory),
-            {"head": head, "variant": variant.name},
+            {**inputs, "variant": variant.name},
         )
         for variant in manifest.variants
     ]
@@ -102,7 +116,7 @@ def load_cross_encoder(path: str, options: Mapping[str, str], threads: int) -> L
 
 
 def load_pipeline(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A pipeline of transformers; `options` names the ``head`` and its ``max_tokens``.
+    """A pipeline of transformers; see `head_specs` for the options.
 
     Texts that are too long are cut by a classifier, and read in overlapping windows by a tagger,
     both as Lanner does.
@@ -111,9 +125,8 @@ def load_pipeline(path: str, options: Mapping[str, str], threads: int) -> Loaded
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
-    head = options["head"]
     limit = int(options["max_tokens"]) if options["max_tokens"] else None
-    settings: dict[str, Any] = {"task": _TASKS[head], "model": path, "device": "cpu"}
+    settings: dict[str, Any] = {"task": options["task"], "model": path, "device": "cpu"}
     pipeline = transformers.pipeline
     tokenizer_class = transformers.AutoTokenizer
     imported_s, imported_mb = time.perf_counter() - begin, resident_mb()
@@ -121,9 +134,9 @@ def load_pipeline(path: str, options: Mapping[str, str], threads: int) -> Loaded
     own = {} if limit is None else {"model_max_length": limit}
     settings["tokenizer"] = tokenizer_class.from_pretrained(path, **own)
     call: dict[str, Any] = {"truncation": True, "top_k": None}
-    if head == "tag":
+    if options["by_token"]:
         settings["aggregation_strategy"] = "simple"
-        call = {} if limit is None else {"stride": limit // 4}
+        call = {"stride": int(options["overlap_tokens"])} if options["overlap_tokens"] else {}
     model = pipeline(**settings)
     load_s = time.perf_counter() - begin - imported_s
     answer = _of_one_or_many(lambda inputs, size: model(inputs, batch_size=size, **call))

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lanner_perf.kinds import KINDS, Encode, Loaded
-from lanner_perf.kinds.heads import HEAD_KINDS, first_input
+from lanner_perf.kinds.heads import HEAD_KINDS, INPUTS, first_input
 from lanner_perf.subjects.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.subjects.resident import peak_resident_mb, resident_mb
 from lanner_perf.subjects.subject import NEW, SEEN, TEXTS, Spec, Started, SubjectError
@@ -43,7 +43,7 @@ def serve(file_descriptor: int) -> None:
 def _start(spec: Spec, threads: int) -> tuple[Loaded, Started]:
     loaded = (KINDS | HEAD_KINDS)[spec.kind](spec.path, spec.options, threads)
     loaded_mb = resident_mb()
-    first = first_input(spec.options.get("head", "embed"))
+    first = first_input(spec.options.get(INPUTS, ""))
     first_answer_ms = _milliseconds(partial(loaded.encode, first))
     return loaded, Started(
         import_s=loaded.import_s,

@@ -14,8 +14,8 @@ from lanner_perf.subjects.totals import Counter, RequestClock
 def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
     """A client of the server at the URL `path`.
 
-    `options` names the ``model``, as JSON what `lanner.connect` is given beside it (``connect``),
-    and the ``head`` of the model where that is not ``embed``. A request that fails is not sent
+    `options` names the ``model`` and as JSON what `lanner.connect` is given beside it
+    (``connect``). A request that fails is not sent
     again: what is measured is what the server does.
     """
     start = Start(options, threads)

@@ -10,6 +10,7 @@ from typing import Any
 from lanner.artifact.artifact import Artifact
 from lanner.errors import BenchmarkError, UsageError
 from lanner.triton.client.transport import Address
+from lanner_perf.kinds.heads import INPUTS
 from lanner_perf.record.schema import LeftOut, Server, whole_rows
 from lanner_perf.report.extent import Extent
 from lanner_perf.server.server_models import ServerModel, artifact_of, find_models, require_same
@@ -155,9 +156,13 @@ def _specs(
 
 def _in_process(artifact: Artifact, model: ServerModel, options: Mapping[str, str]) -> Spec:
     """The variant that the server runs."""
-    head = artifact.manifest.head
-    own = {"head": head, "variant": model.served.variant(model.manifest).name, **options}
-    kind = "lanner" if head == "embed" else "lanner-head"
+    head = artifact.manifest.head_record
+    own = {
+        INPUTS: head.inputs.value,
+        "variant": model.served.variant(model.manifest).name,
+        **options,
+    }
+    kind = "lanner" if head.answers_vectors else "lanner-head"
     return Spec(IN_PROCESS, kind, str(artifact.directory), own)
 
 
@@ -168,7 +173,7 @@ def _client(
     options: Mapping[str, str],
 ) -> Spec:
     own = {
-        "head": model.manifest.head,
+        INPUTS: model.manifest.head_record.inputs.value,
         "model": model.served.name,
         "connect": json.dumps(dict(request.access)),
         **options,

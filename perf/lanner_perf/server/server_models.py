@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import lanner
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.heads import HEADS
 from lanner.artifact.manifest import Manifest
 from lanner.errors import BenchmarkError, ServerError, ServerUnavailableError
 from lanner.triton.client.transport import Address, Monitor
@@ -141,8 +140,8 @@ def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
 
 def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
     """Return whether the server looks an answer up in a cache; False without a cache."""
-    head = model.manifest.head
-    getattr(model, HEADS[head].methods[0])(first_input(head))
+    head = model.manifest.head_record
+    getattr(model, head.methods[0])(first_input(head.inputs.value))
     end = time.monotonic() + _PATIENCE_S
     while not (lookups := cache_lookups(transport, name)) and time.monotonic() < end:
         time.sleep(_POLL_S)

@@ -44,14 +44,7 @@ SUITES: dict[str, ModuleType] = {
 }
 #: Of these suites two dozen subjects would take too long: they are of `leaders` alone.
 OF_LEADERS = ("concurrency", "open_loop", "cold_start")
-#: What is timed, by head.
-_TIMED = {
-    "embed": "encode, from texts to vectors",
-    "score": "score, from pairs to numbers",
-    "classify": "classify, from texts to labels",
-    "tag": "tag, from texts to entities",
-}
-_EMBED_ALONE: tuple[LeftOut, ...] = (
+_OF_VECTORS_ALONE: tuple[LeftOut, ...] = (
     {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
     {"name": "texts by length", "reason": "they are made for vectors alone"},
 )
@@ -89,9 +82,10 @@ def measure(
     Raises:
         SubjectError: A subject failed to start that is not optional, or the first one failed.
     """
-    head = artifact.manifest.head
-    left_out = [] if head == "embed" else list(_EMBED_ALONE)
-    plan = plan if head == "embed" else replace(plan, lengths=(), suites=_without_quality(plan))
+    head, left_out = artifact.manifest.head_record, list[LeftOut]()
+    if not head.answers_vectors:
+        left_out += _OF_VECTORS_ALONE
+        plan = replace(plan, lengths=(), suites=_without_quality(plan))
     inputs = _inputs(artifact, inputs_of(workloads, head), plan)
     clock = _Clock(plan, len(specs), progress)
     rows: dict[str, dict[str, Any]] = {}
@@ -119,7 +113,8 @@ def measure(
         "threads": plan.threads,
         "rounds": plan.rounds,
         "artifact": artifact.manifest.name,
-        "timed": f"{_TIMED[head]}, tokenisation included; medians of the rounds",
+        "timed": f"{head.methods[0]}, from {head.inputs.value} to {head.noun}, tokenisation "
+        "included; medians of the rounds",
         "workloads": {
             name: {
                 "texts": len(texts),

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.heads import HEADS
+from lanner.artifact.heads import InputKind
 from lanner.commands.console import steps
 from lanner.commands.options import positive
 from lanner.commands.source import split_url
@@ -179,7 +179,7 @@ def _more_than_baseline(text: str) -> int:
 
 
 def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
-    """Has a model of any head answer so many random texts.
+    """Let a model of any head answer so many random texts.
 
     Args:
         model: What answers.
@@ -189,11 +189,11 @@ def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
     Yields:
         A sample after every `STEP_TEXTS`.
     """
-    head = model.manifest.head
-    answer = getattr(model, HEADS[head].methods[0])
+    head = model.manifest.head_record
+    answer = getattr(model, head.methods[0])
     source = random_texts(model.max_seq_length or _LIMIT_OF_THE_UNLIMITED)
-    # A scorer takes pairs.
-    inputs: Iterator[Any] = zip(source, source, strict=True) if head == "score" else source
+    takes_pairs = head.inputs is InputKind.PAIRS
+    inputs: Iterator[Any] = zip(source, source, strict=True) if takes_pairs else source
     with ThreadPoolExecutor(callers) as pool:
         for done in range(0, texts, STEP_TEXTS):
             step = list(islice(inputs, min(STEP_TEXTS, texts - done)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.heads import HEADS
 
 pytest.importorskip("scipy", reason="needs lanner-bench")
 pytest.importorskip("torch", reason="the frameworks of the checkpoints")
@@ -28,7 +29,7 @@ def test_scores_are_those_of_the_framework(
     scorer_artifact: Artifact, scorer_checkpoint: Path
 ) -> None:
     theirs, ours = load_all(scorer_artifact, scorer_checkpoint)
-    pairs = inputs_of(build_workloads(None).shortened(short=8), "score").texts["short"]
+    pairs = inputs_of(build_workloads(None).shortened(short=8), HEADS["score"]).texts["short"]
     assert pairs[0][1] == pairs[1][0]
     np.testing.assert_allclose(ours(pairs, batch_size=4), theirs(pairs, batch_size=4), atol=1e-5)
     assert float(ours(pairs[0])) == pytest.approx(float(theirs(pairs[0])), abs=1e-5)
@@ -82,4 +83,4 @@ def test_every_head_is_measured(scorer_artifact: Artifact, scorer_checkpoint: Pa
         assert row["throughput"]["mixed"]["tokens_per_s"] > 0
         assert row["concurrency"]["2"]["failed"] == row["open_loop"].popitem()[1]["failed"] == 0
     assert [item["name"] for item in report["left_out"]] == ["quality", "texts by length"]
-    assert report["timed"].startswith("score, from pairs to numbers")
+    assert report["timed"].startswith("score, from pairs to a score a pair, ")
