@@ -28,7 +28,7 @@ RUNTIME = {
     "engines": "errors machine artifact engines/tensorrt",
     "running": "errors text engines",
     "models": "errors vectors artifact text running",
-    "files": "errors machine models",
+    "files": "errors machine artifact models",
     "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "
     "models files",
     "tune": "errors artifact text engines models files loading",

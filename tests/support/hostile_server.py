@@ -1,13 +1,17 @@
-"""A server of a few lines that answers whatever a test wants, byte by byte."""
+"""Servers of a few lines that answer whatever a test wants, byte by byte, over HTTP and gRPC."""
 
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any
 
 #: Sends an answer to the request that is given.
 Answer = Callable[[socket.socket, bytes], None]
+#: The bytes of an answer to a call of gRPC, whose context is given.
+GrpcAnswer = Callable[[Any], bytes]
 
 
 @contextmanager
@@ -43,6 +47,52 @@ def saying(*parts: bytes) -> Answer:
             client.sendall(part)
 
     return answer
+
+
+def routed(answers: Mapping[str, Answer]) -> Answer:
+    """The answer to the first end of a path that is that of the request."""
+
+    def answer(client: socket.socket, request: bytes) -> None:
+        path = request.split(b" ", 2)[1].decode()
+        next(one for end, one in answers.items() if path.endswith(end))(client, request)
+
+    return answer
+
+
+def hanging_up(*parts: bytes) -> Answer:
+    """An answer that is always the same, and the end of the connection."""
+
+    def answer(client: socket.socket, request: bytes) -> None:
+        saying(*parts)(client, request)
+        client.shutdown(socket.SHUT_RDWR)
+
+    return answer
+
+
+@contextmanager
+def grpc_answering(answers: Mapping[str, GrpcAnswer], **options: Any) -> Iterator[int]:
+    """The port of a real server of gRPC that answers methods of Triton's service with bytes.
+
+    Args:
+        answers: By the name of the method; they are read anew at each call.
+        options: Of `grpc.server`.
+    """
+    import grpc  # noqa: PLC0415 (an extra)
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, call: Any) -> Any:
+            def answer(_: bytes, context: Any) -> bytes:
+                return answers[call.method.rpartition("/")[2]](context)
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Handler()], **options)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
 
 
 def page(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, normalizers
 
 from lanner.errors import CheckpointError
 from lanner.files.texts import shipped_sentences
+from lanner.text.tokenization import is_of_library
 
 TOKENIZER_FILE = "tokenizer.json"
 #: Texts that normalisers and pre-tokenizers of different kinds read differently.
@@ -37,7 +38,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise CheckpointError(msg)
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more special
+    except BaseException as error:
+        if not is_of_library(error):
+            raise
         msg = f"{path} is not a tokenizer that this version of 'tokenizers' reads: {error}"
         raise CheckpointError(msg) from error
 
@@ -85,7 +88,9 @@ def _require_total(tokenizer: Tokenizer, path: Path) -> None:
     for text in _PROBES:
         try:
             tokenizer.encode(text)
-        except Exception as error:  # the library raises nothing more special
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
             msg = f"{path} cannot read {text!r} ({error}): give its model an unknown token"
             raise CheckpointError(msg) from error
 
@@ -106,7 +111,9 @@ def _ids(tokenizer: Tokenizer, text: str) -> list[list[int]] | None:
     """The ids of a text, alone and in a pair; None where the tokenizer fails."""
     try:
         return [tokenizer.encode(text).ids, tokenizer.encode(text, text).ids]
-    except Exception:  # noqa: BLE001 (the library raises nothing more special)
+    except BaseException as error:
+        if not is_of_library(error):
+            raise
         return None
 
 

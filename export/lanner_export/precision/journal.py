@@ -5,11 +5,18 @@ other data or of parallel runs are never confused, and nothing is overwritten.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from lanner.artifact.bounded import read_bounded
+from lanner.errors import OutputError
+
+#: Room for a hundred thousand trials.
+_MOST_BYTES = 2**24
 
 
 @dataclass
@@ -37,9 +44,17 @@ class Journal:
 
         Returns:
             The number of loaded values.
+
+        Raises:
+            OutputError: The file is a link, or no file.
+            TooLargeError: It holds more than any search writes.
         """
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            msg = f"{self.path} is no file of Lanner: inspect and remove it"
+            raise OutputError(msg)
         self._identity = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.exists() else []
+        raw = read_bounded(self.path, _MOST_BYTES) if self.path.exists() else b""
+        lines = raw.decode(errors="replace").splitlines()
         self._values = dict(found for line in lines if (found := self._read(line)) is not None)
         return len(self._values)
 
@@ -51,9 +66,10 @@ class Journal:
         """Record the value of a trial."""
         self._values[tried] = value
         line = json.dumps({"search": self._identity, "tried": tried, "value": value})
-        with self.path.open("a", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self.path, flags | os.O_NONBLOCK, 0o666), "ab") as file:
             # The leading line feed ends the partial line of a killed run.
-            file.write(f"\n{line}\n")
+            file.write(f"\n{line}\n".encode())
 
     def remove(self) -> None:
         """Remove the file, if it exists."""
@@ -65,5 +81,6 @@ class Journal:
             if content["search"] != self._identity:
                 return None
             return str(content["tried"]), float(content["value"])
-        except (ValueError, KeyError, TypeError):  # a partial or empty line
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+            # a partial, empty or foreign line
             return None

@@ -20,7 +20,6 @@ from lanner_export.checkpoint.checkpoint import (
 )
 from lanner_export.checkpoint.config import (
     architecture_of,
-    first_sentence,
     read_config,
     require_positions,
     token_limit,
@@ -44,9 +43,9 @@ from lanner_export.checkpoint.weights import (
     require_row_for_each_token,
     shown_names,
 )
-from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
 from lanner_export.graph.tracing import LogitsGraph
+from lanner_export.transformer.framework import load_sentence_transformers, loading
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -87,7 +86,9 @@ def load_classifier(
     if is_cross_encoder(directory):
         read_modules_of_cross_encoder(directory)
         _require_no_default_prompt(directory, checkpoint)
-        scorer = _cross_encoder(directory, checkpoint)
+        from sentence_transformers import CrossEncoder  # noqa: PLC0415
+
+        scorer = load_sentence_transformers(CrossEncoder, directory, checkpoint)
         model, tokenizer, own_limit = (
             scorer[0].auto_model,
             scorer.tokenizer,
@@ -180,36 +181,13 @@ def _require_no_default_prompt(directory: Path, checkpoint: str) -> None:
         raise UnsupportedError(msg)
 
 
-def _cross_encoder(directory: Path, checkpoint: str) -> Any:
-    from sentence_transformers import CrossEncoder  # noqa: PLC0415
-
-    try:
-        with quiet():
-            scorer = CrossEncoder(
-                str(directory),
-                device="cpu",
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True},
-            )
-    except Exception as error:  # whatever the framework met in a foreign directory
-        msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
-        raise CheckpointError(msg) from error
-    require_tokenizer(scorer.tokenizer, checkpoint)
-    return scorer.float().eval()
-
-
 def _tokenizer(directory: Path, checkpoint: str) -> Any:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                directory, trust_remote_code=False, local_files_only=True
-            )
-    except Exception as error:  # whatever the framework met in a foreign directory
-        msg = f"transformers cannot load the tokenizer of {checkpoint}: {first_sentence(error)}"
-        raise CheckpointError(msg) from error
+    with loading("transformers", f"the tokenizer of {checkpoint}"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True
+        )
     require_tokenizer(tokenizer, checkpoint)
     return tokenizer
 
@@ -219,18 +197,14 @@ def _model(directory: Path, checkpoint: str, head: str) -> tuple[Any, list[str]]
     import transformers  # noqa: PLC0415
 
     model_class = getattr(transformers, f"AutoModel{CLASS_OF_TASK[HEADS[head].task]}")
-    try:
-        with quiet():
-            model, info = model_class.from_pretrained(
-                directory,
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except Exception as error:
-        msg = f"transformers cannot load {checkpoint}: {first_sentence(error)}"
-        raise CheckpointError(msg) from error
+    with loading("transformers", checkpoint):
+        model, info = model_class.from_pretrained(
+            directory,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     # transformers initialises missing weights at random.
     if missing := sorted(info["missing_keys"]):
         msg = (

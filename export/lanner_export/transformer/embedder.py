@@ -17,12 +17,10 @@ from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.checkpoint import (
     Checkpoint,
     require_similarity,
-    require_tokenizer,
     source_of,
 )
 from lanner_export.checkpoint.config import (
     architecture_of,
-    first_sentence,
     read_config,
     require_positions,
     token_limit,
@@ -35,9 +33,9 @@ from lanner_export.checkpoint.weights import (
     require_row_for_each_token,
     shown_names,
 )
-from lanner_export.graph.quiet import quiet
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_export.graph.tracing import SentenceGraph
+from lanner_export.transformer.framework import load_sentence_transformers, loading
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -177,30 +175,17 @@ def _sentence_transformer(directory: Path, checkpoint: str, pooling: str | None)
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from sentence_transformers.sentence_transformer.modules import Pooling  # noqa: PLC0415
 
-    try:
-        with quiet():
-            model = SentenceTransformer(
-                str(directory),
-                device="cpu",
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True},
-            )
-    except Exception as error:  # whatever the framework met in a foreign directory
-        msg = f"sentence-transformers cannot load {checkpoint}: {first_sentence(error)}"
-        raise CheckpointError(msg) from error
-    require_tokenizer(model.tokenizer, checkpoint)
+    model = load_sentence_transformers(SentenceTransformer, directory, checkpoint)
     if pooling is not None:
         model[1] = Pooling(model[1].embedding_dimension, pooling_mode=pooling)
-    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
-    return model.float().eval()
+    return model
 
 
 def _require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -> list[str]:
     """Refuse weights that are missing, and those that transformers does not use."""
     from transformers import AutoModel  # noqa: PLC0415
 
-    with quiet():
+    with loading("transformers", checkpoint):
         model, info = AutoModel.from_pretrained(
             directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )

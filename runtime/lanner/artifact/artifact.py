@@ -107,7 +107,7 @@ class Artifact:
             AttributeError,
             OverflowError,
         ) as error:
-            msg = f"{path} lacks measurements of a variant ({error!r}): export again"
+            msg = f"{path} lacks measurements of a variant ({repr(error)[:300]}): export again"
             raise ArtifactError(msg) from None
         return content
 

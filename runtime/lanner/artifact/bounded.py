@@ -1,12 +1,15 @@
 """Bounded reading of untrusted files.
 
 A file is opened without waiting (a FIFO would block forever), must be a regular file, and is read
-up to a limit. JSON must be finite and not nested deeper than anything that Lanner writes.
+up to a limit. JSON must be finite and valid Unicode, not nested deeper than anything that Lanner
+writes, and hold no more values.
 """
 
 import errno
 import json
+import math
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Never
@@ -15,6 +18,11 @@ from lanner.errors import LannerError
 
 #: Deepest nesting of the JSON that Lanner writes and reads, with room to spare.
 MAX_DEPTH = 64
+#: The most values of it: a list of a hundred thousand labels is a tenth of that. A value of two
+#: bytes takes a hundred in memory.
+MAX_VALUES = 2**20
+#: The escape of half of a surrogate pair, perhaps beside its other half.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class TooLargeError(LannerError):
@@ -55,10 +63,17 @@ def parse_json(raw: str | bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: It is not JSON, holds NaN or an infinity, or is nested too deeply.
+        ValueError: It is not JSON, holds NaN or an infinity, half of a surrogate pair or more than
+            `MAX_VALUES` values, or is nested too deeply.
     """
+    # By itself `json` lets surrogates pass.
+    text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
+    # Each value but the first is behind one of these; those inside texts count, too.
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        msg = f"it holds more than {MAX_VALUES:,} values"
+        raise ValueError(msg)
     try:
-        content = json.loads(raw, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         msg = "it is nested too deeply"
         raise ValueError(msg) from None
@@ -71,9 +86,26 @@ def parse_json(raw: str | bytes) -> Any:
             for value in (one.values() if isinstance(one, dict) else one)
         ]
         if not level:
+            if _SURROGATE.search(text):
+                _require_unicode(content)
             return content
     msg = f"it is nested more than {MAX_DEPTH} levels deep"
     raise ValueError(msg)
+
+
+def _require_unicode(content: object) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        msg = "it holds half of a surrogate pair"
+        raise ValueError(msg) from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse_constant(text[:20])
+    return number
 
 
 def _refuse_constant(name: str) -> Never:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from lanner.errors import InputError
 
+#: Longer than any text that a model reads at once; a request is filled up to its bucket.
+_LONGEST = 2**17
 #: The first bucket; each next one is longer by a half or a third: 16, 24, 32, 48, 64, ...
 _SHORTEST = 16
 
@@ -33,12 +35,16 @@ def parse_buckets(text: str) -> tuple[int, ...]:
     """Parse the buckets of a configuration, ``"16,32,64"``; an empty text has none.
 
     Raises:
-        InputError: The buckets are not increasing integers of at least 1.
+        InputError: The buckets are not increasing integers from 1 to 131,072.
     """
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    buckets = tuple(int(part) if part.isdecimal() else 0 for part in parts)
-    if any(low >= high for low, high in zip((0, *buckets), buckets, strict=False)):
-        msg = f"the buckets {text!r} must be increasing lengths in tokens"
+    buckets = tuple(int(part) if part.isdecimal() and len(part) < 9 else 0 for part in parts)
+    increase = all(low < high for low, high in zip((0, *buckets), buckets, strict=False))
+    if not increase or max(buckets, default=0) > _LONGEST:
+        msg = (
+            f"the buckets {text[:100]!r} must be increasing lengths in tokens, of at most "
+            f"{_LONGEST:,}"
+        )
         raise InputError(msg)
     return buckets
 

@@ -136,4 +136,5 @@ def _is_version_taken(built: str, here: str, is_compatible: bool) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])
+    # Python makes no number of thousands of digits.
+    return tuple(int(part) for part in re.findall(r"[0-9]{1,18}", version)[:4])

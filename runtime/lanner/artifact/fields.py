@@ -6,6 +6,7 @@ kinds of characters.
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -35,7 +36,8 @@ _LONGEST_FILE_NAME = 200
 
 def mistyped(part: object) -> str | None:
     """Return the first field of a dataclass, nested ones included, of a wrong type, or None."""
-    for name, kind in get_type_hints(type(part)).items():
+    own: Any = type(part)
+    for name, kind in _hints(own).items():
         if not _fits(getattr(part, name), kind):
             return name
     return None
@@ -55,6 +57,11 @@ def is_file_name(name: str) -> bool:
 def unfit_file_name(names: Iterable[str]) -> str | None:
     """Return the first name that no file of an artifact may have, or None."""
     return next((name for name in names if not is_file_name(name)), None)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911 (one line for each kind)

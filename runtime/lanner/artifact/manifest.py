@@ -296,13 +296,13 @@ class Manifest:
             problem = manifest._problem()
         if not problem and manifest.head not in HEADS:
             msg = (
-                f"{path} has the head {manifest.head!r}, but this Lanner has "
+                f"{path} has the head {manifest.head[:100]!r}, but this Lanner has "
                 f"{', '.join(HEADS)}: upgrade it with pip install --upgrade lanner"
             )
             raise FormatVersionError(msg)
         if problem:
-            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: {problem}"
-            raise ArtifactError(msg)
+            msg = f"{path} does not have the fields of format version {FORMAT_VERSION}: "
+            raise ArtifactError(msg + problem[:500])
         return manifest
 
     def _problem(self) -> str:
@@ -317,13 +317,13 @@ class Manifest:
         return self._wrong_number() or self._wrong_name() or self._wrong_file()
 
     def _wrong_number(self) -> str:
-        max_tokens, max_characters = self.tokenizer.max_tokens, self.tokenizer.max_characters
+        max_tokens, max_characters = self.tokenizer.max_tokens, self.tokenizer.max_characters or 0
         if self.dimension < 1 or (max_tokens is not None and max_tokens < 1):
             return "'dimension' and 'max_tokens' must be at least 1"
-        sizes = [self.dimension, max_tokens or 0, max_characters or 0]
+        sizes = [self.dimension, max_tokens or 0, max_characters]
         if max(sizes) > LARGEST_SIZE:
             return f"{max(sizes)} is more than any model has"
-        if min(max_characters or 0, *(one.bytes for one in self.files.values()), 0) < 0:
+        if min(max_characters, *(one.bytes for one in self.files.values()), 0) < 0:
             return "'max_characters' and 'bytes' must not be negative"
         if not 0 <= self.tokenizer.pad_token_id < 2**31:
             return "'pad_token_id' must be a token's id"
@@ -345,6 +345,8 @@ class Manifest:
         for name, value, allowed in choices:
             if value not in allowed:
                 return f"{name!r} must be one of {', '.join(map(str, allowed))}"
+        if len(self.name) > 255 or len(self.variants) > 100:  # messages show them
+            return "'name' or 'variants' is longer than an export makes it"
         if not self.inputs or not self.outputs:
             return "'inputs' and 'outputs' must not be empty"
         names = [variant.name for variant in self.variants]

@@ -74,8 +74,8 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
         if isinstance(error, LannerError):
             raise
         msg = (
-            f"{artifact.directory} says of itself what 'lanner export' does not write ({error!r}): "
-            "export again"
+            f"{artifact.directory} says of itself what 'lanner export' does not write "
+            f"({repr(error)[:300]}): export again"
         )
         raise ArtifactError(msg) from None
 

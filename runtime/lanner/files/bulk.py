@@ -95,6 +95,8 @@ class Bulk:
             self.progressed(partial.written)
             with partial.opened() as body:
                 if earlier_rows:
+                    if not writer.takes(partial.written.writer):
+                        partial.refuse()
                     writer.state.update(partial.written.writer)
                 else:
                     writer.start(body)

@@ -39,6 +39,10 @@ class ParquetFile(VectorFile):
         self.state = {name: "null" for name, found in self._types.items() if found == "json"}
         self._body_schema = self._schema(dict.fromkeys(self.state, pa.string()))
 
+    def takes(self, state: Mapping[str, Any]) -> bool:
+        """See `VectorFile.takes`."""
+        return super().takes(state) and all(kind in list(_TYPE_OF_KIND) for kind in state.values())
+
     def start(self, body: BinaryIO) -> None:
         """Write the schema of the stream."""
         body.write(self._body_schema.serialize())

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
+from lanner.artifact import fields
+from lanner.artifact.bounded import parse_json
 from lanner.errors import OutputError
 
 #: The option that discards the results of an earlier run.
@@ -29,6 +31,9 @@ _LOCK, _BODY, _STATE, _NEW_STATE = "lock", "body", "state.json", "state.new"
 _FILES = (_STATE, _NEW_STATE, _BODY, "whole")
 _FOREIGN = "{} is {}: inspect and remove it, or choose another output"
 _PIECE_BYTES = 2**20
+#: Many times what a state holds: settings, a few messages, and the kinds of kept columns.
+_MOST_STATE_BYTES = 2**24
+_SHOWN_CHARACTERS = 100
 #: The most times that a directory may vanish while it is opened.
 _TRIES = 100
 
@@ -57,7 +62,19 @@ class Written:
     digest: str = ""
     skipped: int = 0
     bad_rows: list[str] = field(default_factory=list)
-    writer: Mapping[str, Any] = field(default_factory=dict)
+    writer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_consistent(self) -> bool:
+        """True if its fields are those that a run writes."""
+        if fields.mistyped(self):
+            return False
+        return (
+            0 <= self.unchecked_bytes <= self.bytes
+            and min(self.vectors, self.skipped) >= 0
+            and self.vectors + self.skipped <= self.rows
+            and bool(self.bad_rows) is bool(self.skipped)
+        )
 
 
 class PartialFile:
@@ -105,14 +122,12 @@ class PartialFile:
             return
         try:
             with self._open(_STATE, "rb") as file:
-                content = json.loads(file.read())
+                content = parse_json(file.read(_MOST_STATE_BYTES))
             earlier, written = dict(content["identity"]), Written(**content["written"])
-            is_whole = self._is_whole(written)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            earlier, written, is_whole = {}, Written(), False
-        if not is_whole:
-            msg = f"{self.directory} is damaged: use {RESTART} to discard it"
-            raise OutputError(msg)
+        except (ValueError, KeyError, TypeError):
+            self.refuse()
+        if not written.is_consistent or not self._is_whole(written):
+            self.refuse()
         if earlier != json.loads(json.dumps(identity)):
             msg = (
                 f"{self.directory} holds the first {written.rows:,} rows of a run with another "
@@ -121,6 +136,15 @@ class PartialFile:
             )
             raise OutputError(msg)
         self.written = written
+
+    def refuse(self) -> NoReturn:
+        """Refuse what an earlier run left.
+
+        Raises:
+            OutputError: Always.
+        """
+        msg = f"{self.directory} is damaged: use {RESTART} to discard it"
+        raise OutputError(msg)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -292,7 +316,10 @@ def _flush(file: BinaryIO) -> None:
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    names = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
+    missing = object()
+    names = [
+        name for name in {**earlier, **now} if earlier.get(name, missing) != now.get(name, missing)
+    ]
     name = names[0]
-    before, after = (str(found.get(name)) for found in (earlier, now))
-    return f"{name} ({before}, now {after})"
+    before, after = (str(found.get(name))[:_SHOWN_CHARACTERS] for found in (earlier, now))
+    return f"{name[:_SHOWN_CHARACTERS]} ({before}, now {after})"

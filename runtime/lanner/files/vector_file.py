@@ -85,6 +85,10 @@ class VectorFile(ABC):
         self.layout = layout
         self.state: dict[str, Any] = {}
 
+    def takes(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a state may be that of an earlier run."""
+        return state.keys() == self.state.keys()
+
     @abstractmethod
     def start(self, body: BinaryIO) -> None:
         """Write the bytes before the first row."""

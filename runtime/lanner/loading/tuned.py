@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 from lanner._version import __version__
+from lanner.artifact import fields
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
@@ -51,6 +52,8 @@ _DAMAGED_CONTENT = (
 )
 _DAMAGE = (OSError, *_DAMAGED_CONTENT)
 _MOST_BYTES = 2**22
+#: Many times the largest batch that is tried.
+_MOST_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,9 @@ class Choice:
         except (TypeError, KeyError) as error:
             raise ValueError(error) from None
         for part in (own, choice):
-            for name, kind in get_type_hints(type(part)).items():
-                value = getattr(part, name)
-                # In Python, True is an int.
-                if not isinstance(value, kind) or isinstance(value, bool):
-                    msg = f"{name} is {value!r}"
-                    raise ValueError(msg)
+            if name := fields.mistyped(part):
+                msg = f"{name} is {str(getattr(part, name))[:100]!r}"
+                raise ValueError(msg)
         return choice
 
     def __str__(self) -> str:
@@ -235,7 +235,9 @@ def _usable(content: Any, artifact: Artifact, threads: int) -> Choice:
         f"there is no device {configuration.device!r}": configuration.device not in DEVICES,
         f"there is no variant {configuration.variant!r}": configuration.variant not in names,
         f"workers are {configuration.workers}": not 1 <= configuration.workers <= threads,
-        f"token_budget is {configuration.token_budget}": configuration.token_budget < 1,
+        f"token_budget is {configuration.token_budget}": not 1
+        <= configuration.token_budget
+        <= _MOST_TOKENS,
     }
     for problem, is_there in problems.items():
         if is_there:

@@ -75,18 +75,23 @@ class Tokenizer:
     def __init__(self, path: Path, record: TokenizerRecord, *, overlap_tokens: int = 0) -> None:
         try:
             tokenizer = _Tokenizer.from_file(str(path))
-        except Exception as error:
+            # `lanner.running.batching` pads per batch, at no extra cost.
+            tokenizer.no_padding()
+            side = (tokenizer.truncation or {}).get("direction", "right")
+            if record.max_tokens is None:
+                tokenizer.no_truncation()
+            else:
+                tokenizer.enable_truncation(
+                    record.max_tokens, stride=overlap_tokens, direction=side
+                )
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
             msg = f"this version of 'tokenizers' cannot read the tokenizer {path}: {error}"
             raise ArtifactError(msg) from error
-        # `lanner.running.batching` pads per batch, at no extra cost.
-        tokenizer.no_padding()
-        side = (tokenizer.truncation or {}).get("direction", "right")
+        self._path = path
         #: True if long texts lose their beginning, so that `windows` begin at the end.
         self.cuts_left = side == "left"
-        if record.max_tokens is None:
-            tokenizer.no_truncation()
-        else:
-            tokenizer.enable_truncation(record.max_tokens, stride=overlap_tokens, direction=side)
         self._tokenizer = tokenizer
         self._has_no_pool = False
         self._long: LongTexts | None = None
@@ -141,10 +146,14 @@ class Tokenizer:
 
         The texts must have passed `check_texts`.
         """
-        if len(texts) == 1 and len(texts[0]) <= _CHARACTERS_HELD:
-            encodings = [self._tokenizer.encode(texts[0])]
-        else:
-            encodings = self._all(self._tokenizer.encode_batch, texts)
+        try:
+            if len(texts) == 1 and len(texts[0]) <= _CHARACTERS_HELD:
+                encodings = [self._tokenizer.encode(texts[0])]
+            else:
+                encodings = self._all(self._tokenizer.encode_batch, texts)
+        except BaseException as error:
+            self._explain(error)
+            raise
         return [[encoding, *encoding.overflowing] for encoding in encodings]
 
     def count_prompt_tokens(self, prompt: str) -> int:
@@ -173,9 +182,13 @@ class Tokenizer:
         for text, index in zip(texts, indices, strict=True):
             _check_unicode(text, index)  # also where it is not read
         pieces = [self._long.first_piece(text) for text in texts]
-        # Not the fast form, which does not tell the words.
-        encodings = self._all(self._tokenizer.encode_batch, pieces)
-        return [self._long.settled(*one) for one in zip(texts, encodings, strict=True)]
+        try:
+            # Not the fast form, which does not tell the words.
+            encodings = self._all(self._tokenizer.encode_batch, pieces)
+            return [self._long.settled(*one) for one in zip(texts, encodings, strict=True)]
+        except BaseException as error:
+            self._explain(error)
+            raise
 
     def _shortened(self, texts: tuple[str] | Pair, index: int) -> tuple[str] | Pair:
         """Return a text or pair of the same tokens, with no more of a long text than it needs."""
@@ -193,7 +206,7 @@ class Tokenizer:
                 return encode(list(inputs))
             except BaseException as error:
                 # The library's thread pool could not be started, and never will be in this process.
-                if type(error).__name__ != "PanicException":
+                if not is_of_library(error) or "thread pool" not in str(error):
                     raise
                 self._has_no_pool = True
         pairs = [(one, None) if isinstance(one, str) else one for one in inputs]
@@ -214,6 +227,23 @@ class Tokenizer:
         except (TypeError, UnicodeEncodeError):  # a lone surrogate; the type depends on the version
             check(inputs)
             raise
+        except BaseException as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: BaseException) -> None:
+        """Raise the error for a tokenizer that fails on a text; do nothing for other errors."""
+        if is_of_library(error):
+            msg = (
+                f"the tokenizer {self._path} fails on a text ({str(error)[:200]}): export the "
+                "checkpoint again"
+            )
+            raise ArtifactError(msg) from error
+
+
+def is_of_library(error: BaseException) -> bool:
+    """Return whether the `tokenizers` library raised an error; its panics are no `Exception`."""
+    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 class _Check(Protocol):

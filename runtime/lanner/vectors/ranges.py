@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.lib import format as npy
 
 from lanner.errors import ArtifactError
 from lanner.vectors.similarity import Vectors, normalize
@@ -67,14 +68,28 @@ class EmbeddingRanges:
         Raises:
             ArtifactError: The file holds something else.
         """
-        try:
-            content = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError):
-            content = np.empty(0)
-        if content.dtype != np.float32 or content.shape != (3, dimension):
+        # numpy would make room for whatever size the header names.
+        shape = (3, dimension)
+        with path.open("rb") as file:
+            try:
+                is_known = npy.read_magic(file) == (1, 0)
+                header = npy.read_array_header_1_0(file) if is_known else None
+            except Exception:  # noqa: BLE001 (numpy parses the header as Python)
+                header = None
+            raw = file.read(12 * dimension + 1)
+        if header != (shape, False, np.dtype("<f4")) or len(raw) != 12 * dimension:
             msg = f"{path} is not float32 of the shape [3, {dimension}]: export the artifact again"
             raise ArtifactError(msg)
-        return cls(content[:2], content[2])
+        low, high, lengths = np.frombuffer(raw, "<f4").reshape(shape)
+        ranges = cls(np.stack([low, high]), lengths)
+        if not np.isfinite(ranges.extremes).all() or not (low <= high).all():
+            problem = "ranges that are none"
+        elif not np.isfinite(lengths).all() or not (lengths > 0).all():
+            problem = "lengths that are none"
+        else:
+            return ranges
+        msg = f"{path} holds {problem}: export the artifact again"
+        raise ArtifactError(msg)
 
     def write(self, path: Path) -> None:
         """Write a .npy file, float32 [3, dim]: lowest, highest and `lengths`."""

@@ -1,6 +1,10 @@
 import math
+import os
 from pathlib import Path
 
+import pytest
+
+from lanner.errors import OutputError
 from lanner_export.precision.journal import Journal
 
 IDENTITY = {"graph": "a", "labels": ""}
@@ -56,5 +60,29 @@ def test_what_depends_on_something_else_is_passed_over_and_kept(tmp_path: Path) 
 
 
 def test_other_people_s_lines_are_no_trials(tmp_path: Path) -> None:
-    (tmp_path / "j").write_text('\n3\n[]\n{"search": 1}\nnull\n')
+    (tmp_path / "j").write_text('\n3\n[]\n{"search": 1}\nnull\n' + "[" * 10**5 + "\n")
     assert recalled(tmp_path / "j")[0] == 0
+
+
+def test_a_number_that_no_trial_has_is_none(tmp_path: Path) -> None:
+    _, journal = recalled(tmp_path / "j")
+    journal.note("all", 10**400)
+    assert recalled(tmp_path / "j")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory"])
+def test_what_somebody_prepared_is_neither_read_nor_written(tmp_path: Path, kind: str) -> None:
+    path, precious = tmp_path / "j", tmp_path / "precious"
+    precious.write_text("mine")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(precious if kind == "link" else tmp_path / "new")
+    with pytest.raises(OutputError, match=rf"^{path} is no file of Lanner: inspect and remove it$"):
+        recalled(path)
+    with pytest.raises(OSError, match=str(path)):
+        Journal(path).note("all", 1)
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "new").exists()

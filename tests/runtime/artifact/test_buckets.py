@@ -41,10 +41,25 @@ def test_buckets_of_a_configuration(text: str, buckets: tuple[int, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "0,4", "4,2", "2,2", "a", "2,,4", "2,4,", ",", "-2,4", "1.5", "²"]
+    "text",
+    [
+        "0",
+        "0,4",
+        "4,2",
+        "2,2",
+        "a",
+        "2,,4",
+        "2,4,",
+        ",",
+        "-2,4",
+        "1.5",
+        "²",
+        "16,131073",
+        "9" * 5_000,
+    ],
 )
 def test_what_are_no_buckets(text: str) -> None:
-    message = f"the buckets {text!r} must be increasing lengths in tokens"
+    message = f"the buckets {text[:100]!r} must be increasing lengths in tokens, of at most 131,072"
     with pytest.raises(InputError, match=re.escape(message)):
         parse_buckets(text)
 

@@ -123,6 +123,11 @@ def test_it_runs_where_gpu_and_version_are_those_it_was_built_for(
     assert replace(BUILD, **change).refusal(**here) == refusal  # type: ignore[arg-type]
 
 
+def test_a_version_of_thousands_of_digits_is_another() -> None:
+    build = replace(BUILD, tensorrt="9" * 5_000)
+    assert "it was built with TensorRT 999" in build.refusal(**A100, tensorrt="10.13.3.9")
+
+
 def test_a_manifest_keeps_it(tmp_path: Path) -> None:
     plan = replace(FP32, name="plan", engine="tensorrt", build=BUILD)
     _write(tmp_path, FP32, plan)

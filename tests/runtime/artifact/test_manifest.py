@@ -121,6 +121,13 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
             r"'embedding_ranges' are only for the head 'embed'",
         ),
         ({"name": 7}, r"'name' has the wrong type"),
+        ({"name": "x" * 256}, r"'name' or 'variants' is longer than an export makes it"),
+        (
+            {"variants": [variant(name=str(n)) for n in range(101)]},
+            r"'name' or 'variants' is longer than an export makes it",
+        ),
+        ({"similarity": "x" * 10**6}, r"'similarity' must be one of"),
+        ({"outputs": ["x" * 10**6]}, r"'x{499}$"),
         ({"labels": [["x"]]}, r"'labels' has the wrong type"),
         ({"prompts": {"query": None}}, r"'prompts' has the wrong type"),
         ({"dimension": True}, r"'dimension' has the wrong type"),

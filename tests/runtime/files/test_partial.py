@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -83,6 +84,64 @@ def test_damage_is_named(tmp_path: Path, damage: str) -> None:
     with partial_file(output) as partial, pytest.raises(OutputError, match=message):
         partial.recall({"v": 1}, restart=False)
     assert directory.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": "2"},
+        {"rows": -1},
+        {"rows": 10**30},
+        {"rows": True},
+        {"vectors": 3},
+        {"skipped": 1},
+        {"bytes": 10**12},
+        {"bytes": 3.0},
+        {"unchecked_bytes": -1},
+        {"unchecked_bytes": 4},
+        {"digest": None},
+        {"bad_rows": ["a"]},
+        {"bad_rows": [1], "skipped": 1},
+        {"writer": []},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_run_writes(tmp_path: Path, changes: dict[str, object]) -> None:
+    output = tmp_path / "out.npy"
+    begin(output, b"abc", rows=2, vectors=1)
+    path = directory_of(output) / "state.json"
+    content = json.loads(path.read_text())
+    content["written"] |= changes
+    path.write_text(json.dumps(content))
+    with (
+        partial_file(output) as partial,
+        pytest.raises(OutputError, match=r"/.out.npy.partial is damaged: use --restart to discard"),
+    ):
+        partial.recall({"v": 1}, restart=False)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "difference"),
+    [
+        ({}, r"v \(None, now 1\)"),
+        ({"v": 1, "w": None}, r"w \(None, now None\)"),
+        ({"v": "x" * 10**6}, rf"v \({'x' * 100}, now 1\)"),
+    ],
+    ids=["without", "null", "long"],
+)
+def test_an_identity_of_other_keys(
+    tmp_path: Path, earlier: dict[str, object], difference: str
+) -> None:
+    output = tmp_path / "out.npy"
+    begin(output, b"abc", rows=2)
+    path = directory_of(output) / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "identity": earlier}))
+    with (
+        partial_file(output) as partial,
+        pytest.raises(OutputError, match=rf"the first 2 rows of a run with another {difference}:"),
+    ):
+        partial.recall({"v": 1}, restart=False)
 
 
 def test_a_state_without_its_body_is_discarded(tmp_path: Path) -> None:

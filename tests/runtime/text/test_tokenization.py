@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers as library
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
@@ -72,6 +73,19 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
         match=r"this version of 'tokenizers' cannot read the tokenizer .*tokenizer.json",
     ):
         Tokenizer(path, RECORD)
+
+
+@pytest.mark.parametrize("texts", [["zz"], ["a", "zz"], ["zz " * 1_000]], ids=["1", "2", "long"])
+def test_a_tokenizer_that_fails_on_a_text_is_named(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "tokenizer.json"
+    library.Tokenizer(library.models.WordLevel({"a": 0}, unk_token="?")).save(str(path))  # noqa: S106
+    tokenizer = Tokenizer(path, RECORD)
+    message = rf"^the tokenizer {path} fails on a text \(WordLevel error: .*\): export the checkp"
+    calls: list[Any] = [tokenizer.encode, tokenizer.encode_pairs, tokenizer.windows]
+    for call in calls:
+        with pytest.raises(ArtifactError, match=message):
+            call(texts)
+    assert tokenizer.encode(["a", "a"]) == [[0], [0]]
 
 
 def test_pairs_and_single_texts(tokenizer: Tokenizer) -> None:

@@ -50,6 +50,41 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
         EmbeddingRanges.read(tmp_path / "p.npy", 2)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (3, 9999999999)}",
+        b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2)}",
+        b"\x93NUMPY\x01\x00v\x00" + b"(" * 118,
+        b"\x93NUMPY\x09\x00",
+        b"PK\x05\x06" + b"\0" * 18,
+        b"",
+    ],
+    ids=["huge", "by columns", "deep", "newer", "npz", "empty"],
+)
+def test_a_header_that_is_none(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "r.npy"
+    path.write_bytes(header.ljust(127) + b"\n" + bytes(24))
+    with pytest.raises(ArtifactError, match=r"r.npy is not float32 of the shape \[3, 2\]: export"):
+        EmbeddingRanges.read(path, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([[0, np.nan], [1, 1], [1, 1]], "ranges that are none"),
+        ([[0, 0], [1, np.inf], [1, 1]], "ranges that are none"),
+        ([[0, 2], [1, 1], [1, 1]], "ranges that are none"),
+        ([[0, 0], [1, 1], [1, 0]], "lengths that are none"),
+        ([[0, 0], [1, 1], [np.nan, 1]], "lengths that are none"),
+    ],
+)
+def test_ranges_that_are_none(tmp_path: Path, rows: list[list[float]], problem: str) -> None:
+    np.save(tmp_path / "r.npy", np.array(rows, np.float32))
+    with pytest.raises(ArtifactError, match=rf"r.npy holds {problem}: export the artifact again"):
+        EmbeddingRanges.read(tmp_path / "r.npy", 2)
+
+
 def test_an_export_stores_them(tiny_artifact: Artifact) -> None:
     record = tiny_artifact.manifest.embedding_ranges
     assert record is not None

@@ -175,7 +175,7 @@ class HttpTransport:
     def _read(self, path: str, read: Callable[[], Found]) -> Found:
         try:
             return read()
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             msg = (
                 f"{self._address.url}{path} answers what Triton does not ({error}): see what is "
                 "there, a proxy perhaps"
@@ -259,6 +259,7 @@ class HttpTransport:
             size += len(piece)
             if size > most_bytes:
                 if not is_good:
+                    response.close()  # with what nobody reads
                     break
                 msg = (
                     f"{self._address.url} answers more than {most_bytes:,} bytes: see what is there"

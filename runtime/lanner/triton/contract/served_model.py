@@ -114,10 +114,10 @@ class ServedModel:
         value = self.parameters.get(parameter)
         if value is None:
             return None
-        if not value.isdecimal() or int(value) < 1:
+        if not value.isdecimal() or len(value) > 9 or int(value) < 1:
             msg = (
                 f"the parameter {parameter} in the config.pbtxt of {self.name} must be an "
-                f"integer of at least 1, not {value!r}"
+                f"integer of at least 1, not {value[:100]!r}"
             )
             raise ServerError(msg)
         return int(value)

@@ -1,0 +1,55 @@
+"""Loading a checkpoint in the framework that saved it, whose errors become Lanner's."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import CheckpointError
+from lanner_export.checkpoint.checkpoint import require_tokenizer
+from lanner_export.checkpoint.config import first_sentence
+from lanner_export.graph.quiet import quiet
+
+
+@contextmanager
+def loading(library: str, what: str) -> Iterator[None]:
+    """Let a library load something, without its words on the terminal.
+
+    Args:
+        library: Its name.
+        what: What it loads, for the message.
+
+    Raises:
+        CheckpointError: It fails; the message has the first sentence of its error.
+    """
+    try:
+        with quiet():
+            yield
+    except Exception as error:  # whatever the framework met in a foreign directory
+        msg = f"{library} cannot load {what}: {first_sentence(error)}"
+        raise CheckpointError(msg) from error
+
+
+def load_sentence_transformers(kind: Callable[..., Any], directory: Path, checkpoint: str) -> Any:
+    """Load a model of sentence-transformers in float32 on the CPU.
+
+    Args:
+        kind: Its class there.
+        directory: The checkpoint.
+        checkpoint: The name of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: The class cannot load it, or it has no tokenizer.
+        UnsupportedError: The tokenizer has no fast form.
+    """
+    with loading("sentence-transformers", checkpoint):
+        model = kind(
+            str(directory),
+            device="cpu",
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    require_tokenizer(model.tokenizer, checkpoint)
+    # Half-precision weights are widened, not rounded: the artifact's reference is float32.
+    return model.float().eval()

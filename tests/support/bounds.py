@@ -1,0 +1,79 @@
+"""The bounds of whatever a stranger gives us: errors of Lanner alone, in little memory and time."""
+
+import faulthandler
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+
+from lanner.errors import LannerError
+
+#: The most that one case may take: seconds of a core, for others may be busy with another test; and
+#: of the clock, after which it never ends.
+MOST_CPU_S, MOST_S = 3.0, 60.0
+MOST_BYTES = 300 * 2**20
+MOST_MESSAGE = 5_000
+_ADDRESS_SPACE = 3 * 2**30
+
+
+def cases(count: int) -> settings:
+    """So many cases of hypothesis, the same each time."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """In the block this process can allocate some gigabytes more than it has, and no more.
+
+    A bomb then fails a test instead of the machine.
+    """
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def use(action: Callable[[], object]) -> LannerError | None:
+    """Do something with what a stranger gave; return the error.
+
+    Raises:
+        AssertionError: It takes too much time or memory, or its message is too long.
+        Exception: Any other than a `LannerError`.
+    """
+    before, start = _peak_bytes(reset=True), time.process_time()
+    failed = None
+    faulthandler.dump_traceback_later(MOST_S, exit=True)
+    try:
+        action()
+    except LannerError as error:
+        failed = error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    seconds, grown = time.process_time() - start, _peak_bytes() - before
+    assert seconds < MOST_CPU_S, f"{seconds:.1f} s of a core"
+    assert grown < MOST_BYTES, f"{grown / 2**20:.0f} MB"
+    assert len(str(failed)) < MOST_MESSAGE, f"{len(str(failed)):,} characters: {str(failed)[:200]}"
+    return failed
+
+
+def _peak_bytes(*, reset: bool = False) -> int:
+    """The most memory that this process held since the last reset (proc(5): clear_refs)."""
+    if reset:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
