@@ -3,6 +3,7 @@
 from pathlib import Path
 
 _STATUS, _ROLLUP = Path("/proc/self/status"), Path("/proc/self/smaps_rollup")
+_REFERENCES = Path("/proc/self/clear_refs")
 
 
 def resident_mb() -> float:
@@ -16,6 +17,11 @@ def peak_resident_mb() -> float:
     Not `resource.getrusage`: its figure is that of the starting process where that was larger.
     """
     return _read(_STATUS, "VmHWM:")
+
+
+def restart_peak() -> None:
+    """Let `peak_resident_mb` count anew from now on (proc(5): clear_refs)."""
+    _REFERENCES.write_text("5")
 
 
 def proportional_mb() -> float:
