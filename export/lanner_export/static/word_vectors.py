@@ -6,6 +6,7 @@ and one block of rows.
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import CheckpointError
+from lanner.errors import CheckpointError, UnsupportedError
 from lanner.files.staging import staged_file
 from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.static.keyed_vectors import read_keyed_vectors
@@ -31,11 +32,14 @@ _MOST_DIGITS = 18
 _BINARY_BYTES = frozenset(range(9)) | frozenset(range(14, 32))
 _GZIP = b"\x1f\x8b"
 _PICKLE = b"\x80"
+#: The first four bytes of a model that FastText saved (its `FASTTEXT_FILEFORMAT_MAGIC_INT32`).
+_FASTTEXT = b"\xba\x16\x4f\x2f"
 
 GLOVE_TEXT = "glove text"
 WORD2VEC_TEXT = "word2vec text"
 WORD2VEC_BINARY = "word2vec binary"
 KEYED_VECTORS = "gensim KeyedVectors"
+FASTTEXT_BINARY = "FastText model"
 
 #: A word and its vector [dimension].
 _Entry = tuple[str, NDArray[Any]]
@@ -90,6 +94,7 @@ def read_word_vectors(path: Path, rows: Path) -> WordVectors:
     Raises:
         CheckpointError: The file is missing, damaged or of another kind; the message names the
             line or the word.
+        UnsupportedError: It is a model of FastText, whose vectors of words are made of parts.
     """
     if not path.is_file():
         msg = f"there is no file {path}: check the path"
@@ -111,6 +116,13 @@ def read_word_vectors(path: Path, rows: Path) -> WordVectors:
 
 def _read(file: BufferedIOBase, path: Path, layout: _Layout, rows: Path) -> WordVectors:
     dimension = layout.dimension
+    if layout.format == FASTTEXT_BINARY:
+        msg = (
+            f"{path} is a model of FastText (.bin), which makes vectors of the parts of words, and "
+            "Lanner reads vectors of whole words: export the .vec file beside it, or what gensim's "
+            "load_facebook_vectors(path).save_word2vec_format(file) writes"
+        )
+        raise UnsupportedError(msg)
     if layout.format == KEYED_VECTORS:
         words, vectors = read_keyed_vectors(file, path)
         dimension = vectors.shape[1]
@@ -123,9 +135,13 @@ def _read(file: BufferedIOBase, path: Path, layout: _Layout, rows: Path) -> Word
 
 
 def _open(path: Path) -> BufferedIOBase:
+    """Open a file for reading, behind the byte-order mark that editors put before text."""
     with path.open("rb") as file:
         is_compressed = file.read(2) == _GZIP
-    return gzip.open(path) if is_compressed else path.open("rb")
+    opened: BufferedIOBase = gzip.open(path) if is_compressed else path.open("rb")  # noqa: SIM115
+    if opened.read(len(BOM_UTF8)) != BOM_UTF8:
+        opened.seek(0)
+    return opened
 
 
 def _sample(path: Path) -> bytes:
@@ -134,6 +150,8 @@ def _sample(path: Path) -> bytes:
 
 
 def _layout(sample: bytes) -> _Layout | None:
+    if sample.startswith(_FASTTEXT):
+        return _Layout(FASTTEXT_BINARY)
     if sample.startswith(_PICKLE):
         return _Layout(KEYED_VECTORS) if b"gensim" in sample[:200] else None
     first, _, rest = sample.partition(b"\n")

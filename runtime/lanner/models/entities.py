@@ -2,10 +2,11 @@
 
 The strategies are those of transformers' token-classification pipeline
 (https://huggingface.co/docs/transformers/main_classes/pipelines, `aggregation_strategy`), and so
-are the entities, with three differences. `E-` and `S-` (BIOES) or `L-` and `U-` (BILOU) end an
+are the entities, with four differences. `E-` and `S-` (BIOES) or `L-` and `U-` (BILOU) end an
 entity, where a model's labels have them. Only such a prefix is removed from a label, not everything
-before any hyphen. And an entity begins and ends at whole characters as people see them: not with
-white space, nor before a combining mark.
+before any hyphen. An entity begins and ends at whole characters as people see them: not with white
+space, nor before a combining mark. And where a tokenizer does not mark the parts of words, any
+white space and punctuation ends a word, not a blank alone (`lanner.text.word_boundaries`).
 """
 
 import unicodedata
@@ -111,7 +112,8 @@ def join_entities(
         tags: The split labels, in the order of the scores.
         strategy: ``"simple"`` gives each token its own label. The others give all tokens of a word
             one label: that of its ``"first"`` token, of the token with the highest score
-            (``"max"``), or the best of their mean scores (``"average"``).
+            (``"max"``), or the best of their mean scores (``"average"``). In a script without
+            blanks between words every token is a word.
         ignored: Kinds that are not entities.
     """
     entities = []

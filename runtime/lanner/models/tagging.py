@@ -1,5 +1,6 @@
 """The head `tag`: the entities of a text, with character offsets."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, cast, overload
 
@@ -29,14 +30,18 @@ from lanner.models.entities import (
 from lanner.models.inputs import text_list
 from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
+from lanner.text.word_boundaries import Boundary, boundary_before, lacks_blanks
 
 #: The most texts, and characters, that are read together: their logits, one row per token, are in
 #: memory at once.
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 1_000_000
+_log = logging.getLogger("lanner")
 
 
 class TaggingModel(Model):
     """A model that finds entities in texts."""
+
+    _has_warned = False
 
     @overload
     def tag(  # type: ignore[overload-overlap]
@@ -119,6 +124,8 @@ class TaggingModel(Model):
                     is_admitted=bool(found),
                 )
                 for text, tokens in zip(some, answers, strict=True):
+                    if aggregation_strategy != "simple":
+                        self._warn_of_words(text, tokens)
                     found.append(
                         join_entities(
                             text,
@@ -130,6 +137,21 @@ class TaggingModel(Model):
                     )
                 progress.update(len(some))
         return found[0] if single else found
+
+    def _warn_of_words(self, text: str, tokens: TokenScores) -> None:
+        """Log once that a tokenizer has parts of words in a script without blanks.
+
+        Where each character is a token, as BERT's tokenizer splits Chinese, each is a word.
+        """
+        if self._has_warned or not lacks_blanks(text):
+            return
+        if any(lacks_blanks(text[start:end]) for start, end in tokens.offsets):
+            self._has_warned = True
+            _log.warning(
+                "%s cannot tell words in a script without blanks between them, such as Thai or "
+                "Chinese: there every token counts as one, as with aggregation_strategy='simple'",
+                self.manifest.name,
+            )
 
     def token_scores(
         self, texts: Sequence[str], batch_size: int = 32, *, first: int = 0, **options: Any
@@ -241,22 +263,19 @@ def _continues(
     offsets: NDArray[np.int64],
     tokenizer: Tokenizer,
 ) -> NDArray[np.bool_]:
-    """Tell which tokens continue a word, by the rule of transformers' pipeline.
+    """Tell which tokens continue a word, as transformers' pipeline does.
 
-    If the tokenizer marks pieces ("##ing"), the mark makes the token longer than its text.
-    Otherwise a token continues a word if no space precedes it.
+    If the tokenizer marks such tokens ("##ing"), the mark says it. Otherwise the characters do. In
+    a script without blanks between words every token is a word.
     """
-    tokens = window.tokens
-    if tokenizer.marks_continuations:
-        found = [
-            len(tokens[i]) != end - start
-            for i, (start, end) in zip(kept, offsets.tolist(), strict=True)
-        ]
-    else:
-        found = [
-            start > 0 and " " not in text[start - 1 : start + 1] for start, _ in offsets.tolist()
-        ]
+    mark, tokens = tokenizer.continuation_mark, window.tokens
+    found = []
+    for token, start in zip(kept, offsets[:, 0].tolist(), strict=True):
+        boundary = boundary_before(text, start)
+        is_marked = bool(mark) and tokens[token].startswith(mark)
+        continues = is_marked if mark else boundary is Boundary.NONE
+        found.append(continues and boundary is not Boundary.UNKNOWN)
     ids = np.array(window.ids, dtype=np.int64)[kept]
     is_known = ids != (-1 if tokenizer.unknown_token_id is None else tokenizer.unknown_token_id)
-    continues: NDArray[np.bool_] = np.array(found, dtype=bool) & is_known
-    return continues
+    known: NDArray[np.bool_] = np.array(found, dtype=bool) & is_known
+    return known

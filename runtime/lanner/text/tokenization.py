@@ -162,9 +162,9 @@ class Tokenizer:
         return len(encoding.ids) - (encoding.special_tokens_mask[-1:] == [1])
 
     @property
-    def marks_continuations(self) -> bool:
-        """True if pieces after a word's first are marked, as in WordPiece with "##"."""
-        return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
+    def continuation_mark(self) -> str:
+        """The mark of pieces after a word's first, as "##" of WordPiece; empty for none."""
+        return getattr(self._tokenizer.model, "continuing_subword_prefix", None) or ""
 
     @property
     def _most_characters(self) -> int:

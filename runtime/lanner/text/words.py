@@ -5,6 +5,7 @@ because the checkpoints were made with it.
 """
 
 import json
+import logging
 import re
 import string
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from typing import Any
 
 from lanner.errors import ArtifactError
 from lanner.text.tokenization import check_texts
+from lanner.text.word_boundaries import lacks_blanks
 
 #: The value of `type` in the file of a word tokenizer.
 TYPE = "lanner-words"
 _WORDS = re.compile(r"\S+")
+_log = logging.getLogger("lanner")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Vocabulary:
 class WordTokenizer:
     """A tokenizer that looks up whole words; unknown words give no token.
 
-    Immutable after construction, so any number of threads may use it.
+    Any number of threads may use it. It logs once that a text cannot be split.
 
     Args:
         path: A file that `Vocabulary.write` wrote.
@@ -64,6 +67,7 @@ class WordTokenizer:
         self._stop_words = vocabulary.stop_words
         self._do_lower_case = vocabulary.do_lower_case
         self._max_tokens = max_tokens
+        self._has_warned = False
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of the known words of each text, at most `max_tokens` each.
@@ -73,7 +77,16 @@ class WordTokenizer:
             InputError: An item is a string that is not valid Unicode.
         """
         check_texts(texts)
-        return [self._encode(text) for text in texts]
+        found = [self._encode(text) for text in texts]
+        if not self._has_warned:
+            lacking = (text for text, ids in zip(texts, found, strict=True) if not ids)
+            if any(map(lacks_blanks, lacking)):
+                self._has_warned = True
+                _log.warning(
+                    "a text without blanks between its words, such as Chinese or Thai, has none of "
+                    "the words of this table, and the zero vector: split it into words first"
+                )
+        return found
 
     def count_prompt_tokens(self, prompt: str) -> int:
         """Return the number of known words; see `lanner.text.tokenization.TextTokenizer`."""

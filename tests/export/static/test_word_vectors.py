@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.errors import CheckpointError
+from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.static.word_vectors import WordVectors, is_word_vectors, read_word_vectors
 
 WORDS = ["the", "猫", "🦅", "naïve", "12", "-"]
@@ -318,3 +318,30 @@ def test_a_damaged_pickle_is_named(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=r"v.kv is not a whole file of gensim's Keyed"):
             read(path)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("header", [[], ["2 3"]], ids=["glove", "word2vec"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(
+    tmp_path: Path, header: list[str], *, is_compressed: bool
+) -> None:
+    path = write(tmp_path / "v.txt", *header, "the 1 2 3", "cat 4 5 6")
+    raw = b"\xef\xbb\xbf" + path.read_bytes()
+    path.write_bytes(gzip.compress(raw) if is_compressed else raw)
+    assert is_word_vectors(path)
+    vectors, table = read(path)
+    assert vectors.words == ["the", "cat"]
+    assert table.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_model_of_fasttext_is_named(tmp_path: Path) -> None:
+    # Its first fields: the magic number, the version, the dimension, the window.
+    path = tmp_path / "cc.en.300.bin"
+    path.write_bytes(struct.pack("<4i", 793712314, 12, 300, 5) + bytes(100))
+    assert is_word_vectors(path)
+    with pytest.raises(
+        UnsupportedError,
+        match=r"cc\.en\.300\.bin is a model of FastText \(\.bin\), which makes vectors of the "
+        r"parts of words, and Lanner reads vectors of whole words: export the \.vec file beside it",
+    ):
+        read(path)

@@ -1,6 +1,7 @@
 """The head `tag` against transformers' own pipeline, on tiny random checkpoints."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -90,10 +91,14 @@ def test_tokenizers_without_marked_pieces(tmp_path: Path, make_tokenizer: Any) -
     checkpoint = plain_checkpoint(tmp_path / "tagger", bert, make_tokenizer())
     artifact = export(checkpoint, tmp_path / "tagger.lanner", precisions=["fp32"])
     loaded = load(artifact.directory)
-    # What transformers' offsets make of combining marks is not what people see; see entities.
+    # What transformers' offsets make of combining marks is not what people see; see entities. Its
+    # words have the punctuation and the Chinese characters beside them; see word_boundaries.
+    plain = [text for text in TEXTS if re.fullmatch(r"[a-z\u00e0-\u00ff ]+", text, re.IGNORECASE)]
+    assert len(plain) > 4
     for strategy in AGGREGATION_STRATEGIES:
-        expected = pipeline(checkpoint, aggregation_strategy=strategy)(TEXTS)
-        require_same(loaded.tag(TEXTS, aggregation_strategy=strategy), expected, TEXTS)
+        texts = TEXTS if strategy == "simple" else plain
+        expected = pipeline(checkpoint, aggregation_strategy=strategy)(texts)
+        require_same(loaded.tag(texts, aggregation_strategy=strategy), expected, texts)
 
 
 def test_a_long_text_is_read_whole(model: TaggingModel) -> None:

@@ -102,3 +102,24 @@ def test_a_large_vocabulary_loads_at_once(tmp_path: Path) -> None:
     ours = WordTokenizer(tmp_path / "words.json")
     assert time.perf_counter() - start < 2  # 0.11 s on an idle core
     assert ours.encode(["word399999"]) == [[399_999]]
+
+
+def test_a_text_without_blanks_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = tokenizer(tmp_path, Vocabulary(["北京", "the"]))
+    # Known words, none of a script without blanks, none at all: nothing to say.
+    assert words.encode(["北京 天安门", "unknown words only", "", "the 天安门"]) == [
+        [0],
+        [],
+        [],
+        [1],
+    ]
+    assert caplog.messages == []
+    assert words.encode(["我爱北京天安门", "ฉันรัก"]) == [[], []]
+    words.encode(["我爱北京天安门"])
+    message = (
+        "a text without blanks between its words, such as Chinese or Thai, has none of the words "
+        "of this table, and the zero vector: split it into words first"
+    )
+    assert caplog.messages == [message]
