@@ -116,8 +116,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="MEASURE:BOUND",
         type=options.argument(QualityBudget.parse),
         help="the most that int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
-        "--quality-data), or without labels the least agreement: cosine:0.995, neighbours:0.99 or "
-        "agreement:0.99; products stay in float32 until it is met",
+        "--quality-data), or without labels the least agreement: cosine:0.995, neighbours@10:0.9, "
+        "rank_correlation:0.99 or agreement:0.99; products stay in float32 until it is met",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an artifact that is at --output"

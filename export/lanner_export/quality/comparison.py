@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.artifact.manifest import Variant
+from lanner.artifact.quality_budget import NEIGHBOURS_KEPT, RANK_CORRELATION, SIMILARITY_RANKS
 from lanner.errors import ParityError
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import this_machine
@@ -121,7 +122,10 @@ def _agreement(
         for key, value in variants[name].items():
             _require_number(name, key, value)
     data_name = _SHIPPED if data is None else data.name
-    return {"data": data_name, "texts": len(inputs), "variants": variants}
+    content = {"data": data_name, "texts": len(inputs), "variants": variants}
+    if first.manifest.head_record.answers_vectors:
+        content["zero_vectors"] = sum(not vector.any() for vector in reference(inputs))
+    return content
 
 
 def _require_number(variant: str, measure: str, value: float) -> None:
@@ -196,7 +200,8 @@ def _is_comparable(of_source: Measure, reference: RememberedReference) -> bool:
 
     Vectors of two widths have no cosine, and labels of tokens need the same tokens.
     """
-    if of_source.name in ("spearman", "neighbours"):  # similarities do not depend on the width
+    if of_source.name in (RANK_CORRELATION, NEIGHBOURS_KEPT, SIMILARITY_RANKS):
+        # Similarities do not depend on the width.
         return True
     inputs = of_source.inputs
     both = zip(of_source.reference(inputs), reference(inputs), strict=True)

@@ -3,8 +3,9 @@
 Labelled measures are in points x100: Spearman's rank correlation (heads `embed`, `score`, and
 `classify` for a regression), accuracy (`classify`; with several labels at once, all must be right)
 and the micro F1 of entities with label, start and end (`tag`). The others need no labels and are at
-most 1: the mean cosine and the rank correlation of neighbours (`embed`), the rank correlation of
-scores (`score`, a regression), and the share of equal labels (`classify`, `tag`).
+most 1: the mean cosine, the share of nearest neighbours that are kept and the rank correlation of
+similarities (`embed`), the rank correlation of scores (`score`, a regression), and the share of
+equal labels (`classify`, `tag`).
 """
 
 import math
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from lanner.artifact.quality_budget import (
     LABELLED_MEASURES,
+    NEIGHBOURS_KEPT,
+    SIMILARITY_RANKS,
     agreement_measure_names,
     labelled_measure_name,
 )
@@ -266,9 +269,16 @@ def _comparisons(model: Model, inputs: Sequence[str | Pair]) -> dict[str, _Compa
         return row_cosines(np.stack(ours), np.stack(theirs))
 
     def neighbours(ours: Answers, theirs: Answers) -> Items:
-        return statistic.neighbour_correlations(np.stack(ours), np.stack(theirs), name=by)
+        return statistic.neighbours_kept(np.stack(ours), np.stack(theirs), name=by)
 
-    return {"cosine": (cosines, statistic.mean), "neighbours": (neighbours, statistic.mean)}
+    def ranks(ours: Answers, theirs: Answers) -> Items:
+        return statistic.similarity_correlations(np.stack(ours), np.stack(theirs), name=by)
+
+    return {
+        "cosine": (cosines, statistic.mean),
+        NEIGHBOURS_KEPT: (neighbours, statistic.mean),
+        SIMILARITY_RANKS: (ranks, statistic.mean),
+    }
 
 
 def _logits_comparison(model: LogitsModel) -> _Comparison:

@@ -87,6 +87,8 @@ def _quality(card: QualityCard) -> Iterator[str]:
         titles, *rest = rows
         yield _markdown([titles, ["---"] * len(titles), *rest])
     yield card.meaning
+    if card.zero_vectors:
+        yield card.zero_vectors
     if lines := card.worst_lines():
         yield f"The {card.worst_title}:"
         yield "\n".join(f"    {line}" for line in lines)

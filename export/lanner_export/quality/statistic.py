@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from lanner.artifact.quality_budget import NEIGHBOURS
 from lanner.models.answers import row_cosines
-from lanner.vectors.similarity import Vectors, similarity
+from lanner.vectors.similarity import Vectors, best_columns, similarity
 
 #: The contributions of texts or pairs, [rows] or [rows, several].
 Items = NDArray[np.float64]
@@ -59,7 +60,28 @@ def correlation(items: Items) -> float:
     return mean(correlations(ranks[:, 0].T, ranks[:, 1].T))
 
 
-def neighbour_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
+def neighbours_kept(a: Vectors, b: Vectors, *, name: str) -> Items:
+    """Compare the nearest neighbours of two models.
+
+    Args:
+        a: The vectors of one model, [texts, dimension].
+        b: The vectors of the other, perhaps of another dimension.
+        name: The similarity of vectors, of `lanner.vectors.similarity`.
+
+    Returns:
+        For each text the share of its `NEIGHBOURS` nearest neighbours by one model, itself
+        excluded, that are among those by the other, float64 [texts]. Of fewer texts all are
+        neighbours; a lone text keeps all of none, 1.
+    """
+    count = min(NEIGHBOURS, len(a) - 1)
+    if not count:
+        return np.ones(len(a))
+    nearest = [best_columns(_to_others(vectors, name), count) for vectors in (a, b)]
+    kept: Items = (nearest[0][:, :, None] == nearest[1][:, None, :]).sum(axis=(1, 2)) / count
+    return kept
+
+
+def similarity_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
     """Compare the rankings of two models: for each text, the order of all others by similarity.
 
     Args:

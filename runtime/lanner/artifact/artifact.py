@@ -5,12 +5,14 @@ Nothing here needs an engine: an artifact is readable without torch, transformer
 
 import stat
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import FileRecord, Manifest, Variant, file_sha256
+from lanner.artifact.quality_budget import FORMER_NAMES
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
 from lanner.machine.machine import this_machine
 
@@ -109,6 +111,7 @@ class Artifact:
         ) as error:
             msg = f"{path} lacks measurements of a variant ({repr(error)[:300]}): export again"
             raise ArtifactError(msg) from None
+        _rename(content)
         return content
 
     def choose(self, variant: str = "auto") -> Variant:
@@ -155,6 +158,16 @@ class Artifact:
 
     def _names(self) -> list[str]:
         return [variant.name for variant in self.manifest.variants]
+
+
+def _rename(quality: dict[str, Any]) -> None:
+    """Give the figures of an older export the names of today."""
+    with suppress(AttributeError, LookupError, TypeError):  # free fields may hold anything
+        for figures in quality["agreement"]["variants"].values():
+            for former, name in FORMER_NAMES.items():
+                for prefix in ("", "source_"):
+                    if prefix + former in figures:
+                        figures[prefix + name] = figures.pop(prefix + former)
 
 
 def _difference(path: Path, record: FileRecord) -> str:

@@ -107,11 +107,17 @@ _RECORDS = (
         answer=AnswerKind.VECTOR,
         task="feature-extraction",
         labelled_measure="spearman",
-        agreement_measures={"cosine": "cosine", "neighbours": "neighbours"},
+        agreement_measures={
+            "cosine": "cosine",
+            "neighbours@10": "neighbours@10",
+            "rank_correlation": "rank correlation",
+        },
         labelled_columns="sentence1,sentence2,score",
-        meaning="Cosine is the mean over the texts, and neighbours the mean rank correlation of a "
-        "text's similarities to all others. Batch independence is the smallest cosine between a "
-        "text's vector alone and among all the others.",
+        meaning="Cosine is the mean over the texts. neighbours@10 is the mean share of a text's "
+        "ten nearest neighbours that stay among its ten nearest, and the more texts there are, the "
+        "lower it is. Rank correlation is the mean over the texts of that of their similarities to "
+        "all others. Batch independence is the smallest cosine between a text's vector alone and "
+        "among all the others.",
         noun="vectors",
         call='model.encode("a sentence")',
         example="""\

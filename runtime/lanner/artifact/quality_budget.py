@@ -8,12 +8,20 @@ from lanner.artifact.heads import HEADS
 from lanner.errors import UnsupportedError, UsageError
 
 RANK_CORRELATION = "spearman"
+#: The share of a text's nearest neighbours that a variant keeps, out of this many.
+NEIGHBOURS = 10
+NEIGHBOURS_KEPT = f"neighbours@{NEIGHBOURS}"
+#: The rank correlation of a text's similarities to all others.
+SIMILARITY_RANKS = "rank_correlation"
+#: Names of measures in older quality cards.
+FORMER_NAMES = {"neighbours": SIMILARITY_RANKS}
 #: Measures against labels, in points x100; a budget bounds the loss.
 LABELLED_MEASURES = {RANK_CORRELATION: "Spearman", "accuracy": "accuracy", "f1": "F1"}
 #: Measures of agreement with the checkpoint, up to 1; a budget is the least value.
 AGREEMENT_MEASURES = {
     "cosine": "a mean cosine",
-    "neighbours": "a rank correlation of neighbours",
+    NEIGHBOURS_KEPT: "a mean share of kept nearest neighbours",
+    SIMILARITY_RANKS: "a rank correlation of similarities",
     "agreement": "an agreement",
 }
 
@@ -51,6 +59,12 @@ class QualityBudget:
             UsageError: There is no such measure, or the bound is out of its range.
         """
         measure, colon, bound = (part.strip() for part in text.partition(":"))
+        if measure in FORMER_NAMES:
+            msg = (
+                f"the budget {text!r} asks for {measure}, which is called {FORMER_NAMES[measure]} "
+                f"now; {NEIGHBOURS_KEPT}:0.9 bounds the share of nearest neighbours that are kept"
+            )
+            raise UsageError(msg)
         if not colon or measure not in (*LABELLED_MEASURES, *AGREEMENT_MEASURES):
             names = ", ".join((*LABELLED_MEASURES, *AGREEMENT_MEASURES))
             msg = (

@@ -116,6 +116,17 @@ class QualityCard:
         )
 
     @property
+    def zero_vectors(self) -> str:
+        """Say how many texts became zero vectors; empty if none did."""
+        agreement = self.quality.get("agreement", {})
+        if not (count := agreement.get("zero_vectors", 0)):
+            return ""
+        return (
+            f"{count:,} of {agreement['texts']:,} texts ({agreement['data']}) became zero vectors: "
+            "no word of theirs is in the table."
+        )
+
+    @property
     def worst_title(self) -> str:
         """Return the title of `worst_lines`, with the name of the worst variant."""
         what = "their cosines" if self._is_of_vectors else "how far their scores are off"
@@ -200,7 +211,8 @@ class QualityCard:
 
 
 def _titles(columns: Sequence[_Column]) -> str:
-    return " and ".join(column.title for column in columns if "(" not in column.title)
+    *firsts, last = (column.title for column in columns if "(" not in column.title)
+    return " and ".join([*([", ".join(firsts)] if firsts else []), last])
 
 
 def _figures(measured: Mapping[str, Any], columns: Sequence[_Column]) -> list[str]:

@@ -253,6 +253,7 @@ def _quality(card: QualityCard) -> Iterator[str]:
     if lines := card.worst_lines():
         yield f"{card.worst_title}:"
         yield "\n".join(f"  {line}" for line in lines) + "\n"
+    yield from _lines(card.zero_vectors)
     yield from _lines(f"measured on {card.machine}")
     yield from _lines(card.processors)
 

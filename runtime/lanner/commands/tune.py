@@ -53,8 +53,8 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="MEASURE:BOUND",
         type=argument(QualityBudget.parse),
         help="cosine:0.99 (embed) or agreement:0.99 with the fp32 variant, measured here; or by "
-        "the quality card neighbours:0.98, or points x100 that may be lost: spearman:0.2, "
-        "accuracy:0.5, f1:0.5 (default: the variants that auto may take here)",
+        "the quality card neighbours@10:0.9 or rank_correlation:0.98, or points x100 that may be "
+        "lost: spearman:0.2, accuracy:0.5, f1:0.5 (default: the variants that auto may take here)",
     )
     parser.add_argument(
         "--texts",

@@ -6,7 +6,12 @@ from typing import Any
 
 from lanner.artifact.artifact import Artifact, is_batch_independent
 from lanner.artifact.manifest import Variant
-from lanner.artifact.quality_budget import LABELLED_MEASURES, QualityBudget
+from lanner.artifact.quality_budget import (
+    LABELLED_MEASURES,
+    NEIGHBOURS_KEPT,
+    SIMILARITY_RANKS,
+    QualityBudget,
+)
 from lanner.engines import ENGINES, find_engine
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading.configuration import Configuration
@@ -22,7 +27,7 @@ ENGINE_COSINE, ENGINE_DIFFERENCE = 0.999, 0.01
 #: Padded tokens of the mixed batches; some models read thousands of tokens per text.
 _TOKENS_TOGETHER = 8_192
 #: The measures that are taken from the quality card; the others are measured here.
-_CARD_MEASURES = (*LABELLED_MEASURES, "neighbours")
+_CARD_MEASURES = (*LABELLED_MEASURES, NEIGHBOURS_KEPT, SIMILARITY_RANKS)
 
 
 class QualityFloor:
@@ -30,8 +35,9 @@ class QualityFloor:
 
     Without a budget the candidates are those that ``variant="auto"`` may take on this machine.
     With a budget they are those that meet it: `cosine` and `agreement` are measured here against
-    the fp32 variant; losses on labelled data, and `neighbours`, come from the quality card. In both
-    cases a text must get the same answer alone and in a batch, by the card and as measured here.
+    the fp32 variant; losses on labelled data, `neighbours@10` and `rank_correlation` come from the
+    quality card. In both cases a text must get the same answer alone and in a batch, by the card
+    and as measured here.
 
     Args:
         artifact: The artifact.
@@ -179,7 +185,8 @@ class QualityFloor:
         if budget.measure in _CARD_MEASURES:
             try:
                 has_figures = all(self._on_card(budget, name) for name in names)
-                has_figures &= budget.measure in (self._task_measure, "neighbours")
+                if budget.needs_labels:
+                    has_figures &= budget.measure == self._task_measure
             except (LookupError, TypeError):
                 has_figures = False
             if not has_figures:

@@ -198,7 +198,7 @@ def test_a_budget_that_is_met_at_once(tiny_artifact: Artifact, tmp_path: Path) -
 
 
 def test_a_budget_that_cannot_be_met(tiny_artifact: Artifact, tmp_path: Path) -> None:
-    trials = Trials(tiny_artifact, tmp_path, "neighbours:1")
+    trials = Trials(tiny_artifact, tmp_path, "rank_correlation:1")
     with pytest.raises(BudgetError) as caught:
         trials.search.run()
     # All but one group: of two in float32 the word embeddings alone are int8.
@@ -211,10 +211,10 @@ def test_a_budget_that_cannot_be_met(tiny_artifact: Artifact, tmp_path: Path) ->
         if 12 - len(group.names) == number
     ]
     assert str(caught.value) in {
-        "int8 does not meet the budget, a rank correlation of neighbours of at least 1 with the "
-        f"checkpoint: the best it reached is neighbours {value:.5g}, with {number} of 12 products "
-        "in float32; ask for less, give other --calibration texts, or export --precision fp32 "
-        "alone. Nothing was written"
+        "int8 does not meet the budget, a rank correlation of similarities of at least 1 with the "
+        f"checkpoint: the best it reached is rank_correlation {value:.5g}, with {number} of 12 "
+        "products in float32; ask for less, give other --calibration texts, or export --precision "
+        "fp32 alone. Nothing was written"
         for value in rest
     }
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl"] == []
@@ -327,7 +327,7 @@ def test_a_search_that_was_stopped_goes_on(embed: Artifact, tmp_path: Path) -> N
     assert looser.search.run() == []
     assert looser.opened == 0
     for options in ({"options": {"quality_data": "others"}}, {}):
-        budget = "cosine:0.5" if options else "neighbours:0.1"
+        budget = "cosine:0.5" if options else "neighbours@10:0.1"
         other = Trials(embed, tmp_path, budget, **options)
         assert other.search.run() == []
         assert other.opened == 1

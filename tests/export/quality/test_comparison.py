@@ -56,9 +56,10 @@ def test_the_card_says_what_was_measured(tiny_artifact: Artifact) -> None:
     assert quality["versions"] == tiny_artifact.manifest.versions
     agreement = quality["agreement"]
     assert (agreement["data"], agreement["texts"]) == ("sentences shipped with Lanner", 162)
-    assert agreement["variants"]["fp32"] == pytest.approx({"cosine": 1, "neighbours": 1}, abs=1e-4)
+    measures = ("cosine", "neighbours@10", "rank_correlation")
+    assert agreement["variants"]["fp32"] == pytest.approx(dict.fromkeys(measures, 1), abs=2e-3)
     int8 = agreement["variants"]["int8"]
-    assert 0.99 < int8["neighbours"] < int8["cosine"] < 1
+    assert 0.9 < int8["neighbours@10"] < int8["rank_correlation"] < int8["cosine"] < 1
     assert "task" not in quality
 
 
@@ -110,8 +111,10 @@ def test_a_trimmed_checkpoint_is_compared_with_its_source(
     )
     # Vectors of two widths have no cosine. What is added to all changes no ranks.
     for figures in quality["agreement"]["variants"].values():
-        assert set(figures) == {"cosine", "neighbours", "source_neighbours"}
-        assert figures["source_neighbours"] == pytest.approx(figures["neighbours"])
+        ranks = {"neighbours@10", "rank_correlation"}
+        assert set(figures) == {"cosine", *ranks, *(f"source_{name}" for name in ranks)}
+        for name in ranks:
+            assert figures[f"source_{name}"] == pytest.approx(figures[name])
     task = quality["task"]
     assert task["source"]["value"] == pytest.approx(task["checkpoint"]["value"], abs=0.5)
     assert task["checkpoint"]["source_difference"] == pytest.approx(

@@ -102,7 +102,7 @@ def test_vectors(tiny_checkpoint: Path, tiny_artifact: Artifact, tmp_path: Path)
         assert task.statistic(ours.items) == ours.value
 
     measures = by_name(fp32, reference, texts)
-    assert list(measures) == ["cosine", "neighbours"]
+    assert list(measures) == ["cosine", "neighbours@10", "rank_correlation"]
     require_perfect(measures, fp32)
     vectors, theirs = int8.encode(texts), framework.encode(texts)
     cosines = (vectors * theirs).sum(axis=1)  # both have the length 1
@@ -111,7 +111,7 @@ def test_vectors(tiny_checkpoint: Path, tiny_artifact: Artifact, tmp_path: Path)
         spearmanr(np.delete(vectors @ vectors[n], n), np.delete(theirs @ theirs[n], n)).statistic
         for n in range(40)
     ]
-    found = measures["neighbours"].of_model(int8)
+    found = measures["rank_correlation"].of_model(int8)
     np.testing.assert_allclose(found.items, rows_of, atol=0.01)
     assert found.value == pytest.approx(found.items.mean())
 
@@ -123,7 +123,7 @@ def test_the_measure_of_a_budget(
     data = QualityData.read(tmp_path / "pairs.csv")
     fp32, _ = variants(tiny_artifact)
     reference = remembered(tiny_checkpoint, "embed", tmp_path)
-    for name in ("spearman", "cosine", "neighbours"):
+    for name in ("spearman", "cosine", "neighbours@10", "rank_correlation"):
         found = measure_named(name, fp32, reference, data)
         assert (found.name, len(found.inputs)) == (name, 4)
     assert len(measure_named("cosine", fp32, reference, None).inputs) > 150

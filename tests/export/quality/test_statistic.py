@@ -60,23 +60,41 @@ def test_means_and_ratios_by_hand() -> None:
     assert np.isnan(statistic.ratio(np.zeros((2, 2))))
 
 
-def test_neighbours_by_hand() -> None:
+def test_kept_neighbours_by_hand() -> None:
+    # 13 texts on a line, by euclidean distance: the ten nearest of 0 are 1 ... 10.
+    ours = np.arange(13, dtype=np.float32)[:, None]
+    theirs = ours.copy()
+    theirs[[1, 2]] = [[20], [21]]  # two texts move to the other end
+    found = statistic.neighbours_kept(ours, theirs, name="euclidean")
+    assert found.shape == (13,)
+    assert found[0] == 0.8  # 3 ... 10 of 1 ... 10 are kept, 11 and 12 are new
+    # The nearest of 12 are 2 ... 11. Then text 1 is as far from it as text 4, 8, and text 2 as far
+    # as text 3, 9, and the lower row wins: 1, 2 and 4 ... 11. So 2 and 4 ... 11 are kept.
+    assert found[12] == 0.9
+    assert statistic.neighbours_kept(ours, ours, name="euclidean").tolist() == [1] * 13
+    # Of few texts all are neighbours.
+    assert statistic.neighbours_kept(ours[:3], theirs[:3], name="euclidean").tolist() == [1] * 3
+    assert statistic.neighbours_kept(ours[:1], theirs[:1], name="euclidean").tolist() == [1]
+
+
+def test_similarity_correlations_by_hand() -> None:
     # Texts at 0, 10, 40 and 90 degrees, and in the other set at 70 instead of 10.
     ours, theirs = (
         np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
         for a in (np.deg2rad([0, 10, 40, 90]), np.deg2rad([0, 70, 40, 90]))
     )
-    found = statistic.neighbour_correlations(ours, theirs, name="cosine")
+    found = statistic.similarity_correlations(ours, theirs, name="cosine")
     # Ranks of the others, 3 the nearest. First text: 3 2 1 and 2 3 1. Second: 3 2 1 and 1 2 3.
     # Third: 2 3 1 in both. Fourth: 1 2 3 and 1 3 2.
     np.testing.assert_allclose(found, [0.5, -1, 1, 0.5], atol=1e-6)
 
 
-def test_neighbours_of_vectors_of_two_widths() -> None:
+def test_vectors_of_two_widths() -> None:
     wide = random(20, 8).astype(np.float32)
     narrow = np.hstack([wide, np.zeros((20, 3), np.float32)])
-    found = statistic.neighbour_correlations(wide, narrow, name="cosine")
+    found = statistic.similarity_correlations(wide, narrow, name="cosine")
     np.testing.assert_allclose(found, 1, atol=0.01)
-    assert statistic.neighbour_correlations(wide, -wide, name="dot").min() > 0.99
-    lone = statistic.neighbour_correlations(wide[:1], wide[1:2], name="cosine")
+    assert statistic.similarity_correlations(wide, -wide, name="dot").min() > 0.99
+    assert statistic.neighbours_kept(wide, narrow, name="cosine").min() >= 0.9
+    lone = statistic.similarity_correlations(wide[:1], wide[1:2], name="cosine")
     assert lone.tolist() == [1]

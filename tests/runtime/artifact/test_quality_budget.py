@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lanner.artifact.quality_budget import QualityBudget
+from lanner.artifact.quality_budget import AGREEMENT_MEASURES, LABELLED_MEASURES, QualityBudget
 from lanner.errors import UnsupportedError, UsageError
 
 
@@ -14,8 +14,13 @@ from lanner.errors import UnsupportedError, UsageError
         ("f1:0", "at most 0 points of F1 lost", True),
         ("cosine:0.995", "a mean cosine of at least 0.995 with the checkpoint", False),
         (
-            "neighbours:.98",
-            "a rank correlation of neighbours of at least 0.98 with the checkpoint",
+            "neighbours@10:.98",
+            "a mean share of kept nearest neighbours of at least 0.98 with the checkpoint",
+            False,
+        ),
+        (
+            "rank_correlation:.98",
+            "a rank correlation of similarities of at least 0.98 with the checkpoint",
             False,
         ),
         ("agreement:1", "an agreement of at least 1 with the checkpoint", False),
@@ -43,7 +48,17 @@ def test_a_budget_in_words(text: str, words: str, needs_labels: bool) -> None:
         ("f1:100", r"'f1:100' needs a number after the colon: the points x100 of F1 that may be"),
         ("f1:nan", r"'f1:nan' needs a number after the colon"),
         ("cosine:99.5", r"'cosine:99.5' needs .* the least agreement, above 0 and at most 1, for"),
-        ("neighbours:0", r"'neighbours:0' needs a number .*, for example neighbours:0.995"),
+        (
+            "neighbours@10:0",
+            r"'neighbours@10:0' needs a number .*, for example neighbours@10:0.995",
+        ),
+        (
+            "neighbours:0.98",
+            (
+                r"the budget 'neighbours:0.98' asks for neighbours, which is called "
+                r"rank_correlation now; neighbours@10:0.9 bounds the share of nearest"
+            ),
+        ),
         ("agreement:inf", r"'agreement:inf' needs a number after the colon"),
     ],
 )
@@ -70,7 +85,7 @@ def test_labels_are_asked_for() -> None:
     with pytest.raises(
         UsageError,
         match=r"the budget f1:0.5 is measured against labels: pass them with --quality-data FILE, "
-        r"or use cosine or neighbours or agreement, by the head",
+        r"or use cosine or neighbours@10 or rank_correlation or agreement, by the head",
     ):
         QualityBudget.parse("f1:0.5").require_labels(has_labels=False)
 
@@ -78,7 +93,7 @@ def test_labels_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("head", "activation", "fitting"),
     [
-        ("embed", "identity", ["spearman", "cosine", "neighbours"]),
+        ("embed", "identity", ["spearman", "cosine", "neighbours@10", "rank_correlation"]),
         ("score", "sigmoid", ["spearman", "agreement"]),
         ("classify", "softmax", ["accuracy", "agreement"]),
         ("classify", "sigmoid", ["accuracy", "agreement"]),
@@ -87,7 +102,7 @@ def test_labels_are_asked_for() -> None:
     ],
 )
 def test_a_budget_fits_a_head(head: str, activation: str, fitting: list[str]) -> None:
-    for measure in ("spearman", "accuracy", "f1", "cosine", "neighbours", "agreement"):
+    for measure in (*LABELLED_MEASURES, *AGREEMENT_MEASURES):
         budget = QualityBudget.parse(f"{measure}:0.5")
         if measure in fitting:
             budget.require_fits(head, activation)

@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.word_artifact import write_manifest
 
-from lanner.artifact.artifact import Artifact
+from lanner.artifact.artifact import QUALITY_FILE, Artifact
 from lanner.artifact.manifest import FileRecord, Variant
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands import main
@@ -59,8 +60,8 @@ def card(word_artifact: Path) -> QualityCard:
             "data": "pairs.csv",
             "texts": 512,
             "variants": {
-                "fp32": {"cosine": 1.0, "neighbours": 0.99999},
-                "int8": {"cosine": 0.98802, "neighbours": 0.9794},
+                "fp32": {"cosine": 1.0, "neighbours@10": 0.9996, "rank_correlation": 0.99999},
+                "int8": {"cosine": 0.98802, "neighbours@10": 0.9071, "rank_correlation": 0.9794},
             },
         },
         "task": task(),
@@ -104,13 +105,17 @@ def test_a_task_of_a_trimmed_checkpoint(card: QualityCard) -> None:
 def test_sizes_and_the_distance_to_the_checkpoint(card: QualityCard) -> None:
     section = card.sections()[-1]
     assert section.title == (
-        "against the checkpoint: cosine and neighbours on 512 texts (pairs.csv); "
+        "against the checkpoint: cosine, neighbours@10 and rank correlation on 512 texts "
+        "(pairs.csv); "
         "worst cosine and batch independence on 63 texts (sentences)"
     )
     assert section.rows == [
-        ("variant", "MB", "of fp32", "cosine", "neighbours", "worst cosine", "batch independence"),
-        ("fp32", "90.3", "1.00x", "1.0000", "1.0000", "1.0000", "1.000000"),
-        ("int8", "23.5", "0.26x", "0.9880", "0.9794", "0.9300", "1.000000"),
+        (
+            *("variant", "MB", "of fp32", "cosine", "neighbours@10", "rank correlation"),
+            *("worst cosine", "batch independence"),
+        ),
+        ("fp32", "90.3", "1.00x", "1.0000", "0.9996", "1.0000", "1.0000", "1.000000"),
+        ("int8", "23.5", "0.26x", "0.9880", "0.9071", "0.9794", "0.9300", "1.000000"),
     ]
     assert card.worst_title == "worst texts of int8, and their cosines"
     assert card.worst_lines() == ["0.930000  'b\\n'", "0.930000  'c'"]
@@ -118,14 +123,32 @@ def test_sizes_and_the_distance_to_the_checkpoint(card: QualityCard) -> None:
 
 
 def test_vectors_that_are_wider_than_those_they_come_from(card: QualityCard) -> None:
-    agreed = {"cosine": 0.9, "neighbours": 0.8, "source_neighbours": 0.7}
+    agreed = {"neighbours@10": 0.8, "rank_correlation": 0.9, "source_neighbours@10": 0.7}
     agreement = {"data": "x", "texts": 3, "variants": {"fp32": agreed}}
     quality = {**card.quality, "agreement": agreement}
     section = QualityCard(card.manifest, card.files, quality).sections()[-1]
-    assert section.rows[0][3:6] == ("cosine", "neighbours", "neighbours (untrimmed)")
-    assert section.rows[1][3:6] == ("0.9000", "0.8000", "0.7000")
-    assert section.rows[2][3:6] == ("-", "-", "-")
-    assert "cosine and neighbours on 3 texts (x)" in section.title
+    titles = ("cosine", "neighbours@10", "rank correlation", "neighbours@10 (untrimmed)")
+    assert section.rows[0][3:7] == titles
+    assert section.rows[1][3:7] == ("-", "0.8000", "0.9000", "0.7000")
+    assert section.rows[2][3:7] == ("-", "-", "-", "-")
+    assert "cosine, neighbours@10 and rank correlation on 3 texts (x)" in section.title
+
+
+def test_the_correlation_that_an_older_card_calls_neighbours(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = word_artifact / QUALITY_FILE
+    figures = {"cosine": 0.99, "neighbours": 0.9867, "source_neighbours": 0.9812}
+    agreement = {"data": "x", "texts": 3, "variants": {"int8": figures}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "agreement": agreement}))
+    write_manifest(word_artifact)
+    assert main(["inspect", str(word_artifact)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (header,) = (line for line in lines if line.startswith("variant") and "cosine" in line)
+    (row,) = (line for line in lines if line.startswith("int8") and "0.9867" in line)
+    column = header.index("rank correlation")
+    assert row[column:].split()[:2] == ["0.9867", "0.9812"]
+    assert row[:column].split()[-1] == "-"  # neighbours@10
 
 
 def test_labels(word_artifact: Path) -> None:
@@ -160,7 +183,8 @@ def test_what_an_older_lanner_did_not_measure(
     text = capsys.readouterr().out
     assert "  default     " in text
     assert "against the checkpoint: worst cosine and batch independence on 1 texts (none):" in text
-    assert "1.00x       -           -        1.0000            1.000000" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("fp32") and "1.00x" in line)
+    assert row.split()[2:] == ["1.00x", "-", "-", "-", "1.0000", "1.000000"]
     assert "worst texts" not in text
     assert text.endswith("measured on an unknown machine\n")
     assert max(map(len, text.splitlines())) <= 100

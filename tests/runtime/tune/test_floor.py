@@ -121,14 +121,19 @@ def test_half_precision_must_be_asked_for_by_a_budget(
         ("spearman:0.25", "", ""),
         ("spearman:0.2", "", "spearman 86.48 (0.24 lost)"),
         ("spearman:0", "spearman 86.71 (0.01 lost)", "spearman 86.48 (0.24 lost)"),
-        ("neighbours:0.97", "", ""),
-        ("neighbours:0.99", "", "neighbours 0.9794"),
+        ("rank_correlation:0.97", "", ""),
+        ("rank_correlation:0.99", "", "rank_correlation 0.9794"),
+        ("neighbours@10:0.95", "", "neighbours@10 0.9071"),
     ],
 )
 def test_what_the_card_says_is_met_or_not(
     word_artifact: Path, budget: str, fp32: str, int8: str
 ) -> None:
-    agreement = {"variants": {"fp32": {"neighbours": 1.0}, "int8": {"neighbours": 0.9794}}}
+    figures = {
+        "fp32": {"neighbours@10": 1.0, "rank_correlation": 1.0},
+        "int8": {"neighbours@10": 0.9071, "neighbours": 0.9794},  # an older name of the latter
+    }
+    agreement = {"variants": figures}
     edit_quality(word_artifact, task=TASK, agreement=agreement)
     found = refusals(floor_of(word_artifact, budget))
     assert found == {"fp32 in onnxruntime": fp32, "int8 in onnxruntime": int8}
@@ -141,7 +146,7 @@ def test_what_the_card_says_is_met_or_not(
             "spearman:0.2",
             r"has no figures for spearman: export again with --quality-data FILE, or use cosine$",
         ),
-        ("neighbours:0.9", r"has no figures for neighbours: export again, or use cosine$"),
+        ("neighbours@10:0.9", r"has no figures for neighbours@10: export again, or use cosine$"),
         ("agreement:0.9", r"the budget agreement:0.9 does not fit this checkpoint, which has the "),
     ],
 )
