@@ -42,10 +42,12 @@ RUNTIME = {
     "triton/server": "errors machine artifact triton/client",
     "service/access": "errors artifact models files",
     "service": "",
+    "integrations": "vectors models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
     "files loading tune triton/contract triton/client triton/lint triton/repository triton/server "
     "service/access",
     "__init__": "errors _version vectors artifact models loading triton/client",
+    "__main__": "commands",
 }
 EXPORT = {
     "__init__": "",

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from lanner.errors import Overloaded
 from lanner.loading.load import LoadOptions, load
@@ -32,6 +32,16 @@ class AsyncModel(AwaitedMethods):
         # One thread for each call that may run or wait, so that the model's own queue is the only
         # one, and a few more to refuse calls.
         self._threads = ThreadPoolExecutor(runner.workers + runner.max_waiting + 8, "lanner-async")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See `Model.close`."""
+        self.model.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"

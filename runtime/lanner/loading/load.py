@@ -100,6 +100,21 @@ def load(
         InputError: A number is less than 1, or there are more workers than threads, or the device
             is none or not of that engine.
     """
+    if "://" in str(path):
+        msg = f"{path} is the address of a server, not a directory: lanner.connect(url, name)"
+        raise InputError(msg)
+    again = partial(
+        load,
+        path,
+        engine=engine,
+        variant=variant,
+        device=device,
+        threads=threads,
+        workers=workers,
+        token_budget=token_budget,
+        max_waiting=max_waiting,
+        engine_cache=engine_cache,
+    )
     threads = available_cores() if threads is None else threads
     require_counts(
         threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
@@ -125,13 +140,15 @@ def load(
         workers=workers or decided.workers,
         token_budget=token_budget or decided.token_budget,
     )
-    return open_configuration(
+    model = open_configuration(
         artifact,
         configuration,
         threads=threads,
         max_waiting=max_waiting,
         engine_cache=None if engine_cache is None else Path(engine_cache),
     )
+    model.reopen = again
+    return model
 
 
 def require_counts(**counts: int | None) -> None:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from lanner.errors import (
     HeadError,
     InputError,
     MissingExtraError,
+    UnsupportedError,
 )
-from lanner.models.evaluation import ModelCardData
+from lanner.models.drop_in import ModelCardData
 from lanner.running.runner import NotFiniteError, Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.long_texts import current_deadline_s
@@ -57,8 +58,13 @@ def call_once(model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
 class Model:
     """A loaded variant. Any number of threads may call it at once.
 
-    `lanner.load` and `lanner.connect` make it.
+    `lanner.load` and `lanner.connect` make it. As a context manager it is closed at the end of the
+    block. A pickled model opens its artifact or its server again where it is unpickled; copies are
+    the model itself.
     """
+
+    #: Where the tensors are that methods return; the engine may run on a GPU.
+    device = "cpu"
 
     def __init__(
         self,
@@ -74,7 +80,43 @@ class Model:
         self.tokenizer = tokenizer
         self.runner = runner
         self._calls = calls
-        self.model_card_data = ModelCardData()
+        source = manifest.source.get("checkpoint", manifest.name)
+        self.model_card_data = ModelCardData(f"{source} ({variant.name})")
+        #: Opens the same model again, in another process; None if nothing can.
+        self.reopen: Callable[[], Model] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free what the model holds: its engine, or its connection. It answers nothing any more."""
+        if isinstance(self.runner, _Closed):
+            return
+        end = getattr(self.runner.engine, "close", None)
+        self.runner = cast("Runner", _Closed(self.manifest.name))
+        if end is not None:
+            end()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], "Model"], tuple[()], dict[str, Any]]:
+        if self.reopen is None:
+            msg = (
+                f"{self.manifest.name} cannot be pickled: open it with lanner.load in each process"
+            )
+            raise UnsupportedError(msg)
+        return self.reopen, (), self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the attributes that a caller may have set, for a copy in another process."""
+        return {}
 
     def __repr__(self) -> str:
         return (
@@ -229,6 +271,17 @@ class Model:
     def max_seq_length(self) -> int | None:
         """Longest input in tokens, special tokens included; None if there is no limit."""
         return self.manifest.tokenizer.max_tokens
+
+
+class _Closed:
+    """The runner of a closed model."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, _: str) -> object:
+        msg = f"{self._name} was closed: open it again with lanner.load or lanner.connect"
+        raise EngineError(msg)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The head `embed`: texts to vectors, and what is done with them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast, overload
 
 import numpy as np
@@ -83,7 +84,7 @@ class EmbeddingModel(EncodingModel):
             self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
         )
         scores = _similarity.similarity(left, right, name=self.similarity_fn_name)
-        return as_tensor(scores) if _is_tensor(a) else scores
+        return as_tensor(scores) if _is_tensor(a) or _is_tensor(b) else scores
 
     @overload
     def similarity_pairwise(
@@ -118,7 +119,7 @@ class EmbeddingModel(EncodingModel):
             self._comparable(v, n, truncate_dim, ranges) for v, n in ((a, "a"), (b, "b"))
         )
         scores = _similarity.similarity_pairwise(left, right, name=self.similarity_fn_name)
-        return as_tensor(scores) if _is_tensor(a) else scores
+        return as_tensor(scores) if _is_tensor(a) or _is_tensor(b) else scores
 
     def search(
         self,
@@ -133,9 +134,10 @@ class EmbeddingModel(EncodingModel):
         """Find the k nearest of a corpus to each query; exact, in blocks.
 
         Args:
-            queries: Texts, which are encoded, or vectors [n, dim]. One text or vector is one row.
-            corpus: Texts, which are encoded, or vectors [m, dim] of any precision; a memory-mapped
-                array stays on disk.
+            queries: Texts, which `encode_query` encodes, or vectors [n, dim]. One text or vector is
+                one row.
+            corpus: Texts, which `encode_document` encodes, or vectors [m, dim] of any precision; a
+                memory-mapped array stays on disk.
             k: The number of hits per query; fewer if the corpus is smaller.
             truncate_dim: The dimensions that the vectors were truncated to; texts are, too.
             ranges: The ranges of int8 and uint8 vectors; see `similarity`.
@@ -146,8 +148,11 @@ class EmbeddingModel(EncodingModel):
             `indices` int64 and `scores` float32, both [n, k], nearest first.
         """
         wanted, stored = (
-            self._comparable(self._vectors(given, truncate_dim), name, truncate_dim, ranges)
-            for given, name in ((queries, "queries"), (corpus, "corpus"))
+            self._comparable(_vectors(given, encode, truncate_dim), name, truncate_dim, ranges)
+            for given, encode, name in (
+                (queries, self.encode_query, "queries"),
+                (corpus, self.encode_document, "corpus"),
+            )
         )
         return _similarity.search(
             wanted,
@@ -187,11 +192,14 @@ class EmbeddingModel(EncodingModel):
             raise InputError(msg)
         return QuantizedVectors(values, precision, dimension=dimension, ranges=ranges, name=name)
 
-    def _vectors(self, given: Texts | ArrayLike, truncate_dim: int | None) -> ArrayLike:
-        found = texts_or_vectors(given, "search")
-        if isinstance(found, list) and any(isinstance(item, str) for item in found):
-            return self.encode(found, truncate_dim=truncate_dim)
-        return found  # type: ignore[no-any-return]
+
+def _vectors(
+    given: Texts | ArrayLike, encode: Callable[..., Vectors], truncate_dim: int | None
+) -> ArrayLike:
+    found = texts_or_vectors(given, "search")
+    if isinstance(found, list) and any(isinstance(item, str) for item in found):
+        return encode(found, truncate_dim=truncate_dim)
+    return found  # type: ignore[no-any-return]
 
 
 def _is_tensor(value: object) -> bool:

@@ -1,7 +1,7 @@
 """Texts to vectors: `encode`, its prompts and its precisions."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lanner.models.base import (
     converted,
     require_batch_size,
 )
+from lanner.models.drop_in import EncodeDropIns, given_inputs, require_own
 from lanner.models.inputs import text_list
 from lanner.running.runner import Sequences
 from lanner.text.tokenization import Pair, check_texts
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Method = TypeVar("Method")
 
 
-class EncodeOptions(TypedDict, total=False):
+class EncodeOptions(EncodeDropIns, total=False):
     """The arguments of `encode` that do not change the type of its answer."""
 
     normalize_embeddings: bool
@@ -63,6 +64,9 @@ class EncodingModel(Model):
         self._ranges = ranges
         self.prompts = dict(self.manifest.prompts)
         self.default_prompt_name = self.manifest.default_prompt_name
+
+    def _settings(self) -> dict[str, Any]:
+        return {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     @property
     def similarity_fn_name(self) -> str:
@@ -169,18 +173,20 @@ class EncodingModel(Model):
 
     def encode(
         self,
-        sentences: Texts,
+        sentences: Texts | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        inputs: Texts | None = None,
         precision: str | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         timeout_ms: float | None = None,
+        **others: Unpack[EncodeDropIns],
     ) -> "Encoded":
         """Encode texts as vectors. The arguments are those of sentence-transformers.
 
@@ -191,6 +197,7 @@ class EncodingModel(Model):
             prompt: A prompt to put before each text, instead of a named one.
             batch_size: The most texts in one batch; the token budget bounds it too.
             show_progress_bar: Show progress on stderr; None means no.
+            inputs: The name of `sentences` in sentence-transformers 6.
             precision: ``"float32"`` (the same as None); ``"int8"`` or ``"uint8"``: one byte per
                 dimension, by the ranges that the artifact stores (`embedding_ranges`); ``"binary"``
                 or ``"ubinary"``: one bit per dimension. See `lanner.quantize_embeddings`.
@@ -199,6 +206,7 @@ class EncodingModel(Model):
             normalize_embeddings: Scale the vectors to length 1.
             truncate_dim: The number of leading dimensions to keep, or None for all.
             timeout_ms: Milliseconds after which to give up, or None for never.
+            others: Other arguments of sentence-transformers, which take their defaults alone.
 
         Returns:
             float32 [n, dim] in the order of the texts; [dim] for a single str. A text without
@@ -208,18 +216,21 @@ class EncodingModel(Model):
         Raises:
             InputTypeError: An item is not a string; the message names its index.
             InputError: An argument is out of range, or there is no such prompt or precision.
-            UnsupportedError: The artifact stores no ranges for int8 and uint8.
+            UnsupportedError: The artifact stores no ranges for int8 and uint8, or one of `others`
+                asks for something else than the model does.
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
         """
+        require_own(self.manifest.name, others)
+        texts_given = given_inputs(sentences, inputs)
         precision = require_precision(precision)
         ranges = None
         if precision in BYTE_PRECISIONS:
             ranges = self.embedding_ranges(truncate_dim, normalize_embeddings=normalize_embeddings)
         require_batch_size(batch_size)
         dimension = self._dimension(truncate_dim)
-        single = isinstance(sentences, str)
-        texts = [sentences] if isinstance(sentences, str) else text_list(sentences, "encode")
+        single = isinstance(texts_given, str)
+        texts = [texts_given] if single else text_list(texts_given, "encode")
         vectors = self._encode(
             texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
         )
@@ -238,12 +249,16 @@ class EncodingModel(Model):
         )
 
     @_typed_as(encode)
-    def encode_query(self, sentences: Texts, *arguments: Any, **options: Any) -> "Encoded":
+    def encode_query(
+        self, sentences: Texts | None = None, *arguments: Any, **options: Any
+    ) -> "Encoded":
         """Call `encode` with the checkpoint's prompt for queries, if it has one."""
         return self._encode_as(("query",), sentences, arguments, options)
 
     @_typed_as(encode)
-    def encode_document(self, sentences: Texts, *arguments: Any, **options: Any) -> "Encoded":
+    def encode_document(
+        self, sentences: Texts | None = None, *arguments: Any, **options: Any
+    ) -> "Encoded":
         """Call `encode` with the checkpoint's prompt for documents, if it has one."""
         return self._encode_as(("document", "passage", "corpus"), sentences, arguments, options)
 
@@ -284,7 +299,7 @@ class EncodingModel(Model):
     def _encode_as(
         self,
         names: tuple[str, ...],
-        sentences: Texts,
+        sentences: Texts | None,
         arguments: tuple[Any, ...],
         options: dict[str, Any],
     ) -> "Encoded":
@@ -315,6 +330,16 @@ class EncodingModel(Model):
             raise InputError(msg)
         return self.prompts[name]
 
+    def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
+        """Tokenise texts with a prompt before each."""
+        tokenizer = self.tokenizer
+        if prompt:
+            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
+            texts = [prompt + text if isinstance(text, str) else text for text in texts]
+        is_pooled = self.manifest.pools_prompt or not prompt
+        unpooled_tokens = 0 if is_pooled else tokenizer.count_prompt_tokens(prompt)
+        return Sequences(tokenizer.encode(texts), unpooled_tokens=unpooled_tokens)
+
     def _encode(
         self,
         texts: list[str],
@@ -323,19 +348,9 @@ class EncodingModel(Model):
         show_progress_bar: bool | None,
         timeout_ms: float | None,
     ) -> Vectors:
-        if prompt:
-            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
-            texts = [prompt + text if isinstance(text, str) else text for text in texts]
-        pools_prompt = self.manifest.pools_prompt or not prompt
-
-        def tokenize(some: list[str]) -> Sequences[Any]:
-            tokenizer = self.tokenizer
-            unpooled_tokens = 0 if pools_prompt else tokenizer.count_prompt_tokens(prompt)
-            return Sequences(tokenizer.encode(some), unpooled_tokens=unpooled_tokens)
-
         return self._rows(
             texts,
-            tokenize,
+            lambda some: self._sequences(some, prompt),
             check_texts,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,

@@ -1,13 +1,14 @@
 """The head `score`: a number per pair, from a cross-encoder or a fine-tuned pair classifier."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 
 from lanner.artifact.activation import Scores
 from lanner.errors import InputTypeError, UnsupportedError
 from lanner.models.base import converted
+from lanner.models.drop_in import PredictDropIns, given_inputs, require_own
 from lanner.models.inputs import text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 OnePair = Pair | list[str]
 ManyPairs = Sequence[Pair] | Sequence[Sequence[str]]
 Pairs = OnePair | ManyPairs
+
+
+class PromptedOptions(PredictDropIns, total=False):
+    """The arguments of `predict` by name that do not change the type of its answer."""
+
+    prompt_name: str | None
+    prompt: str | None
+
+
+class PredictOptions(PromptedOptions, total=False):
+    """Those of `predict` that `rank` passes on."""
+
+    show_progress_bar: bool | None
 
 
 class Ranked(TypedDict):
@@ -114,9 +128,9 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: Literal[True] = True,
         convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PromptedOptions],
     ) -> np.float32: ...
 
     @overload
@@ -126,9 +140,9 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: Literal[True] = True,
         convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PromptedOptions],
     ) -> Vector[np.float32]: ...
 
     @overload
@@ -138,9 +152,9 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: Literal[True],
+        **options: Unpack[PromptedOptions],
     ) -> "torch.Tensor": ...
 
     @overload
@@ -150,9 +164,9 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: Literal[False],
         convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PromptedOptions],
     ) -> "torch.Tensor": ...
 
     @overload
@@ -162,9 +176,9 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: Literal[False],
         convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PromptedOptions],
     ) -> "list[torch.Tensor]": ...
 
     @overload
@@ -174,31 +188,47 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
-        prompt_name: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
+        **options: Unpack[PromptedOptions],
     ) -> "Predicted": ...
 
     def predict(
         self,
-        sentences: Pairs,
+        sentences: Pairs | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        inputs: Pairs | None = None,
         prompt_name: str | None = None,
+        prompt: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
+        **others: Unpack[PredictDropIns],
     ) -> "Predicted":
         """Call `score`; the evaluators of sentence-transformers use this name.
 
+        Args:
+            sentences: The pairs; `inputs` in sentence-transformers 6.
+            batch_size: See `score`.
+            show_progress_bar: See `score`.
+            inputs: See `sentences`.
+            prompt_name: None, since Lanner's cross-encoders have no prompts.
+            prompt: None, likewise.
+            convert_to_numpy: False gives a list of torch tensors, one per pair; needs torch.
+            convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
+            others: Other arguments of sentence-transformers, which take their defaults alone.
+
         Raises:
-            UnsupportedError: A prompt is asked for; Lanner's cross-encoders have none.
+            UnsupportedError: A prompt is asked for, or one of `others` asks for something else than
+                the model does.
         """
-        if prompt_name is not None:
-            msg = f"{self.manifest.name} has no prompt {prompt_name!r}: put it before the texts"
+        require_own(self.manifest.name, others)
+        if asked := prompt_name or prompt:
+            msg = f"{self.manifest.name} has no prompt {asked!r}: put it before the texts"
             raise UnsupportedError(msg)
         ask: Callable[..., np.float32 | Vector[np.float32]] = self.score
-        scores = ask(sentences, batch_size, show_progress_bar)
+        scores = ask(given_inputs(sentences, inputs), batch_size, show_progress_bar)
         return converted(
             scores,
             is_single=np.ndim(scores) == 0,
@@ -213,6 +243,8 @@ class ScoringModel(LogitsModel):
         top_k: int | None = None,
         *,
         batch_size: int = 32,
+        return_documents: bool = True,
+        **options: Unpack[PredictOptions],
     ) -> list[Ranked]:
         """Rank documents by their score with a query, best first; ties keep their order.
 
@@ -221,10 +253,13 @@ class ScoringModel(LogitsModel):
             documents: The texts to rank.
             top_k: The number of documents to return, or None for all.
             batch_size: The most pairs in one batch.
+            return_documents: Of sentence-transformers, and without effect: the texts are always
+                there.
+            options: Those of `predict`.
         """
         documents = text_list(documents, "rank", "a sequence of texts")
         pairs = [(query, document) for document in documents]
-        scores = self.score(pairs, batch_size=batch_size)
+        scores = self.predict(pairs, batch_size, **options)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
             {"corpus_id": int(row), "score": float(scores[row]), "text": documents[row]}

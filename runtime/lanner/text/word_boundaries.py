@@ -1,4 +1,4 @@
-"""Where words end in a text, by its characters, for tokenizers that do not tell it.
+"""The ends of words in a text, by its characters, for tokenizers that do not tell them.
 
 White space ends a word, and a punctuation character is a word of its own, as BERT's tokenizer has
 it. A combining mark belongs to the character before it. Scripts without blanks between words do not
@@ -24,7 +24,7 @@ _ZERO_WIDTH_SPACE = "\u200b"
 
 
 class Boundary(Enum):
-    """What lies between two neighbouring characters."""
+    """The kind of place between two neighbouring characters."""
 
     NONE = "none: they are of one word"
     WORD = "the end of a word"

@@ -4,12 +4,15 @@ import importlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import lanner
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
 from lanner.commands.console import table
@@ -46,6 +49,13 @@ def test_half_precision_is_made_when_it_is_asked_for() -> None:
     assert parser().parse_args(export).precision == ("fp32", "int8")
     asked = parser().parse_args([*export, "--precision", "bf16, fp16,bf16"])
     assert asked.precision == ("bf16", "fp16")
+
+
+def test_the_command_as_a_module() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "lanner", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == f"lanner {lanner.__version__}\n"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,3 +59,11 @@ def test_an_engine_cache_is_for_a_gpu(word_artifact: Path, asked: dict[str, str]
 def test_a_gpu_that_is_not_there_is_an_error(word_artifact: Path, asked: dict[str, str]) -> None:
     with pytest.raises(EngineError, match=r"^onnxruntime on cuda needs an NVIDIA GPU, but this m"):
         load(word_artifact, **asked)  # type: ignore[call-overload]
+
+
+def test_the_address_of_a_server_is_named() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"^grpc://localhost:8001 is the address of a server, not a directory: lanner\.conn",
+    ):
+        load("grpc://localhost:8001")

@@ -126,7 +126,8 @@ def ranged_model(word_artifact: Path) -> EmbeddingModel:
     extremes = np.array([[-1] * DIMENSION, [127 / 128] * DIMENSION], dtype=np.float32)
     lengths = np.full(DIMENSION, 0.5, dtype=np.float32)
     EmbeddingRanges(extremes, lengths).write(word_artifact / "ranges.npy")
-    write_manifest(word_artifact, embedding_ranges=RangesRecord("ranges.npy", "by hand", 1))
+    record = RangesRecord("ranges.npy", "by hand", 1)
+    write_manifest(word_artifact, embedding_ranges=record, prompts={})
     model: EmbeddingModel = load(word_artifact, variant="fp32", threads=2)
     return model
 
@@ -258,6 +259,15 @@ def test_similarities_are_the_checkpoint_s(word_model: EmbeddingModel) -> None:
     a, b = word_model.encode(["a", "b"]), word_model.encode(["a b"])
     np.testing.assert_allclose(word_model.similarity(a, b), [[0.5**0.5], [0.5**0.5]], atol=1e-6)
     np.testing.assert_allclose(word_model.similarity_pairwise(a, a), [1, 1], atol=1e-6)
+
+
+def test_search_takes_the_prompts_of_queries_and_documents(word_model: EmbeddingModel) -> None:
+    word_model.prompts = {"query": "c ", "document": "d "}
+    found = word_model.search("a", ["a", "b", "c c c"], k=3)
+    # "c a" is [1, 0, 1, 0] / 2; "d a" [1, 0, 0, 1] / 2, "d b" [0, 1, 0, 1] / 2 and "d c c c"
+    # [0, 0, 3, 1] / 4.
+    assert found.indices.tolist() == [[2, 0, 1]]
+    np.testing.assert_allclose(found.scores, [[3 / 20**0.5, 0.5, 0]], atol=1e-6)
 
 
 def test_search_takes_texts_and_vectors(word_model: EmbeddingModel) -> None:

@@ -26,7 +26,7 @@ from lanner.triton.backend.packing import TokenRequest, run_together
 from lanner.triton.backend.text_answers import TextRequest, answer_texts
 from lanner.triton.backend.token_model import BackendEngine
 from lanner.triton.contract.served_model import ServedModel
-from lanner.triton.contract.tensors import TEXT, TEXT_PAIR, TOKEN_MODEL
+from lanner.triton.contract.tensors import PROMPT_NAME, TEXT, TEXT_PAIR, TOKEN_MODEL
 
 Tensors = Mapping[str, NDArray[Any]]
 Request = TypeVar("Request")
@@ -139,8 +139,8 @@ class TextModel(_ServedModel[TextRequest]):
 
     def read(self, request: Any) -> TextRequest:
         """See `_ServedModel.read`."""
-        texts, pairs = _input(request, TEXT), _input(request, TEXT_PAIR)
-        return TextRequest.of(texts, pairs, self.model.manifest)
+        texts, pairs, names = (_input(request, name) for name in (TEXT, TEXT_PAIR, PROMPT_NAME))
+        return TextRequest.of(texts, pairs, self.model.manifest, names)
 
     def answer(self, requests: list[TextRequest]) -> Sequence[Tensors]:
         """See `_ServedModel.answer`."""

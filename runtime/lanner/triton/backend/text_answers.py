@@ -1,7 +1,7 @@
 """Requests of a text model, answered together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 import numpy as np
@@ -11,9 +11,10 @@ from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
 from lanner.models.tagging import TaggingModel
 from lanner.text.tokenization import Pair
-from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
+from lanner.triton.contract.tensors import CONTINUES, OFFSETS, PROMPT_NAME, TEXT, TEXT_PAIR
 
 Tensors = dict[str, NDArray[Any]]
 #: Triton joins requests; only the token budget limits batches.
@@ -22,17 +23,29 @@ _ANY_NUMBER = 1 << 30
 
 @dataclass(frozen=True)
 class TextRequest:
-    """The content of a request: texts, or pairs of them."""
+    """The content of a request: texts, or pairs of them.
+
+    Attributes:
+        texts: The texts or pairs.
+        prompt_names: The name of each text's prompt, "" for none; empty for the default prompt.
+    """
 
     texts: list[str | Pair]
+    prompt_names: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, texts: NDArray[Any] | None, pairs: NDArray[Any] | None, manifest: Manifest) -> Self:
+    def of(
+        cls,
+        texts: NDArray[Any] | None,
+        pairs: NDArray[Any] | None,
+        manifest: Manifest,
+        prompt_names: NDArray[Any] | None = None,
+    ) -> Self:
         """Read the tensors of a request, BYTES [texts, 1] of UTF-8.
 
         Raises:
-            InputError: A tensor is missing, has another shape or is not UTF-8, or the head takes no
-                pairs.
+            InputError: A tensor is missing, has another shape or is not UTF-8, the head takes no
+                pairs, or there is no such prompt.
         """
         if texts is None:
             msg = f"{manifest.name} takes {TEXT}, and the request lacks it"
@@ -42,7 +55,7 @@ class TextRequest:
             if manifest.head_record.inputs is InputKind.PAIRS:
                 msg = f"{manifest.name} scores pairs: give {TEXT_PAIR} beside {TEXT}"
                 raise InputError(msg)
-            return cls([*left])
+            return cls([*left], _prompt_names(prompt_names, len(left), manifest))
         if not manifest.head_record.takes_pairs:
             msg = f"{manifest.name} has the head {manifest.head!r}, which takes no {TEXT_PAIR}"
             raise InputError(msg)
@@ -62,7 +75,10 @@ def answer_texts(requests: Sequence[TextRequest], model: Model) -> list[Tensors]
     texts = [text for request in requests for text in request.texts]
     if model.manifest.head_record.by_token:
         return _tagged(requests, cast("TaggingModel", model), texts)
-    output = model.outputs(texts, batch_size=_ANY_NUMBER)
+    if any(request.prompt_names for request in requests):
+        output = _prompted(requests, cast("EmbeddingModel", model))
+    else:
+        output = model.outputs(texts, batch_size=_ANY_NUMBER)
     ends = np.cumsum([len(request.texts) for request in requests])
     name = model.manifest.outputs[0]
     return [{name: part} for part in np.split(output, ends[:-1])]
@@ -90,6 +106,41 @@ def _tagged(
             continues[row, :end] = one.continues
         answers.append({model.manifest.outputs[0]: logits, OFFSETS: offsets, CONTINUES: continues})
     return answers
+
+
+def _prompt_names(values: NDArray[Any] | None, count: int, manifest: Manifest) -> list[str]:
+    if values is None:
+        return []
+    names = _decoded(values, PROMPT_NAME)
+    if len(names) != count:
+        msg = f"{TEXT} has {count} texts and {PROMPT_NAME} {len(names)}: give as many"
+        raise InputError(msg)
+    for name in names:
+        if name and name not in manifest.prompts:
+            known = ", ".join(map(repr, manifest.prompts)) or "none"
+            msg = f"{manifest.name} has no prompt {name!r}: it has {known}"
+            raise InputError(msg)
+    return names
+
+
+def _prompted(requests: Sequence[TextRequest], model: EmbeddingModel) -> NDArray[np.float32]:
+    """Return the vectors of all texts, each with its own prompt."""
+    rows_of: dict[str | None, list[int]] = {}
+    texts: list[str] = []
+    for request in requests:
+        names: list[str | None] = [*request.prompt_names] or [None] * len(request.texts)
+        for text, name in zip(cast("list[str]", request.texts), names, strict=True):
+            rows_of.setdefault(name, []).append(len(texts))
+            texts.append(text)
+    output = np.empty((len(texts), model.manifest.dimension), np.float32)
+    for name, rows in rows_of.items():
+        output[rows] = model.encode(
+            [texts[row] for row in rows],
+            prompt_name=name or None,
+            prompt="" if name == "" else None,
+            batch_size=_ANY_NUMBER,
+        )
+    return output
 
 
 def _decoded(values: NDArray[Any], name: str) -> list[str]:

@@ -14,12 +14,14 @@ from lanner.errors import ServerError
 from lanner.loading.asynchronous import AsyncModel
 from lanner.loading.load import open_tokenizer, require_counts
 from lanner.models.base import Model
+from lanner.models.embedding import EmbeddingModel
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.tagging import TaggingModel
 from lanner.running.runner import MAX_WAITING, Runner, feed
 from lanner.text.tokenization import TextTokenizer
 from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (
+    ServerEmbeddingModel,
     ServerTaggingModel,
     ServerTokenizer,
     TextEngine,
@@ -28,6 +30,7 @@ from lanner.triton.client.text_requests import (
 from lanner.triton.client.transport import Address, Transport
 from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.served_model import ServedModel
+from lanner.triton.contract.tensors import PROMPT_NAME
 from lanner.vectors.ranges import EmbeddingRanges
 
 if TYPE_CHECKING:
@@ -40,7 +43,10 @@ if TYPE_CHECKING:
 #: would be idle while a request travels.
 REQUESTS_AT_ONCE = 2
 #: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
-_TEXT_CLASSES: dict[type[Model], type[Model]] = {TaggingModel: ServerTaggingModel}
+_TEXT_CLASSES: dict[type[Model], type[Model]] = {
+    EmbeddingModel: ServerEmbeddingModel,
+    TaggingModel: ServerTaggingModel,
+}
 #: The most padded tokens in one request: four batches of an engine in process, so that the fixed
 #: cost of a request is a small part of it.
 REQUEST_TOKENS = 2_048
@@ -132,6 +138,21 @@ def connect(
             the headers or the certificates, or its own certificate is not trusted.
         MissingExtraError: tritonclient is not installed.
     """
+    again = partial(
+        connect,
+        url,
+        name,
+        version=version,
+        artifact=artifact,
+        root_certificates=root_certificates,
+        private_key=private_key,
+        certificate_chain=certificate_chain,
+        retries=retries,
+        priority=priority,
+        requests_at_once=requests_at_once,
+        request_tokens=request_tokens,
+        max_waiting=max_waiting,
+    )
     require_counts(
         requests_at_once=requests_at_once, request_tokens=request_tokens, max_waiting=max_waiting
     )
@@ -150,10 +171,13 @@ def connect(
     try:
         given = None if artifact is None else Artifact.open(artifact)
         connection = _Connection(transport, name, version, given, engine_options, make_runner)
-        return connection.model(head)
+        model = connection.model(head)
     except BaseException:
         transport.close()  # an open channel would keep trying
         raise
+    if not headers:  # a secret stays out of pickles
+        model.reopen = again
+    return model
 
 
 async def connect_async(
@@ -268,7 +292,7 @@ def _transport_kind(protocol: str) -> "type[GrpcTransport | HttpTransport]":
 def _tokenizer(served: ServedModel, artifact: Artifact) -> TextTokenizer:
     manifest = artifact.manifest
     if served.takes_texts:
-        return ServerTokenizer(manifest)
+        return ServerTokenizer(manifest, takes_prompts=PROMPT_NAME in served.inputs)
     return open_tokenizer(artifact.file(manifest.tokenizer.file), manifest)
 
 

@@ -11,12 +11,13 @@ from lanner.artifact.activation import softmax
 from lanner.artifact.manifest import Manifest
 from lanner.errors import EngineError, UnsupportedError
 from lanner.models.base import finite_answers
+from lanner.models.embedding import EmbeddingModel
 from lanner.models.entities import TokenScores
 from lanner.models.tagging import TaggingModel
-from lanner.running.runner import NotFiniteError, Part, Runner
+from lanner.running.runner import NotFiniteError, Part, Runner, Sequences
 from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.triton_engine import TritonEngine
-from lanner.triton.contract.tensors import CONTINUES, OFFSETS, TEXT, TEXT_PAIR
+from lanner.triton.contract.tensors import CONTINUES, OFFSETS, PROMPT_NAME, TEXT, TEXT_PAIR
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,15 @@ class ServerText:
 
     It counts as one token per byte, which bounds and sorts requests like tokens do, plus one for
     the end of each text, so that an empty text is sent like any other.
+
+    Attributes:
+        texts: One text, or the two of a pair.
+        prompt_name: The name of the prompt that the server puts before it, "" for none; None if the
+            server puts its default one there, or has no prompts.
     """
 
     texts: tuple[bytes, ...]
+    prompt_name: str | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.texts)) + len(self.texts)
@@ -43,11 +50,16 @@ class EncodedText(NamedTuple):
 class ServerTokenizer:
     """A stand-in for a tokenizer that passes texts on unchanged.
 
-    The server adds the model's default prompt, so it is removed here.
+    The server adds a prompt: the default one, or one that a request names.
+
+    Args:
+        manifest: The manifest of the model.
+        takes_prompts: True if the model has the input for names of prompts.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, *, takes_prompts: bool = False) -> None:
         self._manifest = manifest
+        self._takes_prompts = takes_prompts
         name = manifest.default_prompt_name
         self._prompt = "" if name is None else manifest.prompts.get(name, "")
 
@@ -65,6 +77,26 @@ class ServerTokenizer:
             )
             raise UnsupportedError(msg)
         return [ServerText((text[len(self._prompt) :].encode(),)) for text in texts]
+
+    def encode_with_prompt(self, texts: Sequence[str], prompt: str) -> list[ServerText]:
+        """Return texts with the name of the prompt that the server puts before them.
+
+        Raises:
+            InputTypeError: An item is not a string.
+            UnsupportedError: The server cannot put this prompt before a text.
+        """
+        check_texts(texts)
+        if not self._takes_prompts:
+            if prompt and not self._manifest.pools_prompt:
+                self.count_prompt_tokens(prompt)
+            return self.encode([prompt + text for text in texts])
+        names = [name for name, own in self._manifest.prompts.items() if own == prompt]
+        if prompt and not names:
+            if not self._manifest.pools_prompt:
+                self.count_prompt_tokens(prompt)
+            texts = [prompt + text for text in texts]
+        name = names[0] if prompt and names else ""
+        return [ServerText((text.encode(),), name) for text in texts]
 
     def encode_pairs(
         self, inputs: Sequence[str | Pair], *, with_types: bool = False
@@ -86,7 +118,7 @@ class ServerTokenizer:
             return 0
         msg = (
             f"{self._manifest.name} reads its prompts without pooling them, which the text model "
-            f"does with its own prompt alone: connect to the token model for {prompt!r}"
+            f"does with its own prompts alone: connect to the token model for {prompt!r}"
         )
         raise UnsupportedError(msg)
 
@@ -96,8 +128,12 @@ def feed_texts(parts: Sequence[Part[ServerText]]) -> Mapping[str, NDArray[Any]]:
 
     A missing second text is None; `TextEngine` sends such texts in a separate request.
     """
-    inputs = [some.items[row].texts for some, rows in parts for row in rows]
+    items = [some.items[row] for some, rows in parts for row in rows]
+    inputs = [item.texts for item in items]
     tensors = {TEXT: _column([texts[0] for texts in inputs])}
+    names = [item.prompt_name for item in items]
+    if any(name is not None for name in names):
+        tensors[PROMPT_NAME] = _column([(name or "").encode() for name in names])
     if any(len(texts) > 1 for texts in inputs):
         tensors[TEXT_PAIR] = _column([texts[1] if len(texts) > 1 else None for texts in inputs])
     return tensors
@@ -125,6 +161,14 @@ class TextEngine(TritonEngine):
         output = np.empty((len(is_pair), *of_pairs.shape[1:]), np.float32)
         output[is_pair], output[~is_pair] = of_pairs, of_texts
         return output
+
+
+class ServerEmbeddingModel(EmbeddingModel):
+    """The head `embed` on a server that tokenises and puts prompts before texts."""
+
+    def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
+        tokenizer = cast("ServerTokenizer", self.tokenizer)
+        return Sequences(tokenizer.encode_with_prompt(texts, prompt))
 
 
 class ServerTaggingModel(TaggingModel):

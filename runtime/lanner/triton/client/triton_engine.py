@@ -66,6 +66,10 @@ class TritonEngine:
         #: share a request.
         self.run_tokens = 64 if self._buckets else 1_000
 
+    def close(self) -> None:
+        """Close the connection."""
+        self.transport.close()
+
     def run(
         self,
         inputs: Mapping[str, NDArray[Any]],

@@ -50,6 +50,7 @@ class ServedModel:
         version: The version's number.
         parameters: The parameters of the configuration.
         max_batch_size: The most texts in a request; 0 if the model does not batch.
+        inputs: The names of the inputs.
         instances: The number of instances.
     """
 
@@ -58,6 +59,7 @@ class ServedModel:
     parameters: Mapping[str, str]
     max_batch_size: int
     instances: int = 1
+    inputs: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, name: str, version: str, config: Mapping[str, Any]) -> Self:
@@ -79,8 +81,9 @@ class ServedModel:
                 parameters,
                 max_batch_size=max(0, int(config.get("max_batch_size", 0))),
                 instances=max(1, instances),
+                inputs=frozenset(str(tensor["name"]) for tensor in config.get("input", [])),
             )
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             msg = (
                 f"the server describes the model {name} as Triton does not ({error}): see what "
                 "answers there, a proxy perhaps"

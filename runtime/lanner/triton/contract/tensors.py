@@ -3,6 +3,9 @@
 IDS, MASK = "input_ids", "attention_mask"
 #: The inputs of a text model. The tensors above, and `lanner.running.runner.TYPE_IDS`, are INT64.
 TEXT, TEXT_PAIR = "text", "text_pair"
+#: The optional input of a text model with prompts: the name of each text's, "" for none. It is an
+#: input, not a parameter of the request, since Triton's response cache tells requests by inputs.
+PROMPT_NAME = "prompt_name"
 #: The outputs of a text model of the head `tag` with each token's characters, INT64 [tokens, 2].
 OFFSETS, CONTINUES = "offsets", "continues"
 #: The end of a text model's name.

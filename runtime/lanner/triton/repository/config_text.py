@@ -13,6 +13,7 @@ from lanner.triton.contract.tensors import (
     IDS,
     INPUT_KIND,
     OFFSETS,
+    PROMPT_NAME,
     TEXT,
     TEXT_KIND,
     TEXT_PAIR,
@@ -99,6 +100,9 @@ def text_config(
     if record.takes_pairs:
         pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
         inputs.append(pair | ({} if record.inputs is InputKind.PAIRS else {"optional": True}))
+    if manifest.prompts:
+        prompt = {"name": PROMPT_NAME, "data_type": "TYPE_STRING", "dims": [1], "optional": True}
+        inputs.append(prompt)
     outputs = [_output(manifest)]
     if record.by_token:
         outputs.append({"name": OFFSETS, "data_type": "TYPE_INT64", "dims": [-1, 2]})

@@ -63,6 +63,29 @@ def test_vectors_by_hand_with_the_default_prompt(word_model: EmbeddingModel) -> 
     assert answer["sentence_embedding"].tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
 
 
+def test_each_text_has_its_own_prompt(word_model: EmbeddingModel) -> None:
+    word_model.default_prompt_name = "query"  # "a "; "none" is empty
+    made = word_model.manifest
+    named = TextRequest.of(column("b", "c", "b"), None, made, column("query", "", "none"))
+    requests = [single(["b"], made), named]
+    answers = [one["sentence_embedding"].tolist() for one in answer_texts(requests, word_model)]
+    assert answers == [[[0.5, 0.5, 0, 0]], [[0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["title", ""], r"^words has no prompt 'title': it has 'query', 'none'$"),
+        (["query"], r"^text has 2 texts and prompt_name 1: give as many$"),
+    ],
+)
+def test_prompts_that_are_not_there(
+    word_model: EmbeddingModel, names: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        TextRequest.of(column("a", "b"), None, word_model.manifest, column(*names))
+
+
 def test_a_request_without_a_text_among_others(word_model: EmbeddingModel) -> None:
     requests = [single(some, word_model.manifest) for some in ([], ["a"], [], ["b", "c"], [])]
     answers = [answer["sentence_embedding"] for answer in answer_texts(requests, word_model)]

@@ -14,11 +14,11 @@ from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError, InputTypeError, ModelChangedError, UnsupportedError
 from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
-from lanner.models.embedding import EmbeddingModel
 from lanner.models.entities import TokenScores
 from lanner.models.scoring import ScoringModel
 from lanner.running.runner import Runner, Sequences
 from lanner.triton.client.text_requests import (
+    ServerEmbeddingModel,
     ServerTaggingModel,
     ServerTokenizer,
     TextEngine,
@@ -73,21 +73,26 @@ def lengths(texts: dict[str, list[bytes]]) -> dict[str, NDArray[np.float32]]:
 
 
 def connected(
-    kind: type[Model], server: Server, made: Manifest, *, max_batch_size: int = 64
+    kind: type[Model],
+    server: Server,
+    made: Manifest,
+    *,
+    max_batch_size: int = 64,
+    takes_prompts: bool = False,
 ) -> Any:
     served = ServedModel("m_text", "1", {"lanner_input": "text"}, max_batch_size)
     engine = TextEngine(server, served, output=made.outputs[0])
     return kind(
         manifest=made,
         variant=FP32,
-        tokenizer=ServerTokenizer(made),
+        tokenizer=ServerTokenizer(made, takes_prompts=takes_prompts),
         runner=Runner(engine, feed=feed_texts, workers=1, token_budget=2_048),
     )
 
 
 def test_texts_are_sent_as_they_are() -> None:
     server = Server(lengths)
-    model = connected(EmbeddingModel, server, manifest(dimension=1))
+    model = connected(ServerEmbeddingModel, server, manifest(dimension=1))
     texts = ["abc", "", "\u00e9\U0001f985", "a\0b\0", "abc"]
     assert model.encode(texts).tolist() == [[3], [0], [6], [4], [3]]
     (request,) = server.requests
@@ -97,7 +102,7 @@ def test_texts_are_sent_as_they_are() -> None:
 
 def test_a_text_counts_as_its_bytes() -> None:
     server = Server(lengths)
-    model = connected(EmbeddingModel, server, manifest(dimension=1))
+    model = connected(ServerEmbeddingModel, server, manifest(dimension=1))
     # With its end each is 1,024 tokens long, and two are a request.
     model.encode(["a" * 1_023] * 5)
     assert [len(request["text"]) for request in server.requests] == [2, 2, 1]
@@ -166,7 +171,7 @@ def test_the_feed_of_several_callers() -> None:
 def test_the_server_puts_the_default_prompt_there() -> None:
     server = Server(lengths)
     made = manifest(dimension=1, prompts=PROMPTS, default_prompt_name="query")
-    model = connected(EmbeddingModel, server, made)
+    model = connected(ServerEmbeddingModel, server, made)
     model.encode(["abc", "q: d"])
     model.encode("abc", prompt_name="query")
     model.encode("q: abc", prompt="")
@@ -177,7 +182,7 @@ def test_the_server_puts_the_default_prompt_there() -> None:
 def test_another_prompt_than_that_of_the_server(options: dict[str, str]) -> None:
     server = Server(lengths)
     made = manifest(dimension=1, prompts=PROMPTS, default_prompt_name="query")
-    model = connected(EmbeddingModel, server, made)
+    model = connected(ServerEmbeddingModel, server, made)
     message = (
         "the text model of words puts the prompt 'q: ' before every text: connect to the token "
         "model for another one, or for none"
@@ -189,22 +194,58 @@ def test_another_prompt_than_that_of_the_server(options: dict[str, str]) -> None
 
 def test_prompts_where_the_server_has_none_of_its_own() -> None:
     server = Server(lengths)
-    model = connected(EmbeddingModel, server, manifest(dimension=1, prompts=PROMPTS))
+    model = connected(ServerEmbeddingModel, server, manifest(dimension=1, prompts=PROMPTS))
     model.encode("abc", prompt_name="query")
     model.encode_query("abc")
     model.encode("abc")
     assert [request["text"] for request in server.requests] == [[b"q: abc"], [b"q: abc"], [b"abc"]]
 
 
+def test_a_server_that_takes_names_of_prompts_is_told_them() -> None:
+    server = Server(lengths)
+    made = manifest(dimension=1, prompts=PROMPTS, default_prompt_name="query")
+    model = connected(ServerEmbeddingModel, server, made, takes_prompts=True)
+    model.encode("abc")
+    model.encode("abc", prompt_name="other")
+    model.encode("abc", prompt="o: ")
+    model.encode("q: abc", prompt="")
+    model.encode("abc", prompt="x: ")
+    assert server.requests == [
+        {"text": [b"abc"], "prompt_name": [b"query"]},
+        {"text": [b"abc"], "prompt_name": [b"other"]},
+        {"text": [b"abc"], "prompt_name": [b"other"]},
+        {"text": [b"q: abc"], "prompt_name": [b""]},
+        {"text": [b"x: abc"], "prompt_name": [b""]},
+    ]
+    server.requests.clear()
+    model.search("abc", ["d"])  # there is no prompt of documents
+    assert server.requests == [
+        {"text": [b"abc"], "prompt_name": [b"query"]},
+        {"text": [b"d"], "prompt_name": [b"query"]},
+    ]
+
+
+def test_callers_with_several_prompts_share_a_request() -> None:
+    made = manifest(dimension=1, prompts=PROMPTS)
+    tokenizer = ServerTokenizer(made, takes_prompts=True)
+    first = Sequences(tokenizer.encode_with_prompt(["a", "b"], "q: "))
+    second = Sequences(tokenizer.encode_with_prompt(["\u00e9"], ""))
+    tensors = feed_texts([(first, [1]), (second, [0])])
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        "text": [[b"b"], ["\u00e9".encode()]],
+        "prompt_name": [[b"query"], [b""]],
+    }
+
+
 def test_prompts_that_are_not_pooled() -> None:
     server = Server(lengths)
     made = manifest(dimension=1, prompts=PROMPTS, default_prompt_name="query", pools_prompt=False)
-    model = connected(EmbeddingModel, server, made)
+    model = connected(ServerEmbeddingModel, server, made)
     assert model.encode("abc").tolist() == [3]
     assert server.requests == [{"text": [b"abc"]}]
     message = (
         "words reads its prompts without pooling them, which the text model does with its own "
-        "prompt alone: connect to the token model for 'o: '"
+        "prompts alone: connect to the token model for 'o: '"
     )
     with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
         model.encode("abc", prompt_name="other")

@@ -1,0 +1,1 @@
+"""Adapters for programs that take only models of their own classes."""

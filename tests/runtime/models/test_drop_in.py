@@ -1,0 +1,135 @@
+"""The attributes and arguments that programs for sentence-transformers expect of a model."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.checkpoints import SENTENCES
+
+import lanner
+from lanner.artifact.artifact import Artifact
+from lanner.errors import EngineError, InputError, UnsupportedError
+from lanner.models.embedding import EmbeddingModel
+from lanner.models.scoring import ScoringModel
+
+
+def test_arguments_of_sentence_transformers_with_their_defaults(word_model: EmbeddingModel) -> None:
+    encode: Any = word_model.encode
+    options = {"device": "cpu", "pool": None, "chunk_size": None}
+    expected = [0.5, 0.5, 0, 0]
+    assert encode(inputs="a b", output_value="sentence_embedding", **options).tolist() == expected
+    assert encode(inputs=["a b"], device=None).tolist() == [expected]
+    for method in (word_model.encode_query, word_model.encode_document):
+        asked: Any = method
+        assert asked(inputs="b", prompt="a ", **options).tolist() == expected
+    assert word_model.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"output_value": "token_embeddings"},
+            r"^words does not take output_value='token_embeddings': it answers a vector for each",
+        ),
+        ({"output_value": None}, r"^words does not take output_value=None: it answers a vector"),
+        ({"device": "cuda"}, r"^words does not take device='cuda': pass device to lanner\.load$"),
+        ({"pool": {}}, r"^words does not take pool=\{\}: one process takes all cores, so leave it"),
+        ({"chunk_size": 7}, r"^words does not take chunk_size=7: leave it out$"),
+    ],
+)
+def test_what_a_model_does_not_do_is_said(
+    word_model: EmbeddingModel, options: dict[str, Any], message: str
+) -> None:
+    for method in (word_model.encode, word_model.encode_query):
+        with pytest.raises(UnsupportedError, match=message):
+            method("a", **options)
+
+
+def test_texts_by_two_names_and_by_none(word_model: EmbeddingModel) -> None:
+    encode: Any = word_model.encode
+    with pytest.raises(InputError, match=r"^give the texts as sentences or as inputs, their name"):
+        encode("a", inputs="b")
+    with pytest.raises(InputError, match=r"^encode takes a str or a sequence of str, not NoneType"):
+        encode()
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'normalise'$"):
+        encode("a", normalise=True)
+
+
+def test_pairs_by_the_arguments_of_a_cross_encoder(scorer_artifact: Artifact) -> None:
+    model: ScoringModel = lanner.load(scorer_artifact.directory, variant="fp32", head=ScoringModel)
+    predict: Any = model.predict
+    pairs = [(SENTENCES[0], text) for text in SENTENCES]
+    options = {"activation_fn": None, "apply_softmax": False, "device": "cpu"}
+    np.testing.assert_array_equal(predict(inputs=pairs, prompt=None, **options), model.score(pairs))
+    ranked = model.rank(SENTENCES[0], SENTENCES, return_documents=True, show_progress_bar=False)
+    assert ranked == model.rank(SENTENCES[0], SENTENCES)
+    with pytest.raises(UnsupportedError, match=r"does not take apply_softmax=True: it applies the"):
+        model.rank("a", ["b"], apply_softmax=True)
+    with pytest.raises(UnsupportedError, match=r"^scorer has no prompt 'query: ': put it before"):
+        predict(pairs, prompt="query: ")
+
+
+def test_a_copy_is_the_model_and_a_pickle_opens_it_again(word_model: EmbeddingModel) -> None:
+    assert copy.deepcopy([word_model]) == [word_model]
+    assert copy.copy(word_model) is word_model
+    word_model.default_prompt_name = "query"
+    again: EmbeddingModel = pickle.loads(pickle.dumps(word_model))  # noqa: S301 (its own)
+    assert again is not word_model
+    assert repr(again) == repr(word_model)
+    assert again.variant.name == "fp32"
+    assert again.encode("b").tolist() == word_model.encode("b").tolist() == [0.5, 0.5, 0, 0]
+    word_model.reopen = None
+    with pytest.raises(UnsupportedError, match=r"^words cannot be pickled: open it with lanner\.l"):
+        pickle.dumps(word_model)
+
+
+def test_a_closed_model_answers_nothing(word_artifact: Path) -> None:
+    with lanner.load(word_artifact, variant="fp32") as model:
+        assert model.encode("a").tolist() == [1, 0, 0, 0]
+    with pytest.raises(EngineError, match=r"^words was closed: open it again with lanner\.load or"):
+        model.encode("a")
+    model.close()
+
+
+def test_what_caches_tell_models_by(word_artifact: Path) -> None:
+    names = {
+        lanner.load(word_artifact, variant=variant).model_card_data.base_model
+        for variant in ("fp32", "int8")
+    }
+    assert names == {"made by hand (fp32)", "made by hand (int8)"}
+
+
+def test_a_side_that_is_a_tensor_gives_a_tensor(word_model: EmbeddingModel) -> None:
+    torch = pytest.importorskip("torch")
+    vectors = word_model.encode(["a", "b"])
+    for a, b in ((vectors, torch.from_numpy(vectors)), (torch.from_numpy(vectors), vectors)):
+        for method in (word_model.similarity, word_model.similarity_pairwise):
+            assert isinstance(method(a, b), torch.Tensor)
+
+
+@pytest.mark.slow
+def test_hard_negatives_are_those_of_sentence_transformers(
+    tiny_checkpoint: Path, tiny_artifact: Artifact
+) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    datasets = pytest.importorskip("datasets")
+    from sentence_transformers.util import mine_hard_negatives  # noqa: PLC0415
+
+    pairs = {"anchor": SENTENCES[:3], "positive": SENTENCES[1:4]}
+    found = [
+        mine_hard_negatives(
+            datasets.Dataset.from_dict({name: list(texts) for name, texts in pairs.items()}),
+            model,
+            num_negatives=1,
+            verbose=False,
+        ).to_dict()
+        for model in (
+            lanner.load(tiny_artifact.directory, variant="fp32"),
+            sentence_transformers.SentenceTransformer(str(tiny_checkpoint), device="cpu"),
+        )
+    ]
+    assert found[0] == found[1]
