@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lanner.artifact.quality_budget import QualityBudget
 from lanner.commands import console, options
-from lanner.commands.doctor import missing_modules
+from lanner.commands.doctor import missing_packages
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
 from lanner_export import DEFAULT_PRECISIONS, HEADS, POOLINGS, PRECISIONS
@@ -27,7 +27,7 @@ _EXAMPLES = """\
 
 def add_parser(subparsers: options.Subparsers) -> None:
     """Add the command; see `lanner.commands`. Heavy imports wait until it runs."""
-    missing = missing_modules()["export"]
+    missing = missing_packages("export")
     parser = options.add_command(
         subparsers,
         "export",
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         MissingExtraError: The packages of the export extra are not all installed.
     """
-    if missing := missing_modules()["export"]:
+    if missing := missing_packages("export"):
         what = "lanner export"
         raise MissingExtraError(what, "export", missing[0])
     artifact = _export(args)

@@ -12,7 +12,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.buckets import parse_buckets
 from lanner.artifact.engine_build import HARDWARE_COMPATIBILITIES
 from lanner.commands import console, options
-from lanner.commands.doctor import missing_modules
+from lanner.commands.doctor import missing_packages
 from lanner.commands.inspect import describe
 from lanner.errors import EngineError, InputError, MissingExtraError, OutputError
 from lanner.files.staging import NO_ROOM
@@ -42,7 +42,7 @@ _ATTENTION = {"auto": None, "yes": True, "no": False}
 
 def add_parser(subparsers: options.Subparsers) -> None:
     """Add the command; see `lanner.commands`. Heavy imports wait until it runs."""
-    missing = [extra for extra in ("export", "tensorrt") if missing_modules()[extra]]
+    missing = [extra for extra in ("export", "tensorrt") if missing_packages(extra)]
     parser = options.add_command(
         subparsers,
         "build-engine",
@@ -161,11 +161,10 @@ def run(args: argparse.Namespace) -> None:
             "that will run the engine, or use --dry-run to see the plan"
         )
         raise EngineError(msg)
-    missing = missing_modules()
     for extra in ("export",) if args.dry_run else ("export", "tensorrt"):
-        if missing[extra]:
+        if missing := missing_packages(extra):
             what = "lanner build-engine"
-            raise MissingExtraError(what, extra, missing[extra][0])
+            raise MissingExtraError(what, extra, missing[0])
     if args.dry_run:
         _show(args)
     else:

@@ -7,35 +7,17 @@ from lanner._version import __version__
 from lanner.commands.console import print_json, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
-from lanner.engines.registry import ONNXRUNTIME
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import LannerError, ServerError
+from lanner.machine.extras import extras, has_package
 from lanner.machine.gpu import missing_gpu, this_gpu
 from lanner.machine.machine import (
-    has_module,
-    package_version,
     package_versions,
     this_machine,
 )
 from lanner.triton.server.installation import find_tritonserver
 
-#: Extra -> the modules that it installs, as in pyproject.toml.
-EXTRA_MODULES = {
-    **{engine.extra: engine.modules for engine in ENGINES},
-    "gpu": ONNXRUNTIME.modules,
-    "export": (
-        "torch",
-        "transformers",
-        "sentence_transformers",
-        "optimum",
-        "requests",
-        "onnx",
-        "onnxscript",
-    ),
-    "masking": ("phonenumbers", "re2"),
-    "parquet": ("pyarrow",),
-    "triton": ("tritonclient",),
-}
+#: The module of ONNX Runtime has the same name with and without CUDA.
 _GPU_PACKAGE = "onnxruntime-gpu"
 _PACKAGES = (
     "numpy",
@@ -63,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     machine, gpu = this_machine(), this_gpu()
-    missing = missing_modules()
+    missing = {extra: missing_packages(extra) for extra in extras()}
     versions = {"lanner": __version__, **package_versions(*_PACKAGES)}
     if args.json:
         print_json(
@@ -84,8 +66,8 @@ def run(args: argparse.Namespace) -> None:
         return
     rows: list[tuple[object, ...]] = [("extra", "state")]
     rows += [
-        (extra, f"missing {', '.join(modules)}: pip install 'lanner[{extra}]'" if modules else "ok")
-        for extra, modules in missing.items()
+        (extra, f"missing {', '.join(names)}: pip install 'lanner[{extra}]'" if names else "ok")
+        for extra, names in missing.items()
     ]
     print(
         "\n".join(
@@ -107,16 +89,17 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def missing_modules() -> dict[str, list[str]]:
-    """Return the missing modules of every extra."""
-    missing = {
-        extra: [module for module in modules if not has_module(module)]
-        for extra, modules in EXTRA_MODULES.items()
-    }
-    # The module has the same name with and without CUDA.
-    if package_version(_GPU_PACKAGE) is None:
-        missing["gpu"] = [_GPU_PACKAGE]
-    return missing
+def missing_packages(extra: str) -> list[str]:
+    """Return the packages of an extra that are not installed."""
+    return [package for package in extras().get(extra, ()) if not _is_installed(package)]
+
+
+def _is_installed(package: str) -> bool:
+    if has_package(package):
+        return True
+    # A package of another name may bring the same engine.
+    engine = next((engine for engine in ENGINES if package in engine.packages), None)
+    return engine is not None and engine.is_installed and package != _GPU_PACKAGE
 
 
 def installed_engines() -> dict[str, str]:

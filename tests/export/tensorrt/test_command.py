@@ -82,7 +82,7 @@ def test_what_was_built_is_shown(
     scratch.mkdir()
     Machine(scratch, monkeypatch)
     monkeypatch.setattr(command, "missing_gpu", lambda: "")
-    monkeypatch.setattr(doctor, "EXTRA_MODULES", {"export": (), "tensorrt": ()})
+    monkeypatch.setattr(doctor, "extras", dict)
     directory = Path(shutil.copytree(tiny_artifact.directory, tmp_path / "tiny.lanner"))
     run(str(directory), "--precision", "fp16,int8", "--max-batch-size", "4", "--buckets", "8,16")
     shown, steps = capsys.readouterr()
@@ -104,10 +104,10 @@ def test_without_its_extra_it_says_so(
     tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "missing_gpu", lambda: "")
-    modules = {**doctor.EXTRA_MODULES, "tensorrt": ("no_such_module",)}
-    monkeypatch.setattr(doctor, "EXTRA_MODULES", modules)
+    packages = {"export": (), "tensorrt": ("no-such-package",)}
+    monkeypatch.setattr(doctor, "extras", lambda: packages)
     message = (
-        r"^lanner build-engine needs the package 'no_such_module', which is not installed: pip "
+        r"^lanner build-engine needs the package 'no-such-package', which is not installed: pip "
         r"install 'lanner\[tensorrt\]'$"
     )
     with pytest.raises(MissingExtraError, match=message):
