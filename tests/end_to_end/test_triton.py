@@ -365,6 +365,35 @@ def test_a_prompt_that_is_not_pooled_is_for_the_token_model(served: Served) -> N
         model.tokenizer.count_prompt_tokens("query: ")
 
 
+@pytest.mark.parametrize("shares_engine", [False, True])
+def test_a_text_model_puts_the_named_prompt_before_each_text(
+    word_artifact: Path, tritonserver: Installation, tmp_path: Path, *, shares_engine: bool
+) -> None:
+    repository = tmp_path / "repository"
+    serving = Serving(shares_engine=shares_engine)
+    write_repository([word_artifact], repository, names=["words"], variant="fp32", serving=serving)
+    assert lint(repository) == []
+    with (
+        start(repository, tritonserver) as server,
+        lanner.connect(server.grpc_url, "words_text") as model,
+    ):
+        # The prompt "query" is "a "; see tests.support.word_artifact.
+        assert model.encode("b").tolist() == [0, 1, 0, 0]
+        assert model.encode("b", prompt_name="query").tolist() == [0.5, 0.5, 0, 0]
+        assert model.encode("b", prompt="c ").tolist() == [0, 0.5, 0.5, 0]
+        found = model.search(["b"], ["a", "c", "b c"], k=3)
+        np.testing.assert_allclose(found.scores, [[0.5**0.5, 0.5, 0]], atol=1e-6)
+        assert found.indices.tolist() == [[0, 2, 1]]
+        with ThreadPoolExecutor(8) as threads:  # requests with other prompts share batches
+            names = ["query", "none"] * 20
+            vectors = threads.map(lambda name: model.encode("b", prompt_name=name).tolist(), names)
+            assert list(vectors) == [[0.5, 0.5, 0, 0], [0, 1, 0, 0]] * 20
+        with pytest.raises(
+            InputError, match=r"^words has no prompt 'title': it has 'query', 'none'"
+        ):
+            model.encode("b", prompt_name="title")
+
+
 def outcomes(call: Callable[[int], Any], *, calls: int) -> list[LannerError]:
     """Return the errors of `calls` calls from 16 threads."""
 

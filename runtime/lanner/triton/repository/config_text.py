@@ -100,7 +100,7 @@ def text_config(
     if record.takes_pairs:
         pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
         inputs.append(pair | ({} if record.inputs is InputKind.PAIRS else {"optional": True}))
-    if manifest.prompts:
+    if any(manifest.prompts.values()):
         prompt = {"name": PROMPT_NAME, "data_type": "TYPE_STRING", "dims": [1], "optional": True}
         inputs.append(prompt)
     outputs = [_output(manifest)]

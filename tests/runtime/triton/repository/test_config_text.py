@@ -189,6 +189,17 @@ def test_a_text_model_beside_a_token_model(backend: str, head: str) -> None:
     assert of_text(manifest(head), backend=backend) == parsed(expected)
 
 
+def test_a_text_model_takes_names_of_prompts_if_one_has_a_text() -> None:
+    tensors, warmup = TEXT_MODELS["embed"]
+    name = 'input { name: "prompt_name" data_type: TYPE_STRING dims: [ 1 ] optional: true }\n'
+    ending = warmup + CPU + IN_PYTHON
+    expected = beginning("m_text", "python") + tensors + name + ending
+    assert of_text(manifest(prompts={"query": "q: ", "document": ""})) == parsed(expected)
+    # sentence-transformers writes both names, without a text, for models that have none.
+    expected = beginning("m_text", "python") + tensors + ending
+    assert of_text(manifest(prompts={"query": "", "document": ""})) == parsed(expected)
+
+
 def test_a_text_model_that_shares_an_engine_in_python() -> None:
     own = CPU + IN_PYTHON + TOKEN_MODEL
     expected = beginning("m_text", "python") + TEXT_MODELS["embed"][0] + own
