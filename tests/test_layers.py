@@ -41,11 +41,14 @@ RUNTIME = {
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/client",
     "service/access": "errors artifact models files",
-    "service": "",
+    "service/core": "errors vectors artifact text running models triton/contract",
+    "service/dialects": "errors _version vectors artifact text running triton/contract "
+    "service/core",
+    "service": "errors machine artifact loading triton/client service/core service/dialects",
     "integrations": "vectors models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
     "files loading tune triton/contract triton/client triton/lint triton/repository triton/server "
-    "service/access",
+    "service/access service",
     "__init__": "errors _version vectors artifact models loading triton/client",
     "__main__": "commands",
 }

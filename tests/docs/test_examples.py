@@ -67,7 +67,7 @@ def server(
     assert main(["repository", str(minilm_artifact.directory), "--output", str(repository)]) == 0
     program = str(Path(sys.executable).with_name("lanner"))
     ports = [word for name in ("http", "grpc", "metrics") for word in (f"--{name}-port", "0")]
-    command = [program, "serve", str(repository), *ports, "--json"]
+    command = [program, "serve", str(repository), *ports, "--no-api", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

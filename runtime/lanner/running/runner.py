@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -170,24 +170,29 @@ class Runner:
         call = Call(
             sequences, most_rows=max_sequences, deadline_s=deadline_s, is_admitted=is_admitted
         )
+        self.plan(call)
+        return call
+
+    def plan(self, call: Call) -> None:
+        """Give a call its batches."""
+        sequences: Sequences[Sized] = call.sequences
         if len(sequences.items) == 1:  # one sequence is one batch: skip the planning
             if length := len(sequences.items[0]):
                 call.batches.append(Batch(call, np.zeros(1, np.int64), length))
-            return call
+            return
         lengths = np.fromiter(map(len, sequences.items), np.int64, len(sequences.items))
         rows = np.flatnonzero(lengths)
         lengths = lengths[rows]
         batches = plan_batches(
             lengths,
             token_budget=self.token_budget,
-            max_texts=max_sequences,
+            max_texts=call.most_rows,
             workers=self.workers,
             run_tokens=self.engine.run_tokens + HANDOVER_TOKENS,
             least_share=self.least_share,
         )
         # The first row of a batch is its longest: see `plan_batches`.
         call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)
-        return call
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
         tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])

@@ -51,6 +51,8 @@ class Call:
         deadline_s: The time by `time.monotonic` at which the caller stops waiting, or None.
         is_dropped: True if nobody waits for the call any longer.
         is_admitted: True for a part of a larger call that was admitted already.
+        may_take_all: True if its only batch may take the cores of all workers in a worker's thread,
+            as it does in the caller's.
     """
 
     sequences: Any
@@ -59,6 +61,7 @@ class Call:
     deadline_s: float | None = None
     is_admitted: bool = False
     is_dropped: bool = False
+    may_take_all: bool = False
     unanswered: int = 0
     _answers: "SimpleQueue[tuple[Rows, Output] | BaseException]" = field(
         default_factory=SimpleQueue
@@ -242,11 +245,17 @@ class Scheduler:
                 if not batches:
                     self._running -= 1
                     return
-            self._answer(batches)
+                is_alone = self._is_alone(batches)
+            self._answer(batches, is_alone=is_alone)
 
-    def _answer(self, batches: list[Batch]) -> None:
+    def _is_alone(self, batches: list[Batch]) -> bool:
+        """Return whether one batch runs, nothing else runs or waits, and it may use that."""
+        others = self._running > 1 or self._small or self._large
+        return len(batches) == 1 and not others and batches[0].call.may_take_all
+
+    def _answer(self, batches: list[Batch], *, is_alone: bool = False) -> None:
         try:
-            output = self._run(batches, False)
+            output = self._run(batches, is_alone)
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
             if len(batches) == 1:
                 batches[0].call.answer(error)

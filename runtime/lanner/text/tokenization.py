@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Sequence, Sized
+from copy import copy
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
@@ -94,19 +96,40 @@ class Tokenizer:
         self.cuts_left = side == "left"
         self._tokenizer = tokenizer
         self._has_no_pool = False
+        self._whole: _Tokenizer | None = None
         self._long: LongTexts | None = None
         if record.max_tokens is not None:
             self._long = LongTexts(tokenizer, record.max_tokens, cuts_left=self.cuts_left)
         self.unknown_token_id = record.unknown_token_id
-        self._max_characters = record.max_characters
+        self.max_tokens, self.max_characters = record.max_tokens, record.max_characters
         self.overlap_tokens = overlap_tokens
+
+    def cutting(self, side: Literal["left", "right"]) -> Self:
+        """Return the same tokenizer, whose long texts lose their beginning or their end.
+
+        Args:
+            side: The end that is lost.
+        """
+        other = copy(self)
+        other._tokenizer = _Tokenizer.from_str(self._tokenizer.to_str())
+        other.cuts_left = side == "left"
+        if self.max_tokens is not None:
+            other._tokenizer.enable_truncation(
+                self.max_tokens, stride=self.overlap_tokens, direction=side
+            )
+            other._long = LongTexts(other._tokenizer, self.max_tokens, cuts_left=other.cuts_left)
+        return other
+
+    def is_long(self, text: str) -> bool:
+        """Return whether a text is not split as a whole before it is cut."""
+        return len(text) > self._most_characters
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return at most `max_tokens` ids of each text; see `TextTokenizer.encode`."""
         if not all(isinstance(text, str) for text in texts):
             check_texts(texts)  # the library would take a tuple for a pair of texts
-        if self._max_characters is not None:
-            texts = [text[: self._max_characters] for text in texts]
+        if self.max_characters is not None:
+            texts = [text[: self.max_characters] for text in texts]
         long = self._long_ones(texts)
         if not long:
             return [encoding.ids for encoding in self._encode(texts, check_texts)]
@@ -137,6 +160,43 @@ class Tokenizer:
         # The library treats a tuple as a pair.
         pairs = [texts[0] if len(texts) == 1 else texts for texts in found]
         return self._encode(pairs, check_texts_or_pairs, is_fast=not with_types)
+
+    def whole(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[Encoding]:
+        """Return all tokens of each text, with their characters; nothing is cut.
+
+        The texts must have passed `check_texts`.
+
+        Args:
+            texts: The texts.
+            add_special_tokens: True for those that the model reads around a text.
+        """
+        if self._whole is None:
+            whole = _Tokenizer.from_str(self._tokenizer.to_str())
+            whole.no_truncation()
+            self._whole = whole
+        return self._all(
+            partial(self._whole.encode_batch, add_special_tokens=add_special_tokens), texts
+        )
+
+    def decode(
+        self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool = True
+    ) -> list[str]:
+        """Return the texts of token ids.
+
+        Args:
+            ids: The token ids of each text.
+            skip_special_tokens: True to leave those out that the model reads around a text.
+
+        Raises:
+            InputError: An id is not of the vocabulary.
+        """
+        size = self._tokenizer.get_vocab_size()
+        if any(not 0 <= one < size for some in ids for one in some):
+            msg = f"a token id is not of the vocabulary, whose ids are 0 to {size - 1}"
+            raise InputError(msg)
+        return self._tokenizer.decode_batch(
+            [list(some) for some in ids], skip_special_tokens=skip_special_tokens
+        )
 
     def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
         """Split each text into one or more overlapping windows of at most `max_tokens`.

@@ -66,7 +66,7 @@ class WordTokenizer:
         self._ids = {word: row for row, word in enumerate(vocabulary.words)}
         self._stop_words = vocabulary.stop_words
         self._do_lower_case = vocabulary.do_lower_case
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._has_warned = False
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -96,7 +96,7 @@ class WordTokenizer:
         ids: list[int] = []
         # One word after the other, as `str.split` finds them: a long text is read up to the limit.
         for found in _WORDS.finditer(text):
-            if len(ids) == self._max_tokens:
+            if len(ids) == self.max_tokens:
                 break
             row = self._row(found[0].lower() if self._do_lower_case else found[0])
             if row is not None:

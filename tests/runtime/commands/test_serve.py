@@ -7,15 +7,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support.triton_models import BROKEN, processes, write_triton_model
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
+from lanner.loading.load import load
 from lanner.triton.server.installation import Installation
 
 PROGRAM = Path(sys.executable).with_name("lanner")
@@ -37,10 +40,20 @@ def serve(tritonserver: Installation, tmp_path: Path) -> Iterator[Serve]:
         "TMPDIR": str(tmp_path / "temporary"),
     }
 
-    def serve(repository: Path, *arguments: str) -> subprocess.Popen[str]:
+    def serve(
+        repository: Path, *arguments: str, options: Sequence[str] = ("--no-api",)
+    ) -> subprocess.Popen[str]:
         # Where the tests run in the background, an interrupt is ignored, and so it would be there.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        command = [str(PROGRAM), "serve", str(repository), *ANY_PORTS, "--json", *arguments]
+        command = [
+            str(PROGRAM),
+            "serve",
+            str(repository),
+            *ANY_PORTS,
+            "--json",
+            *options,
+            *arguments,
+        ]
         with (tmp_path / "stderr").open("w") as told:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment
@@ -190,7 +203,7 @@ def test_they_are_no_options_of_lanner() -> None:
     parse = parser().parse_args
     args = parse(["serve", "repo", "--verbose", "--", "--http-thread-count", "2", "--json", "--"])
     assert args.triton_options == ["--http-thread-count", "2", "--json", "--"]
-    assert (args.repository, args.verbose, args.json) == ("repo", True, False)
+    assert (args.targets, args.verbose, args.json) == (["repo"], True, False)
     assert parse(["serve", "repo"]).triton_options == []
     assert (args.http_port, args.grpc_port, args.metrics_port) == (8000, 8001, 8002)
 
@@ -205,8 +218,12 @@ def run(*arguments: object) -> int:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: REPO"),
-        (["a", "b"], "unrecognized arguments: b"),
+        ([], "there is nothing to serve: name an artifact, a Triton repository or an address"),
+        (["a", "b"], "the target a of a is neither an artifact nor an address of a server"),
+        (["--port", "x", "a"], "the setting port cannot be 'x'"),
+        (["x=grpc://h", "--no-api"], "--no-api needs a Triton repository"),
+        (["x=grpc://h", "--", "--x"], "options after -- are for a repository"),
+        (["x=grpc://h", "--alias", "y=z"], "the alias 'y' is of 'z', which is not one of the"),
         (["a", "--http-port", "65536"], "must be a port, 0 to 65535, not '65536'"),
         (["a", "--ready-timeout", "soon"], "must be a number of seconds, not 'soon'"),
         (["a", "--ready-timeout", "0"], "must be a number of seconds, not '0'"),
@@ -220,17 +237,12 @@ def test_wrong_usage(
 
 
 def test_what_cannot_be_served_is_one_line(
-    tmp_path: Path, word_artifact: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "gone") == 1
     assert capsys.readouterr().err == (
         f"lanner: error: {tmp_path}/gone is not a directory: pass a repository that 'lanner "
         "repository' made\n"
-    )
-    assert run(word_artifact) == 1
-    assert capsys.readouterr().err == (
-        f"lanner: error: {word_artifact} is an artifact, not a model repository: make a "
-        f"repository from it with 'lanner repository {word_artifact} --output REPO'\n"
     )
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty") == 1
@@ -267,3 +279,64 @@ def test_a_model_that_cannot_be_loaded_is_the_last_line(
         f"weights are gone ({repository}/broken/1/model.py(3): initialize); fix it in "
         f"{repository}, or remove it there"
     )
+
+
+def test_an_artifact_is_served_until_it_is_told_to_stop(
+    word_artifact: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+    command = [str(PROGRAM), "serve", f"w={word_artifact}", "--port", "0", "--json"]
+    with (tmp_path / "stderr").open("w") as told:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True)
+    try:
+        said = ready(process)
+        assert [model["name"] for model in said["models"]] == ["w"]
+        request = urllib.request.Request(  # noqa: S310 (our own)
+            f"{said['url']}/v1/embeddings", b'{"input": "a", "model": "w"}'
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            assert b'"embedding":[1.0,0.0,0.0,0.0]' in answer.read()
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        with process:
+            pass
+    lines = (tmp_path / "stderr").read_text().splitlines()
+    assert lines[0].startswith("model w: embed, ")
+    assert lines[1:] == [f"ready: {said['url']}"]
+
+
+def test_the_settings_can_be_checked_alone(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.toml"
+    file.write_text(f'port = 8123\n[models]\nw = "{word_artifact}"\n')
+    assert run("--config", file, "--check-config", "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == "the settings are valid: w on port 8123\n"
+    assert json.loads(out) == {"valid": True, "models": {"w": str(word_artifact)}}
+    file.write_text("prot = 8123\n")
+    assert run("--config", file, "--check-config") == 2
+    assert "there is no setting 'prot'" in capsys.readouterr().err
+
+
+def test_the_service_stands_before_a_triton_server(
+    serve: Serve, tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+    repository = tmp_path / "made"
+    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny"]) == 0
+    process = serve(repository, options=("--port", "0"))
+    said = ready(process)
+    request = urllib.request.Request(  # noqa: S310
+        f"{said['url']}/v1/embeddings", b'{"input": ["a man", "b"], "model": "tiny"}'
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        found = [one["embedding"] for one in json.loads(answer.read())["data"]]
+    expected = load(tiny_artifact.directory).encode(["a man", "b"])
+    np.testing.assert_allclose(np.array(found), expected, atol=1e-5)
+    process.terminate()
+    assert process.wait() == 0
+    assert processes(repository) == []

@@ -1,0 +1,260 @@
+"""The application: from a request of ASGI to the answer of a route.
+
+One pipeline for all: the limits of the head, the key, the limits of the body, and then the route
+(`lanner.service.core.pipeline`), whose refusals have the shape of its dialect.
+"""
+
+import asyncio
+import logging
+import secrets
+import string
+import time
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanner.errors import LannerError
+from lanner.service.core.exchange import Request, Response
+from lanner.service.core.pipeline import Pipeline
+from lanner.service.core.refusal import Kind, Refusal
+from lanner.service.dialects.dialect import Refuse
+from lanner.service.dialects.own import ADMIN_PATHS
+from lanner.service.dialects.routes import ROUTES, Router, refuse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_log = logging.getLogger("lanner.service")
+_ID_CHARACTERS = frozenset((string.ascii_letters + string.digits + "-_.").encode())
+_MOST_ID = 128
+#: The status in logs of a request whose client left; nobody sees it.
+_LEFT = 499
+
+
+@dataclass(frozen=True)
+class AppLimits:
+    """The limits of requests before their route.
+
+    Attributes:
+        body_bytes: The largest body.
+        body_s: Seconds for the body to arrive.
+        request_s: Seconds that an answer may take.
+        admin_port: The port of the admin routes; None for that of all.
+    """
+
+    body_bytes: int = 32 * 2**20
+    body_s: float = 30.0
+    request_s: float = 60.0
+    admin_port: int | None = None
+
+
+class App:
+    """The application of the service, for a server of ASGI.
+
+    Args:
+        pipeline: What the routes answer with.
+        limits: The limits of requests.
+        background: Tasks that run beside, until the application ends.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        limits: AppLimits,
+        background: tuple[Callable[[], Awaitable[None]], ...] = (),
+    ) -> None:
+        self.pipeline, self.limits = pipeline, limits
+        self._router = Router(ROUTES)
+        self._background = background
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run from the start of the server to its end."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    def describe(self) -> list[dict[str, str]]:
+        """Return the models, for programs."""
+        return [
+            {"name": one.name, "head": str(one.head), "variant": one.model.variant.name}
+            for one in self.pipeline.catalogue
+        ]
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        tasks = [asyncio.ensure_future(run()) for run in self._background]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in tasks:
+            task.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            # A header that is given twice must not be read as one and checked as the other.
+            headers[name] = headers[name] + b", " + value if name in headers else value
+        request = Request(_id(headers), scope["method"], scope["path"], headers)
+        request.deadline_s = time.monotonic() + self.limits.request_s
+        figures = self.pipeline.figures
+        figures.in_flight += 1
+        status = _LEFT
+        try:
+            response = await self._answer(request, scope, receive)
+            status = response.status
+            await _send(send, request, response)
+        except asyncio.CancelledError:
+            status = _LEFT
+        finally:
+            figures.in_flight -= 1
+            figures.note(request, status, time.perf_counter() - request.start_s)
+
+    async def _answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
+        """Return the answer to a request, or its refusal.
+
+        Raises:
+            CancelledError: The client left.
+        """
+        shape: Refuse = lambda refusal: refuse(request.path, refusal)  # noqa: E731
+        try:
+            self._require_port(request.path, scope)
+            route, request.values = self._router.find(request.method, request.path)
+            request.route, shape = route.path, route.refuse
+            _check_head(request, self.limits)
+            if route.method == "POST":
+                with request.part("read"):
+                    request.body = await self._body(receive)
+                return await _while_connected(receive, route.answer(request, self.pipeline))
+            return await route.answer(request, self.pipeline)
+        except Exception as error:  # noqa: BLE001 (one bad request must not end the service)
+            return shape(_refusal(error, request))
+
+    def _require_port(self, path: str, scope: Scope) -> None:
+        """Check that admin routes, and only these, are asked for at their own port.
+
+        Raises:
+            Refusal: They are not.
+        """
+        admin_port = self.limits.admin_port
+        if admin_port is None:
+            return
+        is_admin = path in ADMIN_PATHS
+        is_at_admin_port = (scope.get("server") or ("", 0))[1] == admin_port
+        if is_admin != is_at_admin_port and not (is_at_admin_port and path in _ON_BOTH_PORTS):
+            msg = "there is no such route at this port"
+            raise Refusal(Kind.NOT_FOUND, msg)
+
+    async def _body(self, receive: Receive) -> bytes:
+        """Return the body of a request.
+
+        Raises:
+            Refusal: It is too large, or comes too slowly.
+            CancelledError: The client left before its end.
+        """
+        message = await self._next(receive, self.limits.body_s)
+        body = message.get("body", b"")
+        if not message.get("more_body") and len(body) <= self.limits.body_bytes:
+            return bytes(body)
+        end = time.monotonic() + self.limits.body_s
+        parts, size = [body], len(body)
+        while message.get("more_body") and size <= self.limits.body_bytes:
+            message = await self._next(receive, end - time.monotonic())
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+        if size > self.limits.body_bytes:
+            raise _too_large(self.limits)
+        return b"".join(parts)
+
+    async def _next(self, receive: Receive, left_s: float) -> Message:
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                message = await receive()
+        except TimeoutError:
+            msg = f"the body did not arrive in {self.limits.body_s:g} s"
+            raise Refusal(Kind.TOO_SLOW, msg) from None
+        if message["type"] == "http.disconnect":
+            raise asyncio.CancelledError
+        return message
+
+
+#: Routes that probes may ask for at the admin port, too.
+_ON_BOTH_PORTS = ("/health", "/ready")
+
+
+def _check_head(request: Request, limits: AppLimits) -> None:
+    """Check what the head says of the body.
+
+    Raises:
+        Refusal: The body is too large, or compressed: a small one can become huge.
+    """
+    if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        msg = "bodies must not be compressed: send this one without Content-Encoding"
+        raise Refusal(Kind.ENCODED, msg)
+    length = request.headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length[:20]) > limits.body_bytes:
+        raise _too_large(limits)
+
+
+def _too_large(limits: AppLimits) -> Refusal:
+    msg = f"the body may have {limits.body_bytes:,} bytes: send fewer texts at once"
+    return Refusal(Kind.TOO_LARGE, msg)
+
+
+async def _while_connected(receive: Receive, answer: Awaitable[Response]) -> Response:
+    """Return an answer; a client that leaves meanwhile cancels it.
+
+    Raises:
+        CancelledError: The client left.
+    """
+    task = asyncio.current_task()
+
+    async def watch() -> None:
+        # Behind the body comes nothing but the end of the connection.
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.ensure_future(watch())
+    try:
+        return await answer
+    finally:
+        watcher.cancel()
+
+
+def _refusal(error: Exception, request: Request) -> Refusal:
+    """Return the refusal for an error; one that is not foreseen is logged without its words."""
+    if not isinstance(error, LannerError):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        _log.error("request %s: unexpected %s at %s", request.id, type(error).__name__, place)
+    refusal = Refusal.of(error)
+    if refusal.kind is Kind.BACKEND and isinstance(error, LannerError):
+        _log.error("request %s: %s: %s", request.id, type(error).__name__, error)
+    return refusal
+
+
+def _id(headers: dict[bytes, bytes]) -> str:
+    """Return the request's id: the client's, if it can stand in a log, or a new one."""
+    given = headers.get(b"x-request-id", b"")
+    if 0 < len(given) <= _MOST_ID and _ID_CHARACTERS.issuperset(given):
+        return given.decode()
+    return secrets.token_hex(8)
+
+
+async def _send(send: Send, request: Request, response: Response) -> None:
+    body = response.body
+    headers = [
+        (b"content-type", response.media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request.id.encode()),
+        *((name.encode(), value.encode()) for name, value in response.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})

@@ -1,0 +1,111 @@
+"""Connections of HTTP with limits that uvicorn has not: slow heads, large heads, too many."""
+
+import asyncio
+from dataclasses import dataclass
+
+from lanner.errors import MissingExtraError
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ImportError as error:
+    what = "the service"
+    raise MissingExtraError(what, "service", "uvicorn") from error
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """The limits of connections.
+
+    Attributes:
+        head_s: Seconds for the head of a request to arrive.
+        header_bytes: The largest head.
+        most: The most connections of a process.
+    """
+
+    head_s: float = 10.0
+    header_bytes: int = 32 * 2**10
+    most: int = 1_024
+
+
+class ServiceConfig(uvicorn.Config):
+    """A configuration of uvicorn, with the limits of `LimitedConnection`."""
+
+    limits = ConnectionLimits()
+
+
+class LimitedConnection(HttpToolsProtocol):
+    """A connection whose request must send its head in time, and a small one."""
+
+    config: ServiceConfig
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, or refuse a connection that is one too many."""
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        if len(self.connections) > self.config.limits.most:
+            self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        if self.transport.is_closing():
+            return
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._timer is None:
+                self._await_head()
+        super().data_received(data)
+        # Bytes behind the head are of the body, or of the next request, and not counted.
+        if self._head_bytes > self.config.limits.header_bytes and not self.transport.is_closing():
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """Begin a request: its head is there."""
+        self._stop_timer()
+        self._head_bytes = -1
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.config.limits.header_bytes:
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request: the next bytes are of another head."""
+        self._head_bytes = 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(self.config.limits.head_s, self._too_slow)
+
+    def _too_slow(self) -> None:
+        # Between requests uvicorn's own limit of idle connections counts.
+        self._timer = None
+        if not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
+        self._stop_timer()
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\n" + headers + b"content-length: 0\r\n"
+            b"connection: close\r\n\r\n"
+        )
+        self.transport.close()

@@ -1,0 +1,1 @@
+"""The core of the service: models, their queue, and one request on its way."""

@@ -1,0 +1,51 @@
+"""The bound on what waits: tokens that were admitted and are not answered yet."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lanner.service.core.refusal import Kind, Refusal
+
+
+class TokenQueue:
+    """Tokens on their way through the models, at most a number. For one event loop.
+
+    Calls run in the order in which they came (see `lanner.running.scheduler`), so the bound on
+    tokens is a bound on the wait. A request that is larger than the bound runs if nothing waits.
+
+    Args:
+        most_tokens: The most tokens that wait or run.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self.most_tokens = most_tokens
+        self.tokens = 0
+        #: Tokens that were answered in a second, as far as it is known: a moving average.
+        self._tokens_per_s = 0.0
+
+    @contextmanager
+    def admitted(self, tokens: int) -> Iterator[None]:
+        """Count the tokens of a request within the block.
+
+        Raises:
+            Refusal: Too many wait already.
+        """
+        if self.tokens and self.tokens + tokens > self.most_tokens:
+            msg = f"{self.tokens:,} tokens wait for the models already: try again later"
+            raise Refusal(Kind.OVERLOADED, msg, retry_after_s=self.wait_s)
+        self.tokens += tokens
+        try:
+            yield
+        finally:
+            self.tokens -= tokens
+
+    def note(self, tokens: int, duration_s: float) -> None:
+        """Note that a request was answered, with as many tokens waiting, in this time."""
+        rate = tokens / max(duration_s, 1e-6)
+        self._tokens_per_s += 0.05 * (rate - self._tokens_per_s)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until about half of what waits is answered."""
+        if not self._tokens_per_s:
+            return 1.0
+        return min(60.0, max(0.1, self.tokens / 2 / self._tokens_per_s))

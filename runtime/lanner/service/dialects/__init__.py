@@ -1,0 +1,1 @@
+"""The dialects of the service: the routes, shapes and refusals of other services."""

@@ -1,0 +1,96 @@
+"""The parts of a dialect: routes, the decoding of bodies, and the shape of refusals."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from lanner.errors import MissingExtraError
+from lanner.service.core.exchange import Request, Response
+from lanner.service.core.pipeline import Pipeline
+from lanner.service.core.refusal import Kind, Refusal
+from lanner.text.cutting import Cut
+
+try:
+    import msgspec
+except ImportError as error:
+    what = "the service"
+    raise MissingExtraError(what, "service", "msgspec") from error
+
+Handler = Callable[[Request, Pipeline], Awaitable[Response]]
+Refuse = Callable[[Refusal], Response]
+Decoded = TypeVar("Decoded")
+
+#: What msgspec's messages repeat of the value.
+_VALUE = re.compile(r"value .*?(?= - at `|$)", re.DOTALL)
+#: The header that names the texts that were cut, in every dialect.
+TRUNCATED = "x-lanner-truncated"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of a dialect.
+
+    Attributes:
+        method: The method of HTTP.
+        path: The path; ``{}`` stands for one part of any name.
+        answer: Answers a request.
+        refuse: Gives a refusal the shape of the dialect.
+        body: The type of the body, for the description; None for another one or none.
+        is_open: True if no key is needed.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    answer: Handler
+    refuse: Refuse
+    body: "type[msgspec.Struct] | None" = None
+    is_open: bool = False
+
+
+def decode(decoder: "msgspec.json.Decoder[Decoded]", request: Request) -> Decoded:
+    """Return the body of a request.
+
+    Raises:
+        Refusal: It is not JSON, or of another shape; the message repeats nothing of it.
+    """
+    try:
+        with request.part("decode"):
+            return decoder.decode(request.body)
+    except msgspec.ValidationError as error:
+        said = _VALUE.sub("value", str(error))
+        field = re.search(r"at `\$\.(\w+)|field `(\w+)`", said)
+        param = next(filter(None, field.groups()), None) if field else None
+        msg = f"the body is not as the route needs it: {said}"
+        raise Refusal(Kind.INVALID, msg, param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        msg = "the body is not JSON in UTF-8"
+        raise Refusal(Kind.INVALID, msg) from None
+
+
+def ending(truncate: bool | None, direction: str | None) -> Cut:
+    """Return the end that long texts lose, from the two fields that several dialects have.
+
+    Args:
+        truncate: True to cut, False to refuse, None for the default of the service.
+        direction: ``"left"``, ``"right"``, or None for that of the checkpoint.
+    """
+    if truncate is False:
+        return "no"
+    if direction is None:
+        return None
+    return "left" if direction.lower() == "left" else "right"
+
+
+def report_cut(request: Request, response: Response) -> Response:
+    """Name the texts that were cut in a header of the answer."""
+    if request.cut:
+        response.headers[TRUNCATED] = ",".join(map(str, request.cut[:1_000]))
+    return response
+
+
+def retry_headers(refusal: Refusal) -> dict[str, str]:
+    """Return the `Retry-After` header of a refusal that may pass, in whole seconds."""
+    if refusal.retry_after_s is None:
+        return {}
+    return {"retry-after": str(max(1, round(refusal.retry_after_s + 0.5)))}

@@ -1,0 +1,140 @@
+"""The dialect of OpenAI: embeddings and models."""
+
+import time
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from lanner.service.core.exchange import Request, Response
+from lanner.service.core.pipeline import Pipeline
+from lanner.service.core.refusal import Kind, Refusal
+from lanner.service.core.vectors import (
+    base64_rows,
+    has_unit_length,
+    rows_of,
+    shaped,
+    to_json,
+)
+from lanner.service.dialects.dialect import Route, decode, ending, report_cut, retry_headers
+
+_IDS = (
+    "input holds token ids, which are of another model's vocabulary: send texts instead, in "
+    "LangChain with OpenAIEmbeddings(check_embedding_ctx_length=False)"
+)
+_CREATED = int(time.time())
+_RAW = "application/octet-stream"
+
+
+class Embeddings(msgspec.Struct):
+    """The body of ``POST /v1/embeddings``; fields that are not named here are ignored."""
+
+    input: str | list[str | int | list[int]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+    prompt_name: str | None = None
+    truncate: bool | None = None
+    truncation_direction: Literal["left", "right", "Left", "Right"] | None = None
+
+
+_EMBEDDINGS = msgspec.json.Decoder(Embeddings)
+
+
+async def embeddings(request: Request, pipeline: Pipeline) -> Response:
+    """Answer ``POST /v1/embeddings``."""
+    asked = decode(_EMBEDDINGS, request)
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    if any(not isinstance(text, str) for text in texts):
+        raise Refusal(Kind.INVALID, _IDS, param="input")
+    served, alias = pipeline.model(request, asked.model, "embed")
+    prompt = served.prompt(asked.prompt_name if alias is None else alias)
+    rows, tokens = await pipeline.rows(
+        request,
+        served,
+        [text for text in texts if isinstance(text, str)],
+        prompt=prompt,
+        end=ending(asked.truncate, asked.truncation_direction),
+    )
+    with request.part("encode"):
+        vectors = shaped(
+            rows, served, dimensions=asked.dimensions, is_normalized=has_unit_length(served)
+        )
+        if request.accepts(_RAW.encode()):
+            shape = ",".join(map(str, vectors.shape))
+            body = np.ascontiguousarray(vectors, "<f4").tobytes()
+            answer = Response(body, media_type=_RAW, headers={"x-lanner-shape": shape})
+            return report_cut(request, answer)
+        is_text = asked.encoding_format == "base64"
+        listed = base64_rows(vectors) if is_text else rows_of(vectors)
+        content: dict[str, object] = {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector}
+                for index, vector in enumerate(listed)
+            ],
+            "model": asked.model or served.name,
+            "usage": {"prompt_tokens": tokens.count, "total_tokens": tokens.count},
+        }
+        if tokens.cut:
+            content["truncated"] = tokens.cut
+        return report_cut(request, Response(to_json(content)))
+
+
+async def models(request: Request, pipeline: Pipeline) -> Response:
+    """Answer ``GET /v1/models``."""
+    del request
+    names = [*pipeline.catalogue.models, *pipeline.catalogue.aliases]
+    return Response(to_json({"object": "list", "data": [_model(name) for name in names]}))
+
+
+async def model(request: Request, pipeline: Pipeline) -> Response:
+    """Answer ``GET /v1/models/{id}``."""
+    (name,) = request.values
+    pipeline.model(request, name)
+    return Response(to_json(_model(name)))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "lanner"}
+
+
+#: The types of errors by status; others are of the type of their nearest neighbour.
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_CODES = {
+    Kind.NO_KEY: "invalid_api_key",
+    Kind.NO_MODEL: "model_not_found",
+    Kind.RATE_LIMITED: "rate_limit_exceeded",
+    Kind.TOO_LONG: "context_length_exceeded",
+}
+
+
+def refuse(refusal: Refusal) -> Response:
+    """Return a refusal in the shape of OpenAI."""
+    status = refusal.kind.status
+    usual = "invalid_request_error" if status < 500 else "server_error"
+    error = {
+        "message": refusal.message,
+        "type": _TYPES.get(status, usual),
+        "param": refusal.param,
+        "code": _CODES.get(refusal.kind, refusal.kind.word),
+    }
+    headers = retry_headers(refusal)
+    if refusal.retry_after_s is not None:
+        headers["retry-after-ms"] = str(max(1, round(refusal.retry_after_s * 1e3)))
+    elif status >= 500:
+        headers["x-should-retry"] = "false"
+    return Response(to_json({"error": error}), status, headers=headers)
+
+
+ROUTES = (
+    Route("POST", "/v1/embeddings", embeddings, refuse, Embeddings),
+    Route("GET", "/v1/models", models, refuse),
+    Route("GET", "/v1/models/{*}", model, refuse),
+)

@@ -1,0 +1,88 @@
+"""New versions of artifacts: loaded beside the old ones, which they replace between requests."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lanner.artifact.manifest import MANIFEST_FILE
+from lanner.errors import LannerError
+from lanner.service.core.catalogue import Catalogue
+from lanner.service.core.served import ServedModel
+
+_log = logging.getLogger("lanner.service")
+
+#: Loads the version of a model: by its name and the number of the version.
+Open = Callable[[str, int], ServedModel]
+State = tuple[str, int, int, int]
+
+
+class Replacement:
+    """Watches directories, and replaces the models whose artifact is another one by now.
+
+    Args:
+        catalogue: The models.
+        directories: The directories of those that are in process, by name.
+        open_model: Loads a new version.
+        every_s: Seconds between looks.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        directories: dict[str, Path],
+        open_model: Open,
+        *,
+        every_s: float,
+    ) -> None:
+        self._catalogue, self._open = catalogue, open_model
+        self._directories, self._every_s = directories, every_s
+        self._states = {name: _state(path) for name, path in directories.items()}
+
+    async def run(self) -> None:
+        """Watch until the task is cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            for name, path in self._directories.items():
+                state = _state(path)
+                if state is None or state == self._states[name]:
+                    continue  # a directory that is being exchanged has no manifest for a moment
+                self._states[name] = state
+                await self._replace(name)
+
+    async def _replace(self, name: str) -> None:
+        before = self._catalogue.models[name]
+        try:
+            after = await asyncio.to_thread(self._open, name, before.version + 1)
+            _require_alike(before, after)
+        except (LannerError, OSError) as error:
+            kind = type(error).__name__
+            _log.error("the new version of %s is not used: %s: %s", name, kind, error)
+            return
+        # Requests that run keep the old one, and it goes with the last of them.
+        self._catalogue.models[name] = after
+        _log.warning("version %d of %s takes over", after.version, name)
+
+
+def _state(directory: Path) -> State | None:
+    """Return what changes when an artifact is replaced, or None if there is none."""
+    try:
+        real = os.path.realpath(directory)
+        status = (Path(real) / MANIFEST_FILE).stat()
+    except OSError:
+        return None
+    return real, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _require_alike(before: ServedModel, after: ServedModel) -> None:
+    """Check that the answers of a new version have the same meaning.
+
+    Raises:
+        LannerError: They have not.
+    """
+    for what in ("head", "dimension", "similarity", "labels", "activation"):
+        old, new = getattr(before.manifest, what), getattr(after.manifest, what)
+        if old != new:
+            msg = f"its {what} is another one, so clients would read its answers wrongly: restart"
+            raise LannerError(msg)

@@ -1,0 +1,173 @@
+"""The server of the service: models, application, sockets and processes."""
+
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lanner.errors import MissingExtraError, UsageError
+from lanner.machine.machine import available_cores
+from lanner.service.app import App, AppLimits
+from lanner.service.connection import ConnectionLimits, LimitedConnection, ServiceConfig
+from lanner.service.core.catalogue import Catalogue
+from lanner.service.core.pipeline import Pipeline, TextLimits
+from lanner.service.core.queue import TokenQueue
+from lanner.service.core.served import ServedModel
+from lanner.service.replacement import Replacement
+from lanner.service.settings import Settings
+from lanner.service.targets import is_url, open_target
+
+try:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+except ImportError as error:
+    what = "the service"
+    raise MissingExtraError(what, "service", "uvicorn") from error
+
+#: Threads for what takes long beside the models' own: many texts to tokenise, entities to join.
+_THREADS = 8
+
+
+def open_app(settings: Settings) -> App:
+    """Load the models of a service, and return its application.
+
+    Raises:
+        LannerError: A model cannot be loaded or reached.
+    """
+    threads = ThreadPoolExecutor(_THREADS, "lanner-service")
+
+    def open_model(name: str, version: int) -> ServedModel:
+        return open_target(name, settings.models[name], settings, threads, version=version)
+
+    models = {name: open_model(name, 1) for name in settings.models}
+    catalogue = Catalogue(models, settings.aliases)
+    pipeline = Pipeline(
+        catalogue,
+        TokenQueue(settings.max_queue_tokens),
+        TextLimits(settings.max_texts, settings.max_text_characters, settings.truncate),
+    )
+    directories = {
+        name: Path(target) for name, target in settings.models.items() if not is_url(target)
+    }
+    replacement = Replacement(catalogue, directories, open_model, every_s=settings.reload_s)
+    limits = AppLimits(
+        settings.max_body_bytes,
+        settings.body_timeout_s,
+        settings.request_timeout_s,
+        settings.admin_port,
+    )
+    return App(pipeline, limits, (replacement.run,))
+
+
+class Door:
+    """The service, listening: bound to its ports at once, answering once it runs.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        UsageError: A port is taken or not allowed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._is_stopping = False
+        self._server: uvicorn.Server | None = None
+        self._processes: Multiprocess | None = None
+        self._sockets = [_bound(settings.host, settings.port)]
+        if settings.admin_port is not None:
+            self._sockets.append(_bound(settings.host, settings.admin_port))
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The address for clients on this machine."""
+        scheme = "http" if self.settings.tls_certificate is None else "https"
+        host = self.settings.host
+        host = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def serve(self, tell: Callable[[App | None], object] = lambda _: None) -> None:
+        """Serve until the process is told to stop; requests in flight are finished within a limit.
+
+        Args:
+            tell: Called with the application when the models are loaded; with several processes
+                each loads its own, and it is called with None before.
+
+        Raises:
+            LannerError: A model cannot be loaded.
+        """
+        settings = self.settings
+        if settings.admin_port is not None:
+            # The port that was taken, where 0 was asked for.
+            settings = replace(settings, admin_port=int(self._sockets[1].getsockname()[1]))
+        if settings.workers == 1:
+            app = open_app(settings)
+            self._server = uvicorn.Server(_configuration(app, settings))
+            tell(app)
+            if not self._is_stopping:
+                self._server.run(self._sockets)
+            return
+        tell(None)
+        share = max(1, (settings.threads or available_cores()) // settings.workers)
+        factory = partial(open_app, replace(settings, threads=share))
+        self._processes = Multiprocess(
+            _configuration(factory, settings, is_factory=True), self._sockets
+        )
+        self._processes.run()
+
+    def stop(self) -> None:
+        """Stop serving; any thread may call it."""
+        self._is_stopping = True
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._processes is not None:
+            self._processes.should_exit.set()
+
+
+def _configuration(
+    app: App | Callable[[], App], settings: Settings, *, is_factory: bool = False
+) -> ServiceConfig:
+    configuration = ServiceConfig(
+        app,
+        factory=is_factory,
+        loop="uvloop",
+        http=LimitedConnection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        workers=settings.workers,
+        timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
+        timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+        timeout_worker_healthcheck=60,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    configuration.limits = ConnectionLimits(
+        settings.head_timeout_s, settings.max_header_bytes, settings.max_connections
+    )
+    return configuration
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2_048)
+        listening.set_inheritable(True)
+    except OSError as error:
+        listening.close()
+        msg = f"the service cannot listen on {host} port {port}: {error.strerror}"
+        raise UsageError(msg) from None
+    return listening

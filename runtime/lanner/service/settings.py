@@ -1,0 +1,255 @@
+"""The settings of the service: flags, environment variables and a TOML file, one name for each."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self, get_args, get_type_hints
+
+from lanner.errors import UsageError
+
+#: The beginning of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
+PREFIX = "LANNER_SERVE_"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_URLS = ("grpc://", "grpcs://", "http://", "https://")
+
+
+def _setting(default: Any, help_text: str, metavar: str = "") -> Any:
+    """Return a field of `Settings` with what the command line says of it."""
+    return field(default=default, metadata={"help": help_text, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a service. The names are those of the flags, with underscores.
+
+    Attributes:
+        models: The targets, by the names that clients ask for: directories or URLs.
+    """
+
+    models: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    host: str = _setting("127.0.0.1", "the address to listen on", "ADDRESS")
+    port: int = _setting(8080, "the port of the service; 0 takes a free one", "N")
+    admin_port: int | None = _setting(
+        None, "another port for /metrics, /docs and /openapi.json", "N"
+    )
+    workers: int = _setting(1, "processes that serve, each with its own models", "N")
+    engine: str = _setting("auto", "the engine of artifacts", "NAME")
+    variant: str = _setting("auto", "the variant of artifacts", "NAME")
+    device: str = _setting("auto", "cpu or cuda", "NAME")
+    threads: int | None = _setting(None, "cores for the models (default: all)", "N")
+    truncate: bool = _setting(True, "cut texts beyond the model's limit where a request may say")
+    request_timeout_s: float = _setting(60.0, "seconds that an answer may take", "S")
+    head_timeout_s: float = _setting(10.0, "seconds for the head of a request to arrive", "S")
+    body_timeout_s: float = _setting(30.0, "seconds for the body of a request to arrive", "S")
+    idle_timeout_s: float = _setting(75.0, "seconds that an idle connection is kept", "S")
+    drain_s: float = _setting(30.0, "seconds for requests in flight at the stop", "S")
+    max_body_bytes: int = _setting(32 * 2**20, "the largest body of a request", "N")
+    max_header_bytes: int = _setting(32 * 2**10, "the largest head of a request", "N")
+    max_texts: int = _setting(4_096, "the most texts of a request", "N")
+    max_text_characters: int = _setting(1_000_000, "the most characters of a text", "N")
+    max_queue_tokens: int = _setting(200_000, "the most tokens that wait; more get a 429", "N")
+    max_connections: int = _setting(1_024, "the most connections", "N")
+    reload_s: float = _setting(
+        2.0, "seconds between looks at artifacts, keys and certificates for new versions", "S"
+    )
+    tls_certificate: str | None = _setting(None, "a PEM file of the certificate", "FILE")
+    tls_key: str | None = _setting(None, "a PEM file of its key", "FILE")
+    tls_client_ca: str | None = _setting(
+        None, "a PEM file of who signs the certificates of clients, which are needed then", "FILE"
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        (), "origins whose pages may call the service, or *", "ORIGIN"
+    )
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        file: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        targets: Sequence[str] = (),
+    ) -> Self:
+        """Return settings from a file, the environment and flags; the later win.
+
+        Args:
+            file: A TOML file with the names of the attributes, and tables ``models`` and
+                ``aliases``.
+            environment: The environment; None for that of the process.
+            flags: The flags that were given, by the names of the attributes.
+            targets: Directories or URLs, or ``NAME=TARGET``; they replace those of the file.
+
+        Raises:
+            UsageError: A setting is unknown, or its value is of another type or out of range.
+        """
+        found: dict[str, Any] = {}
+        if file is not None:
+            found |= _of_file(file)
+        environment = dict(os.environ) if environment is None else environment
+        for name, text in environment.items():
+            if name.startswith(PREFIX):
+                found[name.removeprefix(PREFIX).lower()] = text
+        found |= {name: value for name, value in (flags or {}).items() if value is not None}
+        if targets:
+            found["models"] = named(targets)
+        known = {one.name: one for one in fields(cls)}
+        hints = get_type_hints(cls)
+        values = {}
+        for name, value in found.items():
+            if name not in known:
+                msg = f"there is no setting {name!r}: see lanner serve --help"
+                raise UsageError(msg)
+            values[name] = _typed(name, value, hints[name])
+        return replace(cls(), **values).checked()
+
+    def with_aliases(self, pairs: Sequence[str]) -> Self:
+        """Return the settings with further aliases, ``ALIAS=MODEL``.
+
+        Raises:
+            UsageError: One is of no model.
+        """
+        return replace(self, aliases={**self.aliases, **dict(map(_pair, pairs))}).checked()
+
+    def checked(self) -> Self:
+        """Return the settings if their values are in range.
+
+        Raises:
+            UsageError: One is not.
+        """
+        for one in fields(self):
+            value = getattr(self, one.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            least = 0 if one.name.endswith("port") else 1
+            if is_number and one.name.endswith("_s"):
+                least = 0
+                if not 0 < value < float("inf"):
+                    msg = f"{one.name} must be a number of seconds above 0, not {value}"
+                    raise UsageError(msg)
+            if is_number and value < least:
+                msg = f"{one.name} must be at least {least}, not {value}"
+                raise UsageError(msg)
+            if one.name.endswith("port") and is_number and value >= 2**16:
+                msg = f"{one.name} must be a port, 0 to 65535, not {value}"
+                raise UsageError(msg)
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            msg = "tls_certificate and tls_key belong together: give both"
+            raise UsageError(msg)
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            msg = "tls_client_ca needs tls_certificate and tls_key"
+            raise UsageError(msg)
+        for alias, name in self.aliases.items():
+            if name.partition(":")[0] not in self.models and self.models:
+                msg = f"the alias {alias!r} is of {name!r}, which is not one of the models"
+                raise UsageError(msg)
+        return self
+
+    @property
+    def is_public(self) -> bool:
+        """True if other machines may reach the service."""
+        return self.host not in ("127.0.0.1", "localhost", "::1")
+
+
+def named(targets: Sequence[str]) -> dict[str, str]:
+    """Return targets by name: ``NAME=TARGET``, or the name of the directory.
+
+    Raises:
+        UsageError: Two have the same name, or one has none that a client can ask for.
+    """
+    found: dict[str, str] = {}
+    for target in targets:
+        name, equals, path = target.partition("=")
+        if not equals or target.startswith(_URLS):
+            name, path = "", target
+        if not name:
+            is_url = path.startswith(_URLS)
+            name = path.rpartition("/")[2] if is_url else Path(path).resolve().name
+            name = name.removesuffix(".lanner")
+        if not _NAME.fullmatch(name):
+            msg = f"{target!r} gives no name for clients: write NAME={path}, of letters and digits"
+            raise UsageError(msg)
+        if name in found:
+            msg = f"two targets are called {name!r}: write NAME=TARGET for one"
+            raise UsageError(msg)
+        found[name] = path
+    return found
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path} cannot be read as a configuration: {error}"
+        raise UsageError(msg) from None
+    return {name.replace("-", "_"): value for name, value in content.items()}
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Return a value in the type of its attribute; text, of the environment, is read.
+
+    Raises:
+        UsageError: It is of another type.
+    """
+    kinds = get_args(hint) or (hint,)
+    wanted = next((kind for kind in (bool, int, float, str) if kind in kinds), None)
+    read = {"models": _models, "aliases": _aliases, "cors_origins": _listed}.get(name)
+    try:
+        return read(value) if read is not None else _READ[wanted or str](value)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        msg = f"the setting {name} cannot be {value!r}: see lanner serve --help"
+        raise UsageError(msg) from None
+
+
+def _bool(value: Any) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    return value if isinstance(value, bool) else words[value.lower()]
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _int(value: Any) -> int:
+    number = int(value)
+    if isinstance(value, bool) or (isinstance(value, float) and value != number):
+        raise TypeError
+    return number
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_READ: dict[type, Callable[[Any], object]] = {bool: _bool, int: _int, float: _float, str: _str}
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(_str(part).strip() for part in parts if part)
+
+
+def _models(value: Any) -> dict[str, str]:
+    if isinstance(value, dict):
+        value = [f"{name}={_str(target)}" for name, target in value.items()]
+    return named(_listed(value))
+
+
+def _aliases(value: Any) -> dict[str, str]:
+    if isinstance(value, dict):
+        return {name: _str(target) for name, target in value.items()}
+    return dict(map(_pair, _listed(value)))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, target = text.partition("=")
+    if not (name and equals and target):
+        msg = f"{text!r} is no alias: write ALIAS=MODEL"
+        raise UsageError(msg)
+    return name, target

@@ -1,0 +1,83 @@
+"""Targets of the service as models: artifacts in process, and models of a running server."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lanner.artifact.manifest import MANIFEST_FILE
+from lanner.errors import ArtifactError, UsageError
+from lanner.loading.load import load
+from lanner.service.core.served import ServedModel
+from lanner.service.settings import Settings
+from lanner.triton.client.connection import connect
+
+SCHEMES = ("grpc://", "grpcs://", "http://", "https://")
+#: The queue of a model must never be the one that is full: the service bounds its tokens before.
+_ANY_NUMBER = 1 << 30
+
+
+def is_url(target: str) -> bool:
+    """Return whether a target is the address of a running server."""
+    return target.startswith(SCHEMES)
+
+
+def is_artifact(target: str) -> bool:
+    """Return whether a target is the directory of an artifact."""
+    return not is_url(target) and (Path(target) / MANIFEST_FILE).is_file()
+
+
+def open_target(
+    name: str,
+    target: str,
+    settings: Settings,
+    threads: ThreadPoolExecutor,
+    *,
+    version: int = 1,
+) -> ServedModel:
+    """Return the model of a target.
+
+    Args:
+        name: The name for clients, and for a server of Triton that of its model.
+        target: A directory of an artifact, or the address of a running server, perhaps with the
+            name of the model there behind it: ``grpc://localhost:8001/minilm``.
+        settings: The settings.
+        threads: Threads for what takes long.
+        version: The number of its version.
+
+    Raises:
+        LannerError: See `lanner.load` and `lanner.connect`.
+    """
+    if is_url(target):
+        url, _, there = target.partition("://")[2].partition("/")
+        address = f"{target.partition('://')[0]}://{url}"
+        remote = connect(address, there or name, max_waiting=_ANY_NUMBER)
+        return ServedModel(name, remote, threads=threads, version=version)
+    # A link that is moved meanwhile must not give one version's tokenizer to another's weights.
+    directory = Path(os.path.realpath(target))
+    if not (directory / MANIFEST_FILE).is_file():
+        msg = f"{target} is not an artifact: it has no {MANIFEST_FILE}"
+        raise ArtifactError(msg)
+    model = load(
+        directory,
+        engine=settings.engine,
+        variant=settings.variant,
+        device=settings.device,
+        threads=settings.threads,
+        max_waiting=_ANY_NUMBER,
+    )
+    return ServedModel(name, model, threads=threads, directory=directory, version=version)
+
+
+def require_targets(settings: Settings) -> None:
+    """Check that every target can be one, without loading it.
+
+    Raises:
+        UsageError: There is none, or one is neither an artifact nor an address.
+    """
+    if not settings.models:
+        msg = "there is nothing to serve: name an artifact, a Triton repository or an address"
+        raise UsageError(msg)
+    for name, target in settings.models.items():
+        if not is_url(target) and not is_artifact(target):
+            msg = f"the target {target} of {name} is neither an artifact nor an address of a server"
+            raise UsageError(msg)
