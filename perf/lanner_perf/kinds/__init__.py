@@ -5,29 +5,18 @@ Lanner: they import nothing but the standard library until a kind is loaded.
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
-from lanner_perf.kinds.ctranslate2 import load_ctranslate2
-from lanner_perf.kinds.fastembed import load_fastembed
-from lanner_perf.kinds.infinity import load_infinity
-from lanner_perf.kinds.lanner_artifact import load_lanner
-from lanner_perf.kinds.light_embed import load_light_embed
 from lanner_perf.kinds.loaded import PACKAGES, AnswerMany, Encode, Loaded
-from lanner_perf.kinds.onnx_file import load_onnx_file
-from lanner_perf.kinds.sentence_transformers import load_sentence_transformers
-from lanner_perf.kinds.triton import load_triton
-from lanner_perf.kinds.triton_plain import load_triton_plain
 
-__all__ = ["KINDS", "PACKAGES", "AnswerMany", "Encode", "Loaded"]
+__all__ = ["PACKAGES", "AnswerMany", "Encode", "Load", "Loaded", "loader_of"]
 
-#: By name. Each takes a path, what else it needs to know, and how many threads it may use.
-KINDS: dict[str, Callable[[str, Mapping[str, str], int], Loaded]] = {
-    "lanner": load_lanner,
-    "onnx-file": load_onnx_file,
-    "sentence-transformers": load_sentence_transformers,
-    "fastembed": load_fastembed,
-    "light-embed": load_light_embed,
-    "ctranslate2": load_ctranslate2,
-    "infinity": load_infinity,
-    "triton": load_triton,
-    "triton-plain": load_triton_plain,
-}
+#: Takes a path, what else it needs to know, and how many threads it may use.
+Load = Callable[[str, Mapping[str, str], int], Loaded]
+
+
+def loader_of(kind: str) -> Load:
+    """Return what loads a kind: `load_some_runtime` of `some_runtime.py` for ``"some-runtime"``."""
+    name = kind.replace("-", "_")
+    load: Load = getattr(import_module(f"{__name__}.{name}"), f"load_{name}")
+    return load

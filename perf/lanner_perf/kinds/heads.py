@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanner_perf.kinds import PACKAGES, Encode, Loaded
+from lanner_perf.kinds import PACKAGES, Encode, Load, Loaded
 from lanner_perf.subjects.resident import resident_mb
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def load_pipeline(path: str, options: Mapping[str, str], threads: int) -> Loaded
     return Loaded(answer, imported_s, load_s, _torch_facts(path), _versions(), imported_mb)
 
 
-HEAD_KINDS: dict[str, Callable[[str, Mapping[str, str], int], Loaded]] = {
+HEAD_KINDS: dict[str, Load] = {
     "lanner-head": load_lanner_head,
     "cross-encoder": load_cross_encoder,
     "pipeline": load_pipeline,

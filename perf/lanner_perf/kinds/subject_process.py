@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lanner_perf.kinds import KINDS, Encode, Loaded
+from lanner_perf.kinds import Encode, Loaded, loader_of
 from lanner_perf.kinds.heads import HEAD_KINDS, INPUTS, first_input
 from lanner_perf.subjects.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.subjects.resident import peak_resident_mb, resident_mb
@@ -41,7 +41,8 @@ def serve(file_descriptor: int) -> None:
 
 
 def _start(spec: Spec, threads: int) -> tuple[Loaded, Started]:
-    loaded = (KINDS | HEAD_KINDS)[spec.kind](spec.path, spec.options, threads)
+    load = HEAD_KINDS.get(spec.kind) or loader_of(spec.kind)
+    loaded = load(spec.path, spec.options, threads)
     loaded_mb = resident_mb()
     first = first_input(spec.options.get(INPUTS, ""))
     first_answer_ms = _milliseconds(partial(loaded.encode, first))

@@ -28,7 +28,7 @@ class Peer:
 
     Attributes:
         title: What the tables call it.
-        kind: What loads it, of `lanner_perf.kinds.KINDS`.
+        kind: What loads it, a module of `lanner_perf.kinds`.
         environment: What it runs in; empty for that of the harness.
         recipe: What makes its model files, of `lanner_perf.peers.recipes.RECIPES`; empty where it
             reads the checkpoint itself.

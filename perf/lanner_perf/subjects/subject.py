@@ -42,7 +42,7 @@ class Spec:
 
     Attributes:
         name: How the tables name it; no two have the same.
-        kind: What loads it, of `lanner_perf.kinds.KINDS`.
+        kind: What loads it, a module of `lanner_perf.kinds`.
         path: The artifact, the checkpoint or the model file.
         options: What else its kind needs to know.
         python: The interpreter that it runs in.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.support.imports import HEAVY, modules_after
 
-from lanner_perf.kinds import KINDS
+from lanner_perf.kinds import loader_of
 from lanner_perf.kinds.ctranslate2 import pooled
 from lanner_perf.kinds.infinity import answer_concurrently
 from lanner_perf.kinds.plain import Embedding
@@ -26,9 +26,12 @@ def run(code: str) -> str:
 
 
 def test_the_kinds_import_nothing_before_one_is_loaded() -> None:
-    modules = modules_after("import lanner_perf.kinds")
+    kinds = ("fastembed", "light-embed", "ctranslate2", "infinity", "lanner", "triton-plain")
+    modules = modules_after(f"from lanner_perf.kinds import loader_of\n[*map(loader_of, {kinds})]")
     assert not modules & (HEAVY | {"lanner", "numpy", "onnxruntime", "fastembed", "infinity_emb"})
-    assert set(KINDS) >= {"fastembed", "light-embed", "ctranslate2", "infinity"}
+    assert {loader_of(kind).__name__.removeprefix("load_").replace("_", "-") for kind in kinds} == {
+        *kinds
+    }
 
 
 @pytest.mark.parametrize(
@@ -96,8 +99,8 @@ def test_sessions_are_bounded() -> None:
 @pytest.mark.slow
 def test_torch_in_bfloat16_says_so(tiny_checkpoint: Path) -> None:
     code = (
-        "from lanner_perf.kinds import KINDS\n"
-        f"loaded = KINDS['sentence-transformers']({str(tiny_checkpoint)!r}, "
+        "from lanner_perf.kinds import loader_of\n"
+        f"loaded = loader_of('sentence-transformers')({str(tiny_checkpoint)!r}, "
         "{'dtype': 'bfloat16'}, 1)\n"
         "vectors = loaded.encode(['a', 'b'])\n"
         "print(loaded.facts['precision'], vectors.dtype, loaded.facts['model_bytes'] > 0)"
