@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lanner.commands.console import print_json, say
 from lanner.commands.options import Parser, Subparsers, add_command, need, option_of
 from lanner.errors import ArtifactError, LannerError, ServerError, UsageError
+from lanner.service import protection
 from lanner.service.settings import PREFIX, Settings
 from lanner.service.targets import is_artifact, is_url, require_targets
 from lanner.triton.contract.served_model import ServedModel
@@ -137,6 +138,7 @@ def run(args: argparse.Namespace) -> None:
     need(repository is not None or not args.triton_options, "options after -- are for a repository")
     if repository is None:
         require_targets(settings)
+    protection.check(settings)
     if args.check_config:
         say(f"the settings are valid: {', '.join(settings.models)} on port {settings.port}")
         if args.json:
@@ -213,7 +215,7 @@ def _serve(
         for line in models if app is None else map(str, app.pipeline.catalogue):
             say(f"model {line}")
         say(f"ready: {door.url}")
-        if settings.is_public:
+        if settings.is_public and settings.keys is None:
             say("warning: other machines can reach the service, and it requires no key")
         _print({"url": door.url, "pid": os.getpid(), "models": models, **said}, as_json=as_json)
 

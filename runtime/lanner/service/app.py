@@ -6,31 +6,27 @@ One pipeline for all: the limits of the head, the key, the limits of the body, a
 
 import asyncio
 import logging
-import secrets
-import string
 import time
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lanner.errors import LannerError
+from lanner.service.access.cors import cors_headers, is_preflight
+from lanner.service.access.log import LibraryMessages, Log, raised, request_id
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.dialects.dialect import Refuse
 from lanner.service.dialects.own import ADMIN_PATHS
 from lanner.service.dialects.routes import ROUTES, Router, refuse
+from lanner.service.entrance import Entrance
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_log = logging.getLogger("lanner.service")
-_ID_CHARACTERS = frozenset((string.ascii_letters + string.digits + "-_.").encode())
-_MOST_ID = 128
 #: The status in logs of a request whose client left; nobody sees it.
 _LEFT = 499
 
@@ -59,6 +55,9 @@ class App:
         pipeline: What the routes answer with.
         limits: The limits of requests.
         background: Tasks that run beside, until the application ends.
+        entrance: Who may come in; by default everybody.
+        origins: The origins whose pages may call the service; see `lanner.service.access.cors`.
+        log: The log.
     """
 
     def __init__(
@@ -66,8 +65,15 @@ class App:
         pipeline: Pipeline,
         limits: AppLimits,
         background: tuple[Callable[[], Awaitable[None]], ...] = (),
+        *,
+        entrance: Entrance | None = None,
+        origins: tuple[str, ...] = (),
+        log: Log | None = None,
     ) -> None:
         self.pipeline, self.limits = pipeline, limits
+        self.log = Log() if log is None else log
+        self._entrance = Entrance() if entrance is None else entrance
+        self._origins = origins
         self._router = Router(ROUTES)
         self._background = background
 
@@ -87,11 +93,15 @@ class App:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        messages = LibraryMessages(self.log)
+        logging.getLogger().addHandler(messages)
         tasks = [asyncio.ensure_future(run()) for run in self._background]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:
             task.cancel()
+        logging.getLogger().removeHandler(messages)
+        self.log.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,20 +109,27 @@ class App:
         for name, value in scope["headers"]:
             # A header that is given twice must not be read as one and checked as the other.
             headers[name] = headers[name] + b", " + value if name in headers else value
-        request = Request(_id(headers), scope["method"], scope["path"], headers)
+        given_id = headers.get(b"x-request-id")
+        request = Request(request_id(given_id), scope["method"], scope["path"], headers)
         request.deadline_s = time.monotonic() + self.limits.request_s
         figures = self.pipeline.figures
         figures.in_flight += 1
         status = _LEFT
+        allowed = cors_headers(self._origins, request.method, scope["headers"])
         try:
-            response = await self._answer(request, scope, receive)
+            if allowed and is_preflight(request.method, scope["headers"]):
+                response = Response(status=204)
+            else:
+                response = await self._answer(request, scope, receive)
             status = response.status
-            await _send(send, request, response)
+            await _send(send, request, response, allowed)
         except asyncio.CancelledError:
             status = _LEFT
         finally:
             figures.in_flight -= 1
-            figures.note(request, status, time.perf_counter() - request.start_s)
+            duration_s = time.perf_counter() - request.start_s
+            figures.note(request, status, duration_s)
+            self._note(request, status, duration_s)
 
     async def _answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
         """Return the answer to a request, or its refusal.
@@ -125,14 +142,45 @@ class App:
             self._require_port(request.path, scope)
             route, request.values = self._router.find(request.method, request.path)
             request.route, shape = route.path, route.refuse
-            _check_head(request, self.limits)
-            if route.method == "POST":
+            if route.is_open:
+                return await route.answer(request, self.pipeline)
+            with self._entrance.entered(request, scope["headers"], self.pipeline) as pipeline:
+                _check_head(request, self.limits)
+                if route.method != "POST":
+                    return await route.answer(request, pipeline)
                 with request.part("read"):
                     request.body = await self._body(receive)
-                return await _while_connected(receive, route.answer(request, self.pipeline))
-            return await route.answer(request, self.pipeline)
+                return await _while_connected(receive, route.answer(request, pipeline))
         except Exception as error:  # noqa: BLE001 (one bad request must not end the service)
-            return shape(_refusal(error, request))
+            return shape(self._refusal(error, request))
+
+    def _note(self, request: Request, status: int, duration_s: float) -> None:
+        """Write the line of a request."""
+        self.log.request(
+            id=request.id,
+            key=None if request.key is None else request.key.name,
+            method=request.method if request.route else None,  # any word may stand there
+            route=request.route or None,
+            model=request.model or None,
+            status=status,
+            texts=request.texts,
+            tokens=request.tokens,
+            cut=len(request.cut),
+            masked=request.masked,
+            ms=round(duration_s * 1e3, 3),
+            parts_ms={name: round(spent, 3) for name, spent in request.parts_ms.items()},
+        )
+
+    def _refusal(self, error: Exception, request: Request) -> Refusal:
+        """Return the refusal for an error, and log one that the service is to blame for."""
+        refusal = Refusal.of(error)
+        if refusal.kind is Kind.BACKEND:
+            # What Lanner says of an engine holds no text; what others say may.
+            reason = str(error) if isinstance(error, LannerError) else None
+            self.log.message(
+                "error", "a request failed", id=request.id, reason=reason, **raised(error)
+            )
+        return refusal
 
     def _require_port(self, path: str, scope: Scope) -> None:
         """Check that admin routes, and only these, are asked for at their own port.
@@ -228,33 +276,18 @@ async def _while_connected(receive: Receive, answer: Awaitable[Response]) -> Res
         watcher.cancel()
 
 
-def _refusal(error: Exception, request: Request) -> Refusal:
-    """Return the refusal for an error; one that is not foreseen is logged without its words."""
-    if not isinstance(error, LannerError):
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        _log.error("request %s: unexpected %s at %s", request.id, type(error).__name__, place)
-    refusal = Refusal.of(error)
-    if refusal.kind is Kind.BACKEND and isinstance(error, LannerError):
-        _log.error("request %s: %s: %s", request.id, type(error).__name__, error)
-    return refusal
-
-
-def _id(headers: dict[bytes, bytes]) -> str:
-    """Return the request's id: the client's, if it can stand in a log, or a new one."""
-    given = headers.get(b"x-request-id", b"")
-    if 0 < len(given) <= _MOST_ID and _ID_CHARACTERS.issuperset(given):
-        return given.decode()
-    return secrets.token_hex(8)
-
-
-async def _send(send: Send, request: Request, response: Response) -> None:
+async def _send(
+    send: Send, request: Request, response: Response, more: list[tuple[bytes, bytes]]
+) -> None:
     body = response.body
     headers = [
         (b"content-type", response.media_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request.id.encode()),
         *((name.encode(), value.encode()) for name, value in response.headers.items()),
+        *more,
     ]
+    if response.status == Kind.NO_KEY.status:
+        headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})

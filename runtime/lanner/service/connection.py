@@ -2,8 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from lanner.errors import MissingExtraError
+from lanner.service.protection import open_certificates
+from lanner.service.settings import Settings
 
 try:
     import uvicorn
@@ -32,6 +35,17 @@ class ServiceConfig(uvicorn.Config):
     """A configuration of uvicorn, with the limits of `LimitedConnection`."""
 
     limits = ConnectionLimits()
+    settings = Settings()
+
+    def load(self) -> None:
+        """Load the application, and the certificates in a context that follows their files."""
+        # In each process by itself: a context cannot be passed to another.
+        super().load()
+        certificates = open_certificates(
+            self.settings, partial(self.loaded_app.log.message, "warning")
+        )
+        if certificates is not None:
+            self.ssl = certificates.context
 
 
 class LimitedConnection(HttpToolsProtocol):

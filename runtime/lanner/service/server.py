@@ -6,15 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lanner.errors import MissingExtraError, UsageError
 from lanner.machine.machine import available_cores
+from lanner.service.access.cors import parse_origins
+from lanner.service.access.log import Log
+from lanner.service.access.rates import Rates
 from lanner.service.app import App, AppLimits
 from lanner.service.connection import ConnectionLimits, LimitedConnection, ServiceConfig
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.pipeline import Pipeline, TextLimits
 from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
+from lanner.service.entrance import Entrance
+from lanner.service.protection import open_keys, open_masker
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
 from lanner.service.targets import is_url, open_target
@@ -30,12 +36,19 @@ except ImportError as error:
 _THREADS = 8
 
 
-def open_app(settings: Settings) -> App:
+def open_app(settings: Settings, rates: Path | None = None) -> App:
     """Load the models of a service, and return its application.
 
+    Args:
+        settings: The settings.
+        rates: The file in which all workers count what keys use; None counts in memory for one.
+
     Raises:
-        LannerError: A model cannot be loaded or reached.
+        LannerError: A model cannot be loaded or reached, or a file cannot be used.
     """
+    log = Log(shape=settings.log, requests=settings.access_log)
+    tell = partial(log.message, "warning")
+    keys = open_keys(settings, tell)
     threads = ThreadPoolExecutor(_THREADS, "lanner-service")
 
     def open_model(name: str, version: int) -> ServedModel:
@@ -47,6 +60,7 @@ def open_app(settings: Settings) -> App:
         catalogue,
         TokenQueue(settings.max_queue_tokens),
         TextLimits(settings.max_texts, settings.max_text_characters, settings.truncate),
+        masker=open_masker(settings),
     )
     directories = {
         name: Path(target) for name, target in settings.models.items() if not is_url(target)
@@ -58,7 +72,14 @@ def open_app(settings: Settings) -> App:
         settings.request_timeout_s,
         settings.admin_port,
     )
-    return App(pipeline, limits, (replacement.run,))
+    return App(
+        pipeline,
+        limits,
+        (replacement.run,),
+        entrance=Entrance(keys, Rates(rates)),
+        origins=parse_origins(settings.cors_origins),
+        log=log,
+    )
 
 
 class Door:
@@ -116,11 +137,13 @@ class Door:
             return
         tell(None)
         share = max(1, (settings.threads or available_cores()) // settings.workers)
-        factory = partial(open_app, replace(settings, threads=share))
-        self._processes = Multiprocess(
-            _configuration(factory, settings, is_factory=True), self._sockets
-        )
-        self._processes.run()
+        with TemporaryDirectory(prefix="lanner-serve-") as directory:
+            rates = Path(directory) / "rates"
+            factory = partial(open_app, replace(settings, threads=share), rates)
+            self._processes = Multiprocess(
+                _configuration(factory, settings, is_factory=True), self._sockets
+            )
+            self._processes.run()
 
     def stop(self) -> None:
         """Stop serving; any thread may call it."""
@@ -155,6 +178,7 @@ def _configuration(
     configuration.limits = ConnectionLimits(
         settings.head_timeout_s, settings.max_header_bytes, settings.max_connections
     )
+    configuration.settings = settings
     return configuration
 
 

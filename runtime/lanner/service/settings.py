@@ -6,9 +6,13 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from lanner.errors import UsageError
+from lanner.service.access.cors import parse_origins
+from lanner.service.access.log import SHAPES
+from lanner.service.access.personal_data import KINDS
+from lanner.service.access.phones import DEFAULT_REGIONS
 
 #: The beginning of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
 PREFIX = "LANNER_SERVE_"
@@ -62,8 +66,23 @@ class Settings:
         None, "a PEM file of who signs the certificates of clients, which are needed then", "FILE"
     )
     cors_origins: tuple[str, ...] = _setting(
-        (), "origins whose pages may call the service, or *", "ORIGIN"
+        (), "origins whose pages may call the service, or *", "ORIGINS"
     )
+    keys: str | None = _setting(
+        None, "the file of API keys that 'lanner keys' makes; without it no key is needed", "FILE"
+    )
+    mask: tuple[str, ...] = _setting(
+        (), f"personal data that is masked before a model reads it: {', '.join(KINDS)}", "KINDS"
+    )
+    mask_patterns: str | None = _setting(None, "a TOML file of own patterns to mask", "FILE")
+    mask_with: str | None = _setting(
+        None, "an artifact of the head tag, whose entities are masked", "DIR"
+    )
+    mask_regions: tuple[str, ...] = _setting(
+        DEFAULT_REGIONS, "countries whose local telephone numbers are masked", "CODES"
+    )
+    log: str = _setting("text", "the form of the log on stderr: text or json", "FORM")
+    access_log: bool = _setting(True, "write a line for each request")
 
     @classmethod
     def read(
@@ -135,6 +154,13 @@ class Settings:
             if one.name.endswith("port") and is_number and value >= 2**16:
                 msg = f"{one.name} must be a port, 0 to 65535, not {value}"
                 raise UsageError(msg)
+        if self.log not in SHAPES:
+            msg = f"log must be {' or '.join(SHAPES)}, not {self.log!r}"
+            raise UsageError(msg)
+        if unknown := set(self.mask) - set(KINDS):
+            msg = f"{min(unknown)!r} is nothing that can be masked: use {', '.join(KINDS)}"
+            raise UsageError(msg)
+        parse_origins(self.cors_origins)
         if (self.tls_certificate is None) != (self.tls_key is None):
             msg = "tls_certificate and tls_key belong together: give both"
             raise UsageError(msg)
@@ -195,7 +221,9 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     """
     kinds = get_args(hint) or (hint,)
     wanted = next((kind for kind in (bool, int, float, str) if kind in kinds), None)
-    read = {"models": _models, "aliases": _aliases, "cors_origins": _listed}.get(name)
+    read: Callable[[Any], object] | None = {"models": _models, "aliases": _aliases}.get(name)
+    if read is None and get_origin(hint) is tuple:
+        read = _listed
     try:
         return read(value) if read is not None else _READ[wanted or str](value)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -231,8 +259,10 @@ _READ: dict[type, Callable[[Any], object]] = {bool: _bool, int: _int, float: _fl
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    return tuple(_str(part).strip() for part in parts if part)
+    parts = [value] if isinstance(value, str) else value
+    return tuple(
+        part.strip() for listed in parts for part in _str(listed).split(",") if part.strip()
+    )
 
 
 def _models(value: Any) -> dict[str, str]:

@@ -35,6 +35,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
 _WORDS = re.compile(r"[A-Za-z %]*")
 
 Level = Literal["info", "warning", "error"]
+#: The forms of a line.
+SHAPES = ("text", "json")
 
 
 def request_id(given: bytes | None) -> str:
@@ -53,9 +55,7 @@ class Log:
         requests: False leaves out the lines of requests, not the messages.
     """
 
-    def __init__(
-        self, file: int = 2, shape: Literal["json", "text"] = "text", *, requests: bool = True
-    ) -> None:
+    def __init__(self, file: int = 2, shape: str = "text", *, requests: bool = True) -> None:
         self._file, self._render = file, _RENDERERS[shape]
         self._requests = requests
         self._lines: deque[str] = deque()

@@ -1,6 +1,6 @@
 """The models of a service, by name and alias."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lanner.service.core.refusal import Kind, Refusal
@@ -21,6 +21,16 @@ class Catalogue:
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(list(self.models.values()))
+
+    def only(self, names: Collection[str]) -> "Catalogue":
+        """Return the models of these names alone, with their aliases."""
+        models = {name: model for name, model in self.models.items() if name in names}
+        aliases = {
+            alias: name
+            for alias, name in self.aliases.items()
+            if name in models or name.rpartition(":")[0] in models
+        }
+        return Catalogue(models, aliases)
 
     def find(self, name: str | None, *heads: str) -> tuple[ServedModel, str | None]:
         """Return the model that a client asks for, and the name of the prompt in it.

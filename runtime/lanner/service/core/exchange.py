@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from lanner.service.access.keys import Key
+
 
 @dataclass(slots=True)
 class Request:
@@ -18,6 +20,7 @@ class Request:
         headers: The headers by their names in lower case.
         body: The body.
         values: The variable parts of the path, such as a model's name.
+        key: The key that it carries, once it is known to be valid.
         start_s: The time by `time.perf_counter` at which its head was read.
         deadline_s: The time by `time.monotonic` at which the answer is late.
         route: The route that answers, for logs and metrics.
@@ -35,6 +38,7 @@ class Request:
     headers: Mapping[bytes, bytes]
     body: bytes = b""
     values: tuple[str, ...] = ()
+    key: Key | None = None
     start_s: float = field(default_factory=time.perf_counter)
     deadline_s: float = math.inf
     route: str = ""

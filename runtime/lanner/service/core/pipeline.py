@@ -6,14 +6,16 @@ texts, the masks, the tokens, their rate, the queue and the model.
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import ModelChangedError
 from lanner.models.entities import Entity
+from lanner.service.access.masking import Masked, Masker, counted
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.exchange import Request
 from lanner.service.core.figures import Figures
@@ -23,9 +25,12 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel, Tokens
 from lanner.text.cutting import Cut
 from lanner.text.tokenization import Pair
+from lanner.triton.contract.tensors import TEXT_SUFFIX
 
 #: How often a request is repeated because its server exchanged the model meanwhile.
 _MOST_RENEWALS = 3
+#: Texts of fewer characters than this are masked on the event loop; more in a thread.
+_CHARACTERS_HERE = 4_000
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Pipeline:
         limits: The limits of texts.
         figures: The counts.
         health: The readiness of the models.
+        masker: Masks the texts, or None.
     """
 
     catalogue: Catalogue
@@ -60,6 +66,11 @@ class Pipeline:
     limits: TextLimits
     figures: Figures = field(default_factory=Figures)
     health: Health = field(default_factory=Health)
+    masker: Masker | None = None
+
+    def only(self, names: Collection[str]) -> "Pipeline":
+        """Return the same service with the models of these names alone."""
+        return replace(self, catalogue=self.catalogue.only(names))
 
     def model(
         self, request: Request, name: str | None, *heads: str
@@ -96,6 +107,7 @@ class Pipeline:
             LannerError: See `ServedModel.rows`.
         """
         self.check(inputs)
+        inputs = await self._masked(request, served, inputs)
         if end is None and not self.limits.cuts:
             end = "no"
         for _ in range(_MOST_RENEWALS):
@@ -119,8 +131,13 @@ class Pipeline:
     async def entities(
         self, request: Request, served: ServedModel, texts: list[str], *, strategy: str
     ) -> list[list[Entity]]:
-        """Return the entities of each text; see `lanner.models.tagging.TaggingModel.tag`."""
+        """Return the entities of each text; see `lanner.models.tagging.TaggingModel.tag`.
+
+        Entities of masked texts are placeholders, and say where the original text has them.
+        """
         self.check(texts)
+        masked = await self._masks(request, served, texts)
+        originals, texts = texts, [one.text for one in masked] if masked else texts
         with request.part("tokenize"):
             counted = await served.tokens(texts)  # of the first windows: an estimate for the queue
         count = counted.count
@@ -128,7 +145,51 @@ class Pipeline:
         left_s = request.deadline_s - time.monotonic()
         timeout_ms = None if math.isinf(left_s) else max(1.0, left_s * 1e3)
         with self.queue.admitted(count), request.part("model"):
-            return await served.tag(texts, strategy=strategy, timeout_ms=timeout_ms)
+            found = await served.tag(texts, strategy=strategy, timeout_ms=timeout_ms)
+        if not masked:
+            return found
+        return [
+            [_unmasked(entity, one, text) for entity in entities]
+            for entities, one, text in zip(found, masked, originals, strict=True)
+        ]
+
+    def require_texts(self, served: ServedModel) -> None:
+        """Check that a request may bring token ids, which nothing can mask.
+
+        Raises:
+            Refusal: The service masks texts.
+        """
+        if self.masker is not None:
+            msg = (
+                f"the service masks texts, so the model {served.name} takes texts and no token "
+                f"ids: ask for {served.name}{TEXT_SUFFIX}"
+            )
+            raise Refusal(Kind.INVALID, msg)
+
+    async def _masked(
+        self, request: Request, served: ServedModel, inputs: Sequence[str | Pair]
+    ) -> Sequence[str | Pair]:
+        """Return texts or pairs with placeholders for personal data."""
+        if self.masker is None:
+            return inputs
+        flat = [text for one in inputs for text in ((one,) if isinstance(one, str) else one)]
+        texts = iter([one.text for one in await self._masks(request, served, flat)])
+        return [
+            next(texts) if isinstance(one, str) else (next(texts), next(texts)) for one in inputs
+        ]
+
+    async def _masks(
+        self, request: Request, served: ServedModel, texts: Sequence[str]
+    ) -> list[Masked]:
+        """Return masked texts, and count what was masked; nothing if the service masks nothing."""
+        if self.masker is None:
+            return []
+        work = partial(self.masker.mask, texts, deadline_s=self.deadline_s(request))
+        is_short = sum(map(len, texts)) < _CHARACTERS_HERE and not self.masker.is_slow
+        with request.part("mask"):
+            found = work() if is_short else await served.in_thread(work)
+        request.masked = counted(found)
+        return found
 
     def check(self, inputs: Sequence[str | Pair]) -> None:
         """Check the number of texts and their lengths.
@@ -156,3 +217,9 @@ class Pipeline:
     def deadline_s(request: Request) -> float | None:
         """Return the deadline of a request, or None if it has none."""
         return None if math.isinf(request.deadline_s) else request.deadline_s
+
+
+def _unmasked(entity: Entity, masked: Masked, text: str) -> Entity:
+    """Return an entity at its place in the original text."""
+    start, end = masked.original(entity.start, entity.end)
+    return replace(entity, text=text[start:end], start=start, end=end)

@@ -167,6 +167,7 @@ def _decoded(tensor: Tensor) -> list[str]:
 async def _of_tokens(
     request: Request, pipeline: Pipeline, served: ServedModel, tensors: dict[str, Tensor]
 ) -> Tensor:
+    pipeline.require_texts(served)
     ids, mask, types = _token_tensors(served, tensors)
     is_token = mask != 0
     rows = [row[kept] for row, kept in zip(ids, is_token, strict=True)]

@@ -1,0 +1,58 @@
+"""The entrance of the service: the key of a request, its allowance, and its share of both."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lanner.service.access.keys import Headers, KeyFile
+from lanner.service.access.rates import Rates
+from lanner.service.core.exchange import Request
+from lanner.service.core.pipeline import Pipeline
+from lanner.service.core.refusal import Kind, Refusal
+
+
+@dataclass
+class Entrance:
+    """The check of a request at the door: its key, and what that key may still use.
+
+    Attributes:
+        keys: The keys that are needed; None lets everybody in.
+        rates: What each key has used.
+    """
+
+    keys: KeyFile | None = None
+    rates: Rates = field(default_factory=Rates)
+
+    @contextmanager
+    def entered(self, request: Request, headers: Headers, pipeline: Pipeline) -> Iterator[Pipeline]:
+        """Count a request within the block, and yield the part of the service that its key may use.
+
+        Args:
+            request: The request; it gets the key. Its tokens are charged when the block ends.
+            headers: The headers as they came, which may name a header twice.
+            pipeline: The whole service.
+
+        Raises:
+            Refusal: The request carries no valid key, none of the models is for it, or its
+                allowance is used up.
+        """
+        if self.keys is None:
+            yield pipeline
+            return
+        key = request.key = self.keys.check(headers)
+        if key is None:
+            msg = "the request carries no valid key: send one as 'Authorization: Bearer KEY'"
+            raise Refusal(Kind.NO_KEY, msg)
+        allowed = pipeline if key.models is None else pipeline.only(key.models)
+        if not allowed.catalogue.models:
+            msg = "the key is for other models than those of this service"
+            raise Refusal(Kind.FORBIDDEN, msg)
+        wait_s = self.rates.admit(key)
+        if wait_s is not None:
+            msg = f"the key has used up what it may use: try again in {wait_s:.3g} s"
+            raise Refusal(Kind.RATE_LIMITED, msg, retry_after_s=wait_s)
+        try:
+            yield allowed
+        finally:
+            self.rates.charge(key, request.tokens)
+            self.rates.release(key)
