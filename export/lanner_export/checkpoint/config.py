@@ -14,7 +14,10 @@ _OTHER_FIELDS = frozenset(
     {"feed_forward_type", "activation_function", "qk_norm", "qk_layernorm", "pre_norm"}
 )
 _OTHER_WORDS = frozenset(
-    {"alibi", "glu", "geglu", "swiglu", "rotary", "rms", "prenorm", "moe", "expert", "experts"}
+    {
+        *("alibi", "glu", "geglu", "swiglu", "rotary", "rope", "rms", "rmsnorm", "prenorm"),
+        *("moe", "expert", "experts", "lora", "causal", "sliding"),
+    }
 )
 
 

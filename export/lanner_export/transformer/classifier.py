@@ -45,7 +45,11 @@ from lanner_export.checkpoint.weights import (
 )
 from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
 from lanner_export.graph.tracing import LogitsGraph
-from lanner_export.transformer.framework import load_sentence_transformers, loading
+from lanner_export.transformer.framework import (
+    load_sentence_transformers,
+    load_transformers,
+    loading,
+)
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -197,14 +201,7 @@ def _model(directory: Path, checkpoint: str, head: str) -> tuple[Any, list[str]]
     import transformers  # noqa: PLC0415
 
     model_class = getattr(transformers, f"AutoModel{CLASS_OF_TASK[HEADS[head].task]}")
-    with loading("transformers", checkpoint):
-        model, info = model_class.from_pretrained(
-            directory,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+    model, info = load_transformers(model_class, directory, checkpoint)
     # transformers initialises missing weights at random.
     if missing := sorted(info["missing_keys"]):
         msg = (

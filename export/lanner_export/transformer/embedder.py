@@ -35,7 +35,7 @@ from lanner_export.checkpoint.weights import (
 )
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_export.graph.tracing import SentenceGraph
-from lanner_export.transformer.framework import load_sentence_transformers, loading
+from lanner_export.transformer.framework import load_sentence_transformers, load_transformers
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -71,11 +71,12 @@ def load_embedder(
     config = read_config(modules.transformer, checkpoint)
     modules.require_weights()
     warnings = _pooling_warning(modules, checkpoint, pooling)
+    dropped = _require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
     model = _sentence_transformer(directory, checkpoint, pooling)
     warnings += restore_own_tokenizer(
         model.tokenizer, modules.transformer, lowercases=bool(model[0].do_lower_case)
     )
-    warnings += _require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
+    warnings += dropped
     require_finite(model, checkpoint)
     require_positions(model[0].auto_model, checkpoint)
     similarity = str(model.similarity_fn_name or "cosine")
@@ -185,10 +186,7 @@ def _require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) 
     """Refuse weights that are missing, and those that transformers does not use."""
     from transformers import AutoModel  # noqa: PLC0415
 
-    with loading("transformers", checkpoint):
-        model, info = AutoModel.from_pretrained(
-            directory, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
+    model, info = load_transformers(AutoModel, directory, checkpoint)
     # The pooler serves BERT's next-sentence task; no vector here uses it.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:

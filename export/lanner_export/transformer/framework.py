@@ -8,6 +8,7 @@ from typing import Any
 from lanner.errors import CheckpointError
 from lanner_export.checkpoint.checkpoint import require_tokenizer
 from lanner_export.checkpoint.config import first_sentence
+from lanner_export.checkpoint.weights import shown_names
 from lanner_export.graph.quiet import quiet
 
 
@@ -28,6 +29,41 @@ def loading(library: str, what: str) -> Iterator[None]:
     except Exception as error:  # whatever the framework met in a foreign directory
         msg = f"{library} cannot load {what}: {first_sentence(error)}"
         raise CheckpointError(msg) from error
+
+
+def load_transformers(kind: Any, directory: Path, checkpoint: str) -> tuple[Any, dict[str, Any]]:
+    """Load a model of transformers, and say which weights it misses and which it does not use.
+
+    Args:
+        kind: Its class there.
+        directory: The checkpoint.
+        checkpoint: The name of the checkpoint, for messages.
+
+    Returns:
+        The model, and `missing_keys` and `unexpected_keys`.
+
+    Raises:
+        CheckpointError: The class cannot load it, or weights have other shapes than its
+            configuration says.
+    """
+    with loading("transformers", checkpoint):
+        model, info = kind.from_pretrained(
+            directory,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused here, by their names
+        )
+    found = info["mismatched_keys"]  # in transformers 5 with their shapes
+    if names := sorted(key if isinstance(key, str) else key[0] for key in found):
+        msg = (
+            f"{checkpoint} has weights of other sizes than its config.json says "
+            f"({shown_names(names)}): give config.json the sizes that it was trained with, and "
+            "id2label a name for each label"
+        )
+        raise CheckpointError(msg)
+    return model, info
 
 
 def load_sentence_transformers(kind: Callable[..., Any], directory: Path, checkpoint: str) -> Any:

@@ -1,9 +1,12 @@
 """Loading: from an artifact on disk to a model."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast, overload
+
+from numpy.typing import NDArray
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
@@ -16,7 +19,7 @@ from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.running.batching import LEAST_SHARE, TOKEN_BUDGET
-from lanner.running.runner import MAX_WAITING, Runner, feed
+from lanner.running.runner import MAX_WAITING, Part, Runner, feed
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
@@ -249,7 +252,7 @@ def open_model(
         tokenizer=open_tokenizer(tokenizer, manifest),
         runner=Runner(
             engine,
-            feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id),
+            feed=feed_of(manifest),
             workers=workers,
             token_budget=token_budget,
             max_waiting=max_waiting,
@@ -261,6 +264,15 @@ def open_model(
         **own,
     )
     return cast("AnyModel", model)
+
+
+def feed_of(manifest: Manifest) -> Callable[[Sequence[Part[Any]]], Mapping[str, NDArray[Any]]]:
+    """Return the function that makes the tensors of a batch for a model."""
+    return partial(
+        feed,
+        pad_token_id=manifest.tokenizer.pad_token_id,
+        known_tokens=manifest.architecture.vocabulary_size,
+    )
 
 
 def open_tokenizer(path: Path, manifest: Manifest) -> Tokenizer | WordTokenizer:

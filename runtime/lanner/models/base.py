@@ -21,7 +21,7 @@ from lanner.errors import (
     UnsupportedError,
 )
 from lanner.models.drop_in import ModelCardData
-from lanner.running.runner import NotFiniteError, Runner, Sequences
+from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair, TextTokenizer
@@ -286,17 +286,23 @@ class _Closed:
 
 @contextmanager
 def finite_answers(name: str, text_of: Callable[[int], int]) -> Iterator[None]:
-    """Name the text that has no finite answer.
+    """Name the text that has no finite answer, or a token that the model does not have.
 
     Args:
         name: The model's.
         text_of: Maps the row that an engine failed at to the index of a text.
 
     Raises:
-        EngineError: One has none.
+        EngineError: There is such a text.
     """
     try:
         yield
+    except UnknownTokenError as error:
+        msg = (
+            f"the tokenizer of {name} makes the token {error.token_id} of the text at index "
+            f"{text_of(error.row)}, and its model has no such token: export the checkpoint again"
+        )
+        raise EngineError(msg) from None
     except NotFiniteError as error:
         msg = (
             f"{name} answers NaN or an infinity to the text at index {text_of(error.row)}: its "

@@ -58,6 +58,19 @@ class NotFiniteError(EngineError):
         self.row = row
 
 
+class UnknownTokenError(EngineError):
+    """A sequence has a token that the model does not have.
+
+    Attributes:
+        token_id: The token.
+        row: In which of the sequences of a call.
+    """
+
+    def __init__(self, token_id: int, row: int) -> None:
+        super().__init__(f"the input at index {row} has the token {token_id}, which has no row")
+        self.token_id, self.row = token_id, row
+
+
 #: Sequences, and the indices of those meant.
 Part = tuple[Sequences[Item_co], Sequence[int] | Rows]
 
@@ -239,7 +252,7 @@ class Runner:
 
 
 def feed(
-    parts: Sequence[Part[Sequence[int]]], pad_token_id: int
+    parts: Sequence[Part[Sequence[int]]], pad_token_id: int, known_tokens: int | None = None
 ) -> Mapping[str, NDArray[np.int64]]:
     """Return the tensors of one batch, int64 [batch, longest] each.
 
@@ -248,8 +261,16 @@ def feed(
     Args:
         parts: Sequences and the indices of those meant, from one call or several.
         pad_token_id: The token id that fills shorter sequences.
+        known_tokens: The rows of the model's table of tokens; None to take any token.
+
+    Raises:
+        UnknownTokenError: A token is beyond the table, which some engines would read as others.
     """
     ids, mask = pad([some.items[row] for some, rows in parts for row in rows], pad_token_id)
+    if known_tokens is not None and ids.max(initial=0) >= known_tokens:
+        number = int(np.flatnonzero((ids >= known_tokens).any(axis=1))[0])
+        rows_of_all = np.concatenate([np.asarray(rows) for _, rows in parts])
+        raise UnknownTokenError(int(ids[number].max()), int(rows_of_all[number]))
     start = 0
     for sequences, rows in parts:
         if sequences.unpooled_tokens:

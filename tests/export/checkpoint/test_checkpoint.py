@@ -302,7 +302,7 @@ def test_missing_weights_are_named(checkpoint: Path) -> None:
 def test_truncated_weights_are_one_sentence(checkpoint: Path) -> None:
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"^sentence-transformers cannot load .*: .+$"):
+    with pytest.raises(CheckpointError, match=r"^transformers cannot load .*: .+$"):
         load_checkpoint(str(checkpoint))
 
 

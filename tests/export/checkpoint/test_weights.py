@@ -58,6 +58,34 @@ def test_a_head_that_nothing_reads_is_refused_until_the_encoder_is_asked_for(
     assert warnings == [f"the head of {path} is left out: crf.transitions"]
 
 
+@pytest.mark.parametrize("name", ["head.weight", "cls.weight", "decoder.layers.0.weight"])
+def test_a_head_is_not_taken_for_one_of_pretraining_by_half_its_name(
+    tmp_path: Path, name: str
+) -> None:
+    path = plain_checkpoint(tmp_path / "more")
+    add_weights(path, **{name: (3, 32)})
+    with pytest.raises(CheckpointError, match=rf"BertModel does not use \({name}\), so that its"):
+        load_checkpoint(str(path))
+
+
+def test_weights_of_other_sizes_than_the_config_says_are_named(tmp_path: Path) -> None:
+    model = bert_model(kind="BertForSequenceClassification", id2label=dict(enumerate("abc")))
+    path = plain_checkpoint(tmp_path / "three", model)
+    edit_json(path / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
+    with pytest.raises(
+        CheckpointError,
+        match=r"three has weights of other sizes than its config.json says \(classifier.bias, class"
+        r"ifier.weight\): give config.json the sizes that it was trained with, and id2label a name",
+    ):
+        load_checkpoint(str(path))
+    path = bert_checkpoint(tmp_path / "wide")
+    edit_json(path / "config.json", intermediate_size=48)
+    with pytest.raises(
+        CheckpointError, match=r"says \(encoder.layer.0.intermediate.dense.bias, encoder.layer.0.in"
+    ):
+        load_checkpoint(str(path))
+
+
 def test_a_second_head_of_a_classifier_is_refused(tmp_path: Path) -> None:
     model = bert_model(kind="BertForTokenClassification", id2label={0: "O", 1: "B-X"})
     path = plain_checkpoint(tmp_path / "tagger", model)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.word_artifact import DIMENSION, write_manifest
+from tokenizers import Tokenizer
 
 import lanner
 from lanner.artifact.manifest import RangesRecord
-from lanner.errors import DeadlineError, InputError, InputTypeError, UnsupportedError
+from lanner.errors import DeadlineError, EngineError, InputError, InputTypeError, UnsupportedError
 from lanner.loading.load import load
 from lanner.models.base import FIRST_TEXTS, TEXTS_AT_ONCE
 from lanner.models.embedding import EmbeddingModel
@@ -29,6 +30,26 @@ def test_vectors_by_hand(word_model: EmbeddingModel) -> None:
         np.array([[2, 2, 0, 0], [0, 0, 4, 0], [2, 1, 1, 0], [4, 0, 0, 0], [0, 0, 0, 2]]) / 4,
         atol=1e-7,
     )
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_engine_gets_no_token_beyond_the_table(word_artifact: Path, engine: str) -> None:
+    pytest.importorskip(engine, reason="needs the engine")
+    path = word_artifact / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_tokens(["more"])
+    tokenizer.save(str(path))
+    write_manifest(word_artifact)
+    model = load(word_artifact, engine=engine, variant="fp32", threads=2)
+    message = (
+        r"^the tokenizer of words makes the token 8 of the text at index {}, and its model has no "
+        r"such token: export the checkpoint again$"
+    )
+    with pytest.raises(EngineError, match=message.format(1)):
+        model.encode(["a", "b more", "c"])
+    with pytest.raises(EngineError, match=message.format(700)):
+        model.encode(["a"] * 700 + ["more"] + ["b"] * 20)
+    assert model.encode("a").tolist() == [1, 0, 0, 0]
 
 
 def test_one_str_gives_one_vector(word_model: EmbeddingModel) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lanner.errors import EngineError
-from lanner.running.runner import NotFiniteError, Runner, Sequences, feed
+from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError, feed
 
 
 class SumEngine:
@@ -37,6 +37,17 @@ def test_a_feed_by_hand() -> None:
         "input_ids": [[5, 6, 1], [8, 9, 10]],
         "attention_mask": [[1, 1, 0], [1, 1, 1]],
     }
+
+
+def test_a_token_beyond_the_table_is_named_by_its_row() -> None:
+    parts = [(Sequences([[5, 6], [9], [7, 10]]), [1, 2]), (Sequences([[11]]), [0])]
+    assert feed(parts, 0, known_tokens=12)["input_ids"].shape == (3, 2)
+    for known, token, row in ((11, 11, 0), (10, 10, 2), (9, 9, 1)):
+        with pytest.raises(UnknownTokenError) as failed:
+            feed(parts, 0, known_tokens=known)
+        assert (failed.value.token_id, failed.value.row) == (token, row)
+    with pytest.raises(UnknownTokenError, match=r"^the input at index 1 has the token 99, which"):
+        feed([(Sequences([[1, 2], [3]]), [0, 1])], pad_token_id=99, known_tokens=9)
 
 
 def test_token_types_are_padded_with_zero() -> None:

@@ -12,12 +12,12 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ServerError
 from lanner.loading.asynchronous import AsyncModel
-from lanner.loading.load import open_tokenizer, require_counts
+from lanner.loading.load import feed_of, open_tokenizer, require_counts
 from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.tagging import TaggingModel
-from lanner.running.runner import MAX_WAITING, Runner, feed
+from lanner.running.runner import MAX_WAITING, Runner
 from lanner.text.tokenization import TextTokenizer
 from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (
@@ -263,7 +263,7 @@ class _Connection:
         )
         if served.takes_texts:
             return make(engine, feed=feed_texts)
-        return make(engine, feed=partial(feed, pad_token_id=manifest.tokenizer.pad_token_id))
+        return make(engine, feed=feed_of(manifest))
 
     def _served(self) -> ServedModel:
         """Return the server's description of the version that it serves now."""
