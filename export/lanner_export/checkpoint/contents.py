@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lanner.errors import UnsupportedError
+from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.modules import (
     MODULES_FILE,
     is_inside,
@@ -19,6 +19,12 @@ from lanner_export.checkpoint.modules import (
 
 #: Settings of modules that name where something is loaded from.
 _PLACES = ("tokenizer_name_or_path", "model_name_or_path", "subfolder", "cache_dir")
+#: Files that are read as a whole, and the most bytes of one: ten times the largest vocabulary.
+_READ_WHOLE = (
+    *("*config*.json", "*.index.json", "modules.json", "*token*.json"),
+    *("vocab*", "merges.txt", "*.model"),
+)
+_MOST_BYTES = 2**28
 #: Files of settings that frameworks read.
 _SETTINGS = ("config.json", "sentence_*_config.json", "*embedding_config.json")
 #: Files of adapters, of PEFT and of AdapterHub's library.
@@ -35,13 +41,36 @@ _FOREIGN_HEADS = {
 }
 
 
+def require_plain_files(directory: Path) -> None:
+    """Refuse a checkpoint with files that would be read forever, or fill the memory.
+
+    Raises:
+        CheckpointError: A pipe or a device lies there, or a file of settings or of a vocabulary is
+            larger than any of its kind.
+    """
+    for path in sorted(directory.iterdir()):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            msg = f"{path} is not a regular file: take it out of the checkpoint"
+            raise CheckpointError(msg)
+        is_read_whole = any(map(path.match, _READ_WHOLE))
+        if is_read_whole and path.is_file() and path.stat().st_size > _MOST_BYTES:
+            msg = (
+                f"{path} has more than the {_MOST_BYTES:,} bytes that such a file may have: copy "
+                "or download it again"
+            )
+            raise CheckpointError(msg)
+
+
 def require_inside(directory: Path) -> None:
     """Refuse a checkpoint whose files name a place outside of it.
 
     Raises:
         CheckpointError: The message names the file and the place.
     """
+    require_plain_files(directory)
     for place in _places(directory):
+        if place != directory and place.is_dir():
+            require_plain_files(place)
         for path in [found for pattern in _SETTINGS for found in sorted(place.glob(pattern))]:
             for name, value in _named_places(read_json(path, "a checkpoint's settings")):
                 # A name may be one of a hub; of the checkpoint's own files it needs none.

@@ -28,6 +28,8 @@ _BLOCK_BYTES = 2**24
 #: More than any vector has; a first line with more means another kind of file.
 _LARGEST_DIMENSION = 2**16
 _MOST_DIGITS = 18
+#: More than any line or word has.
+_LINE_BYTES = 2**22
 #: Bytes that never occur in text, but in any few rows of binary numbers.
 _BINARY_BYTES = frozenset(range(9)) | frozenset(range(14, 32))
 _GZIP = b"\x1f\x8b"
@@ -176,7 +178,10 @@ def _text_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterator
         file.readline()
         first_line = 2
     found = 0
-    for number, line in enumerate(file, start=first_line):
+    for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES), b""), first_line):
+        if len(line) == _LINE_BYTES:
+            msg = f"line {number} of {path} does not end: copy or download the file again"
+            raise CheckpointError(msg)
         # From the right, because some words of GloVe have spaces in them.
         word, *values = line.rsplit(None, dimension) or [b""]
         if len(values) != dimension or _ends_with_number(word):
@@ -212,6 +217,9 @@ def _binary_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterat
             more = file.read(_READ_BYTES)
             if not more:
                 _refuse_count(path, promised, str(number))
+            if len(buffer) - start > vector_bytes + _LINE_BYTES:
+                msg = f"the word of row {number} of {path} does not end: copy or download it again"
+                raise CheckpointError(msg)
             buffer, start = buffer[start:] + more, 0
         # The original tool ends each row with a line feed, gensim does not.
         word = _decoded(buffer[start:space].lstrip(b"\n"), f"row {number}", path)

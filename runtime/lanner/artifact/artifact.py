@@ -18,6 +18,9 @@ from lanner.machine.machine import this_machine
 
 QUALITY_FILE = "quality.json"
 _MOST_QUALITY_BYTES = 2**24
+#: Room for ten times the largest vocabulary.
+_MOST_TOKENIZER_BYTES = 2**28
+_NPY_HEADER_BYTES = 2**12
 README_FILE = "README.md"
 #: A text must get the same vector in any batch: the smallest cosine between a text alone and in a
 #: batch for a variant that ``"auto"`` may pick.
@@ -56,10 +59,15 @@ class Artifact:
             ArtifactError: It is not an artifact, is damaged, or has a newer format.
         """
         path = Path(directory)
-        return cls(path, Manifest.read(path))
+        artifact = cls(path, Manifest.read(path))
+        artifact._require_usual_sizes()
+        return artifact
 
     def file(self, name: str) -> Path:
         """Return the path of one file, after verifying its size and checksum.
+
+        The file may be a link, as in the cache of a hub, in DVC or in a ConfigMap: the checksum
+        guards its content.
 
         Raises:
             ArtifactError: The manifest does not list the file, or its name leaves the artifact.
@@ -70,7 +78,7 @@ class Artifact:
             msg = f"the manifest of {self.directory} lists no file {name!r}"
             raise ArtifactError(msg)
         path = self.directory / name
-        if Path(name).name != name or path.is_symlink():
+        if Path(name).name != name:
             msg = f"{self.directory} names the file {name!r} outside itself: do not use it"
             raise ArtifactError(msg)
         if problem := _difference(path, record):
@@ -146,15 +154,43 @@ class Artifact:
 
     def safe_variants(self) -> list[Variant]:
         """Return the variants that ``"auto"`` may take on this machine, the fastest first."""
-        fast = this_machine().has_fast_int8 and self.is_batch_independent("int8")
-        found = map(self.manifest.variant, ["int8", "fp32"] if fast else ["fp32"])
+        found = map(self.manifest.variant, ["fp32"] if self.why_not_int8() else ["int8", "fp32"])
         return [variant for variant in found if variant is not None]
+
+    def why_not_int8(self) -> str:
+        """Return the reason why ``"auto"`` does not take int8 here, or an empty string."""
+        if self.manifest.variant("int8") is None:
+            return "the artifact holds no int8"
+        if not this_machine().has_fast_int8:
+            return "int8 needs a processor with VNNI or AMX, which this one lacks"
+        is_safe = self.is_batch_independent("int8")
+        return "" if is_safe else "the answers of int8 depend on the batch"
 
     def is_batch_independent(self, variant: str) -> bool:
         """Return whether the variant exists and is batch independent by `quality.json`."""
         if self.manifest.variant(variant) is None:
             return False
         return is_batch_independent(self.quality()["variants"][variant])
+
+    def _require_usual_sizes(self) -> None:
+        """Check the sizes of files that are read as a whole, before they are.
+
+        Raises:
+            ArtifactError: A file is larger than any of its kind.
+        """
+        manifest = self.manifest
+        most = {manifest.tokenizer.file: _MOST_TOKENIZER_BYTES}
+        if manifest.embedding_ranges is not None:
+            most[manifest.embedding_ranges.file] = 3 * 4 * manifest.dimension + _NPY_HEADER_BYTES
+        # An ONNX file is one protobuf message; engines of TensorRT are not.
+        graphs = [variant.file for variant in manifest.variants if variant.build is None]
+        for name, most_bytes in {**most, **dict.fromkeys(graphs, 2**31)}.items():
+            if manifest.files[name].bytes > most_bytes:
+                msg = (
+                    f"{self.directory / name} has more than the {most_bytes:,} bytes that such a "
+                    "file may have: 'lanner export' did not write it"
+                )
+                raise ArtifactError(msg)
 
     def _names(self) -> list[str]:
         return [variant.name for variant in self.manifest.variants]

@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
             "dimension": args.truncate_dim or model.manifest.dimension,
             "precision": args.precision,
             "variant": model.variant.name,
+            "engine": model.runner.engine.name,
         }
         if args.output is None:
             _print(args, rows, encode, summary)
@@ -225,6 +226,7 @@ def _write(
             encode,
             args.output,
             identity,
+            {name: str(identity[name]) for name in ("artifact", "variant", "engine")},
             with_text=not args.no_text,
             skips_bad_rows=args.on_bad_row == "skip",
             restart=args.restart,
@@ -241,7 +243,8 @@ def _write(
 
 def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]) -> None:
     kind = "vectors" if args.precision == "float32" else f"{args.precision} vectors"
-    say(f"{written.vectors:,} {kind} of {summary['dimension']} dimensions in {args.output}")
+    what = f"{written.vectors:,} {kind} of {summary['dimension']} dimensions"
+    say(f"{what} in {args.output}, by {summary['variant']} in {summary['engine']}")
     if written.skipped:
         say(_skipped(written.skipped, written.bad_rows))
     if args.json:

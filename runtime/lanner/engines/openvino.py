@@ -20,11 +20,13 @@ run in float32, like the measurements of its quality card.
 import ctypes
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,10 @@ except ImportError as error:
 finally:
     if _hides_telemetry:
         del sys.modules[_TELEMETRY]
+
+# OpenVINO makes its table of numpy's types when it is first needed, and meanwhile waits for the
+# interpreter, which another thread may hold that waits for the table. Make it before any thread.
+ov.Tensor(np.zeros(1, np.int64)).data  # noqa: B018
 
 #: The ONNX reader of 2026.0 does not know Attention, and that of 2026.2 silently gets it wrong:
 #: vectors have a cosine of 0.3 with the right ones.
@@ -84,7 +90,7 @@ class OpenVinoEngine:
     """A stream for each worker, and one on all cores for batches that run alone.
 
     The streams share one copy of the weights and have a request each; a caller takes a free
-    request, or waits for one.
+    request, or waits for one. A forked child, which lacks the threads of the streams, is refused.
 
     Args:
         path: An ONNX file.
@@ -97,11 +103,22 @@ class OpenVinoEngine:
     #: See `lanner.engines.Engine`. The same as for ONNX Runtime in float32, and not more, because
     #: each new shape costs 5 ms.
     run_tokens = 12
+    #: True once OpenVINO has threads in this process, or had them in one that this was forked from.
+    has_threads = False
 
     def __init__(
         self, path: Path, *, threads: int = 1, workers: int = 1, max_tokens: int | None = None
     ) -> None:
         _require_version()
+        OpenVinoEngine.has_threads = True
+        with _kept_signal_stack():
+            self._open(path, threads, workers)
+        self._max_tokens = max_tokens
+        self._runs = count(1)
+        self._pid = os.getpid()
+        _ENGINES.add(self)
+
+    def _open(self, path: Path, threads: int, workers: int) -> None:
         core = ov.Core()
         try:
             # read_model() would offer a damaged file to the readers of every other format.
@@ -117,13 +134,12 @@ class OpenVinoEngine:
             if workers > 1:
                 used = threads // workers * workers
                 self._requests = _requests(core, model, config, used, workers)
+            self._made = [*self._alone.queue, *self._requests.queue]
         except EngineError:
             raise
         except Exception as error:  # OpenVINO's own exceptions share no base but Exception
             msg = f"OpenVINO {_version()} could not load {path}: {_reason(error)}"
             raise EngineError(msg) from error
-        self._max_tokens = max_tokens
-        self._runs = count(1)
 
     def run(
         self,
@@ -133,6 +149,12 @@ class OpenVinoEngine:
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
         """Run one batch; see `lanner.engines.Engine.run`."""
+        if self._pid != os.getpid():
+            msg = (
+                "OpenVINO does not work in a forked process: load the model in the process that "
+                "uses it"
+            )
+            raise EngineError(msg)
         shapes = {tensor.shape for tensor in inputs.values()}
         # For a missing input a request would reuse its previous one.
         if inputs.keys() != self._inputs or len(shapes) != 1:
@@ -163,6 +185,56 @@ class OpenVinoEngine:
             requests.put(request)
             if not next(self._runs) % _RUNS_PER_TRIM:
                 _trim_heap()
+
+    def leave_threads_behind(self) -> None:
+        """Keep the requests of a forked child from being destroyed: they would wait for threads."""
+        # Not from the queues: a thread that the child lacks may have locked them.
+        for request in self._made:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
+
+
+#: All engines of this process.
+_ENGINES: "WeakSet[OpenVinoEngine]" = WeakSet()
+
+
+def _after_fork() -> None:
+    if not OpenVinoEngine.has_threads:
+        return
+    for engine in _ENGINES:
+        engine.leave_threads_behind()
+    # OpenVINO ends its threads when the process ends, and would wait for those that only the
+    # parent has: end without it. glibc has on_exit, which hands _exit the status.
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(libc._exit, None)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _SignalStack(ctypes.Structure):
+    """The type stack_t of sigaltstack(2)."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("bytes", ctypes.c_size_t))
+
+
+@contextmanager
+def _kept_signal_stack() -> Iterator[None]:
+    """Give the thread its own alternate signal stack back.
+
+    On processors with AMX OpenVINO's plugin registers one of its own with the thread that loads it,
+    and unmaps it in whichever thread the last reference goes. In between, or after, a signal would
+    be handled on memory that is not there.
+    """
+    set_stack = getattr(ctypes.CDLL(None), "sigaltstack", None)
+    before = _SignalStack()
+    if set_stack is None or set_stack(None, ctypes.byref(before)) != 0:
+        yield
+        return
+    try:
+        yield
+    finally:
+        set_stack(ctypes.byref(before), None)
 
 
 def _precision(model: Any, core: Any, path: Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Bulk:
         output: The file to write, with one of `lanner.files.vectors.VECTOR_SUFFIXES`.
         identity: The other settings that the vectors depend on, as JSON: an earlier run with
             another identity cannot be continued.
+        origin: The origin of the vectors; see `lanner.files.vector_file.Layout`.
         with_text: Write the texts, too.
         skips_bad_rows: Skip bad rows instead of failing.
         restart: Discard the results of an earlier run.
@@ -73,6 +74,7 @@ class Bulk:
     encode: Callable[[list[str]], NDArray[Any]]
     output: Path
     identity: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
     with_text: bool = True
     skips_bad_rows: bool = False
     restart: bool = False
@@ -87,7 +89,8 @@ class Bulk:
                 are kept in any case.
         """
         require_output_file(self.output)
-        writer = vector_file(self.output.suffix, Layout(self.rows, self.encode([]), self.with_text))
+        layout = Layout(self.rows, self.encode([]), self.with_text, self.origin)
+        writer = vector_file(self.output.suffix, layout)
         with partial_file(self.output) as partial, _explained(self.output, partial):
             partial.recall(self._whole_identity(), restart=self.restart)
             self._pass_over(partial)

@@ -100,7 +100,7 @@ class ParquetFile(VectorFile):
         vectors = self.layout.vectors
         items = pa.from_numpy_dtype(vectors.dtype)
         fields.append((EMBEDDING, pa.list_(items, vectors.shape[1])))
-        return pa.schema(fields)
+        return pa.schema(fields, {f"lanner.{k}": v for k, v in self.layout.origin.items()})
 
     def _typed(self, batch: Any, schema: Any) -> Any:
         """Return a batch of the body with JSON columns in their final types."""

@@ -1,5 +1,6 @@
 """Loading: from an artifact on disk to a model."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,8 @@ from lanner.running.runner import MAX_WAITING, Part, Runner, feed
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
+
+_log = logging.getLogger("lanner")
 
 
 class LoadOptions(TypedDict, total=False):
@@ -64,6 +67,10 @@ def load(
     Arguments that are not given come from the choice that ``lanner tune`` stored for this machine
     and the same number of threads, if there is one (see `lanner.loading.tuned`), or from the
     defaults below. Given arguments win; a stored choice of another engine or variant is ignored.
+
+    Without ``variant`` one artifact answers in int8 on a processor with VNNI and in fp32 on others,
+    which are two spaces of vectors: name the variant where vectors are stored or compared between
+    machines. The logger ``lanner`` says at INFO which variant was taken, and why.
 
     Args:
         path: A directory that ``lanner export`` wrote.
@@ -150,8 +157,26 @@ def load(
         max_waiting=max_waiting,
         engine_cache=None if engine_cache is None else Path(engine_cache),
     )
+    is_tuned = choice is not None and decided is choice.configuration
+    why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, variant)
+    _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
     model.reopen = again
     return model
+
+
+def _named(configuration: Configuration) -> tuple[str, str, str]:
+    return configuration.variant, configuration.engine, configuration.device
+
+
+def _why(artifact: Artifact, configuration: Configuration, asked: str) -> str:
+    """Return the reason why a variant was selected."""
+    if asked != "auto":
+        return f"variant={asked!r} was asked for"
+    if configuration.device != "cpu":
+        return "the best precision for the GPU of this machine"
+    if configuration.variant != "fp32":
+        return "the fastest variant, exact on this processor (VNNI or AMX)"
+    return artifact.why_not_int8() or "the only variant for a CPU"
 
 
 def require_counts(**counts: int | None) -> None:
@@ -217,6 +242,7 @@ def open_configuration(
         workers=configuration.workers,
         token_budget=configuration.token_budget,
         max_waiting=max_waiting,
+        threads=threads,
         # A GPU runs a whole call faster than its parts.
         least_share=LEAST_SHARE if configuration.device == "cpu" else configuration.token_budget,
     )
@@ -231,6 +257,7 @@ def open_model(
     workers: int = 1,
     token_budget: int = TOKEN_BUDGET,
     max_waiting: int = MAX_WAITING,
+    threads: int | None = None,
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
     measures_overflow: bool = False,
@@ -238,7 +265,7 @@ def open_model(
     """Make the model of a head around an engine; the export uses it before an artifact exists.
 
     With `measures_overflow` NaN and infinities are answers, which the export judges; elsewhere they
-    are errors.
+    are errors. With one of `threads` texts are split on one core, too.
 
     Raises:
         ArtifactError: The file of the tokenizer or of the ranges cannot be read.
@@ -249,7 +276,7 @@ def open_model(
     model = model_class(manifest)(
         manifest=manifest,
         variant=variant,
-        tokenizer=open_tokenizer(tokenizer, manifest),
+        tokenizer=open_tokenizer(tokenizer, manifest, threads=threads),
         runner=Runner(
             engine,
             feed=feed_of(manifest),
@@ -275,8 +302,15 @@ def feed_of(manifest: Manifest) -> Callable[[Sequence[Part[Any]]], Mapping[str, 
     )
 
 
-def open_tokenizer(path: Path, manifest: Manifest) -> Tokenizer | WordTokenizer:
+def open_tokenizer(
+    path: Path, manifest: Manifest, *, threads: int | None = None
+) -> Tokenizer | WordTokenizer:
     """Open the tokenizer of a manifest.
+
+    Args:
+        path: Its file.
+        manifest: The manifest.
+        threads: 1 to split texts on one core; otherwise the `tokenizers` library uses all cores.
 
     Raises:
         ArtifactError: The file cannot be read.
@@ -286,4 +320,4 @@ def open_tokenizer(path: Path, manifest: Manifest) -> Tokenizer | WordTokenizer:
         return WordTokenizer(path, record.max_tokens)
     # A quarter: a token at the edge of one window is well inside the next.
     overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head_record.reads_windows else 0
-    return Tokenizer(path, record, overlap_tokens=overlap_tokens)
+    return Tokenizer(path, record, overlap_tokens=overlap_tokens, is_parallel=threads != 1)

@@ -9,6 +9,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from lanner.machine.cgroups import quota_cores
 from lanner.machine.cpuid import missing_flags
 
 #: Flags of /proc/cpuinfo that decide which precision is fast, in display order.
@@ -71,17 +72,7 @@ class Machine:
 def available_cores() -> int:
     """Return the number of usable cores: the CPU affinity, limited by the container's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = _cgroup_quota_cores()
-    return max(1, min(affinity or 1, quota or sys.maxsize))
-
-
-def _cgroup_quota_cores() -> int | None:
-    # cgroup v2 only: "max 100000" or "<quota> <period>", both in microseconds.
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
+    return max(1, min(affinity or 1, quota_cores() or sys.maxsize))
 
 
 @cache

@@ -18,6 +18,7 @@ from tokenizers import Encoding, models
 from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.errors import DeadlineError
+from lanner.text.splitting import Splitter
 
 #: Characters for each token of the limit that are read first: English has 4.7, Chinese 1.
 _CHARACTERS_PER_TOKEN = 6
@@ -64,10 +65,13 @@ class LongTexts:
         tokenizer: With truncation.
         max_tokens: Its limit.
         cuts_left: Whether what is too long loses its beginning.
+        split: Splits several texts with it.
     """
 
-    def __init__(self, tokenizer: _Tokenizer, max_tokens: int, *, cuts_left: bool) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: _Tokenizer, max_tokens: int, *, cuts_left: bool, split: Splitter
+    ) -> None:
+        self._split = split
         self._is_word_piece = isinstance(tokenizer.model, models.WordPiece)
         self._cuts_left = cuts_left
         #: Texts up to so many characters are read whole.
@@ -95,7 +99,7 @@ class LongTexts:
             size *= _GROWTH
             piece = self._squeezed(self._piece(text, size))
             # A batch lets other threads go on, which a single text does not.
-            (encoding,) = self._tokenizer.encode_batch([piece])
+            (encoding,) = self._split([piece])
         return piece, encoding
 
     def _piece(self, text: str, size: int) -> str:
@@ -117,7 +121,7 @@ class LongTexts:
         if self._is_word_piece or len(cut) < len(kept):
             return False
         shorter = [self._piece(piece, len(piece) - less) for less in _SHORTER]
-        others = self._tokenizer.encode_batch(shorter)
+        others = self._split(shorter)
         return all(other.ids == encoding.ids for other in others)
 
     def _squeezed(self, text: str) -> str:
@@ -140,7 +144,7 @@ class LongTexts:
         ]
         around = (("", ""), ("x ", " y"))
         texts = [f"{before}{run}{after}" for run in runs for before, after in around]
-        found = self._tokenizer.encode_batch(texts)
+        found = self._split(texts)
         # Not by cutting them to nothing but the run: all must fit.
         is_whole = not any(encoding.overflowing for encoding in found)
         alone, among = found[::2], found[1::2]

@@ -1,11 +1,10 @@
 """Tokenization: texts to token ids, with the `tokenizers` library alone."""
 
 import sys
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from copy import copy
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
@@ -13,11 +12,9 @@ from tokenizers import Tokenizer as _Tokenizer
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.text.long_texts import LongTexts
+from lanner.text.splitting import Splitter, is_of_library
 
 Pair = tuple[str, str]
-#: Other threads stand still while a single text is split, for 10 ms with so many characters; they
-#: go on while a batch is.
-_CHARACTERS_HELD = 10_000
 
 
 class TextTokenizer(Protocol):
@@ -69,12 +66,20 @@ class Tokenizer:
         path: A file of the `tokenizers` library.
         record: The limits of the tokenizer, from the manifest.
         overlap_tokens: The number of tokens of a window that `windows` repeats in the next one.
+        is_parallel: False to split texts on one core.
 
     Raises:
         ArtifactError: The file cannot be read as a tokenizer.
     """
 
-    def __init__(self, path: Path, record: TokenizerRecord, *, overlap_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: TokenizerRecord,
+        *,
+        overlap_tokens: int = 0,
+        is_parallel: bool = True,
+    ) -> None:
         try:
             tokenizer = _Tokenizer.from_file(str(path))
             # `lanner.running.batching` pads per batch, at no extra cost.
@@ -95,11 +100,13 @@ class Tokenizer:
         #: True if long texts lose their beginning, so that `windows` begin at the end.
         self.cuts_left = side == "left"
         self._tokenizer = tokenizer
-        self._has_no_pool = False
-        self._whole: _Tokenizer | None = None
+        self._split = Splitter(tokenizer, is_parallel=is_parallel)
+        self._split_whole: Splitter | None = None
         self._long: LongTexts | None = None
         if record.max_tokens is not None:
-            self._long = LongTexts(tokenizer, record.max_tokens, cuts_left=self.cuts_left)
+            self._long = LongTexts(
+                tokenizer, record.max_tokens, cuts_left=self.cuts_left, split=self._split
+            )
         self.unknown_token_id = record.unknown_token_id
         self.max_tokens, self.max_characters = record.max_tokens, record.max_characters
         self.overlap_tokens = overlap_tokens
@@ -112,12 +119,15 @@ class Tokenizer:
         """
         other = copy(self)
         other._tokenizer = _Tokenizer.from_str(self._tokenizer.to_str())
+        other._split = self._split.of(other._tokenizer)
         other.cuts_left = side == "left"
         if self.max_tokens is not None:
             other._tokenizer.enable_truncation(
                 self.max_tokens, stride=self.overlap_tokens, direction=side
             )
-            other._long = LongTexts(other._tokenizer, self.max_tokens, cuts_left=other.cuts_left)
+            other._long = LongTexts(
+                other._tokenizer, self.max_tokens, cuts_left=other.cuts_left, split=other._split
+            )
         return other
 
     def is_long(self, text: str) -> bool:
@@ -170,13 +180,11 @@ class Tokenizer:
             texts: The texts.
             add_special_tokens: True for those that the model reads around a text.
         """
-        if self._whole is None:
+        if self._split_whole is None:
             whole = _Tokenizer.from_str(self._tokenizer.to_str())
             whole.no_truncation()
-            self._whole = whole
-        return self._all(
-            partial(self._whole.encode_batch, add_special_tokens=add_special_tokens), texts
-        )
+            self._split_whole = self._split.of(whole)
+        return self._split_whole(texts, add_special_tokens=add_special_tokens)
 
     def decode(
         self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool = True
@@ -207,10 +215,7 @@ class Tokenizer:
         The texts must have passed `check_texts`.
         """
         try:
-            if len(texts) == 1 and len(texts[0]) <= _CHARACTERS_HELD:
-                encodings = [self._tokenizer.encode(texts[0])]
-            else:
-                encodings = self._all(self._tokenizer.encode_batch, texts)
+            encodings = self._split(texts)
         except BaseException as error:
             self._explain(error)
             raise
@@ -244,7 +249,7 @@ class Tokenizer:
         pieces = [self._long.first_piece(text) for text in texts]
         try:
             # Not the fast form, which does not tell the words.
-            encodings = self._all(self._tokenizer.encode_batch, pieces)
+            encodings = self._split(pieces)
             return [self._long.settled(*one) for one in zip(texts, encodings, strict=True)]
         except BaseException as error:
             self._explain(error)
@@ -258,32 +263,11 @@ class Tokenizer:
         ]
         return (pieces[0],) if len(pieces) == 1 else (pieces[0], pieces[1])
 
-    def _all(
-        self, encode: Callable[[list[Any]], list[Encoding]], inputs: Sequence[str | Pair]
-    ) -> list[Encoding]:
-        if not self._has_no_pool:
-            try:
-                return encode(list(inputs))
-            except BaseException as error:
-                # The library's thread pool could not be started, and never will be in this process.
-                if not is_of_library(error) or "thread pool" not in str(error):
-                    raise
-                self._has_no_pool = True
-        pairs = [(one, None) if isinstance(one, str) else one for one in inputs]
-        return [self._tokenizer.encode(text, pair) for text, pair in pairs]
-
     def _encode(
         self, inputs: Sequence[str | Pair], check: "_Check", *, is_fast: bool = True
     ) -> list[Encoding]:
         try:
-            one = inputs[0] if len(inputs) == 1 else ""
-            text, pair = (one, "") if isinstance(one, str) else one
-            if len(inputs) == 1 and len(text) + len(pair) <= _CHARACTERS_HELD:
-                # `encode_batch` would start the library's thread pool for one text.
-                return [self._tokenizer.encode(text, None if isinstance(one, str) else pair)]
-            # `encode_batch_fast` omits the offsets and, without a post-processor, the types.
-            encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
-            return self._all(encode, inputs)
+            return self._split(inputs, is_fast=is_fast)
         except (TypeError, UnicodeEncodeError):  # a lone surrogate; the type depends on the version
             check(inputs)
             raise
@@ -299,11 +283,6 @@ class Tokenizer:
                 "checkpoint again"
             )
             raise ArtifactError(msg) from error
-
-
-def is_of_library(error: BaseException) -> bool:
-    """Return whether the `tokenizers` library raised an error; its panics are no `Exception`."""
-    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 class _Check(Protocol):

@@ -1,6 +1,7 @@
 """Files of a checkpoint name nothing outside of it, and hold no more than is exported."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,26 @@ def test_settings_do_not_lead_out(
 def test_other_files_may_hold_anything(checkpoint: Path) -> None:
     (checkpoint / "data_config.json").write_text('[{"subfolder": "../other"}]')
     load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "modules.json", "tokenizer.json", "model.safetensors", "1_Pooling/x"]
+)
+def test_a_pipe_is_not_waited_for(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).unlink(missing_ok=True)
+    os.mkfifo(checkpoint / name)
+    with pytest.raises(CheckpointError, match=rf"{name} is not a regular file: take it out of the"):
+        load_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "1_Pooling/config.json"])
+def test_a_sparse_giant_is_not_read(checkpoint: Path, name: str) -> None:
+    with (checkpoint / name).open("wb") as file:
+        file.truncate(8 * 2**30)
+    with pytest.raises(
+        CheckpointError, match=rf"{name} has more than the 268,435,456 bytes that such a file may"
+    ):
+        load_checkpoint(str(checkpoint))
 
 
 @pytest.mark.parametrize("place", ["../other", "/etc", "1_Pooling/../../other"])

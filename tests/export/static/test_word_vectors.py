@@ -214,6 +214,23 @@ def test_bad_files_are_refused_by_line(
     assert os.listdir(tmp_path) == ["vectors.txt"]  # noqa: PTH208 (hidden files too)
 
 
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"a 1 2\n", r"line 2 of .*v.txt does not end: copy or download the file again"),
+        (b"9 2\na ", r"the word of row 1 of .*v.txt does not end: copy or download it again"),
+    ],
+    ids=["text", "binary"],
+)
+def test_a_sparse_giant_is_not_read(tmp_path: Path, start: bytes, message: str) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes(start)
+    with path.open("ab") as file:
+        file.truncate(8 * 2**30)
+    with pytest.raises(CheckpointError, match=message):
+        read(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no file .*nothing.txt: check the path"):
         read(tmp_path / "nothing.txt")

@@ -1,3 +1,5 @@
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,8 +8,9 @@ from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact import artifact as artifact_module
 from lanner.artifact.artifact import Artifact, is_batch_independent
-from lanner.artifact.manifest import Manifest
+from lanner.artifact.manifest import FileRecord, Manifest, RangesRecord
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
+from lanner.loading.load import load
 from lanner.machine.machine import this_machine
 
 
@@ -63,12 +66,57 @@ def test_a_path_out_of_the_artifact_is_refused(word_artifact: Path) -> None:
         Artifact(word_artifact, manifest).file("../outside")
 
 
-def test_a_link_out_of_the_artifact_is_refused(word_artifact: Path) -> None:
+def test_linked_files_load(word_artifact: Path) -> None:
+    # As Kubernetes mounts a ConfigMap: each name leads through "..data" to a dated directory.
+    expected = load(word_artifact, variant="fp32").encode("a b").tolist()
+    mounted = word_artifact.with_name("mounted")
+    word_artifact.rename(mounted.with_name("..2026"))
+    mounted.mkdir()
+    (mounted / "..data").symlink_to(mounted.with_name("..2026"))
+    for entry in (mounted / "..data").iterdir():
+        (mounted / entry.name).symlink_to(Path("..data") / entry.name)
+    assert load(mounted, variant="fp32").encode("a b").tolist() == expected
+    Artifact.open(mounted).verify()
+
+
+def test_a_link_to_something_else_is_found(word_artifact: Path) -> None:
     path = word_artifact / "tokenizer.json"
-    path.rename(word_artifact.parent / "elsewhere.json")
-    path.symlink_to(word_artifact.parent / "elsewhere.json")
-    with pytest.raises(ArtifactError, match=r"'tokenizer.json' outside itself: do not use it"):
-        Artifact.open(word_artifact).file("tokenizer.json")
+    whole = path.rename(word_artifact.parent / "elsewhere.json")
+    other = word_artifact.parent / "other.json"
+    other.write_bytes(whole.read_bytes().replace(b"a", b"b", 1))
+    os.mkfifo(word_artifact.parent / "fifo")
+    for target, problem in (
+        (other, r"was changed after it was written \(its SHA-256 is not the manifest's\)"),
+        (word_artifact.parent / "fifo", "is not a regular file"),
+        (word_artifact.parent, "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (word_artifact.parent / "gone", "is missing"),
+    ):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        with pytest.raises(CorruptArtifactError, match=rf"tokenizer.json {problem}: copy it again"):
+            Artifact.open(word_artifact).file("tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.fp32.onnx", "ranges.npy"])
+def test_a_sparse_giant_is_refused_before_it_is_read(word_artifact: Path, name: str) -> None:
+    opened = Artifact.open(word_artifact)
+    giant = FileRecord(8 * 2**30, "0" * 64)
+    ranges = RangesRecord("ranges.npy", "texts", 1)
+    manifest = replace(
+        opened.manifest,
+        embedding_ranges=ranges,
+        files={**opened.manifest.files, "ranges.npy": FileRecord(10, "0" * 64), name: giant},
+    )
+    (word_artifact / "manifest.json").write_bytes(manifest.to_bytes())
+    with (word_artifact / name).open("wb") as file:
+        file.truncate(giant.bytes)
+    started = time.monotonic()
+    with pytest.raises(
+        ArtifactError, match=rf"{name} has more than the [\d,]+ bytes that such a f"
+    ):
+        Artifact.open(word_artifact)
+    assert time.monotonic() - started < 1  # its sum would take seconds
 
 
 def test_auto_takes_int8_where_it_is_fast(

@@ -134,13 +134,14 @@ def test_bad_rows_are_skipped_and_told(
         "dimension": 4,
         "precision": "float32",
         "variant": "fp32",
+        "engine": "onnxruntime",
         "resumed_behind_row": 0,
         "output": str(output),
         "skipped_rows": 2,
         "bad_rows": bad,
     }
     told = f"2 bad rows skipped:\n  {bad[0]}\n  {bad[1]}\n"
-    assert err == f"2 vectors of 4 dimensions in {output}\n{told}"
+    assert err == f"2 vectors of 4 dimensions in {output}, by fp32 in onnxruntime\n{told}"
     assert np.load(output).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
     assert run(word_artifact, *options) == 0
     out, err = capsys.readouterr()

@@ -17,9 +17,6 @@ from lanner.loading.load import load
 from lanner.loading.tuned import stored_choice, tuning_file
 from lanner.tune.search import Effort
 
-#: The fixture below replaces it.
-set_signal = signal.signal
-
 SMALL = Effort(
     token_budgets=(64,),
     least_round_s=0.0,
@@ -31,9 +28,8 @@ SMALL = Effort(
 
 
 @pytest.fixture(autouse=True)
-def _small_and_without_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "EFFORT", SMALL)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
 def run(*arguments: object) -> int:
@@ -263,7 +259,7 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         # In a background job the tests themselves may have it ignored.
-        preexec_fn=lambda: set_signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

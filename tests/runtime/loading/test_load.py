@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.word_artifact import write_manifest
 
+from lanner.artifact import artifact as artifact_module
 from lanner.errors import (
     ArtifactError,
     EngineError,
@@ -12,6 +17,10 @@ from lanner.errors import (
 )
 from lanner.loading.load import load
 from lanner.machine.gpu import this_gpu
+from lanner.machine.machine import this_machine
+
+#: What keeps the `tokenizers` library from making its pool, or bounds it.
+POOL_VARIABLES = ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS")
 
 
 @pytest.mark.parametrize("name", ["threads", "workers", "token_budget", "max_waiting"])
@@ -67,3 +76,95 @@ def test_the_address_of_a_server_is_named() -> None:
         match=r"^grpc://localhost:8001 is the address of a server, not a directory: lanner\.conn",
     ):
         load("grpc://localhost:8001")
+
+
+@pytest.mark.parametrize(
+    ("flags", "variant", "said"),
+    [
+        ("avx512_vnni", "auto", "int8 in onnxruntime on cpu: the fastest variant, exact on this "),
+        ("avx2", "auto", "fp32 in onnxruntime on cpu: int8 needs a processor with VNNI or AMX, "),
+        ("avx512_vnni", "fp32", "fp32 in onnxruntime on cpu: variant='fp32' was asked for"),
+    ],
+)
+def test_the_variant_and_its_reason_are_said_once(
+    flags: str,
+    variant: str,
+    said: str,
+    word_artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    machine = replace(this_machine(), cpu_flags=(flags,))
+    monkeypatch.setattr(artifact_module, "this_machine", lambda: machine)
+    with caplog.at_level("INFO", "lanner"):
+        load(word_artifact, engine="onnxruntime", variant=variant, device="cpu")
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{word_artifact} runs as {said}")
+
+
+FORK = """
+import os, signal, sys, lanner, lanner.errors
+path, engine, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model = lanner.load(path, engine=engine, variant="fp32", threads=threads)
+texts = ["a", "b b", "c c c", "d"] * 50
+expected = model.encode(texts, batch_size=4)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        assert (model.encode(texts, batch_size=4) == expected).all()
+    except lanner.errors.EngineError as error:
+        print(error)
+    sys.exit(7)  # the end of an interpreter also ends engines
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("parallelism", [None, "true", "false"])
+@pytest.mark.parametrize(
+    ("engine", "threads"), [("onnxruntime", 1), ("onnxruntime", 2), ("openvino", 2)]
+)
+def test_a_forked_child_works_or_says_at_once_what_to_do(
+    engine: str,
+    threads: int,
+    parallelism: str | None,
+    word_artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(engine)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if parallelism is not None:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallelism)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(word_artifact), engine, str(threads)],
+        timeout=60,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    refusal = (
+        "OpenVINO does not work in a forked process: load the model in the process that uses it\n"
+    )
+    assert (done.returncode, done.stdout) == (7, refusal if engine == "openvino" else ""), done
+
+
+def test_one_thread_splits_texts_on_one_core(word_artifact: Path) -> None:
+    code = """
+import os, sys, lanner
+model = lanner.load(sys.argv[1], variant="fp32", threads=int(sys.argv[2]))
+print(model.encode(["a", "b b", "c c c", "d"] * 50).sum(axis=0).tolist())
+names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+print(len(names))
+"""
+
+    def threads_of(threads: int) -> int:
+        environment = {k: v for k, v in os.environ.items() if k not in POOL_VARIABLES}
+        environment |= {"RAYON_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code, str(word_artifact), str(threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        vectors, count = done.stdout.splitlines()
+        assert vectors == "[50.0, 50.0, 50.0, 50.0]"
+        return int(count)
+
+    assert threads_of(2) >= 1 + 5
+    assert threads_of(1) <= 2  # its own, and perhaps one that runs batches

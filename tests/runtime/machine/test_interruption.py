@@ -1,4 +1,3 @@
-import ctypes
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,18 +8,6 @@ import pytest
 from lanner.commands import main
 from lanner.files.staging import staged_directory
 from lanner.machine import interruption
-
-
-class _SignalStack(ctypes.Structure):
-    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("bytes", ctypes.c_size_t))
-
-
-@pytest.fixture(autouse=True)
-def _without_a_signal_stack() -> None:
-    # OpenVINO gives the thread that runs it a signal stack, which may stay behind, unmapped: the
-    # next signal of this process would then be a segmentation fault.
-    disabled = _SignalStack(None, 2, 0)  # SS_DISABLE
-    assert ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None) == 0
 
 
 @pytest.fixture(autouse=True)

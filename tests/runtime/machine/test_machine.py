@@ -87,17 +87,6 @@ def test_cores_are_those_of_the_affinity() -> None:
         os.sched_setaffinity(0, allowed)
 
 
-@pytest.mark.parametrize(
-    ("cpu_max", "cores"),
-    [("max 100000", None), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", None)],
-)
-def test_a_container_quota_is_read(
-    cpu_max: str, cores: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda _self: cpu_max)
-    assert machine._cgroup_quota_cores() == cores
-
-
 def test_versions_are_given_for_what_is_installed() -> None:
     versions = machine.package_versions("numpy", "no-such-package")
     assert list(versions) == ["numpy"]

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as Reference
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import DeadlineError, InputError
 from lanner.text.long_texts import LongTexts, current_deadline_s
+from lanner.text.splitting import Splitter
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
 
@@ -137,15 +138,15 @@ def test_the_same_tokens_as_the_whole(reference: Reference, side: str, tmp_path:
 def test_little_is_read_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = bert()
     tokenizer.enable_truncation(LIMIT)
-    long = LongTexts(tokenizer, LIMIT, cuts_left=False)
+    split = Splitter(tokenizer)
+    long = LongTexts(tokenizer, LIMIT, cuts_left=False, split=split)
     read: list[int] = []
 
-    class Counting:
-        def encode_batch(self, some: list[str]) -> object:
-            read.extend(map(len, some))
-            return tokenizer.encode_batch(some)
+    def counting(some: list[str]) -> object:
+        read.extend(map(len, some))
+        return split(some)
 
-    monkeypatch.setattr(long, "_tokenizer", Counting())
+    monkeypatch.setattr(long, "_split", counting)
     for text in ("." * 10**6, "a man is " * 10**5, "a" * 10**6, " " * 10**6, "e\u0301😀" * 10**5):
         read.clear()
         first = tokenizer.encode_batch([long.first_piece(text)])[0]
