@@ -37,9 +37,9 @@ RUNTIME = {
     "triton/backend": "errors machine artifact text running models loading triton/contract",
     "triton": "triton/backend",
     "triton/lint": "errors machine artifact engines triton/contract",
-    "triton/repository": "errors artifact engines/tensorrt engines running files loading "
+    "triton/repository": "errors machine artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
-    "triton/server": "errors machine artifact triton/client",
+    "triton/server": "errors machine artifact triton/contract triton/client",
     "service/access": "errors artifact models files",
     "service/core": "errors vectors artifact text running models triton/contract service/access",
     "service/dialects": "errors _version vectors artifact text running triton/contract "

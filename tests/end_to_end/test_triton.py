@@ -35,6 +35,7 @@ from lanner.triton.repository.serving import Serving
 from lanner.triton.repository.write import write_repository
 from lanner.triton.server.installation import Installation
 from lanner.triton.server.server import TritonServer
+from lanner.triton.server.stubs import stubs
 
 pytestmark = pytest.mark.no_transformers
 
@@ -357,6 +358,37 @@ def test_a_server_that_is_killed_and_comes_back(
             # A channel tries to connect again once a second.
             wait_for(lambda: not outcomes(lambda _: model.encode("a man"), calls=1))
             np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
+
+
+def test_a_model_whose_process_died_is_waited_for(
+    tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
+) -> None:
+    repository = tmp_path / "repository"
+    serving = Serving(shares_engine=True)
+    write_repository(
+        [tiny_artifact.directory], repository, names=["m"], variant="fp32", serving=serving
+    )
+    expected = lanner.load(tiny_artifact.directory, variant="fp32").encode("a man")
+    with start(repository, tritonserver) as server:
+        urls = server.http_url, server.grpc_url
+        models = [lanner.connect(url, name, retries=0) for url in urls for name in ("m", "m_text")]
+        patient = lanner.connect(server.grpc_url, "m", retries=60)
+        http, grpc = (int(url.rpartition(":")[2]) for url in urls)
+        pid = next(stub.pid for stub in stubs(server.pid) if stub.model == "m version 1")
+        os.kill(pid, signal.SIGKILL)
+        for model in models:
+            with pytest.raises(
+                ModelUnavailableError, match=r"^the model m(_text)? on .* its process there died \("
+            ):
+                model.encode("a man")
+        # It still looks healthy from outside.
+        assert fetch(f"{server.http_url}/v2/health/ready") == b""
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(patient.encode, "a man")
+            with pytest.raises(ServerError, match=r"^the process of m version 1 died, and triton"):
+                server.wait()
+            with start(repository, tritonserver, http=http, grpc=grpc):
+                np.testing.assert_allclose(waiting.result(), expected, atol=1e-5)
 
 
 def test_a_prompt_that_is_not_pooled_is_for_the_token_model(served: Served) -> None:

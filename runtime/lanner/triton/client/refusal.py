@@ -76,6 +76,15 @@ _MEANINGS: tuple[tuple[tuple[str, ...], tuple[str, ...], type[LannerError], str]
         "{what} has as many requests waiting as its queue takes: try again later",
     ),
     (
+        (),
+        ("stub process",),
+        ModelUnavailableError,
+        (
+            "{what} is away, because its process there died ({detail}): start the server again; "
+            "'lanner serve' ends by itself then"
+        ),
+    ),
+    (
         ("DEADLINE_EXCEEDED",),
         ("request timeout expired",),
         DeadlineError,

@@ -4,7 +4,7 @@ Three kinds are known: NVIDIA's container (``/opt/tritonserver``), the wheel ``n
 and a custom build in the layout of the container::
 
     NAME/bin/tritonserver               the server
-    NAME/backends/python/               its Python backend
+    NAME/backends/python/               its Python backend; others, where they are, beside it
     NAME/caches/local/                  its response cache
     NAME/python_backend_stubs/3.11/     in the wheel only: the stub that runs models in Python 3.11
     NAME/../../nvidia_pytriton.libs/    in the wheel only: the libraries of all these
@@ -126,7 +126,7 @@ class Installation:
         if self.is_wheel:
             stub, first = self._stub(), self._numpy()
             backends = work / "backends"
-            _link(self.root / "backends" / "python", backends / "python", stub)
+            _link(self.root / "backends", backends, stub)
         if libraries.is_dir():
             _prepend(environment, "LD_LIBRARY_PATH", libraries)
         if backends.is_dir():
@@ -232,11 +232,15 @@ def _python_of(stub: Path) -> str | None:
     return found and found[1].decode()
 
 
-def _link(backend: Path, copy: Path, stub: Path) -> None:
-    """Make a copy of a backend out of links, with the stub in it."""
-    copy.mkdir(parents=True)
-    for path in (*backend.iterdir(), stub):
+def _link(backends: Path, copy: Path, stub: Path) -> None:
+    """Make a copy of all backends out of links, with the stub in that of Python."""
+    python = copy / "python"
+    python.mkdir(parents=True)
+    for path in (*(backends / "python").iterdir(), stub):
         if path.name != "__pycache__":
+            (python / path.name).symlink_to(path)
+    for path in backends.iterdir():
+        if path.name != python.name:
             (copy / path.name).symlink_to(path)
 
 

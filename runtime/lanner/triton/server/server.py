@@ -11,10 +11,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import quote
 
 from lanner.errors import ServerError, UsageError
@@ -22,15 +21,17 @@ from lanner.machine import interruption
 from lanner.triton.server import launch
 from lanner.triton.server.installation import Installation, find_tritonserver
 from lanner.triton.server.ports import DEFAULT_PORTS, choose_ports
-from lanner.triton.server.served_repository import require_repository
+from lanner.triton.server.served_repository import plain_path, require_repository
 from lanner.triton.server.server_log import ServerLog
 from lanner.triton.server.server_options import ADMINISTRATION_HEADER, LOOPBACK, ServerOptions
+from lanner.triton.server.stubs import StubWatch
 
 CACHE_BYTES = 64 * 2**20
 READY_TIMEOUT_S = 300.0
 GRACE_S = 30
 
 _POLL_S = 0.1
+_WATCH_S = 0.5
 #: The most time for unloading the models after the requests in flight are done.
 _UNLOAD_S = 10.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where shm_open(3) puts its names on Linux)
@@ -153,8 +154,10 @@ class TritonServer:
         addresses = {name: self._options.address(name) for name in self._ports}
         self._ports = choose_ports(self._ports, addresses)
         self._work = tempfile.TemporaryDirectory(prefix="lanner-serve-")
-        layout, environment = installation.lay_out(Path(self._work.name))
-        Path(self._work.name, "run").mkdir()
+        work = Path(self._work.name)
+        layout, environment = installation.lay_out(work)
+        layout.append(f"--model-repository={plain_path(self.repository, work)}")
+        (work / "run").mkdir()
         defaults = self._defaults(installation, layout)
         command = [str(installation.binary), *defaults, *self._options.given]
         self._thread = threading.Thread(
@@ -199,17 +202,17 @@ class TritonServer:
         return str(self._json("GET", "/v2").get("version", ""))
 
     def wait(self) -> None:
-        """Wait until the server is stopped.
+        """Wait until the server is stopped; stop it if the process of a model died.
 
         Raises:
-            ServerError: The server ended by itself.
+            ServerError: The server ended by itself, or the process of a model did.
         """
-        process = self._process
-        if process is None:
+        if self._process is None:
             return
-        with suppress(ChildProcessError):  # another thread has stopped it already
-            # `_finish` reaps the process: until then its process group id cannot be reused.
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        while not self._has_ended():
+            if (dead := self._watch.dead()) and not self._is_stopping:
+                self._give_up(dead)
+            time.sleep(_WATCH_S)
         if self._is_stopping:
             return
         self._finish()
@@ -229,6 +232,16 @@ class TritonServer:
                     time.sleep(_POLL_S)
         finally:
             self._finish()
+
+    def _give_up(self, dead: list[str]) -> NoReturn:
+        """Stop a server that would refuse every request for these models from now on."""
+        msg = (
+            f"the process of {', '.join(dead)} died, and tritonserver does not replace it: see the "
+            "log for the reason (memory may have run out), then start the server again"
+        )
+        self.log.tell(f"stopping: {msg}")
+        self.stop()
+        raise ServerError(msg)
 
     def _run(self, command: list[str], environment: dict[str, str]) -> None:
         """Start the process and read its output to the end.
@@ -257,6 +270,7 @@ class TritonServer:
             return
         else:
             self._process = process
+            self._watch = StubWatch(process.pid)
         finally:
             self._was_spawned.set()
         if process.stdout is not None:  # always true with stdout=PIPE
@@ -267,7 +281,6 @@ class TritonServer:
     def _defaults(self, installation: Installation, layout: list[str]) -> list[str]:
         """Return Lanner's own options, without those that the user gave."""
         defaults = [
-            f"--model-repository={self.repository}",
             *(f"--{name}-port={port}" for name, port in self._ports.items()),
             *(f"--{name}-address={self._options.address(name)}" for name in self._ports),
             *layout,
@@ -300,6 +313,7 @@ class TritonServer:
                 # Triton makes the regions readable for everybody, whatever the umask.
                 for region in self._memory():
                     region.chmod(0o600)
+                self._watch.dead()  # notes which stub runs which model
                 return
             if stuck := self.log.stuck(self.repository):
                 raise stuck

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
+from lanner.triton.contract.onnxruntime_versions import least_version
 
 _RECORD = re.compile(r"([IWEFV])\d{4} (\d\d:\d\d:\d\d)\.\d+ +\d+ [\w.]+:\d+\] ?(.*)", re.DOTALL)
 _LEVELS = {"I": "info", "W": "warn", "E": "error", "F": "fatal", "V": "debug"}
@@ -16,6 +17,10 @@ _SCHEMA = re.compile(r"\[libprotobuf ERROR .*Error parsing text-format [\w.]+: (
 _LOADER = re.compile(r".*: (error while loading shared libraries: .*)")
 #: After this message the Python backend of Triton 2.51 waits for its stub forever.
 _STUCK = re.compile(r"Failed to preinitialize Python stub: (.*)", re.DOTALL)
+#: Parts of ONNX Runtime's messages on a graph that is too new for it (1.22 and 1.23).
+_OLD_ONNXRUNTIME = re.compile(
+    r"ValidateOpsetForDomain|Unsupported model IR version|Could not find an implementation for"
+)
 #: The prefix of a model's own errors that the Python backend passes on.
 _REFUSED = "Internal: TritonModelException: "
 _USAGE = "Usage: tritonserver [options]"
@@ -61,11 +66,15 @@ class ServerLog:
         """Add the next line."""
         self._note(line)
         self._lines.append(line)
+        self.tell(*([line] if self._verbose else self._readable(line)))
+
+    def tell(self, *lines: str) -> None:
+        """Pass lines on as they are, if anybody listens."""
         if self._tell is None:
             return
         try:
-            for shown in [line] if self._verbose else self._readable(line):
-                self._tell(shown)
+            for line in lines:
+                self._tell(line)
         except (OSError, ValueError):  # the reader is gone; the server must not block
             self._tell = None
 
@@ -157,6 +166,12 @@ def _parsed(line: str) -> tuple[str | None, str, str]:
 
 def _sentence(why: str) -> str:
     """Return a reason on one line, with the innermost place of a Python traceback."""
+    if _OLD_ONNXRUNTIME.search(why):
+        return (
+            f"the ONNX Runtime of this Triton is too old for the graph: fp32 needs "
+            f"{least_version('fp32')} or later, int8 {least_version('int8')}; or use the backend "
+            "python"
+        )
     what, _, trace = why.partition("\n\nAt:\n")
     if what.startswith(_REFUSED):  # Lanner's own error: the place in its code is no help
         what, trace = what.removeprefix(_REFUSED), ""

@@ -35,6 +35,15 @@ AWAY = f"{WHAT} is not there or not ready: "
             f"{WHAT} has as many requests waiting as its queue takes: try again later",
         ),
         (
+            "INTERNAL",
+            "Stub process 'minilm_0_0' is not healthy.",
+            ModelUnavailableError,
+            (
+                f"{WHAT} is away, because its process there died (Stub process 'minilm_0_0' is not "
+                "healthy.): start the server again; 'lanner serve' ends by itself then"
+            ),
+        ),
+        (
             "DEADLINE_EXCEEDED",
             "Deadline Exceeded",
             DeadlineError,

@@ -146,6 +146,7 @@ def test_a_wheel_is_laid_out_and_not_written_to(
     (own / "of_this_process.py").touch()
     monkeypatch.syspath_prepend(str(own))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/before")
+    add(wheel, "backends/onnxruntime/libtriton_onnxruntime.so")
     before = sorted(wheel.parents[3].rglob("*"))
     work = tmp_path / "work"
     work.mkdir()
@@ -156,6 +157,7 @@ def test_a_wheel_is_laid_out_and_not_written_to(
         "libtriton_python.so",
         "triton_python_backend_stub",
     ]
+    assert (work / "backends" / "onnxruntime" / "libtriton_onnxruntime.so").is_file()
     libraries = environment["LD_LIBRARY_PATH"].split(":")
     expected = [f"{work}/python/libpython", f"{wheel.parents[3]}/nvidia_pytriton.libs", "/before"]
     assert libraries == expected

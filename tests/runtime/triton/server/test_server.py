@@ -20,8 +20,9 @@ from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
 from lanner.triton.server import server as server_module
 from lanner.triton.server.installation import Installation
-from lanner.triton.server.served_repository import require_repository
+from lanner.triton.server.served_repository import plain_path, require_repository
 from lanner.triton.server.server import TritonServer
+from lanner.triton.server.stubs import StubWatch, stubs
 
 Make = Callable[..., TritonServer]
 
@@ -88,6 +89,13 @@ def test_a_server_gets_ready_answers_and_leaves_nothing(make: Make, repository: 
         UsageError, match=r"^a TritonServer can only be started once: make a new one$"
     ):
         server.start()
+
+
+def test_a_repository_anywhere_is_served(make: Make, tmp_path: Path) -> None:
+    """The Python backend puts the path into a shell's command."""
+    repository = write_triton_model(tmp_path / f"it's \N{SNOWMAN}; touch {tmp_path}" / "a b")
+    with make(repository=repository) as server:
+        assert infer(server, [2]) == [4]
 
 
 def test_a_request_in_flight_is_answered_before_it_stops(make: Make, tmp_path: Path) -> None:
@@ -220,6 +228,34 @@ def test_a_server_that_is_killed_is_an_error_and_leaves_nothing(
         server.models()
 
 
+def test_a_stub_that_was_killed_stops_the_server(make: Make, repository: Path) -> None:
+    lines: list[str] = []
+    message = (
+        "the process of double version 1 died, and tritonserver does not replace it: see the log "
+        "for the reason (memory may have run out), then start the server again"
+    )
+    write_triton_model(repository, "other")
+    with make(tell=lines.append) as server:
+        pid = next(stub.pid for stub in stubs(server.pid) if stub.model == "double version 1")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
+            server.wait()
+    assert f"stopping: {message}" in lines
+    assert (processes(repository), traces()) == ([], [])
+
+
+def test_a_stub_that_ends_with_its_model_is_no_fault(make: Make) -> None:
+    with make(options=["--model-control-mode=explicit", "--load-model=double"]) as server:
+        (stub,) = stubs(server.pid)
+        assert (stub.model, stub.has_ended) == ("double version 1", False)
+        watch = StubWatch(server.pid)
+        assert watch.dead() == []
+        post(f"{server.http_url}/v2/repository/models/double/unload", {})
+        while stubs(server.pid):
+            assert watch.dead() == []
+        assert watch.dead() == []
+
+
 @pytest.mark.parametrize("option", ["http_port", "grpc_port", "metrics_port"])
 def test_a_taken_port_is_refused_before_anything_starts(make: Make, option: str) -> None:
     name = option.removesuffix("_port")
@@ -337,6 +373,25 @@ def test_what_is_no_repository(tmp_path: Path, files: list[str], message: str) -
         (path / name).touch()
     with pytest.raises(RepositoryError, match=f"^{re.escape(message.format(path))}"):
         require_repository(path)
+
+
+def test_a_model_that_no_process_can_be_started_for(tmp_path: Path) -> None:
+    write_triton_model(tmp_path, "a b")
+    message = (
+        "the Python backend cannot run a model with the name 'a b': rename its directory in "
+        f"{tmp_path}, with letters, digits, '_', '.' and '-' alone"
+    )
+    with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"):
+        require_repository(tmp_path)
+
+
+def test_a_link_to_a_repository_needs_a_plain_place(tmp_path: Path) -> None:
+    work, other = tmp_path / "work", tmp_path / "a b"
+    work.mkdir()
+    assert plain_path(work, other) == work
+    assert plain_path(other, work) == work / "repository"
+    with pytest.raises(RepositoryError, match=r"nor through a link in .*: set TMPDIR to a direct"):
+        plain_path(other, other)
 
 
 @pytest.mark.parametrize("name", ["model/config.pbtxt", "model/1/model.onnx"])

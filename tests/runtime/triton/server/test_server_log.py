@@ -187,3 +187,23 @@ def test_what_is_waited_for_in_vain() -> None:
         "tritonserver waits forever for a model: Python model file not found in '/m/a/1/model.py'"
         "; fix it in /m"
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (
+            "1 : FAIL : Load model from /m/1/model.onnx failed:model_load_utils.h:46 onnxruntime"
+            "::model_load_utils::ValidateOpsetForDomain(const std::unordered_map<"
+        ),
+        "9 : NOT_IMPLEMENTED : Could not find an implementation for QuantizeLinear(23) node with ",
+    ],
+    ids=["ONNX Runtime 1.22", "ONNX Runtime 1.23, int8"],
+)
+def test_an_onnxruntime_that_is_too_old(said: str) -> None:
+    line = f"{RECORD}\"failed to load 'a' version 1: Internal: onnx runtime error {said}\""
+    assert str(read(line).failure("ended with status 1", Path("/m"))) == (
+        "tritonserver cannot load 'a' version 1: the ONNX Runtime of this Triton is too old for "
+        "the graph: fp32 needs Triton 25.12 (ONNX Runtime 1.23) or later, int8 Triton 26.02 (ONNX "
+        "Runtime 1.24); or use the backend python; fix it in /m, or remove it there"
+    )
