@@ -10,7 +10,7 @@ from lanner.commands.console import print_json, say, show
 from lanner.commands.options import Subparsers, add_command, argument, need, positive
 from lanner.engines import DEVICES
 from lanner.errors import RepositoryError
-from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving
+from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving, require_backend
 
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
@@ -65,7 +65,8 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("serving options").add_argument
     add(
         "--backend",
-        choices=BACKENDS,
+        metavar="{" + ",".join(BACKENDS) + "}",
+        type=argument(require_backend),
         default="python",
         help="python runs in any Triton whose Python has lanner[onnxruntime], and batches unequal "
         "lengths by itself; the others pad requests to buckets (default: python)",
@@ -85,8 +86,8 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--cores",
         type=positive,
-        help="CPU cores for a model (default: all of the server's; one for each of several "
-        "instances of onnxruntime, which does not know how many there are)",
+        help="CPU cores for a model (default: all of the server's; for onnxruntime all of this "
+        "machine, because it cannot tell how many the server may use)",
     )
     add("--instances", type=positive, default=1, help="copies that share the cores (default: 1)")
     add(
@@ -182,6 +183,8 @@ def run(args: argparse.Namespace) -> None:
         return
     for model in written:
         say(f"{model.name} version {model.version}, {model.variant}, in {args.output}")
+        for note in model.notes:
+            say(f"note: {note}")
     say(f"start it: lanner serve {args.output}")
 
 

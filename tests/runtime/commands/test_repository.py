@@ -1,6 +1,7 @@
 """`lanner repository`, run in this process."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,8 @@ def test_what_was_made_as_json(
     assert json.loads(out) == {
         "repository": str(output),
         "models": [
-            {"name": "a", "version": 1, "variant": "int8"},
-            {"name": "b", "version": 1, "variant": "int8"},
+            {"name": "a", "version": 1, "variant": "int8", "notes": []},
+            {"name": "b", "version": 1, "variant": "int8", "notes": []},
         ],
     }
     assert err == ""
@@ -88,6 +89,22 @@ def test_how_it_is_served_is_what_was_asked_for(word_artifact: Path, tmp_path: P
     assert not config.model_warmup
 
 
+def test_what_must_be_known_of_triton_s_own_onnxruntime_is_said(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--backend", "onnxruntime", "--variant", "int8"]
+    assert run(word_artifact, "--output", tmp_path / "repository", *options) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert (
+        notes[0] == "note: the backend onnxruntime needs Triton 26.02 (ONNX Runtime 1.24) or later"
+    )
+    assert re.fullmatch(
+        r"note: its threads are for \d+ cores, as here: name others with --cores", notes[1]
+    )
+    assert "vectors of one text keep a cosine of 0.995 to 0.998; the backend python" in notes[2]
+    assert len(notes) == 3
+
+
 def test_text_models_may_share_the_engine(word_artifact: Path, tmp_path: Path) -> None:
     assert run(word_artifact, "--output", tmp_path / "repository", "--share-engine") == 0
     config = read_config(tmp_path / "repository" / "words_text" / "config.pbtxt")
@@ -114,7 +131,11 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
         (["--output", "out"], "name the artifacts to serve, or use --check REPO"),
         (["dir", "--check", "out"], "--check checks an existing repository: use neither DIR n"),
         (["--check", "out", "--output", "o"], "--check checks an existing repository: use nei"),
-        (["dir", "--output", "out", "--backend", "torch"], "invalid choice: 'torch'"),
+        (["dir", "--output", "out", "--backend", "torch"], "there is no backend 'torch': use"),
+        (
+            ["dir", "--output", "out", "--backend", "openvino"],
+            "Lanner writes nothing for the backend openvino: it runs each request alone",
+        ),
         (["dir", "--output", "out", "--cores", "0"], "must be an integer of at least 1, not '0'"),
         (
             ["dir", "--output", "out", "--buckets", "4,2"],

@@ -1,9 +1,12 @@
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lanner.errors import InputError, OutputExistsError
+from lanner.files import staging
 from lanner.files.staging import (
     require_other_file,
     require_output_file,
@@ -59,6 +62,7 @@ def test_a_stop_between_the_renames_brings_the_old_back(
             raise KeyboardInterrupt("stop")
         return moved
 
+    monkeypatch.setattr(staging, "_exchanged", lambda *_: False)
     monkeypatch.setattr(Path, "rename", rename_then_stop)
     with (
         pytest.raises(KeyboardInterrupt, match="stop"),
@@ -67,6 +71,83 @@ def test_a_stop_between_the_renames_brings_the_old_back(
         (staged / "new").touch()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]
+
+
+def test_there_is_no_moment_without_the_old_or_the_new(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "number").write_text("0")
+    with ThreadPoolExecutor(1) as threads:
+        stop = threading.Event()
+
+        def read() -> set[str]:
+            found = set()
+            while not stop.is_set():
+                # One look: between two, the first directory may have gone.
+                found.add("there" if output.exists() else "gone")
+            return found
+
+        reading = threads.submit(read)
+        for number in range(1, 300):
+            with staged_directory(output, replace=True) as staged:
+                (staged / "number").write_text(str(number))
+        stop.set()
+        assert reading.result() == {"there"}
+    assert (output / "number").read_text() == "299"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_file_system_that_exchanges_no_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    assert not staging._exchanged(tmp_path / "out", tmp_path / "gone")
+    monkeypatch.setattr(staging, "_exchanged", lambda *_: False)
+    with staged_directory(tmp_path / "out", replace=True) as staged:
+        (staged / "new").touch()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new"]
+
+
+def test_what_killed_runs_left_is_cleared_away(tmp_path: Path) -> None:
+    for name in (".out.lanner-0a_b1c2d", ".out.lanner-zzzzzzzz", ".outer.lanner-0a_b1c2d"):
+        (tmp_path / name / "new").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (tmp_path / ".out.lanner-link").symlink_to("elsewhere")
+    with staged_directory(tmp_path / "out") as staged:
+        (staged / "a").touch()
+    with staged_file(tmp_path / "outer") as file:
+        file.write(b"whole")
+    assert names(tmp_path) == [".out.lanner-link", "elsewhere", "out", "outer"]
+    assert names(tmp_path / "elsewhere") == ["file"]
+
+
+def test_a_run_that_was_killed_between_the_renames_has_lost_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".out.lanner-0a_b1c2d" / "old").mkdir(parents=True)
+    (tmp_path / ".out.lanner-0a_b1c2d" / "old" / "kept").touch()
+    with (
+        pytest.raises(ValueError, match="no"),
+        staged_directory(tmp_path / "out", replace=True),
+    ):
+        raise ValueError("no")
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["kept"]
+
+
+def test_two_runs_at_once_make_no_directory_together(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    message = rf"^another process writes {output}: wait for it, or choose another name$"
+    with staged_directory(output) as staged:
+        with pytest.raises(OutputExistsError, match=message), staged_directory(output):
+            pass
+        (staged / "a").touch()
+    assert names(output) == ["a"]
+    with staged_file(tmp_path / "file") as first, staged_file(tmp_path / "file") as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"  # which was finished last
+    assert names(tmp_path) == ["file", "out"]
 
 
 def test_others_may_read_the_file_as_the_umask_says(tmp_path: Path) -> None:

@@ -41,6 +41,37 @@ def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) ->
     return {f"{_PREFIX}.{version}.{path.name}": _packed(path.read_bytes()) for path in paths}
 
 
+def foreign_carried_files(
+    parameters: Mapping[str, str], artifact: Artifact, version: int, *, is_text: bool = False
+) -> dict[str, str]:
+    """Return the files of a version that its configuration lacks, or of which it has others.
+
+    Args:
+        parameters: The parameters of the configuration.
+        artifact: The version's directory.
+        version: The version's number.
+        is_text: True if the server tokenises and the client need not.
+
+    Returns:
+        The names of the files, by their parameters.
+    """
+    right = carried_files(artifact, version, is_text=is_text)
+    return {
+        key: key.removeprefix(f"{_PREFIX}.{version}.")
+        for key, packed in right.items()
+        if not _holds_the_same(parameters.get(key, ""), packed)
+    }
+
+
+def _holds_the_same(carried: str, packed: str) -> bool:
+    if carried == packed:
+        return True
+    try:  # versions of zlib pack the same bytes differently
+        return _unpacked(carried, _MOST_BYTES) == _unpacked(packed, _MOST_BYTES)
+    except (ValueError, zlib.error):
+        return False
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A version of a model, by the description of its server.
@@ -182,14 +213,7 @@ class ServedModel:
 
     def _unpacked(self, name: str, content: str, most_bytes: int) -> bytes:
         try:
-            unpacker = zlib.decompressobj()
-            unpacked = unpacker.decompress(
-                base64.b64decode(content, validate=True), max(1, most_bytes)
-            )
-            if not unpacker.eof:
-                problem = "is cut off, or too large"
-                raise ValueError(problem)
-            return unpacked
+            return _unpacked(content, most_bytes)
         except (ValueError, zlib.error) as error:
             msg = (
                 f"the {name} that the model {self.name} on the server carries is damaged "
@@ -200,3 +224,12 @@ class ServedModel:
 
 def _packed(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def _unpacked(content: str, most_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(base64.b64decode(content, validate=True), max(1, most_bytes))
+    if not unpacker.eof:
+        problem = "is cut off, or too large"
+        raise ValueError(problem)
+    return unpacked

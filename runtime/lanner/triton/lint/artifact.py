@@ -13,6 +13,8 @@ from lanner.artifact.engine_build import EngineBuild, is_same_version, parse_fil
 from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest, foreign_files
 from lanner.errors import ArtifactError
 from lanner.triton.contract.model_code import MODEL_FILE, is_model_code
+from lanner.triton.contract.model_config import CONFIG_FILE
+from lanner.triton.contract.served_model import foreign_carried_files
 from lanner.triton.contract.tensors import INPUT_KIND, TEXT_KIND
 from lanner.triton.lint.batching import BUCKETS_PARAMETER
 from lanner.triton.lint.finding import Finding, Rule
@@ -38,6 +40,11 @@ FOREIGN_FILE = Rule(
     "error",
     "the Python backend imports from the directory of a version first, so a file there can replace "
     "any module",
+)
+CARRIED = Rule(
+    "carried-files",
+    "error",
+    "a client tokenises by the files in the configuration, which must be those of the version",
 )
 TOKENIZER = Rule(
     "tokenizer",
@@ -69,6 +76,7 @@ def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
         for version in filter(_is_artifact, model.versions):
             yield from _files(version)
             yield from _truncation(version)
+            yield from _carried(model, version)
             if model.backend == "python":
                 yield from _code(model, version)
                 yield from _foreign(version)
@@ -121,6 +129,23 @@ def _foreign(version: Path) -> Iterator[Finding]:
             yield FOREIGN_FILE.at(path, 1, problem, f"inspect it, then remove it: rm -r {path}")
 
 
+def _carried(model: RepositoryModel, version: Path) -> Iterator[Finding]:
+    """Yield a finding if the configuration carries other files than those of the version."""
+    kind = model.parameter(INPUT_KIND)
+    if kind is None:
+        return
+    parameters = {key: value.string_value for key, value in model.config.parameters.items()}
+    try:
+        foreign = foreign_carried_files(
+            parameters, Artifact.open(version), int(version.name), is_text=kind == TEXT_KIND
+        )
+    except ArtifactError:
+        return  # the rule on the artifact's files reports it
+    for key, name in foreign.items():
+        problem = f"{CONFIG_FILE} does not carry the {name} of version {version.name}"
+        yield model.finding(CARRIED, f'parameters["{key}"]', problem, _AGAIN)
+
+
 def _truncation(version: Path) -> Iterator[Finding]:
     manifest = _manifest(version)
     if manifest is None or manifest.tokenizer.kind != "tokenizers":
@@ -138,7 +163,7 @@ def _truncation(version: Path) -> Iterator[Finding]:
 
 def _pair(model: RepositoryModel, text: RepositoryModel) -> Iterator[Finding]:
     """Check that a model and its text model tokenise alike."""
-    mine, theirs = _served_manifest(model), _served_manifest(text)
+    mine, theirs = served_manifest(model), served_manifest(text)
     if mine is None or theirs is None:
         return
     path = text.served_versions[-1] / MANIFEST_FILE
@@ -163,7 +188,7 @@ def _buckets(model: RepositoryModel, partner: RepositoryModel | None) -> Iterato
         remedy = f'parameters {{ key: "{BUCKETS_PARAMETER}" value {{ string_value: "16,32,64" }} }}'
         yield model.finding(BUCKETS, path, problem, remedy)
         return
-    manifest = _served_manifest(model) or (partner and _served_manifest(partner))
+    manifest = served_manifest(model) or (partner and served_manifest(partner))
     most = manifest.tokenizer.max_tokens if manifest else None
     if most is not None and lengths[-1] < most:
         problem = f"{BUCKETS_PARAMETER} ends at {lengths[-1]}, but texts have up to {most} tokens"
@@ -172,7 +197,8 @@ def _buckets(model: RepositoryModel, partner: RepositoryModel | None) -> Iterato
         yield model.finding(BUCKETS, path, problem, remedy)
 
 
-def _served_manifest(model: RepositoryModel) -> Manifest | None:
+def served_manifest(model: RepositoryModel) -> Manifest | None:
+    """Return the manifest of the newest served version; None if that is not an artifact."""
     return _manifest(model.served_versions[-1]) if model.served_versions else None
 
 
@@ -190,14 +216,14 @@ def _engines(model: RepositoryModel) -> list[str]:
     if model.config.cc_model_filenames:
         # Triton chooses among these by compute capability.
         names = set(model.config.cc_model_filenames.values())
-    elif model.backend == "python" and (manifest := _served_manifest(model)):
+    elif model.backend == "python" and (manifest := served_manifest(model)):
         names = set(builds) if len(builds) == len(manifest.variants) else set()
     return sorted(name for name in names if name in builds or parse_file_name(name))
 
 
 def _builds(model: RepositoryModel) -> dict[str, EngineBuild]:
     """Return the build records of a Lanner model's engines, by file."""
-    manifest = _served_manifest(model)
+    manifest = served_manifest(model)
     variants = [] if manifest is None else manifest.variants
     return {variant.file: variant.build for variant in variants if variant.build is not None}
 

@@ -58,6 +58,13 @@ BATCH_PADDING = Rule(
     "pads them (README of openvino_backend, ENABLE_BATCH_PADDING)",
 )
 
+FREE_LENGTH = Rule(
+    "openvino-free-length",
+    "error",
+    "the openvino backend refuses every request to a model that takes batches and has a free "
+    "dimension ('unexpected total byte size', measured with OpenVINO's backend for Triton 26.02)",
+)
+
 
 def lint_batching(model: RepositoryModel) -> Iterator[Finding]:
     """Lint rules for batching."""
@@ -147,18 +154,22 @@ def _half(size: int) -> int:
 def _unequal_lengths(model: RepositoryModel) -> Iterator[Finding]:
     if model.parameter(BUCKETS_PARAMETER):
         return
-    free = {
-        f"input[{index}].dims": tensor.name
-        for index, tensor in enumerate(model.config.input)
-        if -1 in tensor.dims and not tensor.allow_ragged_batch
-    }
-    if free:
+    if free := _free_inputs(model):
         names = ", ".join(free.values())
         problem = f"requests of unequal length never batch: the length of {names} is free"
         remedy = "let clients pad to a few lengths, as models of 'lanner repository' do"
         if model.backend == "python":
             remedy = "allow_ragged_batch: true, in each of these inputs"
         yield model.finding(UNEQUAL_LENGTHS, next(iter(free)), problem, remedy)
+
+
+def _free_inputs(model: RepositoryModel) -> dict[str, str]:
+    """Return the inputs of any length, by the paths of their dims; not those that are ragged."""
+    return {
+        f"input[{index}].dims": tensor.name
+        for index, tensor in enumerate(model.config.input)
+        if -1 in tensor.dims and not tensor.allow_ragged_batch
+    }
 
 
 def _queue(model: RepositoryModel) -> Iterator[Finding]:
@@ -177,8 +188,19 @@ def _is_set(batching: Any, name: str) -> bool:
 
 
 def _padding(model: RepositoryModel) -> Iterator[Finding]:
+    if model.backend != "openvino":
+        return
+    if free := _free_inputs(model):
+        names = ", ".join(free.values())
+        problem = f"no request to {model.name} is answered: the length of {names} is free"
+        remedy = (
+            "make the repository for the backend python; or max_batch_size: 0, the batch dimension "
+            "in dims ([ -1, -1 ]), and no dynamic_batching"
+        )
+        yield model.finding(FREE_LENGTH, next(iter(free)), problem, remedy)
+        return
     key = "ENABLE_BATCH_PADDING"
-    if model.backend == "openvino" and (model.parameter(key) or "").lower() != "yes":
+    if (model.parameter(key) or "").lower() != "yes":
         size = model.config.max_batch_size
         problem = f"requests of fewer than {size} to {model.name} are refused"
         remedy = f'parameters {{ key: "{key}" value {{ string_value: "YES" }} }}'

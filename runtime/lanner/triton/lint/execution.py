@@ -133,7 +133,7 @@ def lint_caches(models: Sequence[RepositoryModel], machine: ServingMachine) -> I
                     remedy = "response_cache { enable: false }"
                     yield model.finding(UNCACHEABLE, path, problem, remedy)
         for part in parts:
-            if part.config.response_cache.enable and _is_on_gpu(part, machine):
+            if part.config.response_cache.enable and is_on_gpu(part, machine):
                 problem = f"{part.name} has a response cache, runs on a GPU and is in {model.name}"
                 remedy = "response_cache { enable: false }, and true in the ensemble"
                 yield part.finding(CACHE_ON_GPU, "response_cache.enable", problem, remedy)
@@ -244,7 +244,8 @@ def _cpu_instances(model: RepositoryModel, machine: ServingMachine) -> int:
     return sum(group.count or default for group in groups if group.kind in kinds)
 
 
-def _is_on_gpu(model: RepositoryModel, machine: ServingMachine) -> bool:
+def is_on_gpu(model: RepositoryModel, machine: ServingMachine) -> bool:
+    """Return whether instances of the model run on a GPU."""
     kinds = {group.kind for group in model.config.instance_group} or {_KIND_AUTO}
     if model.backend == "tensorrt" or _KIND_GPU in kinds:
         return True
@@ -271,7 +272,7 @@ def _gpu(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
 def _bytes(model: RepositoryModel, machine: ServingMachine) -> Iterator[Finding]:
     """Lint rule for signed weights that Triton's own backends would run without VNNI."""
     is_graph = model.backend in ("onnxruntime", "openvino")
-    if machine.has_fast_int8 or not is_graph or _is_on_gpu(model, machine):
+    if machine.has_fast_int8 or not is_graph or is_on_gpu(model, machine):
         return
     for version in model.served_versions:
         path = version / default_file(model)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lanner.triton.contract.model_code import is_startable
 from lanner.triton.contract.model_config import CONFIG_FILE
 from lanner.triton.lint.finding import Finding, Rule
 from lanner.triton.lint.repository_model import MODEL_FILES, RepositoryModel, version_directories
@@ -70,6 +71,19 @@ MISREAD_VERSION = Rule(
     "directory with that number alone (VersionsToLoad of triton-inference-server/core)",
 )
 
+BROKEN_LINK = Rule(
+    "broken-link",
+    "error",
+    "Triton looks at each entry of a repository and of a model, and one that leads nowhere stops "
+    "the server or the model ('failed to stat file', seen with 2.51)",
+)
+UNSTARTABLE_NAME = Rule(
+    "unstartable-name",
+    "error",
+    "the Python backend puts the name into a shell's command, and waits for ever for a process "
+    "that does not start (seen with 2.51)",
+)
+
 _BEGINS_AS_VERSION = re.compile(r"[1-9]\d*", re.ASCII)
 _LIKE_A_VERSION = re.compile(r"v\d+|0\d*", re.IGNORECASE | re.ASCII)
 
@@ -77,12 +91,21 @@ _LIKE_A_VERSION = re.compile(r"v\d+|0\d*", re.IGNORECASE | re.ASCII)
 def lint_layout(model: RepositoryModel) -> Iterator[Finding]:
     """Lint rules for faults that keep Triton from loading a model."""
     yield from _name(model)
+    yield from lint_links(model.directory)
     yield from _backend(model)
     yield from _tensors(model)
     yield from _versions(model)
     yield from _version_policy(model)
     for version in model.served_versions:
         yield from _model_file(model, version)
+
+
+def lint_links(directory: Path) -> Iterator[Finding]:
+    """Lint rule for broken links in a repository, or in a model's directory."""
+    for path in sorted(directory.iterdir()):
+        if not path.exists():
+            problem = f"{path.name} is a link that leads nowhere"
+            yield BROKEN_LINK.at(path, 1, problem, f"rm {path}")
 
 
 def lint_without_config(directory: Path) -> Finding:
@@ -101,6 +124,10 @@ def _name(model: RepositoryModel) -> Iterator[Finding]:
     if model.config.name not in ("", model.name):
         problem = f"the name is {model.config.name!r}, but the directory's is {model.name!r}"
         yield model.finding(MODEL_NAME, "name", problem, f'name: "{model.name}"')
+    if model.backend == "python" and not is_startable(model.name):
+        problem = f"no process can be started for a model with the name {model.name!r}"
+        remedy = "rename the directory, with letters, digits, '_', '.' and '-' alone"
+        yield UNSTARTABLE_NAME.at(model.directory, 1, problem, remedy)
 
 
 def _backend(model: RepositoryModel) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from lanner.triton.lint.artifact import lint_artifacts, lint_engines
 from lanner.triton.lint.batching import lint_batching
 from lanner.triton.lint.execution import lint_caches, lint_cores, lint_execution
 from lanner.triton.lint.finding import Finding
-from lanner.triton.lint.layout import lint_layout, lint_without_config
+from lanner.triton.lint.layout import lint_layout, lint_links, lint_without_config
+from lanner.triton.lint.onnxruntime import lint_onnxruntime
 from lanner.triton.lint.repository_model import RepositoryModel, version_directories
 from lanner.triton.lint.serving_machine import ServingMachine
 
@@ -33,7 +34,7 @@ def lint(repository: Path, *, cores: int | None = None) -> list[Finding]:
     """
     directories = _model_directories(repository)
     machine = ServingMachine.this(cores)
-    findings: list[Finding] = []
+    findings = list(lint_links(repository))
     models: list[RepositoryModel] = []
     for directory in directories:
         if not (directory / CONFIG_FILE).is_file():
@@ -56,6 +57,7 @@ def _lint_models(
         yield from lint_batching(model)
         yield from lint_execution(model, machine)
         yield from lint_engines(model, machine)
+        yield from lint_onnxruntime(model, machine)
     yield from lint_cores(repository, models, machine)
     yield from lint_caches(models, machine)
     yield from lint_artifacts(models)
@@ -68,11 +70,10 @@ def _model_directories(repository: Path) -> list[Path]:
     if (repository / CONFIG_FILE).is_file():
         msg = f"{repository} is a model, not a repository: pass {repository.absolute().parent}"
         raise RepositoryError(msg)
-    # Directories that begin with a dot are not models: .git for example.
-    directories = [
-        path for path in sorted(repository.iterdir()) if path.is_dir() and path.name[0] != "."
-    ]
-    if not any((path / CONFIG_FILE).is_file() or version_directories(path) for path in directories):
+    # Triton treats all directories as models, .git too.
+    directories = [path for path in sorted(repository.iterdir()) if path.is_dir()]
+    shown = [path for path in directories if path.name[0] != "."]
+    if not any((path / CONFIG_FILE).is_file() or version_directories(path) for path in shown):
         msg = (
             f"{repository} holds no model: none of its directories has a {CONFIG_FILE} or a "
             "version; make a repository with 'lanner repository ARTIFACT --output REPOSITORY'"

@@ -1,5 +1,7 @@
 """The serving machine: its cores, GPUs and TensorRT."""
 
+import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ class ServingMachine:
         gpus: The GPUs that nvidia-smi reports.
         tensorrt: The version of TensorRT, or None if unknown.
         has_fast_int8: True if the processor multiplies signed bytes exactly (VNNI or AMX).
+        triton: The release of Triton, ``"26.02"``, or None if unknown.
     """
 
     cores: int
@@ -48,6 +51,7 @@ class ServingMachine:
     gpus: tuple[ServingGpu, ...] = ()
     tensorrt: str | None = None
     has_fast_int8: bool = True
+    triton: str | None = None
 
     @classmethod
     def this(cls, cores: int | None = None) -> Self:
@@ -64,7 +68,14 @@ class ServingMachine:
             gpus=_gpus() if has_gpu else (),
             tensorrt=next((version for version in versions if version is not None), None),
             has_fast_int8=this_machine().has_fast_int8,
+            triton=_triton(),
         )
+
+
+def _triton() -> str | None:
+    """Return the release of Triton in whose container this is: NVIDIA sets a variable there."""
+    release = os.environ.get("NVIDIA_TRITON_SERVER_VERSION", "")
+    return release if re.fullmatch(r"\d\d\.\d\d", release) else None
 
 
 def _gpus() -> tuple[ServingGpu, ...]:

@@ -18,21 +18,14 @@ from lanner.triton.contract.tensors import (
     TEXT_KIND,
     TEXT_PAIR,
     TEXT_SUFFIX,
-    THREADS,
     TOKEN_MODEL,
     TOKENS_KIND,
     VARIANT,
 )
-from lanner.triton.repository.gpu_serving import (
-    CONTEXT_MEMORY,
-    accelerators,
-    graph_specs,
-    profile_names,
-)
+from lanner.triton.repository.backend import Backend, Section
+from lanner.triton.repository.backends import PYTHON, find_backend
 from lanner.triton.repository.serving import Serving
 
-Section = tuple[str, dict[str, Any]]
-_CPU, _GPU = "KIND_CPU", "KIND_GPU"
 #: A day. Unless the model sets a timeout, Triton ignores that of a request, which may only be
 #: shorter (PolicyQueue::Enqueue of triton-inference-server/core).
 _FOR_EVER_MS = 24 * 3_600_000
@@ -56,36 +49,29 @@ def token_config(
         carried: Parameters that a client reads; see `lanner.triton.contract.served_model`.
         keeps_one: True if the previous version can also be loaded by this configuration.
     """
-    is_ragged = serving.backend == "python"
+    backend = find_backend(serving.backend)
     inputs = [
         {
             "name": tensor,
             "data_type": "TYPE_INT64",
             "dims": [-1],
-            **({"allow_ragged_batch": True} if is_ragged else {}),
-            **({"optional": True} if is_ragged and tensor == TYPE_IDS else {}),
+            **({"allow_ragged_batch": True} if backend.packs_requests else {}),
+            **({"optional": True} if backend.packs_requests and tensor == TYPE_IDS else {}),
         }
         for tensor in manifest.inputs
     ]
     buckets = serving.lengths(manifest.tokenizer.max_tokens)
-    how = (
-        "Requests of unequal length run together: the model packs them itself."
-        if is_ragged
-        else "Only requests of equal length run together: fill them up to a length of\n"
-        f"{BUCKETS} below, as Lanner's client and text model do."
-    )
+    own = {INPUT_KIND: TOKENS_KIND, VARIANT: variant.name}
     return written_config(
         [
             _head(name, manifest, variant, serving, keeps_one=keeps_one),
-            (f"{how}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
+            (f"{backend.batches}\nattention_mask: 1 a token, 0 filling.", {"input": inputs}),
             ("What it answers, for each text.", {"output": [_output(manifest)]}),
             *_batching(serving),
-            _instances(serving, variant),
+            backend.instances(serving, variant),
             *_warmup(manifest, buckets, serving),
-            *_optimization(manifest, variant, serving, buckets),
-            _parameters(
-                serving, variant, {INPUT_KIND: TOKENS_KIND, VARIANT: variant.name}, buckets
-            ),
+            *backend.optimization(manifest, variant, serving, buckets),
+            _parameters(backend, serving, variant, own, buckets),
             _carried(carried),
         ]
     )
@@ -115,16 +101,16 @@ def text_config(
         own[TOKEN_MODEL] = name.removesuffix(TEXT_SUFFIX)
     # A model that calls another needs no GPU of its own.
     device = "cpu" if serving.calls_token_model else serving.device
-    in_python = replace(serving, backend="python", device=device, engine_cache=None)
+    in_python = replace(serving, backend=PYTHON.name, device=device, engine_cache=None)
     return written_config(
         [
             _head(name, manifest, variant, in_python),
             ("Texts in UTF-8; they batch whatever their lengths are.", {"input": inputs}),
             ("What it answers, for each text.", {"output": outputs}),
             *_batching(serving),
-            _instances(in_python, variant),
+            PYTHON.instances(in_python, variant),
             *warmup,
-            _parameters(in_python, variant, own, buckets),
+            _parameters(PYTHON, in_python, variant, own, buckets),
             _carried(carried),
         ]
     )
@@ -148,7 +134,7 @@ def _head(
         "version_policy: a new version takes over, "
         + ("the text model keeps the one before." if keeps_one else "the old one ends its work.")
     )
-    if serving.backend != "python":
+    if find_backend(serving.backend).file is not None:
         fields["default_model_filename"] = variant.file
         comment += "\ndefault_model_filename: in every version, whichever variant that is."
     return comment, fields
@@ -188,27 +174,6 @@ def _batching(serving: Serving) -> list[Section]:
         comment = "Answers are remembered where tritonserver runs with --cache-config."
         sections.append((comment, {"response_cache": {"enable": True}}))
     return sections
-
-
-def _instances(serving: Serving, variant: Variant) -> Section:
-    group: dict[str, Any] = {"count": serving.instances, "kind": _CPU}
-    if not serving.is_on_gpu:
-        comment = (
-            "Instances share the cores: count times threads must not exceed them (see parameters)."
-        )
-        if serving.backend == "openvino":
-            comment = "Instances share one engine and its threads: a stream each (see parameters)."
-        return comment, {"instance_group": [group]}
-    comment = "An instance a GPU; a second one hides its transfers."
-    group["kind"] = _GPU
-    if serving.backend == "python":
-        # The engines use the first GPU, whichever GPU the instance is meant for.
-        comment = "On the first GPU; a server with CUDA_VISIBLE_DEVICES set takes another."
-        group["gpus"] = [0]
-    if serving.backend == "tensorrt" and (profiles := profile_names(variant.build)):
-        comment += "\nprofile: those of the engine; without them Triton uses the first alone."
-        group["profile"] = profiles
-    return comment, {"instance_group": [group]}
 
 
 def _warmup(manifest: Manifest, buckets: tuple[int, ...], serving: Serving) -> list[Section]:
@@ -254,80 +219,18 @@ def _text_warmup(manifest: Manifest, serving: Serving) -> list[Section]:
     return [(comment, {"model_warmup": [{"name": "a text", "batch_size": 1, "inputs": inputs}]})]
 
 
-def _optimization(
-    manifest: Manifest, variant: Variant, serving: Serving, buckets: tuple[int, ...]
-) -> list[Section]:
-    if serving.backend == "onnxruntime" and serving.is_on_gpu:
-        comment = "use_tf32: fp32 is multiplied as fp32, which is slower than TF32 and exact."
-        if serving.engine_cache is not None:
-            comment = (
-                "TensorRT runs the graph; the server builds its engine at the first load, which\n"
-                "takes minutes, and keeps it where trt_engine_cache_path says. CUDA runs what it\n"
-                "leaves."
-            )
-        found = {"gpu_execution_accelerator": accelerators(manifest, variant, serving, buckets)}
-        return [(comment, {"optimization": {"execution_accelerators": found}})]
-    if serving.backend == "onnxruntime":
-        comment = (
-            "The graph in the file is optimized already, without the fusions that are slow on a\n"
-            "CPU: -1 leaves it so (1 would make them, 2 switches off what is needed)."
-        )
-        return [(comment, {"optimization": {"graph": {"level": -1}}})]
-    if serving.backend == "tensorrt":
-        comment = "A CUDA graph for each shape that comes again: launches cost nothing."
-        cuda: dict[str, Any] = {"graphs": True}
-        if variant.build is not None:
-            comment += "\ngraph_spec: so many texts of each length, captured at the load."
-            cuda["graph_spec"] = graph_specs(variant.build, manifest.inputs, buckets, serving)
-        return [(comment, {"optimization": {"cuda": cuda}})]
-    return []
-
-
 def _parameters(
-    serving: Serving, variant: Variant, own: dict[str, str], buckets: tuple[int, ...]
+    backend: Backend,
+    serving: Serving,
+    variant: Variant,
+    own: dict[str, str],
+    buckets: tuple[int, ...],
 ) -> Section:
-    profiles = profile_names(variant.build)
-    parameters = dict(own)
-    comment = "What the client and the text model go by."
-    if buckets:
-        parameters[BUCKETS] = ",".join(map(str, buckets))
-    if serving.backend == "python":
-        comment += (
-            "\nthreads: the cores of one instance; without it, its share of those that the server\n"
-            "may use."
-        )
-        parameters["engine"] = "auto"
-        if serving.is_on_gpu:
-            parameters["device"] = serving.device
-        if serving.threads is not None:
-            parameters[THREADS] = str(serving.threads)
-    elif serving.backend == "tensorrt" and len(profiles) > 1:
-        comment += "\nexecution_context_allocation_strategy: for each profile the memory it needs."
-        parameters |= CONTEXT_MEMORY
-    elif serving.backend == "onnxruntime" and serving.is_on_gpu:
-        parameters |= {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
-    elif serving.backend == "onnxruntime":
-        comment += (
-            "\nintra_op_thread_count: the cores of one instance; 0 is all of the server's, which\n"
-            "only a lone instance may have."
-        )
-        # The number of cores is unknown here, and each instance has at least one.
-        unshared = 0 if serving.instances == 1 else 1
-        parameters |= {
-            "intra_op_thread_count": str(serving.threads or unshared),
-            "inter_op_thread_count": "1",
-            "enable_mem_pattern": "0",
-        }
-    elif serving.backend == "openvino":
-        # The instances share one compiled model ("Throughput mode" of the README of the backend).
-        comment += (
-            "\nINFERENCE_NUM_THREADS: the cores of all instances together; without it,\n"
-            "all of the server's. NUM_STREAMS: how many batches they run at once."
-        )
-        parameters |= {"NUM_STREAMS": str(serving.instances), "ENABLE_BATCH_PADDING": "YES"}
-        if serving.cores is not None:
-            parameters["INFERENCE_NUM_THREADS"] = str(serving.cores)
-    return comment, {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
+    comment, parameters = backend.parameters(serving, variant)
+    comment = f"What the client and the text model go by.\n{comment}".strip()
+    known = {BUCKETS: ",".join(map(str, buckets))} if buckets else {}
+    texts = own | known | parameters
+    return comment, {"parameters": {k: {"string_value": v} for k, v in texts.items()}}
 
 
 def _carried(carried: dict[str, str]) -> Section:

@@ -7,7 +7,12 @@ from lanner.artifact.buckets import default_buckets, parse_buckets
 from lanner.engines import DEVICES
 from lanner.errors import InputError
 
-BACKENDS = ("python", "onnxruntime", "openvino", "tensorrt")
+BACKENDS = ("python", "onnxruntime", "tensorrt")
+#: Backends of Triton that a repository is not written for, with the reason.
+_LEFT_OUT = {
+    "openvino": "it runs each request alone, and in bfloat16, which it cannot be told to leave: "
+    "vectors of int8 keep a cosine of 0.971 with those in process"
+}
 _CACHED = ("onnxruntime", "cuda")
 #: The default for the largest batch: it fits a GPU, and a CPU's cache with many callers' texts.
 MAX_BATCH_SIZE = 64
@@ -22,7 +27,8 @@ class Serving:
     Attributes:
         backend: One of `BACKENDS`. ``"python"`` runs in any Triton and packs unequal lengths
             itself; the others pad requests to `buckets`.
-        cores: CPU cores that all instances of a model share, or None for all of the server's.
+        cores: CPU cores that all instances of a model share, or None for all of the server's; for
+            ONNX Runtime, which cannot tell how many those are, all of this machine.
         instances: Copies of the model that run at once, sharing the cores.
         max_batch_size: The most texts that run together.
         preferred_batch_sizes: Sizes at which a batch waits no longer.
@@ -60,9 +66,7 @@ class Serving:
     engine_cache: str | None = None
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            msg = f"there is no backend {self.backend!r}: use {', '.join(BACKENDS)}"
-            raise InputError(msg)
+        require_backend(self.backend)
         least: dict[str, int] = {"instances": 1, "max_batch_size": 1, "max_queue_size": 1}
         least |= {"cores": 1, "queue_timeout_ms": 1, "max_queue_delay_us": 0, "priority_levels": 0}
         for name, bound in least.items():
@@ -70,7 +74,7 @@ class Serving:
             if value is not None and value < bound:
                 msg = f"{name} must be at least {bound}, not {value}"
                 raise InputError(msg)
-        if self.device not in DEVICES or (self.backend == "openvino" and self.is_on_gpu):
+        if self.device not in DEVICES:
             msg = f"the backend {self.backend} does not run on {self.device!r}: use 'cpu'"
             raise InputError(msg)
         if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
@@ -124,3 +128,17 @@ class Serving:
             )
             raise InputError(msg)
         return self.buckets
+
+
+def require_backend(name: str) -> str:
+    """Return the name of a backend that repositories are written for.
+
+    Raises:
+        InputError: There is none of that name, or it is left out.
+    """
+    if name in BACKENDS:
+        return name
+    msg = f"there is no backend {name!r}: use {', '.join(BACKENDS)}"
+    if name in _LEFT_OUT:
+        msg = f"Lanner writes nothing for the backend {name}: {_LEFT_OUT[name]}; use python"
+    raise InputError(msg)

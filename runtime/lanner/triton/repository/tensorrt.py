@@ -1,53 +1,84 @@
-"""GPU sections of a config.pbtxt: profiles, CUDA graphs, TensorRT within ONNX Runtime.
+"""The TensorRT backend, which runs an engine without Lanner.
 
 Sources: model_config.proto of triton-inference-server/common for `ModelInstanceGroup.profile` and
 `ModelOptimizationPolicy.Cuda.GraphSpec`; tensorrt_backend, its README for
-execution_context_allocation_strategy and its instance_state.cc for graphs; the README of
-onnxruntime_backend for the accelerators' parameters.
+execution_context_allocation_strategy and its instance_state.cc for graphs.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.buckets import default_buckets
-from lanner.artifact.engine_build import EngineBuild, Profile
+from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines.tensorrt.profile_shapes import GRAPH_TOKENS
-from lanner.engines.tensorrt.provider import CUDA_OPTIONS, provider_options
 from lanner.errors import InputError, UnsupportedError
-from lanner.loading.selection import cuda_graphs, plans
+from lanner.loading.selection import plans
+from lanner.triton.repository.backend import Backend, Section, require_one_file
 from lanner.triton.repository.serving import MAX_BATCH_SIZE, Serving
 
-#: The only precisions that the accelerator of onnxruntime_backend knows.
-_PRECISION_MODES = {"fp32": {}, "fp16": {"precision_mode": "FP16"}}
-#: For the backend tensorrt; its default, STATIC, takes the memory of the largest profile for each.
-CONTEXT_MEMORY = {"execution_context_allocation_strategy": "ON_PROFILE_CHANGE"}
+#: The default strategy, STATIC, takes the memory of the largest profile for each.
+_CONTEXT_MEMORY = {"execution_context_allocation_strategy": "ON_PROFILE_CHANGE"}
 
 
-def choose_served(artifact: Artifact, variant: str, serving: Serving) -> Variant:
-    """Choose the variant to serve; it need not run on the machine that writes the repository.
+class TensorRtBackend(Backend):
+    """See `Backend`."""
 
-    Args:
-        artifact: The artifact to serve.
-        variant: The variant's name, for engines also the precision, or ``"auto"``.
-        serving: The serving options.
+    name = "tensorrt"
+    file = "model.plan"
 
-    Raises:
-        VariantError: There is no variant of that name.
-    """
-    if serving.backend == "tensorrt":
+    def choose(self, artifact: Artifact, variant: str, serving: Serving) -> Variant:
+        """See `Backend.choose`."""
         found = [p for p in plans(artifact) if variant in ("auto", p.name, p.precision)]
         return found[0] if found else artifact.choose(variant)
-    if variant != "auto" or not serving.is_on_gpu:
-        return artifact.choose(variant)
-    if serving.backend == "python" and (found := plans(artifact)):
-        return found[0]
-    if graphs := cuda_graphs(artifact):
-        safe = [graph for graph in graphs if artifact.is_batch_independent(graph.name)]
-        return (safe or graphs)[0]
-    return artifact.choose(variant)
+
+    def require_runs(self, variant: Variant, serving: Serving, directory: Path) -> None:
+        """See `Backend.require_runs`."""
+        if variant.engine != "tensorrt":
+            msg = (
+                f"{directory} holds the variant {variant.name} for {variant.engine}, but the "
+                "backend tensorrt needs an engine: build one first with 'lanner build-engine', or "
+                "choose the backend python or onnxruntime"
+            )
+            raise UnsupportedError(msg)
+        require_one_file(self.name, variant, directory)
+
+    def fitted(self, serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
+        """See `Backend.fitted`: lengths of an engine become buckets, its batch the largest."""
+        return fitted(serving, manifest, variant)
+
+    def instances(self, serving: Serving, variant: Variant) -> Section:
+        """See `Backend.instances`."""
+        comment, fields = super().instances(serving, variant)
+        if profiles := _profile_names(variant.build):
+            comment += "\nprofile: those of the engine; without them Triton uses the first alone."
+            fields["instance_group"][0]["profile"] = profiles
+        return comment, fields
+
+    def optimization(
+        self,
+        manifest: Manifest,
+        variant: Variant,
+        serving: Serving,
+        buckets: tuple[int, ...],
+    ) -> list[Section]:
+        """See `Backend.optimization`."""
+        comment = "A CUDA graph for each shape that comes again: launches cost nothing."
+        cuda: dict[str, Any] = {"graphs": True}
+        if variant.build is not None:
+            comment += "\ngraph_spec: so many texts of each length, captured at the load."
+            cuda["graph_spec"] = graph_specs(variant.build, manifest.inputs, buckets, serving)
+        return [(comment, {"optimization": {"cuda": cuda}})]
+
+    def parameters(self, serving: Serving, variant: Variant) -> tuple[str, dict[str, str]]:
+        """See `Backend.parameters`."""
+        if len(_profile_names(variant.build)) < 2:
+            return "", {}
+        comment = "execution_context_allocation_strategy: for each profile the memory it needs."
+        return comment, _CONTEXT_MEMORY
 
 
 def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
@@ -57,7 +88,7 @@ def fitted(serving: Serving, manifest: Manifest, variant: Variant) -> Serving:
         UnsupportedError: The engine does not take every text, or no single text.
         InputError: The engine takes no batch as large as the largest, or a preferred one.
     """
-    if serving.backend != "tensorrt" or variant.build is None:
+    if variant.build is None:
         return serving
     build, limit = variant.build, manifest.tokenizer.max_tokens
     longest = max(profile.largest[1] for profile in build.profiles)
@@ -114,7 +145,7 @@ def most_texts(build: EngineBuild, length: int) -> int:
     return texts
 
 
-def profile_names(build: EngineBuild | None) -> list[str]:
+def _profile_names(build: EngineBuild | None) -> list[str]:
     """Return the names of all profiles, for an instance; by default Triton uses the first only."""
     return [] if build is None else [str(number) for number in range(len(build.profiles))]
 
@@ -143,34 +174,3 @@ def graph_specs(
         for size in batches
         if size * length <= GRAPH_TOKENS
     ]
-
-
-def accelerators(
-    manifest: Manifest, variant: Variant, serving: Serving, buckets: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Return ONNX Runtime's execution accelerators: its own kernels, or TensorRT before them.
-
-    TensorRT gets one profile for all buckets, and its engines are kept on the server.
-
-    Raises:
-        UnsupportedError: The accelerator does not know the precision.
-    """
-    cuda = {"name": "cuda", "parameters": CUDA_OPTIONS}
-    if serving.engine_cache is None:
-        return [cuda]
-    if variant.precision not in _PRECISION_MODES:
-        msg = (
-            f"TensorRT in the backend onnxruntime takes {' or '.join(_PRECISION_MODES)}, not "
-            f"{variant.precision}: name another --variant, or omit --engine-cache"
-        )
-        raise UnsupportedError(msg)
-    profile = Profile(
-        (1, buckets[0]),
-        (max(1, serving.max_batch_size // 4), buckets[len(buckets) // 2]),
-        (serving.max_batch_size, buckets[-1]),
-    )
-    parameters = {
-        **_PRECISION_MODES[variant.precision],
-        **provider_options(manifest.inputs, profile, serving.engine_cache),
-    }
-    return [{"name": "tensorrt", "parameters": parameters}, cuda]

@@ -8,8 +8,6 @@ warmup/         the inputs of its warm-up
 minilm_text/        the same model, tokenising in the server
 """
 
-import errno
-import os
 import re
 import shutil
 import struct
@@ -25,24 +23,21 @@ from lanner.artifact.artifact import QUALITY_FILE, Artifact
 from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
 from lanner.errors import (
     ArtifactError,
-    EngineError,
     InputError,
     RepositoryError,
-    UnsupportedError,
 )
-from lanner.files.staging import staged_directory, staged_file
 from lanner.triton.contract.model_code import MODEL_FILE, model_code
 from lanner.triton.contract.model_config import CONFIG_FILE, parse_config
 from lanner.triton.contract.served_model import carried_files
 from lanner.triton.contract.tensors import TEXT_SUFFIX
 from lanner.triton.lint.repository_model import version_directories
+from lanner.triton.repository.backends import find_backend
 from lanner.triton.repository.config_text import (
     WARMUP_TEXT_FILE,
     text_config,
     token_config,
     warmup_mask_file,
 )
-from lanner.triton.repository.gpu_serving import choose_served, fitted
 from lanner.triton.repository.serving import Serving
 from lanner.triton.repository.writing import (
     WARMUP_DIRECTORY,
@@ -51,9 +46,6 @@ from lanner.triton.repository.writing import (
     writing,
 )
 
-#: The name of every version's model file, whatever the variant: a configuration names one file for
-#: all versions.
-_SERVED_FILES = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WARMUP_TEXT = "A plane is taking off."
 
@@ -66,15 +58,17 @@ class WrittenModel:
         name: The model's name.
         version: The number of the version.
         variant: The name of the variant that runs.
+        notes: Sentences on what a user must know of it.
     """
 
     name: str
     version: int
     variant: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 def write_repository(
@@ -116,44 +110,73 @@ def write_repository(
     _require_names(names, len(opened))
     require_place(repository)
     # Everything is checked before anything is written.
-    chosen = [choose_served(artifact, variant, serving) for artifact in opened]
+    backend = find_backend(serving.backend)
+    chosen = [backend.choose(artifact, variant, serving) for artifact in opened]
     for artifact, served in zip(opened, chosen, strict=True):
+        backend.require_runs(served, serving, artifact.directory)
         _require_served(artifact, served, serving)
     servings = [
-        fitted(serving, artifact.manifest, served)
+        backend.fitted(serving, artifact.manifest, served)
         for artifact, served in zip(opened, chosen, strict=True)
     ]
     every = [name for one in names for name in ((one, one + TEXT_SUFFIX) if with_text else (one,))]
     written = []
     with writing(repository, every) as work:
-        older = {name: _carried(repository / name) for name in every}
+        carried = {name: _carried(repository / name) for name in every}
         for artifact, served, name, own in zip(opened, chosen, names, servings, strict=True):
             both = repository / name, repository / f"{name}{TEXT_SUFFIX}"
-            version = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
+            number = 1 + max([0, *(int(path.name) for model in both for path in _versions(model))])
             # The token model first: a text model may call it.
-            with _whole(both[0], work) as model:
-                _write_token_model(artifact, served, model, version, own, older)
-            written.append(WrittenModel(name, version, served.name))
-            if with_text:
-                with _whole(both[1], work) as model:
-                    _write_text_model(artifact, served, model, version, own, older)
-                written.append(WrittenModel(both[1].name, version, served.name))
+            writers = (_write_token_model, _write_text_model)[: 1 + with_text]
+            for model, write in zip(both, writers, strict=False):
+                target = _Target(work / model.name, number, _versions(model), carried[model.name])
+                with _readable_errors(model):
+                    write(artifact, served, target, own)
+                    put_in_place(target.model, model)
+                notes = tuple(backend.notes(served, own)) if model == both[0] else ()
+                written.append(WrittenModel(model.name, number, served.name, notes))
     return written
 
 
+@dataclass(frozen=True)
+class _Target:
+    """A new version of a model, which is written elsewhere and then put in place.
+
+    Attributes:
+        model: The directory to write, of the model's name: the configuration and one version.
+        number: The number of the version.
+        before: The directories of the versions that the model has already.
+        carried: The parameters that those carry.
+    """
+
+    model: Path
+    number: int
+    before: list[Path]
+    carried: dict[str, str]
+
+    def version(self) -> Path:
+        """Make the directory of the version."""
+        path = self.model / str(self.number)
+        path.mkdir(parents=True)
+        return path
+
+    def write(self, config: str, warmup: dict[str, bytes]) -> None:
+        """Write the configuration and the files that it names for the warm-up."""
+        (self.model / CONFIG_FILE).write_text(config, encoding="utf-8")
+        for name, content in warmup.items():
+            (self.model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
+            (self.model / WARMUP_DIRECTORY / name).write_bytes(content)
+
+
 @contextmanager
-def _whole(model: Path, work: Path) -> Iterator[Path]:
-    """Yield where a model is written: a new one elsewhere, and it comes as a whole.
+def _readable_errors(model: Path) -> Iterator[None]:
+    """Name the model in errors of writing.
 
     Raises:
         RepositoryError: Writing failed.
     """
     try:
-        if model.exists():
-            yield model
-        else:
-            yield work / model.name
-            put_in_place(work / model.name, model)
+        yield
     except OSError as error:
         msg = (
             f"cannot write {model} ({error.strerror or error}): check free space and "
@@ -163,61 +186,46 @@ def _whole(model: Path, work: Path) -> Iterator[Path]:
 
 
 def _write_token_model(
-    artifact: Artifact,
-    variant: Variant,
-    model: Path,
-    version: int,
-    serving: Serving,
-    older: dict[str, dict[str, str]],
+    artifact: Artifact, variant: Variant, target: _Target, serving: Serving
 ) -> None:
     # Two versions may be served at once, and all versions must load by the same configuration.
-    file = _SERVED_FILES.get(serving.backend)
-    before = [path for path in _versions(model) if int(path.name) < version][-1:]
-    keeps_one = all((path / (file or MODEL_FILE)).is_file() for path in before)
-    with staged_directory(model / str(version)) as staged:
-        part = _copy(artifact, variant, staged, serving, file=file)
-        if serving.backend == "python":
-            code = model_code(variant.engine, takes_texts=False)
-            (staged / MODEL_FILE).write_text(code, encoding="utf-8")
-        carried = older[model.name] | carried_files(part, version)
-        text = token_config(
-            model.name, part.manifest, part.manifest.variants[0], serving, carried, keeps_one
-        )
-        config = parse_config(text, model / CONFIG_FILE)
-        masks = {
-            warmup_mask_file(sample.inputs[name].dims[0])
-            for sample in config.model_warmup
-            for name in sample.inputs
-            if sample.inputs[name].input_data_file
-        }
-        _write_warmup(
-            model,
-            {mask: np.ones(int(mask.rpartition(".")[2]), np.int64).tobytes() for mask in masks},
-        )
-        # The configuration before the version, so that a client of the version finds its tokenizer.
-        _write_config(model, text)
+    file = find_backend(serving.backend).file
+    keeps_one = all((path / (file or MODEL_FILE)).is_file() for path in target.before[-1:])
+    directory = target.version()
+    part = _copy(artifact, variant, directory, serving, file=file)
+    if file is None:
+        code = model_code(variant.engine, takes_texts=False)
+        (directory / MODEL_FILE).write_text(code, encoding="utf-8")
+    manifest, name = part.manifest, target.model.name
+    carried = target.carried | carried_files(part, target.number)
+    text = token_config(name, manifest, manifest.variants[0], serving, carried, keeps_one)
+    config = parse_config(text, target.model / CONFIG_FILE)
+    lengths = {
+        sample.inputs[name].dims[0]
+        for sample in config.model_warmup
+        for name in sample.inputs
+        if sample.inputs[name].input_data_file
+    }
+    masks = {warmup_mask_file(length): np.ones(length, np.int64).tobytes() for length in lengths}
+    target.write(text, masks)
 
 
 def _write_text_model(
-    artifact: Artifact,
-    variant: Variant,
-    model: Path,
-    version: int,
-    serving: Serving,
-    older: dict[str, dict[str, str]],
+    artifact: Artifact, variant: Variant, target: _Target, serving: Serving
 ) -> None:
-    with staged_directory(model / str(version)) as staged:
-        # A text model with its own engine needs the model file; otherwise the token model has it.
-        part = _copy(artifact, variant, staged, serving, with_weights=not serving.calls_token_model)
-        runs_in = "triton" if serving.calls_token_model else variant.engine
-        code = model_code(runs_in, takes_texts=True)
-        (staged / MODEL_FILE).write_text(code, encoding="utf-8")
-        carried = older[model.name] | carried_files(part, version, is_text=True)
-        text = text_config(model.name, part.manifest, variant, serving, carried)
-        if parse_config(text, model / CONFIG_FILE).model_warmup:
-            content = _WARMUP_TEXT.encode()
-            _write_warmup(model, {WARMUP_TEXT_FILE: struct.pack("<I", len(content)) + content})
-        _write_config(model, text)
+    directory = target.version()
+    # A text model with its own engine needs the model file; otherwise the token model has it.
+    has_engine = not serving.calls_token_model
+    part = _copy(artifact, variant, directory, serving, with_weights=has_engine)
+    code = model_code(variant.engine if has_engine else "triton", takes_texts=True)
+    (directory / MODEL_FILE).write_text(code, encoding="utf-8")
+    carried = target.carried | carried_files(part, target.number, is_text=True)
+    text = text_config(target.model.name, part.manifest, variant, serving, carried)
+    warmup = {}
+    if parse_config(text, target.model / CONFIG_FILE).model_warmup:
+        content = _WARMUP_TEXT.encode()
+        warmup[WARMUP_TEXT_FILE] = struct.pack("<I", len(content)) + content
+    target.write(text, warmup)
 
 
 def _copy(
@@ -245,9 +253,8 @@ def _copy(
         names |= dict(zip(variant.files, served.files, strict=True))
     for name, copy in names.items():
         shutil.copyfile(artifact.file(name), directory / copy)
-    # On a GPU ONNX Runtime fuses at load; a graph that is fast on a CPU is slow there.
-    if with_weights and serving.backend == "onnxruntime" and not serving.is_on_gpu:
-        _bake(directory / served.file)
+    if with_weights:
+        find_backend(serving.backend).prepare(directory / served.file, serving)
     part = replace(
         artifact.manifest,
         variants=[served] if with_weights else [],
@@ -261,24 +268,6 @@ def _files(manifest: Manifest) -> list[str]:
     """Return the files that every copy of an artifact has."""
     ranges = manifest.embedding_ranges
     return [manifest.tokenizer.file, QUALITY_FILE, *([] if ranges is None else [ranges.file])]
-
-
-def _bake(path: Path) -> None:
-    """Replace a graph by the one that ONNX Runtime optimizes with Lanner's settings.
-
-    Triton's backend cannot switch off single fusions, so the graph is optimized beforehand.
-    """
-    from lanner.engines.onnxruntime import open_session  # noqa: PLC0415 (an extra)
-
-    optimized = path.with_name(f"optimized.{path.name}")
-    try:
-        open_session(path, save_optimized_to=optimized)
-    except EngineError:
-        # If the disk is full, ONNX Runtime only reports that the graph cannot be serialized.
-        if shutil.disk_usage(path.parent).free < path.stat().st_size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-        raise
-    optimized.replace(path)
 
 
 def _carried(model: Path) -> dict[str, str]:
@@ -295,19 +284,6 @@ def _carried(model: Path) -> dict[str, str]:
             )
             raise RepositoryError(msg) from None
     return carried
-
-
-def _write_warmup(model: Path, files: dict[str, bytes]) -> None:
-    if files:
-        (model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
-    for name, content in files.items():
-        with staged_file(model / WARMUP_DIRECTORY / name) as file:
-            file.write(content)
-
-
-def _write_config(model: Path, text: str) -> None:
-    with staged_file(model / CONFIG_FILE) as file:
-        file.write(text.encode())
 
 
 def _versions(model: Path) -> list[Path]:
@@ -331,38 +307,6 @@ def _require_names(names: Sequence[str], count: int) -> None:
 
 
 def _require_served(artifact: Artifact, variant: Variant, serving: Serving) -> None:
-    wanted: dict[str, Any] = {"onnxruntime": "onnxruntime", "openvino": "onnxruntime"}
-    if serving.backend == "tensorrt" and variant.engine != "tensorrt":
-        msg = (
-            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, but the "
-            "backend tensorrt needs an engine: build one first with 'lanner build-engine', or "
-            "choose the backend python or onnxruntime"
-        )
-        raise UnsupportedError(msg)
-    if serving.backend == "python" and variant.engine == "tensorrt" and not serving.is_on_gpu:
-        msg = (
-            f"{artifact.directory} holds the variant {variant.name} for TensorRT, which needs a "
-            "GPU: add --device cuda, or name another with --variant"
-        )
-        raise UnsupportedError(msg)
-    if serving.is_on_gpu and variant.precision.startswith("int8") and variant.engine != "tensorrt":
-        msg = (
-            f"the variant {variant.name} of {artifact.directory} is for CPUs: name another with "
-            "--variant, or omit --device"
-        )
-        raise UnsupportedError(msg)
-    if serving.backend in wanted and variant.engine != wanted[serving.backend]:
-        msg = (
-            f"{artifact.directory} holds the variant {variant.name} for {variant.engine}, which "
-            f"the backend {serving.backend} does not run: name another with --variant"
-        )
-        raise UnsupportedError(msg)
-    if serving.backend != "python" and variant.weights_file is not None:
-        msg = (
-            f"{artifact.directory} has its weights in a separate file, which is untested with "
-            f"the backend {serving.backend}: use the backend python"
-        )
-        raise UnsupportedError(msg)
     serving.lengths(artifact.manifest.tokenizer.max_tokens)
     for name in (*_files(artifact.manifest), *variant.files):
         artifact.file(name)

@@ -4,20 +4,19 @@ import fcntl
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import RepositoryError
-from lanner.files.staging import flush, flush_tree
+from lanner.files.staging import flush, flush_tree, work_beside
 from lanner.triton.contract.model_config import CONFIG_FILE
 from lanner.triton.lint.repository_model import version_directories
 
 WARMUP_DIRECTORY = "warmup"
 #: The names of temporary files and directories, as `lanner.files.staging` makes them.
-_REMAINS = re.compile(r"\..+\.[a-z0-9_]{8}")
+_REMAINS = re.compile(r"\..+\.(lanner-)?[a-z0-9_]{8}")
 _TRIES = 100
 
 
@@ -30,7 +29,7 @@ def writing(repository: Path, names: Sequence[str]) -> Iterator[Path]:
         names: The models that will be written.
 
     Yields:
-        A directory in it for new models, which Triton does not look at.
+        A directory for new models and versions, on the same disk.
 
     Raises:
         RepositoryError: Another process writes into it, it is not a repository, or cannot be made.
@@ -42,11 +41,8 @@ def writing(repository: Path, names: Sequence[str]) -> Iterator[Path]:
         try:
             _require_models(repository, names)
             _clear(repository, names)
-            work = Path(tempfile.mkdtemp(prefix=".lanner.", dir=repository))
-            try:
+            with work_beside(_outside(repository)) as work:
                 yield work
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
         finally:
             if made:
                 with suppress(OSError):  # it holds models by now
@@ -61,10 +57,39 @@ def writing(repository: Path, names: Sequence[str]) -> Iterator[Path]:
         raise RepositoryError(msg) from None
 
 
+def _outside(repository: Path) -> Path:
+    """Return a path for temporary files beside it, on the disk of the repository.
+
+    They are outside the repository if possible: a server that starts meanwhile refuses a directory
+    that is no model, and a model whose files come and go (Triton 2.51).
+    """
+    outside = repository.absolute()
+    is_one_disk = outside.stat().st_dev == outside.parent.stat().st_dev
+    return outside if is_one_disk and os.access(outside.parent, os.W_OK) else outside / "models"
+
+
 def put_in_place(staged: Path, model: Path) -> None:
-    """Flush a whole new model to the disk, and give it its name."""
+    """Flush a model to the disk and put it in place: as a whole if it is new, or a new version.
+
+    The version comes last, so that a client of it finds its tokenizer in the configuration.
+
+    Args:
+        staged: The model's directory with one version.
+        model: The model's directory in the repository.
+    """
     flush_tree(staged)
-    staged.rename(model)
+    if not model.exists():
+        staged.rename(model)
+    else:
+        if (staged / WARMUP_DIRECTORY).exists():
+            (model / WARMUP_DIRECTORY).mkdir(exist_ok=True)
+            for file in (staged / WARMUP_DIRECTORY).iterdir():
+                file.replace(model / WARMUP_DIRECTORY / file.name)
+            flush(model / WARMUP_DIRECTORY)
+        (staged / CONFIG_FILE).replace(model / CONFIG_FILE)
+        for version in version_directories(staged):
+            version.rename(model / version.name)
+        flush(model)
     flush(model.parent)
 
 

@@ -16,6 +16,7 @@ from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import TokenizerRecord, Variant
 from lanner.triton.contract.model_code import model_code
 from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
+from lanner.triton.repository.write import write_repository
 
 CONFIG = "minilm/config.pbtxt"
 BUCKETS = 'parameters { key: "lanner_buckets" value { string_value: "2,4" } }\n'
@@ -315,3 +316,35 @@ def test_the_truncation_of_a_damaged_tokenizer_is_not_looked_at(tmp_path: Path) 
     content = json.loads((version / "tokenizer.json").read_text(encoding="utf-8"))
     (version / "tokenizer.json").write_text(json.dumps([content]), encoding="utf-8")
     assert [found.rule for found in check(tmp_path)] == ["artifact-files"]
+
+
+@pytest.mark.parametrize("name", ["words", "words_text"])
+def test_a_configuration_that_carries_the_files_of_something_else(
+    word_artifact: Path, tmp_path: Path, name: str
+) -> None:
+    """Two writers at once could mix them; a client would tokenise for another model."""
+    repository, other = tmp_path / "repository", tmp_path / "other"
+    write_repository([word_artifact], repository, variant="fp32")
+    assert check(repository) == []
+    tokenizer = Path(word_artifact / "tokenizer.json")
+    tokenizer.write_bytes(tokenizer.read_bytes() + b"\n")
+    write_manifest(word_artifact)
+    write_repository([word_artifact], other, variant="fp32")
+    config = (other / name / "config.pbtxt").read_text(encoding="utf-8")
+    (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    files = ["manifest.json"] if name == "words_text" else ["manifest.json", "tokenizer.json"]
+    assert faults(repository) == [
+        (
+            f"{name}/config.pbtxt",
+            line_of(repository / name / "config.pbtxt", f"lanner_file.1.{file}") - 1,
+            "error",
+            "carried-files",
+            f"config.pbtxt does not carry the {file} of version 1",
+        )
+        for file in files
+    ]
+    config = config.replace("lanner_file.1.manifest.json", "lanner_file.9.manifest.json")
+    (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    assert "config.pbtxt does not carry the manifest.json of version 1" in [
+        found.problem for found in check(repository)
+    ]

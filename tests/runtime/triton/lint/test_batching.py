@@ -21,7 +21,8 @@ dynamic_batching {
 }
 """
 BUCKETS = 'parameters { key: "lanner_buckets" value { string_value: "2,4" } }\n'
-OPENVINO = changed(ONNX, '"onnxruntime"', '"openvino"')
+FREE_LENGTH = changed(ONNX, '"onnxruntime"', '"openvino"')
+OPENVINO = FREE_LENGTH.replace("dims: [ -1 ]", "dims: [ 4 ]")
 PADDING = 'parameters { key: "ENABLE_BATCH_PADDING" value { string_value: "yes" } }\n'
 IO = ONNX[ONNX.index("input [") : ONNX.index("instance_group")]
 
@@ -200,3 +201,14 @@ def test_openvino_without_padding_of_batches(tmp_path: Path, parameter: str, lin
     assert check(tmp_path)[0].remedy == (
         'parameters { key: "ENABLE_BATCH_PADDING" value { string_value: "YES" } }'
     )
+
+
+@pytest.mark.parametrize("parameter", ["", PADDING], ids=["without padding", "with padding"])
+def test_openvino_answers_nothing_where_the_length_is_free(tmp_path: Path, parameter: str) -> None:
+    """So all repositories that Lanner wrote for it."""
+    write_model(tmp_path, "minilm", FREE_LENGTH + parameter, "model.xml", "model.bin")
+    problem = "no request to minilm is answered: the length of input_ids, attention_mask is free"
+    assert faults(tmp_path) == [(CONFIG, 5, "error", "openvino-free-length", problem)]
+    alone = changed(FREE_LENGTH + parameter, "max_batch_size: 8", "max_batch_size: 0")
+    (tmp_path / "minilm" / "config.pbtxt").write_text(alone)
+    assert "openvino-free-length" not in [found.rule for found in check(tmp_path)]

@@ -24,6 +24,7 @@ GROUP = "instance_group [\n  { kind: KIND_CPU count: 2 }\n]\n"
 INTRA = 'parameters { key: "intra_op_thread_count" value { string_value: "1" } }\n'
 OPENVINO = changed(ONNX, '"onnxruntime"', '"openvino"')
 OPENVINO = changed(OPENVINO, "intra_op_thread_count", "ENABLE_BATCH_PADDING")
+OPENVINO = OPENVINO.replace("dims: [ -1 ]", "dims: [ 4 ]")
 OPENVINO = changed(OPENVINO, 'string_value: "1"', 'string_value: "YES"')
 ALL_FILES = ("model.onnx", "model.py", "model.xml", "model.bin", "model.plan")
 GPU = ServingMachine(cores=2, has_gpu=True)

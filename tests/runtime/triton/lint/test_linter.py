@@ -7,13 +7,22 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
-from tests.support.triton_repository import ENSEMBLE, ONNX, PYTHON, check, faults, write_model
+from tests.support.triton_repository import (
+    ENSEMBLE,
+    ONNX,
+    PYTHON,
+    changed,
+    check,
+    faults,
+    write_model,
+)
 
 from lanner.errors import RepositoryError
 from lanner.triton.lint import artifact as lint_artifact
 from lanner.triton.lint import batching as lint_batching
 from lanner.triton.lint import execution as lint_execution
 from lanner.triton.lint import layout as lint_layout
+from lanner.triton.lint import onnxruntime as lint_onnxruntime
 from lanner.triton.lint import repository_model, serving_machine
 from lanner.triton.lint.finding import Rule
 from lanner.triton.lint.linter import lint
@@ -49,8 +58,32 @@ def test_a_clean_repository(tmp_path: Path) -> None:
     write_model(tmp_path, "part", PYTHON)
     write_model(tmp_path, "all", ENSEMBLE)
     (tmp_path / "README.md").touch()
-    (tmp_path / ".git").mkdir()
+    (tmp_path / "minilm" / ".ipynb_checkpoints").mkdir()
     assert check(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [".git", ".ipynb_checkpoints", ".lanner.abcdefgh"])
+def test_a_hidden_directory_is_a_model_to_triton(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, "minilm", ONNX)
+    (tmp_path / name).mkdir()
+    problem = f"{name} holds neither a config.pbtxt nor a version with a model"
+    assert faults(tmp_path) == [(name, 1, "error", "not-a-model", problem)]
+
+
+@pytest.mark.parametrize("place", ["gone", "minilm/gone", "minilm/2"])
+def test_a_link_that_leads_nowhere(tmp_path: Path, place: str) -> None:
+    write_model(tmp_path, "minilm", ONNX)
+    (tmp_path / "minilm" / "1" / "not looked at").symlink_to("/nowhere")
+    (tmp_path / place).symlink_to("/nowhere")
+    problem = f"{Path(place).name} is a link that leads nowhere"
+    assert faults(tmp_path) == [(place, 1, "error", "broken-link", problem)]
+
+
+def test_a_name_that_no_process_is_started_for(tmp_path: Path) -> None:
+    write_model(tmp_path, "a;b", PYTHON)
+    write_model(tmp_path, "c d", changed(ONNX, 'name: "minilm"', ""))  # it needs no process
+    problem = "no process can be started for a model with the name 'a;b'"
+    assert faults(tmp_path) == [("a;b", 1, "error", "unstartable-name", problem)]
 
 
 def test_findings_are_sorted_by_file_and_line(tmp_path: Path) -> None:
@@ -149,7 +182,14 @@ def test_a_model_in_place_of_the_repository(tmp_path: Path) -> None:
 
 
 def test_each_rule_has_a_name_of_its_own_and_says_why() -> None:
-    modules = (lint_artifact, lint_batching, lint_execution, lint_layout, repository_model)
+    modules = (
+        lint_artifact,
+        lint_batching,
+        lint_execution,
+        lint_layout,
+        lint_onnxruntime,
+        repository_model,
+    )
     rules = [value for m in modules for value in vars(m).values() if isinstance(value, Rule)]
     names = [rule.name for rule in rules]
     assert len(names) == len(set(names)) >= 30

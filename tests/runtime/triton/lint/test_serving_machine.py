@@ -72,3 +72,11 @@ def test_this_gpu_has_a_name_and_a_compute_capability() -> None:
     assert machine.gpus
     assert all(gpu.name.startswith("NVIDIA") for gpu in machine.gpus)
     assert all(float(gpu.compute_capability) > 3 for gpu in machine.gpus)
+
+
+@pytest.mark.parametrize(("release", "found"), [("25.12", "25.12"), ("", None), ("main", None)])
+def test_the_release_of_triton_is_that_of_its_container(
+    monkeypatch: pytest.MonkeyPatch, release: str, found: str | None
+) -> None:
+    monkeypatch.setenv("NVIDIA_TRITON_SERVER_VERSION", release)
+    assert ServingMachine.this(cores=2).triton == found

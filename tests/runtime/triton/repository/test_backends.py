@@ -12,13 +12,14 @@ from tests.support.gpu.artifact import PROFILES, add_engines, build
 from tests.support.manifests import FP32, manifest
 
 from lanner.artifact.engine_build import Profile
-from lanner.artifact.manifest import Variant
+from lanner.artifact.manifest import Manifest, Variant
 from lanner.errors import InputError, LannerError, UnsupportedError
 from lanner.triton.contract.model_config import parse_config, read_config
 from lanner.triton.lint.linter import lint
+from lanner.triton.repository.backends import find_backend
 from lanner.triton.repository.config_text import text_config, token_config
-from lanner.triton.repository.gpu_serving import engine_lengths, fitted, graph_specs, most_texts
-from lanner.triton.repository.serving import Serving
+from lanner.triton.repository.serving import BACKENDS, Serving
+from lanner.triton.repository.tensorrt import engine_lengths, graph_specs, most_texts
 from lanner.triton.repository.write import write_repository
 
 #: Profiles of one length each, of a range each, and one for everything.
@@ -27,6 +28,14 @@ RANGES = [Profile((1, 1), (8, 32), (32, 32)), Profile((1, 33), (8, 64), (16, 64)
 WIDE = [Profile((1, 1), (8, 64), (64, 128))]
 BY_BATCH = [Profile((1, 128), (1, 128), (1, 128)), Profile((2, 128), (8, 128), (16, 128))]
 HOLE = [Profile((1, 128), (1, 128), (1, 128)), Profile((4, 128), (8, 128), (16, 128))]
+
+
+def fitted(serving: Serving, made: Manifest, variant: Variant) -> Serving:
+    return find_backend(serving.backend).fitted(serving, made, variant)
+
+
+def test_each_backend_has_the_name_that_finds_it() -> None:
+    assert [find_backend(name).name for name in BACKENDS] == list(BACKENDS)
 
 
 def plan(profiles: list[Profile]) -> Variant:
@@ -218,10 +227,6 @@ def test_python_on_cuda() -> None:
     ("serving", "message"),
     [
         ({"device": "tpu"}, "the backend python does not run on 'tpu': use 'cpu'"),
-        (
-            {"device": "cuda", "backend": "openvino"},
-            "the backend openvino does not run on 'cuda': use 'cpu'",
-        ),
         (
             {"engine_cache": "/cache", "backend": "onnxruntime"},
             "an engine cache is for the backend onnxruntime on the device cuda: choose both",

@@ -93,22 +93,9 @@ EXPECTED = {
             lanner_input="tokens",
             lanner_variant="fp32",
             lanner_buckets="4",
-            intra_op_thread_count="0",
+            intra_op_thread_count="6",
             inter_op_thread_count="1",
             enable_mem_pattern="0",
-        )
-    ),
-    "openvino": (
-        'default_model_filename: "model.fp32.onnx"\n'
-        + ids(*TYPED[:2])
-        + sample(4, *TYPED[:2])
-        + CPU
-        + parameters(
-            lanner_input="tokens",
-            lanner_variant="fp32",
-            lanner_buckets="4",
-            NUM_STREAMS="1",
-            ENABLE_BATCH_PADDING="YES",
         )
     ),
     "tensorrt": (
@@ -120,6 +107,11 @@ EXPECTED = {
         + parameters(lanner_input="tokens", lanner_variant="fp32", lanner_buckets="4")
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def _six_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lanner.triton.repository.onnxruntime.available_cores", lambda: 6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -269,22 +261,12 @@ def test_cores_that_are_not_known_are_shared_where_they_are() -> None:
     assert "threads" not in of_text(instances=3).parameters
 
 
-@pytest.mark.parametrize(("instances", "threads"), [(1, "0"), (2, "1"), (9, "1")])
-def test_instances_of_onnxruntime_have_a_core_each_where_none_are_named(
+@pytest.mark.parametrize(("instances", "threads"), [(1, "6"), (4, "1"), (9, "1")])
+def test_instances_of_onnxruntime_share_the_cores_here_where_none_are_named(
     instances: int, threads: str
 ) -> None:
     config = token(backend="onnxruntime", instances=instances)
     assert config.parameters["intra_op_thread_count"].string_value == threads
-
-
-def test_instances_of_openvino_share_their_threads() -> None:
-    config = token(backend="openvino", cores=5, instances=2)
-    assert config.instance_group[0].count == 2
-    found = {key: value.string_value for key, value in config.parameters.items()}
-    assert (found["INFERENCE_NUM_THREADS"], found["NUM_STREAMS"]) == ("5", "2")
-    found = dict(token(backend="openvino", instances=2).parameters)
-    assert "INFERENCE_NUM_THREADS" not in found
-    assert found["NUM_STREAMS"].string_value == "2"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -378,13 +360,9 @@ def test_each_comment_stands_before_what_it_is_about() -> None:
         ),
         (
             "onnxruntime",
-            "# intra_op_thread_count: the cores of one instance; 0 is all of the server's, which",
+            "# intra_op_thread_count: the cores of one instance; with 0 ONNX Runtime would pin its",
         ),
-        ("openvino", "# INFERENCE_NUM_THREADS: the cores of all instances together; without it,"),
-        (
-            "openvino",
-            "# Instances share one engine and its threads: a stream each (see parameters).",
-        ),
+        ("onnxruntime", "# It needs Triton 25.12 (ONNX Runtime 1.23) or later."),
         ("tensorrt", "# A CUDA graph for each shape that comes again: launches cost nothing."),
         ("tensorrt", "# An instance a GPU; a second one hides its transfers."),
         (
