@@ -12,7 +12,7 @@ import pytest
 from lanner.artifact.manifest import file_sha256
 from lanner.files.partial import directory_of
 from lanner.files.texts import shipped_sentences
-from lanner.files.vectors import VECTOR_SUFFIXES
+from lanner.files.vectors import FORMATS
 
 #: With more chunks than the default, so that a kill within a second finds some that are finished.
 _PROGRAM = """\
@@ -51,7 +51,7 @@ def require_done(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.no_transformers
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", VECTOR_SUFFIXES)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_killed_runs_go_on_to_the_same_bytes(
     word_artifact: Path, tmp_path: Path, suffix: str
 ) -> None:

@@ -29,7 +29,7 @@ from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows
 from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
-from lanner.files.vectors import VECTOR_SUFFIXES
+from lanner.files.vectors import FORMATS
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.vectors.precision import PRECISIONS
 
@@ -70,7 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "encode", summary="turn texts into vectors", examples=_EXAMPLES
     )
     add_model_options(parser)
-    add_input_options(parser, outputs=VECTOR_SUFFIXES)
+    add_input_options(parser, outputs=tuple(FORMATS))
     parser.add_argument(
         "--input-format",
         choices=[suffix[1:] for suffix in TEXT_SUFFIXES],
@@ -142,11 +142,13 @@ def run(args: argparse.Namespace) -> None:
 def _columns(args: argparse.Namespace) -> Columns:
     ids = [args.id_column] if args.id_column else []
     kept = list(dict.fromkeys([*ids, *filter(None, map(str.strip, args.keep.split(",")))]))
-    is_json = args.output is None and args.json
+    where = "--json" if args.json and args.output is None else ""
+    if args.output and not FORMATS[args.output.suffix].holds_columns:
+        where = f"a {args.output.suffix} file"
     need(
-        not kept or not (is_json or (args.output and args.output.suffix == ".npy")),
-        f"{'--json' if is_json else 'a .npy file'} holds the vectors alone: use a .parquet or "
-        ".jsonl --output for --id-column and --keep",
+        not kept or not where,
+        f"{where} holds the vectors alone: use a .parquet or .jsonl --output for --id-column and "
+        "--keep",
     )
     need(not kept or args.input, "--id-column and --keep need --input FILE")
     taken = {EMBEDDING} if args.no_text else {EMBEDDING, TEXT}
@@ -273,8 +275,8 @@ def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[st
     runner = model.runner
     engine = runner.engine.name
     packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
-    if args.output and args.output.suffix == ".parquet":
-        packages.append("pyarrow")
+    if args.output:
+        packages += FORMATS[args.output.suffix].packages
     options = {name: value for name, value in vars(args).items() if name not in MAY_DIFFER}
     return {
         "variant": model.variant.name,

@@ -59,7 +59,7 @@ class Bulk:
     Attributes:
         rows: The input, unread.
         encode: Turns texts into vectors [n, width].
-        output: The file to write, with one of `lanner.files.vectors.VECTOR_SUFFIXES`.
+        output: The file to write, with one of `lanner.files.vectors.FORMATS`.
         identity: The other settings that the vectors depend on, as JSON: an earlier run with
             another identity cannot be continued.
         origin: The origin of the vectors; see `lanner.files.vector_file.Layout`.

@@ -1,6 +1,7 @@
 """Writers of vector files by suffix: .npy and .jsonl here, .parquet in its own module."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,8 +11,6 @@ from numpy.typing import NDArray
 
 from lanner.files.rows import Row
 from lanner.files.vector_file import Layout, VectorFile, json_line
-
-VECTOR_SUFFIXES = (".npy", ".parquet", ".jsonl")
 
 
 class NpyFile(VectorFile):
@@ -62,21 +61,44 @@ class JsonlFile(VectorFile):
             body.write(json_line(row, self.layout.record(row, vector)).encode())
 
 
+def _parquet_file(layout: Layout) -> VectorFile:
+    from lanner.files.parquet_vectors import ParquetFile  # noqa: PLC0415 (an extra)
+
+    return ParquetFile(layout)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file of vectors.
+
+    Attributes:
+        open: Returns the writer of a file with a layout.
+        holds_columns: False if it holds the vectors alone, without texts and kept columns.
+        packages: The packages whose versions the bytes of a file depend on.
+    """
+
+    open: Callable[[Layout], VectorFile]
+    holds_columns: bool = True
+    packages: tuple[str, ...] = ()
+
+
+#: By suffix.
+FORMATS = {
+    ".npy": Format(NpyFile, holds_columns=False),
+    ".parquet": Format(_parquet_file, packages=("pyarrow",)),
+    ".jsonl": Format(JsonlFile),
+}
+
+
 def vector_file(suffix: str, layout: Layout) -> VectorFile:
     """Return the writer of a kind of file.
 
     Args:
-        suffix: One of `VECTOR_SUFFIXES`.
-        layout: The columns; .npy holds the vectors alone.
+        suffix: One of `FORMATS`.
+        layout: The columns; a format may hold the vectors alone.
 
     Raises:
         MissingExtraError: .parquet needs pyarrow, which is not installed.
         InputError: A kept column has a type that this kind of file does not have.
     """
-    if suffix == ".npy":
-        return NpyFile(layout)
-    if suffix == ".jsonl":
-        return JsonlFile(layout)
-    from lanner.files.parquet_vectors import ParquetFile  # noqa: PLC0415 (an extra)
-
-    return ParquetFile(layout)
+    return FORMATS[suffix].open(layout)

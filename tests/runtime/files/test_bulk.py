@@ -15,7 +15,7 @@ from lanner.files.bulk import Bulk, Outcome, chunks
 from lanner.files.partial import PartialFile, directory_of
 from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows
-from lanner.files.vectors import VECTOR_SUFFIXES
+from lanner.files.vectors import FORMATS
 
 #: The whole text of a chunk goes into each of its vectors, as the last bits of real ones do.
 WIDTH = 3
@@ -44,7 +44,7 @@ def write_jsonl(path: Path, texts: list[str | None]) -> Path:
 def run(source: Path, output: Path, **options: Any) -> Outcome:
     if output.suffix == ".parquet":
         pytest.importorskip("pyarrow", reason="needs the parquet extra")
-    kept = [] if output.suffix == ".npy" else ["id"]
+    kept = ["id"] if FORMATS[output.suffix].holds_columns else []
     with open_rows(source, Columns(["text"], kept)) as rows:
         return Bulk(rows, options.pop("encode", encode), output, **options).run()
 
@@ -72,7 +72,7 @@ def test_a_chunk_of_long_texts_has_fewer_rows(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-@pytest.mark.parametrize("suffix", VECTOR_SUFFIXES)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_no_rows_at_all(tmp_path: Path, suffix: str) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [])
     assert run(source, tmp_path / f"out{suffix}").written.vectors == 0
@@ -110,7 +110,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return count
 
 
-@pytest.mark.parametrize("suffix", VECTOR_SUFFIXES)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     tmp_path: Path, suffix: str, steps: list[int]
 ) -> None:
@@ -276,7 +276,7 @@ def test_rows_that_were_added_are_encoded_too(tmp_path: Path) -> None:
         run(source, output)
 
 
-@pytest.mark.parametrize("suffix", VECTOR_SUFFIXES)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_done(tmp_path: Path, suffix: str) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", ["a" * 500] * 40)
     output, whole = tmp_path / f"out{suffix}", tmp_path / f"whole{suffix}"
