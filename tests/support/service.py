@@ -68,7 +68,11 @@ class Service:
 def serving(models: dict[str, Path], **settings: Any) -> Iterator[Service]:
     """Yield a service of artifacts, by the names of its models."""
     named = {name: str(path) for name, path in models.items()}
-    door = Door(Settings(**{"models": named, "port": 0, "threads": 2, **settings}).checked())
+    door = Door(
+        Settings(
+            **{"models": named, "port": 0, "threads": 2, "access_log": False, **settings}
+        ).checked()
+    )
     apps: list[App] = []
     started = threading.Event()
     failures: list[BaseException] = []

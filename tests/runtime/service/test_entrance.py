@@ -61,7 +61,7 @@ def first(keys: Path) -> str:
 @pytest.fixture(scope="module")
 def service(words: Path, keys: Path, first: str) -> Iterator[Service]:
     models = {"words": words, "other": words}
-    with serving(models, keys=str(keys), access_log=False) as running:
+    with serving(models, keys=str(keys)) as running:
         yield running
 
 
@@ -196,7 +196,7 @@ def test_requests_at_once_are_counted_until_they_end(service: Service, keys: Pat
 def test_a_damaged_file_of_keys_lets_nobody_else_in(words: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     token, _ = add_key(path, "a")
-    with serving({"words": words}, keys=str(path), access_log=False) as running:
+    with serving({"words": words}, keys=str(path)) as running:
         path.write_text("[]")
         assert ask(running, "openai", token).status == 200
         assert ask(running, "openai", None).status == 401
@@ -204,11 +204,11 @@ def test_a_damaged_file_of_keys_lets_nobody_else_in(words: Path, tmp_path: Path)
 
 def test_texts_are_masked_before_a_model_reads_them(words: Path) -> None:
     # "a" and "b" are words of the model: a mail address is read, and its placeholder is not.
-    with serving({"words": words}, mask=("email", "ip"), access_log=False) as running:
+    with serving({"words": words}, mask=("email", "ip")) as running:
         answer = running.post("/v1/embeddings", {"input": ["a b@b.com", "a", "c 192.0.2.1"]})
         first, plain, third = (one["embedding"] for one in answer.json["data"])
         assert answer.json["usage"]["prompt_tokens"] == 9  # [, EMAIL and ] are unknown words
-        with serving({"words": words}, access_log=False) as unmasked:
+        with serving({"words": words}) as unmasked:
             content = {"input": ["a [EMAIL]", "a", "c [IP]"]}
             expected = unmasked.post("/v1/embeddings", content).json["data"]
         assert [first, plain, third] == [one["embedding"] for one in expected]
@@ -233,7 +233,7 @@ def test_entities_of_masked_texts_are_where_the_original_has_them(
     models = {"tagger": tagger_artifact.directory}
     text = "Anna Schmidt (anna@example.com) lives in Bonn."
     asked = {"inputs": text, "parameters": {"ignore_labels": []}}
-    with serving(models, mask=("email",), access_log=False) as running:
+    with serving(models, mask=("email",)) as running:
         answer = running.post("/tag", asked)
         assert answer.status == 200, answer.body
         spans = [(one["start"], one["end"]) for one in answer.json]
@@ -245,7 +245,7 @@ def test_entities_of_masked_texts_are_where_the_original_has_them(
 
 def test_a_model_of_the_head_tag_masks(tagger_artifact: Any, words: Path) -> None:
     path = str(tagger_artifact.directory)
-    with serving({"words": words}, mask_with=path, access_log=False) as running:
+    with serving({"words": words}, mask_with=path) as running:
         assert running.post("/v1/embeddings", {"input": "a b"}).status == 200
         assert running.app.pipeline.masker is not None
         assert running.app.pipeline.masker.is_slow
@@ -269,7 +269,7 @@ def test_tls_with_a_certificate_that_is_renewed(words: Path, tmp_path: Path) -> 
             return str(certificate["serialNumber"])
 
     files = {"tls_certificate": str(own.certificate), "tls_key": str(own.key)}
-    with serving({"words": words}, **files, access_log=False) as running:
+    with serving({"words": words}, **files) as running:
         before = serial(running.door.port)
         fresh = identity(authority, tmp_path, "localhost", file="fresh")
         fresh.key.replace(own.key)
@@ -283,7 +283,7 @@ def test_tls_with_a_certificate_that_is_renewed(words: Path, tmp_path: Path) -> 
 
 def test_pages_of_named_origins_may_call(words: Path) -> None:
     origins = ("https://app.example.org",)
-    with serving({"words": words}, cors_origins=origins, access_log=False) as running:
+    with serving({"words": words}, cors_origins=origins) as running:
         asked = {"origin": "https://app.example.org", "access-control-request-method": "POST"}
         preflight = running.ask("OPTIONS", "/v1/embeddings", None, asked)
         assert (preflight.status, preflight.body) == (204, b"")
@@ -297,7 +297,9 @@ def test_pages_of_named_origins_may_call(words: Path) -> None:
 def test_a_request_is_one_line_of_the_log_without_its_text(
     words: Path, keys: Path, first: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with serving({"words": words}, keys=str(keys), log="json", mask=("email",)) as running:
+    with serving(
+        {"words": words}, keys=str(keys), log="json", access_log=True, mask=("email",)
+    ) as running:
         secret = "XQZ" * 3
         ask(running, "openai", first)
         running.post("/v1/embeddings", {"input": f"{secret} a@b.com"}, x_api_key=first)
