@@ -41,7 +41,7 @@ def report_page(report: Report) -> Page:
         f"{len(report['subjects'])} subjects in one run, the same texts for all, each in a process "
         "of its own.",
         headlines=headlines(report),
-        tables=[headline_table(report), *call_tables(report), check_table(report)],
+        tables=[headline_table(report), *call_tables(report), *check_tables(report)],
         details=detail_tables(report),
         conditions=conditions(report),
         versions=versions_table(report),
@@ -85,18 +85,19 @@ def headline_table(report: Report) -> Table:
     return Table("Every figure", note, ["", "precision", *(labels[key] for key in keys)], cells)
 
 
-def check_table(report: Report) -> Table:
-    """Return the checks, with the measurements."""
+def check_tables(report: Report) -> list[Table]:
+    """Return the table of the checks that were measured, or none; the record has the others."""
     rows = []
     for check in report["checks"]:
+        if check["holds"] is None:
+            continue
         must = f"{'at least' if check['is_least'] else 'at most'} {check['bound']:g}"
-        measured, holds = Cell(check["missing"]), Cell(NOT_MEASURED)
-        if check["holds"] is not None:
-            figure = Figure("", check["measured"], tuple(check["rounds"]), ".3f", True)
-            measured = Cell(figure.text, spread=figure.spread_text)
-            holds = Cell("yes" if check["holds"] else "NO")
+        figure = Figure("", check["measured"], tuple(check["rounds"]), ".3f", True)
+        measured = Cell(figure.text, spread=figure.spread_text)
+        holds = Cell("yes" if check["holds"] else "NO")
         rows.append([Cell(check["what"], check["of"]), Cell(must), measured, holds])
-    return Table("What must hold", note_of(report), ["", "must be", "measured", "holds"], rows)
+    headers = ["", "must be", "measured", "holds"]
+    return [Table("What must hold", note_of(report), headers, rows)] if rows else []
 
 
 def detail_tables(report: Report) -> list[Table]:

@@ -1,5 +1,5 @@
 """The suites: each measures one thing of every subject, in interleaved rounds.
 
 Each module has `measure(roster, inputs, plan)`, which gives the keys of each row by the name of its
-subject, and `estimate_s(plan)`, about how long one subject takes.
+subject.
 """

@@ -6,14 +6,6 @@ from lanner_perf.suites.inputs import Inputs, Parts, median
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
 
-#: Of a framework that imports torch; others are far faster.
-_LIKELY_S = 3.0
-
-
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    return plan.cold_starts * _LIKELY_S
-
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Start each subject again beside itself, which has read its files already."""

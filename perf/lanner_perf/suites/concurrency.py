@@ -19,11 +19,6 @@ _MOST_CALLS = 20_000
 _SUMS = frozenset({"failed", "other_requests"})
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    return len(plan.callers) * plan.point_s * (plan.point_rounds + 0.5)
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Texts a second against latency, for each number of callers."""
     short = inputs.workloads.texts["short"]

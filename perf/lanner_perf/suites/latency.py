@@ -15,12 +15,6 @@ from lanner_perf.suites.suite_plan import SuitePlan
 _WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    by_length = len(plan.lengths) * plan.latency_s / 4
-    return 0.6 * (plan.rounds * (plan.latency_s + by_length) + (plan.rounds + 1) * plan.latency_s)
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Over natural short texts, and by length in tokens."""
     most = plan.latency_texts

@@ -48,8 +48,6 @@ _OF_VECTORS_ALONE: tuple[LeftOut, ...] = (
     {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
     {"name": "texts by length", "reason": "they are made for vectors alone"},
 )
-#: The usual one, for the estimate.
-_START_S = 4.0
 
 Report = dict[str, Any]
 Progress = Callable[[str], object]
@@ -87,7 +85,7 @@ def measure(
         left_out += _OF_VECTORS_ALONE
         plan = replace(plan, lengths=(), suites=_without_quality(plan))
     inputs = _inputs(artifact, inputs_of(workloads, head), plan)
-    clock = _Clock(plan, len(specs), progress)
+    clock = _Clock(plan, progress)
     rows: dict[str, dict[str, Any]] = {}
     with Roster(specs, plan.threads, clock.tell) as roster:
         clock.end("starting")
@@ -197,28 +195,26 @@ def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
 
 
 class _Clock:
-    """The clock of the suites: the time of each, and an estimate of the rest."""
+    """The clock of the suites: the time of each, and of all so far."""
 
-    def __init__(self, plan: SuitePlan, subjects: int, progress: Progress) -> None:
+    def __init__(self, plan: SuitePlan, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
         self._progress = progress
-        self._begin = time.perf_counter()
-        estimates = {name: SUITES[name].estimate_s(plan) for name in SUITES if name in plan.suites}
-        self._ahead_s = {
-            name: seconds * subjects
-            for name, seconds in {"starting": _START_S, **estimates}.items()
-        }
+        self._start = self._begin = time.perf_counter()
+        self._suites = 1 + len(plan.suites)  # the first starts the subjects
 
     def tell(self, step: str) -> None:
-        """Pass a step on, with the time that is left."""
-        present_s, *later_s = self._ahead_s.values()
-        left_s = max(0.0, present_s - (time.perf_counter() - self._begin)) + sum(later_s)
-        minutes = f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
-        self._progress(f"{step} (about {minutes} left)")
+        """Pass a step on, with its suite and the time so far.
+
+        What is left depends on the machine: the slowest subject takes many times as long as the
+        fastest.
+        """
+        spent_s = time.perf_counter() - self._start
+        spent = f"{spent_s / 60:.0f} min" if spent_s > 90 else f"{spent_s:.0f} s"
+        self._progress(f"{step} (part {len(self.seconds) + 1} of {self._suites}, {spent} so far)")
 
     def end(self, suite: str) -> None:
         """End a suite, or the start of all subjects."""
         now = time.perf_counter()
         self.seconds[suite] = round(now - self._begin, 1)
         self._begin = now
-        del self._ahead_s[suite]

@@ -15,11 +15,6 @@ _BATCH_SIZE = 32
 _TEXTS_A_SECOND = {"short": 100, "mixed": 25}
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    return 0.6 * plan.throughput_s
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """After imports, loading, and one call with the texts of each workload."""
     texts = [

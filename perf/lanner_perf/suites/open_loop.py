@@ -18,11 +18,6 @@ _MOST_ARRIVALS = 20_000
 _TRIAL_TEXTS, _BATCH_SIZE = 64, 32
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    return len(plan.loads) * plan.point_s * plan.point_rounds
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Latency from the arrival, for each rate; the rates and times are the same for all.
 

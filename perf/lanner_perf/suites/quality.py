@@ -12,11 +12,6 @@ from lanner_perf.suites.roster import Roster
 from lanner_perf.suites.suite_plan import SuitePlan
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    return 1.7 * plan.throughput_s + 0.1 * plan.random_batches
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Over all short texts; batch independence in random batches, where the plan has some."""
     workloads = inputs.workloads

@@ -17,13 +17,6 @@ _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
 _PARTS = (2, 4)
 
 
-def estimate_s(plan: SuitePlan) -> float:
-    """About how long one subject takes."""
-    natural = 2 * plan.throughput_s * (0.4 + 0.35 * plan.rounds)
-    by_length = len(plan.lengths) * plan.throughput_by_length_s * (0.8 + 0.7 * plan.rounds)
-    return natural + by_length
-
-
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Of short and mixed texts, and by length in tokens."""
     counts = {"short": plan.bulk_texts}

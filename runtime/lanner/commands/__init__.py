@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 from lanner._version import __version__
 from lanner.commands import (
@@ -28,9 +29,9 @@ from lanner.commands import (
     tag,
     tune,
 )
-from lanner.commands.console import say
+from lanner.commands.console import say, show
 from lanner.commands.options import Parser, Subparsers, add_command
-from lanner.errors import LannerError, UnsupportedError, UsageError
+from lanner.errors import LannerError, MissingExtraError, UnsupportedError, UsageError
 from lanner.machine import interruption
 
 ENTRY_POINT_GROUP = "lanner.commands"
@@ -65,6 +66,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"lanner {__version__}")
+    root.add_argument(
+        "--print-completion",
+        choices=("bash", "zsh", "tcsh"),
+        action=_PrintCompletion,
+        help="print a script that completes commands and options in a shell, and exit (needs: pip "
+        "install 'lanner[completion]')",
+    )
     subparsers = root.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
@@ -86,6 +94,16 @@ def parser() -> argparse.ArgumentParser:
     ]:
         module.add_parser(subparsers)
     return root
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, *__: object) -> None:
+        try:
+            import shtab  # noqa: PLC0415 (an extra)
+        except ImportError:
+            parser.error(str(MissingExtraError("--print-completion", "completion", "shtab")))
+        show(shtab.complete(parser, shell))
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

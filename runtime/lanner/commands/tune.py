@@ -23,7 +23,7 @@ from lanner.tune.workload import Workload
 
 _EXAMPLES = """\
   lanner tune minilm.lanner --goal throughput
-  lanner tune minilm.lanner --goal latency --min-quality cosine:0.999
+  lanner tune minilm.lanner --goal latency --min-quality cosine:0.99
   lanner tune minilm.lanner --goal throughput --texts tickets.csv --column body --threads 4
   lanner tune minilm.lanner --goal latency --dry-run --json | jq .choice
 
@@ -127,14 +127,15 @@ def _workload(args: argparse.Namespace, head: str) -> Workload:
 
 
 def _teller(begin: Callable[[str], object]) -> Tell:
-    """Return a function that shows the current step and the time left; in a log once per step."""
-    shown: list[str] = []
+    """Return a function that shows the current step; in a log once for all its rounds."""
+    shown: set[str] = set()
 
-    def tell(step: str, left_s: float | None) -> None:
+    def tell(step: str) -> None:
         interruption.check()
-        if sys.stderr.isatty() or step not in shown:
-            shown.append(step)
-            begin(step if left_s is None else f"{step}, about {left_s:.0f} s left")
+        what = step.partition(": round ")[0]
+        if sys.stderr.isatty() or what not in shown:
+            shown.add(what)
+            begin(step)
 
     return tell
 

@@ -81,7 +81,7 @@ class Model:
         self.runner = runner
         self._calls = calls
         source = manifest.source.get("checkpoint", manifest.name)
-        self.model_card_data = ModelCardData(f"{source} ({variant.name})")
+        self.model_card_data = ModelCardData(manifest.name, source, variant.name)
         #: Opens the same model again, in another process; None if nothing can.
         self.reopen: Callable[[], Model] | None = None
 

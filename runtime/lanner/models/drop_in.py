@@ -80,10 +80,15 @@ class ModelCardData:
 
     Attributes:
         base_model: The checkpoint and the variant: what a cache of vectors tells models by.
+        model_name: The artifact and the variant, in the form of the hub, for the results of mteb.
+        base_model_revision: None.
     """
 
-    def __init__(self, base_model: str) -> None:
-        self.base_model = base_model
+    base_model_revision = None
+
+    def __init__(self, name: str, checkpoint: str, variant: str) -> None:
+        self.base_model = f"{checkpoint} ({variant})"
+        self.model_name = f"lanner/{name}-{variant}"
         #: Evaluator's name -> its metrics, in the order in which they were run.
         self.evaluations: dict[str, dict[str, float]] = {}
 

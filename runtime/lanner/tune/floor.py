@@ -72,12 +72,13 @@ class QualityFloor:
 
     @property
     def candidates(self) -> list[tuple[str, Variant]]:
-        """Return every engine of the device with every variant that it runs there."""
+        """Return every installed engine of the device with every variant that it runs there."""
         if self.device == "cuda":
             return cuda_candidates(self.artifact)
         return [
             (engine.name, variant)
             for engine in ENGINES
+            if engine.is_installed
             for variant in self._manifest.variants
             if engine.runs(variant, "cpu")
         ]

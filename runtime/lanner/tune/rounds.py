@@ -15,8 +15,8 @@ from lanner.models.base import Model
 #: One input in this many warms up.
 _WARM_UP_STEP = 4
 
-#: A progress callback: takes the current step and the seconds left, if known.
-Tell = Callable[[str, float | None], object]
+#: A progress callback: takes the current step.
+Tell = Callable[[str], object]
 
 Costs = dict[Configuration, list[float]]
 
@@ -40,14 +40,13 @@ class Rounds:
         self.goal = goal
         self.threads = threads
         self._tell = tell
-        self._planned, self._done = 0, 1
+        self._planned = self._done = 0
         self._began = time.perf_counter()
 
-    def plan(self, rounds: int, round_s: float) -> None:
-        """Set the most rounds to come, and the approximate duration of one."""
-        # The guess counts as one finished round; measurements soon outweigh it.
-        self._planned, self._done = rounds, 1
-        self._began = time.perf_counter() - round_s
+    def plan(self, rounds: int) -> None:
+        """Set the most rounds to come."""
+        self._planned, self._done = rounds, 0
+        self._began = time.perf_counter()
 
     def run(self, configurations: Iterable[Configuration], *, rounds: int, step: str) -> Costs:
         """Time configurations, one after the other in every round.
@@ -66,13 +65,13 @@ class Rounds:
         """
         models = self.open(configurations)
         for model in models.values():
-            self._tell(step, self._left_s)
+            self._tell(self._progress(step))
             self.cost(model, self.inputs[::_WARM_UP_STEP])
         costs: Costs = {configuration: [] for configuration in models}
         for number in range(rounds):
             # Every other round runs in reverse, so that carry-over effects hit all alike.
             for configuration in list(models)[:: -1 if number % 2 else 1]:
-                self._tell(step, self._left_s)
+                self._tell(self._progress(step))
                 costs[configuration].append(self.cost(models[configuration], self.inputs))
                 self._done += 1
         return costs
@@ -103,7 +102,7 @@ class Rounds:
             seconds.append(time.perf_counter() - start)
         return median(seconds)
 
-    @property
-    def _left_s(self) -> float:
-        a_round_s = (time.perf_counter() - self._began) / self._done
-        return max(0, self._planned + 1 - self._done) * a_round_s
+    def _progress(self, step: str) -> str:
+        # No time that is left: a round of the slowest configuration takes many of the fastest.
+        seconds = time.perf_counter() - self._began
+        return f"{step}: round {self._done + 1} of at most {self._planned}, {seconds:.0f} s so far"

@@ -121,7 +121,7 @@ def tune(
     device: str = "auto",
     budget: QualityBudget | None = None,
     effort: Effort | None = None,
-    tell: Tell = lambda _step, _left_s: None,
+    tell: Tell = lambda _: None,
 ) -> Tuning:
     """Find the fastest configuration of an artifact on this machine.
 
@@ -151,16 +151,16 @@ def tune(
     default = _admitted_default(default, admitted)
     candidates = _grid(default, admitted, goal, threads, effort)
     rounds = Rounds(artifact, goal=goal, threads=threads, tell=tell)
-    round_s = _size(rounds, workload, default, effort)
+    _size(rounds, workload, default, effort)
     to_come = math.ceil(len(candidates) * 1.5) + (1 + effort.finalists) * effort.middle_rounds
-    rounds.plan(to_come + 2 * effort.last_rounds, round_s)
+    rounds.plan(to_come + 2 * effort.last_rounds)
     return _contest(rounds, default, candidates, refused, effort)
 
 
 def _judged(floor: QualityFloor, tell: Tell) -> tuple[list[tuple[str, Variant]], list[Refused]]:
     admitted, refused = [], []
     for engine, variant in floor.candidates:
-        tell(f"quality of {variant.name} in {engine}", None)
+        tell(f"quality of {variant.name} in {engine}")
         if reason := floor.refusal(engine, variant):
             refused.append(Refused(engine, variant.name, reason))
         else:
@@ -189,8 +189,8 @@ def _admitted_default(default: Configuration, admitted: list[tuple[str, Variant]
     return replace(default, engine=engine, variant=variant)
 
 
-def _size(rounds: Rounds, workload: Workload, default: Configuration, effort: Effort) -> float:
-    """Size a round by the effort; return its approximate duration in seconds."""
+def _size(rounds: Rounds, workload: Workload, default: Configuration, effort: Effort) -> None:
+    """Size a round by the effort."""
     (model,) = rounds.open([default]).values()
     few = workload.sample(_FEWEST_INPUTS)
     rounds.cost(model, few)
@@ -203,7 +203,6 @@ def _size(rounds: Rounds, workload: Workload, default: Configuration, effort: Ef
         count = max(count, tokens / _tokens_an_input(model, few))
     count = min(count, effort.most_round_s / input_s, effort.most_inputs)
     rounds.inputs = workload.sample(max(_FEWEST_INPUTS, int(count)))
-    return len(rounds.inputs) * input_s
 
 
 def _tokens_an_input(model: Model, inputs: Sequence[Any]) -> float:

@@ -1,5 +1,6 @@
 """All suites on an artifact that answers in no time; what they measure is not a test's business."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,15 @@ def test_what_the_model_cuts_is_left_out(report: dict[str, Any]) -> None:
     ]
 
 
-def test_the_time_that_is_left_is_told(report: dict[str, Any]) -> None:
-    assert all(line.endswith(" left)") for line in report["told"])
-    assert report["told"][0].startswith("starting fp32 (about ")
+def test_the_part_and_the_time_so_far_are_told(report: dict[str, Any]) -> None:
+    parts = 1 + len(SUITES)
+    form = re.compile(r".* \(part (\d+) of (\d+), \d+ s so far\)")
+    told = [form.fullmatch(line) for line in report["told"]]
+    numbers = [int(found[1]) for found in told if found is not None and int(found[2]) == parts]
+    assert len(numbers) == len(told)
+    assert sorted(numbers) == numbers
+    assert {numbers[0], numbers[-1]} == {1, parts}
+    assert report["told"][0].startswith("starting fp32 (part 1 of ")
     assert list(report["report"]["seconds"]) == ["starting", *SUITES]
 
 

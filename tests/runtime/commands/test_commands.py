@@ -58,6 +58,26 @@ def test_the_command_as_a_module() -> None:
     assert found.stdout == f"lanner {lanner.__version__}\n"
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_completion_of_a_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab")
+    assert run("--print-completion", shell) == 0
+    script = capsys.readouterr().out
+    assert "min-quality" in script  # an option of tune
+    assert "similarity" in script
+
+
+def test_completion_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert run("--print-completion", "bash") == 2
+    assert capsys.readouterr().err.endswith(
+        "--print-completion needs the package 'shtab', which is not installed: pip install "
+        "'lanner[completion]'\n"
+    )
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out == "lanner 0.1.0\n"

@@ -96,11 +96,10 @@ def test_a_closed_model_answers_nothing(word_artifact: Path) -> None:
 
 
 def test_what_caches_tell_models_by(word_artifact: Path) -> None:
-    names = {
-        lanner.load(word_artifact, variant=variant).model_card_data.base_model
-        for variant in ("fp32", "int8")
-    }
-    assert names == {"made by hand (fp32)", "made by hand (int8)"}
+    fp32, int8 = (lanner.load(word_artifact, variant=name) for name in ("fp32", "int8"))
+    cards = [fp32.model_card_data, int8.model_card_data]
+    assert [card.base_model for card in cards] == ["made by hand (fp32)", "made by hand (int8)"]
+    assert [card.model_name for card in cards] == ["lanner/words-fp32", "lanner/words-int8"]
 
 
 def test_a_side_that_is_a_tensor_gives_a_tensor(word_model: EmbeddingModel) -> None:

@@ -277,3 +277,11 @@ def test_on_a_gpu_its_own_engines_are_candidates(word_artifact: Path) -> None:
     ]
     on_cpu = QualityFloor(artifact, None, PROBES, threads=1)
     assert [variant.name for _, variant in on_cpu.candidates] == ["fp32", "int8", "fp16"]
+
+
+def test_engines_that_are_not_installed_are_no_candidates(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(ONNXRUNTIME, name="absent", modules=("no_such_module",))
+    monkeypatch.setattr(quality_floor, "ENGINES", (absent, ONNXRUNTIME))
+    assert {engine for engine, _ in floor_of(word_artifact).candidates} == {"onnxruntime"}

@@ -193,7 +193,7 @@ def test_every_head_is_tuned(head: str, goal: str, request: pytest.FixtureReques
         goal=goal,
         threads=2,
         effort=SMALL,
-        tell=lambda step, _: told.append(step),
+        tell=told.append,
     )
     assert tuning.inputs == 32
     assert tuning.default == Configuration.default(artifact, threads=2)
