@@ -8,12 +8,13 @@ from typing import Any
 
 from lanner.artifact.artifact import QUALITY_FILE, README_FILE
 from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
-from lanner.engines import open_engine
+from lanner.engines.onnxruntime import OnnxRuntimeEngine
 from lanner.loading.load import open_model
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.precision.half_precision import measurable
+from lanner_export.progress import Progress
 from lanner_export.quality.measures import RememberedReference
 from lanner_export.quality.readme import readme
 
@@ -30,9 +31,11 @@ class Draft:
         manifest: The manifest so far.
     """
 
-    def __init__(self, directory: Path, checkpoint: Checkpoint, manifest: Manifest) -> None:
+    def __init__(
+        self, directory: Path, checkpoint: Checkpoint, manifest: Manifest, progress: Progress
+    ) -> None:
         self.directory, self.checkpoint, self.manifest = directory, checkpoint, manifest
-        self.reference = RememberedReference(checkpoint.reference)
+        self.reference = RememberedReference(checkpoint.reference, progress)
 
     def add_variants(self, variants: list[Variant]) -> None:
         """Add variants whose files exist."""
@@ -53,7 +56,7 @@ class Draft:
             self.manifest,
             variant,
             tokenizer=self.directory / TOKENIZER_FILE,
-            engine=open_engine(variant.engine, path),
+            engine=OnnxRuntimeEngine(path, precision=variant.precision, maps_weights=True),
             workers=available_cores(),
             measures_overflow=True,
         )

@@ -3,8 +3,11 @@
 `export` is the public function; `Export.run` holds its steps in order.
 """
 
+import shutil
+import tempfile
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +22,10 @@ from lanner.artifact.manifest import (
     Variant,
 )
 from lanner.artifact.quality_budget import QualityBudget
-from lanner.errors import UnsupportedError
-from lanner.files.staging import staged_directory
+from lanner.errors import OutputError, UnsupportedError
+from lanner.files.staging import NO_ROOM, staged_directory
 from lanner.machine.machine import package_versions
+from lanner.machine.memory import return_free_memory
 from lanner_export import DEFAULT_PRECISIONS
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.draft import TOKENIZER_FILE, Draft
@@ -33,6 +37,7 @@ from lanner_export.precision.embedding_ranges import write_embedding_ranges
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.search import Search
 from lanner_export.precision.variants import Int8, Recipe, write_variants
+from lanner_export.progress import Progress, silent
 from lanner_export.quality.comparison import measure_quality
 from lanner_export.quality.measures import RememberedReference, measure_named
 from lanner_export.texts.calibration import calibration_texts
@@ -49,9 +54,6 @@ _VERSIONED_PACKAGES = (
     "onnxscript",
     "onnxruntime",
 )
-
-#: A progress callback: takes the name of the step that begins.
-Progress = Callable[[str], object]
 
 
 def export(
@@ -71,7 +73,7 @@ def export(
     quality_data: Path | None = None,
     budget: QualityBudget | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
     warn: Progress = warnings.warn,
 ) -> Artifact:
     """Make an artifact from a checkpoint, or fail and leave everything unchanged.
@@ -100,10 +102,11 @@ def export(
         budget: The most that int8 may lose; products stay in float32 until it is met. None for no
             bound.
         overwrite: Replace an artifact at `output`, once the new one is complete.
-        progress: Called when a step begins.
+        progress: Called when a step begins, and within a long one.
         warn: Called with a warning about the result.
 
     Raises:
+        OutputError: There is no room for the files.
         OutputExistsError: `output` is taken.
         CheckpointError: The checkpoint is missing, incomplete or unreadable.
         UnsupportedError: Lanner does not export this kind of checkpoint.
@@ -149,7 +152,7 @@ class Export:
 
     def __init__(self, options: Options, progress: Progress, warn: Progress) -> None:
         options.require_consistent()
-        self._options, self._progress, self._warn = options, progress, warn
+        self._options, self._tell, self._warn = options, progress, warn
         self._texts = calibration_texts(options.calibration)
         self._labelled = QualityData.read(options.quality_data) if options.quality_data else None
         corpus = Corpus.read(options.vocabulary_from) if options.vocabulary_from else None
@@ -159,10 +162,14 @@ class Export:
     def run(self) -> Artifact:
         """Take all steps and return the artifact; a failure leaves everything unchanged."""
         output = self._options.output
-        with staged_directory(output, replace=self._options.overwrite) as staged:
+        with (
+            _room_explained(output),
+            staged_directory(output, replace=self._options.overwrite) as staged,
+        ):
             checkpoint = self._load(staged.parent)
+            self._require_room(checkpoint, staged)
             tokenizer = checkpoint.write_tokenizer(staged / TOKENIZER_FILE)
-            draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer))
+            draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer), self._tell)
             draft.add_variants(self._write_variants(draft))
             self._warn_of_lost_fusions(draft)
             quality = self._compare(draft)
@@ -173,6 +180,29 @@ class Export:
         # The directory has its name now, so a later search is a new one.
         self._journal.remove()
         return Artifact.open(output)
+
+    def _progress(self, step: str) -> None:
+        """Begin a step, with the memory that the one before needed for a while."""
+        return_free_memory()
+        self._tell(step)
+
+    def _require_room(self, checkpoint: Checkpoint, directory: Path) -> None:
+        """Check that the weights fit on the disk, in float32 and in the largest other file.
+
+        Raises:
+            OutputError: They do not.
+        """
+        if isinstance(checkpoint.graph, LookupTable):
+            return
+        weights_bytes = 4 * sum(weight.numel() for weight in checkpoint.graph.parameters())
+        copies = 1 if set(self._options.precisions) == {"fp32"} else 2
+        needed, free = copies * weights_bytes, shutil.disk_usage(directory).free
+        if free < needed:
+            msg = (
+                f"this export needs {needed / 1e6:,.1f} MB in {self._options.output.parent}, where "
+                f"{free / 1e6:,.1f} MB are free: make room there, or choose another --output"
+            )
+            raise OutputError(msg)
 
     def _load(self, scratch: Path) -> Checkpoint:
         options = self._options
@@ -278,6 +308,22 @@ class Export:
     def _measure_ranges(self, draft: Draft) -> None:
         ranges = write_embedding_ranges(draft.models, self._texts, draft.directory, self._warn)
         draft.manifest = replace(draft.manifest, embedding_ranges=ranges)
+
+
+@contextmanager
+def _room_explained(output: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        places = " or ".join(dict.fromkeys([str(output.parent), tempfile.gettempdir()]))
+        msg = (
+            f"the export has no room in {places} ({error.strerror}): make room there, choose "
+            "another --output, or set TMPDIR to another directory"
+        )
+        raise OutputError(msg) from None
 
 
 def _require_products(loaded: Checkpoint, budget: QualityBudget) -> None:

@@ -1,12 +1,23 @@
+import resource
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.checkpoints import bert_checkpoint, edit_json
+from tests.support.checkpoints import bert_checkpoint, bert_model, edit_json, plain_checkpoint
 
 from lanner.artifact.artifact import Artifact
-from lanner.errors import InputError, LannerError, OutputExistsError, ParityError, UnsupportedError
+from lanner.errors import (
+    InputError,
+    LannerError,
+    OutputError,
+    OutputExistsError,
+    ParityError,
+    UnsupportedError,
+)
 from lanner.loading.load import load
 
 pytest.importorskip("torch", reason="needs the export extra")
@@ -199,6 +210,57 @@ def test_an_interrupted_export_leaves_nothing(
     with pytest.raises((KeyboardInterrupt, OSError), match=r"^$|No space left on device"):
         export(tiny_checkpoint, tmp_path / "x.lanner")
     assert names(tmp_path) == []
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_work(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(9, 9, 10_000))
+    said: list[str] = []
+    with pytest.raises(
+        OutputError,
+        match=rf"^this export needs 0.\d MB in {tmp_path}, where 0.0 MB are free: make room there",
+    ):
+        export(tiny_checkpoint, tmp_path / "a.lanner", progress=said.append)
+    assert said == ["loading the checkpoint"]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("tiny_artifact")  # its graph is traced already
+def test_a_disk_that_fills_up_is_said(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(
+            OutputError,
+            match=rf"^the export has no room in {tmp_path} or /\S+ \(File too large\): make room ",
+        ):
+            export(tiny_checkpoint, tmp_path / "a.lanner")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from lanner_export.export import export
+def peak_bytes(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak_bytes()
+artifact = export(sys.argv[1], sys.argv[2])
+weights_bytes = (artifact.directory / "model.fp32.onnx").stat().st_size
+print((peak_bytes() - before) / weights_bytes)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 6, "intermediate_size": 4096}
+    model = bert_model(**sizes, initializer_range=0.02)
+    plain_checkpoint(tmp_path / "large", model)
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "a.lanner")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 3.5
 
 
 def test_an_artifact_is_replaced_only_when_asked(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from lanner.errors import ExportError, UnsupportedError
+from lanner_export.graph.model_file import save
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.rewriting import rewrite
 from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
@@ -165,7 +166,7 @@ def write_fp32(
     model: ir.Model = ClearMetadataAndDocStringPass()(program.model).model
     model.producer_name, model.producer_version = "lanner", None
     applied = rewrite(model, without=without_passes)
-    ir.save(model, path)
+    save(model, path)
     return applied
 
 

@@ -24,6 +24,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from lanner.artifact.manifest import HALF_PRECISIONS
 from lanner.errors import ExportError
+from lanner_export.graph.model_file import load, save
 
 _FLOAT = ir.DataType.FLOAT
 _HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -45,11 +46,11 @@ def write_half(source: Path, target: Path, precision: str) -> None:
     Raises:
         ExportError: A weight is beyond the range of the type.
     """
-    model = ir.load(source)
+    model = load(source)
     ShapeInferencePass()(model)  # torch leaves some types out
     _Conversion(model.graph, precision).run()
     RemoveUnusedNodesPass()(model)
-    ir.save(model, target)
+    save(model, target)
 
 
 class _Conversion:
@@ -182,7 +183,7 @@ def write_emulation(source: Path, target: Path) -> None:
         source: An ONNX file of `write_half`.
         target: The path of the new ONNX file.
     """
-    model = ir.load(source)
+    model = load(source)
     for value in model.graph.initializers.values():
         if value.dtype in _HALF_TYPES.values():
             array = np.asarray(value.const_value).astype(np.float32)
@@ -192,7 +193,7 @@ def write_emulation(source: Path, target: Path) -> None:
         for output in node.outputs:
             if output.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
                 _round(output, output.dtype, node)
-    ir.save(model, target)
+    save(model, target)
 
 
 def _round(value: ir.Value, half: ir.DataType, node: ir.Node) -> None:

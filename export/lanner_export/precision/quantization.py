@@ -16,6 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from lanner_export.graph.edits import add_constant, array_of, constant, insert, only_consumer
+from lanner_export.graph.model_file import load, save
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.precision.ranges import Range
@@ -43,7 +44,7 @@ class Product(NamedTuple):
 
 def products(source: Path) -> list[Product]:
     """Return the products of a float32 graph that may be int8, in order of execution."""
-    return [_product(node) for node in _nodes(ir.load(source))]
+    return [_product(node) for node in _nodes(load(source))]
 
 
 def write_int8(
@@ -57,7 +58,7 @@ def write_int8(
         ranges: The range of each activation of a product.
         keep: Names of products that stay in float32.
     """
-    model = ir.load(source)
+    model = load(source)
     quantized: dict[str, list[ir.Value]] = {}
     shared: dict[ir.Value | None, list[ir.Value]] = {}
     for node in _nodes(model):
@@ -88,7 +89,7 @@ def write_int8(
         node.replace_input_with(1, weights)
     _quantize_tables(model)
     RemoveUnusedNodesPass()(model)
-    ir.save(model, target)
+    save(model, target)
 
 
 def write_int8_dynamic(source: Path, target: Path) -> None:
@@ -100,7 +101,7 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
         source: The float32 ONNX file.
         target: Where the int8 one goes.
     """
-    model = ir.load(source)
+    model = load(source)
     small = {node.name for node in model.graph if node.op_type == "MatMul"}
     small -= {node.name for node in _nodes(model)}
     _quantize_tables(model)
@@ -119,7 +120,7 @@ def write_dynamic(
         exclude: Names of nodes that stay in float32.
     """
     RemoveUnusedNodesPass()(model)
-    proto = ir.to_proto(model)
+    proto = ir.to_proto(ir.external_data.load_to_model(model))
     # ONNX Runtime transposes the weights of a Gemm, and then fails on their old shapes.
     weights = {tensor.name for tensor in proto.graph.initializer}
     noted = [info for info in proto.graph.value_info if info.name not in weights]

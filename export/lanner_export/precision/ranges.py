@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import ExportError
+from lanner_export.graph.model_file import load, save
+from lanner_export.progress import Progress, counted, silent
 
 Feed = Mapping[str, NDArray[np.int64]]
 
@@ -69,7 +71,10 @@ def least_squares(histogram: Histogram) -> Range:
 
 
 def measure_ranges(
-    source: Path, activations: Sequence[str], feeds: Sequence[Feed]
+    source: Path,
+    activations: Sequence[str],
+    feeds: Sequence[Feed],
+    progress: Progress = silent,
 ) -> dict[str, Range]:
     """Run a graph over calibration inputs and measure activations within it.
 
@@ -77,6 +82,7 @@ def measure_ranges(
         source: The float32 ONNX file.
         activations: Names of values in its graph.
         feeds: Inputs of the graph, int64 [batch, length] each.
+        progress: Called with what is done.
 
     Returns:
         The range of each activation.
@@ -86,12 +92,15 @@ def measure_ranges(
     """
     return {
         name: least_squares(histogram)
-        for name, histogram in measure_histograms(source, activations, feeds).items()
+        for name, histogram in measure_histograms(source, activations, feeds, progress).items()
     }
 
 
 def measure_histograms(
-    source: Path, activations: Sequence[str], feeds: Sequence[Feed]
+    source: Path,
+    activations: Sequence[str],
+    feeds: Sequence[Feed],
+    progress: Progress = silent,
 ) -> dict[str, Histogram]:
     """Measure the distributions of activations; see `measure_ranges`.
 
@@ -102,14 +111,14 @@ def measure_histograms(
         return {}
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=source.parent) as directory:
         path = Path(directory) / "activations.onnx"
-        model = ir.load(source)
+        model = load(source)
         values = ir.convenience.create_value_mapping(model.graph)
         model.graph.outputs[:] = [values[name] for name in activations]
-        ir.save(model, path)
-        session = open_session(path)
+        save(model, path)
+        session = open_session(path, maps_weights=True)
     # Two runs, so that no activation is kept: those of a large encoder would fill the memory.
     limits = np.array([(0.0, 0.0)] * len(activations))
-    for outputs in _run(session, feeds):
+    for outputs in _run(session, counted(feeds, progress, "calibrating, first of two runs")):
         for row, output in enumerate(outputs):
             low, high = float(output.min()), float(output.max())
             if not np.isfinite([low, high]).all():
@@ -121,12 +130,12 @@ def measure_histograms(
             limits[row] = min(limits[row][0], low), max(limits[row][1], high)
     edges = [np.linspace(low, high if high > low else low + 1.0, _BINS + 1) for low, high in limits]
     counts = np.zeros((len(activations), _BINS), dtype=np.int64)
-    for outputs in _run(session, feeds):
+    for outputs in _run(session, counted(feeds, progress, "calibrating, second of two runs")):
         for row, output in enumerate(outputs):
             counts[row] += np.histogram(output, edges[row])[0]
     return {name: Histogram(counts[row], edges[row]) for row, name in enumerate(activations)}
 
 
-def _run(session: object, feeds: Sequence[Feed]) -> Iterable[list[NDArray[np.float32]]]:
+def _run(session: object, feeds: Iterable[Feed]) -> Iterable[list[NDArray[np.float32]]]:
     for feed in feeds:
         yield session.run(None, dict(feed))  # type: ignore[attr-defined]  # onnxruntime is untyped

@@ -17,6 +17,7 @@ from lanner_export.graph.tracing import write_fp32
 from lanner_export.precision.half_precision import write_half
 from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic
 from lanner_export.precision.ranges import METHOD, Feed, Range, measure_ranges
+from lanner_export.progress import Progress, silent
 from lanner_export.texts.calibration import CalibrationTexts
 
 #: The most tokens of a calibration text: all its activations are in memory at once, and more tokens
@@ -39,11 +40,11 @@ class Int8:
     ranges: dict[str, Range]
 
     @classmethod
-    def calibrated(cls, source: Path, feeds: Sequence[Feed]) -> Self:
+    def calibrated(cls, source: Path, feeds: Sequence[Feed], progress: Progress = silent) -> Self:
         """Measure the ranges of a float32 graph; see `ranges.measure_ranges`."""
         found = products(source)
         activations = list(dict.fromkeys(product.activation for product in found))
-        return cls(source, found, measure_ranges(source, activations, feeds))
+        return cls(source, found, measure_ranges(source, activations, feeds, progress))
 
     def write(self, target: Path, keep: Collection[str] = ()) -> None:
         """Write the int8 graph with the products of these names in float32."""
@@ -143,7 +144,7 @@ def _write_int8(
     progress(f"calibrating int8 on {len(texts.texts)} texts")
     tokenizer = Tokenizer(path.parent / record.file, record)
     feeds = calibration_feeds(tokenizer, loaded.inputs, texts.inputs(loaded.head))
-    int8 = Int8.calibrated(fp32, feeds)
+    int8 = Int8.calibrated(fp32, feeds, progress)
     kept: list[str] = []
     if recipe.keep is not None:
         kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))

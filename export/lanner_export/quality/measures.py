@@ -33,6 +33,7 @@ from lanner.models.tagging import TaggingModel
 from lanner.text.tokenization import Pair
 from lanner.vectors.similarity import similarity_pairwise
 from lanner_export.checkpoint.checkpoint import Reference
+from lanner_export.progress import Progress, counted, silent
 from lanner_export.quality import statistic
 from lanner_export.quality.first_windows import FirstWindows
 from lanner_export.quality.parity import answers
@@ -53,15 +54,16 @@ Answers = Sequence[NDArray[np.float32]]
 class RememberedReference:
     """A checkpoint with a cache: each input is run once, however many measures need it."""
 
-    def __init__(self, reference: Reference) -> None:
-        self._reference = reference
+    def __init__(self, reference: Reference, progress: Progress = silent) -> None:
+        self._reference, self._progress = reference, progress
         self._answers: dict[str | Pair, NDArray[np.float32]] = {}
 
     def __call__(self, inputs: Sequence[str | Pair]) -> list[NDArray[np.float32]]:
         """Return the answers; see `lanner_export.checkpoint.checkpoint.Reference`."""
         new = [item for item in dict.fromkeys(inputs) if item not in self._answers]
-        if new:
-            self._answers.update(zip(new, self._reference(new), strict=True))
+        # One at a time, as the reference does itself.
+        for item in counted(new, self._progress, "texts in the checkpoint's framework"):
+            self._answers[item] = self._reference([item])[0]
         return [self._answers[item] for item in inputs]
 
 

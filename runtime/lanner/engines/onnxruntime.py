@@ -11,9 +11,11 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.onnx_file import without_weights
 from lanner.engines.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
+from lanner.machine.memory import return_free_memory
 
 # Telemetry is on by default: it writes files into the user's home and sends events to Microsoft.
 # A setting of the user's stays.
@@ -48,6 +50,7 @@ def open_session(
     save_optimized_to: Path | None = None,
     saves_weights: bool = False,
     is_optimized: bool = False,
+    maps_weights: bool = False,
 ) -> "ort.InferenceSession":
     """Open an inference session with the settings that all of Lanner uses.
 
@@ -57,6 +60,8 @@ def open_session(
         save_optimized_to: The path to write the optimized graph to, or None.
         saves_weights: Write the weights next to it, in the layout of this CPU's kernels.
         is_optimized: True if the file is a saved optimized graph.
+        maps_weights: Map the weights instead of reading them into memory; the file must not change
+            as long as the session is in use.
 
     Raises:
         EngineError: ONNX Runtime refused the file.
@@ -73,6 +78,9 @@ def open_session(
         "session.force_spinning_stop": "1",
     }
     model: str | bytes = str(path)
+    if maps_weights:
+        settings["session.model_external_initializers_file_folder_path"] = str(path.parent)
+        model = _mapped(path) or model
     if not this_machine().has_fast_int8:
         # Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits; unsigned
         # weights are slower but exact. ONNX Runtime rewrites those that `_unsigned` cannot.
@@ -113,6 +121,14 @@ def open_session(
     return session
 
 
+def _mapped(path: Path) -> bytes | None:
+    """Return the model with its weights in the file, if it can be read."""
+    try:
+        return without_weights(path)
+    except (OSError, ValueError, IndexError):
+        return None  # ONNX Runtime's own error says why
+
+
 def _unsigned(path: Path) -> bytes | None:
     """Return the model with unsigned weights, if it has signed ones and can be read."""
     try:
@@ -137,14 +153,21 @@ class OnnxRuntimeEngine:
         precision: The precision of weights and matrix products.
         threads: Cores to use.
         workers: The usual number of batches at once; each has ``threads // workers`` cores.
+        maps_weights: Map the weights of a single session from the file, which must not change.
     """
 
     name = "onnxruntime"
 
     def __init__(
-        self, path: Path, *, precision: str = "fp32", threads: int = 1, workers: int = 1
+        self,
+        path: Path,
+        *,
+        precision: str = "fp32",
+        threads: int = 1,
+        workers: int = 1,
+        maps_weights: bool = False,
     ) -> None:
-        self._path = path
+        self._path, self._maps_weights = path, maps_weights
         self._worker_threads, self._threads = max(1, threads // workers), threads
         self.run_tokens = BYTE_RUN_TOKENS if precision in _IN_BYTES else RUN_TOKENS
         self._open()
@@ -153,9 +176,13 @@ class OnnxRuntimeEngine:
     def _open(self) -> None:
         self._is_open = True
         if self._threads == self._worker_threads:
-            self._session = self._alone = open_session(self._path, threads=self._threads)
-            return
-        self._session, self._alone = _open_shared(self._path, self._worker_threads, self._threads)
+            self._session = self._alone = open_session(
+                self._path, threads=self._threads, maps_weights=self._maps_weights
+            )
+        else:
+            shared = _open_shared(self._path, self._worker_threads, self._threads)
+            self._session, self._alone = shared
+        return_free_memory()
 
     def run(
         self,
@@ -209,7 +236,7 @@ def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
     try:
         with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
             saved = Path(directory) / "model.onnx"
-            open_session(path, save_optimized_to=saved, saves_weights=True)
+            open_session(path, save_optimized_to=saved, saves_weights=True, maps_weights=True)
             return [open_session(saved, threads=n, is_optimized=True) for n in threads]
     except (OSError, EngineError):
         return [open_session(path, threads=n) for n in threads]

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
+from lanner.machine.memory import return_free_memory
 
 # oneDNN caches its 1,024 most recent kernels, half a megabyte each in int8; OpenVINO has its own
 # cache (KERNELS_OF_WORKER, KERNELS_ALONE). oneDNN reads the variable when it makes its first
@@ -113,6 +114,7 @@ class OpenVinoEngine:
         OpenVinoEngine.has_threads = True
         with _kept_signal_stack():
             self._open(path, threads, workers)
+        return_free_memory()
         self._max_tokens = max_tokens
         self._runs = count(1)
         self._pid = os.getpid()
@@ -184,7 +186,7 @@ class OpenVinoEngine:
         finally:
             requests.put(request)
             if not next(self._runs) % _RUNS_PER_TRIM:
-                _trim_heap()
+                return_free_memory()
 
     def leave_threads_behind(self) -> None:
         """Keep the requests of a forked child from being destroyed: they would wait for threads."""
@@ -313,13 +315,6 @@ def _fill(inputs: Mapping[str, NDArray[np.int64]], count: int) -> dict[str, NDAr
     if not count:
         return dict(inputs)
     return {name: np.pad(tensor, ((0, 0), (0, count))) for name, tensor in inputs.items()}
-
-
-def _trim_heap() -> None:
-    # Only glibc has it: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _require_version() -> None:

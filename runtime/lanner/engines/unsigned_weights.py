@@ -5,9 +5,6 @@ unsigned times unsigned bytes is exact. ONNX Runtime can rewrite the weights
 (``session.x64quantprecision``), but it fails if two products share their weights, because it makes
 the same new initializer for each (1.31 and 1.32). Adding 128 to a weight and to its zero point
 changes no product, so each initializer of the file is rewritten once, and nothing is renamed.
-
-The file is read in protobuf's wire format (https://protobuf.dev/programming-guides/encoding),
-because the runtime does not depend on the package onnx. Field numbers are those of onnx.proto.
 """
 
 import mmap
@@ -18,6 +15,22 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.onnx_file import (
+    CONTENT,
+    DATA_TYPE,
+    GRAPH,
+    INITIALIZER,
+    RAW_DATA,
+    TENSOR_NAME,
+    VARINT,
+    Field,
+    fields,
+    inside,
+    mapped,
+    tag,
+    varint,
+)
+
 #: Operator -> the indices of the inputs with the weights and with their zero point.
 _PRODUCTS = {
     "DequantizeLinear": (0, 2),
@@ -25,32 +38,12 @@ _PRODUCTS = {
     "DynamicQuantizeMatMul": (1, 3),
     "MatMulIntegerToFloat": (1, 5),
 }
-_GRAPH = 7  # of ModelProto
-_NODE, _INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13  # of GraphProto
+_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT, _VALUE_INFO = 1, 11, 12, 13  # of GraphProto
 _NODE_INPUT, _OPERATOR, _ATTRIBUTE = 1, 4, 5  # of NodeProto
 _SUBGRAPHS = (6, 11)  # of AttributeProto
 _VALUE_NAME = 1  # of ValueInfoProto
-_DATA_TYPE, _INT32_DATA, _TENSOR_NAME, _RAW_DATA = 2, 5, 8, 9  # of TensorProto
+_INT32_DATA = 5  # of TensorProto
 _UINT8, _INT8 = 2, 3  # of TensorProto.DataType
-_NUMBER, _EIGHT_BYTES, _CONTENT, _FOUR_BYTES = 0, 1, 2, 5  # wire types
-
-
-class _Field(NamedTuple):
-    """A field of a message.
-
-    Attributes:
-        number: The field number in the message.
-        begin: The offset of the tag.
-        content: The offset of the content.
-        end: The offset after the content.
-        value: The value of a numeric field; the length of any other.
-    """
-
-    number: int
-    begin: int
-    content: int
-    end: int
-    value: int
 
 
 def with_unsigned_weights(path: Path) -> bytes | None:
@@ -62,7 +55,7 @@ def with_unsigned_weights(path: Path) -> bytes | None:
     Returns:
         The model; None if no product has signed weights, or the file is damaged.
     """
-    with _opened(path) as data:
+    with mapped(path) as data:
         try:
             graph = _Graph.read(data)
             names = graph.signed_weights()
@@ -77,19 +70,11 @@ def has_signed_weights(path: Path) -> bool:
     Args:
         path: An ONNX file, as it was exported or as ONNX Runtime optimized it.
     """
-    with _opened(path) as data:
+    with mapped(path) as data:
         try:
             return bool(_Graph.read(data).signed_weights())
         except (ValueError, IndexError):
             return False
-
-
-def _opened(path: Path) -> mmap.mmap:
-    """Map a file into memory; for an empty one, which cannot be mapped, an empty page."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return mmap.mmap(-1, 1)
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 class _Node(NamedTuple):
@@ -111,10 +96,10 @@ class _Graph(NamedTuple):
         outer: The names of the graph's inputs and outputs.
     """
 
-    field: _Field
+    field: Field
     nodes: list[_Node]
-    tensors: dict[str, _Field]
-    notes: list[tuple[str, _Field]]
+    tensors: dict[str, Field]
+    notes: list[tuple[str, Field]]
     outer: frozenset[str]
 
     @classmethod
@@ -124,17 +109,17 @@ class _Graph(NamedTuple):
         Raises:
             ValueError: The file is damaged, or not a model; an IndexError if it ends too early.
         """
-        fields = list(_fields(data, 0, len(data)))
-        graph = next((field for field in fields if field.number == _GRAPH), None)
+        parts = fields(data, 0, len(data))
+        graph = next((field for field in parts if field.number == GRAPH), None)
         if graph is None:
             msg = "it holds no graph"
             raise ValueError(msg)
         nodes, tensors, notes, outer = [], {}, [], set()
-        for field in _inside(data, graph):
+        for field in inside(data, graph):
             if field.number == _NODE:
                 nodes.append(_node(data, field))
-            elif field.number == _INITIALIZER and _is_signed(data, field):
-                tensors[_text(data, field, _TENSOR_NAME)] = field
+            elif field.number == INITIALIZER and _is_signed(data, field):
+                tensors[_text(data, field, TENSOR_NAME)] = field
             elif field.number == _VALUE_INFO:
                 notes.append((_text(data, field, _VALUE_NAME), field))
             elif field.number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
@@ -173,110 +158,59 @@ def _rewritten(data: mmap.mmap, graph: _Graph, names: Collection[str]) -> bytes:
         parts += [data[place : old.begin], new]
         place = old.end
     parts.append(data[place : field.end])
-    header = _tag(_GRAPH, sum(map(len, parts)))
+    header = tag(GRAPH, sum(map(len, parts)))
     return b"".join([data[: field.begin], header, *parts, data[field.end :]])
 
 
-def _unsigned(data: mmap.mmap, tensor: _Field) -> bytes:
+def _unsigned(data: mmap.mmap, tensor: Field) -> bytes:
     """Return an initializer as a field, with 128 added to each byte."""
     parts, values = [], b""
-    for field in _inside(data, tensor):
-        if field.number == _RAW_DATA:
+    for field in inside(data, tensor):
+        if field.number == RAW_DATA:
             values = data[field.content : field.end]
         elif field.number == _INT32_DATA:
             values += bytes(value & 0xFF for value in _numbers(data, field))
-        elif field.number != _DATA_TYPE:
+        elif field.number != DATA_TYPE:
             parts.append(data[field.begin : field.end])
     moved: NDArray[np.uint8] = np.frombuffer(values, np.uint8) ^ np.uint8(0x80)
-    parts += [bytes([_DATA_TYPE << 3 | _NUMBER, _UINT8]), _tag(_RAW_DATA, len(moved))]
+    parts += [bytes([DATA_TYPE << 3 | VARINT, _UINT8]), tag(RAW_DATA, len(moved))]
     parts.append(moved.tobytes())
-    return b"".join([_tag(_INITIALIZER, sum(map(len, parts))), *parts])
+    return b"".join([tag(INITIALIZER, sum(map(len, parts))), *parts])
 
 
-def _node(data: mmap.mmap, node: _Field) -> _Node:
+def _node(data: mmap.mmap, node: Field) -> _Node:
     operator, inputs, has_subgraph = "", [], False
-    for field in _inside(data, node):
+    for field in inside(data, node):
         if field.number == _NODE_INPUT:
             inputs.append(data[field.content : field.end].decode())
         elif field.number == _OPERATOR:
             operator = data[field.content : field.end].decode()
         elif field.number == _ATTRIBUTE:
-            has_subgraph |= any(part.number in _SUBGRAPHS for part in _inside(data, field))
+            has_subgraph |= any(part.number in _SUBGRAPHS for part in inside(data, field))
     return _Node(operator, inputs, has_subgraph)
 
 
-def _is_signed(data: mmap.mmap, tensor: _Field) -> bool:
+def _is_signed(data: mmap.mmap, tensor: Field) -> bool:
     """Return True for a tensor of signed bytes that is in this file."""
     kind, numbers = None, set()
-    for field in _inside(data, tensor):
+    for field in inside(data, tensor):
         numbers.add(field.number)
-        kind = field.value if field.number == _DATA_TYPE else kind
-    return kind == _INT8 and not numbers.isdisjoint((_RAW_DATA, _INT32_DATA))
+        kind = field.value if field.number == DATA_TYPE else kind
+    return kind == _INT8 and not numbers.isdisjoint((RAW_DATA, _INT32_DATA))
 
 
-def _text(data: mmap.mmap, message: _Field, number: int) -> str:
+def _text(data: mmap.mmap, message: Field, number: int) -> str:
     """Return a string field of a message; an empty string if the field is missing."""
-    found = (f for f in _inside(data, message) if f.number == number)
+    found = (f for f in inside(data, message) if f.number == number)
     return next((data[f.content : f.end].decode() for f in found), "")
 
 
-def _numbers(data: mmap.mmap, field: _Field) -> Iterator[int]:
+def _numbers(data: mmap.mmap, field: Field) -> Iterator[int]:
     """Yield the numbers of a field: one, or several packed ones."""
-    if data[field.begin] & 7 != _CONTENT:
+    if data[field.begin] & 7 != CONTENT:
         yield field.value
         return
     place = field.content
     while place < field.end:
-        value, place = _varint(data, place)
+        value, place = varint(data, place)
         yield value
-
-
-def _inside(data: mmap.mmap, message: _Field) -> Iterator[_Field]:
-    return _fields(data, message.content, message.end)
-
-
-def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[_Field]:
-    """Yield the fields of a message.
-
-    Raises:
-        ValueError: The bytes are not a message.
-    """
-    while begin < end:
-        tag, content = _varint(data, begin)
-        kind, value = tag & 7, 0
-        if kind == _NUMBER:
-            value, stop = _varint(data, content)
-        elif kind == _CONTENT:
-            value, content = _varint(data, content)
-            stop = content + value
-        elif kind in (_FOUR_BYTES, _EIGHT_BYTES):
-            stop = content + (4 if kind == _FOUR_BYTES else 8)
-        else:
-            msg = f"wire type {kind}"
-            raise ValueError(msg)
-        if stop > end:
-            msg = "a field is cut off"
-            raise ValueError(msg)
-        yield _Field(tag >> 3, begin, content, stop, value)
-        begin = stop
-
-
-def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
-    """Return a number and the offset after it."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
-
-
-def _tag(number: int, length: int) -> bytes:
-    """Return the tag and the length that precede a field of `length` bytes."""
-    written = bytearray([number << 3 | _CONTENT])
-    while length >= 0x80:
-        written.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes([*written, length])

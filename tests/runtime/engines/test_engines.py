@@ -86,6 +86,39 @@ def test_without_a_place_for_them_each_session_has_its_own_weights(
         assert engine.run(FEED, is_alone=is_alone).tolist() == [[0.5, 0.5, 0, 0], [1, 0, 0, 0]]
 
 
+LOADED = """
+import os, sys
+from pathlib import Path
+import onnxruntime
+from lanner.engines import open_engine
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident_bytes()
+threads = int(sys.argv[2])
+engine = open_engine("onnxruntime", Path(sys.argv[1]), threads=threads, workers=threads)
+print(resident_bytes() - before)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_second_copy_of_the_weights_stays_in_memory(threads: int, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the export extra to write a graph")
+    width, layers = 1_024, 24  # as BERT-large's: parts that the C library does not return by itself
+    text = "".join(f"x{i + 1} = MatMul(x{i}, w{i}) " for i in range(layers))
+    model = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["": 20]> g (float[b, {width}] x0) => '
+        f"(float[b, {width}] x{layers}) {{ {text} }}"
+    )
+    generator = np.random.default_rng(0)  # ONNX Runtime keeps equal weights once
+    for i in range(layers):
+        weights = generator.normal(size=(width, width)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights, f"w{i}"))
+    onnx.save(model, tmp_path / "model.onnx")
+    command = [sys.executable, "-c", LOADED, str(tmp_path / "model.onnx"), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1.4 * layers * width * width * 4
+
+
 FORK = """
 import os, sys
 from pathlib import Path

@@ -211,7 +211,7 @@ def test_free_memory_is_returned_once_in_so_many_runs(
     runs: list[int] = []
     trims: list[int] = []
     monkeypatch.setattr(engine_module, "_RUNS_PER_TRIM", 3)
-    monkeypatch.setattr(engine_module, "_trim_heap", lambda: trims.append(len(runs)))
+    monkeypatch.setattr(engine_module, "return_free_memory", lambda: trims.append(len(runs)))
     engine = open_engine("openvino", tiny_artifact.file("model.fp32.onnx"), max_tokens=MAX_TOKENS)
     for number in range(1, 8):
         runs.append(number)
