@@ -100,11 +100,8 @@ class Door:
         self._sockets = [_bound(settings.host, settings.port)]
         if settings.admin_port is not None:
             self._sockets.append(_bound(settings.host, settings.admin_port))
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._sockets[0].getsockname()[1])
+        #: The port that it listens on.
+        self.port = int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:

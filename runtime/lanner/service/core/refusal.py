@@ -1,5 +1,6 @@
 """Refusals: the reasons why the service does not answer a request, in no dialect yet."""
 
+from collections.abc import Mapping
 from enum import Enum
 
 from lanner.errors import (
@@ -53,6 +54,7 @@ class Refusal(LannerError):  # noqa: N818 (it refuses, as Overloaded does)
         message: One sentence that names the thing and the remedy.
         param: The field of the request that is to blame, or None.
         retry_after_s: Seconds after which another try may succeed, or None.
+        headers: Further headers of the answer, such as `Allow`.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Refusal(LannerError):  # noqa: N818 (it refuses, as Overloaded does)
         *,
         param: str | None = None,
         retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        self.headers = dict(headers or {})
         self.kind, self.message, self.param = kind, message, param
         if retry_after_s is None and kind.status in (429, 503):
             retry_after_s = 1.0

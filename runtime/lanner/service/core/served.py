@@ -224,8 +224,9 @@ class ServedModel:
         if wanted is None:
             return ""
         if wanted not in model.prompts:
-            known = ", ".join(map(repr, model.prompts)) or "none"
-            msg = f"the model {self.name} has no such prompt: it has {known}"
+            # In the words of TEI, which one of its clients looks for.
+            known = ", ".join(f'"{one}"' for one in model.prompts)
+            msg = f"the model {self.name} has no such prompt. Available prompts: [{known}]"
             raise Refusal(Kind.INVALID, msg, param="prompt_name")
         return model.prompts[wanted]
 

@@ -19,7 +19,7 @@ from lanner.service.core.vectors import (
     to_json,
 )
 from lanner.service.dialects import ranking
-from lanner.service.dialects.dialect import Route, decode, report_cut, retry_headers
+from lanner.service.dialects.dialect import Route, decode, refusal_headers, report_cut
 from lanner.text.cutting import Cut
 
 InputType = Literal["search_document", "search_query", "classification", "clustering", "image"]
@@ -31,7 +31,7 @@ _PROMPTS = {
     "classification": ("classification",),
     "clustering": ("clustering",),
 }
-_ENDS: dict[str, Cut] = {"NONE": "no", "START": "left", "END": "right"}
+_ENDS: dict[str | None, Cut] = {None: "right", "NONE": "no", "START": "left", "END": "right"}
 
 
 class Content(msgspec.Struct):
@@ -58,7 +58,7 @@ class Embed(msgspec.Struct):
     embedding_types: list[EmbeddingType] | None = None
     output_dimension: int | None = None
     max_tokens: int | None = None
-    truncate: Literal["NONE", "START", "END"] = "END"
+    truncate: Literal["NONE", "START", "END"] | None = None
 
 
 _EMBED = msgspec.json.Decoder(Embed)
@@ -164,7 +164,7 @@ async def rerank(request: Request, pipeline: Pipeline) -> Response:
 def refuse(refusal: Refusal) -> Response:
     """Return a refusal in the shape of Cohere."""
     content = {"message": refusal.message}
-    return Response(to_json(content), refusal.kind.status, headers=retry_headers(refusal))
+    return Response(to_json(content), refusal.kind.status, headers=refusal_headers(refusal))
 
 
 ROUTES = (

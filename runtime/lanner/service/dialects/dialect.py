@@ -1,5 +1,6 @@
 """The parts of a dialect: routes, the decoding of bodies, and the shape of refusals."""
 
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ def report_cut(request: Request, response: Response) -> Response:
     return response
 
 
-def retry_headers(refusal: Refusal) -> dict[str, str]:
-    """Return the `Retry-After` header of a refusal that may pass, in whole seconds."""
+def refusal_headers(refusal: Refusal) -> dict[str, str]:
+    """Return the headers of a refusal; one that may pass has `Retry-After`, in whole seconds."""
     if refusal.retry_after_s is None:
-        return {}
-    return {"retry-after": str(max(1, round(refusal.retry_after_s + 0.5)))}
+        return dict(refusal.headers)
+    return {**refusal.headers, "retry-after": str(max(1, math.ceil(refusal.retry_after_s)))}

@@ -18,7 +18,7 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
 from lanner.service.core.vectors import to_json
 from lanner.service.dialects import kserve_tensors
-from lanner.service.dialects.dialect import Route, report_cut, retry_headers
+from lanner.service.dialects.dialect import Route, refusal_headers, report_cut
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import (
     IDS,
@@ -244,7 +244,7 @@ def refuse(refusal: Refusal) -> Response:
     if refusal.kind is Kind.OVERLOADED:
         message = f"Exceeds maximum queue size: {message}"
     return Response(
-        to_json({"error": message}), refusal.kind.status, headers=retry_headers(refusal)
+        to_json({"error": message}), refusal.kind.status, headers=refusal_headers(refusal)
     )
 
 

@@ -16,7 +16,7 @@ from lanner.service.core.vectors import (
     shaped,
     to_json,
 )
-from lanner.service.dialects.dialect import Route, decode, ending, report_cut, retry_headers
+from lanner.service.dialects.dialect import Route, decode, ending, refusal_headers, report_cut
 
 _IDS = (
     "input holds token ids, which are of another model's vocabulary: send texts instead, in "
@@ -125,7 +125,7 @@ def refuse(refusal: Refusal) -> Response:
         "param": refusal.param,
         "code": _CODES.get(refusal.kind, refusal.kind.word),
     }
-    headers = retry_headers(refusal)
+    headers = refusal_headers(refusal)
     if refusal.retry_after_s is not None:
         headers["retry-after-ms"] = str(max(1, round(refusal.retry_after_s * 1e3)))
     elif status >= 500:
@@ -137,4 +137,13 @@ ROUTES = (
     Route("POST", "/v1/embeddings", embeddings, refuse, Embeddings),
     Route("GET", "/v1/models", models, refuse),
     Route("GET", "/v1/models/{*}", model, refuse),
+    # infinity has the same without a version.
+    *(
+        route
+        for prefix in ("", "/infinity")
+        for route in (
+            Route("POST", f"{prefix}/embeddings", embeddings, refuse, Embeddings),
+            Route("GET", f"{prefix}/models", models, refuse),
+        )
+    ),
 )

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
 from lanner.service.core.vectors import to_json
-from lanner.service.dialects.dialect import Route, decode, report_cut, retry_headers
+from lanner.service.dialects.dialect import Route, decode, refusal_headers, report_cut
 from lanner.text.cutting import Cut
 from lanner.text.tokenization import Tokenizer
 
@@ -31,7 +32,7 @@ class Rerank(msgspec.Struct):
     documents: list[str | Document]
     model: str | None = None
     top_n: int | None = None
-    return_documents: bool = False
+    return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
     truncate: bool | None = None
 
@@ -83,7 +84,7 @@ async def ranked(
         msg = f"top_n must be at least 1, not {asked.top_n}"
         raise Refusal(Kind.INVALID, msg, param="top_n")
     served, _ = pipeline.model(request, asked.model, "score")
-    documents = [one if isinstance(one, str) else one.text for one in asked.documents]
+    documents = _texts(asked)
     read = documents
     if asked.max_tokens_per_doc is not None:
         read = await _shortened(documents, served, asked.max_tokens_per_doc)
@@ -103,6 +104,27 @@ async def rerank(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /v1/rerank`` and ``/rerank``."""
     asked = decode(_RERANK, request)
     results, served = await ranked(request, pipeline, asked)
+    return _answer(request, asked, served, results)
+
+
+async def rerank_of_infinity(request: Request, pipeline: Pipeline) -> Response:
+    """Answer ``POST /infinity/rerank``, where a document is its text and not an object."""
+    asked = decode(_RERANK, request)
+    results, served = await ranked(request, pipeline, asked)
+    if asked.return_documents:
+        documents = _texts(asked)
+        for result in results:
+            result["document"] = documents[cast("int", result["index"])]
+    return _answer(request, asked, served, results)
+
+
+def _texts(asked: Rerank) -> list[str]:
+    return [one if isinstance(one, str) else one.text for one in asked.documents]
+
+
+def _answer(
+    request: Request, asked: Rerank, served: ServedModel, results: list[dict[str, object]]
+) -> Response:
     content = {
         "id": new_id("rerank-"),
         "object": "rerank",
@@ -136,7 +158,7 @@ async def _shortened(documents: list[str], served: ServedModel, most_tokens: int
 def refuse(refusal: Refusal) -> Response:
     """Return a refusal with the fields that Jina's and Cohere's clients read."""
     content = {"detail": refusal.message, "message": refusal.message}
-    return Response(to_json(content), refusal.kind.status, headers=retry_headers(refusal))
+    return Response(to_json(content), refusal.kind.status, headers=refusal_headers(refusal))
 
 
 def new_id(prefix: str = "") -> str:
@@ -144,4 +166,7 @@ def new_id(prefix: str = "") -> str:
     return prefix + secrets.token_hex(12)
 
 
-ROUTES = (Route("POST", "/v1/rerank", rerank, refuse, Rerank),)
+ROUTES = (
+    Route("POST", "/v1/rerank", rerank, refuse, Rerank),
+    Route("POST", "/infinity/rerank", rerank_of_infinity, refuse, Rerank),
+)

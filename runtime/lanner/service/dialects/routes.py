@@ -91,7 +91,8 @@ class Router:
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             msg = f"this route takes {' or '.join(methods)}: see /docs"
-            raise Refusal(Kind.WRONG_METHOD, msg)
+            allowed = ", ".join(methods)
+            raise Refusal(Kind.WRONG_METHOD, msg, headers={"allow": allowed})
         return route, values
 
 

@@ -186,8 +186,9 @@ def _text_or_pair(item: str | list[str] | list[str | list[str]]) -> str | tuple[
 async def unsupported(request: Request, pipeline: Pipeline) -> Response:
     """Refuse ``POST /embed_all`` and ``/embed_sparse``, for which no model has a head."""
     asked = decode(_EMBED, request)
-    served, _ = pipeline.model(request, _name(request, asked.model))
-    msg = f"the model {served.name} has the head {served.head}, and this route needs another"
+    head = {"embed_all": "tokens", "embed_sparse": "sparse"}[request.path.rpartition("/")[2]]
+    served, _ = pipeline.model(request, _name(request, asked.model), head)
+    msg = f"the model {served.name} has the head {served.head}, which this route does not answer"
     raise Refusal(Kind.WRONG_HEAD, msg)
 
 

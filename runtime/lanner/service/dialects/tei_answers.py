@@ -9,7 +9,7 @@ from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
 from lanner.service.core.vectors import to_json
-from lanner.service.dialects.dialect import retry_headers
+from lanner.service.dialects.dialect import refusal_headers
 
 #: The status and type of error of each kind; others are validation errors with their own status.
 _ERRORS = {
@@ -28,7 +28,7 @@ def refuse(refusal: Refusal) -> Response:
     """Return a refusal in the shape of TEI."""
     status, kind = _ERRORS.get(refusal.kind, (refusal.kind.status, "Validation"))
     content = {"error": refusal.message, "error_type": kind}
-    return Response(to_json(content), status, headers=retry_headers(refusal))
+    return Response(to_json(content), status, headers=refusal_headers(refusal))
 
 
 def add_times(request: Request, answer: Response) -> None:
