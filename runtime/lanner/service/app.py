@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,9 @@ class App:
         await receive()
         messages = LibraryMessages(self.log)
         logging.getLogger().addHandler(messages)
+        with suppress(Refusal):  # which `/ready` reports
+            # The first answer of a model takes longest: no client should wait for it.
+            await self.pipeline.health.require(*self.pipeline.catalogue)
         tasks = [asyncio.ensure_future(run()) for run in self._background]
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -1,0 +1,27 @@
+"""The measurement of the service beside the model in process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+
+from lanner_perf.tools.front_door import main
+
+
+def test_it_measures_both_and_compares(
+    word_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(word_artifact), "--output", str(tmp_path / "door.json"), "--calls", "32"])
+    found = json.loads((tmp_path / "door.json").read_text())
+    for side in ("in_process", "service"):
+        assert found[side]["one_text_p50_ms"] > 0
+        assert set(found[side]["callers_texts_per_s"]) == {"16", "64"}
+    difference = found["service"]["one_text_p50_ms"] - found["in_process"]["one_text_p50_ms"]
+    assert found["added_p50_ms"] == pytest.approx(difference)
+    share = (
+        found["service"]["large_call_texts_per_s"] / found["in_process"]["large_call_texts_per_s"]
+    )
+    assert found["large_call_share"] == pytest.approx(share)
+    assert '"added_p50_ms"' in capsys.readouterr().out
