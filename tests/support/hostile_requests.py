@@ -427,6 +427,8 @@ def tensors() -> list[Hostile]:
         Hostile("ids beyond", _infer(good, _ids(10**12, 3, 1, 1)), 400),
         Hostile("ids below 0", _infer(good, _ids(-1, 3, 1, 1)), 400),
         Hostile("too few bytes", _infer(good, _ids(2)), 400),
+        Hostile("bytes behind", _infer(good, content + SECRET_BYTES), 400),
+        Hostile("a tensor twice", _infer([*good, *good], content + content), 400),
         Hostile("a header below 0", _infer(good, content, -5), 400),
         Hostile("a header beyond the body", _infer(good, content, 99_999_999), 400),
         Hostile("a header that is no number", _infer(good, content, SECRET), 400),

@@ -15,6 +15,7 @@ from lanner.commands.console import print_json, say
 from lanner.commands.options import Parser, Subparsers, add_command, need, option_of
 from lanner.errors import ArtifactError, LannerError, ServerError, UsageError
 from lanner.service import protection
+from lanner.service.access.log import json_line
 from lanner.service.settings import PREFIX, Settings
 from lanner.service.targets import is_artifact, is_url, require_targets
 from lanner.triton.contract.served_model import ServedModel
@@ -212,11 +213,12 @@ def _serve(
 
     def tell(app: "App | None") -> None:
         models = list(settings.models) if app is None else app.describe()
-        for line in models if app is None else map(str, app.pipeline.catalogue):
-            say(f"model {line}")
-        say(f"ready: {door.url}")
+        lines = [f"model {one}" for one in (models if app is None else app.pipeline.catalogue)]
+        lines.append(f"ready: {door.url}")
         if settings.is_public and settings.keys is None:
-            say("warning: other machines can reach the service, and it requires no key")
+            lines.append("warning: other machines can reach the service, and it requires no key")
+        for line in lines:
+            say(json_line("info", line) if settings.log == "json" else line)
         _print({"url": door.url, "pid": os.getpid(), "models": models, **said}, as_json=as_json)
 
     try:

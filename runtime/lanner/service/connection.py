@@ -102,6 +102,11 @@ class LimitedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().on_body(body)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, and close the connection."""
+        super().send_400_response(msg)
+        self._leave()
+
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(self.config.limits.head_s, self._too_slow)
 
@@ -123,3 +128,10 @@ class LimitedConnection(HttpToolsProtocol):
             b"connection: close\r\n\r\n"
         )
         self.transport.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Tell a request that came before on the connection that nobody reads its answer."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -304,7 +305,38 @@ def test_an_artifact_is_served_until_it_is_told_to_stop(
             pass
     lines = (tmp_path / "stderr").read_text().splitlines()
     assert lines[0].startswith("model w: embed, ")
-    assert lines[1:] == [f"ready: {said['url']}"]
+    assert lines[1] == f"ready: {said['url']}"
+    (request_line,) = lines[2:]
+    assert re.search(r" info request id=\w{16} key=- .* model=w status=200 texts=1 ", request_line)
+
+
+def test_all_lines_of_a_log_in_json_are_json(word_artifact: Path, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+    command = [str(PROGRAM), "serve", f"w={word_artifact}", "--port", "0", "--json"]
+    with (tmp_path / "stderr").open("w") as told:
+        process = subprocess.Popen(
+            [*command, "--log", "json", "--host", "0.0.0.0"],  # noqa: S104 (as an operator may)
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+        )
+    try:
+        url = ready(process)["url"]
+        with urllib.request.urlopen(f"{url}/health", timeout=20) as answer:  # noqa: S310
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        with process:
+            pass
+    events = [json.loads(line)["event"] for line in (tmp_path / "stderr").read_text().splitlines()]
+    assert events[0].startswith("model w: embed, ")
+    assert events[1].startswith("ready: http://localhost:")
+    assert events[2:] == [
+        "warning: other machines can reach the service, and it requires no key",
+        "request",
+    ]
 
 
 def test_the_settings_can_be_checked_alone(
@@ -316,6 +348,25 @@ def test_the_settings_can_be_checked_alone(
     out, err = capsys.readouterr()
     assert err == "the settings are valid: w on port 8123\n"
     assert json.loads(out) == {"valid": True, "models": {"w": str(word_artifact)}}
+    for settings, message in (
+        ({"keys": "none.json"}, "the keys in none.json cannot be read (No such file or directory)"),
+        ({"mask": ["iq"]}, "'iq' is nothing that can be masked: use email, ip, iban, id, card, ph"),
+        (
+            {"mask": ["email"], "mask_patterns": "none.toml"},
+            "the patterns in none.toml cannot be r",
+        ),
+        ({"tls_certificate": "a.pem", "tls_key": "b"}, "the certificates cannot be used (No such"),
+        ({"tls_key": "b.pem"}, "tls_certificate and tls_key belong together: give both"),
+        (
+            {"cors_origins": "here"},
+            "'here' is no origin: write for example https://app.example.org",
+        ),
+        ({"log": "xml"}, "log must be text or json, not 'xml'"),
+    ):
+        wrong = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        file.write_text(f'{wrong}[models]\nw = "{word_artifact}"\n')
+        assert run("--config", file, "--check-config") in (1, 2)
+        assert message in capsys.readouterr().err
     file.write_text("prot = 8123\n")
     assert run("--config", file, "--check-config") == 2
     assert "there is no setting 'prot'" in capsys.readouterr().err

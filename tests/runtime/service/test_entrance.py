@@ -17,7 +17,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
 from tests.support.service import Answer, Service, serving
-from tests.support.tls import identity
+from tests.support.tls import Identity, identity, root
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.service.access.keys import add_key, expiry, revoke_key
@@ -279,6 +279,37 @@ def test_tls_with_a_certificate_that_is_renewed(words: Path, tmp_path: Path) -> 
             plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             with contextlib.suppress(ConnectionError):
                 assert not plain.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_mutual_tls_needs_a_certificate_of_the_client(words: Path, tmp_path: Path) -> None:
+    authority, others = trustme.CA(), trustme.CA()
+    own = identity(authority, tmp_path, "localhost")
+    files = {
+        "tls_certificate": str(own.certificate),
+        "tls_key": str(own.key),
+        "tls_client_ca": str(root(authority, tmp_path / "clients.pem")),
+    }
+
+    def answer(port: int, client: Identity | None) -> bytes:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        if client is not None:
+            context.load_cert_chain(client.certificate, client.key)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as wrapped,
+        ):
+            wrapped.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return wrapped.recv(1000)
+
+    with serving({"words": words}, **files) as running:
+        known = identity(authority, tmp_path, "client.example")
+        assert answer(running.door.port, known).startswith(b"HTTP/1.1 200 OK")
+        for client in (None, identity(others, tmp_path, "stranger.example")):
+            refused = b""
+            with contextlib.suppress(ssl.SSLError):  # uvloop may close before it says why
+                refused = answer(running.door.port, client)
+            assert refused == b""
 
 
 def test_pages_of_named_origins_may_call(words: Path) -> None:

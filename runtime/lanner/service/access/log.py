@@ -85,7 +85,7 @@ class Log:
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
 
-    def _put(self, level: str, event: str, fields: Mapping[str, Value]) -> None:
+    def _put(self, level: Level, event: str, fields: Mapping[str, Value]) -> None:
         if len(self._lines) >= _MOST_WAITING:
             self._lost += 1
             return
@@ -95,9 +95,8 @@ class Log:
         if not self._wake.is_set():
             self._wake.set()
 
-    def _line(self, level: str, event: str, fields: Mapping[str, Value]) -> str:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return self._render({"time": now, "level": level, "event": event, **fields})
+    def _line(self, level: Level, event: str, fields: Mapping[str, Value]) -> str:
+        return self._render(_record(level, event, fields))
 
     def _start(self) -> None:
         # At the first line, not before: a process that forks its workers would leave them none.
@@ -116,6 +115,11 @@ class Log:
             if lost:
                 lines.append(self._line("warning", "log lines lost", {"lines": lost}))
             _write_all(self._file, "".join(lines).encode())
+
+
+def json_line(level: Level, event: str) -> str:
+    """Return a message as a line of a log in JSON, without its line feed."""
+    return _escaped(_record(level, event, {}))
 
 
 class LibraryMessages(logging.Handler):
@@ -159,6 +163,11 @@ def raised(error: BaseException) -> dict[str, Value]:
         code = trace.tb_frame.f_code
         fields["place"] = f"{Path(code.co_filename).name}:{trace.tb_lineno}"
     return fields
+
+
+def _record(level: Level, event: str, fields: Mapping[str, Value]) -> dict[str, Value]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"time": now, "level": level, "event": event, **fields}
 
 
 def _write_all(file: int, content: bytes) -> None:

@@ -31,6 +31,7 @@ _SIZE = "a binary_data_size that is not in the body"
 _BYTES = "another number of bytes than its shape"
 _DATA = "data of another type"
 _COUNT = "another number of values than its shape"
+_TWICE = "the name of another"
 _END = "BYTES that end elsewhere than its data"
 
 Tensor = NDArray[Any]
@@ -86,7 +87,12 @@ def read(request: Request) -> tuple[Infer, dict[str, Tensor]]:
         raise Refusal(Kind.INVALID, msg) from None
     tensors = {}
     for tensor in asked.inputs:
+        if tensor.name in tensors:
+            raise _wrong(_TWICE)
         tensors[tensor.name], length = _tensor(tensor, body, length)
+    if length < len(body):
+        msg = "the body has bytes behind its last input"
+        raise Refusal(Kind.INVALID, msg)
     return asked, tensors
 
 
