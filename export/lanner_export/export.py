@@ -3,6 +3,7 @@
 `export` is the public function; `Export.run` holds its steps in order.
 """
 
+import gc
 import shutil
 import tempfile
 import warnings
@@ -183,6 +184,7 @@ class Export:
 
     def _progress(self, step: str) -> None:
         """Begin a step, with the memory that the one before needed for a while."""
+        gc.collect()  # values and nodes of a graph hold each other
         return_free_memory()
         self._tell(step)
 

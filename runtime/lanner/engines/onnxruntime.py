@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ except ImportError as error:
     what = "the onnxruntime engine"
     raise MissingExtraError(what, "onnxruntime", "onnxruntime") from error
 
+#: The first that runs Attention and QuantizeLinear of operator set 23.
+_OLDEST = (1, 24, 1)
 #: Fusions of ONNX Runtime that make a BERT graph slower on a CPU. Measured on 1,007 tokens of
 #: all-MiniLM-L6-v2 with one thread, ORT 1.31, Zen 5: the 12 SkipLayerNormalization nodes take
 #: 18.7 ms where Add and LayerNormalization take 3.5 ms together, and the 6 BiasGelu nodes take
@@ -64,8 +67,9 @@ def open_session(
             as long as the session is in use.
 
     Raises:
-        EngineError: ONNX Runtime refused the file.
+        EngineError: ONNX Runtime refused the file, or is too old.
     """
+    require_version(_OLDEST, "onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -240,6 +244,26 @@ def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
             return [open_session(saved, threads=n, is_optimized=True) for n in threads]
     except (OSError, EngineError):
         return [open_session(path, threads=n) for n in threads]
+
+
+def require_version(oldest: tuple[int, ...], package: str) -> None:
+    """Check that ONNX Runtime is new enough; an older one has errors of its own for a graph.
+
+    Args:
+        oldest: The parts of the oldest version.
+        package: The distribution to install.
+
+    Raises:
+        EngineError: It is too old.
+    """
+    found = tuple(int(part) for part in re.findall(r"\d+", ort.__version__)[: len(oldest)])
+    if found < oldest:
+        needed = ".".join(map(str, oldest))
+        msg = (
+            f"ONNX Runtime {ort.__version__} is too old for the graphs of Lanner, which need "
+            f"{needed}: pip install '{package}>={needed}'"
+        )
+        raise EngineError(msg)
 
 
 def first_line(error: Exception) -> str:

@@ -21,12 +21,14 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 from lanner.artifact.buckets import default_buckets
 from lanner.artifact.engine_build import Profile
 from lanner.artifact.manifest import file_sha256
-from lanner.engines.onnxruntime import first_line
+from lanner.engines.onnxruntime import first_line, require_version
 from lanner.engines.tensorrt.library import tensorrt
 from lanner.engines.tensorrt.provider import CUDA_OPTIONS, provider_options
 from lanner.errors import EngineError, InputError, LannerError, MissingExtraError
 from lanner.machine.machine import package_version
 
+#: The first that runs Attention of operator set 23 on a GPU.
+_OLDEST = (1, 25)
 #: See `lanner.engines.tensorrt.engine.RUN_TOKENS`.
 RUN_TOKENS = 640
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
@@ -197,6 +199,7 @@ def open_on_gpu(
             )
             raise EngineError(msg)
         raise MissingExtraError(what, "gpu", "onnxruntime-gpu")
+    require_version(_OLDEST, "onnxruntime-gpu")
     # CUDA and cuDNN may be in packages of their own. preload_dlls prints missing libraries, and
     # stdout is for results.
     with redirect_stdout(sys.stderr):

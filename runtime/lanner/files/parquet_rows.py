@@ -1,7 +1,7 @@
 """Rows of a .parquet file of any size."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from itertools import islice
 from typing import Any, BinaryIO
@@ -19,6 +19,9 @@ except ImportError as error:
 _ROWS_AT_ONCE = 1_024
 #: The buffer of a column; without it the columns of a row group are read as a whole.
 _BUFFER_BYTES = 2**20
+#: A column of a row group with more bytes must not be packed more than so many times: a page is
+#: unpacked as a whole.
+_PLAIN_BYTES, _MOST_PACKED = 2**28, 1_000
 
 
 class ParquetRows(Rows):
@@ -36,7 +39,7 @@ class ParquetRows(Rows):
         # A resumed run must not read all earlier rows again, so the file is identified as a whole.
         self._identity = f"{status.st_size} {status.st_mtime_ns}"
         try:
-            self._file = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+            self._file = _opened(file, name, columns.names)
         except (pa.ArrowException, OSError) as error:
             msg = f"{name} is not a .parquet file, or is damaged: {_first_line(error)}"
             raise InputError(msg) from None
@@ -105,9 +108,10 @@ class ParquetRows(Rows):
                 raise InputError(msg) from None
             if batch is None:
                 return
-            columns = [_decoded(batch.column(name)) for name in names]
+            columns = [batch.column(name) for name in names]
             for row in range(batch.num_rows):
-                yield tuple(column.slice(row, 1) for column in columns)
+                # Decoded row by row: all rows may have one value of the dictionary, a long one.
+                yield tuple(_decoded(column.slice(row, 1)) for column in columns)
 
     def _row(self, values: dict[str, Any]) -> Row | BadRow:
         place = f"{self.name}, row {self._position}"
@@ -131,6 +135,36 @@ class ParquetRows(Rows):
             if not (_is_json(found) or _is_text_in_json(found)):
                 return f"the column {column!r} of {self.name} is {found}, which JSON does not have"
         return ""
+
+
+def _opened(file: BinaryIO, name: str, columns: Collection[str]) -> Any:
+    """Open a file, so that texts of a dictionary are not repeated in memory for each row.
+
+    Raises:
+        InputError: A column unpacks to far more than any text does.
+    """
+    found = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+    metadata, repeated = found.metadata, set()
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            if chunk.path_in_schema not in columns:
+                continue
+            if not {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}.isdisjoint(chunk.encodings):
+                repeated.add(chunk.path_in_schema)
+            size = chunk.total_uncompressed_size
+            if size > max(_PLAIN_BYTES, _MOST_PACKED * chunk.total_compressed_size):
+                msg = (
+                    f"the column {chunk.path_in_schema!r} of {name} unpacks {size:,} bytes from "
+                    f"{chunk.total_compressed_size:,}, as no text does: write the file again"
+                )
+                raise InputError(msg)
+    texts = [one for one in repeated if pa.types.is_string(found.schema_arrow.field(one).type)]
+    if not texts:
+        return found
+    return pq.ParquetFile(
+        file, metadata=metadata, buffer_size=_BUFFER_BYTES, read_dictionary=sorted(texts)
+    )
 
 
 def _require_text(name: str, column: str, found: Any) -> None:

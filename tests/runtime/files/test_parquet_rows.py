@@ -1,4 +1,6 @@
 import datetime
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,8 +15,10 @@ pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
 
 import pyarrow.parquet as pq  # noqa: E402 (once it is known to be there)
 
+from lanner.files import parquet_rows  # noqa: E402
 
-def write(path: Path, columns: dict[str, object], **options: int) -> Path:
+
+def write(path: Path, columns: dict[str, object], **options: object) -> Path:
     pq.write_table(pa.table(columns), path, **options)
     return path
 
@@ -40,6 +44,44 @@ def test_texts_of_a_dictionary(tmp_path: Path) -> None:
         assert rows.types == {"same": pa.string()}
         found = [row.values["same"].to_pylist() for row in rows if isinstance(row, Row)]
     assert found == [["a"], ["b"], ["a"]]
+
+
+REPEATED = """
+import resource, sys
+from pathlib import Path
+from lanner.files.row_files import open_rows
+from lanner.files.rows import Columns
+def peak_bytes(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+with open_rows(Path(sys.argv[1]), Columns(["text"], ["text"])) as rows:
+    before = peak_bytes()
+    print(sum(len(row.values["text"]) for row in rows))
+print(peak_bytes() - before)
+"""
+
+
+def test_a_long_text_that_all_rows_have_is_in_memory_once(tmp_path: Path) -> None:
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 512), pa.array(["x" * 2**22]))
+    path = write(tmp_path / "a.parquet", {"text": long}, store_schema=False)
+    assert path.stat().st_size < 2**19  # of 2 GB
+    command = [sys.executable, "-c", REPEATED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    characters, grown_bytes = map(int, done.stdout.split())
+    assert characters == 512 * 2**22
+    assert grown_bytes < 2**27
+
+
+def test_a_page_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_rows, "_PLAIN_BYTES", 2**20)
+    options = {"use_dictionary": False, "compression": "zstd"}
+    path = write(tmp_path / "a.parquet", {"text": ["x" * 2**22], "other": ["y" * 2**22]}, **options)
+    with pytest.raises(
+        InputError,
+        match=r"^the column 'text' of .*a.parquet unpacks 4,194,\d+ bytes from [\d,]{3}, as no "
+        r"text does: write the file again$",
+    ):
+        read_texts(path)
 
 
 def test_bad_rows_have_their_number(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_vectors_are_lists_of_fixed_size(tmp_path: Path, dtype: type) -> None:
     assert [file.metadata.row_group(group).num_rows for group in range(2)] == [2, 1]
 
 
+def test_the_file_says_what_made_its_vectors(tmp_path: Path) -> None:
+    layout = Layout(GivenRows(["a"]), VECTORS[:0], origin={"variant": "int8", "engine": "x"})
+    writer = ParquetFile(layout)
+    with (tmp_path / "body").open("wb") as body:
+        writer.start(body)
+    schema = pq.read_schema(writer.finish(tmp_path / "body", 0))
+    assert {b"lanner.variant": b"int8", b"lanner.engine": b"x"}.items() <= schema.metadata.items()
+
+
 def test_no_rows_are_a_table_with_columns(tmp_path: Path) -> None:
     table = write(tmp_path / "body", GivenRows([]), VECTORS[:0], chunk=2)
     assert table.num_rows == 0
