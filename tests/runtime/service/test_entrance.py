@@ -20,6 +20,8 @@ from tests.support.service import Answer, Service, serving
 from tests.support.tls import Identity, identity, root
 from tests.support.word_artifact import write_word_artifact
 
+import lanner
+from lanner.errors import ServerError
 from lanner.service.access.keys import add_key, expiry, revoke_key
 
 #: A request of each dialect that a service without keys answers with 200.
@@ -128,6 +130,14 @@ def test_keys_come_in_the_headers_of_each_client(service: Service, first: str) -
         assert ask(service, "openai", None, **headers).status == 200
     both = {"authorization": "Bearer wrong", "x-api-key": first}
     assert ask(service, "openai", None, **both).status == 401
+
+
+def test_the_client_of_lanner_sends_a_key(service: Service, first: str) -> None:
+    headers = {"authorization": f"Bearer {first}"}
+    model = lanner.connect(service.url, "words", headers=headers)
+    assert model.encode("a", normalize_embeddings=False)[:2].tolist() == [1, 0]
+    with pytest.raises(ServerError, match="carries no valid key"):
+        lanner.connect(service.url, "words")
 
 
 def test_only_probes_need_no_key(service: Service, first: str) -> None:

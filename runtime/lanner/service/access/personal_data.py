@@ -36,6 +36,7 @@ _VERSION = re.compile(r"(?:version|versions|ver|release|build|版本|верси�
 _VERSION_REACH = 16
 _DIGITS = re.compile(rf"(?<![0-9A-Za-z_.])\d++(?:[ \u00a0-]\d++)*+{_AFTER}")
 _GROUP = re.compile(r"\d+")
+_DIGIT = re.compile(r"\d")
 _IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}[0-9]{{2}}(?:[ \u00a0]?[0-9A-Z]{{1,4}}){{3,8}}+{_AFTER}")
 _SSN = re.compile(
     r"(?<![0-9A-Za-z_-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z_-])"
@@ -111,6 +112,8 @@ def addresses(text: str) -> Iterator[Bounds]:
 
 def cards(text: str) -> Iterator[Bounds]:
     """Yield the spans of card numbers: a known issuer's prefix and length, and the Luhn digit."""
+    if not _DIGIT.search(text):  # a fast no: most texts have none
+        return
     for run in _DIGITS.finditer(text):
         groups = [
             (found.start() + run.start(), found.end() + run.start())
@@ -126,6 +129,8 @@ def cards(text: str) -> Iterator[Bounds]:
 
 def accounts(text: str) -> Iterator[Bounds]:
     """Yield the spans of international bank account numbers (IBAN), by their check digits."""
+    if not _DIGIT.search(text):
+        return
     for found in _IBAN.finditer(text):
         candidate = found[0]
         while len(candidate) >= _LEAST_IBAN:  # a word in capitals may follow, such as BIC
@@ -143,6 +148,8 @@ def ids(text: str) -> Iterator[Bounds]:
       of identity cards and passports with the check digit behind.
     - United States: the social security number with hyphens, in the ranges that were ever issued.
     """
+    if not _DIGIT.search(text):
+        return
     checked = (
         (_CHINESE_ID, _is_chinese_id),
         (_GERMAN_TAX_ID, _is_german_tax_id),
