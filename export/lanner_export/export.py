@@ -5,7 +5,6 @@
 
 import gc
 import shutil
-import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from lanner.artifact.manifest import (
 )
 from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import OutputError, UnsupportedError
-from lanner.files.staging import NO_ROOM, staged_directory
+from lanner.files.staging import NO_ROOM, staged_directory, temporary_place
 from lanner.machine.machine import package_versions
 from lanner.machine.memory import return_free_memory
 from lanner_export import DEFAULT_PRECISIONS
@@ -320,7 +319,7 @@ def _room_explained(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        places = " or ".join(dict.fromkeys([str(output.parent), tempfile.gettempdir()]))
+        places = " or ".join(dict.fromkeys([str(output.parent), temporary_place()]))
         msg = (
             f"the export has no room in {places} ({error.strerror}): make room there, choose "
             "another --output, or set TMPDIR to another directory"

@@ -222,3 +222,11 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def temporary_place() -> str:
+    """Return the directory for temporary files, or the one that was meant if none can be used."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # it looks for one by writing into it
+        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 (to be named in an error)

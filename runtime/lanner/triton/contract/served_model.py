@@ -18,6 +18,7 @@ from lanner.artifact.buckets import parse_buckets
 from lanner.artifact.fields import is_file_name
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, Variant
 from lanner.errors import ArtifactError, ServerError
+from lanner.files.staging import temporary_place
 from lanner.triton.contract.tensors import BUCKETS, INPUT_KIND, TEXT_KIND, THREADS, VARIANT
 
 _PREFIX = "lanner_file"
@@ -205,7 +206,7 @@ class ServedModel:
                 (directory / name).write_bytes(unpacked)
         except OSError as error:
             msg = (
-                f"what the model {self.name} carries cannot be written to {tempfile.gettempdir()} "
+                f"what the model {self.name} carries cannot be written to {temporary_place()} "
                 f"({error.strerror}): make room there, or set TMPDIR to another directory"
             )
             raise ServerError(msg) from None

@@ -1,5 +1,7 @@
 import base64
+import os
 import re
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -216,6 +218,35 @@ def test_a_file_with_a_name_of_its_own_is_not_written(word_artifact: Path, name:
         served(parameters).artifact(),
     ):
         pass
+
+
+FULL = """
+import os, resource, sys
+from lanner.artifact.artifact import Artifact
+from lanner.errors import ServerError
+from lanner.triton.contract.served_model import ServedModel, carried_files
+parameters = carried_files(Artifact.open(sys.argv[1]), 1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # as where every disk is full
+try:
+    with ServedModel("minilm", "1", parameters, max_batch_size=8).artifact(): pass
+except ServerError as error:
+    print(error)
+"""
+
+
+def test_without_any_temporary_directory_the_one_that_was_meant_is_named(
+    word_artifact: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(word_artifact)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.stdout.startswith(
+        f"what the model minilm carries cannot be written to {tmp_path} (No usable temporary"
+    ), done
 
 
 def test_a_temporary_directory_that_cannot_be_written(
