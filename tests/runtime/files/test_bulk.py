@@ -281,7 +281,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_done(tmp_path: Path, suf
     source = write_jsonl(tmp_path / "in.jsonl", ["a" * 500] * 40)
     output, whole = tmp_path / f"out{suffix}", tmp_path / f"whole{suffix}"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    wide = 1_500 if suffix == ".npy" else 9_000
+    wide = 9_000 if FORMATS[suffix].holds_columns else 1_500
 
     def encode_wide(texts: list[str]) -> NDArray[np.float32]:
         return np.repeat(encode(texts), 16, axis=1)
