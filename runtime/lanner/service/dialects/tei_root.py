@@ -35,12 +35,16 @@ async def root(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /``: embeddings, similarities, ranks, labels or entities, by the model."""
     served = tei.first_model(request, pipeline)
     request.values = (served.name,)
-    if served.head == "embed":
-        # The clients of Hugging Face post sentences to compare to the same address.
-        is_similarity = b'"source_sentence"' in request.body and b'"sentences"' in request.body
-        return await (tei.similarity if is_similarity else tei.embed)(request, pipeline)
-    answers = {"score": tei.rerank, "classify": tei.predict}
-    return await answers.get(served.head, tag)(request, pipeline)
+    answers = {"embed": tei.embed, "score": tei.rerank, "classify": tei.predict}
+    answer = answers.get(served.head, tag)
+    # The clients of Hugging Face post sentences to compare to the same address.
+    if (
+        answer is tei.embed
+        and b'"source_sentence"' in request.body
+        and b'"sentences"' in request.body
+    ):
+        answer = tei.similarity
+    return await answer(request, pipeline)
 
 
 async def tag(request: Request, pipeline: Pipeline) -> Response:
