@@ -1,5 +1,7 @@
 """The configuration of a checkpoint's transformer, and what follows from it."""
 
+import math
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ _OTHER_WORDS = frozenset(
         *("moe", "expert", "experts", "lora", "causal", "sliding"),
     }
 )
+#: Fields that say how large a model is, and the most that any encoder has: a model of another size
+#: would be built before its weights are looked at.
+_SIZE = re.compile(r"(^|_)(size|dim|heads?|embeddings)$")
+_LAYERS = re.compile(r"(^|_)layers?$")
+_LARGEST_SIZE, _MOST_LAYERS = 2**24, 1_000
 
 
 def read_config(directory: Path, checkpoint: str) -> Any:
@@ -34,6 +41,7 @@ def read_config(directory: Path, checkpoint: str) -> Any:
     raw = read_json(path, f"{checkpoint} is not a checkpoint")
     # Beside a model type that transformers knows too: it would load, and compute something else.
     _require_no_code(raw, checkpoint)
+    _require_sizes(raw, path)
     tokenizer = directory / "tokenizer_config.json"
     if tokenizer.is_file():
         _require_no_code(read_json(tokenizer, "a tokenizer's settings"), checkpoint)
@@ -61,6 +69,14 @@ def _require_no_code(content: dict[str, Any], checkpoint: str) -> None:
         "checkpoints: use one that transformers itself carries"
     )
     raise UnsupportedError(msg)
+
+
+def _require_sizes(raw: dict[str, Any], path: Path) -> None:
+    for name, value in raw.items():
+        most = {bool(_SIZE.search(name)): _LARGEST_SIZE, bool(_LAYERS.search(name)): _MOST_LAYERS}
+        if isinstance(value, int) and value > most.get(True, value):
+            msg = f"{path} says {name} {str(value)[:40]}, which is more than any encoder has"
+            raise CheckpointError(msg)
 
 
 def _require_own_fields(raw: dict[str, Any], config: Any, path: Path) -> None:
@@ -150,7 +166,7 @@ def architecture_of(model: Any, config: Any) -> Architecture:
 def token_limit(
     encoder: Any,
     config: Any,
-    own: float | None,
+    own: Any,
     wanted: int | None,
     checkpoint: str,
     *,
@@ -161,15 +177,22 @@ def token_limit(
     Args:
         encoder: The transformer, without its head.
         config: Its configuration.
-        own: The checkpoint's own limit, if any.
+        own: The checkpoint's own limit as it says it, if any.
         wanted: A limit that replaces it, or None.
         checkpoint: The name of the checkpoint, for messages.
         special_tokens: The number of special tokens of an input.
 
     Raises:
+        CheckpointError: The checkpoint's own limit is no number.
         UnsupportedError: The limit is unknown, leaves no room for a text, or exceeds the positions
             of the transformer.
     """
+    is_number = isinstance(own, int) or (isinstance(own, float) and math.isfinite(own))
+    if own is not None and not is_number:
+        msg = (
+            f"{checkpoint} limits an input to {str(own)[:100]!r}, which must be a number of tokens"
+        )
+        raise CheckpointError(msg)
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     padding_id = position_padding_id(encoder)
     if positions and padding_id is not None:

@@ -98,11 +98,13 @@ def module_entries(path: Path) -> list[tuple[str, Path]]:
     """
     try:
         entries = [
-            (str(module["type"]), path.parent / str(module["path"]))
+            (str(module["type"]), path.parent / module["path"])
             for module in json.loads(path.read_text(encoding="utf-8"))
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a list of modules with type and path: {error}"
+        for _, place in entries:
+            place.exists()  # fails where no file can have such a name
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = f"{path} is not a list of modules with type and path: {str(error)[:200]}"
         raise CheckpointError(msg) from None
     for _, place in entries:
         if not is_inside(place, path.parent):
@@ -185,7 +187,17 @@ def read_settings(directory: Path) -> dict[str, Any] | None:
         CheckpointError: The file is broken.
     """
     path = directory / SETTINGS_FILE
-    return read_json(path, f"{directory} is not a checkpoint") if path.is_file() else None
+    if not path.is_file():
+        return None
+    settings = read_json(path, f"{directory} is not a checkpoint")
+    prompts = settings.get("prompts") or {}
+    texts = {"default_prompt_name": settings.get("default_prompt_name") or ""}
+    texts = {**texts, **prompts} if isinstance(prompts, dict) else {"prompts": [prompts]}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            msg = f"{path} has {str(text)[:100]!r} as {name[:100]}, which must be a text"
+            raise CheckpointError(msg)
+    return settings
 
 
 def require_safetensors(directory: Path, *, is_needed: bool) -> None:

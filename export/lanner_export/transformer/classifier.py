@@ -215,10 +215,10 @@ def _model(directory: Path, checkpoint: str, head: str) -> tuple[Any, list[str]]
     return model.float().eval(), warnings
 
 
-def _own_limit(tokenizer: Any) -> int | None:
+def _own_limit(tokenizer: Any) -> Any:
     # For a tokenizer without a limit, transformers returns a huge number.
-    limit = int(tokenizer.model_max_length)
-    return limit if limit < 1_000_000 else None
+    limit = tokenizer.model_max_length
+    return None if isinstance(limit, int | float) and limit >= 1_000_000 else limit
 
 
 def _needs_types(model: Any, tokenizer: Any) -> bool:

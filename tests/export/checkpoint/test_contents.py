@@ -13,6 +13,9 @@ from lanner.errors import CheckpointError, UnsupportedError
 
 pytest.importorskip("torch", reason="needs the export extra")
 
+from lanner_export.checkpoint.config import read_config
+from lanner_export.checkpoint.contents import require_inside
+from lanner_export.checkpoint.modules import module_entries, read_settings
 from lanner_export.loading import load_checkpoint
 
 
@@ -148,3 +151,69 @@ def test_a_classifier_of_another_library_is_dropped_only_when_asked(
             load_checkpoint(str(checkpoint), head=head)
     (warning,) = load_checkpoint(str(checkpoint), head="embed").warnings
     assert warning == f"the head of {checkpoint} is left out: a classifier of {library} ({file})"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['[{"type": "x", "path": "' + "a" * 5_000 + '"}]', "[" * 10**5, '[{"type": 1, "path": 2}]'],
+    ids=["long", "deep", "numbers"],
+)
+def test_modules_that_are_none(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "modules.json"
+    path.write_text(content)
+    with pytest.raises(CheckpointError, match=rf"^{path} is not a list of modules with type and p"):
+        module_entries(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"prompts": "query: "}, r"\"\['query: '\]\" as prompts"),
+        ({"prompts": [["query", "q"]]}, r"\"\[\[\['query', 'q'\]\]\]\" as prompts"),
+        ({"prompts": {"query": 1}}, "'1' as query"),
+        ({"default_prompt_name": ["query"]}, r"\"\['query'\]\" as default_prompt_name"),
+    ],
+    ids=str,
+)
+def test_prompts_that_are_no_texts(tmp_path: Path, settings: dict[str, Any], what: str) -> None:
+    path = tmp_path / "config_sentence_transformers.json"
+    path.write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=rf"^{path} has {what}, which must be a text$"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_size", 10**30),
+        ("vocab_size", 2**25),
+        ("num_hidden_layers", 1_001),
+        ("num_attention_heads", 2**31),
+        ("max_position_embeddings", 2**40),
+    ],
+)
+def test_a_model_larger_than_any_is_not_built(tmp_path: Path, name: str, value: int) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert", name: value}))
+    with pytest.raises(
+        CheckpointError, match=rf"^{path} says {name} {value}, which is more than any encoder has$"
+    ):
+        read_config(tmp_path, "it")
+
+
+def test_a_name_too_long_for_a_file_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"vocab_file": "/" + "a" * 9_999}))
+    require_inside(tmp_path)
+
+
+@pytest.mark.parametrize("limit", ["many", [64], 1e999])
+def test_a_limit_that_is_no_number(classifier_checkpoint: Path, tmp_path: Path, limit: Any) -> None:
+    path = Path(shutil.copytree(classifier_checkpoint, tmp_path / "it"))
+    edit_json(path / "tokenizer_config.json", model_max_length=limit)
+    if limit == 1e999:
+        assert load_checkpoint(str(path)).max_tokens == 64  # that of its positions
+        return
+    with pytest.raises(
+        CheckpointError, match=r"limits an input to .*, which must be a number of t"
+    ):
+        load_checkpoint(str(path))
