@@ -24,11 +24,13 @@ class ConnectionLimits:
         head_s: Seconds for the head of a request to arrive.
         header_bytes: The largest head.
         most: The most connections of a process.
+        send_s: Seconds for a client to read an answer.
     """
 
     head_s: float = 10.0
     header_bytes: int = 32 * 2**10
     most: int = 1_024
+    send_s: float = 60.0
 
 
 class ServiceConfig(uvicorn.Config):
@@ -57,6 +59,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Begin, or refuse a connection that is one too many."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         if len(self.connections) > self.config.limits.most:
             self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
@@ -66,7 +69,19 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that reads slower than the service writes, but not for ever."""
+        super().pause_writing()
+        # To close it would wait until the client has read all that is written.
+        self._send_timer = self.loop.call_later(self.config.limits.send_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read almost all."""
+        super().resume_writing()
+        self._stop_send_timer()
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -120,6 +135,11 @@ class LimitedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _refuse(self, status: bytes, headers: bytes = b"") -> None:
         self._stop_timer()

@@ -173,7 +173,10 @@ def _configuration(
         ssl_keyfile=settings.tls_key,
     )
     configuration.limits = ConnectionLimits(
-        settings.head_timeout_s, settings.max_header_bytes, settings.max_connections
+        settings.head_timeout_s,
+        settings.max_header_bytes,
+        settings.max_connections,
+        settings.send_timeout_s,
     )
     configuration.settings = settings
     return configuration

@@ -50,6 +50,7 @@ class Settings:
     head_timeout_s: float = _setting(10.0, "seconds for the head of a request to arrive", "S")
     body_timeout_s: float = _setting(30.0, "seconds for the body of a request to arrive", "S")
     idle_timeout_s: float = _setting(75.0, "seconds that an idle connection is kept", "S")
+    send_timeout_s: float = _setting(60.0, "seconds for a client to read an answer", "S")
     drain_s: float = _setting(30.0, "seconds for requests in flight at the stop", "S")
     max_body_bytes: int = _setting(32 * 2**20, "the largest body of a request", "N")
     max_header_bytes: int = _setting(32 * 2**10, "the largest head of a request", "N")

@@ -23,6 +23,7 @@ from tests.support.word_artifact import write_word_artifact
 import lanner
 from lanner.errors import ServerError
 from lanner.service.access.keys import add_key, expiry, revoke_key
+from lanner.service.dialects.routes import ROUTES
 
 #: A request of each dialect that a service without keys answers with 200.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
@@ -138,6 +139,16 @@ def test_the_client_of_lanner_sends_a_key(service: Service, first: str) -> None:
     assert model.encode("a", normalize_embeddings=False)[:2].tolist() == [1, 0]
     with pytest.raises(ServerError, match="carries no valid key"):
         lanner.connect(service.url, "words")
+
+
+def test_no_route_but_the_probes_answers_without_a_key(service: Service) -> None:
+    closed = [route for route in ROUTES if not route.is_open]
+    assert len(closed) > 20
+    for route in closed:
+        path = route.path.replace("{*}", "words").replace("{}", "words")
+        answer = service.ask(route.method, path, b"{}" if route.method == "POST" else None, {})
+        assert answer.status == 401, route.path
+        assert error(answer).startswith("the request carries no valid key"), route.path
 
 
 def test_only_probes_need_no_key(service: Service, first: str) -> None:

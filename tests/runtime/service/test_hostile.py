@@ -172,6 +172,29 @@ def test_slow_senders_are_cut_off_and_hold_up_nobody(program: Program) -> None:
     assert {status(answer) for answer in ended.values()} == {408}
 
 
+def test_a_client_that_reads_no_answers_is_cut_off(tmp_path: Path) -> None:
+    running = Program(tmp_path, "--send-timeout-s", "1")
+    request = embed({"input": ["a"] * 4_000})
+    size = len(exchange(running.port, request))
+    count = 24_000_000 // size  # more than a system keeps for a connection
+    try:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            connection.settimeout(30)
+            connection.connect(("127.0.0.1", running.port))
+            connection.sendall(request * count)
+            time.sleep(4)
+            running.answers()
+            received = 0
+            with suppress(ConnectionError):
+                while part := connection.recv(1 << 20):
+                    received += len(part)
+        assert received < count * size
+        running.answers()
+    finally:
+        running.kill()
+
+
 def test_idle_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     running = Program(tmp_path, "--max-connections", "20")
     try:
