@@ -121,7 +121,7 @@ class Rates:
         if key.requests_per_minute is key.tokens_per_minute is key.concurrent is None:
             return
         with self._locked():
-            row = self._known.get(key.sha256)
+            row = self._row(key, self._clock())
             if row is not None and self._running[self._worker, row] > 0:
                 self._running[self._worker, row] -= 1
 

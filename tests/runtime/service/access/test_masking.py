@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lanner.errors import DeadlineError, InputError, MissingExtraError
 from lanner.models.entities import Entity
@@ -244,6 +246,40 @@ def test_a_span_of_the_masked_text_leads_back_to_the_original() -> None:
         start, end = found.original(at, at + len(part))
         assert original[start:end] == expected
     assert found.spans == (Span(6, 22, "email"), Span(35, 44, "ip"))
+
+
+PIECES = st.sampled_from(
+    [
+        *"0123456789 -.:@+()/aXDE\u00a0\uff11\u4e2d",
+        *(
+            "4111",
+            "1111 1111 ",
+            "DE89",
+            "192.168.",
+            "a@b.com",
+            "::",
+            "11010519491231002X",
+            "+49 171",
+        ),
+    ]
+)
+
+
+@given(st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text(max_size=60)))
+def test_all_but_the_spans_stays(text: str) -> None:
+    (found,) = Masker(WITHOUT_EXTRAS).mask([text])
+    shown, end = "", 0
+    for span in found.spans:
+        assert end <= span.start < span.end <= len(text)
+        shown += text[end : span.start] + span.placeholder
+        end = span.end
+    assert shown + text[end:] == found.text
+    assert found.original(0, len(found.text)) == (0, len(text))
+    for at in range(len(found.text)):
+        start, stop = found.original(at, at + 1)
+        assert 0 <= start < stop <= len(text)
+        inside = any(span.start == start and span.end == stop for span in found.spans)
+        assert inside or text[start:stop] == found.text[at]
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,19 @@ def test_rows_of_keys_that_are_not_used_any_more_go_to_others() -> None:
     assert rates.admit(busy) is None
 
 
+def test_a_request_ends_although_many_keys_came_meanwhile() -> None:
+    clock = Clock()
+    rates, one = Rates(clock=clock, rows=2), key(1_000, concurrent=1)
+    assert rates.admit(one) is None
+    for number in range(50):
+        other = key(number, requests_per_minute=1)
+        assert rates.admit(other) is None
+        rates.release(other)
+        clock.now_s += 61
+    rates.release(one)
+    assert rates.admit(one) is None
+
+
 WORKER = """
 import sys, time
 from pathlib import Path
