@@ -255,7 +255,11 @@ print((peak_bytes() - before) / weights_bytes)
 
 @pytest.mark.slow
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 1024, "num_hidden_layers": 6, "intermediate_size": 4096}
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 6,
+        "intermediate_size": 4096,
+    }
     model = bert_model(**sizes, initializer_range=0.02)
     plain_checkpoint(tmp_path / "large", model)
     command = [sys.executable, "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "a.lanner")]

@@ -26,7 +26,7 @@ def load(path: Path) -> ir.Model:
     Args:
         path: An ONNX file, which must not change while the graph is in use.
     """
-    model = ir.from_proto(onnx.ModelProto.FromString(without_weights(path)))
+    model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(without_weights(path)))
     ir.external_data.set_base_dir(model.graph, path.parent)
     return model
 
@@ -44,7 +44,13 @@ def save(model: ir.Model, path: Path) -> None:
     try:
         for name, tensor in large.items():
             initializers[name].const_value = ir.ExternalTensor(
-                "", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name, base_dir=""
+                "",
+                0,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=name,
+                base_dir="",
             )
         proto = ir.to_proto(model)
     finally:
@@ -65,12 +71,12 @@ def save(model: ir.Model, path: Path) -> None:
         for name, header in zip(names, headers, strict=True):
             file.write(header)
             file.flush()  # some tensors write past Python's buffer
-            large[name].tofile(file)
+            large[name].tofile(file)  # type: ignore[attr-defined]  # of every tensor since 0.1.11
 
 
 def _header(tensor: onnx.TensorProto, size: int) -> bytes:
     """Return the bytes of an initializer before its data, of so many bytes."""
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")
-    begin = tensor.SerializeToString() + tag(RAW_DATA, size)
+    begin: bytes = tensor.SerializeToString() + tag(RAW_DATA, size)
     return tag(INITIALIZER, len(begin) + size) + begin

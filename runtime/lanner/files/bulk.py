@@ -152,7 +152,7 @@ class Bulk:
             msg = f"{error}{kept}"
             raise InputError(msg) from None
 
-    def _written(self, before: Written, chunk: Chunk, state: Mapping[str, Any]) -> Written:
+    def _written(self, before: Written, chunk: Chunk, state: dict[str, Any]) -> Written:
         messages = [bad.message for bad in chunk.bad]
         return replace(
             before,

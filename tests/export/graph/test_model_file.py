@@ -35,7 +35,8 @@ def graph() -> ir.Model:
         tensor = ir.tensor(array, name=name)
         value = next((v for n in model.graph for v in n.inputs if v and v.name == name), None)
         value = value or ir.Value(name=name)
-        value.const_value, value.shape, value.dtype = tensor, tensor.shape, tensor.dtype
+        value.const_value, value.dtype = tensor, tensor.dtype
+        value.shape = ir.Shape(array.shape)
         model.graph.initializers.add(value)
     return model
 
