@@ -28,14 +28,14 @@ class BenchReport(Report):
     """A report with what only the whole run knows.
 
     Attributes:
-        command: The command line that made it.
-        is_quick: Whether it was measured with ``--quick``.
-        is_whole: Whether every suite and every peer was asked for.
-        whole_s: How long all of it took, making the peers included.
-        checks: What must hold; see `lanner_perf.report.checks.check.Check`.
+        command: The command line of the run.
+        is_quick: True if it was measured with ``--quick``.
+        is_whole: True if every suite and every peer was requested.
+        whole_s: The seconds of the whole run, the making of the peers included.
+        checks: The checks; see `lanner_perf.report.checks.check.Check`.
         floor: The machine's peaks and the floor of the model; see `lanner_perf.floor.floor.Floor`.
-            A subject's ``of_floor`` is what `lanner_perf.floor.floor.fractions` says of it.
-        server: Whose models were measured, where they are on a server.
+            A subject's ``of_floor`` is the answer of `lanner_perf.floor.floor.fractions`.
+        server: The server whose models were measured, if there is one.
     """
 
     command: str
@@ -53,9 +53,9 @@ class Request:
 
     Attributes:
         artifact: An artifact.
-        checkpoint: What it was made from; what peers run. None without peers.
+        checkpoint: The checkpoint of the artifact, which the peers run; None without peers.
         against: Names of peers, or `ALL`, or `NONE`.
-        extent: How much is measured.
+        extent: The extent of the run.
         calibration: A file of texts for the ranges of OpenVINO's int8, or None for the sentences
             that Lanner ships.
     """
@@ -68,14 +68,14 @@ class Request:
 
 
 def bench(request: Request, progress: Progress) -> dict[str, Any]:
-    """Measure what is asked for.
+    """Run the benchmark.
 
     Args:
-        request: What.
-        progress: Told when a step begins.
+        request: The request.
+        progress: Called when a step begins.
 
     Returns:
-        The report, as JSON values; `BenchReport` says what is where.
+        The report as JSON values, laid out as `BenchReport` says.
 
     Raises:
         UsageError: A peer's name is unknown or of another head, or peers need a checkpoint.
@@ -101,7 +101,7 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
-    """The reference first, which is the checkpoint's own framework, then every variant."""
+    """Return the reference, which is the checkpoint's own framework, and then every variant."""
     if not artifact.manifest.head_record.answers_vectors:
         return head_specs(artifact, checkpoint)
     variants = [
@@ -112,7 +112,7 @@ def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
 
 
 def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
-    """The reference first; without peers it is the first variant of the artifact."""
+    """Return the subjects, the reference first; without peers that is the first variant."""
     reference, *variants = specs(artifact, request.checkpoint or "")
     if request.against == NONE:
         return Peers(variants, [])
@@ -155,7 +155,7 @@ def _add_floor(
     pythons: Sequence[str],
     progress: Progress,
 ) -> None:
-    """The floor of the report, and how near each subject comes; or why there is none."""
+    """Add the floor to the report, with each subject's fraction of it, or the reason for none."""
     begin = time.perf_counter()
     try:
         if not artifact.manifest.head_record.answers_vectors:

@@ -130,11 +130,11 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measures, compares or renders.
+    """Measure, compare or render.
 
     Raises:
-        UsageError: Not one of the three is asked for, or options of another.
-        BenchmarkError: A subject failed, or something became worse than was allowed.
+        UsageError: The options ask for none of the three, or for more than one.
+        BenchmarkError: A subject failed, or a figure became worse than allowed.
     """
     asked = [bool(args.models), args.compare is not None, args.render is not None]
     options.need(sum(asked) == 1, f"give one of {_MODELS}, --compare OLD NEW, --render RESULT")
@@ -222,7 +222,7 @@ def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
 
 
 def _without_secrets(arguments: Sequence[str], headers: Sequence[str]) -> list[str]:
-    """A command line for a report that is passed on: what headers say is left out."""
+    """Return the command line for the report, without the values of headers."""
     shown = list(arguments)
     for header in headers:
         name = header.partition(":")[0]
@@ -300,7 +300,7 @@ def _suites(text: str) -> tuple[str, ...]:
 
 
 def _option(suite: str) -> str:
-    """A suite as people write it."""
+    """Return the name of a suite for people."""
     return suite.replace("_", "-")
 
 

@@ -40,7 +40,7 @@ def stream_loops(threads: int, array_bytes: int) -> Loops:
 
 
 def reading(threads: int, read_bytes: int) -> tuple[list[Callable[[], object]], float]:
-    """The calls that read so many bytes together, a part each, and the bytes of one call."""
+    """Return calls that each read a part of that many bytes, and the bytes of one call."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)

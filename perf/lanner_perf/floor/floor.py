@@ -1,4 +1,4 @@
-"""The floor: what the matrix products of a model cost on this machine at the least.
+"""The floor: the least time that the matrix products of a model take on this machine.
 
     python -m lanner_perf.floor.floor build/minilm.lanner [--pairs FILE] [--threads N]
 
@@ -46,7 +46,7 @@ class Floor(TypedDict):
 
     Attributes:
         threads: Cores that were used.
-        peaks: What the machine reaches.
+        peaks: The peaks of the machine.
         flop_per_text: Operations of a text whatever its length.
         flop_per_token: Operations of a token in linear layers.
         attention_flop_per_token_squared: Operations that grow with the square of a text's tokens.
@@ -54,7 +54,7 @@ class Floor(TypedDict):
         flop: Operations of all texts of a workload.
         floors: By workload, texts a second.
         latency_tokens: Tokens of the text that `latency_floor_ms` is for, the median short one.
-        latency_floor_ms: Of one such text alone.
+        latency_floor_ms: The milliseconds of one such text alone.
     """
 
     threads: int
@@ -73,8 +73,8 @@ class Fraction(TypedDict):
     """The ratio of a figure to the floor; 1 means at the floor.
 
     Attributes:
-        of_best: To the best floor of the machine, at whatever precision: one scale for all.
-        of_own: To the floor of the subject's own precision; None where there is none.
+        of_best: The ratio to the best floor at any precision: one scale for all subjects.
+        of_own: The ratio to the floor of the subject's own precision; None if it has none.
     """
 
     of_best: float
@@ -96,7 +96,7 @@ def measure_floor(
         artifact: Its fp32 graph is counted, or else its first.
         workloads: The texts.
         threads: Cores that may be used.
-        is_quick: Whether a rough measure of a few seconds will do.
+        is_quick: True for a rough measure of a few seconds.
         pythons: Interpreters whose libraries are tried; see `measure_peaks`.
         progress: Called when a step begins.
 
@@ -130,7 +130,7 @@ def measure_floor(
 def floor_of(
     operations: Operations, lengths: Mapping[str, Sequence[int]], peaks: Peaks, threads: int
 ) -> Floor:
-    """The arithmetic of `measure_floor`: operations of texts of such lengths at such peaks."""
+    """Return the floor of texts of these lengths at these peaks; see `measure_floor`."""
     tokens = float(np.median(lengths[LATENCY_WORKLOAD]))
     return {
         "threads": threads,
@@ -147,12 +147,12 @@ def floor_of(
 
 
 def throughput_floor(floor: Floor, tokens: int) -> ByPrecision:
-    """Texts a second, where every text has so many tokens."""
+    """Return the texts a second if every text has that many tokens."""
     return _texts_per_s(_operations(floor), [tokens], floor["peaks"])
 
 
 def latency_floor(floor: Floor, tokens: float) -> ByPrecision:
-    """Milliseconds of one text of so many tokens."""
+    """Return the milliseconds of one text of that many tokens."""
     return _latency_ms(_operations(floor), tokens, floor["peaks"])
 
 
@@ -253,7 +253,7 @@ def _product_seconds(operations: Operations, lengths: ArrayLike, peaks: Peaks) -
 
 
 def summary_rows(floor: Floor) -> list[tuple[str, ...]]:
-    """A table of the floor, a column a precision; the first row is its header."""
+    """Return a table of the floor with a column for each precision; the first row is its header."""
     peaks = floor["peaks"]
     columns = {"fp32": peaks["fp32"], "bf16": peaks["bf16"], "int8": peaks["int8"]}
     found = {name: peak for name, peak in columns.items() if peak is not None}
@@ -275,7 +275,7 @@ def summary_rows(floor: Floor) -> list[tuple[str, ...]]:
 
 
 def summary(floor: Floor) -> str:
-    """The floor as tables, with a warning where the rounds are far apart."""
+    """Return the floor as tables, with a warning if the rounds are far apart."""
     peaks = floor["peaks"]
     bandwidth = peaks["bandwidth"]
     loops = ", ".join(f"{n} {loop['gb_per_s']:.1f}" for n, loop in bandwidth["loops"].items())
@@ -295,7 +295,7 @@ def summary(floor: Floor) -> str:
 
 
 def noisy(floor: Floor) -> str:
-    """A sentence where the machine was busy, so that the true peak may be higher; else empty."""
+    """Return a warning if the machine was busy, so that the true peak may be higher, or ""."""
     peaks = floor["peaks"]
     found = [peak for peak in (peaks["fp32"], peaks["bf16"], peaks["int8"]) if peak is not None]
     spreads = [peak["spread"] for peak in found]

@@ -1,4 +1,4 @@
-"""Matrix products by the libraries that inference is made of, each in its fastest form.
+"""Matrix products by the libraries that inference uses, each in its fastest form.
 
 This module runs in a process of its own, which may be of an environment without Lanner: it imports
 nothing but the standard library and numpy until a library is loaded.
@@ -24,8 +24,8 @@ class Library(NamedTuple):
     """The matrix multiplication of one library at one precision.
 
     Attributes:
-        name: Its name, as it is imported.
-        precision: Of what goes into the product.
+        name: The name of its module.
+        precision: The precision of both operands.
         prepare: Takes the activations of each worker [m, k], the weights [k, n], both of small
             whole numbers (activations not negative), and the threads of each product. Gives what
             multiplies for each worker; all share one packed copy of the weights.
@@ -148,7 +148,7 @@ def _require_bf16(is_there: bool) -> None:
         raise NotImplementedError(msg)
 
 
-#: Those that a machine's peak is the best of, by precision.
+#: The libraries whose best figure is a machine's peak, by precision.
 LIBRARIES = (
     Library("numpy", "fp32", _numpy),
     Library("torch", "fp32", _torch_float("float32")),

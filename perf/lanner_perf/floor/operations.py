@@ -49,7 +49,7 @@ class Operations:
     matrices: tuple[tuple[int, int], ...]
 
     def flop(self, lengths: ArrayLike) -> float:
-        """Operations of texts of so many tokens each, in all."""
+        """Return the operations of texts with these numbers of tokens, in all."""
         tokens = np.asarray(lengths, np.float64)
         of_each = (
             self.flop_per_text
@@ -60,10 +60,10 @@ class Operations:
 
 
 def count_operations(path: Path) -> Operations:
-    """Count them by running the graph, as it stands, on a few short texts.
+    """Count the operations by running the graph, unchanged, on a few short texts.
 
     Args:
-        path: An ONNX file of an encoder, at whatever precision.
+        path: An ONNX file of an encoder, at any precision.
 
     Raises:
         UnsupportedError: The graph holds an operator whose products cannot be counted, or their
@@ -114,7 +114,7 @@ def _operands(node: onnx.NodeProto) -> list[str]:
 
 
 def _held_values(graph: onnx.GraphProto) -> dict[str, frozenset[str]]:
-    """The values that do not depend on the inputs, with the initializers that each is made of."""
+    """Return the values that do not depend on the inputs, each with its initializers."""
     held = {tensor.name: frozenset({tensor.name}) for tensor in graph.initializer}
     for node in graph.node:
         if all(name in held for name in node.input if name):
@@ -124,7 +124,7 @@ def _held_values(graph: onnx.GraphProto) -> dict[str, frozenset[str]]:
 
 
 class _Runner:
-    """The shapes of everything that is multiplied, for a batch and a length."""
+    """The shapes of all operands of products, for a batch and a length."""
 
     def __init__(self, model: onnx.ModelProto, products: Sequence[onnx.NodeProto]) -> None:
         names = {name for node in products for name in (*_operands(node), *node.output[:1])}
@@ -135,7 +135,7 @@ class _Runner:
         )
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-        # Rewritten, it would no longer hold the values that are asked for.
+        # A rewritten graph would no longer hold the requested values.
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(
             model.SerializeToString(), settings, ["CPUExecutionProvider"]
@@ -183,7 +183,7 @@ def _polynomial(counts: Sequence[int]) -> tuple[int, int, int]:
 def _matrices(
     products: Sequence[onnx.NodeProto], held: Mapping[str, frozenset[str]], shapes: _Shapes
 ) -> dict[frozenset[str], tuple[tuple[int, ...], int]]:
-    """Shape and work of each matrix that is held; one that several layers share is there once."""
+    """Return the shape and the work of each matrix; a matrix that layers share counts once."""
     found: dict[frozenset[str], tuple[tuple[int, ...], int]] = {}
     for node, name in _held_operands(products, held):
         order = -1 if _is_transposed(node, "transB") else 1

@@ -48,14 +48,14 @@ class Rate(TypedDict):
     """The speed of one library's multiplication.
 
     Attributes:
-        precision: Of what goes into the products.
-        library: Its name, as it is imported.
-        version: The version of that.
+        precision: The precision of both operands.
+        library: The name of its module.
+        version: The version of the library.
         layout: `THREAD`, `WORKERS` or `ONE`.
         shape: Rows of the activations, their columns, and columns of the weights: the shape that
             was the fastest.
         tflop_per_s: Tera-operations a second of all threads together, median of the rounds.
-        rounds: Of each round.
+        rounds: The rate of each round.
         spread: Highest less lowest round, as a part of the median.
     """
 
@@ -82,10 +82,10 @@ class Bandwidth(TypedDict):
 
     Attributes:
         loops: By name.
-        array_bytes: Of each array.
-        cache_bytes: Of the last level of cache; 0 where it is not told.
-        library: What ran them.
-        version: The version of that.
+        array_bytes: The bytes of each array.
+        cache_bytes: The bytes of the last level of cache; 0 if unknown.
+        library: The library that ran them.
+        version: The version of the library.
     """
 
     loops: dict[str, Loop]
@@ -100,10 +100,10 @@ class Answer:
     """The measurement.
 
     Attributes:
-        rates: Of every library that is there.
-        left_out: Library, precision and why it was not measured.
-        bandwidth: None where it was not asked for.
-        read_gb_per_s: Of each of `read_bytes`.
+        rates: The rates of every installed library.
+        left_out: Each library and precision without a rate, and the reason.
+        bandwidth: The bandwidth; None if it was not requested.
+        read_gb_per_s: The rate of reading each of `read_bytes`.
     """
 
     rates: list[Rate]
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def measure_products(question: Question) -> tuple[list[Rate], list[tuple[str, str, str]]]:
-    """The rates of every library in interleaved rounds, and why others have none."""
+    """Return the rates of every library in interleaved rounds, and the reasons for missing ones."""
     from lanner_perf.floor.matmul import LIBRARIES  # noqa: PLC0415 (numpy with it)
 
     done = {tuple(pair) for pair in question.done}
@@ -176,7 +176,7 @@ def _best_shape(library: Library, question: Question) -> tuple[int, int, int]:
 
 
 def _rate(library: Library, shape: tuple[int, int, int], count: int, question: Question) -> float:
-    """Tera-operations a second of so many independent products at once."""
+    """Return the tera-operations a second of that many independent products at once."""
     import numpy as np  # noqa: PLC0415
 
     from lanner_perf.floor.rates import rate  # noqa: PLC0415
@@ -191,7 +191,7 @@ def _rate(library: Library, shape: tuple[int, int, int], count: int, question: Q
 
 
 def measure_bandwidth(question: Question) -> Bandwidth:
-    """The loops of STREAM, in interleaved rounds."""
+    """Return the figures of the loops of STREAM, in interleaved rounds."""
     from lanner_perf.floor.bandwidth import (  # noqa: PLC0415
         last_cache_bytes,
         stream_array_bytes,
@@ -219,7 +219,7 @@ def measure_bandwidth(question: Question) -> Bandwidth:
 
 
 def measure_reading(question: Question) -> list[float]:
-    """GB a second of reading each of `read_bytes` again and again, medians of the rounds."""
+    """Return the GB a second of reading each of `read_bytes` repeatedly, medians of the rounds."""
     from lanner_perf.floor.bandwidth import reading  # noqa: PLC0415
     from lanner_perf.floor.rates import rate  # noqa: PLC0415
 

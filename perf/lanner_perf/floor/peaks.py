@@ -63,8 +63,8 @@ class Peak(Rate):
     """The highest rate on all threads at one precision, and every rate that was measured.
 
     Attributes:
-        tflop_per_s_one_thread: The highest on one thread alone.
-        rates: Of every library in every layout.
+        tflop_per_s_one_thread: The highest rate on one thread alone.
+        rates: The rates of every library in every layout.
     """
 
     tflop_per_s_one_thread: float
@@ -83,14 +83,14 @@ class Peaks(TypedDict):
     """The measured peaks; None for a precision that no library has here.
 
     Attributes:
-        fp32: On 32-bit floats.
-        bf16: On bfloat16, where the CPU multiplies it.
-        int8: On bytes; an operation on bytes counts as one, too.
+        fp32: The peak for 32-bit floats.
+        bf16: The peak for bfloat16, if the CPU multiplies it.
+        int8: The peak for bytes; an operation on bytes counts as one, too.
         bandwidth_gb_per_s: The best of the loops of `bandwidth`.
         bandwidth: Each loop over arrays that no cache holds.
         weights_gb_per_s: By precision, reading as many bytes as the weights have, again and again:
             from a cache, where they fit into one.
-        left_out: What was not measured.
+        left_out: The libraries without a rate.
     """
 
     fp32: Peak | None

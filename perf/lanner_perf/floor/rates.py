@@ -11,9 +11,9 @@ def rate(calls: Sequence[Callable[[], object]], amount: float, window_s: float) 
     """Amount a second of several calls, each repeated by a thread of its own for a while.
 
     Args:
-        calls: What the threads call; it has to release Python's lock for them to run at once.
-        amount: What one call gets done, for example its operations.
-        window_s: For how long, at least; a first call of each thread comes before it.
+        calls: A function for each thread; it must release Python's lock for them to run at once.
+        amount: The work of one call, for example its operations.
+        window_s: The least time, after a first call of each thread.
 
     Returns:
         The sum of the rates of the threads.

@@ -41,7 +41,7 @@ from lanner_perf.report.terminal import terminal_text
 
 _MODELS = "MiniLM-L6,BERT-base,BERT-large"
 _BATCHES, _LENGTHS, _SECONDS = "1,2,4,8,16,32,64,128", "16,32,64,128,256,512", 0.5
-#: What a page is made with; an interpreter that was given may lack it.
+#: The packages for a page; a given interpreter may lack them.
 _OF_PAGES = ("jinja2", "matplotlib")
 _QUICK_BATCHES, _QUICK_LENGTHS, _QUICK_SECONDS = "1,8,32,128", "16,128,512", 0.2
 

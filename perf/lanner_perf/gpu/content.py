@@ -12,7 +12,7 @@ from lanner_perf.report.plots.lines import Curve, Point, lines
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
-#: So many shapes that were left out are named; more are counted.
+#: The most left-out shapes that are named; further ones are counted.
 _MOST_NAMED = 4
 _TOKENS, _BATCH = "tokens of a text", "texts in a batch"
 

@@ -35,7 +35,7 @@ _EXPECTED = "expected.npz"
 
 @dataclass(frozen=True)
 class Model:
-    """A model, and what is made of it.
+    """A model and the files made from it.
 
     Attributes:
         name: Of `gpu_models.MODELS`.
@@ -84,7 +84,7 @@ class Model:
         """Its graph, ``"fp32"`` or ``"fp16"``, as `lanner export` writes it of a checkpoint.
 
         Raises:
-            BenchmarkError: It could not be made, now or by a process before this one.
+            BenchmarkError: It could not be made, by this process or an earlier one.
         """
         return self._prepared(f"model.{precision}.onnx")
 
@@ -173,5 +173,5 @@ def prepare(model: str) -> None:
 
 
 def own_environment() -> dict[str, str]:
-    """For a process that imports what this one does, installed or not."""
+    """Return the environment of a process that imports what this one does, installed or not."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,4 +1,4 @@
-"""Models of the real shapes with random weights: what a GPU does with them takes as long."""
+"""Models of real shapes with random weights, which take a GPU as long as trained ones."""
 
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ _FIRST_WORD = 1_000
 
 
 def inputs_of(batch: int, length: int) -> Inputs:
-    """Random texts of `length` tokens; of several, the last is a token shorter.
+    """Return random texts of `length` tokens; the last of several is one token shorter.
 
     So a mask hides something, as it does in nearly every batch: what looks whether it can go
     without one, as transformers does, would else be timed in a case that hardly comes.

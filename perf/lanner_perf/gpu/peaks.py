@@ -15,14 +15,14 @@ _SECONDS = 0.4
 _LEAST_ROUNDS = 3
 #: Operations of a round, so that its start and its end are nothing beside it.
 _ROUND_FLOP = {"cuda": 5e12, "cpu": 1e9}
-#: By precision, the type of what is multiplied and torch's word for how float32 is.
+#: Precision -> the type of the operands, and torch's setting for float32 products.
 _PRECISIONS = {
     "fp32": (torch.float32, "highest"),
     "tf32": (torch.float32, "high"),
     "fp16": (torch.float16, "highest"),
     "bf16": (torch.bfloat16, "highest"),
 }
-#: What nvidia-smi is asked (nvidia-smi --help-query-gpu), units left out.
+#: The fields to query from nvidia-smi (nvidia-smi --help-query-gpu), without units.
 _STATE = (
     "pstate",
     "clocks.sm",

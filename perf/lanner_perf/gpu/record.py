@@ -21,7 +21,7 @@ from lanner_perf.gpu.worker import LEAST_COSINE, LEAST_RUNS, WARM_UP_RUNS, WARM_
 
 SCHEMA = 1
 Report = dict[str, Any]
-#: Of a figure or of what was left out: model, subject, batch, length.
+#: The key of a figure or of a left-out shape: model, subject, batch, length.
 Key = tuple[str, str, int, int]
 _PACKAGES = (
     "torch",
@@ -88,14 +88,14 @@ def key(figure: Mapping[str, Any]) -> Key:
 def leave_out(
     report: Report, model: str, subject: str, shapes: Iterable[tuple[int, int]], reason: str
 ) -> None:
-    """Notes shapes [batch, length] that have no figures, and why."""
+    """Record shapes [batch, length] without figures, and the reason."""
     row = {"model": model, "subject": subject, "reason": reason}
     if found := [list(shape) for shape in shapes]:
         report["left_out"].append({**row, "shapes": found})
 
 
 def merged(reports: Mapping[str, Report]) -> Report:
-    """Parts put together; of two figures of the same, the later stands.
+    """Merge parts; the later of two figures for the same key counts.
 
     Args:
         reports: The reports, by names for messages.

@@ -21,7 +21,7 @@ from lanner_perf.subjects.subject import last_line
 
 #: A process that says nothing for so long hangs; the slowest start builds an engine.
 _PATIENCE_S = 900.0
-#: After so many failures the other shapes of a job are not tried.
+#: The failures after which the other shapes of a job are not tried.
 _MOST_FAILURES = 2
 _SERVE = "from lanner_perf.gpu.worker import serve; serve({})"
 
@@ -30,7 +30,7 @@ class Benchmark:
     """A benchmark: it measures jobs, and has the report grow.
 
     Args:
-        report: What grows; its last part is this one.
+        report: The report that grows; its last part is this run's.
         keep: Called whenever there is something new in it.
         tell: Told what begins.
         deadline: When to end, by `time.monotonic`, or None.
@@ -52,7 +52,7 @@ class Benchmark:
         self._failures: dict[tuple[str, str], int] = {}
 
     def run(self, request: Request) -> None:
-        """Measure what is asked for.
+        """Measure the jobs.
 
         Raises:
             BenchmarkError: The device cannot be measured at all.
@@ -80,7 +80,7 @@ class Benchmark:
         return [job for job in jobs if known[job.subject].process == process]
 
     def _follow(self, request: Request) -> None:
-        """Notes what a process tells, to its end."""
+        """Record the reports of a process until it ends."""
         names: tuple[str, str] | None = None
         shape: tuple[int, int] | None = None
         for word, content in self._told(request):

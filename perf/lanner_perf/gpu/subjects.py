@@ -26,11 +26,11 @@ class GpuSubject(NamedTuple):
     """One way to run a model.
 
     Attributes:
-        name: What it is called.
-        precision: Of its matrix products.
-        device: Where it runs.
+        name: Its name.
+        precision: The precision of its matrix products.
+        device: The device that it runs on.
         process: Those of one word share a process; ``"torch"`` and ``"compiler"`` are PyTorch.
-        what: What it is, for people.
+        what: A description for people.
         missing: Why it cannot be run here; empty where it can.
         open: Loads a model.
     """
@@ -124,7 +124,7 @@ def _tensorrt(model: Model) -> Run:
 _on_cuda = partial(_missing_provider, "CUDAExecutionProvider")
 _on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
-#: PyTorch comes first, as one uses it without Lanner; what takes longest to begin comes last.
+#: PyTorch comes first, as people use it without Lanner; the slowest to start comes last.
 SUBJECTS = (
     GpuSubject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
     GpuSubject(

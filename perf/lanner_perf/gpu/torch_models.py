@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_perf.gpu.models import MOST_TOKENS, VOCABULARY, Inputs, Shape
 
-#: Of a run of the reference; what attention in float32 keeps of one is some gigabytes.
+#: The most tokens of a run of the reference, whose attention in float32 takes gigabytes.
 _REFERENCE_TOKENS = 16_384
 #: Runs before a capture: cuBLAS and the compiler take what they need, which no graph may.
 _RUNS_BEFORE_CAPTURE = 3
@@ -80,7 +80,7 @@ class TorchRun:
         model: The model, which stays as it is.
         device: ``"cuda"``, or ``"cpu"``.
         half: Whether its weights and products are fp16.
-        compiles: Whether torch.compile makes kernels for it, for any shape.
+        compiles: True to let torch.compile make kernels for it, for any shape.
     """
 
     def __init__(

@@ -51,12 +51,12 @@ class Request:
 
     Attributes:
         device: ``"cuda"``, or ``"cpu"``.
-        directory: Where files of the models are made.
+        directory: The directory for the files of the models.
         batches: All numbers of texts of the benchmark.
         lengths: All lengths.
         seconds: How long a shape is timed.
-        jobs: What is measured.
-        surveys: Whether the device itself is to be measured first.
+        jobs: The jobs.
+        surveys: True to measure the device itself first.
     """
 
     device: str
@@ -119,7 +119,7 @@ def survey(device: str) -> dict[str, Any]:
 
 
 def work(request: Request, tell: Tell) -> None:
-    """Measure what is asked for."""
+    """Measure the jobs."""
     known = subjects_of(request.device)
     model: Model | None = None
     for place, job in enumerate(request.jobs):
@@ -160,8 +160,8 @@ def measure(
     """Compare and time each shape of a job.
 
     Args:
-        job: What is measured.
-        run: What runs it.
+        job: The job.
+        run: Runs a batch.
         expected: The vectors of each batch and length in float32.
         seconds: How long a shape is timed.
         tell: Told of shapes and figures.
@@ -182,7 +182,7 @@ class Timing:
     """The timing of a shape.
 
     Attributes:
-        p50_ms: Of a run.
+        p50_ms: The median of a run.
         p99_ms: Of a run; where fewer than a hundred were timed, about the slowest.
         texts_per_s: By the mean, one batch after the other.
         runs: How many were timed.

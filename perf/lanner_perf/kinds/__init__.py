@@ -11,7 +11,7 @@ from lanner_perf.kinds.loaded import PACKAGES, AnswerMany, Encode, Loaded
 
 __all__ = ["PACKAGES", "AnswerMany", "Encode", "Load", "Loaded", "loader_of"]
 
-#: Takes a path, what else it needs to know, and how many threads it may use.
+#: Takes a path, the options of the subject, and the number of threads that it may use.
 Load = Callable[[str, Mapping[str, str], int], Loaded]
 
 

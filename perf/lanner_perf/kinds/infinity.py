@@ -84,7 +84,7 @@ class _Service:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def set_batch_size(self, texts: int) -> None:
-        """The most texts of a batch; its handler reads that anew for each."""
+        """The most texts of a batch; the handler reads this value again for each batch."""
         self._engine._batch_handler.max_batch_size = texts
 
     def answer_many(self, texts: list[str], callers: int) -> list[float]:

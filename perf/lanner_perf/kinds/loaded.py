@@ -51,12 +51,12 @@ class Loaded(NamedTuple):
         import_s: How long the imports took.
         load_s: How long loading took after them.
         facts: What the report says of it; `model_bytes` is the size of its model's files.
-        versions: The distributions of its environment, of `PACKAGES`.
+        versions: The versions of those of `PACKAGES` that its environment has.
         imported_mb: Resident memory after the imports, where it was read.
         answer_many: Its own way to have so many callers at once, each with one text a call; None
             for threads that call `encode`.
-        dispatch: What shows the part of its dispatcher, where it has one that can be left out.
-        totals: What its client and its server have done so far, where it is on a server.
+        dispatch: Returns the calls of a text with and without its dispatcher; None if it has none.
+        totals: Counts what its client and its server have done so far; None without a server.
     """
 
     encode: Encode
@@ -91,7 +91,7 @@ class Start:
         self._imported_s, self._imported_mb = time.perf_counter(), resident_mb()
 
     def loaded(self) -> None:
-        """The model is loaded; what follows is not timed."""
+        """Note that the model is loaded; nothing after this call is timed."""
         self._loaded_s = time.perf_counter()
 
     def done(

@@ -19,8 +19,8 @@ class Embedding(NamedTuple):
     Attributes:
         pooling: "mean" of the tokens, or "cls", the first of them.
         is_normalized: Whether the vector has the length 1.
-        dimension: Of the vector.
-        max_tokens: What is longer is cut.
+        dimension: The width of a vector.
+        max_tokens: The limit; longer texts are cut.
     """
 
     pooling: str

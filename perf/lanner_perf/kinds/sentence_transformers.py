@@ -12,7 +12,7 @@ from lanner_perf.kinds.loaded import Loaded, Start, size_of
 if TYPE_CHECKING:
     from lanner.vectors.similarity import Vectors
 
-#: What a backend imports when it loads its first model.
+#: The modules that a backend imports when it loads its first model.
 _MODULES = {"torch": (), "onnx": ("optimum.onnxruntime",), "openvino": ("optimum.intel",)}
 
 

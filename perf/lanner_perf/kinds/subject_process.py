@@ -18,7 +18,7 @@ from lanner_perf.subjects.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.subjects.resident import peak_resident_mb, resident_mb
 from lanner_perf.subjects.subject import NEW, SEEN, TEXTS, Spec, Started, SubjectError
 
-#: Words that texts are made new of: as many as a few hundred texts have.
+#: The most words that new texts are drawn from: those of a few hundred texts.
 _MOST_WORDS = 10_000
 
 
@@ -95,7 +95,7 @@ class Answers:
     def overheads_ms(self, texts: list[str]) -> list[float]:
         """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown.
 
-        Either comes first in turn, because what was just computed is computed faster again.
+        The two take turns at coming first, because a repeated call is faster.
         """
         if self._loaded.dispatch is None:
             return []
@@ -135,7 +135,7 @@ class Answers:
         return open_loop(self._encode, texts, arrivals_s, callers=callers, patience_s=patience_s)
 
     def _see(self, texts: list[str]) -> None:
-        """Ask what is to be timed, one text a call, where that has to be seen before."""
+        """Answer the texts before they are timed, if the cache must have seen them."""
         if self._has_seen is not None:
             for text in dict.fromkeys(texts):
                 if text not in self._has_seen:
@@ -143,7 +143,7 @@ class Answers:
             self._has_seen.update(texts)
 
     def memory_mb(self) -> tuple[float, float]:
-        """Resident memory now, and the most so far."""
+        """Return the resident memory now, and its peak, in MB."""
         now = resident_mb()
         return now, max(now, peak_resident_mb())
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lanner.triton.client.transport import Monitor
     from lanner.vectors.similarity import Vectors
 
-#: What the model is called on its server.
+#: The name of the model on its server.
 MODEL = "plain"
 
 

@@ -34,7 +34,7 @@ class Peers(NamedTuple):
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse what is no peer.
+    """Refuse names of no peer.
 
     Raises:
         UsageError: One of them is unknown.
@@ -62,11 +62,11 @@ def make(
 
     Args:
         names: As `check_names` knows them, or `ALL`.
-        artifact: Of the same checkpoint.
-        checkpoint: What all of them run.
-        work: Where files go that are needed while this is measured.
+        artifact: An artifact of the same checkpoint.
+        checkpoint: The checkpoint that all peers run.
+        work: A directory for files that are needed during the measurement.
         calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
-        threads: With how many their answers are checked.
+        threads: The threads for checking their answers.
         progress: Told when a step begins.
     """
     is_all = tuple(names) == ALL

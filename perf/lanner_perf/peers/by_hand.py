@@ -28,12 +28,12 @@ def make_by_hand(
     Args:
         names: Of `BY_HAND`.
         artifact: Brings the tokenizer, and the graph that gets fused attention.
-        checkpoint: What the stock tools are given.
-        work: Where the files go, which must stay while they are measured.
+        checkpoint: The checkpoint for the stock tools.
+        work: A directory for the files, which must stay during the measurement.
         progress: Told when a step begins.
 
     Returns:
-        What measures them, and what could not be made.
+        The specs, and the graphs that could not be made.
     """
     specs: list[Spec] = []
     left_out: list[LeftOut] = []

@@ -29,8 +29,8 @@ class Environment:
     """One environment.
 
     Args:
-        name: Of `NAMES`, or of a requirement file in `requirements`.
-        directory: Where all of them are.
+        name: One of `NAMES`, or a requirement file in `requirements`.
+        directory: The directory of all environments.
         requirements: The directory of the requirement files.
     """
 
@@ -49,7 +49,7 @@ class Environment:
 
     @property
     def digest(self) -> str:
-        """Of what it holds: its requirements, under the Python that makes it."""
+        """Return the digest of its requirements and of the Python that makes it."""
         content = sys.version.encode() + self.requirements.read_bytes()
         return hashlib.sha256(content).hexdigest()
 
@@ -115,7 +115,7 @@ class Environment:
 
 
 def pip_error(output: str) -> str:
-    """The last error that pip names, which warnings may follow; else what it said last."""
+    """Return pip's last error, even if warnings follow it, or else pip's last line."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
     return errors[-1].removeprefix("ERROR: ") if errors else last_line(output)
 
@@ -130,7 +130,7 @@ def make_environments(
     Args:
         environments: Which.
         make: How, as `Environment.make`.
-        progress: Told what is made.
+        progress: Called with the name of each environment that is made.
 
     Returns:
         Why one could not be made, by its name; empty where all could.

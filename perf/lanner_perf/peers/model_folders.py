@@ -24,7 +24,7 @@ def plain_folder(plain: Path, model: Path, directory: Path) -> None:
     Args:
         plain: What `lanner_perf.peers.recipes.write_plain` wrote.
         model: The ONNX file.
-        directory: What is made; it is there and empty.
+        directory: An empty directory for the folder's files.
     """
     for file in plain.iterdir():
         shutil.copyfile(file, directory / file.name)

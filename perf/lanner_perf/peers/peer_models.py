@@ -27,15 +27,15 @@ class Peer:
     """A runtime with one model file.
 
     Attributes:
-        title: What the tables call it.
+        title: Its name in the tables.
         kind: What loads it, a module of `lanner_perf.kinds`.
-        environment: What it runs in; empty for that of the harness.
+        environment: Its environment; empty for that of the harness.
         recipe: What makes its model files, of `lanner_perf.peers.recipes.RECIPES`; empty where it
             reads the checkpoint itself.
-        files: What it needs of the recipe.
-        path: What it loads, in the recipe's directory.
-        make_folder: What makes a folder of its own of the last of the files, to be loaded instead.
-        options: What else its kind needs to know.
+        files: The files of the recipe that it needs.
+        path: The path in the recipe's directory that it loads.
+        make_folder: Makes a folder from the last of the files, which is loaded instead.
+        options: The options of its kind.
         least_cosine: To the checkpoint, of each shipped sentence; None for int8, which answers as
             it does.
     """

@@ -18,14 +18,14 @@ from lanner_perf.peers.peer_models import Made, Peer, Place, make_models
 from lanner_perf.peers.verification import verified
 
 REFERENCE = "torch"
-#: Where the environments go, and the model files, unless it is said.
+#: The default directories of the environments and of the model files.
 ENVIRONMENTS, WORK = Path("build/peers"), Path("build/peer-models")
 #: The kinds of CPU that optimum knows recipes for, with the flag that each needs, best first.
 QUANTIZATIONS = (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f"), ("avx2", "avx2"))
 #: Cosine to the checkpoint that single precision keeps, and what eight bits of mantissa may lose.
 _EXACT, _BF16 = 0.9999, 0.999
 
-#: What was tried and is not measured, and why.
+#: Peers that were tried and are not measured, with the reasons.
 NOT_MEASURED = {
     "infinity torch int8": "infinity_emb 0.0.78 quantizes so that the mean cosine to the "
     "checkpoint is 0.93",
@@ -156,12 +156,12 @@ def all_peers(
 
     Args:
         checkpoint: A checkpoint of sentence-transformers.
-        environments: Where the environments are, or are made.
+        environments: The directory of the environments; missing ones are made.
         work: Where the model files are, or are made; those of the same checkpoint, tools and
             settings are taken as they are.
         names: Of `peers`, `REFERENCE` among them or not: it is always the first. None for all.
         calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
-        threads: With how many their answers are checked.
+        threads: The threads for checking their answers.
         progress: Told when a step begins.
 
     Returns:

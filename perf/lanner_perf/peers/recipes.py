@@ -34,10 +34,10 @@ def make(
     """Run a recipe in its environment.
 
     Args:
-        recipe: Of `RECIPES`.
+        recipe: One of `RECIPES`.
         python: The interpreter of that environment.
         checkpoint: A checkpoint of sentence-transformers.
-        directory: Where the files go; it is there.
+        directory: An existing directory for the files.
         settings: ``quantization`` for ONNX, and for OpenVINO ``calibration`` texts.
 
     Returns:

@@ -36,9 +36,9 @@ def verified(
     What was verified once with the same files, versions and texts is not started again.
 
     Args:
-        made: What there is.
-        place: Where it is; the verdicts are kept with the model files.
-        texts: What they answer.
+        made: The peers that could be made.
+        place: The directories; verdicts are kept with the model files.
+        texts: The texts to answer.
         threads: How many each has.
         progress: Told when a step begins.
 

@@ -13,7 +13,7 @@ import numpy as np
 from lanner_perf.record.schema import PERCENTILES
 
 Row = Mapping[str, Any]
-#: Where the figures begin that are another one in parts of the floor.
+#: The prefix of figures that are another figure as a fraction of the floor.
 OF_FLOOR = "of_floor"
 #: A difference of quality below these is rounding: vectors are the same in every round.
 _SPEARMAN_NOISE, _COSINE_NOISE = 0.05, 1e-4
@@ -41,11 +41,11 @@ class Figure:
     """One figure of one subject.
 
     Attributes:
-        label: What it is and in which unit, for people.
-        median: Of its rounds.
-        rounds: Of each round; empty where there are none.
+        label: Its name and unit, for people.
+        median: The median of its rounds.
+        rounds: The value of each round; may be empty.
         form: Its format, as `format` takes it.
-        is_more_better: Whether the larger of two is the better.
+        is_more_better: True if the larger of two is the better.
         noise: By how much it differs from itself where it has no rounds; None where nobody knows.
     """
 
@@ -68,7 +68,7 @@ class Figure:
 
     @property
     def spread_text(self) -> str:
-        """The lowest and the highest round; empty where there is one."""
+        """Return the lowest and the highest round; empty if there is only one."""
         if len(self.rounds) < 2:
             return ""
         return f"{min(self.rounds):{self.form}} to {max(self.rounds):{self.form}}"

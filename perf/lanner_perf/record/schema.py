@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 #: Grows when a reader of the older layout would misread the newer one.
 SCHEMA = 2
-#: In the order in which they run. `Row` has the keys that each of them fills.
+#: All suites in the order in which they run. `Row` has the keys that each of them fills.
 SUITES = (
     "memory",
     "latency",
@@ -68,13 +68,13 @@ class CallParts(TypedDict):
         network_ms: See above.
         queue_ms: See above.
         compute_ms: See above.
-        texts_per_request: Of the client.
-        texts_per_run: Of the model on the server, its mean batch; not there where it never ran.
-        cached_percent: Of the requests those that the server's response cache answered.
-        other_requests: What others sent to the model meanwhile; the server's parts are of all.
+        texts_per_request: The mean number of texts in a request of the client.
+        texts_per_run: The mean batch of the model on the server; missing if it never ran.
+        cached_percent: The share of requests that the server's response cache answered.
+        other_requests: Requests of other clients meanwhile; the server's parts include them.
         server_cpu_ms: CPU time a text of the server's own process; not there where it is not to be
             seen.
-        models_cpu_ms: That of the processes that run its models.
+        models_cpu_ms: The CPU time of the processes that run its models.
     """
 
     client_ms: NotRequired[float]
@@ -94,7 +94,7 @@ class ConcurrencyRound(CallParts):
 
     Attributes:
         texts_per_s: Calls answered a second, each with one text.
-        p50_ms: Of a call, as the two below.
+        p50_ms: The median of a call, as the two below.
         p90_ms: See above.
         p99_ms: See above.
         call_ms: The mean of them.
@@ -134,7 +134,7 @@ class OpenLoopRound(TypedDict):
         refused: Calls that were turned away because too much was waiting.
         failed: Calls that raised any other error.
         backlog: The most arrivals that were due and not yet answered at any time.
-        is_cut_short: Whether the subject fell so far behind that the round was ended.
+        is_cut_short: True if the subject fell so far behind that the round was ended.
     """
 
     answered_per_s: float
@@ -242,14 +242,14 @@ class ModelOnServer(TypedDict):
     """A model that was measured, as its configuration has it.
 
     Attributes:
-        name: What it is called there.
+        name: Its name on the server.
         version: Which of its versions answered.
-        variant: What runs.
+        variant: The variant that runs.
         takes: "tokens" or "texts".
-        backend: That of Triton.
+        backend: The backend of Triton.
         instances: Copies of it that run at once.
         max_batch_size: The most texts of a batch.
-        has_cache: Whether the server's response cache has answers of it.
+        has_cache: True if the server's response cache holds answers of it.
     """
 
     name: str
@@ -266,11 +266,11 @@ class Server(TypedDict):
     """The server whose models were measured.
 
     Attributes:
-        version: Of Triton.
-        urls: Where it was asked.
-        is_here: Whether that is this machine.
-        models: What was measured of it.
-        new_texts: Whether no text was timed twice, but where the cache itself was measured.
+        version: The version of Triton.
+        urls: The URLs of the server.
+        is_here: True if the server is on this machine.
+        models: The measured models.
+        new_texts: True if no text was timed twice, except to measure the cache itself.
     """
 
     version: str
@@ -287,17 +287,17 @@ class Report(TypedDict):
         schema: `SCHEMA`.
         created: The time in UTC, as ``2026-11-22T08:25:19Z``.
         machine: The fields of `lanner.machine.machine.Machine`.
-        versions: Of the harness's own environment.
+        versions: The versions in the harness's own environment.
         environments: Versions by the name of an environment, as the rows give it.
         threads: Cores that each subject had, one subject at a time.
         rounds: Rounds of latency and throughput; the others say theirs.
         artifact: The name of the model.
-        timed: What is timed, for people.
+        timed: The timed call, for people.
         workloads: "short" and "mixed".
         suites: Which of `SUITES` were asked for.
         subjects: The first is the reference.
-        left_out: What was not measured, and why.
-        random_batches: In how many batches of how many texts batch independence was measured.
+        left_out: Subjects and suites that were not measured, with the reasons.
+        random_batches: The batches for batch independence: their number, and the texts of each.
         seconds: How long each suite took.
     """
 

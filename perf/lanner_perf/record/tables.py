@@ -7,7 +7,7 @@ NOT_MEASURED = "not measured"
 
 
 class Cell(NamedTuple):
-    """A figure: its text, what it is beside the reference, and its spread; all may be empty."""
+    """A figure: its text, its ratio to the reference, and its spread; all may be empty."""
 
     text: str = ""
     beside: str = ""
@@ -22,8 +22,8 @@ class Table(NamedTuple):
     """Rows of cells under a header; the first cell of a row is its name.
 
     Attributes:
-        title: Of the table.
-        note: What is needed to read it.
+        title: The title of the table.
+        note: A note for the reader.
         header: A name a column; that of the first is empty.
         rows: As long as the header.
     """

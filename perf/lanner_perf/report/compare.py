@@ -1,4 +1,4 @@
-"""Two results side by side: what became faster, what slower, and what is only noise.
+"""Two results side by side: the figures that became faster or slower, and those within the noise.
 
 A figure has changed where its medians are further apart than both spreads together, each from the
 lowest to the highest round. Of three rounds that is said of one pair in seventy that nothing
@@ -25,13 +25,13 @@ class Change:
     """One figure of one subject in two results.
 
     Attributes:
-        subject: Whose figure.
+        subject: The name of the subject.
         key: As `lanner_perf.record.figures.figures` calls it.
-        label: What it is, for people.
+        label: Its name for people.
         old: Its median in the older result, and `new` in the newer.
         ratio: New in parts of old; None where the old one is zero.
         lowest: The lowest ratio that the rounds allow, and `highest` the highest.
-        is_better: Whether the change is for the better, None where there is none.
+        is_better: True if the change is for the better; None without a change.
         has_changed: Whether it goes beyond the noise of both; None where a single round cannot
             say.
     """
@@ -53,8 +53,8 @@ class Comparison:
     """Two results side by side.
 
     Attributes:
-        differences: What was not the same for both, for people.
-        base: Whom the figures are in parts of because of that; empty where they are absolute.
+        differences: The conditions that differ between the two, for people.
+        base: The subject that figures are divided by for that reason; empty for absolute figures.
         changes: A figure each.
         only_old: Subjects of the older result alone, and `only_new` of the newer.
     """
@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def warning(self) -> str:
-        """In a sentence, what was not the same; empty where nothing was."""
+        """Return a sentence on the conditions that differ; empty if none do."""
         if not self.differences:
             return ""
         return (
@@ -156,7 +156,7 @@ def _models(report: Report) -> list[dict[str, Any]]:
 
 
 def _changed_packages(old: Report, new: Report) -> list[str]:
-    """Those of another version; what one of the results does not name was of no use there."""
+    """Return the packages of different versions, among those that both results name."""
     environments = [{"": report["versions"], **report["environments"]} for report in (old, new)]
     shared = [name for name in environments[0] if name in environments[1]]
     changed = {

@@ -10,7 +10,7 @@ from lanner_perf.report.checks import forms_of, note_of
 from lanner_perf.report.page import Headline, Page
 
 Report = Mapping[str, Any]
-#: What the first table shows, where it was measured.
+#: The figures of the first table, if they were measured.
 HEADLINE = (
     "throughput.short",
     "throughput.mixed",
@@ -101,7 +101,7 @@ def check_tables(report: Report) -> list[Table]:
 
 
 def detail_tables(report: Report) -> list[Table]:
-    """By length, callers and arrivals, and the floor, where they were measured."""
+    """Return the tables by length, callers and arrivals, and the floor, if they were measured."""
     percentiles = "p50 ms, beside it p99 ms; below them the lowest and the highest p50."
     tables = [
         _family(report, "throughput_by_length", "throughput.{}", "Texts/s by tokens of a text"),

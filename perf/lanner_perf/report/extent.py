@@ -24,7 +24,7 @@ class Extent:
         pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
         threads: Cores that each subject may use.
         rounds: Rounds of latency and throughput, or None for the plan's.
-        is_quick: Whether to measure little, to try it out.
+        is_quick: True to measure little, to try it out.
         command: The command line.
     """
 
@@ -56,9 +56,9 @@ class Extent:
         """Add to a report what only the whole run knows.
 
         Args:
-            report: What was measured.
+            report: The report.
             begin_s: When it began, by `time.perf_counter`.
-            has_all: Whether everyone was measured whom there is to compare with.
+            has_all: True if all peers were measured.
         """
         report["command"] = shlex.join(self.command)
         report["is_quick"] = self.is_quick

@@ -10,8 +10,8 @@ def markdown_page(page: Page, pictures: Mapping[str, tuple[str, str]]) -> str:
     """The tables and links to the plots.
 
     Args:
-        page: What it says.
-        pictures: By the title of a plot its file's name, and what it shows in words.
+        page: The content.
+        pictures: The file name and the description of each plot, by its title.
     """
     plots = [f"## {title}\n\n![{alt}]({file})" for title, (file, alt) in pictures.items()]
     conditions = [("", ""), *page.conditions.items()]

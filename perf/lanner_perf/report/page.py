@@ -7,7 +7,7 @@ from lanner_perf.record.tables import Table
 
 
 class Headline(NamedTuple):
-    """A figure that a page begins with, what it is, and of which subjects."""
+    """A figure at the beginning of a page, with its meaning and its subjects."""
 
     text: str
     what: str
@@ -20,12 +20,12 @@ class Page(NamedTuple):
     Attributes:
         title: Its heading.
         lead: A sentence or two below it.
-        headlines: What it begins with; may be none.
-        tables: What is read first.
+        headlines: The figures at the beginning; may be empty.
+        tables: The first tables.
         details: Tables that stand behind the plots.
-        conditions: What is needed to read the figures and to measure them again, by its name.
+        conditions: The conditions of the measurement, by name, for reading and repeating it.
         versions: The versions of each environment.
-        left_out: What was not measured, and why; a line each.
+        left_out: A line for each subject or suite that was not measured, with the reason.
         emphasized: The names of the rows that stand out.
     """
 

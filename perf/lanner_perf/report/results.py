@@ -98,11 +98,11 @@ def write_report(report: Report, path: Path) -> list[Path]:
 def write_page(
     report: Report, page: Page, draw: Callable[[], Sequence[Chart]], path: Path
 ) -> list[Path]:
-    """The figures first, then what is made of them: the page, one of Markdown, and the plots.
+    """Write the figures, and then the page, its Markdown and the plots.
 
     Args:
-        report: What was measured.
-        page: What is told of it.
+        report: The report.
+        page: The content of its page.
         draw: Draws its plots.
         path: The HTML file; the others stand beside it.
 

@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"^\d+\. ")
 
 
 def terminal_text(page: Page) -> str:
-    """The title, the first tables, and what was not measured."""
+    """Return the title, the first tables, and the list of what was not measured."""
     parts = [f"{page.title}\n{page.lead}", *map(_text, page.tables)]
     if page.left_out:
         parts.append("\n".join(f"not measured: {line}" for line in page.left_out))

@@ -50,7 +50,7 @@ class TritonPythonModel:
 
 
 def write_plain_repository(graph: Path, repository: Path, dimension: int) -> None:
-    """Write the repository around an ONNX file that answers vectors of so many dimensions."""
+    """Write the repository around an ONNX file that answers vectors of that dimension."""
     version = repository / MODEL / "1"
     version.mkdir(parents=True)
     (repository / MODEL / "config.pbtxt").write_text(_CONFIG % dimension)

@@ -21,7 +21,7 @@ from lanner_perf.suites.suite_plan import SuitePlan
 
 Progress = Callable[[str], object]
 IN_PROCESS = "in process"
-#: Of the one large call, and about how long each number of callers is measured in a round.
+#: The texts of the one large call, and the seconds for each number of callers in a round.
 _BULK_TEXTS, _POINT_S = 10_000, 2.0
 _NO_ARTIFACT: LeftOut = {
     "name": IN_PROCESS,
@@ -36,13 +36,13 @@ class ServerRequest:
     """The request for a benchmark of a server.
 
     Attributes:
-        urls: Of one server, each of another protocol, the model's name left off.
-        name: The model's.
+        urls: The URLs of one server, one for each protocol, without the model's name.
+        name: The name of the model.
         against: The artifact that it was made of, or None to leave that out.
         access: Headers and certificates, as `lanner.connect` takes them.
         extent: How much is measured.
-        cached: Another model of that server, of the same artifact, whose answers are remembered.
-        others: What is measured beside it.
+        cached: Another model of the server, from the same artifact, with a response cache.
+        others: Further subjects.
     """
 
     urls: tuple[str, ...]
@@ -55,7 +55,7 @@ class ServerRequest:
 
 
 def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
-    """Measure what is asked for.
+    """Run the benchmark.
 
     Args:
         request: What.
@@ -144,7 +144,7 @@ def _specs(
     cached: Sequence[ServerModel],
     given: Artifact | None,
 ) -> list[Spec]:
-    """In process first, where there is an artifact; then every way to the server."""
+    """Return the subject in process, if there is an artifact, and every way to the server."""
     new = {TEXTS: NEW} if _is_remembered(models) else {}
     specs = list(request.others)
     if given is not None:
@@ -155,7 +155,7 @@ def _specs(
 
 
 def _in_process(artifact: Artifact, model: ServerModel, options: Mapping[str, str]) -> Spec:
-    """The variant that the server runs."""
+    """Return the subject of the same variant in process."""
     head = artifact.manifest.head_record
     own = {
         INPUTS: head.inputs.value,
@@ -192,7 +192,7 @@ def _require_protocols(urls: Sequence[str]) -> None:
 
 
 def _require_one(request: ServerRequest, models: Sequence[ServerModel]) -> None:
-    """Refuse URLs of different servers, where these show it."""
+    """Refuse URLs that show that they are of different servers."""
     kinds = {(m.served.name, m.triton, m.served.version, m.tokenizer_sha256) for m in models}
     if len(kinds) > len({model.served.name for model in models}):
         msg = (

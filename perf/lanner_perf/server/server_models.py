@@ -44,11 +44,11 @@ class ServerModel:
     Attributes:
         url: The server's.
         triton: The server's version.
-        served: What the server says of it.
-        manifest: Of the artifact that it was made of.
+        served: The server's description of it.
+        manifest: The manifest of its artifact.
         config: Its configuration, as Triton's JSON form of it has it.
-        asks_for_cache: Whether it is configured to have its answers remembered.
-        has_cache: Whether they are.
+        asks_for_cache: True if its configuration turns the response cache on.
+        has_cache: True if the server has a response cache, too.
     """
 
     url: str
@@ -71,7 +71,7 @@ class ServerModel:
 
     @property
     def tokenizer_sha256(self) -> str:
-        """Of the tokenizer of its artifact, whoever tokenises."""
+        """Return the SHA-256 of its artifact's tokenizer, which the client or the server uses."""
         return self.manifest.files[self.manifest.tokenizer.file].sha256
 
     def to_json(self) -> ModelOnServer:
@@ -90,10 +90,10 @@ class ServerModel:
 
 
 def find_models(url: str, name: str, access: Mapping[str, Any]) -> Found:
-    """The model of that name, and the one that takes texts instead of tokens, or the reverse.
+    """Return the model of that name, and its counterpart that takes texts or tokens.
 
     Args:
-        url: Of the server.
+        url: The URL of the server.
         name: The model's.
         access: What else `lanner.connect` takes: headers and certificates.
 
@@ -151,10 +151,10 @@ def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
 def artifact_of(
     models: Sequence[ServerModel], given: Artifact | None
 ) -> AbstractContextManager[Artifact]:
-    """An artifact with the tokenizer of some models: what is given, or what a server carries.
+    """Return an artifact with the tokenizer of the models: the given one, or the server's.
 
     Raises:
-        BenchmarkError: None is given, and only text models are there.
+        BenchmarkError: None is given, and the server has text models alone.
     """
     if given is not None:
         return nullcontext(given)
@@ -169,10 +169,10 @@ def artifact_of(
 
 
 def require_same(artifact: Artifact, model: ServerModel) -> None:
-    """Refuse an artifact that is not what a server's model was made of.
+    """Refuse an artifact that a server's model was not made of.
 
     Raises:
-        BenchmarkError: Head, dimension, tokenizer or the weights of the variant are others.
+        BenchmarkError: The head, dimension, tokenizer or weights of the variant differ.
     """
     mine, theirs = artifact.manifest, model.manifest
     variant = model.served.variant(theirs)

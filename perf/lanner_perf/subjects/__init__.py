@@ -1,1 +1,1 @@
-"""The subjects: one process each, what is asked of it, and the texts it gets."""
+"""The subjects: a process each, its questions and its texts."""

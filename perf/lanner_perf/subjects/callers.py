@@ -42,10 +42,10 @@ class Calls(NamedTuple):
 
     Attributes:
         calls: Each of them.
-        failure: What the first call said that failed; empty where none did.
-        is_cut_short: Whether the run was ended because it had fallen too far behind.
+        failure: The message of the first call that failed; empty if none did.
+        is_cut_short: True if the run was ended because it had fallen too far behind.
         cpu_s: CPU time of the subject's process meanwhile.
-        totals: What was done meanwhile by the client and the server of a subject that is on one.
+        totals: The work of the client and the server meanwhile; None without a server.
     """
 
     calls: list[Call]
@@ -72,9 +72,9 @@ def open_loop(
 
     Args:
         answer: Answers one text.
-        texts: One for each arrival; they begin anew where there are fewer.
+        texts: A text for each arrival; fewer texts are repeated.
         arrivals_s: When each arrives, ascending, in seconds.
-        callers: The most calls at once; what arrives meanwhile waits for a free caller.
+        callers: The most calls at once; a further arrival waits for a free caller.
         patience_s: The run ends when an arrival has waited so long for a caller.
     """
     return _Run(answer, texts, arrivals_s, patience_s).of(callers)
@@ -95,7 +95,7 @@ class _Run:
         self._count = len(texts) if arrivals_s is None else len(arrivals_s)
         self._begin = 0.0
         self._is_over = threading.Event()
-        # Under the lock: what is next, how each call went, and what the first failure said.
+        # Under the lock: the next text, the outcome of each call, the first failure's message.
         self._lock = threading.Lock()
         self._next = 0
         self._calls: dict[int, Call] = {}

@@ -21,8 +21,8 @@ def hosted(
 
     Args:
         artifact: The directory.
-        through: Of `THROUGH`.
-        variant: What a server runs.
+        through: One of `THROUGH`.
+        variant: The variant that the server runs.
         threads: The cores that it runs it on, or None for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Texts of exactly so many tokens, made of the words of natural ones."""
+"""Texts with an exact number of tokens, made of the words of natural texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ def make_length_texts(
     """As many texts of each length as there is use for.
 
     Args:
-        sentences: Where the words are taken from.
-        tokenizer: That of the artifact.
-        max_tokens: The model's limit, or None where it has none.
+        sentences: The source of the words.
+        tokenizer: The tokenizer of the artifact.
+        max_tokens: The model's limit, or None for no limit.
         lengths: The numbers of tokens.
     """
     words = _Words(sentences, tokenizer)
@@ -66,7 +66,7 @@ class _Words:
         self._counts = np.array([count for _, count in known], dtype=np.int64)
 
     def texts_of(self, tokens: int) -> list[str]:
-        """Up to `_TEXTS` texts of so many tokens."""
+        """Return up to `_TEXTS` texts with that number of tokens."""
         room = tokens - self._special
         if room < 1 or not self._words:
             return []
@@ -74,7 +74,7 @@ class _Words:
         found: list[str] = []
         for _ in range(_MOST_TRIES // _TEXTS):
             texts = [self._draw(generator, room) for _ in range(_TEXTS)]
-            # A tokenizer may join what stands side by side, so what was made is counted again.
+            # A tokenizer may join neighbouring words, so the tokens of each text are counted again.
             made = self._tokenizer.encode(texts)
             found += [t for t, ids in zip(texts, made, strict=True) if len(ids) == tokens]
             if len(found) >= _TEXTS:

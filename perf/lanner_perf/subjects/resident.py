@@ -20,7 +20,7 @@ def peak_resident_mb() -> float:
 
 
 def restart_peak() -> None:
-    """Let `peak_resident_mb` count anew from now on (proc(5): clear_refs)."""
+    """Reset the peak that `peak_resident_mb` returns (proc(5): clear_refs)."""
     _REFERENCES.write_text("5")
 
 

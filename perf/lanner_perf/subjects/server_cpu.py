@@ -29,7 +29,7 @@ def server_process(host: str) -> Any:
     It is not to be seen on another machine, in a container, or where another user runs it.
 
     Args:
-        host: Name and port, of gRPC or HTTP.
+        host: The name and the port for gRPC or HTTP.
     """
     import psutil  # noqa: PLC0415 (an extra)
 

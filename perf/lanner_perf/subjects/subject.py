@@ -44,9 +44,9 @@ class Spec:
         name: How the tables name it; no two have the same.
         kind: What loads it, a module of `lanner_perf.kinds`.
         path: The artifact, the checkpoint or the model file.
-        options: What else its kind needs to know.
+        options: The options of its kind.
         python: The interpreter that it runs in.
-        is_optional: Whether the others are measured without it where it cannot start.
+        is_optional: True to measure the others without it if it cannot start.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Started:
         first_answer_ms: How long the first call took.
         imported_mb: Resident memory after the imports; None where the kind does not say.
         loaded_mb: Resident memory after loading.
-        facts: What the report says of it.
+        facts: Its properties for the report.
         versions: The distributions of its environment.
     """
 
@@ -160,7 +160,7 @@ class Subject:
         return calls
 
     def memory_mb(self) -> tuple[float, float]:
-        """Resident memory now, and the most so far."""
+        """Return the resident memory now, and its peak, in MB."""
         now, peak = self._ask("memory_mb")
         return now, peak
 

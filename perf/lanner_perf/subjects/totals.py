@@ -31,7 +31,7 @@ class Totals(NamedTuple):
     Attributes:
         requests: That the client sent.
         request_s: How long these took, as the client saw it: message, way, server and way back.
-        served: Requests that the server has done, of all clients.
+        served: The requests that the server has answered, for all clients.
         cached: How many of these its response cache answered.
         texts: Texts that went through the model, and not through the cache.
         runs: How often the model ran.
@@ -62,14 +62,14 @@ class Totals(NamedTuple):
 
 
 class RequestClock:
-    """Times the requests of one client, of any number of threads."""
+    """The clock of the requests of one client, with any number of threads."""
 
     def __init__(self) -> None:
         self.requests, self.seconds = 0, 0.0
         self._lock = threading.Lock()
 
     def timed(self, send: Callable[..., Answer]) -> Callable[..., Answer]:
-        """The same function, each call of it timed; a failed one, too."""
+        """Return the function with each call timed; failed calls count, too."""
 
         def timed(*arguments: Any, **options: Any) -> Answer:
             begin = time.perf_counter()
@@ -85,14 +85,14 @@ class RequestClock:
 
 
 class Counter:
-    """Reads the `Totals` of one model.
+    """The reader of the `Totals` of one model.
 
     What it needs is made when it is first called: what a client holds before that is the client's.
 
     Args:
         connect: Gives a connection to its server.
-        model: What it is called there.
-        clock: Of the client's requests.
+        model: The name of the model on the server.
+        clock: The clock of the client's requests.
         host: Name and port of the server.
     """
 
@@ -102,7 +102,7 @@ class Counter:
         self._connect, self._model, self._clock, self._host = connect, model, clock, host
 
     def __call__(self) -> Totals:
-        """The sums, as soon as the server has counted all that the client sent."""
+        """Return the sums, once the server has counted all requests of the client."""
         expected, end = self._before + self._clock.requests, time.monotonic() + _PATIENCE_S
         while self._served() < expected and time.monotonic() < end:
             time.sleep(_POLL_S)
@@ -129,7 +129,7 @@ class Counter:
 
     @cached_property
     def _before(self) -> int:
-        """Requests that the server has done of others, and of a client before it was timed."""
+        """Return the server's requests of other clients, and of this one before it was timed."""
         return self._served() - self._clock.requests
 
     def _served(self) -> int:

@@ -21,14 +21,14 @@ _MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
 
 @dataclass(frozen=True)
 class Workloads:
-    """The texts by workload, where they are from, and their gold scores if they have some."""
+    """The texts by workload, their source, and their gold scores if they have any."""
 
     source: str
     texts: dict[str, list[str]]
     pairs: LabelledPairs | None
 
     def shortened(self, *, short: int | None = None, mixed: int | None = None) -> Self:
-        """So many texts at most, evenly spaced, or all; of labelled pairs, both texts stay."""
+        """Return at most these numbers of texts, evenly spaced; labelled pairs keep both texts."""
         short = len(self.texts["short"]) if short is None else short
         mixed = len(self.texts["mixed"]) if mixed is None else mixed
         shorter = {"mixed": spread(self.texts["mixed"], mixed)}

@@ -1,4 +1,4 @@
-"""Concurrency: so many callers at once, each sending its next text when the last is answered."""
+"""Concurrency: several callers, each of which sends its next text when the last is answered."""
 
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from lanner_perf.suites.suite_plan import SuitePlan
 #: Calls of each caller, so that a round is not all beginning and end.
 _LEAST_CALLS_A_CALLER = 4
 _MOST_CALLS = 20_000
-#: What is added over the rounds; of everything else the median counts.
+#: The counts that are added over the rounds; all other figures are medians.
 _SUMS = frozenset({"failed", "other_requests"})
 
 

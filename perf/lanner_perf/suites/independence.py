@@ -20,7 +20,7 @@ class Draw:
 
     Attributes:
         probes: Sentences, encoded alone and in batches.
-        batches: Of each batch the rows of its probes, and the other texts.
+        batches: The rows of the probes of each batch, and its other texts.
     """
 
     probes: list[str]

@@ -20,7 +20,7 @@ class Inputs:
 
     Attributes:
         workloads: Natural texts.
-        lengths: Texts of exactly so many tokens.
+        lengths: Texts with an exact number of tokens.
         count_tokens: The tokens of some texts together, as the artifact counts them.
     """
 
@@ -30,12 +30,12 @@ class Inputs:
 
 
 def fitting(items: list[Item], per_s: float, seconds: float, *, least: int) -> list[Item]:
-    """As many as take so long at that rate, evenly spaced over the list; all if there are fewer."""
+    """Return as many items as take that time at that rate, evenly spaced, or all."""
     return spread(items, max(least, int(per_s * seconds)))
 
 
 def repeated(items: Sequence[Item], count: int) -> list[Item]:
-    """That many, beginning anew where there are fewer."""
+    """Return that many items; fewer items are repeated."""
     return list(islice(cycle(items), count))
 
 

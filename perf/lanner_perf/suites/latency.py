@@ -16,7 +16,7 @@ _WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Over natural short texts, and by length in tokens."""
+    """Measure natural short texts, and texts by their length in tokens."""
     most = plan.latency_texts
     short = spread(inputs.workloads.texts["short"], most)
     natural = _latencies(roster, short, plan, "latency")
@@ -40,7 +40,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 
 
 def _overheads(roster: Roster, texts: list[str], plan: SuitePlan) -> dict[str, dict[str, Overhead]]:
-    """Of whoever can tell its dispatcher's part."""
+    """Measure the dispatcher's part for the subjects that can tell it."""
     roster.tell("what the dispatcher adds")
     rounds: dict[str, list[float]] = {}
     for _ in range(plan.rounds):
@@ -57,7 +57,7 @@ def _overheads(roster: Roster, texts: list[str], plan: SuitePlan) -> dict[str, d
 def _latencies(
     roster: Roster, texts: list[str], plan: SuitePlan, what: str, *, is_natural: bool = True
 ) -> dict[str, Latency]:
-    """The same texts for all, as many as the slowest answers in the time of a round."""
+    """Measure all subjects with the same texts: as many as the slowest answers in a round."""
     warm_up, least = (calls[not is_natural] for calls in (_WARM_UP_CALLS, _LEAST_CALLS))
     roster.tell(f"{what}: warming up")
     probe = spread(texts, warm_up)

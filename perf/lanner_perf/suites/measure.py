@@ -42,7 +42,7 @@ SUITES: dict[str, ModuleType] = {
     "open_loop": open_loop,
     "cold_start": cold_start,
 }
-#: Of these suites two dozen subjects would take too long: they are of `leaders` alone.
+#: Suites that run `leaders` alone: two dozen subjects would take too long.
 OF_LEADERS = ("concurrency", "open_loop", "cold_start")
 _OF_VECTORS_ALONE: tuple[LeftOut, ...] = (
     {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
@@ -158,7 +158,7 @@ def _inputs(artifact: Artifact, workloads: Workloads, plan: SuitePlan) -> Inputs
 
 
 def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
-    """Of texts or pairs, as far as the model reads them; what its windows repeat counts again."""
+    """Count the tokens that the model reads; tokens that windows share count in each window."""
     if isinstance(tokenizer, Tokenizer) and tokenizer.overlap_tokens:
         return sum(len(window) for windows in tokenizer.windows(inputs) for window in windows)
     if isinstance(tokenizer, Tokenizer) and isinstance(inputs[0], tuple):

@@ -1,4 +1,4 @@
-"""Memory: what the subject's process holds after each step of its life.
+"""Memory: the resident memory of the subject's process after each step of its life.
 
 This is the first suite, so that nothing but the workloads has been encoded before.
 """
@@ -16,7 +16,7 @@ _TEXTS_A_SECOND = {"short": 100, "mixed": 25}
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """After imports, loading, and one call with the texts of each workload."""
+    """Measure after the imports, after loading, and after a call with each workload."""
     texts = [
         spread(texts, max(1, int(_TEXTS_A_SECOND[name] * plan.throughput_s)))
         for name, texts in inputs.workloads.texts.items()

@@ -12,14 +12,14 @@ from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
 
-#: What is due and finds so many calls under way waits for one of them to end.
+#: The most calls at once; a call that is due then waits for one of them to end.
 CALLERS = 64
 _MOST_ARRIVALS = 20_000
 _TRIAL_TEXTS, _BATCH_SIZE = 64, 32
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Latency from the arrival, for each rate; the rates and times are the same for all.
+    """Measure the latency from the arrival at each rate; all subjects get the same arrivals.
 
     The rates are multiples of what the reference encodes in bulk, so that those of one report can
     be compared, and those of another machine mean the same.
@@ -41,12 +41,12 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 
 
 def round_rate(rate: float) -> float:
-    """To two digits: what was measured is no more exact than that."""
+    """Round to two digits, the precision of the measurement."""
     return float(f"{rate:.2g}")
 
 
 def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
-    """Ascending times of a Poisson process, the same for everyone who asks, `turn` by `turn`.
+    """Return the ascending times of a Poisson process: all subjects get the same in a `turn`.
 
     Given how many arrive, the times of such a process are uniform ones in order (Ross, Introduction
     to Probability Models, 5.3.5). So the rate is exact, also in a short run.
@@ -58,7 +58,7 @@ def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
 
 
 def _point(roster: Roster, texts: list[str], plan: SuitePlan, rate: float) -> dict[str, OpenLoop]:
-    # Who is so far behind will not catch up.
+    # A subject so far behind does not catch up.
     patience_s = plan.point_s / 2
     rounds: dict[str, list[Calls]] = {}
     for turn in range(plan.point_rounds):
@@ -73,7 +73,7 @@ def _ask(texts: list[str], arrivals_s: list[float], patience_s: float, subject: 
 
 
 def summary(rounds: list[Calls], rate: float) -> OpenLoop:
-    """The medians of the rounds."""
+    """Return the medians of the rounds."""
     figures = [_round(calls, rate) for calls in rounds]
     return {
         "offered_per_s": rate,
@@ -109,9 +109,9 @@ def _round(calls: Calls, rate: float) -> OpenLoopRound:
 
 
 def most_at_once(calls: Calls) -> int:
-    """The most calls that were due and not over at any time."""
+    """Return the most calls that were due and not over at the same time."""
     due_s = np.sort([call.due_s for call in calls.calls])
     end_s = np.sort([call.end_s for call in calls.calls])
-    # At each arrival: those that have come, this one too, less those that were over by then.
+    # At each arrival: the calls that have come, itself included, less those that were over.
     gone = np.searchsorted(end_s, due_s, side="right")
     return int((np.arange(1, len(due_s) + 1) - gone).max())

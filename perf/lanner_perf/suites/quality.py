@@ -13,7 +13,7 @@ from lanner_perf.suites.suite_plan import SuitePlan
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Over all short texts; batch independence in random batches, where the plan has some."""
+    """Measure all short texts, and batch independence if the plan has random batches."""
     workloads = inputs.workloads
     roster.tell("quality of the vectors")
     parts: Parts = {}
@@ -30,7 +30,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 
 
 def quality(vectors: Vectors, reference: Vectors, workloads: Workloads) -> Quality:
-    """Of the vectors of all short texts, float32 [n, dim]."""
+    """Return the quality of the vectors of all short texts, float32 [n, dim]."""
     unit = normalize(vectors)
     cosines = (unit * normalize(reference)).sum(axis=1)
     figures: Quality = {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}

@@ -1,4 +1,4 @@
-"""The subjects of a run: who takes part, who was lost, and questions to all of them in turn."""
+"""The subjects of a run: those that take part, those that failed, and questions to all in turn."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,9 +18,9 @@ class Roster:
     reference, the first, there is nothing to compare with, so its failure is raised.
 
     Args:
-        specs: What is measured.
+        specs: The subjects to measure.
         threads: Cores that each may use.
-        tell: Told when a step begins.
+        tell: Called when a step begins.
     """
 
     def __init__(self, specs: Sequence[Spec], threads: int, tell: Tell) -> None:
@@ -51,16 +51,16 @@ class Roster:
 
     @property
     def present(self) -> list[Subject]:
-        """Those that take part in the suite, in their order."""
+        """Return the subjects that take part in the suite, in their order."""
         return [self._running[s.name] for s in self._specs if s.name in self._running]
 
     @property
     def specs(self) -> list[Spec]:
-        """Of all that can be started."""
+        """Return the specs of all subjects that can be started."""
         return list(self._specs)
 
     def begin(self, suite: str) -> None:
-        """Begin a suite; whom the one before lost, takes part again."""
+        """Begin a suite; subjects that failed in the last one take part again."""
         self._suite = suite
         for spec in list(self._specs):
             if spec.name not in self._running:
@@ -75,7 +75,7 @@ class Roster:
                 subject.__exit__()
 
     def each(self, question: Callable[[Subject], Answer]) -> Iterator[tuple[str, Answer]]:
-        """The name and the answer of each, one after the other; who fails is lost to the suite."""
+        """Yield each subject's name and answer in turn; a subject that fails leaves the suite."""
         for subject in self.present:
             try:
                 answer = question(subject)

@@ -13,12 +13,12 @@ from lanner_perf.suites.suite_plan import SuitePlan
 BATCH_SIZES = (8, 16, 32, 64)
 _SIZES_BY_LENGTH = (8, 32)
 _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
-#: What part of a round's time a fast subject takes at least: by length, and of natural texts.
+#: The least share of a round's time that a fast subject takes: by length, and for natural texts.
 _PARTS = (2, 4)
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Of short and mixed texts, and by length in tokens."""
+    """Measure short and mixed texts, and texts by their length in tokens."""
     counts = {"short": plan.bulk_texts}
     natural = {
         workload: _throughput(
@@ -53,9 +53,9 @@ def _throughput(
     is_natural: bool = True,
     count: int | None = None,
 ) -> dict[str, Throughput]:
-    """The same texts for all: so many, or as many as the slowest encodes in the time of a round.
+    """Measure all subjects with the same texts: `count`, or as many as the slowest does a round.
 
-    A faster subject repeats them for a while, so that its round is not a moment's; and each begins
+    A faster subject repeats them, so that its round is long enough to measure. Each subject begins
     its turn with a few of them untimed, because others ran meanwhile.
     """
     seconds = plan.throughput_s if is_natural else plan.throughput_by_length_s
@@ -103,6 +103,6 @@ def _throughput(
 
 def _best_batch_size(subject: Subject, texts: list[str], sizes: Sequence[int]) -> int:
     trial = spread(texts, _MOST_TRIAL_TEXTS)
-    # A larger batch than there are texts is the same as the largest that there are texts for.
+    # A batch size beyond the number of texts measures the same batch again.
     sizes = [size for size in sizes if size <= len(trial)] or sizes[:1]
     return max(sizes, key=partial(subject.rate, trial))

@@ -137,7 +137,7 @@ def large_call(encode: Encode, texts: list[str]) -> float:
 
 
 def measure(make: Callable[[], Encode], texts: list[str], calls: int) -> Figures:
-    """Return the figures of encoders, each of which one thread calls."""
+    """Return the figures of encoders; each belongs to one thread."""
     encode = make()
     one_text_ms(encode, texts, max(1, calls // 10))  # warms up
     return Figures(

@@ -38,7 +38,7 @@ class Round(NamedTuple):
     """A round of the callers.
 
     Attributes:
-        p99_ms: Of their calls.
+        p99_ms: The 99th percentile of their calls.
         peak_mb: The most resident memory meanwhile.
         long_texts: How often the long text was answered meanwhile.
     """
@@ -111,7 +111,7 @@ def compared(model: Model, kind: str, args: argparse.Namespace) -> dict[str, flo
 
 
 def one_round(model: Model, short: list[str], callers: int, text: str | None) -> Round:
-    """All callers but one send short texts; the other one, if there is a long text, sends that."""
+    """Run callers of short texts, and one more that sends the long text, if there is one."""
     is_over, answered = threading.Event(), 0
 
     def send_long() -> None:

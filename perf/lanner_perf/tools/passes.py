@@ -106,7 +106,7 @@ def _medians_ms(
     times: dict[tuple[str, str], list[float]] = {key: [] for key in graphs}
     for turn in range(rounds):
         # The weights of each graph come into the caches anew, so the first call is not counted;
-        # and who follows whom changes.
+        # and the order of the graphs changes.
         start = turn * len(sessions) // rounds
         for key, session in sessions[start:] + sessions[:start]:
             for call in range(1 + calls):

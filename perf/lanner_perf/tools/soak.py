@@ -3,7 +3,7 @@
     python -m lanner_perf.tools.soak build/minilm.lanner --output build/soak.json
     python -m lanner_perf.tools.soak build/minilm.lanner --through grpc --output build/soak.json
 
-With --through a server runs the model, and it is the memory of its client that counts.
+With --through a server runs the model, and the memory of its client is measured.
 Writes the samples as JSON and a plot beside it. Fails where memory grew beyond the bound.
 """
 
@@ -39,18 +39,18 @@ from lanner_perf.subjects.hosting import THROUGH, hosted
 from lanner_perf.subjects.resident import peak_resident_mb, proportional_mb, resident_mb
 from lanner_perf.subjects.workloads import SEED
 
-#: What is resident after so many texts counts as the usual, and the rest of the run is held to it.
+#: The resident memory after this many texts is the baseline for the rest of the run.
 BASELINE_TEXTS = 1_000
 MOST_GROWTH = 1.2
 #: Texts between two samples; half of them come in bulk, half from callers.
 STEP_TEXTS = 200
-#: The longest text in words, of the model's limit in tokens; a word has a token at least.
+#: The longest text in words, as a multiple of the model's limit; a word has at least one token.
 _BEYOND_LIMIT = 1.25
 _LIMIT_OF_THE_UNLIMITED = 512
 
 
 class Sample(NamedTuple):
-    """Resident memory after so many texts."""
+    """The resident memory after a number of texts."""
 
     texts: int
     resident_mb: float
@@ -83,7 +83,7 @@ class Growth:
 
     @classmethod
     def of(cls, samples: list[Sample]) -> "Growth":
-        """Of samples that reach beyond `BASELINE_TEXTS`."""
+        """Return the verdict on samples that reach beyond `BASELINE_TEXTS`."""
         later = [sample.resident_mb for sample in samples if sample.texts >= BASELINE_TEXTS]
         highest = max(later)
         ratio = highest / later[0]
@@ -179,11 +179,11 @@ def _more_than_baseline(text: str) -> int:
 
 
 def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
-    """Let a model of any head answer so many random texts.
+    """Let a model of any head answer a number of random texts.
 
     Args:
-        model: What answers.
-        texts: How many.
+        model: The model.
+        texts: The number of texts.
         callers: Threads of the half that comes one text a call.
 
     Yields:
@@ -206,7 +206,7 @@ def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
 
 
 def random_texts(limit_tokens: int) -> Iterator[str]:
-    """Texts of 1 word to beyond the limit, as many of 1 to 2 as of 100 to 200, without end."""
+    """Yield texts of 1 word to beyond the limit, as many of 1 or 2 as of 100 to 200, for ever."""
     generator = np.random.default_rng(SEED)
     words = np.array(sorted({word for text in shipped_sentences() for word in text.split()}))
     longest = np.log(_BEYOND_LIMIT * limit_tokens)
@@ -240,7 +240,7 @@ def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, He
 
 
 def summary(report: dict[str, Any]) -> str:
-    """A line each of what was run, what its parts hold and what it showed."""
+    """Return a line each for the run, the memory of its parts, and the result."""
     holds = "holds" if report["holds"] else "does not hold"
     parts = [
         f"with {threads} thread{'s' if threads != '1' else ''} "

@@ -10,7 +10,7 @@ from lanner_perf.report.checks.check import Check
 __all__ = ["Check", "checks_of", "forms_of", "note_of"]
 
 Report = Mapping[str, Any]
-#: Of the whole report, and of a quick one.
+#: The checks of the whole report, and of a quick one.
 MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
 
 

@@ -1,4 +1,4 @@
-"""One thing that must hold, with what was measured. Nothing fails by it: the report says it.
+"""A check: a bound, and the measured figure. Nothing fails by it: the report shows it.
 
 Both sides of a ratio were measured round by round, one after the other. So it is the median of the
 rounds' ratios, beside the lowest and the highest of them.
@@ -7,7 +7,7 @@ rounds' ratios, beside the lowest and the highest of them.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: What a variant may lose against its checkpoint, of a correlation x100.
+#: The most that a variant may lose against its checkpoint, in points of a correlation x100.
 MOST_LOST_SPEARMAN = 0.2
 
 
@@ -17,12 +17,12 @@ class Check:
 
     Attributes:
         what: The rule, for people.
-        bound: What `measured` is compared with.
-        is_least: Whether it must be at least the bound, or else at most.
+        bound: The bound of `measured`.
+        is_least: True if it must be at least the bound, False if at most.
         measured: The figure; None where a subject is missing.
-        rounds: The figure of each round, where there are several.
-        missing: What was not measured.
-        of: Which subjects the figure is of, where that was found out.
+        rounds: The figure of each round, if there are several.
+        missing: The figure that was not measured.
+        of: The subjects of the figure, if known.
     """
 
     what: str

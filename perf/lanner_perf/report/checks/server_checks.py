@@ -47,7 +47,7 @@ FORMS = {rule.what: rule.form for rule in _RULES}
 
 
 def server_checks(report: Report) -> list[Check]:
-    """The checks of a report of a server; those beside a repository by hand where there is one."""
+    """Return the checks of a server's report, and of the repository by hand if it has one."""
     rows = report["subjects"]
     ours = next((row for row in rows if row["kind"] == _SERVED), None)
     others = {

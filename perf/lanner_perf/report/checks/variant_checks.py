@@ -46,10 +46,10 @@ class _Rule(NamedTuple):
 
     Attributes:
         what: The rule, for people.
-        bound: What the figure is compared with.
-        is_least: Whether it must be at least the bound, or else at most.
+        bound: The bound of the figure.
+        is_least: True if it must be at least the bound, False if at most.
         of: The variant, and the other subject.
-        get: From their rows to the figure of each round.
+        get: Returns the figure of each round from their rows.
     """
 
     what: str
@@ -86,7 +86,7 @@ def variant_checks(report: Report) -> list[Check]:
     """Check the variants that were measured.
 
     Args:
-        report: Of `lanner bench`; its first subject is the reference.
+        report: A report of `lanner bench`; its first subject is the reference.
     """
     rows = {row["name"]: row for row in report["subjects"]}
     rows[_REFERENCE] = report["subjects"][0]

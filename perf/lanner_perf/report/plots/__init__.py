@@ -1,1 +1,1 @@
-"""The plots of a report: black and white, each with words for who cannot see it."""
+"""The plots of a report: black and white, each with a description in words."""

@@ -9,7 +9,7 @@ from lanner_perf.record.figures import is_lanner, ratio
 from lanner_perf.report.plots.drawing import Chart, Plotted, extremes, image, new_figure
 
 _WIDTH = 11.0
-#: Of the parts of a bar: grey, hatched, dotted, crossed, black.
+#: The fills of the parts of a bar: grey, hatched, dotted, crossed, black.
 _FILLINGS = (("0.75", ""), ("white", "////"), ("white", "...."), ("white", "xxxx"), ("0.25", ""))
 
 
@@ -110,7 +110,7 @@ def stacked_starts(subjects: Sequence[Plotted]) -> Chart | None:
 
 
 def stacked_calls(subjects: Sequence[Plotted]) -> Chart | None:
-    """The parts of a mean call to a server, of one caller and of many; see `call_parts`."""
+    """Draw the parts of a mean call to a server, for one caller and for many; see `call_parts`."""
     loads = part_loads({"subjects": [one.row for one in subjects]})
     mean = "concurrency.{}.call_ms"
     shown = [one for one in subjects if all(mean.format(load) in one.figures for load in loads)]

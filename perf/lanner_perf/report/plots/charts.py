@@ -1,4 +1,4 @@
-"""The plots of a report of `lanner bench`: black and white, each with words for who cannot see it.
+"""The plots of a report of `lanner bench`: black and white, each with a description in words.
 
 A plot whose suite was not measured is left out; so is, within a plot, a subject that lacks it.
 """

@@ -36,8 +36,8 @@ class Chart(NamedTuple):
     Attributes:
         name: Part of its file's name.
         title: Its heading.
-        caption: What is needed to read it.
-        alt: What it shows, in words.
+        caption: The caption.
+        alt: The description in words.
         png: The picture.
         svg: The same, without a resolution.
     """
@@ -65,7 +65,7 @@ class Plotted(NamedTuple):
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Any]:
-    """A figure of matplotlib, so many inches large; names in it are never taken for math."""
+    """Yield a figure of matplotlib of that size in inches; names in it are never math."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only needed here)
 
     mpl.use("Agg")
@@ -136,7 +136,7 @@ def numbered_points(
         axes: Where.
         subjects: All of a report; their order numbers them.
         speeds: What `lanner_perf.record.schema.Throughput` describes; None leaves a subject out.
-        values: Beside them; None leaves a subject out.
+        values: The values beside them; None leaves a subject out.
     """
     shown = [
         (index, row, speed, value)
@@ -170,7 +170,7 @@ def _heights(speeds: list[float]) -> list[int]:
 
 
 def horizontal_line(axes: Any, value: float, text: str) -> None:
-    """A dotted line with what it means."""
+    """Draw a dotted line with its meaning."""
     axes.axhline(value, color="black", linestyle=":", linewidth=1)
     axes.annotate(
         text,
@@ -185,9 +185,9 @@ def label_ends(axes: Any, ends: Sequence[tuple[str, float, float, bool]], gap_po
     """Name to the right of the axes, each led to the end of its line, none over another.
 
     Args:
-        axes: With its final limits.
-        ends: Of each line the name, where it ends, and whether it is printed bold.
-        gap_points: From one name to the next.
+        axes: The axes with their final limits.
+        ends: The name and the end of each line, and True for bold.
+        gap_points: The distance from one name to the next.
     """
     figure = axes.get_figure()
     figure.canvas.draw()  # the scales are final only now

@@ -26,10 +26,10 @@ class Point(NamedTuple):
     """A load of one subject.
 
     Attributes:
-        x: Where it stands.
+        x: Its place.
         y: Its figure; rounds are drawn as a thin bar.
-        mark: What stands beside it; empty for nothing.
-        is_lower_bound: Whether an arrow says that it is at least this.
+        mark: The text beside it; may be empty.
+        is_lower_bound: True for an arrow: the value is at least this.
     """
 
     x: float
@@ -54,8 +54,8 @@ def curve(
         subject: Whose.
         suite: The key of the loads in its row.
         y: The key of the figure, with ``{}`` for the load.
-        x: That of the figure on the horizontal axis; None for the load itself.
-        is_marked: Whether the loads stand beside the points.
+        x: The key of the figure on the horizontal axis; None for the load itself.
+        is_marked: True to write the loads beside the points.
     """
     points = []
     loads = subject.row.get(suite, {})
