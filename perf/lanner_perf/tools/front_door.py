@@ -40,7 +40,7 @@ _PACKAGES = ("lanner", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "o
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, in process or through the service.
+    """The figures of a model, in process or through the service.
 
     Attributes:
         one_text_p50_ms: The median time of a call of one text.
