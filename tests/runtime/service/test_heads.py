@@ -266,6 +266,20 @@ def test_cohere_and_jina_rank(service: Service, artifacts: dict[str, Artifact]) 
     assert best["index"] == expected[0]["corpus_id"]
 
 
+def test_infinity_classifies_and_says_what_models_can_do(service: Service) -> None:
+    content = {"model": "classifier", "input": ["a man", "b"]}
+    found = answered(service, "/infinity/classify", content)
+    assert found["data"] == [
+        answered(service, "/predict", {"inputs": text}) for text in ("a man", "b")
+    ]
+    embedded = {"model": "tiny", "input": "a man", "dimensions": 0}
+    assert len(answered(service, "/embeddings", embedded)["data"][0]["embedding"]) == 12
+    listed = service.get("/infinity/models").json["data"]
+    abilities = {one["id"]: one["capabilities"] for one in listed}
+    assert abilities["scorer"] == ["rerank"]
+    assert abilities["classifier"] == ["classify"]
+
+
 def test_documents_are_cut_to_the_tokens_that_are_asked_for(
     service: Service, artifacts: dict[str, Artifact]
 ) -> None:

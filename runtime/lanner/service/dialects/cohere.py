@@ -62,7 +62,6 @@ class Embed(msgspec.Struct):
 
 
 _EMBED = msgspec.json.Decoder(Embed)
-_RERANK = msgspec.json.Decoder(ranking.Rerank)
 
 
 async def embed(request: Request, pipeline: Pipeline) -> Response:
@@ -147,7 +146,7 @@ def _warnings(cut: list[int]) -> dict[str, object]:
 
 async def rerank(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /v2/rerank``."""
-    asked = decode(_RERANK, request)
+    asked = decode(ranking.DECODER, request)
     results, _ = await ranking.ranked(request, pipeline, asked)
     content = {
         "id": ranking.new_id(),

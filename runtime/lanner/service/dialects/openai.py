@@ -39,12 +39,16 @@ class Embeddings(msgspec.Struct):
     truncation_direction: Literal["left", "right", "Left", "Right"] | None = None
 
 
-_EMBEDDINGS = msgspec.json.Decoder(Embeddings)
+DECODER = msgspec.json.Decoder(Embeddings)
 
 
 async def embeddings(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /v1/embeddings``."""
-    asked = decode(_EMBEDDINGS, request)
+    return await embedded(request, pipeline, decode(DECODER, request))
+
+
+async def embedded(request: Request, pipeline: Pipeline, asked: Embeddings) -> Response:
+    """Return the answer with the vectors that a body asks for."""
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     if any(not isinstance(text, str) for text in texts):
         raise Refusal(Kind.INVALID, _IDS, param="input")
@@ -137,13 +141,4 @@ ROUTES = (
     Route("POST", "/v1/embeddings", embeddings, refuse, Embeddings),
     Route("GET", "/v1/models", models, refuse),
     Route("GET", "/v1/models/{*}", model, refuse),
-    # infinity has the same without a version.
-    *(
-        route
-        for prefix in ("", "/infinity")
-        for route in (
-            Route("POST", f"{prefix}/embeddings", embeddings, refuse, Embeddings),
-            Route("GET", f"{prefix}/models", models, refuse),
-        )
-    ),
 )

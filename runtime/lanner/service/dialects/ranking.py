@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -37,7 +36,7 @@ class Rerank(msgspec.Struct):
     truncate: bool | None = None
 
 
-_RERANK = msgspec.json.Decoder(Rerank)
+DECODER = msgspec.json.Decoder(Rerank)
 
 
 def is_of_documents(request: Request) -> bool:
@@ -84,7 +83,7 @@ async def ranked(
         msg = f"top_n must be at least 1, not {asked.top_n}"
         raise Refusal(Kind.INVALID, msg, param="top_n")
     served, _ = pipeline.model(request, asked.model, "score")
-    documents = _texts(asked)
+    documents = texts_of(asked)
     read = documents
     if asked.max_tokens_per_doc is not None:
         read = await _shortened(documents, served, asked.max_tokens_per_doc)
@@ -102,29 +101,20 @@ async def ranked(
 
 async def rerank(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /v1/rerank`` and ``/rerank``."""
-    asked = decode(_RERANK, request)
+    asked = decode(DECODER, request)
     results, served = await ranked(request, pipeline, asked)
-    return _answer(request, asked, served, results)
+    return answer(request, asked, served, results)
 
 
-async def rerank_of_infinity(request: Request, pipeline: Pipeline) -> Response:
-    """Answer ``POST /infinity/rerank``, where a document is its text and not an object."""
-    asked = decode(_RERANK, request)
-    results, served = await ranked(request, pipeline, asked)
-    if asked.return_documents:
-        documents = _texts(asked)
-        for result in results:
-            result["document"] = documents[cast("int", result["index"])]
-    return _answer(request, asked, served, results)
-
-
-def _texts(asked: Rerank) -> list[str]:
+def texts_of(asked: Rerank) -> list[str]:
+    """Return the documents of a request as texts."""
     return [one if isinstance(one, str) else one.text for one in asked.documents]
 
 
-def _answer(
+def answer(
     request: Request, asked: Rerank, served: ServedModel, results: list[dict[str, object]]
 ) -> Response:
+    """Return the answer with these results."""
     content = {
         "id": new_id("rerank-"),
         "object": "rerank",
@@ -166,7 +156,4 @@ def new_id(prefix: str = "") -> str:
     return prefix + secrets.token_hex(12)
 
 
-ROUTES = (
-    Route("POST", "/v1/rerank", rerank, refuse, Rerank),
-    Route("POST", "/infinity/rerank", rerank_of_infinity, refuse, Rerank),
-)
+ROUTES = (Route("POST", "/v1/rerank", rerank, refuse, Rerank),)

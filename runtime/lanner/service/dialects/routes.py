@@ -9,6 +9,7 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.vectors import to_json
 from lanner.service.dialects import (
     cohere,
+    infinity,
     kserve,
     openai,
     openapi,
@@ -38,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     *openai.ROUTES,
     *tei_root.ROUTES,
     *ranking.ROUTES,
+    *infinity.ROUTES,
     *cohere.ROUTES,
     *kserve.ROUTES,
     *own.ROUTES,
@@ -46,6 +48,7 @@ ROUTES: tuple[Route, ...] = (
 )
 #: The shapes of refusals where no route answers, by the beginning of the path.
 _REFUSALS: tuple[tuple[str, Refuse], ...] = (
+    ("/infinity/", openai.refuse),
     ("/v1/rerank", ranking.refuse),
     ("/v1/embed", openai.refuse),
     ("/v1/", openai.refuse),
