@@ -241,6 +241,7 @@ def test_encode_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFi
         "dimension": 4,
         "precision": "float32",
         "variant": "fp32",
+        "engine": "onnxruntime",
         "embeddings": [[1, 0, 0, 0]],
     }
 
