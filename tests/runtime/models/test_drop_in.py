@@ -87,6 +87,23 @@ def test_a_copy_is_the_model_and_a_pickle_opens_it_again(word_model: EmbeddingMo
         pickle.dumps(word_model)
 
 
+def test_a_step_of_a_scikit_learn_pipeline_is_cloned_and_stored(
+    word_model: EmbeddingModel, tmp_path: Path
+) -> None:
+    base = pytest.importorskip("sklearn.base")
+    joblib = pytest.importorskip("joblib")
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import FunctionTransformer, Normalizer  # noqa: PLC0415
+
+    pipeline = make_pipeline(FunctionTransformer(word_model.encode), Normalizer())
+    joblib.dump(pipeline, tmp_path / "pipeline.joblib")
+    for one in (base.clone(pipeline), joblib.load(tmp_path / "pipeline.joblib")):
+        assert one.fit_transform(["a b", "c"]).tolist() == [
+            pytest.approx([0.5**0.5, 0.5**0.5, 0, 0]),
+            [0, 0, 1, 0],
+        ]
+
+
 def test_a_closed_model_answers_nothing(word_artifact: Path) -> None:
     with lanner.load(word_artifact, variant="fp32") as model:
         assert model.encode("a").tolist() == [1, 0, 0, 0]
