@@ -31,7 +31,8 @@ READY_TIMEOUT_S = 300.0
 GRACE_S = 30
 
 _POLL_S = 0.1
-_WATCH_S = 0.5
+#: The time between two looks at all processes, which take 20 us each.
+_WATCH_S = 2.0
 #: The most time for unloading the models after the requests in flight are done.
 _UNLOAD_S = 10.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where shm_open(3) puts its names on Linux)
@@ -207,12 +208,12 @@ class TritonServer:
         Raises:
             ServerError: The server ended by itself, or the process of a model did.
         """
-        if self._process is None:
+        if self._process is None or self._thread is None:
             return
         while not self._has_ended():
             if (dead := self._watch.dead()) and not self._is_stopping:
                 self._give_up(dead)
-            time.sleep(_WATCH_S)
+            self._thread.join(_WATCH_S)  # it ends with the output of the server
         if self._is_stopping:
             return
         self._finish()

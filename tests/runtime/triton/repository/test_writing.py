@@ -142,6 +142,22 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     assert files(repository) == ["m"]
 
 
+def test_temporary_files_are_outside_if_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that starts meanwhile takes any directory inside for a model."""
+    repository = tmp_path / "repository"
+    with writing(repository, []) as work:
+        assert work.parent == tmp_path
+        (work / "m").mkdir()
+        put_in_place(work / "m", repository / "m")
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    (repository / "m" / "config.pbtxt").touch()
+    with writing(repository, []) as work:
+        assert work.parent == repository
+    assert sorted(files(tmp_path)) == ["repository", "repository/m", "repository/m/config.pbtxt"]
+
+
 def test_a_writer_that_fails_leaves_no_directory(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), writing(tmp_path / "a" / "b", []):
         raise ValueError("no")
