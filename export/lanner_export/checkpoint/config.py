@@ -41,7 +41,7 @@ def read_config(directory: Path, checkpoint: str) -> Any:
     raw = read_json(path, f"{checkpoint} is not a checkpoint")
     # Beside a model type that transformers knows too: it would load, and compute something else.
     _require_no_code(raw, checkpoint)
-    _require_sizes(raw, path)
+    _require_plausible(raw, path)
     tokenizer = directory / "tokenizer_config.json"
     if tokenizer.is_file():
         _require_no_code(read_json(tokenizer, "a tokenizer's settings"), checkpoint)
@@ -71,7 +71,11 @@ def _require_no_code(content: dict[str, Any], checkpoint: str) -> None:
     raise UnsupportedError(msg)
 
 
-def _require_sizes(raw: dict[str, Any], path: Path) -> None:
+def _require_plausible(raw: dict[str, Any], path: Path) -> None:
+    classes = raw.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+        msg = f"{path} has the architectures {str(classes)[:100]}, which must be names of classes"
+        raise CheckpointError(msg)
     for name, value in raw.items():
         most = {bool(_SIZE.search(name)): _LARGEST_SIZE, bool(_LAYERS.search(name)): _MOST_LAYERS}
         if isinstance(value, int) and value > most.get(True, value):

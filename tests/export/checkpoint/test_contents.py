@@ -201,6 +201,14 @@ def test_a_model_larger_than_any_is_not_built(tmp_path: Path, name: str, value: 
         read_config(tmp_path, "it")
 
 
+@pytest.mark.parametrize("classes", ["BertModel", [1.5], {"a": 1}, ["BertModel", None]], ids=str)
+def test_architectures_that_are_no_names(tmp_path: Path, classes: object) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert", "architectures": classes}))
+    with pytest.raises(CheckpointError, match=r"has the architectures .*, which must be names of"):
+        read_config(tmp_path, "it")
+
+
 def test_a_name_too_long_for_a_file_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"vocab_file": "/" + "a" * 9_999}))
     require_inside(tmp_path)
