@@ -32,7 +32,7 @@ RUNTIME = {
     "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "
     "models files",
     "tune": "errors artifact text engines models files loading",
-    "triton/contract": "errors artifact",
+    "triton/contract": "errors artifact files",
     "triton/client": "errors vectors artifact text running models loading triton/contract",
     "triton/backend": "errors machine artifact text running models loading triton/contract",
     "triton": "triton/backend",
@@ -55,6 +55,7 @@ RUNTIME = {
 }
 EXPORT = {
     "__init__": "",
+    "progress": "",
     "graph": "",
     "texts": "",
     "checkpoint": "graph",
@@ -62,12 +63,13 @@ EXPORT = {
     "transformer": "graph checkpoint trim",
     "static": "graph checkpoint trim",
     "loading": "__init__ checkpoint trim transformer static",
-    "quality": "texts checkpoint",
-    "precision": "graph texts checkpoint quality",
+    "quality": "progress texts checkpoint",
+    "precision": "progress graph texts checkpoint quality",
     "tensorrt": "graph texts quality precision",
     "options": "__init__ graph",
-    "draft": "checkpoint quality precision",
-    "export": "__init__ graph texts checkpoint trim loading quality precision options draft",
+    "draft": "progress checkpoint quality precision",
+    "export": "__init__ progress graph texts checkpoint trim loading quality precision options "
+    "draft",
     "command": "__init__ export",
 }
 PERF = {
