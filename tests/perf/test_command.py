@@ -184,8 +184,8 @@ def test_what_is_not_for_a_server_or_none(capsys: pytest.CaptureFixture[str]) ->
         "over HTTP of the same server"
     )
     assert refused(capsys, "ftp://here/x", status=2) == (
-        "'ftp://here' is no address of a server: write for example grpc://localhost:8001, with one "
-        "of grpc, grpcs, http, https"
+        "'ftp://here' is not the address of a server: write for example grpc://localhost:8001, "
+        "with one of grpc, grpcs, http, https"
     )
 
 

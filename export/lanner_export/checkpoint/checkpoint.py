@@ -113,7 +113,7 @@ def local_directory(checkpoint: str) -> Path:
 
 
 def public_name(checkpoint: str) -> str:
-    """Return the name that an artifact keeps: of a directory or file without its place."""
+    """Return the name that an artifact keeps: that of a directory or file, without its path."""
     path = Path(checkpoint)
     return path.resolve().name if path.exists() else checkpoint
 
@@ -125,7 +125,7 @@ def require_similarity(name: str, checkpoint: str) -> None:
         UnsupportedError: There is no such similarity.
     """
     if name not in SIMILARITY_NAMES:
-        msg = f"{checkpoint} was trained for the similarity {name!r}, which Lanner has not"
+        msg = f"{checkpoint} was trained for the similarity {name!r}, which Lanner does not have"
         raise UnsupportedError(msg)
 
 

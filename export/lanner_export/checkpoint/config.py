@@ -10,8 +10,8 @@ from lanner.artifact.manifest import Architecture
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.modules import read_json
 
-#: Fields, and words of fields, that other code than transformers' computes with: of other
-#: positions, products, normalisations or layers.
+#: Fields, and words in names of fields, for code other than transformers': other positions,
+#: products, normalisations or layers.
 _OTHER_FIELDS = frozenset(
     {"feed_forward_type", "activation_function", "qk_norm", "qk_layernorm", "pre_norm"}
 )
@@ -21,8 +21,8 @@ _OTHER_WORDS = frozenset(
         *("moe", "expert", "experts", "lora", "causal", "sliding"),
     }
 )
-#: Fields that say how large a model is, and the most that any encoder has: a model of another size
-#: would be built before its weights are looked at.
+#: Fields for the size of a model, with the most that any encoder has: transformers builds a model
+#: of that size before it reads the weights.
 _SIZE = re.compile(r"(^|_)(size|dim|heads?|embeddings)$")
 _LAYERS = re.compile(r"(^|_)layers?$")
 _LARGEST_SIZE, _MOST_LAYERS = 2**24, 1_000
@@ -39,7 +39,7 @@ def read_config(directory: Path, checkpoint: str) -> Any:
 
     path = directory / "config.json"
     raw = read_json(path, f"{checkpoint} is not a checkpoint")
-    # Beside a model type that transformers knows too: it would load, and compute something else.
+    # A model type that transformers also knows would load, and compute something else.
     _require_no_code(raw, checkpoint)
     _require_plausible(raw, path)
     tokenizer = directory / "tokenizer_config.json"
@@ -98,10 +98,10 @@ def _require_own_fields(raw: dict[str, Any], config: Any, path: Path) -> None:
 
 
 def require_positions(model: Any, checkpoint: str) -> None:
-    """Refuse positions that the config names and the model's class does not compute.
+    """Refuse a kind of positions that the config names and the model's class does not compute.
 
     Raises:
-        UnsupportedError: transformers left them out without a word.
+        UnsupportedError: transformers would silently leave them out.
     """
     kind = getattr(model.config, "position_embedding_type", None) or "absolute"
     modules = list(model.modules())

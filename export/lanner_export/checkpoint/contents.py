@@ -1,6 +1,6 @@
 """The limits of a checkpoint's files: they name nothing outside, and hold no more than is exported.
 
-It is read before any framework is asked: what a framework would follow, it follows without a word.
+The files are read before any framework loads them, because a framework follows paths silently.
 """
 
 import json
@@ -18,7 +18,7 @@ from lanner_export.checkpoint.modules import (
     refuse_outside,
 )
 
-#: Settings of modules that name where something is loaded from.
+#: Settings of modules that name a path to load from.
 _PLACES = ("tokenizer_name_or_path", "model_name_or_path", "subfolder", "cache_dir")
 #: Files that are read as a whole, and the most bytes of one: ten times the largest vocabulary.
 _READ_WHOLE = (
@@ -28,10 +28,10 @@ _READ_WHOLE = (
 _MOST_BYTES = 2**28
 #: Files of settings that frameworks read.
 _SETTINGS = ("config.json", "sentence_*_config.json", "*embedding_config.json")
-#: Files of adapters, of PEFT and of AdapterHub's library.
+#: The files of adapters from PEFT and from AdapterHub's library.
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = ("adapter_model.*", "pytorch_adapter.bin")
-#: Classifiers that other libraries keep beside an encoder, and whose they are.
+#: Classifiers that other libraries keep beside an encoder -> the library.
 _FOREIGN_HEADS = {
     "config_setfit.json": "SetFit",
     "model_head.pkl": "SetFit",
@@ -43,11 +43,11 @@ _FOREIGN_HEADS = {
 
 
 def require_plain_files(directory: Path) -> None:
-    """Refuse a checkpoint with files that would be read forever, or fill the memory.
+    """Refuse a checkpoint with files that would never end, or fill the memory.
 
     Raises:
-        CheckpointError: A pipe or a device lies there, or a file of settings or of a vocabulary is
-            larger than any of its kind.
+        CheckpointError: The checkpoint holds a pipe or a device, or a file of settings or of a
+            vocabulary is larger than any of its kind.
     """
     for path in sorted(directory.iterdir()):
         if path.exists() and not (path.is_file() or path.is_dir()):
@@ -74,7 +74,7 @@ def require_inside(directory: Path) -> None:
             require_plain_files(place)
         for path in [found for pattern in _SETTINGS for found in sorted(place.glob(pattern))]:
             for name, value in _named_places(read_json(path, "a checkpoint's settings")):
-                # A name may be one of a hub; of the checkpoint's own files it needs none.
+                # A name may be that of a hub model, which the checkpoint's own files make needless.
                 if name != "subfolder" or not is_inside(directory / value, directory):
                     refuse_outside(path, f"{name} {value!r}")
         for path in sorted(place.glob("*.index.json")):
@@ -84,14 +84,14 @@ def require_inside(directory: Path) -> None:
                     refuse_outside(path, repr(value))
         path = place / "tokenizer_config.json"
         for name, value in _files(path):
-            # Many were saved with paths of their author's machine, which nothing reads.
+            # Many checkpoints hold paths of their author's machine, which nothing reads.
             exists = os.path.exists(place / value)  # noqa: PTH110 (also of names that no file has)
             if exists and not is_inside(place / value, directory):
                 refuse_outside(path, f"{name} {value!r}")
 
 
 def require_no_adapter(directory: Path, checkpoint: str) -> None:
-    """Refuse a checkpoint with an adapter: the answers of its weights alone are others.
+    """Refuse a checkpoint with an adapter: its weights alone give other answers.
 
     Raises:
         UnsupportedError: There is one; the message says how to make one checkpoint of both.
@@ -114,7 +114,7 @@ def require_no_adapter(directory: Path, checkpoint: str) -> None:
 
 
 def foreign_head(directory: Path) -> str | None:
-    """A classifier of another library in a checkpoint, and its file; None where there is none."""
+    """Return another library's classifier in a checkpoint and its file, or None."""
     for name, library in _FOREIGN_HEADS.items():
         if (directory / name).is_file():
             return f"a classifier of {library} ({name})"
@@ -122,14 +122,14 @@ def foreign_head(directory: Path) -> str | None:
 
 
 def _places(directory: Path) -> list[Path]:
-    """The directories of the modules, and that of the whole."""
+    """Return the directories of the modules, and the checkpoint's own."""
     path = directory / MODULES_FILE
     entries = module_entries(path) if path.is_file() else []
     return list(dict.fromkeys([directory, *(place for _, place in entries)]))
 
 
 def _named_places(content: Any) -> Iterator[tuple[str, str]]:
-    """Each place that settings name, at any depth."""
+    """Yield each path that settings name, at any depth."""
     waiting = [content]
     while waiting:
         item = waiting.pop()

@@ -120,7 +120,7 @@ def is_inside(path: Path, directory: Path) -> bool:
 
 
 def refuse_outside(path: Path, what: str) -> NoReturn:
-    """Refuses a file of a checkpoint that names a place outside of it.
+    """Refuse a file of a checkpoint that names a path outside of it.
 
     Raises:
         CheckpointError: Always.
@@ -133,7 +133,7 @@ def refuse_outside(path: Path, what: str) -> NoReturn:
 
 
 def require_plain_transformer(directory: Path) -> None:
-    """Refuses settings of a Transformer module that cut or extend texts as Lanner does not.
+    """Refuse settings of a Transformer module that cut or extend texts as Lanner does not.
 
     Raises:
         CheckpointError: The file of the settings is broken.

@@ -46,7 +46,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) -> list[str]:
-    """Put the checkpoint's `tokenizer.json` in place of what transformers made of it.
+    """Replace the tokenizer that transformers made by the checkpoint's own `tokenizer.json`.
 
     transformers builds some tokenizers anew, by the name of their class or the type of the model:
     with a normaliser, a pre-tokenizer or special tokens that the file does not have. A comparison
@@ -54,11 +54,11 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
 
     Args:
         tokenizer: The fast tokenizer of transformers; it is changed.
-        directory: Where the file is; without one nothing is done.
-        lowercases: Whether sentence-transformers puts lower-casing before the tokenizer.
+        directory: The directory of the file; without a file nothing is done.
+        lowercases: True if sentence-transformers puts lower-casing before the tokenizer.
 
     Returns:
-        A sentence for the user where the two differ.
+        A sentence for the user if the two differ.
 
     Raises:
         CheckpointError: The file cannot be read, or fails on some texts.
@@ -84,7 +84,7 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
 
 
 def _require_total(tokenizer: Tokenizer, path: Path) -> None:
-    """Refuse a tokenizer that fails on characters that it does not know."""
+    """Refuse a tokenizer that fails on unknown characters."""
     for text in _PROBES:
         try:
             tokenizer.encode(text)
@@ -96,7 +96,7 @@ def _require_total(tokenizer: Tokenizer, path: Path) -> None:
 
 
 def _difference(own: Tokenizer, rebuilt: Tokenizer) -> str | None:
-    """Return a text as one, of which the tokenizers make other ids."""
+    """Return a text to which the two tokenizers give different ids, or None."""
     contents = [_content(tokenizer) for tokenizer in (own, rebuilt)]
     if contents[0] == contents[1]:
         return None
@@ -108,7 +108,7 @@ def _difference(own: Tokenizer, rebuilt: Tokenizer) -> str | None:
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[list[int]] | None:
-    """The ids of a text, alone and in a pair; None where the tokenizer fails."""
+    """Return the ids of a text, alone and in a pair; None if the tokenizer fails."""
     try:
         return [tokenizer.encode(text).ids, tokenizer.encode(text, text).ids]
     except BaseException as error:
@@ -118,7 +118,7 @@ def _ids(tokenizer: Tokenizer, text: str) -> list[list[int]] | None:
 
 
 def _content(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what decides ids: neither the cut nor the padding, which are chosen for each call."""
+    """Return the settings that decide ids: all but truncation and padding, which a call chooses."""
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     return {**content, "truncation": None, "padding": None}
 

@@ -1,4 +1,4 @@
-"""The demands on a checkpoint's weights: all are used, finite, and enough for all tokens."""
+"""The checks of a checkpoint's weights: all are used and finite, and every token has a row."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 _UNUSED = re.compile(
     r"(^|\.)(pooler|position_ids|token_type_ids|inv_freq|original_inv_freq|masked_bias)(\.|$)"
 )
-#: What encoders are pretrained with, and do without afterwards.
+#: Heads for pretraining, which an encoder does not need afterwards.
 _PRETRAINING_HEADS = re.compile(
     r"(cls\.(predictions|seq_relationship)|predictions\.(dense|LayerNorm|decoder|bias)|lm_head|mlm_head"
     r"|lm_predictions|mask_predictions|generator_predictions|generator_lm_head|sop_classifier"
@@ -29,13 +29,13 @@ def require_all_used(
     """Refuse weights that the checkpoint has and the model does not use.
 
     Args:
-        unexpected: Their names, as transformers says them.
+        unexpected: Their names, from transformers.
         model: The model that was loaded.
         checkpoint: Its name for people.
-        drops_head: Whether the user asked for the encoder alone.
+        drops_head: True if the user asked for the encoder alone.
 
     Returns:
-        A sentence for the user where a head is left out.
+        A sentence for the user if a head is left out.
 
     Raises:
         CheckpointError: There are such weights, and they are not known to be harmless.
@@ -55,7 +55,7 @@ def require_all_used(
         )
         msg = (
             f"{checkpoint} has weights that transformers' {kind} does not use "
-            f"({shown_names(names)}), so that its answers would be others: {remedy}"
+            f"({shown_names(names)}), so its answers would differ: {remedy}"
         )
         raise CheckpointError(msg)
     if outside:
@@ -64,13 +64,13 @@ def require_all_used(
 
 
 def shown_names(names: Sequence[str]) -> str:
-    """The first of some names."""
+    """Return the first of some names, for messages."""
     more = ", ..." if len(names) > 2 else ""
     return ", ".join(names[:2]) + more
 
 
 def require_finite(model: Any, checkpoint: str) -> None:
-    """Refuse weights that are not numbers: each makes some answer NaN, or all of them.
+    """Refuse weights that are not finite: each of them makes answers NaN.
 
     Raises:
         CheckpointError: There is one; the message names it.
@@ -91,7 +91,7 @@ def require_finite(model: Any, checkpoint: str) -> None:
 
 
 def require_row_for_each_token(encoder: Any, tokenizer: Tokenizer, checkpoint: str) -> None:
-    """Refuse a tokenizer that makes ids beyond the embedding table, or of a text none at all.
+    """Refuse a tokenizer whose ids exceed the embedding table, or that gives a text no ids.
 
     Raises:
         CheckpointError: It has such a token.

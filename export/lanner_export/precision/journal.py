@@ -50,7 +50,7 @@ class Journal:
             TooLargeError: It holds more than any search writes.
         """
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            msg = f"{self.path} is no file of Lanner: inspect and remove it"
+            msg = f"{self.path} is not a file of Lanner: inspect and remove it"
             raise OutputError(msg)
         self._identity = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         raw = read_bounded(self.path, _MOST_BYTES) if self.path.exists() else b""

@@ -99,7 +99,7 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
 
     Args:
         source: The float32 ONNX file.
-        target: Where the int8 one goes.
+        target: The path of the int8 file.
     """
     model = load(source)
     small = {node.name for node in model.graph if node.op_type == "MatMul"}
@@ -115,7 +115,7 @@ def write_dynamic(
 
     Args:
         model: A float32 graph.
-        target: Where the int8 one goes.
+        target: The path of the int8 file.
         operators: The operators to quantize.
         exclude: Names of nodes that stay in float32.
     """

@@ -82,7 +82,7 @@ def measure_ranges(
         source: The float32 ONNX file.
         activations: Names of values in its graph.
         feeds: Inputs of the graph, int64 [batch, length] each.
-        progress: Called with what is done.
+        progress: Called when a step begins.
 
     Returns:
         The range of each activation.

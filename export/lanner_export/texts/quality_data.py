@@ -48,7 +48,7 @@ class LabelledTexts:
 
     Attributes:
         inputs: The texts or pairs.
-        records: What the file says of each.
+        records: The row of the file for each.
     """
 
     inputs: list[str | Pair]
@@ -88,7 +88,7 @@ class TaggedTexts:
     Attributes:
         inputs: The texts.
         entities: The entities of each.
-        records: What the file says of each.
+        records: The row of the file for each.
     """
 
     inputs: list[str]

@@ -141,7 +141,7 @@ def load_classifier(
 
 
 class _Reference:
-    """Logits of transformers' model; of pairs, those of sentence-transformers' CrossEncoder."""
+    """The logits of transformers' model, or for pairs of sentence-transformers' CrossEncoder."""
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, scorer: Any) -> None:
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens

@@ -148,10 +148,10 @@ class _Reference:
 
 
 def _pooling_warning(modules: Modules, checkpoint: str, pooling: str | None) -> list[str]:
-    """Tells of a pooling that nobody chose.
+    """Return a warning about a pooling that nobody chose.
 
     Raises:
-        UnsupportedError: It was chosen, and the checkpoint has its own.
+        UnsupportedError: The user chose one, and the checkpoint has its own.
     """
     if modules.library == "transformers":
         if pooling is not None:

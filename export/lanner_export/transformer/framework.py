@@ -14,11 +14,11 @@ from lanner_export.graph.quiet import quiet
 
 @contextmanager
 def loading(library: str, what: str) -> Iterator[None]:
-    """Let a library load something, without its words on the terminal.
+    """Let a library load something, without its output on the terminal.
 
     Args:
         library: Its name.
-        what: What it loads, for the message.
+        what: The thing to load, for the message.
 
     Raises:
         CheckpointError: It fails; the message has the first sentence of its error.
@@ -32,7 +32,7 @@ def loading(library: str, what: str) -> Iterator[None]:
 
 
 def load_transformers(kind: Any, directory: Path, checkpoint: str) -> tuple[Any, dict[str, Any]]:
-    """Load a model of transformers, and say which weights it misses and which it does not use.
+    """Load a model of transformers, with the names of missing and of unused weights.
 
     Args:
         kind: Its class there.

@@ -28,7 +28,10 @@ def write_tokenizer(
     tokenizer.enable_truncation(max_tokens, direction=source.truncation_side)
     if not has_types and any(tokenizer.encode("A text of a few words.").type_ids):
         # All-zero types are a constant inside the graph.
-        msg = "the tokenizer gives single texts other token types than 0, which Lanner has not"
+        msg = (
+            "the tokenizer gives single texts other token types than 0, which Lanner does not "
+            "support"
+        )
         raise UnsupportedError(msg)
     tokenizer.save(str(path))
     return TokenizerRecord(

@@ -44,7 +44,7 @@ Texts = str | ManyTexts
 
 
 class Calls(Protocol):
-    """Makes the calls of a model: once, or again if the model changed while a call ran."""
+    """The way to make a model's calls: once, or again if the model changed during the call."""
 
     def __call__(self, model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
         """Return `answer(runner)` of one version of the model."""

@@ -55,7 +55,7 @@ class Workers:
         _LIVE.add(self._threads)
 
     def submit(self, work: Callable[[], None]) -> bool:
-        """Has a thread run something that raises nothing.
+        """Let a thread run a function that raises nothing.
 
         Returns:
             False if there is no thread and none can be started: nothing was done then.

@@ -38,7 +38,7 @@ def test_weights_that_nothing_uses_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError,
         match=rf"more has weights that transformers' BertModel does not use \({DISTANCES}, "
-        r"encoder.layer.0.lora_A.weight\), so that its answers would be others: it is of another "
+        r"encoder.layer.0.lora_A.weight\), so its answers would differ: it is of another "
         r"architecture than its config.json says$",
     ):
         load_checkpoint(str(path))
@@ -64,7 +64,7 @@ def test_a_head_is_not_taken_for_one_of_pretraining_by_half_its_name(
 ) -> None:
     path = plain_checkpoint(tmp_path / "more")
     add_weights(path, **{name: (3, 32)})
-    with pytest.raises(CheckpointError, match=rf"BertModel does not use \({name}\), so that its"):
+    with pytest.raises(CheckpointError, match=rf"BertModel does not use \({name}\), so its"):
         load_checkpoint(str(path))
 
 

@@ -80,7 +80,8 @@ def test_what_somebody_prepared_is_neither_read_nor_written(tmp_path: Path, kind
         path.mkdir()
     else:
         path.symlink_to(precious if kind == "link" else tmp_path / "new")
-    with pytest.raises(OutputError, match=rf"^{path} is no file of Lanner: inspect and remove it$"):
+    message = rf"^{path} is not a file of Lanner: inspect and remove it$"
+    with pytest.raises(OutputError, match=message):
         recalled(path)
     with pytest.raises(OSError, match=str(path)):
         Journal(path).note("all", 1)

@@ -105,8 +105,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["encode", "http://host:1/", "a"],
             "http://host:1/ names no model: add it, for example http://host:1/minilm",
         ),
-        (["encode", "ftp://host/m", "a"], "'ftp://host' is no address of a server: write for"),
-        (["encode", "grpc://host/a/b", "a"], "'grpc://host/a' is no address of a server: write"),
+        (["encode", "ftp://host/m", "a"], "'ftp://host' is not the address of a server: write for"),
+        (["encode", "grpc://host/a/b", "a"], "'grpc://host/a' is not the address of a server: "),
         (
             ["encode", "grpc://host/m", "a", "--threads", "2"],
             "the server decides --engine, --variant, -",

@@ -30,7 +30,7 @@ def tls_context(
     if certificate_chain is not None:
         _add_own(context, certificate_chain, private_key or certificate_chain)
     elif private_key is not None:
-        msg = f"{private_key} is the key of no certificate: give certificate_chain, too"
+        msg = f"{private_key} needs its certificate: give certificate_chain, too"
         raise InputError(msg)
     return context
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: 800 and 700, and one call of 10,000 texts 2,060, 2,150 and 2,050. With one, a distant server
 #: would be idle while a request travels.
 REQUESTS_AT_ONCE = 2
-#: Classes of models whose server tokenises, where they differ from those with a tokenizer here.
+#: Classes of models whose server tokenises, if they differ from those with a tokenizer here.
 _TEXT_CLASSES: dict[type[Model], type[Model]] = {
     EmbeddingModel: ServerEmbeddingModel,
     TaggingModel: ServerTaggingModel,
@@ -106,20 +106,20 @@ def connect(
     Args:
         url: ``"grpc://localhost:8001"`` or ``"http://localhost:8000"``; ``grpcs`` and ``https``
             over TLS.
-        name: The model's.
+        name: The name of the model.
         head: The class that the caller expects, for example `lanner.EmbeddingModel`; a model of
             another head is refused. None for any: type checkers then see the methods of all heads.
         version: The version to stay with; empty for the newest, always.
         artifact: The artifact that the model was made of, where it was not made by ``lanner
             repository``; it needs the tensors that this writes.
         headers: Sent with every request, for example an authorisation.
-        root_certificates: A PEM file of who is trusted; None for who the system trusts.
-        private_key: A PEM file of the client's key, where it is not in that of its certificate.
-        certificate_chain: A PEM file of the client's certificate, where the server asks for one.
-        retries: How often a request is sent again where the server or the model is away, after
-            0.1 s, 0.2 s and so on.
+        root_certificates: A PEM file of trusted CA certificates; None for those of the system.
+        private_key: A PEM file of the client's key; None if it is in that of its certificate.
+        certificate_chain: A PEM file of the client's certificate, if the server asks for one.
+        retries: The number of retries if the server or the model is unavailable, after 0.1 s,
+            0.2 s and so on.
         priority: From 1, served first; 0 for the model's default.
-        requests_at_once: How many requests are on their way at once.
+        requests_at_once: The most requests in flight at once.
         request_tokens: The most padded tokens of one request.
         max_waiting: The most calls that wait here; more are refused with
             `lanner.errors.Overloaded`.
@@ -188,7 +188,7 @@ async def connect_async(
 
 
 class _Connection:
-    """A model of one server: reads what the server has now, and again when it changed."""
+    """The connection to a model of one server, which reads it again when it has changed."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class _Connection:
             head: The class that the caller expects, or None for any.
 
         Raises:
-            HeadError: It has another one.
+            HeadError: The model has another one.
         """
         served = self._served()
         with self._artifact(served) as artifact:
@@ -302,7 +302,7 @@ def _require_alike(before: Manifest, after: Manifest, name: str) -> None:
         old, new = getattr(before, what), getattr(after, what)
         if old != new:
             msg = (
-                f"the server goes over to a version of {name} with another {what} ({new}, before "
-                f"{old}), whose answers cannot stand beside the earlier ones: connect again"
+                f"the server switched to a version of {name} with another {what} ({new}, before "
+                f"{old}), whose answers are not comparable with the earlier ones: connect again"
             )
             raise ServerError(msg)

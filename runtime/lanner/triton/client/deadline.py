@@ -1,6 +1,7 @@
 """Sockets whose waiting has an end: a deadline counts for a whole answer, not for each byte of it.
 
-A timeout of a socket begins anew with each byte, so a server that drips holds its caller for ever.
+A socket's timeout restarts with each byte, so a server that drips bytes would hold its caller for
+ever.
 """
 
 import io
@@ -9,8 +10,8 @@ import time
 from contextvars import ContextVar
 from typing import Any, BinaryIO, cast
 
-#: A connection whose other end is gone without a word is found out after this time: 30 s of
-#: silence, and three unanswered questions (tcp(7)).
+#: A connection whose other end vanished is detected after this time: 30 s of silence and three
+#: unanswered probes (tcp(7)).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
@@ -24,7 +25,7 @@ def socket_options() -> list[tuple[int, int, int]]:
     ]
 
 
-#: When the request of this thread must be answered, by `time.monotonic`.
+#: The deadline of this thread's request, by `time.monotonic`.
 current_deadline_s: ContextVar[float] = ContextVar("deadline_s", default=float("inf"))
 
 
@@ -38,20 +39,20 @@ class DeadlineSocket:
         return getattr(self._sock, name)
 
     def settimeout(self, value: float | None) -> None:
-        """Do nothing: the deadline counts."""
+        """Do nothing: the deadline replaces the timeout."""
 
     def sendall(self, data: Any) -> None:
-        """Send all; the socket itself counts its timeout for the whole."""
+        """Send all bytes; the socket's own timeout is for all of them."""
         self._sock.settimeout(_left_s())
         self._sock.sendall(data)
 
     def recv_into(self, buffer: Any) -> int:
-        """Read what is there, or wait for it until the deadline."""
+        """Read the available bytes, or wait for some until the deadline."""
         self._sock.settimeout(_left_s())
         return self._sock.recv_into(buffer)
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> BinaryIO:
-        """A file to read an answer from, as `socket.makefile` makes it."""
+        """Return a file to read an answer from; see `socket.makefile`."""
         del mode, buffering
         own: Any = self._sock
         own._io_refs += 1  # the socket closes when its files have

@@ -50,7 +50,7 @@ _CHANNEL = {
     "grpc.keepalive_timeout_ms": 20_000,
     "grpc.use_local_subchannel_pool": 1,
 }
-#: What gRPC takes proxies from (doc/environment_variables.md of grpc), the first that is set.
+#: gRPC's variables for proxies (doc/environment_variables.md of grpc); the first one set counts.
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 #: gRPC's variable for trusted certificates (doc/environment_variables.md of grpc).
 _ROOTS_VARIABLE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
@@ -171,11 +171,11 @@ class GrpcTransport:
 
         Args:
             method: The method.
-            model: The model that is spoken of, for messages.
+            model: The name of the model, for messages.
             version: Its version.
-            is_time_of_caller: Whether the time is that of the caller.
-            client_timeout: How long it may take; None for `METADATA_S`.
-            arguments: Of the method.
+            is_time_of_caller: True if the time limit is the caller's.
+            client_timeout: The time limit in seconds; None for `METADATA_S`.
+            arguments: The arguments of the method.
         """
         headers = dict(self._address.headers) or None
         asked = getattr(method, "__self__", None)
@@ -205,9 +205,9 @@ class GrpcTransport:
         return answer
 
     def _give_up(self, client: Any) -> None:
-        """Has the next request make a connection: this one may have been swallowed.
+        """Let the next request open a connection: the present one may be dead.
 
-        What others have on it goes on, and it ends with them.
+        Requests of others on the present connection go on, and it closes after them.
         """
         with self._lock:
             if self._client is client:
@@ -215,13 +215,13 @@ class GrpcTransport:
 
     def _strange(self, error: Exception) -> ServerError:
         msg = (
-            f"{self._address.url} answers what Triton does not ({error}): see what is there, a "
-            "proxy perhaps"
+            f"{self._address.url} does not answer as Triton does ({error}): check what runs there, "
+            "perhaps a proxy"
         )
         return ServerError(msg)
 
     def _proxy(self) -> str | None:
-        """The variable that names the proxy of this address, or None."""
+        """Return the variable that names the proxy for this address, or None."""
         if self._address.is_loopback or proxy_bypass(self._address.host.rpartition(":")[0]):
             return None
         return next((name for name in _PROXIES if os.environ.get(name)), None)

@@ -36,10 +36,10 @@ except ImportError as error:
     raise MissingExtraError(what, "triton", "tritonclient") from error
 
 _HEADER_BYTES = "Inference-Header-Content-Length"
-#: Connections that are kept; further ones are opened and dropped.
+#: The connections that are kept open; further ones are closed after their request.
 _CONNECTIONS = 64
 _CONNECT_S = 10.0
-#: Of a refusal more than this is nothing that a person reads.
+#: The most of a refusal's text: a person reads no more.
 _REFUSAL_BYTES = 2**16
 _PIECE_BYTES = 2**16
 
@@ -75,11 +75,11 @@ class _EncryptedPool(urllib3.HTTPSConnectionPool):
 
 
 class _Body(NamedTuple):
-    """A whole answer.
+    """A complete answer.
 
     Attributes:
-        data: Its bytes.
-        header_bytes: What it says of the length of its JSON.
+        data: The bytes of the body.
+        header_bytes: The length of its JSON, from its header.
     """
 
     data: bytes
@@ -149,7 +149,7 @@ class HttpTransport:
 
     @property
     def _pool(self) -> urllib3.HTTPConnectionPool:
-        """The connections of this process: two processes that read one get each other's answers."""
+        """Return this process's connections: processes that share one get each other's answers."""
         if self._connections is None or self._pid != os.getpid():
             with self._lock:
                 if self._connections is None or self._pid != os.getpid():
@@ -177,8 +177,8 @@ class HttpTransport:
             return read()
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             msg = (
-                f"{self._address.url}{path} answers what Triton does not ({error}): see what is "
-                "there, a proxy perhaps"
+                f"{self._address.url}{path} does not answer as Triton does ({error}): check what "
+                "runs there, perhaps a proxy"
             )
             raise ServerError(msg) from None
 
@@ -192,7 +192,7 @@ class HttpTransport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Body:
-        """Send a request and reads all of its answer, both within the time."""
+        """Send a request and read all of its answer, both within the time limit."""
         allowed_s = ANSWER_S if timeout_s is None else timeout_s
         deadline_s = time.monotonic() + allowed_s
         before = current_deadline_s.set(deadline_s)
@@ -244,15 +244,18 @@ class HttpTransport:
         return _Body(data, response.headers.get(_HEADER_BYTES))
 
     def _whole(self, response: Any, most_bytes: int, deadline_s: float) -> bytes:
-        """The body of an answer, as far as the bounds go.
+        """Return the body of an answer, within the bounds.
 
         Raises:
-            ServerError: It is longer, or packed.
+            ServerError: It is longer, or compressed.
             TimeoutError: The deadline passes.
         """
         is_good = response.status == 200
         if is_good and response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            msg = f"{self._address.url} answers packed, which was not asked for: see what is there"
+            msg = (
+                f"{self._address.url} answers compressed, although nobody asked for that: check "
+                "what runs there"
+            )
             raise ServerError(msg)
         pieces, size = [], 0
         while piece := response.read(_PIECE_BYTES, decode_content=False):
@@ -262,7 +265,8 @@ class HttpTransport:
                     response.close()  # with what nobody reads
                     break
                 msg = (
-                    f"{self._address.url} answers more than {most_bytes:,} bytes: see what is there"
+                    f"{self._address.url} answers more than {most_bytes:,} bytes: check what runs "
+                    "there"
                 )
                 raise ServerError(msg)
             pieces.append(piece)

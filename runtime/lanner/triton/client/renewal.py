@@ -14,12 +14,12 @@ Answer = TypeVar("Answer")
 
 
 class Renewal:
-    """Makes the calls of a model, and renews it where its server runs another version by now.
+    """The calls of a model that is renewed when its server runs another version.
 
     All texts of a call are answered by one version; see `lanner.models.base.Calls`.
 
     Args:
-        renew: Gives a model the tokenizer of the version that the server runs, and then a runner.
+        renew: Gives a model the tokenizer and then the runner of the server's version.
     """
 
     def __init__(self, renew: Callable[[Model], None]) -> None:

@@ -1,7 +1,7 @@
-"""Answers of a server over HTTP, taken apart with nothing taken for granted.
+"""The parsing of a server's answers over HTTP, which trusts no part of them.
 
-The format is that of KServe's binary tensor extension: a JSON header, and behind it the bytes of
-the tensors in the order of the outputs.
+The format is that of KServe's binary tensor extension: a JSON header, followed by the bytes of the
+tensors in the order of the outputs.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lanner.artifact.bounded import parse_json
 
-#: What Lanner's models answer with.
+#: The types of the outputs of Lanner's models.
 _DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
@@ -30,7 +30,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object that a body holds.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: It is not a JSON object.
     """
     content = parse_json(body)
     if not isinstance(content, dict):
@@ -46,11 +46,11 @@ def read_tensors(
 
     Args:
         body: The answer.
-        header_bytes: How much of it is JSON, as its header says; None for all.
-        wanted: The names of the tensors; the value of one that is not there is None.
+        header_bytes: The length of its JSON, from its header; None if all of it is JSON.
+        wanted: The names of the tensors; a missing one becomes None.
 
     Raises:
-        ValueError: It is no such answer.
+        ValueError: The body is not such an answer.
     """
     length = len(body) if header_bytes is None else _count(header_bytes)
     if length > len(body):
@@ -89,7 +89,7 @@ def sort_versions(versions: Sequence[object]) -> list[str]:
     """Return versions, oldest first.
 
     Raises:
-        ValueError: One is no number.
+        ValueError: One is not a number.
     """
     if not all(isinstance(one, str) and one.isascii() and one.isdigit() for one in versions):
         msg = "a version that is no number"
@@ -98,7 +98,7 @@ def sort_versions(versions: Sequence[object]) -> list[str]:
 
 
 def _tensor(output: Mapping[str, Any], body: bytes, start: int) -> tuple[NDArray[Any], int]:
-    """A tensor, and where the next one begins."""
+    """Return a tensor, and the offset of the next one."""
     dtype, shape = _DTYPES.get(str(output.get("datatype"))), output.get("shape")
     if dtype is None:
         msg = f"an output of the type {str(output.get('datatype'))[:20]!r}"

@@ -29,10 +29,10 @@ SCHEMES = {
     "https": ("http", True, 8000),
 }
 
-#: How long a server may take to say what a model is; and to answer a request whose caller gave no
-#: time, which is longer than any batch in any queue that is still worth waiting in.
+#: The time limits for metadata, and for a request whose caller set none: longer than any wait in a
+#: queue that is worth it.
 METADATA_S, ANSWER_S = 30.0, 300.0
-#: The most of an answer: many times what a request can ask for.
+#: The largest answer: many times the largest one that a request can ask for.
 MOST_BYTES = 2**28
 #: Headers that both gRPC and HTTP can send (grpc, doc/PROTOCOL-HTTP2.md: "Header-Name",
 #: "ASCII-Value").
@@ -108,8 +108,8 @@ class Address:
         is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
         if parts.scheme not in SCHEMES or not parts.hostname or not is_plain:
             msg = (
-                f"{url!r} is no address of a server: write for example grpc://localhost:8001, with "
-                f"one of {', '.join(SCHEMES)}"
+                f"{url!r} is not the address of a server: write for example "
+                f"grpc://localhost:8001, with one of {', '.join(SCHEMES)}"
             )
             raise UsageError(msg)
         protocol, is_encrypted, usual_port = SCHEMES[parts.scheme]
@@ -127,13 +127,15 @@ class Address:
                 msg = f"there is no file {path}, which {url} was to be reached with"
                 raise InputError(msg)
             if path is not None and not is_encrypted:
-                msg = f"{url} is not encrypted, so {path} is of no use: write {parts.scheme}s://"
+                msg = (
+                    f"{url} is not encrypted, so {path} would not be used: write {parts.scheme}s://"
+                )
                 raise UsageError(msg)
         if is_encrypted:
             address.tls_context()
         elif not address.is_loopback and any(map(_SECRET.search, address.headers)):
             _log.warning(
-                "%s is not encrypted, so whoever is on the way reads your headers: write %ss://",
+                "%s is not encrypted, so anyone on the way can read your headers: write %ss://",
                 url,
                 parts.scheme,
             )
@@ -178,8 +180,8 @@ class Transport(Protocol):
             model: The model's name.
             version: Its version; empty for the newest.
             inputs: int64 or, as BYTES, object tensors.
-            outputs: The names of those that are wanted.
-            timeout_s: How long it may take, in the server's queue and in all; None for `ANSWER_S`.
+            outputs: The names of the requested outputs.
+            timeout_s: The time limit, the server's queue included; None for `ANSWER_S`.
             priority: From 1, served first; 0 for the model's default.
 
         Raises:
@@ -215,7 +217,7 @@ class Monitor(Protocol):
         """
 
     def statistics(self, model: str, version: str) -> list[dict[str, Any]]:
-        """Return the counts since a model was loaded, of each version, in Triton's JSON form.
+        """Return the counts of each version since it was loaded, in Triton's JSON form.
 
         See extension_statistics.md of triton-inference-server/server. Over gRPC zeros are missing,
         and numbers are strings.

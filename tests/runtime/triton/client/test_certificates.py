@@ -106,7 +106,7 @@ NO_KEY = (
             None,
             None,
             "one.key",
-            "{}/one.key is the key of no certificate: give certificate_chain, too",
+            "{}/one.key needs its certificate: give certificate_chain, too",
         ),
     ],
 )

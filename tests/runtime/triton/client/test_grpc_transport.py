@@ -124,7 +124,7 @@ def test_an_answer_of_another_type(service: Service) -> None:
     with served(service) as port:
         made = transport(port)
         with pytest.raises(
-            ServerError, match=r"answers what Triton does not \(.*: see what is there"
+            ServerError, match=r"does not answer as Triton does \(.*: check what runs there"
         ):
             ask(made)
         with pytest.raises(ServerError, match=r"\(a version that is no number\)"):

@@ -93,7 +93,9 @@ def test_tensors_as_bytes_and_as_json() -> None:
     ],
 )
 def test_what_is_no_answer_of_triton(answer: bytes, problem: str) -> None:
-    message = rf"^http://127\.0\.0\.1:\d+/v2/models/m/infer answers what .* does not \(.*{problem}"
+    message = (
+        rf"^http://127\.0\.0\.1:\d+/v2/models/m/infer does not answer as Triton does \(.*{problem}"
+    )
     with pytest.raises(ServerError, match=message):
         ask(saying(answer))
 
@@ -105,7 +107,7 @@ def test_a_page_instead_of_metadata(path: str, body: bytes) -> None:
         made = transport(port)
         arguments = {"config": ("m", "1"), "versions": ("m",), "statistics": ("m", "1")}
         with pytest.raises(
-            ServerError, match=r"answers what Triton does not \(.*: see what is there"
+            ServerError, match=r"does not answer as Triton does \(.*: check what runs there"
         ):
             getattr(made, path)(*arguments.get(path, ()))
         made.close()
@@ -142,13 +144,15 @@ def test_what_is_no_http(answer: bytes) -> None:
 def test_a_length_of_minus_one_and_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_transport, "MOST_BYTES", 10**6)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"
-    with pytest.raises(ServerError, match=r"answers more than 1,000,000 bytes: see what is there$"):
+    message = r"answers more than 1,000,000 bytes: check what runs there$"
+    with pytest.raises(ServerError, match=message):
         ask(dripping(head, b"x" * 50_000, every_s=0))
 
 
 def test_an_answer_that_unpacks() -> None:
     bomb = gzip.compress(b" " * 10**7)
-    with pytest.raises(ServerError, match=r"answers packed, which was not asked for: see what is"):
+    message = r"answers compressed, although nobody asked for that: check what runs there$"
+    with pytest.raises(ServerError, match=message):
         ask(saying(page(bomb, "Content-Encoding: gzip")))
     with pytest.raises(LannerError, match=r"answered 418: "):
         ask(saying(page(bomb, "Content-Encoding: gzip", status="418 no")))

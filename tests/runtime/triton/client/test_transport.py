@@ -54,8 +54,8 @@ def test_addresses(url: str, protocol: str, host: str, is_encrypted: bool) -> No
 )
 def test_what_is_no_address(url: str) -> None:
     message = (
-        f"{url!r} is no address of a server: write for example grpc://localhost:8001, with one of "
-        "grpc, grpcs, http, https"
+        f"{url!r} is not the address of a server: write for example grpc://localhost:8001, with "
+        "one of grpc, grpcs, http, https"
     )
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         Address.parse(url)
@@ -94,7 +94,7 @@ def test_files_of_an_address(tmp_path: Path, option: str) -> None:
     path.touch()
     with pytest.raises(InputError, match=f"^{re.escape(str(path))} "):  # as `certificates` says
         Address.parse("grpcs://host", **files)
-    message = f"http://host is not encrypted, so {path} is of no use: write https://"
+    message = f"http://host is not encrypted, so {path} would not be used: write https://"
     with pytest.raises(UsageError, match=re.escape(message)):
         Address.parse("http://host", **files)
 
@@ -143,6 +143,6 @@ def test_a_secret_in_the_open(
     caplog: pytest.LogCaptureFixture, url: str, header: str, is_warned: bool
 ) -> None:
     Address.parse(url, headers={header: "s3cret"})
-    warned = "is not encrypted, so whoever is on the way reads your headers" in caplog.text
+    warned = "is not encrypted, so anyone on the way can read your headers" in caplog.text
     assert warned is is_warned
     assert "s3cret" not in caplog.text
