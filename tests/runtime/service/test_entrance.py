@@ -21,9 +21,10 @@ from tests.support.tls import Identity, identity, root
 from tests.support.word_artifact import write_word_artifact
 
 import lanner
-from lanner.errors import ServerError
+from lanner.errors import ServerError, UsageError
 from lanner.service.access.keys import add_key, expiry, revoke_key
 from lanner.service.dialects.routes import ROUTES
+from lanner.service.settings import Settings
 
 #: A request of each dialect that a service without keys answers with 200.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
@@ -221,6 +222,16 @@ def test_a_damaged_file_of_keys_lets_nobody_else_in(words: Path, tmp_path: Path)
         path.write_text("[]")
         assert ask(running, "openai", token).status == 200
         assert ask(running, "openai", None).status == 401
+
+
+def test_lists_are_separated_by_commas_wherever_they_are_set() -> None:
+    for given in ("email, ip", ["email,ip"], ["email", "ip"]):
+        assert Settings.read(environment={}, flags={"mask": given}).mask == ("email", "ip")
+    of_containers = {"LANNER_SERVE_MASK_REGIONS": "DE,AT", "LANNER_SERVE_ACCESS_LOG": "no"}
+    found = Settings.read(environment=of_containers)
+    assert (found.mask_regions, found.access_log) == (("DE", "AT"), False)
+    with pytest.raises(UsageError, match="'iq' is nothing that can be masked: use email, ip, iban"):
+        Settings.read(environment={"LANNER_SERVE_MASK": "email,iq"})
 
 
 def test_texts_are_masked_before_a_model_reads_them(words: Path) -> None:
