@@ -63,6 +63,7 @@ def service(words: Path) -> Iterator[Service]:
 def held(words: Path, **settings: Any) -> Iterator[tuple[Service, HeldEngine]]:
     """Yield a service whose engine waits."""
     with serving({"words": words}, **{"threads": 1, **settings}) as service:
+        assert service.get("/health").status == 200  # the models have answered once by then
         runner = service.app.pipeline.catalogue.models["words"].model.runner
         engine = HeldEngine(runner.engine)
         runner.engine = engine
@@ -121,7 +122,7 @@ def test_a_request_that_is_too_large_is_413(service: Service, content: object, s
 def test_a_body_whose_length_is_not_told_is_bounded_too(service: Service) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     start = b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    found = raw(service, start, *[chunk] * 4, b"0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n")
+    found = raw(service, start + chunk * 4 + b"0\r\n\r\n" + b"GET / HTTP/1.0\r\n\r\n")
     assert found.startswith(b"HTTP/1.1 413 ")
 
 
@@ -148,7 +149,7 @@ def test_a_head_that_is_too_large_is_431(service: Service) -> None:
     found = raw(service, head(0, "X-Long: " + "x" * 5_000))
     assert found.startswith(b"HTTP/1.1 431 ")
     # It never ends.
-    found = raw(service, b"GET /health HTTP/1.1\r\n", *[b"X: " + b"y" * 1_000 + b"\r\n"] * 6)
+    found = raw(service, b"GET /health HTTP/1.1\r\n" + (b"X: " + b"y" * 1_000 + b"\r\n") * 6)
     assert b"HTTP/1.1 431 " in found
 
 

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lanner.service.access.keys import Key
@@ -49,19 +48,34 @@ class Request:
     masked: dict[str, int] = field(default_factory=dict)
     parts_ms: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time a part of the work; times of the same name add up."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent_ms = (time.perf_counter() - start) * 1e3
-            self.parts_ms[name] = self.parts_ms.get(name, 0.0) + spent_ms
+    def part(self, name: str) -> "Part":
+        """Return a context that times a part of the work; times of the same name add up."""
+        return Part(self.parts_ms, name)
 
     def accepts(self, media_type: bytes) -> bool:
         """Return whether the client names a media type in its `Accept` header."""
         return media_type in self.headers.get(b"accept", b"").lower()
+
+
+class Part:
+    """A context that times a part of the work. A generator would take a few times as long.
+
+    Args:
+        parts_ms: The times of all parts.
+        name: The name of this one.
+    """
+
+    __slots__ = ("_name", "_parts_ms", "_start_s")
+
+    def __init__(self, parts_ms: dict[str, float], name: str) -> None:
+        self._parts_ms, self._name = parts_ms, name
+
+    def __enter__(self) -> None:
+        self._start_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent_ms = (time.perf_counter() - self._start_s) * 1e3
+        self._parts_ms[self._name] = self._parts_ms.get(self._name, 0.0) + spent_ms
 
 
 @dataclass(slots=True)

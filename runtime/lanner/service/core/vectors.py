@@ -22,6 +22,8 @@ except ImportError as error:
 
 #: The similarities that a vector's length does not matter for.
 _BY_DIRECTION = ("cosine",)
+#: How far the square of a length of 1 may be from 1 in float32.
+_ROUNDING = 1e-6
 
 
 def to_json(value: object) -> bytes:
@@ -52,7 +54,17 @@ def shaped(
         raise Refusal(Kind.INVALID, msg, param="dimensions")
     if dimensions is not None and dimensions < width:
         vectors = np.ascontiguousarray(vectors[:, :dimensions])
-    return normalize(vectors) if is_normalized else vectors
+    return _of_unit_length(vectors) if is_normalized else vectors
+
+
+def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of length 1: unchanged where the model itself has scaled them."""
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    is_scaled = np.abs(squares - 1) <= _ROUNDING
+    if is_scaled.all():
+        return vectors
+    # Row by row: what a text gets must not depend on the others.
+    return np.where(is_scaled[:, np.newaxis], vectors, normalize(vectors))
 
 
 def base64_rows(vectors: NDArray[np.float32]) -> list[str]:
