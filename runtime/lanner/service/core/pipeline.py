@@ -112,7 +112,9 @@ class Pipeline:
             end = "no"
         for _ in range(_MOST_RENEWALS):
             with request.part("tokenize"):
-                tokens = await served.tokens(inputs, prompt=prompt, end=end)
+                tokens = await served.tokens(
+                    inputs, prompt=prompt, end=end, deadline_s=self.deadline_s(request)
+                )
             count = tokens.count
             request.texts, request.tokens, request.cut = len(inputs), count, tokens.cut
             with self.queue.admitted(count):
@@ -139,7 +141,8 @@ class Pipeline:
         masked = await self._masks(request, served, texts)
         originals, texts = texts, [one.text for one in masked] if masked else texts
         with request.part("tokenize"):
-            counted = await served.tokens(texts)  # of the first windows: an estimate for the queue
+            # Of the first windows: an estimate for the queue.
+            counted = await served.tokens(texts, deadline_s=self.deadline_s(request))
         count = counted.count
         request.texts, request.tokens = len(texts), count
         left_s = request.deadline_s - time.monotonic()

@@ -28,6 +28,7 @@ from lanner.running.runner import TYPE_IDS, Runner, Sequences
 from lanner.running.scheduler import Output, Rows
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.text.cutting import Cut, Cutter, TooLongError
+from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.served_model import carried_files
 
@@ -108,7 +109,12 @@ class ServedModel:
             raise Refusal(Kind.WRONG_HEAD, msg, param="model")
 
     async def tokens(
-        self, inputs: Sequence[str | Pair], *, prompt: str = "", end: Cut = None
+        self,
+        inputs: Sequence[str | Pair],
+        *,
+        prompt: str = "",
+        end: Cut = None,
+        deadline_s: float | None = None,
     ) -> Tokens:
         """Tokenise texts or pairs.
 
@@ -116,8 +122,10 @@ class ServedModel:
             inputs: The texts or pairs.
             prompt: The prompt to put before each text.
             end: The end that a long text loses; see `lanner.text.cutting.Cutter.cut`.
+            deadline_s: The time by `time.monotonic` at which to give up a long text, or None.
 
         Raises:
+            DeadlineError: The deadline passes.
             Refusal: A text is too long and must not be cut, or is not valid Unicode.
         """
         kinds = self.manifest.head_record
@@ -130,19 +138,25 @@ class ServedModel:
         size = 0
         for one in inputs:
             size += len(one) if isinstance(one, str) else len(one[0]) + len(one[1])
-        cut = partial(self._tokens, inputs, prompt, end)
+        cut = partial(self._tokens, inputs, prompt, end, deadline_s)
         try:
             return cut() if size < _CHARACTERS_HERE else await self.in_thread(cut)
         except TooLongError as error:
             raise Refusal(Kind.TOO_LONG, str(error)) from None
 
-    def _tokens(self, inputs: Sequence[str | Pair], prompt: str, end: Cut) -> Tokens:
+    def _tokens(
+        self, inputs: Sequence[str | Pair], prompt: str, end: Cut, deadline_s: float | None
+    ) -> Tokens:
         with_types = TYPE_IDS in self.manifest.inputs and self.manifest.head_record.takes_pairs
         if self._cutter.tokenizer is not self.model.tokenizer:  # the server has another version
             self._cutter = Cutter(self.model.tokenizer)
         cutter = self._cutter
         texts = [prompt + cast("str", text) for text in inputs] if prompt else inputs
-        found = cutter.cut(texts, with_types=with_types, end=end)
+        before = current_deadline_s.set(deadline_s)
+        try:
+            found = cutter.cut(texts, with_types=with_types, end=end)
+        finally:
+            current_deadline_s.reset(before)
         unpooled = 0
         if prompt and not self.manifest.pools_prompt:
             unpooled = self.model.tokenizer.count_prompt_tokens(prompt)
