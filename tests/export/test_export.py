@@ -244,6 +244,7 @@ def test_a_disk_that_fills_up_is_said(tiny_checkpoint: Path, tmp_path: Path) -> 
 PEAK = """
 import resource, sys
 from pathlib import Path
+import sentence_transformers
 from lanner_export.export import export
 def peak_bytes(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak_bytes()

@@ -31,6 +31,12 @@ def load(path: Path) -> ir.Model:
     return model
 
 
+def unmap(value: ir.Value | None) -> None:
+    """Let go of the pages of a weight that was read; it is mapped again if it is needed again."""
+    if value is not None and isinstance(value.const_value, ir.ExternalTensor):
+        value.const_value.release()
+
+
 def save(model: ir.Model, path: Path) -> None:
     """Write a graph and its weights into one file.
 

@@ -16,7 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from lanner_export.graph.edits import add_constant, array_of, constant, insert, only_consumer
-from lanner_export.graph.model_file import load, save
+from lanner_export.graph.model_file import load, save, unmap
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.precision.ranges import Range
@@ -172,6 +172,7 @@ def _quantized(node: ir.Node, item: Product, limits: Range, graph: ir.Graph) -> 
 
 def _weights(node: ir.Node, name: str, graph: ir.Graph) -> list[ir.Value]:
     bytes_, scales = to_signed_bytes(array_of(node.inputs[1]).T)
+    unmap(node.inputs[1])
     return [
         add_constant(graph, f"{name}.weight_{part}", values)
         for part, values in (
@@ -192,6 +193,8 @@ def _quantize_tables(model: ir.Model) -> None:
             continue
         name = gather.inputs[0].name if gather.inputs[0] is not None else None
         bytes_, scales = to_signed_bytes(table)
+        del table
+        unmap(gather.inputs[0])
         looked_up = [
             insert(
                 gather,

@@ -148,6 +148,7 @@ def _write_int8(
     kept: list[str] = []
     if recipe.keep is not None:
         kept += recipe.keep(int8, _named("fp32", fp32), _named("int8", path))
+    progress("quantizing int8")
     int8.write(path, kept)
     return {
         "calibration": {**texts.to_json(), "method": METHOD},

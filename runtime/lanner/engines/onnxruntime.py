@@ -93,6 +93,8 @@ def open_session(
         model = _unsigned(path) or model
     if save_optimized_to is not None:
         options.optimized_model_filepath = str(save_optimized_to)
+        if not saves_weights:  # the kernels' layout of the weights would be for nothing
+            settings["session.disable_prepacking"] = "1"
     if saves_weights:
         settings |= {
             "session.save_external_prepacked_constant_initializers": "1",
