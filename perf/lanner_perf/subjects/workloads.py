@@ -1,4 +1,4 @@
-"""The texts that are measured with: short sentences, and a mix of lengths.
+"""The texts of the benchmarks: short sentences, and a mix of lengths.
 
 short: the sentences of a pair file, both columns. mixed: 1 to 18 of them joined, the number drawn
 from a log-normal distribution (mu 1.3, sigma 0.9), as lengths of real inputs are.
@@ -6,17 +6,14 @@ from a log-normal distribution (mu 1.3, sigma 0.9), as lengths of real inputs ar
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeVar
-
-import numpy as np
+from typing import Self
 
 from lanner.files.texts import LabelledPairs, read_labelled_pairs, shipped_sentences
+from lanner.tune.workload import mixed_texts, spread
 
 SEED = 0
 MIXED_TEXTS = 1_000
 SHIPPED_REPEATS = 8
-Item = TypeVar("Item")
-_MU, _SIGMA, _MOST_SENTENCES = 1.3, 0.9, 18
 
 
 @dataclass(frozen=True)
@@ -40,27 +37,11 @@ class Workloads:
 
 
 def build_workloads(pairs_file: Path | None) -> Workloads:
-    """From a file of ``sentence1,sentence2,score``, or else from the sentences Lanner ships."""
+    """Return the texts of a file ``sentence1,sentence2,score``, or the sentences Lanner ships."""
     if pairs_file is None:
         source, pairs = "sentences shipped with Lanner", None
         short = shipped_sentences() * SHIPPED_REPEATS
     else:
         pairs = read_labelled_pairs(pairs_file)
         source, short = pairs_file.name, pairs.left + pairs.right
-    return Workloads(source, {"short": short, "mixed": _mixed(short)}, pairs)
-
-
-def _mixed(sentences: list[str]) -> list[str]:
-    generator = np.random.default_rng(SEED)
-    texts = []
-    for _ in range(MIXED_TEXTS):
-        count = int(np.clip(round(generator.lognormal(_MU, _SIGMA)), 1, _MOST_SENTENCES))
-        chosen = generator.integers(0, len(sentences), count)
-        texts.append(" ".join(sentences[i] for i in chosen))
-    return texts
-
-
-def spread(items: list[Item], count: int) -> list[Item]:
-    """That many items, evenly spaced over the list."""
-    step = max(1, len(items) // count)
-    return items[::step][:count]
+    return Workloads(source, {"short": short, "mixed": mixed_texts(short, MIXED_TEXTS)}, pairs)

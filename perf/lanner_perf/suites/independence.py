@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lanner.tune.workload import spread
 from lanner.vectors.similarity import similarity_pairwise
 from lanner_perf.subjects.subject import Subject
-from lanner_perf.subjects.workloads import SEED, Workloads, spread
+from lanner_perf.subjects.workloads import SEED, Workloads
 
 PROBES = 100
 #: A batch holds as many probes as other texts, half of them short, half of them mixed.

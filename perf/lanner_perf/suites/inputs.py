@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lanner.tune.workload import Item, spread
 from lanner_perf.subjects.lengths import LengthTexts
-from lanner_perf.subjects.workloads import Item, Workloads, spread
+from lanner_perf.subjects.workloads import Workloads
 
 #: The keys of a row that a suite gives each subject, by its name.
 Parts = dict[str, dict[str, Any]]

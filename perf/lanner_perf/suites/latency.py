@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from lanner.tune.workload import spread
 from lanner_perf.record.schema import PERCENTILES, Latency, Overhead
-from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan

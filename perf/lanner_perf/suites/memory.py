@@ -3,9 +3,9 @@
 This is the first suite, so that nothing but the workloads has been encoded before.
 """
 
+from lanner.tune.workload import spread
 from lanner_perf.record.schema import Memory
 from lanner_perf.subjects.subject import Subject
-from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts
 from lanner_perf.suites.roster import Roster
 from lanner_perf.suites.suite_plan import SuitePlan

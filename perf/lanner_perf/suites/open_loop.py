@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 
+from lanner.tune.workload import spread
 from lanner_perf.record.schema import OpenLoop, OpenLoopRound
 from lanner_perf.subjects.callers import Calls
 from lanner_perf.subjects.subject import Subject
-from lanner_perf.subjects.workloads import SEED, spread
+from lanner_perf.subjects.workloads import SEED
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+from lanner.tune.workload import spread
 from lanner_perf.record.schema import Throughput
 from lanner_perf.subjects.subject import Subject
-from lanner_perf.subjects.workloads import spread
 from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
