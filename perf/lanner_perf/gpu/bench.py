@@ -2,11 +2,11 @@
 
     python -m lanner_perf.gpu.bench --output build/gpu.json
 
-Models of the real shapes with random weights, batches of 1 to 128 texts of 16 to 512 tokens, each
-from token ids in host memory to vectors there. What is not installed, fails, or does not answer as
-PyTorch does in float32, is left out with its reason. The figures are written as JSON whenever there
-are new ones, and a page with its plots beside them at the end. What was cut short goes on with
---resume; parts of other models or subjects are put together with --merge.
+Models of real shapes with random weights, batches of 1 to 128 texts of 16 to 512 tokens, each from
+token ids in host memory to vectors there. A subject that is not installed, fails, or differs from
+PyTorch in float32 is left out with its reason. New figures are written as JSON at once, and a page
+with its plots at the end. --resume continues a run that was cut short; --merge joins parts with
+other models or subjects.
 """
 
 import argparse

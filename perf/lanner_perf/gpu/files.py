@@ -1,8 +1,8 @@
 """The files made from a model for the subjects of `lanner_perf.gpu.bench`.
 
-PyTorch makes the graphs, in a process of its own: its libraries of CUDA are not always those of
-ONNX Runtime or TensorRT, and a process has but one of a name. So engines run as they do for whoever
-installs Lanner without PyTorch.
+PyTorch makes the graphs in a process of its own: its libraries of CUDA may differ from those of
+ONNX Runtime or TensorRT, and a process loads only one of each name. So engines run as they do in an
+installation of Lanner without PyTorch.
 """
 
 import json

@@ -41,10 +41,10 @@ _BUSY_S = 2.0
 
 
 def measure_peaks(device: str) -> dict[str, float]:
-    """The most floating-point operations a second of one large product, by precision.
+    """Return the most floating-point operations a second of one large product, by precision.
 
-    The best of a few square sizes, of both ways in which a layer's weights may lie, and of many
-    rounds: nothing that a model does can be faster, so what is a part of it is not flattered.
+    It is the best of a few square sizes, of both layouts of a layer's weights, and of many rounds.
+    No model can be faster, so a fraction of it flatters nobody.
     """
     peaks = {}
     for precision in _PRECISIONS if device == "cuda" else ("fp32",):

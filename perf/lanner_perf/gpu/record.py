@@ -1,7 +1,7 @@
 """The report of `lanner_perf.gpu.bench`: its layout on disk, and merging of parts.
 
-A part is what one command measured; its figures name it by its number. So a benchmark that takes
-longer than a machine is to be had can be gone on with, or done in pieces.
+A part holds the measurements of one command; its figures refer to it by its number. So a benchmark
+can be continued on another day, or done in pieces.
 """
 
 import json

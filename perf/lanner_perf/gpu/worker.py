@@ -1,8 +1,7 @@
 """The process that measures for `lanner_perf.gpu.bench`.
 
-It goes through what it is asked for and tells what it found as it goes. After the first failure it
-ends: what a library left of the GPU then is nobody's start. Nor does a crash take the figures of
-others along.
+It runs the requested jobs and reports each result at once. It ends after the first failure, because
+a library may leave the GPU in a bad state. So a crash loses no figures of others.
 """
 
 import gc
@@ -22,11 +21,10 @@ from lanner_perf.gpu.files import Model, Vectors
 from lanner_perf.gpu.models import inputs_of
 from lanner_perf.gpu.subjects import Run, subjects_of
 
-#: What is run of a shape before it is timed: kernels are loaded, chosen and captured meanwhile, and
-#: clocks rise.
+#: The warm-up of a shape, during which kernels are loaded, chosen and captured, and clocks rise.
 WARM_UP_RUNS, WARM_UP_S = 5, 0.1
 LEAST_RUNS = 10
-#: Of random weights in half precision it is 0.99999 and more, of other texts up to 0.99.
+#: Random weights in half precision keep 0.99999 and more; other texts have up to 0.99.
 LEAST_COSINE = 0.9995
 
 
@@ -73,7 +71,7 @@ Tell = Callable[[str, Any], object]
 
 
 def serve(descriptor: int) -> None:
-    """Take a request from the connection and tell these, as they come.
+    """Take a request from the connection, and send these messages as they come.
 
     ``survey`` of the device; ``begin`` a job, by its place; ``missing`` with the reason, of a job
     that cannot be run here; ``shape`` that is run next; ``figure`` of it; ``failed`` with the

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def bound_sessions(threads: int) -> None:
-    """Give so many threads to each session of ONNX Runtime that is made from now on.
+    """Give each session of ONNX Runtime that is made from now on that number of threads.
 
-    For runtimes that make their own `SessionOptions` and hand no thread count down. To be called
-    before they are imported, because they may import the name.
+    This is for runtimes that make their own `SessionOptions` without a thread count. Call it before
+    they are imported, because they may import the name.
     """
     import onnxruntime as ort  # noqa: PLC0415
 

@@ -48,12 +48,12 @@ class Loaded(NamedTuple):
 
     Attributes:
         encode: Texts, or one, to vectors; takes `batch_size`.
-        import_s: How long the imports took.
-        load_s: How long loading took after them.
-        facts: What the report says of it; `model_bytes` is the size of its model's files.
+        import_s: The seconds of the imports.
+        load_s: The seconds of loading, after the imports.
+        facts: Its properties for the report; `model_bytes` is the size of its model's files.
         versions: The versions of those of `PACKAGES` that its environment has.
-        imported_mb: Resident memory after the imports, where it was read.
-        answer_many: Its own way to have so many callers at once, each with one text a call; None
+        imported_mb: Resident memory after the imports, if it was read.
+        answer_many: Its own way to serve several callers at once, each with one text a call; None
             for threads that call `encode`.
         dispatch: Returns the calls of a text with and without its dispatcher; None if it has none.
         totals: Counts what its client and its server have done so far; None without a server.

@@ -17,11 +17,11 @@ _MODULES = {"torch": (), "onnx": ("optimum.onnxruntime",), "openvino": ("optimum
 
 
 def load_sentence_transformers(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A `SentenceTransformer`, of torch or of what `options` names as ``backend``.
+    """A `SentenceTransformer` with torch, or with the ``backend`` that `options` names.
 
-    Of torch `options` may name another ``dtype`` than that of the checkpoint. Of a backend it names
-    the ``file`` within `path`, its ``precision``, and for OpenVINO, which computes in bfloat16
-    where the CPU can unless it is told, the ``compute`` type if it is not to choose.
+    For torch, `options` may name another ``dtype`` than the checkpoint's. For a backend, it names
+    the ``file`` within `path` and its ``precision``. OpenVINO chooses bfloat16 if the CPU has it,
+    unless `options` names the ``compute`` type.
     """
     backend = options.get("backend", "torch")
     start = Start(options, threads)

@@ -2,9 +2,9 @@
 
     python -m lanner_perf.peers.environments build/peers [NAME ...]
 
-Each is a venv with the pinned requirements that ship with this package. One that is there with the
-same requirements is taken as it is; it takes its name when it is whole. With `--newest` the pins
-are made anew, from what its ``.in`` file asks for.
+Each is a venv with the pinned requirements that ship with this package. An existing one with the
+same requirements is reused; an environment gets its name when it is complete. `--newest` pins the
+newest versions that the ``.in`` file allows.
 """
 
 import argparse

@@ -31,9 +31,9 @@ def verified(
     threads: int,
     progress: Callable[[str], object],
 ) -> Made:
-    """Leave out what answers something else than the reference, the first, or cannot start.
+    """Leave out peers that cannot start, or answer differently from the reference, the first.
 
-    What was verified once with the same files, versions and texts is not started again.
+    A peer that was verified with the same files, versions and texts is not started again.
 
     Args:
         made: The peers that could be made.

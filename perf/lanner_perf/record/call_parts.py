@@ -1,10 +1,10 @@
 """The parts of the time of a call to a server.
 
-What the caller waits for is measured here, and so is each request of the client; the server's own
-statistics (extension_statistics.md of triton-inference-server/server) say how long a request was in
-its queue and in the model. All are means, because such parts add up; and of requests, because that
-is what a server knows of. A request may hold the texts of several callers; where those of few texts
-are held up, the client's part, which is a difference of the two means, comes out too small.
+The call of the caller and each request of the client are measured here. The server's own statistics
+(extension_statistics.md of triton-inference-server/server) give the time of a request in its queue
+and in the model. All figures are means, because means add up, and means of requests, because a
+server knows only those. A request may hold the texts of several callers. If requests with few texts
+are held up, the client's part, a difference of two means, is too small.
 """
 
 from lanner_perf.record.schema import CallParts

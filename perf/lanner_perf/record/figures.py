@@ -1,7 +1,7 @@
 """The figures of a subject, one record each, however deep they stand in its row.
 
 Tables, plots, checks and the comparison of two results read a report through this module, so that
-each of them shows the same number under the same name. What was not measured is not there.
+each of them shows the same number under the same name. Figures that were not measured are missing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,10 +95,10 @@ def figures(row: Row) -> dict[str, Figure]:
 
 
 def ratio(figure: Figure, base: Figure) -> Figure | None:
-    """One figure in parts of another of the same run; None where the other is zero.
+    """Return the ratio of two figures of the same run; None if the base is zero.
 
-    Both sides were measured in the same rounds, one after the other: it is the median of the
-    rounds' ratios. Where the other has not as many rounds, its median stands for each.
+    Both were measured in the same rounds, in turns, so the ratio is the median of the rounds'
+    ratios. If the base has another number of rounds, its median stands for each of them.
     """
     if base.median <= 0 or any(turn <= 0 for turn in base.rounds):
         return None

@@ -1,7 +1,7 @@
-"""The layout of a report: what is under which key of its JSON, and in which unit.
+"""The layout of a report: the keys of its JSON, with their content and units.
 
-A row lacks the keys of a suite that was not asked for, or in which its subject failed; of the
-latter `left_out` gives the reason. Every figure is the median of its rounds, and all rounds are
+A row lacks the keys of a suite that was not requested, or in which its subject failed; `left_out`
+gives the reason for a failure. Every figure is the median of its rounds, and all rounds are
 kept, so that their spread can be shown.
 """
 
@@ -90,7 +90,7 @@ class CallParts(TypedDict):
 
 
 class ConcurrencyRound(CallParts):
-    """One round of so many callers; a subject on a server has the parts of a call, too.
+    """One round with a number of callers; a subject on a server has the parts of a call, too.
 
     Attributes:
         texts_per_s: Calls answered a second, each with one text.
@@ -127,10 +127,10 @@ class OpenLoopRound(TypedDict):
 
     Attributes:
         answered_per_s: Answers a second, until the last answer or the end of the arrivals.
-        p50_ms: Of all arrivals but those refused or failed. Where the round was cut short, what was
-            due and had no answer counts with the time that it had waited: the percentiles are then
-            lower bounds.
-        p99_ms: As `p50_ms`.
+        p50_ms: The median of all arrivals that were not refused or failed. If the round was cut
+            short, an arrival without an answer counts with its waiting time: the percentiles are
+            then lower bounds.
+        p99_ms: See `p50_ms`.
         refused: Calls that were turned away because too much was waiting.
         failed: Calls that raised any other error.
         backlog: The most arrivals that were due and not yet answered at any time.

@@ -1,8 +1,8 @@
 """Two results side by side: the figures that became faster or slower, and those within the noise.
 
-A figure has changed where its medians are further apart than both spreads together, each from the
-lowest to the highest round. Of three rounds that is said of one pair in seventy that nothing
-separates; that the ranges merely do not overlap, of one in ten.
+A figure has changed if its medians are further apart than both spreads together, each from the
+lowest to the highest round. With three rounds this is wrongly said of one pair in seventy; that the
+ranges do not overlap would be said of one in ten.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """The process of a Triton server on this machine.
 
-Nothing but the standard library is imported until one is looked for.
+Only the standard library is imported until the process is searched for.
 """
 
 from __future__ import annotations

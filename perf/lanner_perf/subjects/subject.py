@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 #: The environment that the harness itself runs in.
 OWN_ENVIRONMENT = "harness"
-#: The option of a spec that says with which texts it is timed where there is a cache: made new for
-#: each call, or seen before; without it, as they are. See `lanner_perf.kinds.subject_process`.
+#: The option of a spec for the texts that it is timed with if there is a cache: new ones for each
+#: call, or texts seen before; by default unchanged. See `lanner_perf.kinds.subject_process`.
 TEXTS, NEW, SEEN = "texts", "new", "seen"
-#: A subject that says nothing for so long hangs; the slowest start compiles its model.
+#: A subject that is silent for this time hangs; the slowest start compiles its model.
 PATIENCE_S = 300.0
 
 

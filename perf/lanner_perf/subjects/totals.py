@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 #: A request is counted a moment after it was answered.
 _PATIENCE_S, _POLL_S = 1.0, 0.01
-#: What the server's statistics call the parts of a request in a model: its tensors brought there,
-#: the run, its tensors brought back.
+#: The names of a request's parts in the server's statistics: tensors to the model, the run, and
+#: tensors back.
 _COMPUTE = ("compute_input", "compute_infer", "compute_output")
 
 
 class Totals(NamedTuple):
-    """Sums over the requests to one model.
+    """The sums over the requests to one model.
 
     Attributes:
-        requests: That the client sent.
-        request_s: How long these took, as the client saw it: message, way, server and way back.
+        requests: The requests of the client.
+        request_s: Their seconds at the client: message, way there, server and way back.
         served: The requests that the server has answered, for all clients.
-        cached: How many of these its response cache answered.
+        cached: The number of these that its response cache answered.
         texts: Texts that went through the model, and not through the cache.
-        runs: How often the model ran.
-        queue_s: How long requests waited for the model.
-        compute_s: How long they were in the model, each as long as the batch that it was part of.
-        server_cpu_s: CPU time of the server's own process; None where that is not to be seen.
+        runs: The number of runs of the model.
+        queue_s: The seconds that requests waited for the model.
+        compute_s: The seconds of requests in the model; each counts the whole time of its batch.
+        server_cpu_s: CPU time of the server's own process; None if it cannot be read.
         models_cpu_s: CPU time of the processes that run its models.
     """
 
@@ -87,7 +87,7 @@ class RequestClock:
 class Counter:
     """The reader of the `Totals` of one model.
 
-    What it needs is made when it is first called: what a client holds before that is the client's.
+    The first call makes its parts, so that a client's memory before that is the client's own.
 
     Args:
         connect: Gives a connection to its server.

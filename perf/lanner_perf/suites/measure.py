@@ -68,10 +68,10 @@ def measure(
 
     Args:
         artifact: Its tokenizer counts the tokens of the workloads.
-        specs: The first is what the others are compared with. An optional one that cannot start is
-            left out, with its reason in the report, and so is one of a suite in which it fails.
+        specs: The subjects; the others are compared with the first. An optional one that cannot
+            start is left out, with its reason in the report. One that fails leaves the suite.
         workloads: The texts.
-        plan: How much.
+        plan: The extent.
         progress: Called when a step begins, with about how long the rest will take.
 
     Returns:
@@ -130,10 +130,10 @@ def measure(
 
 
 def leaders(rows: Sequence[Row]) -> set[str]:
-    """The names of the reference, of every variant of Lanner, and of each other kind the fastest.
+    """Return the names of the reference, of Lanner's variants, and of the fastest of other kinds.
 
-    Those are the one with the most short texts a second and the one with the least p50 of one text;
-    all, where either was not measured.
+    The fastest are the one with the most short texts a second and the one with the least p50 of one
+    text. All names are returned if either was not measured.
     """
     if not all("throughput" in row and "latency_ms" in row for row in rows):
         return {row["name"] for row in rows}

@@ -18,22 +18,22 @@ BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 class SuitePlan:
     """The extent of each suite.
 
-    A duration is of one subject in one round, and a slow subject may take it twice: all subjects
-    get the same texts, as many as the slowest does in that time.
+    A duration is for one subject in one round, and a slow subject may take twice as long: all
+    subjects get the same texts, as many as the slowest does in that time.
 
     Attributes:
         threads: Cores that each subject may use, one subject at a time.
-        suites: Which of `lanner_perf.record.schema.SUITES`.
+        suites: Some of `lanner_perf.record.schema.SUITES`.
         rounds: Rounds of latency and throughput; the medians are reported.
         latency_texts: Most single texts of one latency round.
         latency_s: Duration of a latency round; those by length take a quarter of it.
         throughput_s: Duration of a throughput round.
-        throughput_by_length_s: Duration of one of texts of one length.
+        throughput_by_length_s: Duration of a throughput round with texts of one length.
         call_tokens: The fewest tokens of a call that measures throughput.
-        bulk_texts: Texts of a call that measures throughput of short texts, which begin anew where
-            there are fewer; None for as many as the slowest encodes in a round.
+        bulk_texts: The texts of a call that measures throughput of short texts; fewer texts are
+            repeated. None for as many as the slowest encodes in a round.
         lengths: The tokens of the texts of the measures by length.
-        callers: How many callers at once.
+        callers: The numbers of callers at once.
         loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
         point_s: Duration of one number of callers, or of one rate of arrivals.
         point_rounds: Rounds of these.
