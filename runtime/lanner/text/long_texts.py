@@ -8,11 +8,14 @@ larger one if the piece does not settle what the kept tokens are.
 import re
 import string
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextvars import ContextVar
 from functools import cache
+from typing import TypeVar
 
 from tokenizers import Encoding, models
 from tokenizers import Tokenizer as _Tokenizer
@@ -40,6 +43,8 @@ _ALONE = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
 _CHARACTERS_AT_ONCE = 2**16
 
 
+Found = TypeVar("Found")
+
 #: When who asks for tokens stops waiting, by `time.monotonic`; None for never.
 current_deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=None)
 
@@ -52,8 +57,38 @@ def require_time() -> None:
     """
     deadline_s = current_deadline_s.get()
     if deadline_s is not None and time.monotonic() >= deadline_s:
-        msg = "the deadline passed while a long text was split: allow more time with timeout_ms"
-        raise DeadlineError(msg)
+        raise _too_late()
+
+
+def in_time(work: Callable[[], Found], deadline_s: float | None) -> Found:
+    """Return `work()`. At the deadline it is left to a thread, because nothing interrupts it.
+
+    Raises:
+        DeadlineError: The deadline passes first.
+    """
+    if deadline_s is None:
+        return work()
+    found: Future[Found] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (raised where the answer is awaited)
+            found.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:  # there is no room for a thread
+        return work()
+    wait([found], max(0.0, deadline_s - time.monotonic()))
+    if not found.done():
+        raise _too_late()
+    return found.result()
+
+
+def _too_late() -> DeadlineError:
+    msg = "the deadline passed while a long text was split: allow more time with timeout_ms"
+    return DeadlineError(msg)
 
 
 class LongTexts:

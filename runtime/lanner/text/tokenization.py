@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence, Sized
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeVar
 
@@ -11,10 +12,12 @@ from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
-from lanner.text.long_texts import LongTexts
+from lanner.text.long_texts import LongTexts, in_time
 from lanner.text.splitting import Splitter, is_of_library
 
 Pair = tuple[str, str]
+#: Fewer characters are split within 100 ms.
+_CHARACTERS_AT_ONCE = 100_000
 
 
 class TextTokenizer(Protocol):
@@ -206,16 +209,24 @@ class Tokenizer:
             [list(some) for some in ids], skip_special_tokens=skip_special_tokens
         )
 
-    def windows(self, texts: Sequence[str]) -> list[list[Encoding]]:
+    def windows(
+        self, texts: Sequence[str], *, deadline_s: float | None = None
+    ) -> list[list[Encoding]]:
         """Split each text into one or more overlapping windows of at most `max_tokens`.
 
         The first window is the part that truncation keeps. The others follow outwards from it: in
         the order of the text, or in reverse if `cuts_left`.
 
-        The texts must have passed `check_texts`.
+        Args:
+            texts: Texts that have passed `check_texts`.
+            deadline_s: The time by `time.monotonic` at which to give up, or None.
+
+        Raises:
+            DeadlineError: It passes before long texts are split.
         """
+        is_long = sum(map(len, texts)) > _CHARACTERS_AT_ONCE
         try:
-            encodings = self._split(texts)
+            encodings = in_time(partial(self._split, texts), deadline_s if is_long else None)
         except BaseException as error:
             self._explain(error)
             raise

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Reference
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import DeadlineError, InputError
-from lanner.text.long_texts import LongTexts, current_deadline_s
+from lanner.text.long_texts import LongTexts, current_deadline_s, in_time
 from lanner.text.splitting import Splitter
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
@@ -203,3 +203,43 @@ def test_words_are_read_up_to_the_limit(tmp_path: Path) -> None:
     begin = time.perf_counter()
     assert tokenizer.encode(["A  man\u2003a man " * 10**6]) == [[0, 1, 0]]
     assert time.perf_counter() - begin < 1
+
+
+def test_what_takes_too_long_is_left_to_itself() -> None:
+    is_over = threading.Event()
+    try:
+        with pytest.raises(
+            DeadlineError, match=r"^the deadline passed while a long text was split"
+        ):
+            in_time(lambda: is_over.wait(60), time.monotonic() + 0.05)
+    finally:
+        is_over.set()
+    own = threading.current_thread()
+    assert in_time(threading.current_thread, None) is own
+    assert in_time(threading.current_thread, time.monotonic() + 60) is not own
+    with pytest.raises(ZeroDivisionError, match=r"by zero$"):
+        in_time(lambda: 1 // 0, time.monotonic() + 60)
+
+
+def test_without_threads_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert in_time(threading.current_thread, time.monotonic() + 60) is threading.current_thread()
+
+
+def test_windows_of_long_texts_keep_the_deadline(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = word_artifact / "tokenizer.json"
+    tokenizer = Tokenizer(path, TokenizerRecord(path.name, max_tokens=4, pad_token_id=0))
+    is_over = threading.Event()
+    monkeypatch.setattr(tokenizer, "_split", lambda texts: is_over.wait(60) and [])
+    try:
+        with pytest.raises(
+            DeadlineError, match=r"^the deadline passed while a long text was split"
+        ):
+            tokenizer.windows(["a " * 60_000], deadline_s=time.monotonic() + 0.05)
+    finally:
+        is_over.set()
