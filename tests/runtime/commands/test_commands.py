@@ -253,7 +253,8 @@ def test_encode_writes_files(
     (tmp_path / "rows.csv").write_text("id,body\n1,a b\n2,🦅\n", encoding="utf-8")
     output = tmp_path / f"vectors{suffix}"
     options = ["--input", tmp_path / "rows.csv", "--column", "body", "--output", output]
-    assert run("encode", word_artifact, *options, "--prompt-name", "none", "--normalize") == 0
+    options += ["--variant", "fp32", "--prompt-name", "none", "--normalize"]
+    assert run("encode", word_artifact, *options) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"2 vectors of 4 dimensions in {output}, by fp32 in onnxruntime\n"
@@ -271,7 +272,7 @@ def test_encode_in_another_precision(
     word_artifact: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / f"bits{suffix}"
-    options = ["--precision", "ubinary", "--output", output]
+    options = ["--variant", "fp32", "--precision", "ubinary", "--output", output]
     assert run("encode", word_artifact, "a b", "c", *options) == 0
     told = f"2 ubinary vectors of 4 dimensions in {output}, by fp32 in onnxruntime\n"
     assert capsys.readouterr().err == told
