@@ -16,6 +16,8 @@ from lanner.service.access.phones import DEFAULT_REGIONS
 
 #: The beginning of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
 PREFIX = "LANNER_SERVE_"
+#: The variable for the file of settings.
+FILE_VARIABLE = "LANNER_SERVE_CONFIG"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _URLS = ("grpc://", "grpcs://", "http://", "https://")
 
@@ -98,7 +100,7 @@ class Settings:
 
         Args:
             file: A TOML file with the names of the attributes, and tables ``models`` and
-                ``aliases``.
+                ``aliases``; None for that of the environment, if it names one.
             environment: The environment; None for that of the process.
             flags: The flags that were given, by the names of the attributes.
             targets: Directories or URLs, or ``NAME=TARGET``; they replace those of the file.
@@ -107,11 +109,13 @@ class Settings:
             UsageError: A setting is unknown, or its value is of another type or out of range.
         """
         found: dict[str, Any] = {}
+        environment = dict(os.environ) if environment is None else environment
+        if file is None and FILE_VARIABLE in environment:
+            file = Path(environment[FILE_VARIABLE])
         if file is not None:
             found |= _of_file(file)
-        environment = dict(os.environ) if environment is None else environment
         for name, text in environment.items():
-            if name.startswith(PREFIX):
+            if name.startswith(PREFIX) and name != FILE_VARIABLE:
                 found[name.removeprefix(PREFIX).lower()] = text
         found |= {name: value for name, value in (flags or {}).items() if value is not None}
         if targets:

@@ -24,6 +24,16 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     assert Settings.read(file=file, environment={}, targets=["b=c"]).models == {"b": "c"}
 
 
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text("port = 5\nworkers = 2\n")
+    environment = {
+        "LANNER_SERVE_CONFIG": str(tmp_path / "service.toml"),
+        "LANNER_SERVE_PORT": "6",
+    }
+    found = Settings.read(environment=environment)
+    assert (found.port, found.workers) == (6, 2)
+
+
 def test_the_environment_says_everything_in_text() -> None:
     environment = {
         "LANNER_SERVE_MODELS": "m=/a, grpc://host:1/n",
