@@ -179,7 +179,10 @@ def _new_directory(parent: Path, prefix: str, held: ExitStack) -> Path:
 
 
 def _named(directory: Path, prefix: str) -> list[Path]:
-    return [entry for entry in directory.iterdir() if entry.name.startswith(prefix)]
+    try:
+        return [entry for entry in directory.iterdir() if entry.name.startswith(prefix)]
+    except OSError:  # it may be written to, but not read
+        return []
 
 
 def _is_own(path: Path) -> bool:
