@@ -1,7 +1,6 @@
 """New versions of artifacts: loaded beside the old ones, which they replace between requests."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,6 @@ from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.served import ServedModel
-
-_log = logging.getLogger("lanner.service")
 
 #: Loads the version of a model: by its name and the number of the version.
 Open = Callable[[str, int], ServedModel]
@@ -26,6 +23,7 @@ class Replacement:
         directories: The directories of those that are in process, by name.
         open_model: Loads a new version.
         every_s: Seconds between looks.
+        tell: Takes a message when a new version takes over, or cannot.
     """
 
     def __init__(
@@ -35,7 +33,9 @@ class Replacement:
         open_model: Open,
         *,
         every_s: float,
+        tell: Callable[[str], object],
     ) -> None:
+        self._tell = tell
         self._catalogue, self._open = catalogue, open_model
         self._directories, self._every_s = directories, every_s
         self._states = {name: _state(path) for name, path in directories.items()}
@@ -57,12 +57,11 @@ class Replacement:
             after = await asyncio.to_thread(self._open, name, before.version + 1)
             _require_alike(before, after)
         except (LannerError, OSError) as error:
-            kind = type(error).__name__
-            _log.error("the new version of %s is not used: %s: %s", name, kind, error)
+            self._tell(f"the new version of {name} is not used: {error}")
             return
         # Requests that run keep the old one, and it goes with the last of them.
         self._catalogue.models[name] = after
-        _log.warning("version %d of %s takes over", after.version, name)
+        self._tell(f"version {after.version} of {name} takes over")
 
 
 def _state(directory: Path) -> State | None:

@@ -65,7 +65,9 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
     directories = {
         name: Path(target) for name, target in settings.models.items() if not is_url(target)
     }
-    replacement = Replacement(catalogue, directories, open_model, every_s=settings.reload_s)
+    replacement = Replacement(
+        catalogue, directories, open_model, every_s=settings.reload_s, tell=tell
+    )
     limits = AppLimits(
         settings.max_body_bytes,
         settings.body_timeout_s,

@@ -280,7 +280,9 @@ def test_a_dead_model_makes_the_service_unready_and_not_dead(words: Path) -> Non
         assert service.get("/ready").status == 200
 
 
-def test_a_new_version_takes_over_between_requests(words: Path, tmp_path: Path) -> None:
+def test_a_new_version_takes_over_between_requests(
+    words: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     link = tmp_path / "words.lanner"
     first = write_word_artifact(tmp_path / "first.lanner")
     second = write_word_artifact(tmp_path / "second.lanner")
@@ -307,6 +309,9 @@ def test_a_new_version_takes_over_between_requests(words: Path, tmp_path: Path) 
         time.sleep(0.5)
         assert service.get("/v2/models/words").json["versions"] == ["2"]
         assert prompted() == [0, 1, 0, 0]
+    told = capfd.readouterr().err
+    assert "version 2 of words takes over" in told
+    assert "the new version of words is not used: " in told
 
 
 def test_admin_routes_can_have_a_port_of_their_own(words: Path) -> None:

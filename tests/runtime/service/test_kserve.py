@@ -1,15 +1,16 @@
 """The dialect of KServe: the client of Lanner is the same for the service and for Triton."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support.service import Service, serving
-from tests.support.word_artifact import write_word_artifact
+from tests.support.word_artifact import write_manifest, write_word_artifact
 
 import lanner
-from lanner.errors import ModelUnavailableError
+from lanner.errors import ModelUnavailableError, Overloaded
 
 pytest.importorskip("tritonclient", reason="needs the extra 'triton'")
 
@@ -39,6 +40,30 @@ def test_connect_is_the_same_as_in_process(service: Service, words: Path) -> Non
 def test_a_model_that_is_not_there(service: Service) -> None:
     with pytest.raises(ModelUnavailableError, match="unknown model"):
         lanner.connect(service.url, "other", retries=0)
+
+
+def test_a_client_that_connected_follows_a_new_version(words: Path, tmp_path: Path) -> None:
+    link, second = tmp_path / "words.lanner", tmp_path / "second.lanner"
+    link.symlink_to(words)
+    write_word_artifact(second)
+    write_manifest(second, created="2026-02-02T00:00:00Z")
+    with serving({"words": link}, reload_s=0.05) as service:
+        far = lanner.connect(service.url, "words")
+        assert far.encode("a b").tolist() == [0.5, 0.5, 0, 0]
+        moved = tmp_path / "moved"
+        moved.symlink_to(second)
+        moved.rename(link)
+        end = time.monotonic() + 20
+        while far.manifest.created != "2026-02-02T00:00:00Z":
+            assert far.encode("a b").tolist() == [0.5, 0.5, 0, 0]
+            assert time.monotonic() < end
+
+
+def test_an_overload_is_the_clients_own_error(words: Path) -> None:
+    with serving({"words": words}, request_timeout_s=1e-6) as service:
+        far = lanner.connect(service.url, "words", retries=0)
+        with pytest.raises(Overloaded, match="try again later"):
+            far.encode("a")
 
 
 def test_texts_in_json_as_clients_of_other_servers_send_them(service: Service) -> None:
