@@ -1,7 +1,7 @@
 """Threads that run work in the background, each kept for the next piece.
 
 Unlike a `ThreadPoolExecutor` they go on after the main thread has ended, as other threads of a
-program may, and work for which no thread can be started is not kept: whoever has it does it.
+program may. They do not keep work for which no thread can be started: its caller does it.
 """
 
 import atexit
