@@ -154,7 +154,7 @@ def _rewritten(data: mmap.mmap, graph: _Graph, names: Collection[str]) -> bytes:
     # The noted types of the rewritten tensors are no longer true.
     edits += [(field, b"") for name, field in graph.notes if name in names]
     parts, place, field = [], graph.field.content, graph.field
-    for old, new in sorted(edits):
+    for old, new in sorted(edits, key=lambda edit: edit[0].begin):  # fields come in any order
         parts += [data[place : old.begin], new]
         place = old.end
     parts.append(data[place : field.end])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lanner.engines.onnx_file import GRAPH, tag
 from lanner.engines.onnxruntime import open_session
 from lanner.engines.unsigned_weights import has_signed_weights, with_unsigned_weights
 from lanner.errors import EngineError
@@ -106,6 +107,21 @@ def test_each_is_rewritten_once_and_nothing_else_is(tmp_path: Path, raw: bool) -
     path.write_bytes(content)
     assert not has_signed_weights(path)
     assert with_unsigned_weights(path) is None
+
+
+@pytest.mark.usefixtures("_without_vnni")
+def test_the_fields_of_a_graph_come_in_any_order(tmp_path: Path) -> None:
+    whole = onnx.load(write(tmp_path / "model.onnx"))
+    types = onnx.GraphProto()
+    types.value_info.append(
+        onnx.helper.make_tensor_value_info("w", onnx.TensorProto.INT8, [64, 64])
+    )
+    graph = types.SerializeToString() + whole.graph.SerializeToString()
+    whole.ClearField("graph")
+    path = tmp_path / "other.onnx"
+    path.write_bytes(whole.SerializeToString() + tag(GRAPH, len(graph)) + graph)
+    found = open_session(path).run(None, {"x": X})[0]
+    np.testing.assert_allclose(found, expected(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
