@@ -60,6 +60,10 @@ def answer(tensors: Tensors) -> Any:
     return made
 
 
+def saying(content: bytes) -> GrpcAnswer:
+    return lambda _: content
+
+
 class Server:
     """The answers to each of the three calls of a first question, and its port."""
 
@@ -69,8 +73,7 @@ class Server:
         self.answers: dict[str, GrpcAnswer] = {}
 
     def become(self, head: str) -> None:
-        whole = self.whole(head)
-        self.answers |= {name: lambda _, content=one: content for name, one in whole.items()}
+        self.answers |= {name: saying(content) for name, content in self.whole(head).items()}
 
     def whole(self, head: str) -> dict[str, bytes]:
         return {

@@ -15,7 +15,7 @@ from tests.support.perf_inputs import write_pairs
 
 from lanner_perf.bench import specs
 from lanner_perf.subjects.subject import Spec, Subject, SubjectError
-from lanner_perf.subjects.workloads import MIXED_TEXTS, build_workloads, spread
+from lanner_perf.subjects.workloads import MIXED_TEXTS, build_workloads
 from lanner_perf.suites.measure import measure
 from lanner_perf.suites.suite_plan import BASIC_SUITES, SuitePlan
 
@@ -36,11 +36,6 @@ def test_the_mixed_workload_is_as_described() -> None:
     words = np.array([len(text.split()) for text in mixed])
     assert words.max() > 8 * np.median(words) / 2  # a long tail
     assert workloads.pairs is None
-
-
-def test_spread_covers_the_list() -> None:
-    assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
-    assert spread(["a", "b"], 5) == ["a", "b"]
 
 
 def test_a_shorter_workload_keeps_its_pairs(tmp_path: Path) -> None:

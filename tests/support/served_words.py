@@ -69,7 +69,7 @@ def connected(url: str) -> None:
             assert found.shape == (3, model.manifest.dimension)
             assert np.isfinite(found).all()
     finally:
-        model.runner.engine.transport.close()
+        model.close()
 
 
 @st.composite

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, normalizers
 
 from lanner.errors import CheckpointError
 from lanner.files.texts import shipped_sentences
-from lanner.text.tokenization import is_of_library
+from lanner.text.splitting import is_of_library
 
 TOKENIZER_FILE = "tokenizer.json"
 #: Texts that normalisers and pre-tokenizers of different kinds read differently.

@@ -90,14 +90,14 @@ def test_an_onnxruntime_that_is_too_old_is_said_as_that(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in ("1.17.3", "1.24.0", "1.9.0.dev20210801"):
-        monkeypatch.setattr(engine_module.ort, "__version__", version)
+        monkeypatch.setattr("onnxruntime.__version__", version)
         with pytest.raises(
             EngineError,
             match=rf"^ONNX Runtime {version} is too old for the graphs of Lanner, which need "
             r"1.24.1: pip install 'onnxruntime>=1.24.1'$",
         ):
             open_engine("onnxruntime", word_artifact / "model.fp32.onnx", threads=2, workers=2)
-    monkeypatch.setattr(engine_module.ort, "__version__", "1.100.0")
+    monkeypatch.setattr("onnxruntime.__version__", "1.100.0")
     open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
 
 

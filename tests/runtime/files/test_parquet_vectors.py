@@ -20,7 +20,7 @@ from lanner.files.vectors import vector_file  # noqa: E402
 VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)
 
 
-def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: bool) -> Any:
+def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: Any) -> Any:
     """The table as it is written in chunks of so many rows, each by a writer of its own."""
     every = [row for row in rows if isinstance(row, Row)]
     layout = Layout(rows, vectors[:0], **options)

@@ -18,7 +18,7 @@ def rows_of(rows: Rows) -> list[Row]:
     return [row for row in rows if isinstance(row, Row)]
 
 
-def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: bool) -> bytes:
+def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: Any) -> bytes:
     """The file as it is written in chunks of so many rows."""
     writer = vector_file(path.suffix, Layout(rows, vectors[:0], **options))
     every = rows_of(rows)
