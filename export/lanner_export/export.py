@@ -54,6 +54,9 @@ _VERSIONED_PACKAGES = (
     "onnxscript",
     "onnxruntime",
 )
+#: A collection looks at every object, which takes 0.3 s or more with PyTorch loaded: too long for
+#: what smaller weights leave behind.
+_LARGE_BYTES = 100_000_000
 
 
 def export(
@@ -158,6 +161,7 @@ class Export:
         corpus = Corpus.read(options.vocabulary_from) if options.vocabulary_from else None
         self._trimming = Trimming(options.keep_layers, corpus)
         self._journal = Journal.beside(options.output)
+        self._weights_bytes = 0  # in float32; known once the checkpoint is loaded
 
     def run(self) -> Artifact:
         """Take all steps and return the artifact; a failure leaves everything unchanged."""
@@ -183,7 +187,8 @@ class Export:
 
     def _progress(self, step: str) -> None:
         """Begin a step, with the memory that the one before needed for a while."""
-        gc.collect()  # values and nodes of a graph hold each other
+        if self._weights_bytes >= _LARGE_BYTES:
+            gc.collect()  # values and nodes of a graph hold each other
         return_free_memory()
         self._tell(step)
 
@@ -195,9 +200,9 @@ class Export:
         """
         if isinstance(checkpoint.graph, LookupTable):
             return
-        weights_bytes = 4 * sum(weight.numel() for weight in checkpoint.graph.parameters())
+        self._weights_bytes = 4 * sum(weight.numel() for weight in checkpoint.graph.parameters())
         copies = 1 if set(self._options.precisions) == {"fp32"} else 2
-        needed, free = copies * weights_bytes, shutil.disk_usage(directory).free
+        needed, free = copies * self._weights_bytes, shutil.disk_usage(directory).free
         if free < needed:
             msg = (
                 f"this export needs {needed / 1e6:,.1f} MB in {self._options.output.parent}, where "
