@@ -241,7 +241,20 @@ def test_odd_answers(server: Server, route: str) -> None:
         dripping(b"HTTP/1.1 500 no\r\n\r\n", b"x" * 1_000, 0),
         dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
     ],
-    ids=str,
+    ids=[
+        "an empty head",
+        "a head without a line",
+        "a head of endless lines",
+        "a slow body",
+        "a body of a gigabyte",
+        "a length of -1",
+        "slow chunks",
+        "endless chunks",
+        "endless trailers",
+        "an endless length of a chunk",
+        "a body without a length",
+        "endless continues",
+    ],
 )
 def test_answers_without_an_end(
     server: Server, route: str, endless: Answer, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ def test_without_its_distribution_bench_says_what_to_install(
     without = [entry for entry in everything if entry.name != "bench"]
     monkeypatch.setattr("lanner.commands.entry_points", lambda **_: without)
     assert main(["bench", "some.lanner", "--checkpoint", "there", "--quick"]) == 1
+    monkeypatch.setenv("COLUMNS", "200")  # a line of the help would break within the name
     message = "lanner: error: lanner bench is not installed: pip install lanner-bench\n"
     assert capsys.readouterr().err == message
     with pytest.raises(SystemExit, match=r"^0$"):

@@ -115,7 +115,10 @@ def test_a_record_is_enough_for_the_doctor(
 
 
 @pytest.mark.usefixtures("_abacus")
-def test_a_record_is_enough_for_tuning(word_artifact: Path) -> None:
+def test_a_record_is_enough_for_tuning(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "has_module", lambda _name: True)
     candidates = QualityFloor(
         Artifact.open(word_artifact), None, ["a", "b c"], threads=1
     ).candidates

@@ -55,11 +55,11 @@ def test_the_defaults_by_hand() -> None:
         ),
         (
             {"buckets": (32, 16)},
-            "the buckets '32,16' must be increasing lengths in tokens",
+            "the buckets '32,16' must be increasing lengths in tokens, of at most 131,072",
         ),
         (
             {"buckets": (0, 16)},
-            "the buckets '0,16' must be increasing lengths in tokens",
+            "the buckets '0,16' must be increasing lengths in tokens, of at most 131,072",
         ),
     ],
 )
