@@ -35,7 +35,8 @@ pytest.importorskip("openvino", reason="needs the openvino extra")
 
 from lanner_export.export import export
 
-pytestmark = [pytest.mark.other_processor, pytest.mark.no_transformers]
+# Emulation takes minutes.
+pytestmark = [pytest.mark.other_processor, pytest.mark.no_transformers, pytest.mark.slow]
 
 Answers = dict[str, NDArray[np.float32]]
 ROOT = Path(__file__).parents[2]

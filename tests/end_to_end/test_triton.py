@@ -327,6 +327,7 @@ def test_a_new_version_takes_over_under_load(
             assert all(call.result() > 0 for call in calls)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back(
     tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
 ) -> None:
@@ -360,6 +361,7 @@ def test_a_server_that_is_killed_and_comes_back(
             np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_whose_process_died_is_waited_for(
     tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
 ) -> None:

@@ -31,6 +31,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: object, status: int = 
     return captured.err.splitlines()[-1].removeprefix("lanner: error: ")
 
 
+@pytest.mark.slow
 def test_a_tiny_artifact_is_measured_whole(
     tiny_artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

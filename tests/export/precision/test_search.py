@@ -333,6 +333,7 @@ def test_a_search_that_was_stopped_goes_on(embed: Artifact, tmp_path: Path) -> N
         assert other.opened == 1
 
 
+@pytest.mark.slow
 def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = plain_checkpoint(tmp_path / "broken", broken("BertModel"))
     output = tmp_path / "made" / "b.lanner"

@@ -66,6 +66,7 @@ def test_the_graphs_answer_as_pytorch_does(model: Model) -> None:
     assert not list(model.directory.glob("partial.*"))
 
 
+@pytest.mark.slow
 def test_an_engine_has_a_profile_for_each_length(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="the exporter")
 from lanner_perf.peers.by_hand import BY_HAND, make_by_hand
 
 
+@pytest.mark.slow
 def test_they_are_measured_beside_the_variants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +52,7 @@ def test_they_are_measured_beside_the_variants(
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_has_its_reason(
     tiny_artifact: Artifact,
     tiny_checkpoint: Path,

@@ -35,6 +35,7 @@ def test_how_near_an_answer_must_be(cosine: float, least: float | None, expected
     assert too_far(cosine, least) == expected
 
 
+@pytest.mark.slow
 def test_what_answers_something_else_is_left_out(tmp_path: Path) -> None:
     right = bert_checkpoint(tmp_path / "right", dense=False)
     wrong = bert_checkpoint(tmp_path / "wrong", dense=True)  # twelve numbers more or less

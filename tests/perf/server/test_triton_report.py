@@ -20,6 +20,7 @@ from lanner_perf.bench import BenchReport
 from lanner_perf.server.triton_report import main
 
 
+@pytest.mark.slow
 def test_a_server_beside_the_process_and_beside_a_repository_by_hand(
     tritonserver: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
