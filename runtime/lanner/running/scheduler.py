@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import CancelledError, DeadlineError, Overloaded
+from lanner.running.beginning import Beginning, current_beginning
 from lanner.running.cancellation import Cancellation, current_cancellation
 from lanner.running.workers import Workers
 
@@ -53,6 +54,7 @@ class Call:
         is_admitted: True for a part of a larger call that was admitted already.
         may_take_all: True if its only batch may take the cores of all workers in a worker's thread,
             as it does in the caller's.
+        beginning: Told when the first batch runs, or None.
     """
 
     sequences: Any
@@ -62,6 +64,7 @@ class Call:
     is_admitted: bool = False
     is_dropped: bool = False
     may_take_all: bool = False
+    beginning: Beginning | None = field(default_factory=current_beginning.get)
     unanswered: int = 0
     _answers: "SimpleQueue[tuple[Rows, Output] | BaseException]" = field(
         default_factory=SimpleQueue
@@ -178,6 +181,7 @@ class Scheduler:
             yield from call.answers()
             return
         batch = call.batches.popleft()
+        _note_beginning([batch])
         try:
             output = self._run([batch], is_alone)
         finally:
@@ -254,6 +258,7 @@ class Scheduler:
         return len(batches) == 1 and not others and batches[0].call.may_take_all
 
     def _answer(self, batches: list[Batch], *, is_alone: bool = False) -> None:
+        _note_beginning(batches)
         try:
             output = self._run(batches, is_alone)
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
@@ -325,6 +330,12 @@ def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int) -> 
         taken.append(batch)
         rows, longest = new_rows, new_longest
     return taken
+
+
+def _note_beginning(batches: list[Batch]) -> None:
+    for batch in batches:
+        if batch.call.beginning is not None:
+            batch.call.beginning.note()
 
 
 def _is_gone(call: Call) -> bool:

@@ -153,6 +153,34 @@ def test_a_head_that_is_too_large_is_431(service: Service) -> None:
     assert b"HTTP/1.1 431 " in found
 
 
+def test_the_wait_for_a_turn_is_told_apart_from_the_run(
+    words: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with held(words, log="json", access_log=True) as (service, engine):
+        first, _ = in_background(service, ["a"])
+        engine.has_begun.wait(20)
+        answers: list[Answer] = []
+        second = threading.Thread(
+            target=lambda: answers.append(service.post("/embed", {"inputs": "b"}))
+        )
+        second.start()
+        waiting(service, 2)
+        time.sleep(0.4)
+        engine.may_go.set()
+        first.join()
+        second.join()
+        (answer,) = answers
+        assert 390 <= int(answer.headers["x-queue-time"]) <= int(answer.headers["x-total-time"])
+        assert int(answer.headers["x-inference-time"]) < 390
+        alone = service.post("/embed", {"inputs": "b"})
+        assert int(alone.headers["x-queue-time"]) < 390
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "{" in line]
+    held_back, waited = (one["parts_ms"] for one in lines[-3:-1])
+    assert held_back["model"] > 390 > held_back["queue"]
+    assert waited["queue"] > 390 > waited["model"]
+    assert {"read", "decode", "tokenize", "queue", "model", "encode"} == waited.keys()
+
+
 def test_connections_are_bounded(words: Path) -> None:
     with serving({"words": words}, max_connections=2) as service:
         address = ("127.0.0.1", service.door.port)

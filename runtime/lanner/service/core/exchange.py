@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lanner.running.beginning import Beginning, current_beginning
 from lanner.service.access.keys import Key
 
 
@@ -28,7 +29,8 @@ class Request:
         tokens: The number of tokens.
         cut: Indices of the texts that were cut.
         masked: What was masked: the number of each kind.
-        parts_ms: Milliseconds of each part: ``read``, ``decode``, ``tokenize``, ``model``...
+        parts_ms: Milliseconds of each part: ``read``, ``decode``, ``mask``, ``tokenize``,
+            ``queue``, ``model`` and ``encode``.
     """
 
     id: str
@@ -52,6 +54,10 @@ class Request:
         """Return a context that times a part of the work; times of the same name add up."""
         return Part(self.parts_ms, name)
 
+    def run(self) -> "Run":
+        """Return a context that times what a model does: ``queue`` until it begins, ``model``."""
+        return Run(self.parts_ms)
+
     def accepts(self, media_type: bytes) -> bool:
         """Return whether the client names a media type in its `Accept` header."""
         return media_type in self.headers.get(b"accept", b"").lower()
@@ -74,8 +80,36 @@ class Part:
         self._start_s = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        spent_ms = (time.perf_counter() - self._start_s) * 1e3
-        self._parts_ms[self._name] = self._parts_ms.get(self._name, 0.0) + spent_ms
+        _add(self._parts_ms, self._name, time.perf_counter() - self._start_s)
+
+
+class Run:
+    """A context that times the run of a model, and before it the wait for its turn.
+
+    Args:
+        parts_ms: The times of all parts.
+    """
+
+    __slots__ = ("_beginning", "_parts_ms", "_start_s", "_token")
+
+    def __init__(self, parts_ms: dict[str, float]) -> None:
+        self._parts_ms = parts_ms
+
+    def __enter__(self) -> None:
+        self._beginning = Beginning()
+        self._token = current_beginning.set(self._beginning)
+        self._start_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        current_beginning.reset(self._token)
+        end_s = time.perf_counter()
+        begun_s = self._beginning.at_s or end_s  # one that never began has waited all the time
+        _add(self._parts_ms, "queue", begun_s - self._start_s)
+        _add(self._parts_ms, "model", end_s - begun_s)
+
+
+def _add(parts_ms: dict[str, float], name: str, spent_s: float) -> None:
+    parts_ms[name] = parts_ms.get(name, 0.0) + spent_s * 1e3
 
 
 @dataclass(slots=True)

@@ -120,7 +120,7 @@ class Pipeline:
             with self.queue.admitted(count):
                 waiting, start = self.queue.tokens, time.perf_counter()
                 try:
-                    with request.part("model"):
+                    with request.run():
                         rows = await served.rows(tokens, deadline_s=self.deadline_s(request))
                 except ModelChangedError:
                     await served.renew()
@@ -147,7 +147,7 @@ class Pipeline:
         request.texts, request.tokens = len(texts), count
         left_s = request.deadline_s - time.monotonic()
         timeout_ms = None if math.isinf(left_s) else max(1.0, left_s * 1e3)
-        with self.queue.admitted(count), request.part("model"):
+        with self.queue.admitted(count), request.run():
             found = await served.tag(texts, strategy=strategy, timeout_ms=timeout_ms)
         if not masked:
             return found

@@ -19,7 +19,7 @@ from lanner.service.core.vectors import (
     to_json,
 )
 from lanner.service.dialects import ranking
-from lanner.service.dialects.dialect import Route, decode, refusal_headers, report_cut
+from lanner.service.dialects.dialect import Route, answered, decode, refusal_headers, report_cut
 from lanner.text.cutting import Cut
 
 InputType = Literal["search_document", "search_query", "classification", "clustering", "image"]
@@ -157,7 +157,7 @@ async def rerank(request: Request, pipeline: Pipeline) -> Response:
             **_warnings(request.cut),
         },
     }
-    return report_cut(request, Response(to_json(content)))
+    return report_cut(request, answered(request, content))
 
 
 def refuse(refusal: Refusal) -> Response:

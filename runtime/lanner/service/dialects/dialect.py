@@ -10,6 +10,7 @@ from lanner.errors import MissingExtraError
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
+from lanner.service.core.vectors import to_json
 from lanner.text.cutting import Cut
 
 try:
@@ -67,6 +68,12 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", request: Request) -> Decode
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         msg = "the body is not JSON in UTF-8"
         raise Refusal(Kind.INVALID, msg) from None
+
+
+def answered(request: Request, content: object) -> Response:
+    """Return an answer in JSON, whose writing is the part ``encode``."""
+    with request.part("encode"):
+        return Response(to_json(content))
 
 
 def ending(truncate: bool | None, direction: str | None) -> Cut:

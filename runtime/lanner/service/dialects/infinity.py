@@ -9,7 +9,7 @@ from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.vectors import to_json
 from lanner.service.dialects import openai, ranking
-from lanner.service.dialects.dialect import Route, decode, report_cut
+from lanner.service.dialects.dialect import Route, answered, decode, report_cut
 from lanner.text.tokenization import Pair
 
 _CAPABILITIES = {"embed": "embed", "score": "rerank", "classify": "classify"}
@@ -77,7 +77,7 @@ async def classify(request: Request, pipeline: Pipeline) -> Response:
         "model": asked.model or served.name,
         "usage": {"prompt_tokens": tokens.count, "total_tokens": tokens.count},
     }
-    return report_cut(request, Response(to_json(content)))
+    return report_cut(request, answered(request, content))
 
 
 #: The routes without a version are those of infinity's own default, `/rerank` aside, which TEI and

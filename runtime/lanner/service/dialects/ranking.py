@@ -13,7 +13,7 @@ from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
 from lanner.service.core.vectors import to_json
-from lanner.service.dialects.dialect import Route, decode, refusal_headers, report_cut
+from lanner.service.dialects.dialect import Route, answered, decode, refusal_headers, report_cut
 from lanner.text.cutting import Cut
 from lanner.text.tokenization import Tokenizer
 
@@ -123,7 +123,7 @@ def answer(
         "usage": {"prompt_tokens": request.tokens, "total_tokens": request.tokens},
         "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}},
     }
-    return report_cut(request, Response(to_json(content)))
+    return report_cut(request, answered(request, content))
 
 
 async def _shortened(documents: list[str], served: ServedModel, most_tokens: int) -> list[str]:

@@ -11,7 +11,7 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
 from lanner.service.core.vectors import rows_of, shaped, to_json
 from lanner.service.dialects import ranking, tei_answers, tei_tokens
-from lanner.service.dialects.dialect import Route, decode, ending, report_cut
+from lanner.service.dialects.dialect import Route, answered, decode, ending, report_cut
 from lanner.vectors.similarity import normalize
 
 Direction = Literal["Left", "Right", "left", "right"]
@@ -120,7 +120,7 @@ async def similarity(request: Request, pipeline: Pipeline) -> Response:
         end=ending(given.truncate, given.truncation_direction),
     )
     vectors = normalize(rows)
-    return timed(request, Response(to_json(vectors[1:] @ vectors[0])))
+    return timed(request, answered(request, vectors[1:] @ vectors[0]))
 
 
 async def rerank(request: Request, pipeline: Pipeline) -> Response:
@@ -145,7 +145,7 @@ async def rerank(request: Request, pipeline: Pipeline) -> Response:
     if asked.return_text:
         for rank, row in zip(ranks, order, strict=True):
             rank["text"] = asked.texts[row]
-    return timed(request, Response(to_json(ranks)))
+    return timed(request, answered(request, ranks))
 
 
 async def predict(request: Request, pipeline: Pipeline) -> Response:
@@ -162,7 +162,7 @@ async def predict(request: Request, pipeline: Pipeline) -> Response:
         [{"score": float(row[i]), "label": labels[i]} for i in np.argsort(-row, kind="stable")]
         for row in scores
     ]
-    return timed(request, Response(to_json(answers[0] if is_single else answers)))
+    return timed(request, answered(request, answers[0] if is_single else answers))
 
 
 def _predicted(inputs: str | list[str | list[str]]) -> tuple[list[str | tuple[str, str]], bool]:

@@ -32,7 +32,7 @@ def refuse(refusal: Refusal) -> Response:
 
 
 def add_times(request: Request, answer: Response) -> None:
-    """Add TEI's headers of times in milliseconds, and of what was counted."""
+    """Add TEI's headers of times in whole milliseconds, and of what was counted."""
     parts = request.parts_ms
     total_ms = (time.perf_counter() - request.start_s) * 1e3
     answer.headers |= {
@@ -41,7 +41,7 @@ def add_times(request: Request, answer: Response) -> None:
         "x-compute-tokens": str(request.tokens),
         "x-total-time": str(math.ceil(total_ms)),
         "x-tokenization-time": str(math.ceil(parts.get("tokenize", 0.0))),
-        "x-queue-time": "0",
+        "x-queue-time": str(int(parts.get("queue", 0.0))),
         "x-inference-time": str(math.ceil(parts.get("model", 0.0))),
     }
 

@@ -7,9 +7,8 @@ import msgspec
 
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
-from lanner.service.core.vectors import to_json
 from lanner.service.dialects import tei
-from lanner.service.dialects.dialect import Route, decode
+from lanner.service.dialects.dialect import Route, answered, decode
 from lanner.service.dialects.tei_answers import refuse
 
 
@@ -70,7 +69,7 @@ async def tag(request: Request, pipeline: Pipeline) -> Response:
         ]
         for entities in found
     ]
-    return tei.timed(request, Response(to_json(answers[0] if is_single else answers)))
+    return tei.timed(request, answered(request, answers[0] if is_single else answers))
 
 
 _OWN = (
