@@ -253,6 +253,22 @@ def test_commands_take_certificates(ways: Ways, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_service_stands_before_an_encrypted_server(ways: Ways, protocol: str) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+    from tests.support.service import serving  # noqa: PLC0415 (an extra)
+
+    url = ways.urls["mutual"][protocol]
+    files = {name: str(path) for name, path in ways.files("root", "client", "client").items()}
+    with serving({"m": url}, **files) as running:
+        answer = running.post("/embed", {"inputs": "a b", "normalize": False})
+        assert (answer.status, answer.json) == (200, [A_B])
+        assert running.get("/ready").status == 200
+    message = pattern(UNTRUSTED, url, protocol)
+    with pytest.raises(ServerError, match=message), serving({"m": url}):
+        pass
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_an_encrypted_server_is_measured(ways: Ways, protocol: str) -> None:
     pytest.importorskip("scipy", reason="needs lanner-bench")
     options = [

@@ -3,7 +3,7 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,8 @@ class Service:
 
 
 @contextmanager
-def serving(models: dict[str, Path], **settings: Any) -> Iterator[Service]:
-    """Yield a service of artifacts, by the names of its models."""
+def serving(models: Mapping[str, str | Path], **settings: Any) -> Iterator[Service]:
+    """Yield a service of artifacts or addresses, by the names of its models."""
     named = {name: str(path) for name, path in models.items()}
     door = Door(
         Settings(

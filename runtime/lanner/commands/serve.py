@@ -33,10 +33,12 @@ _EXAMPLES = f"""\
   lanner serve minilm.lanner reranker=models/ms-marco.lanner --port 8080
   lanner serve repository                             a Triton server, and the service before it
   lanner serve minilm=grpc://triton:8001              the service before a running server
+  lanner serve minilm=grpcs://triton:8001 --root-certificates ca.pem
   lanner serve --config service.toml --check-config
   lanner serve repository --no-api                    a Triton server alone
   lanner serve repository --no-api -- --model-control-mode=poll --log-verbose=1
-  lanner serve repository -- --grpc-use-ssl=1 --grpc-server-cert=a.pem --grpc-server-key=a.key
+  lanner serve repository --root-certificates ca.pem -- \\
+      --grpc-use-ssl=1 --grpc-server-cert=a.pem --grpc-server-key=a.key
 
 The service speaks the dialects of OpenAI, TEI, Cohere, Jina and KServe: http://localhost:8080/docs
 shows its routes. Every option that has a default can also be set in the file of --config, with
@@ -191,16 +193,27 @@ def _before(server: TritonServer, settings: Settings) -> Settings:
     """Return the settings of a service before the models of a Triton server.
 
     Raises:
-        UsageError: It has none that Lanner made.
+        UsageError: It has none that Lanner made, or none that takes tokens.
     """
-    names = [name for name, served in _made_by_lanner(server) if not served.takes_texts]
+    made = dict(_made_by_lanner(server))
+    names = [name for name, served in made.items() if not served.takes_texts]
+    if made and not names:
+        msg = (
+            f"{server.repository} has only models that tokenise on the server ({', '.join(made)}), "
+            "and the service counts and cuts tokens itself: make the token models beside them "
+            "again with 'lanner repository', or pass --no-api to run the Triton server alone"
+        )
+        raise UsageError(msg)
     if not names:
         msg = (
             f"{server.repository} has no model that 'lanner repository' made, which the service "
             "needs: pass --no-api to run the Triton server alone"
         )
         raise UsageError(msg)
-    return replace(settings, models={name: f"{server.grpc_url}/{name}" for name in names}).checked()
+    urls = {name: f"{server.grpc_url}/{name}" for name in names}
+    settings = replace(settings, models=urls).checked()
+    require_targets(settings)
+    return settings
 
 
 def _serve(

@@ -1,4 +1,4 @@
-"""The parts that protect a service, as its settings ask for them."""
+"""The parts of a service that need files or extras, as its settings ask for them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,9 @@ from lanner.service.access.certificates import Certificates
 from lanner.service.access.keys import KeyFile
 from lanner.service.access.masking import Masker
 from lanner.service.access.patterns import read_patterns
+from lanner.service.core.vocabulary import Vocabulary
 from lanner.service.settings import Settings
+from lanner.triton.client.certificates import tls_context
 
 Tell = Callable[[str], object]
 
@@ -67,8 +69,18 @@ def open_masker(settings: Settings, *, with_model: bool = True) -> Masker | None
     return Masker(settings.mask, patterns, tagger, settings.mask_regions)
 
 
+def open_vocabulary(settings: Settings) -> Vocabulary | None:
+    """Return the vocabulary of token ids that clients of OpenAI send, or None to refuse them.
+
+    Raises:
+        LannerError: See `Vocabulary.open`.
+    """
+    name = settings.openai_vocabulary
+    return None if name is None else Vocabulary.open(name)
+
+
 def check(settings: Settings) -> None:
-    """Check the files that protect a service.
+    """Check the files that a service needs.
 
     Raises:
         LannerError: One is missing or cannot be used.
@@ -76,3 +88,9 @@ def check(settings: Settings) -> None:
     open_keys(settings)
     open_certificates(settings)
     open_masker(settings, with_model=False)
+    open_vocabulary(settings)
+    files = {name: Path(path) for name, path in settings.triton_certificates.items()}
+    if files:
+        tls_context(
+            files.get("root_certificates"), files.get("certificate_chain"), files.get("private_key")
+        )

@@ -20,7 +20,7 @@ from lanner.service.core.pipeline import Pipeline, TextLimits
 from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
 from lanner.service.entrance import Entrance
-from lanner.service.protection import open_keys, open_masker
+from lanner.service.protection import open_keys, open_masker, open_vocabulary
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
 from lanner.service.targets import is_url, open_target
@@ -61,6 +61,7 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
         TokenQueue(settings.max_queue_tokens),
         TextLimits(settings.max_texts, settings.max_text_characters, settings.truncate),
         masker=open_masker(settings),
+        vocabulary=open_vocabulary(settings),
     )
     directories = {
         name: Path(target) for name, target in settings.models.items() if not is_url(target)

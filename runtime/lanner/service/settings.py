@@ -48,6 +48,12 @@ class Settings:
     device: str = _setting("auto", "cpu or cuda", "NAME")
     threads: int | None = _setting(None, "cores for the models (default: all)", "N")
     truncate: bool = _setting(True, "cut texts beyond the model's limit where a request may say")
+    openai_vocabulary: str | None = _setting(
+        None,
+        "the vocabulary that token ids at /v1/embeddings are decoded with: a name of tiktoken, "
+        "such as cl100k_base, or a file of ranks (default: ids are refused)",
+        "NAME|FILE",
+    )
     request_timeout_s: float = _setting(60.0, "seconds that an answer may take", "S")
     head_timeout_s: float = _setting(10.0, "seconds for the head of a request to arrive", "S")
     body_timeout_s: float = _setting(30.0, "seconds for the body of a request to arrive", "S")
@@ -68,6 +74,13 @@ class Settings:
     tls_client_ca: str | None = _setting(
         None, "a PEM file of who signs the certificates of clients, which are needed then", "FILE"
     )
+    root_certificates: str | None = _setting(
+        None, "a PEM file of who signs the certificates of Triton (default: the system's)", "FILE"
+    )
+    certificate_chain: str | None = _setting(
+        None, "a PEM file of the service's certificate for Triton, if that asks for one", "FILE"
+    )
+    private_key: str | None = _setting(None, "a PEM file of the key of this certificate", "FILE")
     cors_origins: tuple[str, ...] = _setting(
         (), "origins whose pages may call the service, or *", "ORIGINS"
     )
@@ -177,6 +190,12 @@ class Settings:
                 msg = f"the alias {alias!r} is of {name!r}, which is not one of the models"
                 raise UsageError(msg)
         return self
+
+    @property
+    def triton_certificates(self) -> dict[str, str]:
+        """The files for TLS on the way to a Triton server, by the arguments of `lanner.connect`."""
+        names = ("root_certificates", "certificate_chain", "private_key")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def is_public(self) -> bool:

@@ -10,8 +10,11 @@ from lanner.loading.load import load
 from lanner.service.core.served import ServedModel
 from lanner.service.settings import Settings
 from lanner.triton.client.connection import connect
+from lanner.triton.client.text_requests import ServerTokenizer
+from lanner.triton.contract.tensors import TEXT_SUFFIX
 
 SCHEMES = ("grpc://", "grpcs://", "http://", "https://")
+_ENCRYPTED = ("grpcs://", "https://")
 #: The queue of a model must never be the one that is full: the service bounds its tokens before.
 _ANY_NUMBER = 1 << 30
 
@@ -19,6 +22,10 @@ _ANY_NUMBER = 1 << 30
 def is_url(target: str) -> bool:
     """Return whether a target is the address of a running server."""
     return target.startswith(SCHEMES)
+
+
+def _is_encrypted(target: str) -> bool:
+    return target.startswith(_ENCRYPTED)
 
 
 def is_artifact(target: str) -> bool:
@@ -45,12 +52,27 @@ def open_target(
         version: The number of its version.
 
     Raises:
+        UsageError: The server tokenises the texts of the model.
         LannerError: See `lanner.load` and `lanner.connect`.
     """
     if is_url(target):
         url, _, there = target.partition("://")[2].partition("/")
         address = f"{target.partition('://')[0]}://{url}"
-        remote = connect(address, there or name, max_waiting=_ANY_NUMBER)
+        files = settings if _is_encrypted(target) else Settings()
+        remote = connect(
+            address,
+            there or name,
+            max_waiting=_ANY_NUMBER,
+            root_certificates=files.root_certificates,
+            certificate_chain=files.certificate_chain,
+            private_key=files.private_key,
+        )
+        if isinstance(remote.tokenizer, ServerTokenizer):
+            msg = (
+                f"{target} tokenises on the server, and the service counts and cuts tokens itself: "
+                f"name {(there or name).removesuffix(TEXT_SUFFIX)}, the token model beside it"
+            )
+            raise UsageError(msg)
         return ServedModel(name, remote, threads=threads, version=version)
     # A link that is moved meanwhile must not give one version's tokenizer to another's weights.
     directory = Path(os.path.realpath(target))
@@ -72,7 +94,8 @@ def require_targets(settings: Settings) -> None:
     """Check that every target can be one, without loading it.
 
     Raises:
-        UsageError: There is none, or one is neither an artifact nor an address.
+        UsageError: There is none, one is neither an artifact nor an address, or the certificates
+            for Triton would not be used.
     """
     if not settings.models:
         msg = "there is nothing to serve: name an artifact, a Triton repository or an address"
@@ -81,3 +104,7 @@ def require_targets(settings: Settings) -> None:
         if not is_url(target) and not is_artifact(target):
             msg = f"the target {target} of {name} is neither an artifact nor an address of a server"
             raise UsageError(msg)
+    if settings.triton_certificates and not any(map(_is_encrypted, settings.models.values())):
+        names = ", ".join(settings.triton_certificates)
+        msg = f"{names} would not be used: no target begins with {' or '.join(_ENCRYPTED)}"
+        raise UsageError(msg)

@@ -193,6 +193,34 @@ def test_over_tls_it_says_what_to_trust(
     assert line in (tmp_path / "stderr").read_text()
 
 
+def test_models_that_tokenise_on_the_server_alone_have_no_service(
+    serve: Serve, tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+    repository = tmp_path / "made"
+    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny"]) == 0
+    text_alone = ("--", "--model-control-mode", "explicit", "--load-model=tiny_text")
+    process = serve(repository, *text_alone, options=("--port", "0"))
+    assert process.wait() == 2
+    said = (
+        f"{repository} has only models that tokenise on the server (tiny_text), and the service "
+        "counts and cuts tokens itself: make the token models beside them again with 'lanner "
+        "repository', or pass --no-api to run the Triton server alone\n"
+    )
+    assert (tmp_path / "stderr").read_text().endswith(said)
+    alone = ready(serve(repository, *text_alone))
+    target = f"x={alone['grpc_url']}/tiny_text"
+    done = subprocess.run(
+        [str(PROGRAM), "serve", target, "--port", "0"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lanner: error: {alone['grpc_url']}/tiny_text tokenises on the server, and the service "
+        "counts and cuts tokens itself: name tiny, the token model beside it\n"
+    )
+
+
 def test_options_of_triton_follow_two_dashes(serve: Serve, repository: Path) -> None:
     process = serve(repository, "--", "--model-control-mode", "explicit", "--load-model=double")
     assert [model["state"] for model in ready(process)["models"]] == ["READY"]

@@ -10,6 +10,9 @@ import pytest
 from tests.support.service import Service, serving
 from tests.support.word_artifact import write_word_artifact
 
+from lanner.errors import InputError, UsageError
+from lanner.service.core.vocabulary import Vocabulary
+
 HALF = 1 / math.sqrt(2)
 
 
@@ -169,3 +172,71 @@ def test_more_texts_than_a_batch_are_split(service: Service) -> None:
     found = np.array(vectors(service, input=texts))
     expected = np.array([[HALF, HALF, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]] * 700)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as OpenAI's are: each byte is a token, and so are " b" (256) and "a b" (257)."""
+    tokens = [*(bytes([byte]) for byte in range(256)), b" b", b"a b"]
+    path = tmp_path_factory.mktemp("ranks") / "small.tiktoken"
+    path.write_bytes(
+        b"".join(base64.b64encode(token) + b" %d\n" % i for i, token in enumerate(tokens))
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def decoding(service: Service, ranks: Path) -> Iterator[Service]:
+    pytest.importorskip("tiktoken", reason="needs the extra 'tiktoken'")
+    words = service.door.settings.models
+    with serving(words, openai_vocabulary=str(ranks)) as running:
+        yield running
+
+
+def test_ids_of_a_vocabulary_that_the_operator_named_are_decoded(decoding: Service) -> None:
+    import tiktoken  # noqa: PLC0415 (an extra)
+    from tiktoken.load import load_tiktoken_bpe  # noqa: PLC0415
+
+    ranks = load_tiktoken_bpe(decoding.door.settings.openai_vocabulary or "")
+    encoding = tiktoken.Encoding("x", pat_str=".+", mergeable_ranks=ranks, special_tokens={})
+    ids = encoding.encode("a b")
+    assert ids == [257]
+    expected = vectors(decoding, input=["a b", "b b a"])
+    assert vectors(decoding, input=[ids, encoding.encode("b b a")]) == expected
+    assert vectors(decoding, input=encoding.encode("b b a")) == expected[1:]
+    # A client that splits long texts may do so within a character.
+    halves = encoding.encode("a \u00e9")
+    assert len(vectors(decoding, input=[halves[:-1], halves[-1:]])) == 2
+    many = [encoding.encode("a b") * 5_000]
+    assert len(vectors(decoding, input=many)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([258], "input holds token ids that the vocabulary small of the service has not: send"),
+        ([[97], [-1]], "input holds token ids that the vocabulary small of the service has not"),
+        ([[2**40]], "input holds token ids that the vocabulary small of the service has not"),
+        ([97, [97]], "input must be a text, a list of token ids, or a list of texts or of such"),
+        (["a", 97], "input must be a text, a list of token ids, or a list of texts or of such"),
+    ],
+)
+def test_ids_that_the_vocabulary_has_not_are_400(
+    decoding: Service, given: object, said: str
+) -> None:
+    answer = decoding.post("/v1/embeddings", {"input": given})
+    assert (answer.status, answer.json["error"]["param"]) == (400, "input")
+    assert answer.json["error"]["message"].startswith(said)
+
+
+def test_a_vocabulary_that_is_none_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("tiktoken", reason="needs the extra 'tiktoken'")
+    with pytest.raises(UsageError, match=r"openai_vocabulary cannot be 'x': use .*cl100k_base"):
+        Vocabulary.open("x")
+    path = tmp_path / "x.tiktoken"
+    with pytest.raises(InputError, match=r"x\.tiktoken cannot be read \(No such file"):
+        Vocabulary.open(str(path))
+    for content in (b"", b"YQ== 0 1\n", b"YQ==\n", b"!! 0\n", b"YQ== x\n", b"YQ== 0\nYg== 0\n"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"x\.tiktoken is no file of ranks: it needs "):
+            Vocabulary.open(str(path))

@@ -1,11 +1,14 @@
 """Settings: a file, the environment and flags."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lanner.errors import UsageError
+from lanner.errors import InputError, UsageError
+from lanner.service.protection import check
 from lanner.service.settings import Settings, named
+from lanner.service.targets import require_targets
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -80,6 +83,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     broken.write_text("port = ")
     with pytest.raises(UsageError, match=r"broken\.toml cannot be read as a configuration"):
         Settings.read(file=broken, environment={})
+
+
+def test_certificates_that_nothing_would_be_reached_with_are_refused(tmp_path: Path) -> None:
+    settings = Settings(
+        models={"m": "grpc://host:1", "n": "grpcs://host:1"}, root_certificates="ca.pem"
+    )
+    require_targets(settings)
+    with pytest.raises(UsageError, match=r"root_certificates would not be used: no target begins"):
+        require_targets(replace(settings, models={"m": "grpc://host:1"}))
+    with pytest.raises(InputError, match=r"ca\.pem cannot be read \(No such file or directory\)"):
+        check(replace(settings, root_certificates=str(tmp_path / "ca.pem")))
 
 
 def test_targets_are_called_as_their_directories_are() -> None:

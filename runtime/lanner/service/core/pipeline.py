@@ -23,6 +23,7 @@ from lanner.service.core.health import Health
 from lanner.service.core.queue import TokenQueue
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel, Tokens
+from lanner.service.core.vocabulary import Vocabulary
 from lanner.text.cutting import Cut
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import TEXT_SUFFIX
@@ -59,6 +60,7 @@ class Pipeline:
         figures: The counts.
         health: The readiness of the models.
         masker: Masks the texts, or None.
+        vocabulary: Decodes the token ids that clients of OpenAI send, or None to refuse them.
     """
 
     catalogue: Catalogue
@@ -67,6 +69,7 @@ class Pipeline:
     figures: Figures = field(default_factory=Figures)
     health: Health = field(default_factory=Health)
     masker: Masker | None = None
+    vocabulary: Vocabulary | None = None
 
     def only(self, names: Collection[str]) -> "Pipeline":
         """Return the same service with the models of these names alone."""

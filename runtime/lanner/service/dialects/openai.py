@@ -1,7 +1,9 @@
 """The dialect of OpenAI: embeddings and models."""
 
+import asyncio
 import time
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 import msgspec
 import numpy as np
@@ -22,14 +24,19 @@ _IDS = (
     "input holds token ids, which are of another model's vocabulary: send texts instead, in "
     "LangChain with OpenAIEmbeddings(check_embedding_ctx_length=False)"
 )
+#: Fewer ids than this are decoded on the event loop; more in a thread.
+_IDS_HERE = 4_000
 _CREATED = int(time.time())
 _RAW = "application/octet-stream"
+
+
+Input = str | list[str | int | list[int]]
 
 
 class Embeddings(msgspec.Struct):
     """The body of ``POST /v1/embeddings``; fields that are not named here are ignored."""
 
-    input: str | list[str | int | list[int]]
+    input: Input
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
@@ -49,15 +56,13 @@ async def embeddings(request: Request, pipeline: Pipeline) -> Response:
 
 async def embedded(request: Request, pipeline: Pipeline, asked: Embeddings) -> Response:
     """Return the answer with the vectors that a body asks for."""
-    texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    if any(not isinstance(text, str) for text in texts):
-        raise Refusal(Kind.INVALID, _IDS, param="input")
+    texts = await _texts(asked.input, pipeline)
     served, alias = pipeline.model(request, asked.model, "embed")
     prompt = served.prompt(asked.prompt_name if alias is None else alias)
     rows, tokens = await pipeline.rows(
         request,
         served,
-        [text for text in texts if isinstance(text, str)],
+        texts,
         prompt=prompt,
         end=ending(asked.truncate, asked.truncation_direction),
     )
@@ -84,6 +89,24 @@ async def embedded(request: Request, pipeline: Pipeline, asked: Embeddings) -> R
         if tokens.cut:
             content["truncated"] = tokens.cut
         return report_cut(request, Response(to_json(content)))
+
+
+async def _texts(given: Input, pipeline: Pipeline) -> list[str]:
+    """Return inputs as texts; ids are decoded if the service knows their vocabulary."""
+    if isinstance(given, str):
+        return [given]
+    kinds = set(map(type, given))
+    if kinds <= {str}:
+        return cast("list[str]", given)
+    if pipeline.vocabulary is None:
+        raise Refusal(Kind.INVALID, _IDS, param="input")
+    if len(kinds) > 1:
+        msg = "input must be a text, a list of token ids, or a list of texts or of such lists"
+        raise Refusal(Kind.INVALID, msg, param="input")
+    lists = cast("list[list[int]]", [given] if kinds == {int} else given)
+    decoded = partial(pipeline.vocabulary.texts, lists)
+    is_short = sum(map(len, lists)) < _IDS_HERE
+    return decoded() if is_short else await asyncio.to_thread(decoded)
 
 
 async def models(request: Request, pipeline: Pipeline) -> Response:
