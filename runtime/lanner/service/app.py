@@ -41,12 +41,14 @@ class AppLimits:
         body_s: Seconds for the body to arrive.
         request_s: Seconds that an answer may take.
         admin_port: The port of the admin routes; None for that of all.
+        in_flight_bytes: The most bytes of all bodies that are read or answered.
     """
 
     body_bytes: int = 32 * 2**20
     body_s: float = 30.0
     request_s: float = 60.0
     admin_port: int | None = None
+    in_flight_bytes: int = 256 * 2**20
 
 
 class App:
@@ -77,6 +79,7 @@ class App:
         self._origins = origins
         self._router = Router(ROUTES)
         self._background = background
+        self._in_flight_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run from the start of the server to its end."""
@@ -130,6 +133,7 @@ class App:
         except asyncio.CancelledError:
             status = _LEFT
         finally:
+            self._in_flight_bytes -= request.body_bytes
             figures.in_flight -= 1
             duration_s = time.perf_counter() - request.start_s
             figures.note(request, status, duration_s)
@@ -153,7 +157,7 @@ class App:
                 if route.method != "POST":
                     return await route.answer(request, pipeline)
                 with request.part("read"):
-                    request.body = await self._body(receive)
+                    request.body = await self._body(request, receive)
                 return await _while_connected(receive, route.answer(request, pipeline))
         except Exception as error:  # noqa: BLE001 (one bad request must not end the service)
             return shape(self._refusal(error, request))
@@ -201,15 +205,16 @@ class App:
             msg = "there is no such route at this port"
             raise Refusal(Kind.NOT_FOUND, msg)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, request: Request, receive: Receive) -> bytes:
         """Return the body of a request.
 
         Raises:
-            Refusal: It is too large, or comes too slowly.
+            Refusal: It is too large, comes too slowly, or too many bytes are in flight.
             CancelledError: The client left before its end.
         """
         message = await self._next(receive, self.limits.body_s)
         body = message.get("body", b"")
+        self._take(request, len(body))
         if not message.get("more_body") and len(body) <= self.limits.body_bytes:
             return bytes(body)
         end = time.monotonic() + self.limits.body_s
@@ -217,11 +222,25 @@ class App:
         while message.get("more_body") and size <= self.limits.body_bytes:
             message = await self._next(receive, end - time.monotonic())
             part = message.get("body", b"")
+            self._take(request, len(part))
             parts.append(part)
             size += len(part)
         if size > self.limits.body_bytes:
             raise _too_large(self.limits)
         return b"".join(parts)
+
+    def _take(self, request: Request, size: int) -> None:
+        """Count bytes of a body until its request is answered.
+
+        Raises:
+            Refusal: Too many are in flight; a request alone may have any number.
+        """
+        others = self._in_flight_bytes - request.body_bytes
+        request.body_bytes += size
+        self._in_flight_bytes += size
+        if others and self._in_flight_bytes > self.limits.in_flight_bytes:
+            msg = f"bodies of {others:,} bytes are being answered already: try again later"
+            raise Refusal(Kind.OVERLOADED, msg, retry_after_s=self.pipeline.queue.wait_s)
 
     async def _next(self, receive: Receive, left_s: float) -> Message:
         try:

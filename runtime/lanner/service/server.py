@@ -1,12 +1,16 @@
 """The server of the service: models, application, sockets and processes."""
 
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 from lanner.errors import MissingExtraError, UsageError
 from lanner.machine.machine import available_cores
@@ -59,7 +63,12 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
     pipeline = Pipeline(
         catalogue,
         TokenQueue(settings.max_queue_tokens),
-        TextLimits(settings.max_texts, settings.max_text_characters, settings.truncate),
+        TextLimits(
+            settings.max_texts,
+            settings.max_text_characters,
+            settings.max_tokens,
+            settings.truncate,
+        ),
         masker=open_masker(settings),
         vocabulary=open_vocabulary(settings),
     )
@@ -74,6 +83,7 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
         settings.body_timeout_s,
         settings.request_timeout_s,
         settings.admin_port,
+        settings.max_bytes_in_flight,
     )
     return App(
         pipeline,
@@ -128,14 +138,18 @@ class Door:
         if settings.admin_port is not None:
             # The port that was taken, where 0 was asked for.
             settings = replace(settings, admin_port=int(self._sockets[1].getsockname()[1]))
-        if settings.workers == 1:
-            app = open_app(settings)
-            self._server = uvicorn.Server(_configuration(app, settings))
-            tell(app)
-            if not self._is_stopping:
-                self._server.run(self._sockets)
-            return
-        tell(None)
+        with self._closing(), self._stopped_by_signals():
+            if settings.workers == 1:
+                app = open_app(settings)
+                self._server = uvicorn.Server(_configuration(app, settings))
+                tell(app)
+                if not self._is_stopping:
+                    self._server.run(self._sockets)
+            else:
+                tell(None)
+                self._serve_in_workers(settings)
+
+    def _serve_in_workers(self, settings: Settings) -> None:
         share = max(1, (settings.threads or available_cores()) // settings.workers)
         with TemporaryDirectory(prefix="lanner-serve-") as directory:
             rates = Path(directory) / "rates"
@@ -143,7 +157,44 @@ class Door:
             self._processes = Multiprocess(
                 _configuration(factory, settings, is_factory=True), self._sockets
             )
-            self._processes.run()
+            if not self._is_stopping:
+                self._processes.run()
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for one in self._sockets:
+                one.close()
+
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """Stop at SIGINT and SIGTERM, which are raised again behind the block.
+
+        uvicorn does so as long as it runs; one that comes just before would leave it half begun.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        received: list[int] = []
+
+        def take(number: int, _: FrameType | None) -> None:
+            received.append(number)
+            self.stop()
+
+        before = {
+            number: signal.signal(number, take)
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
 
     def stop(self) -> None:
         """Stop serving; any thread may call it."""

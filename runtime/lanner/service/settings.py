@@ -64,6 +64,10 @@ class Settings:
     max_header_bytes: int = _setting(32 * 2**10, "the largest head of a request", "N")
     max_texts: int = _setting(4_096, "the most texts of a request", "N")
     max_text_characters: int = _setting(1_000_000, "the most characters of a text", "N")
+    max_tokens: int = _setting(2_097_152, "the most tokens of a request", "N")
+    max_bytes_in_flight: int = _setting(
+        256 * 2**20, "the most bytes of bodies that are read or answered; more get a 429", "N"
+    )
     max_queue_tokens: int = _setting(200_000, "the most tokens that wait; more get a 429", "N")
     max_connections: int = _setting(1_024, "the most connections", "N")
     reload_s: float = _setting(

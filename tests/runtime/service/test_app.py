@@ -1,7 +1,11 @@
 """The service under load, slow and hostile clients, and in its life: over TCP."""
 
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -124,6 +128,68 @@ def test_a_body_whose_length_is_not_told_is_bounded_too(service: Service) -> Non
     start = b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     found = raw(service, start + chunk * 4 + b"0\r\n\r\n" + b"GET / HTTP/1.0\r\n\r\n")
     assert found.startswith(b"HTTP/1.1 413 ")
+
+
+def test_bodies_are_bounded_together(words: Path) -> None:
+    content = {"input": "a " * 500}  # about a kilobyte
+    with held(words, max_bytes_in_flight=2_500) as (service, engine):
+        first = [in_background(service, ["a " * 500])[0] for _ in range(2)]
+        while service.app.pipeline.figures.in_flight < 2:
+            time.sleep(0.005)
+        waiting(service, 8)
+        answer = service.post("/v1/embeddings", content)
+        assert (answer.status, answer.json["error"]["code"]) == (429, "overloaded")
+        assert re.fullmatch(
+            r"bodies of 2,\d+ bytes are being answered already: try again later",
+            answer.json["error"]["message"],
+        )
+        assert "retry-after" in answer.headers
+        small = in_background(service, ["a"])[0]  # there is room for it
+        waiting(service, 9)
+        engine.may_go.set()
+        for thread in (*first, small):
+            thread.join()
+        assert service.post("/v1/embeddings", content).status == 200
+        # One that is alone may have any size that a body may have.
+        assert service.post("/v1/embeddings", {"input": "a " * 5_000}).status == 200
+
+
+def test_the_tokens_of_a_request_are_bounded(words: Path) -> None:
+    ids = {"shape": [3, 2], "datatype": "INT64", "data": [2] * 6}
+    tensors = [{"name": name, **ids} for name in ("input_ids", "attention_mask")]
+    with serving({"words": words}, max_tokens=5) as service:
+        assert service.post("/v1/embeddings", {"input": ["a b", "a b c"]}).status == 200
+        assert service.post("/v1/embeddings", {"input": "a " * 500}).status == 200  # cut to four
+        answer = service.post("/v1/embeddings", {"input": ["a b c", "a b c"]})
+        assert answer.status == 413
+        assert answer.json["error"]["message"] == "the request has 6 tokens, and may have 5"
+        assert service.post("/v2/models/words/infer", {"inputs": tensors}).status == 413
+
+
+_STOPPED_AT_ONCE = """
+import os, signal, sys
+from lanner.machine.interruption import handled
+from lanner.service.connection import ServiceConfig
+from lanner.service.server import Door
+from lanner.service.settings import Settings
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+if sys.argv[2] == "loop":  # between the first line of the server and its own handlers
+    make = ServiceConfig.get_loop_factory
+    ServiceConfig.get_loop_factory = lambda self: (stop(), make(self))[1]
+door = Door(Settings(models={"words": sys.argv[1]}, port=0, workers=int(sys.argv[3])))
+with handled():
+    door.serve(stop if sys.argv[2] == "ready" else lambda _: None)
+"""
+
+
+@pytest.mark.parametrize(("when", "workers"), [("ready", 1), ("ready", 2), ("loop", 1)])
+def test_a_signal_before_the_first_request_ends_it_quietly(
+    words: Path, when: str, workers: int
+) -> None:
+    command = [sys.executable, "-c", _STOPPED_AT_ONCE, str(words), when, str(workers)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
 
 
 def test_a_compressed_body_is_415(service: Service) -> None:

@@ -241,6 +241,20 @@ def test_workers_share_what_a_key_may_use(tmp_path: Path) -> None:
     assert '"key": "app"' in log
 
 
+def test_strangers_cannot_fill_the_log(tmp_path: Path) -> None:
+    running = Program(tmp_path, "--no-access-log")
+    try:
+        for _ in range(300):
+            assert status(exchange(running.port, b"\x00" * 100)) == 400
+            exchange(running.port, get("/", "Connection: Upgrade", "Upgrade: websocket"))
+        running.answers()
+        log = running.stop()
+    finally:
+        running.kill()
+    assert events(log) == EVENTS - {"request"}
+    assert len(log.splitlines()) < 15
+
+
 def mutated(data: bytes, others: list[bytes], random_: random.Random) -> bytes:
     """Return bytes with a few changes of the kinds that parsers trip over."""
     changed = bytearray(data[:20_000])

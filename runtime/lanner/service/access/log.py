@@ -7,6 +7,7 @@ escaped, so no client can begin a line or steer a terminal.
 
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -33,6 +34,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
 #: The constant beginning of a library's message: asyncio and others put values after it.
 _WORDS = re.compile(r"[A-Za-z %]*")
+
+#: Seconds within which the same message of a library is written once, and of how many kinds.
+_REPEATED_S, _MOST_KINDS = 10.0, 1_000
 
 Level = Literal["info", "warning", "error"]
 #: The forms of a line.
@@ -129,6 +133,9 @@ class LibraryMessages(logging.Handler):
     of an exception, may hold a path or a text of a client; of them only the exception's type and
     the place that raised it remain.
 
+    A message that comes again within ten seconds is counted, and not written: some are due to
+    strangers, who could fill a log with them. The next one says how many there were.
+
     Args:
         log: The log.
         level: The least level that is passed on.
@@ -137,18 +144,31 @@ class LibraryMessages(logging.Handler):
     def __init__(self, log: Log, level: int = logging.WARNING) -> None:
         super().__init__(level)
         self._log = log
+        #: By logger, message and place: when one was written, and how many were not since.
+        self._last: dict[tuple[str, str, Value], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message."""
         level: Level = "info" if record.levelno < logging.WARNING else "warning"
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         found = _WORDS.match(text)
+        words = found[0].strip() if found else ""
         fields: dict[str, Value] = {"logger": record.name}
         if record.exc_info and record.exc_info[1] is not None:
             fields |= raised(record.exc_info[1])
+        kind = (record.name, words, fields.get("place"))
+        last_s, left_out = self._last.get(kind, (-math.inf, 0))
+        if record.created - last_s < _REPEATED_S:
+            self._last[kind] = last_s, left_out + 1
+            return
+        if len(self._last) >= _MOST_KINDS:
+            self._last.clear()
+        self._last[kind] = record.created, 0
+        if left_out:
+            fields["left_out"] = left_out
         self._log.message(
             "error" if record.levelno >= logging.ERROR else level,
-            found[0].strip() if found else "",
+            words,
             **fields,
         )
 

@@ -19,6 +19,7 @@ class Request:
         path: The path, without the query.
         headers: The headers by their names in lower case.
         body: The body.
+        body_bytes: Its size, as far as it has arrived.
         values: The variable parts of the path, such as a model's name.
         key: The key that it carries, once it is known to be valid.
         start_s: The time by `time.perf_counter` at which its head was read.
@@ -38,6 +39,7 @@ class Request:
     path: str
     headers: Mapping[bytes, bytes]
     body: bytes = b""
+    body_bytes: int = 0
     values: tuple[str, ...] = ()
     key: Key | None = None
     start_s: float = field(default_factory=time.perf_counter)

@@ -41,11 +41,13 @@ class TextLimits:
     Attributes:
         most_texts: The most texts or pairs.
         most_characters: The most characters of a text.
+        most_tokens: The most tokens of all texts together, those that were cut away aside.
         cuts: True if texts beyond the model's limit are cut where the request does not say.
     """
 
     most_texts: int = 4_096
     most_characters: int = 1_000_000
+    most_tokens: int = 2_097_152
     cuts: bool = True
 
 
@@ -119,6 +121,7 @@ class Pipeline:
                     inputs, prompt=prompt, end=end, deadline_s=self.deadline_s(request)
                 )
             count = tokens.count
+            self.check_tokens(count)
             request.texts, request.tokens, request.cut = len(inputs), count, tokens.cut
             with self.queue.admitted(count):
                 waiting, start = self.queue.tokens, time.perf_counter()
@@ -147,6 +150,7 @@ class Pipeline:
             # Of the first windows: an estimate for the queue.
             counted = await served.tokens(texts, deadline_s=self.deadline_s(request))
         count = counted.count
+        self.check_tokens(count)
         request.texts, request.tokens = len(texts), count
         left_s = request.deadline_s - time.monotonic()
         timeout_ms = None if math.isinf(left_s) else max(1.0, left_s * 1e3)
@@ -218,6 +222,16 @@ class Pipeline:
                     f"{limits.most_characters:,}"
                 )
                 raise Refusal(Kind.TOO_LARGE, msg)
+
+    def check_tokens(self, count: int) -> None:
+        """Check the number of tokens of a request.
+
+        Raises:
+            Refusal: There are too many.
+        """
+        if count > self.limits.most_tokens:
+            msg = f"the request has {count:,} tokens, and may have {self.limits.most_tokens:,}"
+            raise Refusal(Kind.TOO_LARGE, msg)
 
     @staticmethod
     def deadline_s(request: Request) -> float | None:

@@ -178,6 +178,7 @@ async def _of_tokens(
     unpooled = int((mask[0] == 2).sum()) if len(mask) else 0
     sequences = Sequences([row.tolist() for row in rows], of_pairs, unpooled)
     request.texts, request.tokens = len(rows), int(is_token.sum())
+    pipeline.check_tokens(request.tokens)
     shape = (len(rows), ids.shape[1]) if served.manifest.head_record.by_token else (len(rows),)
     output = np.zeros((*shape, served.manifest.dimension), np.float32)
     try:

@@ -187,3 +187,18 @@ def test_an_error_is_named_by_its_type_and_place() -> None:
     assert found["error"] == "ValueError"
     assert "secret" not in str(found)
     assert raised(KeyError("never raised")) == {"error": "KeyError"}
+
+
+def test_a_message_that_comes_again_and_again_is_counted(tmp_path: Path) -> None:
+    def write(log: Log) -> None:
+        messages = LibraryMessages(log)
+        for at_s in (0.0, 1.0, 9.9, 10.0, 10.5, 30.0):
+            for name in ("library", "other"):
+                record = logging.LogRecord(name, logging.WARNING, "", 0, "Invalid", None, None)
+                record.created = 1e9 + at_s
+                messages.handle(record)
+
+    found = [json.loads(line) for line in lines(tmp_path / "log", "json", write)]
+    for name in ("library", "other"):
+        of_name = [one for one in found if one["logger"] == name]
+        assert [one.get("left_out") for one in of_name] == [None, 2, 1]
