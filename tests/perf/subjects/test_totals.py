@@ -75,6 +75,8 @@ def test_what_is_counted_is_what_was_sent(server: TritonServer, protocol: str) -
         time.sleep(0.01)
     assert (found.requests, found.served) == (9, 10)
     assert cache_lookups(transport, "tiny") >= 10
+    model.close()
+    other.close()
 
 
 def test_the_process_of_a_server_here(server: TritonServer) -> None:
