@@ -6,7 +6,6 @@ from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 from tqdm import tqdm
 
 from lanner.artifact.activation import Scores, softmax
@@ -30,6 +29,7 @@ from lanner.models.entities import (
 from lanner.models.inputs import text_list
 from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
+from lanner.text.windows import Window
 from lanner.text.word_boundaries import Boundary, boundary_before, lacks_blanks
 
 #: The most texts, and characters, that are read together: their logits, one row per token, are in
@@ -183,7 +183,7 @@ class TaggingModel(Model):
 
     def window_logits(
         self, texts: Sequence[str], *, batch_size: int = 32, **options: Any
-    ) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+    ) -> tuple[list[list[Window]], list[list[Scores]]]:
         """Return the windows of each text, and their logits, float32 [tokens, labels].
 
         The options are those of `Runner.run`.
@@ -200,7 +200,7 @@ def _window_logits(
     manifest: Manifest,
     first: int = 0,
     **options: Any,
-) -> tuple[list[list[Encoding]], list[list[Scores]]]:
+) -> tuple[list[list[Window]], list[list[Scores]]]:
     windows = tokenizer.windows(texts, deadline_s=options.get("deadline_s"))
     flat = [window.ids for of_text in windows for window in of_text]
     logits: list[Scores] = [np.empty((0, manifest.dimension), np.float32)] * len(flat)
@@ -227,7 +227,7 @@ def _groups(texts: list[str]) -> Iterator[list[str]]:
 
 
 def join_windows(
-    text: str, windows: list[Encoding], logits: list[Scores], tokenizer: Tokenizer
+    text: str, windows: list[Window], logits: list[Scores], tokenizer: Tokenizer
 ) -> TokenScores:
     """Return the tokens of a text, each with its scores from one of the windows.
 
@@ -258,7 +258,7 @@ def join_windows(
 
 def _continues(
     text: str,
-    window: Encoding,
+    window: Window,
     kept: NDArray[np.int64],
     offsets: NDArray[np.int64],
     tokenizer: Tokenizer,

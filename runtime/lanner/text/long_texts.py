@@ -7,7 +7,6 @@ larger one if the piece does not settle what the kept tokens are.
 
 import re
 import string
-import sys
 import threading
 import time
 import unicodedata
@@ -38,7 +37,9 @@ _KEPT = 1_000
 _LETTERS = 400
 _MARKS = re.compile(r"[\u0300-\u036f]+")
 #: What BERT's tokenizers make words of their own; in and beside these are Chinese characters.
-_ALONE = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
+_ALONE = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF))
+#: Behind it are Chinese characters, and hardly anything else: looking at all takes a second.
+_LAST_IN_WORDS = 0x1FFFF
 #: Regular expressions hold the interpreter, so they look at so much at once.
 _CHARACTERS_AT_ONCE = 2**16
 
@@ -195,9 +196,7 @@ def _runs() -> list[tuple[re.Pattern[str], str]]:
     A word that is too long for WordPiece is one unknown token, whatever letters, marks and symbols
     it holds.
     """
-    in_words = "".join(
-        f"\\U{first:08x}-\\U{last:08x}" for first, last in _ranges(_stands_in_words, sys.maxunicode)
-    )
+    in_words = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in _in_words())
     return [
         (re.compile(rf"\s{{{_KEPT},}}"), " \t\n\u00a0\u2003"),
         (re.compile(rf"[ \t\r\n]{{{_KEPT},}}"), " \t\r\n"),
@@ -206,21 +205,16 @@ def _runs() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
-def _stands_in_words(code: int) -> bool:
-    if any(first <= code <= last for first, last in _ALONE):
-        return False
-    return unicodedata.category(chr(code))[0] in "LMNS" and chr(code) not in string.punctuation
-
-
-def _ranges(holds: Callable[[int], bool], last: int) -> Iterator[tuple[int, int]]:
-    start = None
-    for code in range(last + 2):
-        is_in = code <= last and holds(code)
-        if is_in and start is None:
-            start = code
-        elif not is_in and start is not None:
-            yield start, code - 1
-            start = None
+def _in_words() -> Iterator[tuple[int, int]]:
+    """Yield the first and the last code of each run of letters, marks, numbers and symbols."""
+    categories = [unicodedata.category(chr(code))[0] for code in range(_LAST_IN_WORDS + 1)]
+    kinds = bytearray("".join(categories).encode())
+    for first, last in _ALONE:
+        kinds[first : last + 1] = bytes(last + 1 - first)
+    for character in string.punctuation:
+        kinds[ord(character)] = 0
+    for run in re.finditer(b"[LMNS]+", kinds):
+        yield run.start(), run.end() - 1
 
 
 def _kept(found: re.Match[str]) -> str:

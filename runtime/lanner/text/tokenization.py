@@ -12,8 +12,9 @@ from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
-from lanner.text.long_texts import LongTexts, in_time
+from lanner.text.long_texts import LongTexts, current_deadline_s, in_time
 from lanner.text.splitting import Splitter, is_of_library
+from lanner.text.windows import Window, tokens_of, windows_of
 
 Pair = tuple[str, str]
 #: Fewer characters are split within 100 ms.
@@ -211,7 +212,7 @@ class Tokenizer:
 
     def windows(
         self, texts: Sequence[str], *, deadline_s: float | None = None
-    ) -> list[list[Encoding]]:
+    ) -> list[list[Window]]:
         """Split each text into one or more overlapping windows of at most `max_tokens`.
 
         The first window is the part that truncation keeps. The others follow outwards from it: in
@@ -226,11 +227,32 @@ class Tokenizer:
         """
         is_long = sum(map(len, texts)) > _CHARACTERS_AT_ONCE
         try:
-            encodings = in_time(partial(self._split, texts), deadline_s if is_long else None)
+            work = partial(self._windows, texts, deadline_s)
+            return in_time(work, deadline_s if is_long else None)
         except BaseException as error:
             self._explain(error)
             raise
-        return [[encoding, *encoding.overflowing] for encoding in encodings]
+
+    def _windows(self, texts: Sequence[str], deadline_s: float | None) -> list[list[Window]]:
+        before = current_deadline_s.set(deadline_s)
+        try:
+            most = sys.maxsize if self.max_tokens is None else _CHARACTERS_AT_ONCE
+            short = [text for text in texts if len(text) <= most]
+            split = self._split(short) if short else []
+            found = iter([encoding, *encoding.overflowing] for encoding in split)
+            return [
+                self._windows_of_long(text) if len(text) > most else list(next(found))
+                for text in texts
+            ]
+        finally:
+            current_deadline_s.reset(before)
+
+    def _windows_of_long(self, text: str) -> list[Window]:
+        tokens = tokens_of(text, lambda piece: self.whole([piece], add_special_tokens=False)[0])
+        if not len(tokens.ids):
+            return list(self._split([""]))
+        start = int(tokens.offsets[0, 0])
+        return windows_of(tokens, self._split([text[start : start + 1_000]])[0], self._tokenizer)
 
     def count_prompt_tokens(self, prompt: str) -> int:
         """Count the prompt's tokens without the ending special token; see `TextTokenizer`."""

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Reference
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import DeadlineError, InputError
+from lanner.text import long_texts
 from lanner.text.long_texts import LongTexts, current_deadline_s, in_time
 from lanner.text.splitting import Splitter
 from lanner.text.tokenization import Tokenizer
@@ -235,7 +236,7 @@ def test_windows_of_long_texts_keep_the_deadline(
     path = word_artifact / "tokenizer.json"
     tokenizer = Tokenizer(path, TokenizerRecord(path.name, max_tokens=4, pad_token_id=0))
     is_over = threading.Event()
-    monkeypatch.setattr(tokenizer, "_split", lambda texts: is_over.wait(60) and [])
+    monkeypatch.setattr(tokenizer, "whole", lambda *_, **__: is_over.wait(60) and [])
     try:
         with pytest.raises(
             DeadlineError, match=r"^the deadline passed while a long text was split"
@@ -243,3 +244,15 @@ def test_windows_of_long_texts_keep_the_deadline(
             tokenizer.windows(["a " * 60_000], deadline_s=time.monotonic() + 0.05)
     finally:
         is_over.set()
+
+
+def test_the_first_long_text_waits_for_no_table() -> None:
+    long_texts._runs.cache_clear()
+    begin = time.thread_time()
+    runs = long_texts._runs()
+    assert time.thread_time() - begin < 0.3  # all of Unicode takes more than a second
+    word = "aZ0tq7e\u0301\U0001f600\uac00\u0416" * 100
+    assert [bool(run.fullmatch(word)) for run, _ in runs] == [False, False, True, False]
+    assert not any(
+        run.search("中" * 2_000 + "a.$" * 2_000 + "\U00020000" * 2_000) for run, _ in runs
+    )
