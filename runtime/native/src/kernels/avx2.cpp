@@ -1,0 +1,16 @@
+// AVX2 and FMA without VNNI: Intel since Haswell, AMD since Zen.
+#include "vector_avx2.h"
+
+#include "avx_tile.h"
+
+namespace {
+constexpr std::size_t kFloatRows = 6, kFloatVectors = 1;
+using Tile = AvxTile<Avx2Tile>;
+}  // namespace
+
+#include "kernel_table.h"
+
+namespace lanner {
+extern const Kernels kAvx2;
+const Kernels kAvx2 = kTable;
+}  // namespace lanner

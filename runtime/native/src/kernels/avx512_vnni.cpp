@@ -1,0 +1,16 @@
+// AVX-512 with VNNI: Intel since Ice Lake, AMD since Zen 4.
+#include "vector_avx512.h"
+
+#include "avx512_tile.h"
+
+namespace {
+constexpr std::size_t kFloatRows = 8, kFloatVectors = 2;
+using Tile = VnniTile;
+}  // namespace
+
+#include "kernel_table.h"
+
+namespace lanner {
+extern const Kernels kAvx512Vnni;
+const Kernels kAvx512Vnni = kTable;
+}  // namespace lanner

@@ -1,0 +1,79 @@
+// Elementary functions over 16 lanes. libm's differ from machine to machine, so they are our own.
+#pragma once
+
+#include "kernels.h"
+
+namespace {
+
+LN_INLINE Floats clamp(Floats x, float low, float high) {
+  return min(max(x, broadcast(low)), broadcast(high));
+}
+
+// e to the power x: x = n ln 2 + r, and a polynomial in r; relative error 2e-7. Range reduction and
+// coefficients are those of expf in Cephes (S. L. Moshier). Arguments are cut at -87 and 88.
+LN_INLINE Floats exp(Floats x) {
+  x = clamp(x, -87.0f, 88.0f);
+  const Floats round = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats shifted = fma(x, broadcast(1.44269504f), round);
+  const Floats n = sub(shifted, round);
+  Floats r = fma(n, broadcast(-0.693359375f), x);
+  r = fma(n, broadcast(2.12194440e-4f), r);
+  Floats p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  p = fma(p, mul(r, r), add(r, broadcast(1.0f)));
+  return mul(p, power_of_two(shifted));
+}
+
+// 1 / (1 + e^-x)
+LN_INLINE Floats logistic(Floats x) {
+  const Floats one = broadcast(1.0f);
+  return div(one, add(one, exp(sub(broadcast(0.0f), x))));
+}
+
+LN_INLINE Floats tanh(Floats x) {
+  return fma(broadcast(2.0f), logistic(add(x, x)), broadcast(-1.0f));
+}
+
+// x * Phi(x), Phi the normal distribution. Phi(x) - 1/2 = x * P(x^2) on [-4.75, 4.75], with P a
+// minimax polynomial in 2 x^2 / 4.75^2 - 1 (so that its coefficients do not cancel), weighted so that
+// x * Phi(x) is within 4e-6 for every x. tests/fit_gelu.py finds the coefficients (Lawson's method).
+LN_INLINE Floats gelu_erf(Floats x) {
+  const Floats inside = clamp(x, -4.75f, 4.75f);
+  const Floats t = fma(mul(inside, inside), broadcast(2.0f / (4.75f * 4.75f)), broadcast(-1.0f));
+  Floats p = broadcast(0x1.4f9cb6p-10f);
+  p = fma(p, t, broadcast(-0x1.ee46f0p-9f));
+  p = fma(p, t, broadcast(0x1.48ba34p-8f));
+  p = fma(p, t, broadcast(-0x1.d5d0cep-8f));
+  p = fma(p, t, broadcast(0x1.b7468ap-7f));
+  p = fma(p, t, broadcast(-0x1.62b4d4p-6f));
+  p = fma(p, t, broadcast(0x1.f21ed0p-6f));
+  p = fma(p, t, broadcast(-0x1.4c55bep-5f));
+  p = fma(p, t, broadcast(0x1.b41a6ep-5f));
+  p = fma(p, t, broadcast(-0x1.2dbe06p-4f));
+  p = fma(p, t, broadcast(0x1.30a2f2p-3f));
+  return mul(x, clamp(fma(inside, p, broadcast(0.5f)), 0.0f, 1.0f));
+}
+
+// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), by tanh(y) = 2 logistic(2 y) - 1.
+LN_INLINE Floats gelu_tanh(Floats x) {
+  const Floats inner = fma(mul(x, x), broadcast(0.044715f * 1.5957691216f), broadcast(1.5957691216f));
+  return mul(x, logistic(mul(x, inner)));
+}
+
+LN_INLINE Floats activated(lanner::Activation activation, Floats x) {
+  switch (activation) {
+    case lanner::Activation::gelu_erf: return gelu_erf(x);
+    case lanner::Activation::gelu_tanh: return gelu_tanh(x);
+    case lanner::Activation::relu: return max(x, broadcast(0.0f));
+    case lanner::Activation::silu: return mul(x, logistic(x));
+    case lanner::Activation::tanh: return tanh(x);
+    case lanner::Activation::none: break;
+  }
+  return x;
+}
+
+}  // namespace

@@ -1,0 +1,119 @@
+// The table of kernels that each instruction set fills; see kernel_table.h for how it is filled.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lanner {
+
+// Columns of a panel of weights; the widths of all rows are multiples of it.
+inline constexpr std::size_t kPanel = 64;
+// Floats that are computed side by side, whatever the register's width: the order of every sum.
+inline constexpr std::size_t kLanes = 16;
+// Kernels may read this many rows beyond the last, and never use what they read there.
+inline constexpr std::size_t kSpareRows = 16;
+// zero_points() is exact up to this depth.
+inline constexpr std::size_t kMaxDepth = 32768;
+
+enum class Activation : std::uint32_t { none, gelu_erf, gelu_tanh, relu, silu, tanh };
+
+// Rows of unsigned bytes: value = scales[row] * (byte - zero point of the row).
+struct ByteRows {
+  std::uint8_t* data;
+  std::size_t stride;
+  float* scales;
+  std::int32_t* zero_pairs;  // see zero_pair()
+};
+
+// Signed weights [depth, columns] in panels [columns / 64][depth / 4][64][4], depth a multiple of
+// 64. VNNI and AMX read them as they are, and AVX2 widens them.
+struct ByteWeights {
+  const std::int8_t* panels;
+  std::size_t depth;
+  const float* scales;              // [columns]
+  const float* bias;                // [columns]
+  const std::int32_t* column_pairs;  // [columns], see column_pair()
+};
+
+// Weights [depth, columns] in panels [columns / 64][depth][64].
+struct FloatWeights {
+  const float* panels;
+  std::size_t depth;
+  const float* bias;
+};
+
+// A zero point z adds -z * (sum of the column's weights) to a product. One vpmaddwd or vpdpwssd
+// computes that exactly: the sum is split as 128 * high + low, and both parts fit 16 bits.
+constexpr std::int32_t pair(std::int32_t low, std::int32_t high) {
+  return static_cast<std::int32_t>((static_cast<std::uint32_t>(low) & 0xffff) |
+                                   static_cast<std::uint32_t>(high) << 16);
+}
+constexpr std::int32_t zero_pair(std::int32_t zero_point) {
+  return pair(-zero_point, -128 * zero_point);
+}
+constexpr std::int32_t column_pair(std::int32_t sum) { return pair(sum & 127, sum >> 7); }
+
+// What becomes of a product: out = activation(product), or out += product.
+struct Epilogue {
+  Activation activation = Activation::none;
+  bool accumulate = false;
+};
+
+struct FloatRows {
+  float* data;
+  std::size_t stride;
+};
+
+// Activations become bytes with one scale and zero point, or with those of each row.
+struct Quantization {
+  bool per_row;
+  float scale;
+  std::int32_t zero_point;
+};
+
+struct Norm {
+  const float* weight;  // [padded width], zero beyond the width
+  const float* bias;
+  std::size_t width;
+  float epsilon;
+};
+
+// One head of one sequence. query, key and value are columns of the same rows.
+struct AttentionHead {
+  const float* query;
+  const float* key;
+  const float* value;
+  std::size_t stride;
+  std::size_t tokens;
+  std::size_t width;           // a multiple of 16
+  const float* relative_bias;  // of distance 0 (key - query); nullptr: none
+  float* output;
+  std::size_t output_stride;
+  float* workspace;  // attention_workspace() floats
+};
+
+constexpr std::size_t round_up(std::size_t value, std::size_t step) {
+  return (value + step - 1) / step * step;
+}
+
+// Query rows that attention takes at once.
+inline constexpr std::size_t kQueryRows = 8;
+constexpr std::size_t attention_workspace(std::size_t tokens, std::size_t width) {
+  return round_up(tokens, kLanes) * (width + kQueryRows);
+}
+
+struct Kernels {
+  bool widens;  // product() needs its workspace
+  // Columns [64 * first, 64 * last) of rows x weights. `workspace` has rows x depth 16-bit integers.
+  void (*product)(const ByteRows& rows, std::size_t count, const ByteWeights& weights,
+                  std::size_t first, std::size_t last, Epilogue epilogue, FloatRows out,
+                  std::int16_t* workspace);
+  void (*float_product)(FloatRows rows, std::size_t count, const FloatWeights& weights,
+                        std::size_t first, std::size_t last, Epilogue epilogue, FloatRows out);
+  void (*norm)(FloatRows rows, std::size_t count, std::size_t padded_width, const Norm& norm);
+  void (*quantize)(FloatRows rows, std::size_t count, std::size_t padded_width,
+                   const Quantization& quantization, const ByteRows& out);
+  void (*attention)(const AttentionHead& head);
+};
+
+}  // namespace lanner

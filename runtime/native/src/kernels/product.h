@@ -1,0 +1,93 @@
+// Products of bytes: tiles of 32-bit sums from the instruction set, and one epilogue for them all.
+//
+// The includer defines a struct Tile:
+//   using Element             what rows are multiplied as: uint8_t, or int16_t (widened first)
+//   rows                      the most rows of a tile
+//   static void multiply(const Element* a, size_t stride, size_t rows, const int8_t* panel,
+//                        size_t depth, int32_t* sums)   sums [rows][64] = a x panel
+//   static void begin(), end()                           around the tiles of a call
+#pragma once
+
+#include "elementary.h"
+
+namespace {
+
+template <lanner::Activation activation>
+LN_INLINE void finish_columns(const std::int32_t* sums, std::size_t rows,
+                              const lanner::ByteRows& a, std::size_t row,
+                              const lanner::ByteWeights& w, std::size_t column, bool accumulate,
+                              float* out, std::size_t stride) {
+  const Floats scales = load(w.scales + column), bias = load(w.bias + column);
+  const Ints columns = load_ints(w.column_pairs + column);
+  for (std::size_t i = 0; i < rows; ++i) {
+    const Ints exact = add_pairs(load_ints(sums + i * lanner::kPanel), columns,
+                                 broadcast_int(a.zero_pairs[row + i]));
+    Floats x = fma(to_floats(exact), mul(scales, broadcast(a.scales[row + i])), bias);
+    x = activated(activation, x);
+    float* to = out + (row + i) * stride + column;
+    store(to, accumulate ? add(load(to), x) : x);
+  }
+}
+
+template <lanner::Activation activation>
+void finish_as(const std::int32_t* sums, std::size_t rows, const lanner::ByteRows& a,
+               std::size_t row, const lanner::ByteWeights& w, std::size_t column, bool accumulate,
+               float* out, std::size_t stride) {
+  for (std::size_t j = 0; j < lanner::kPanel; j += lanner::kLanes)
+    finish_columns<activation>(sums + j, rows, a, row, w, column + j, accumulate, out, stride);
+}
+
+using Finish = decltype(&finish_as<lanner::Activation::none>);
+
+inline Finish finish_of(lanner::Activation activation) {
+  switch (activation) {
+    case lanner::Activation::gelu_erf: return finish_as<lanner::Activation::gelu_erf>;
+    case lanner::Activation::gelu_tanh: return finish_as<lanner::Activation::gelu_tanh>;
+    case lanner::Activation::relu: return finish_as<lanner::Activation::relu>;
+    case lanner::Activation::silu: return finish_as<lanner::Activation::silu>;
+    case lanner::Activation::tanh: return finish_as<lanner::Activation::tanh>;
+    case lanner::Activation::none: break;
+  }
+  return finish_as<lanner::Activation::none>;
+}
+
+// Rows as the tile reads them.
+inline const std::uint8_t* elements(const lanner::ByteRows& rows, std::size_t, std::size_t,
+                                    std::uint8_t*) {
+  return rows.data;
+}
+inline const std::int16_t* elements(const lanner::ByteRows& rows, std::size_t count,
+                                    std::size_t depth, std::int16_t* workspace) {
+  for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t k = 0; k < depth; ++k)
+      workspace[i * depth + k] = rows.data[i * rows.stride + k];
+  return workspace;
+}
+
+void product(const lanner::ByteRows& rows, std::size_t count, const lanner::ByteWeights& weights,
+             std::size_t first, std::size_t last, lanner::Epilogue epilogue, lanner::FloatRows out,
+             std::int16_t* workspace) {
+  using Element = Tile::Element;
+  constexpr bool in_place = sizeof(Element) == 1;
+  const Element* a = elements(rows, count, weights.depth, reinterpret_cast<Element*>(workspace));
+  const std::size_t stride = in_place ? rows.stride : weights.depth;
+  const std::size_t tiles = (count + Tile::rows - 1) / Tile::rows;
+  const Finish finish = finish_of(epilogue.activation);
+  alignas(64) std::int32_t sums[Tile::rows * lanner::kPanel];
+  Tile::begin();
+  for (std::size_t panel = first; panel < last; ++panel) {
+    const std::int8_t* b = weights.panels + panel * lanner::kPanel * weights.depth;
+    std::size_t row = 0;
+    for (std::size_t left = tiles; left > 0; --left) {
+      // 14 rows are 5 + 5 + 4, not 6 + 6 + 2: short tiles wait for their own sums.
+      const std::size_t height = (count - row + left - 1) / left;
+      Tile::multiply(a + row * stride, stride, height, b, weights.depth, sums);
+      finish(sums, height, rows, row, weights, panel * lanner::kPanel, epilogue.accumulate, out.data,
+             out.stride);
+      row += height;
+    }
+  }
+  Tile::end();
+}
+
+}  // namespace

@@ -1,0 +1,55 @@
+// A matrix product's weights, packed for the kernels.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "kernels/kernels.h"
+#include "tensors.h"
+
+namespace lanner {
+
+// Where one matrix goes in packed weights: products that read the same rows are packed side by side,
+// and heads start on whole vectors.
+struct Part {
+  std::string name;
+  std::size_t depth;     // rows of its weights
+  std::size_t columns;
+  std::size_t run;       // columns (or rows) in a row: those of a head
+  std::size_t padded_run;
+  float factor = 1.0f;   // multiplies its columns
+};
+
+// Rows x weights + bias, with weights of bytes or of floats.
+class Linear {
+ public:
+  Linear() = default;
+  // Parts side by side. Rows beyond a part's depth are zero, so activations may be padded.
+  // `spread_rows`: the runs are of rows, not of columns.
+  Linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false);
+
+  bool bytes() const { return panels_.size() > 0; }
+  std::size_t depth() const { return depth_; }      // padded
+  std::size_t columns() const { return columns_; }  // padded
+  std::size_t panels() const { return columns_ / kPanel; }
+  ByteWeights byte_weights() const {
+    return {panels_.data(), depth_, scales_.data(), bias_.data(), column_pairs_.data()};
+  }
+  FloatWeights float_weights() const { return {float_panels_.data(), depth_, bias_.data()}; }
+
+ private:
+  void pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight, std::size_t start,
+                  bool spread_rows);
+  void pack_floats(const Part& part, const float* weight, std::size_t start, bool spread_rows);
+
+  std::size_t depth_ = 0, columns_ = 0;
+  Buffer<std::int8_t> panels_;
+  Buffer<float> float_panels_, scales_, bias_;
+  Buffer<std::int32_t> column_pairs_;
+};
+
+// Static scale and zero point of "<name>.input", or of each token.
+Quantization input_of(Tensors& tensors, const std::string& name, bool bytes, ln_scales scales);
+
+}  // namespace lanner

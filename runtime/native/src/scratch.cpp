@@ -1,0 +1,44 @@
+#include "scratch.h"
+
+#include <algorithm>
+
+namespace lanner {
+
+void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
+                      std::size_t members) {
+  if (rows <= rows_ && longest <= longest_ && members <= members_) return;
+  rows = std::max(rows, rows_);
+  longest = std::max(longest, longest_);
+  members = std::max(members, members_);
+  rows_ = longest_ = members_ = 0;  // until all of it is there: an allocation may fail
+
+  const std::size_t all = round_up(rows, kSpareRows) + kSpareRows;
+  const std::size_t inner = std::min(all, kInnerRows + kSpareRows);
+  const std::size_t attention = model.attention_width();
+  const std::size_t inner_width = round_up(model.config.intermediate_size, kPanel);
+  hidden_stride_ = model.hidden_width();
+  head_stride_ = hidden_stride_;
+  std::size_t depth = std::max({hidden_stride_, model.embedding_width(), attention});
+  for (const Dense& dense : model.dense)
+    head_stride_ = std::max(head_stride_, dense.linear.columns());
+  depth = std::max(depth, head_stride_);
+  const std::size_t bytes = std::max(all * depth, inner * inner_width);
+
+  hidden_ = Buffer<float>(all * hidden_stride_);
+  wide_ = Buffer<float>(
+      std::max({all * 3 * attention, inner * inner_width, all * model.embedding_width()}));
+  context_ = Buffer<float>(all * attention);
+  for (auto& head : heads_) head = Buffer<float>(all * head_stride_);
+  bytes_ = Buffer<std::uint8_t>(bytes);
+  scales_ = Buffer<float>(all);
+  zero_pairs_ = Buffer<std::int32_t>(all);
+  attention_size_ = round_up(attention_workspace(longest, model.head_width()), kLanes);
+  attention_ = Buffer<float>(members * attention_size_);
+  widened_size_ = model.kernels.widens ? round_up(bytes, kPanel) : 0;
+  widened_ = Buffer<std::int16_t>(members * widened_size_);
+  rows_ = rows;
+  longest_ = longest;
+  members_ = members;
+}
+
+}  // namespace lanner
