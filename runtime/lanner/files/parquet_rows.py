@@ -1,12 +1,13 @@
 """Rows of a .parquet file of any size."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 from typing import Any, BinaryIO
 
 from lanner.errors import InputError, MissingExtraError
+from lanner.files.parquet_footer import Footer, read_footer
 from lanner.files.rows import BadRow, Columns, Row, Rows, require_columns
 
 try:
@@ -19,9 +20,6 @@ except ImportError as error:
 _ROWS_AT_ONCE = 1_024
 #: The buffer of a column; without it the columns of a row group are read as a whole.
 _BUFFER_BYTES = 2**20
-#: A column of a row group with more bytes must not be packed more than so many times: a page is
-#: unpacked as a whole.
-_PLAIN_BYTES, _MOST_PACKED = 2**28, 1_000
 
 
 class ParquetRows(Rows):
@@ -38,13 +36,15 @@ class ParquetRows(Rows):
         status = os.fstat(file.fileno())
         # A resumed run must not read all earlier rows again, so the file is identified as a whole.
         self._identity = f"{status.st_size} {status.st_mtime_ns}"
+        footer = read_footer(file, name, columns.names)
         try:
-            self._file = _opened(file, name, columns.names)
-        except (pa.ArrowException, OSError) as error:
+            self._file = _opened(file, footer)
+            schema = self._file.schema_arrow
+            names = schema.names
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             msg = f"{name} is not a .parquet file, or is damaged: {_first_line(error)}"
             raise InputError(msg) from None
-        schema = self._file.schema_arrow
-        require_columns(name, columns.names, schema.names, where="its schema")
+        require_columns(name, columns.names, names, where="its schema")
         for column in columns.texts:
             _require_text(name, column, _plain(schema.field(column).type))
         self.types = {column: _plain(schema.field(column).type) for column in columns.kept}
@@ -52,7 +52,8 @@ class ParquetRows(Rows):
             if "dictionary<" in str(found):
                 msg = f"the column {column!r} of {name} is {found}, which cannot be kept"
                 raise InputError(msg)
-        self.total = self._file.metadata.num_rows
+        self._rows_of_groups = footer.rows
+        self.total = sum(footer.rows)
         self._position = 0
         self._items = self._raw(0)
 
@@ -64,10 +65,8 @@ class ParquetRows(Rows):
 
     def skip(self, count: int) -> int:
         """Skip rows without reading whole row groups; call it before reading any row."""
-        metadata = self._file.metadata
         group = start = 0
-        while group < metadata.num_row_groups:
-            rows = metadata.row_group(group).num_rows
+        for rows in self._rows_of_groups:
             if start + rows > count:
                 break
             start += rows
@@ -93,21 +92,26 @@ class ParquetRows(Rows):
 
     def _raw(self, first_group: int) -> Iterator[tuple[Any, ...]]:
         names = list(self.columns.names)
-        if first_group == self._file.metadata.num_row_groups:
+        if first_group == len(self._rows_of_groups):
             return  # older releases of pyarrow fail on an empty list
         batches = self._file.iter_batches(
             batch_size=_ROWS_AT_ONCE,
-            row_groups=range(first_group, self._file.metadata.num_row_groups),
+            row_groups=range(first_group, len(self._rows_of_groups)),
             columns=names,
         )
+        done = sum(self._rows_of_groups[:first_group])
         while True:
             try:
                 batch = next(batches, None)
             except (pa.ArrowException, OSError) as error:
-                msg = f"{self.name} is damaged behind row {self._position}: {_first_line(error)}"
+                msg = f"{self.name} is damaged behind row {done}: {_first_line(error)}"
                 raise InputError(msg) from None
             if batch is None:
+                if done != self.total:
+                    msg = f"{self.name} is damaged: it has {done} rows, where it says {self.total}"
+                    raise InputError(msg)
                 return
+            done += batch.num_rows
             columns = [batch.column(name) for name in names]
             for row in range(batch.num_rows):
                 # Decoded row by row: all rows may have one value of the dictionary, a long one.
@@ -137,33 +141,15 @@ class ParquetRows(Rows):
         return ""
 
 
-def _opened(file: BinaryIO, name: str, columns: Collection[str]) -> Any:
-    """Open a file, so that texts of a dictionary are not repeated in memory for each row.
-
-    Raises:
-        InputError: A column unpacks to far more than any text does.
-    """
+def _opened(file: BinaryIO, footer: Footer) -> Any:
+    """Open a file, so that texts of a dictionary are not repeated in memory for each row."""
     found = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-    metadata, repeated = found.metadata, set()
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            if chunk.path_in_schema not in columns:
-                continue
-            if not {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}.isdisjoint(chunk.encodings):
-                repeated.add(chunk.path_in_schema)
-            size = chunk.total_uncompressed_size
-            if size > max(_PLAIN_BYTES, _MOST_PACKED * chunk.total_compressed_size):
-                msg = (
-                    f"the column {chunk.path_in_schema!r} of {name} unpacks {size:,} bytes from "
-                    f"{chunk.total_compressed_size:,}, as no text does: write the file again"
-                )
-                raise InputError(msg)
+    repeated = {chunk.column for chunk in footer.chunks if chunk.has_dictionary}
     texts = [one for one in repeated if pa.types.is_string(found.schema_arrow.field(one).type)]
     if not texts:
         return found
     return pq.ParquetFile(
-        file, metadata=metadata, buffer_size=_BUFFER_BYTES, read_dictionary=sorted(texts)
+        file, metadata=found.metadata, buffer_size=_BUFFER_BYTES, read_dictionary=sorted(texts)
     )
 
 

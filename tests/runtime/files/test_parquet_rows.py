@@ -15,7 +15,7 @@ pa = pytest.importorskip("pyarrow", reason="needs the parquet extra")
 
 import pyarrow.parquet as pq  # noqa: E402 (once it is known to be there)
 
-from lanner.files import parquet_rows  # noqa: E402
+from lanner.files import parquet_footer  # noqa: E402
 
 
 def write(path: Path, columns: dict[str, object], **options: object) -> Path:
@@ -73,7 +73,7 @@ def test_a_long_text_that_all_rows_have_is_in_memory_once(tmp_path: Path) -> Non
 def test_a_page_that_unpacks_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_rows, "_PLAIN_BYTES", 2**20)
+    monkeypatch.setattr(parquet_footer, "_PLAIN_BYTES", 2**20)
     options = {"use_dictionary": False, "compression": "zstd"}
     path = write(tmp_path / "a.parquet", {"text": ["x" * 2**22], "other": ["y" * 2**22]}, **options)
     with pytest.raises(
