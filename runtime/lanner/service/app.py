@@ -1,4 +1,4 @@
-"""The application: from a request of ASGI to the answer of a route.
+"""The application: from a request as it arrives to the answer of a route.
 
 One pipeline for all: the limits of the head, the key, the limits of the body, and then the route
 (`lanner.service.core.pipeline`), whose refusals have the shape of its dialect.
@@ -10,11 +10,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lanner.errors import LannerError
 from lanner.service.access.cors import cors_headers, is_preflight
 from lanner.service.access.log import LibraryMessages, Log, raised, request_id
+from lanner.service.connection import Incoming, RawHeaders
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
@@ -52,7 +54,7 @@ class AppLimits:
 
 
 class App:
-    """The application of the service, for a server of ASGI.
+    """The application of the service.
 
     Args:
         pipeline: What the routes answer with.
@@ -82,10 +84,8 @@ class App:
         self._in_flight_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run from the start of the server to its end."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        """Run from the start of the server to its end, which the messages of ASGI tell."""
+        if scope["type"] == "lifespan":
             await self._live(receive, send)
 
     def describe(self) -> list[dict[str, str]]:
@@ -111,35 +111,39 @@ class App:
         self.log.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, incoming: Incoming) -> None:
+        """Answer one request; a client that leaves meanwhile cancels the task."""
         headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
+        for name, value in incoming.headers:
             # A header that is given twice must not be read as one and checked as the other.
             headers[name] = headers[name] + b", " + value if name in headers else value
         given_id = headers.get(b"x-request-id")
-        request = Request(request_id(given_id), scope["method"], scope["path"], headers)
+        request = Request(request_id(given_id), incoming.method, incoming.path, headers)
         request.deadline_s = time.monotonic() + self.limits.request_s
         figures = self.pipeline.figures
         figures.in_flight += 1
         status = _LEFT
-        allowed = cors_headers(self._origins, request.method, scope["headers"])
+        allowed = cors_headers(self._origins, request.method, incoming.headers)
         try:
-            if allowed and is_preflight(request.method, scope["headers"]):
+            if allowed and is_preflight(request.method, incoming.headers):
                 response = Response(status=204)
             else:
-                response = await self._answer(request, scope, receive)
+                response = await self._answer(request, incoming)
+            await incoming.answer(
+                response.status, _headers(request, response, allowed), response.body
+            )
             status = response.status
-            await _send(send, request, response, allowed)
         except asyncio.CancelledError:
-            status = _LEFT
+            pass
         finally:
             self._in_flight_bytes -= request.body_bytes
             figures.in_flight -= 1
             duration_s = time.perf_counter() - request.start_s
             figures.note(request, status, duration_s)
-            self._note(request, status, duration_s)
+            if self.log.has_requests:
+                self._note(request, status, duration_s)
 
-    async def _answer(self, request: Request, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, request: Request, incoming: Incoming) -> Response:
         """Return the answer to a request, or its refusal.
 
         Raises:
@@ -147,18 +151,17 @@ class App:
         """
         shape: Refuse = lambda refusal: refuse(request.path, refusal)  # noqa: E731
         try:
-            self._require_port(request.path, scope)
+            self._require_port(request.path, incoming.port)
             route, request.values = self._router.find(request.method, request.path)
             request.route, shape = route.path, route.refuse
             if route.is_open:
                 return await route.answer(request, self.pipeline)
-            with self._entrance.entered(request, scope["headers"], self.pipeline) as pipeline:
+            with self._entrance.entered(request, incoming.headers, self.pipeline) as pipeline:
                 _check_head(request, self.limits)
-                if route.method != "POST":
-                    return await route.answer(request, pipeline)
-                with request.part("read"):
-                    request.body = await self._body(request, receive)
-                return await _while_connected(receive, route.answer(request, pipeline))
+                if route.method == "POST":
+                    with request.part("read"):
+                        request.body = await self._body(request, incoming)
+                return await route.answer(request, pipeline)
         except Exception as error:  # noqa: BLE001 (one bad request must not end the service)
             return shape(self._refusal(error, request))
 
@@ -190,7 +193,7 @@ class App:
             )
         return refusal
 
-    def _require_port(self, path: str, scope: Scope) -> None:
+    def _require_port(self, path: str, port: int) -> None:
         """Check that admin routes, and only these, are asked for at their own port.
 
         Raises:
@@ -200,34 +203,31 @@ class App:
         if admin_port is None:
             return
         is_admin = path in ADMIN_PATHS
-        is_at_admin_port = (scope.get("server") or ("", 0))[1] == admin_port
+        is_at_admin_port = port == admin_port
         if is_admin != is_at_admin_port and not (is_at_admin_port and path in _ON_BOTH_PORTS):
             msg = "there is no such route at this port"
             raise Refusal(Kind.NOT_FOUND, msg)
 
-    async def _body(self, request: Request, receive: Receive) -> bytes:
+    async def _body(self, request: Request, incoming: Incoming) -> bytes:
         """Return the body of a request.
 
         Raises:
             Refusal: It is too large, comes too slowly, or too many bytes are in flight.
             CancelledError: The client left before its end.
         """
-        message = await self._next(receive, self.limits.body_s)
-        body = message.get("body", b"")
-        self._take(request, len(body))
-        if not message.get("more_body") and len(body) <= self.limits.body_bytes:
-            return bytes(body)
-        end = time.monotonic() + self.limits.body_s
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= self.limits.body_bytes:
-            message = await self._next(receive, end - time.monotonic())
-            part = message.get("body", b"")
-            self._take(request, len(part))
-            parts.append(part)
-            size += len(part)
-        if size > self.limits.body_bytes:
-            raise _too_large(self.limits)
-        return b"".join(parts)
+        limits, take = self.limits, partial(self._take, request)
+        if incoming.is_whole:  # as a rule: a timer would take longer than all else here
+            body = await incoming.body(limits.body_bytes, take)
+        else:
+            try:
+                async with asyncio.timeout(limits.body_s):
+                    body = await incoming.body(limits.body_bytes, take)
+            except TimeoutError:
+                msg = f"the body did not arrive in {limits.body_s:g} s"
+                raise Refusal(Kind.TOO_SLOW, msg) from None
+        if body is None:
+            raise _too_large(limits)
+        return body
 
     def _take(self, request: Request, size: int) -> None:
         """Count bytes of a body until its request is answered.
@@ -241,17 +241,6 @@ class App:
         if others and self._in_flight_bytes > self.limits.in_flight_bytes:
             msg = f"bodies of {others:,} bytes are being answered already: try again later"
             raise Refusal(Kind.OVERLOADED, msg, retry_after_s=self.pipeline.queue.wait_s)
-
-    async def _next(self, receive: Receive, left_s: float) -> Message:
-        try:
-            async with asyncio.timeout(max(0.0, left_s)):
-                message = await receive()
-        except TimeoutError:
-            msg = f"the body did not arrive in {self.limits.body_s:g} s"
-            raise Refusal(Kind.TOO_SLOW, msg) from None
-        if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
-        return message
 
 
 #: Routes that probes may ask for at the admin port, too.
@@ -277,40 +266,14 @@ def _too_large(limits: AppLimits) -> Refusal:
     return Refusal(Kind.TOO_LARGE, msg)
 
 
-async def _while_connected(receive: Receive, answer: Awaitable[Response]) -> Response:
-    """Return an answer; a client that leaves meanwhile cancels it.
-
-    Raises:
-        CancelledError: The client left.
-    """
-    task = asyncio.current_task()
-
-    async def watch() -> None:
-        # Behind the body comes nothing but the end of the connection.
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if task is not None:
-            task.cancel()
-
-    watcher = asyncio.ensure_future(watch())
-    try:
-        return await answer
-    finally:
-        watcher.cancel()
-
-
-async def _send(
-    send: Send, request: Request, response: Response, more: list[tuple[bytes, bytes]]
-) -> None:
-    body = response.body
+def _headers(request: Request, response: Response, more: RawHeaders) -> RawHeaders:
     headers = [
         (b"content-type", response.media_type.encode()),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", b"%d" % len(response.body)),
         (b"x-request-id", request.id.encode()),
         *((name.encode(), value.encode()) for name, value in response.headers.items()),
         *more,
     ]
     if response.status == Kind.NO_KEY.status:
         headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+    return headers

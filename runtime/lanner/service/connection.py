@@ -1,19 +1,38 @@
-"""Connections of HTTP with limits that uvicorn has not: slow heads, large heads, too many."""
+"""Connections of HTTP: requests as they arrive, their limits, and answers in one write each.
+
+uvicorn runs the server: sockets, processes, signals, TLS. Of its protocol between server and
+application, ASGI, only start and end are used: messages for each part of a request would take as
+long as tokenising a short text.
+"""
 
 import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote
 
 from lanner.errors import MissingExtraError
 from lanner.service.protection import open_certificates
 from lanner.service.settings import Settings
 
 try:
+    import httptools
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.server import ServerState
 except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "uvicorn") from error
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+_log = logging.getLogger("lanner.service")
+_STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}".encode() for one in HTTPStatus}
+#: Bytes of a body that may wait for an application that does not read it yet.
+_MOST_UNREAD = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class ConnectionLimits:
 
 
 class ServiceConfig(uvicorn.Config):
-    """A configuration of uvicorn, with the limits of `LimitedConnection`."""
+    """A configuration of uvicorn, with the limits of `Connection`."""
 
     limits = ConnectionLimits()
     settings = Settings()
@@ -50,108 +69,328 @@ class ServiceConfig(uvicorn.Config):
             self.ssl = certificates.context
 
 
-class LimitedConnection(HttpToolsProtocol):
-    """A connection whose request must send its head in time, and a small one."""
+class Incoming:
+    """A request as it arrives: its head, and as much of its body as is there.
 
-    config: ServiceConfig
+    Attributes:
+        method: The method of HTTP.
+        path: The path, without the query, its escapes decoded.
+        headers: The headers as they came, names in lower case; a name may come twice.
+        port: The port of the service that it came to.
+        is_whole: True if all of the body is there.
+    """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, or refuse a connection that is one too many."""
-        super().connection_made(transport)
-        self._timer: asyncio.TimerHandle | None = None
+    __slots__ = (
+        *("headers", "is_answered", "is_whole", "keeps_alive", "method", "path", "port"),
+        *("_connection", "_parts", "_size", "_waiter"),
+    )
+
+    def __init__(
+        self, connection: "Connection", method: str, path: str, headers: RawHeaders, *, last: bool
+    ) -> None:
+        self._connection = connection
+        self.method, self.path, self.headers = method, path, headers
+        self.port = connection.port
+        self.keeps_alive = not last
+        self.is_whole = self.is_answered = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def body(self, most_bytes: int, take: Callable[[int], None]) -> bytes | None:
+        """Return the body, or None as soon as it is larger than `most_bytes`.
+
+        Args:
+            most_bytes: The largest body.
+            take: Called with the number of bytes that have come; it may refuse them.
+        """
+        if not self.is_whole and (b"expect", b"100-continue") in self.headers:
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        taken = self._size
+        take(taken)
+        while not self.is_whole and self._size <= most_bytes:
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._connection.resume_reading()
+            await self._waiter
+            taken, new = self._size, self._size - taken
+            take(new)
+        return b"".join(self._parts) if self._size <= most_bytes else None
+
+    async def answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Send an answer; wait before that for a client that has not read the last one.
+
+        Args:
+            status: The status of HTTP.
+            headers: The headers, `content-length` among them.
+            body: The body.
+        """
+        lines = [_STATUS_LINES[status]]
+        lines += [b"%b: %b" % header for header in (*self._connection.server_headers, *headers)]
+        if not self.keeps_alive:
+            lines.append(b"connection: close")
+        head = b"\r\n".join(lines)
+        if head.count(b"\n") >= len(lines):
+            msg = "a header of an answer holds a line break"
+            raise ValueError(msg)
+        await self._connection.writable()
+        self.is_answered = True
+        self._connection.write(b"%b\r\n\r\n%b" % (head, b"" if self.method == "HEAD" else body))
+
+    def take(self, part: bytes) -> bool:
+        """Take a part of the body; return whether more should wait until this is read."""
+        if self.is_answered:
+            return False
+        self._parts.append(part)
+        self._size += len(part)
+        self._wake()
+        return self._waiter is None and self._size > _MOST_UNREAD
+
+    def complete(self) -> None:
+        """Note that all of the body is there."""
+        self.is_whole = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Connection(asyncio.Protocol):
+    """A connection: it parses requests, and lets the application answer them one after the other.
+
+    Args:
+        config: The configuration.
+        server_state: The connections and tasks of the server.
+        app_state: Not used.
+        _loop: The event loop; None for the running one.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        del app_state
+        if not config.loaded:
+            config.load()
+        self._respond = cast(
+            "Callable[[Incoming], Coroutine[None, None, None]]", config.loaded_app.respond
+        )
+        self._limits, self._idle_s = config.limits, config.timeout_keep_alive
+        self._state = server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        # A client may say that a request is its last, and send bytes behind it.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.port = 0
+        self._url, self._headers = b"", list[tuple[bytes, bytes]]()
+        self._is_in_head, self._head_bytes = False, 0
+        #: The request whose bytes arrive, the one that is answered, and those that wait for it.
+        self._arriving: Incoming | None = None
+        self._current: Incoming | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[Incoming] = deque()
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        if len(self.connections) > self.config.limits.most:
-            self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
+        self._idle_since_s = 0.0
+        self._is_paused = False
+        self._unread: asyncio.Future[None] | None = None
+
+    @property
+    def server_headers(self) -> RawHeaders:
+        """The headers of every answer."""
+        return self._state.default_headers
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse a connection that is one too many."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.port = int(self.transport.get_extra_info("sockname")[1])
+        self._state.connections.add(self)  # type: ignore[arg-type]
+        if len(self._state.connections) > self._limits.most:
+            self._refuse(503, b"retry-after: 1\r\n")
             return
-        self._await_head()
+        self._head_timer = self._loop.call_later(self._limits.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._stop_timer()
-        self._stop_send_timer()
-        super().connection_lost(exc)
+        """End: nobody reads the answer to what runs or waits."""
+        del exc
+        self._state.connections.discard(self)
+        for timer in (self._head_timer, self._idle_timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
+        self._leave()
+
+    def shutdown(self) -> None:
+        """End after the answer to the request that runs."""
+        self._waiting.clear()
+        if self._current is None:
+            self.transport.close()
+        else:
+            self._current.keeps_alive = False
 
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than the service writes, but not for ever."""
-        super().pause_writing()
+        self._unread = self._loop.create_future()
         # To close it would wait until the client has read all that is written.
-        self._send_timer = self.loop.call_later(self.config.limits.send_s, self.transport.abort)
+        self._send_timer = self._loop.call_later(self._limits.send_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: the client has read almost all."""
-        super().resume_writing()
-        self._stop_send_timer()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+        if self._unread is not None and not self._unread.done():
+            self._unread.set_result(None)
+        self._unread = None
+
+    async def writable(self) -> None:
+        """Wait until the client has read almost all that was written."""
+        if self._unread is not None:
+            await asyncio.shield(self._unread)
+
+    def write(self, content: bytes) -> None:
+        """Write, if the connection is still there."""
+        if not self.transport.is_closing():
+            self.transport.write(content)
+
+    def resume_reading(self) -> None:
+        """Read on, if reading was paused."""
+        if self._is_paused:
+            self._is_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and not self.transport.is_closing():
+            self._is_paused = True
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
         if self.transport.is_closing():
             return
-        if self._head_bytes >= 0:
+        is_in_head = self._arriving is None or self._arriving.is_whole
+        if is_in_head:
             self._head_bytes += len(data)
-            if self._timer is None:
-                self._await_head()
-        super().data_received(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # to another protocol: the request is answered in this one
+        except httptools.HttpParserError:
+            _log.warning("Invalid HTTP request received")
+            self._refuse(400)
         # Bytes behind the head are of the body, or of the next request, and not counted.
-        if self._head_bytes > self.config.limits.header_bytes and not self.transport.is_closing():
-            self._refuse(b"431 Request Header Fields Too Large")
+        if self._head_bytes > self._limits.header_bytes:
+            self._refuse(431)
+        if self._is_in_head and self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self._loop.call_later(self._limits.head_s, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._is_in_head, self._arriving = True, None
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        self._headers.append((name, value.lower() if name == b"expect" else value))
 
     def on_headers_complete(self) -> None:
         """Begin a request: its head is there."""
-        self._stop_timer()
-        self._head_bytes = -1
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.config.limits.header_bytes:
-            self._refuse(b"431 Request Header Fields Too Large")
+        self._is_in_head, self._head_bytes = False, 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if self.transport.is_closing():
             return
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """End a request: the next bytes are of another head."""
-        self._head_bytes = 0
-        if not self.transport.is_closing():
-            super().on_message_complete()
+        headers = self._headers
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > self._limits.header_bytes:
+            self._refuse(431)
+            return
+        path = httptools.parse_url(self._url).path.decode("ascii")
+        self._arriving = Incoming(
+            self,
+            self._parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            headers,
+            last=self._parser.get_http_version() == "1.0" or not self._parser.should_keep_alive(),
+        )
+        if self._current is None:
+            self._start(self._arriving)
+        else:
+            self._waiting.append(self._arriving)
+            self._pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
-        if not self.transport.is_closing():
-            super().on_body(body)
+        if self._arriving is not None and self._arriving.take(body):
+            self._pause_reading()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, and close the connection."""
-        super().send_400_response(msg)
-        self._leave()
+    def on_message_complete(self) -> None:
+        """End a request: the next bytes are of another head."""
+        if self._arriving is not None:
+            self._arriving.complete()
 
-    def _await_head(self) -> None:
-        self._timer = self.loop.call_later(self.config.limits.head_s, self._too_slow)
+    def _start(self, incoming: Incoming) -> None:
+        self._current = incoming
+        self._task = self._loop.create_task(self._respond(incoming))
+        self._state.tasks.add(self._task)
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: "asyncio.Task[None]") -> None:
+        """Go on to the next request when one is answered."""
+        self._state.tasks.discard(task)
+        incoming, self._current, self._task = self._current, None, None
+        self._state.total_requests += 1
+        if incoming is None or self.transport.is_closing():
+            return
+        if not incoming.is_answered or not incoming.keeps_alive:
+            self.transport.close()
+            return
+        if self._waiting:
+            self._start(self._waiting.popleft())
+            return
+        self.resume_reading()
+        self._idle_since_s = self._loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._idle_s, self._end_idle)
+
+    def _end_idle(self) -> None:
+        """Close a connection on which no request came for a while."""
+        # One timer for many requests: to begin and cancel it with each would take longer.
+        left_s = self._idle_since_s + self._idle_s - self._loop.time()
+        is_busy = self._current is not None or self._is_in_head
+        if left_s <= 0 and not is_busy:
+            self.transport.close()
+        else:
+            again_s = self._idle_s if is_busy else left_s
+            self._idle_timer = self._loop.call_later(again_s, self._end_idle)
 
     def _too_slow(self) -> None:
-        # Between requests uvicorn's own limit of idle connections counts.
-        self._timer = None
+        self._head_timer = None
         if not self.transport.is_closing():
-            self._refuse(b"408 Request Timeout")
+            self._refuse(408)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _stop_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
-
-    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
-        self._stop_timer()
-        self.transport.write(
-            b"HTTP/1.1 " + status + b"\r\n" + headers + b"content-length: 0\r\n"
-            b"connection: close\r\n\r\n"
+    def _refuse(self, status: int, headers: bytes = b"") -> None:
+        """Refuse what is no request, and close the connection."""
+        self.write(
+            b"%b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
+            % (_STATUS_LINES[status], headers)
         )
         self.transport.close()
         self._leave()
 
     def _leave(self) -> None:
-        """Tell a request that came before on the connection that nobody reads its answer."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        """End the request that runs, whose answer nobody reads, and those that wait."""
+        self._waiting.clear()
+        if self._task is not None and self._current is not None and not self._current.is_answered:
+            self._task.cancel()

@@ -18,7 +18,7 @@ from lanner.service.access.cors import parse_origins
 from lanner.service.access.log import Log
 from lanner.service.access.rates import Rates
 from lanner.service.app import App, AppLimits
-from lanner.service.connection import ConnectionLimits, LimitedConnection, ServiceConfig
+from lanner.service.connection import Connection, ConnectionLimits, ServiceConfig
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.pipeline import Pipeline, TextLimits
 from lanner.service.core.queue import TokenQueue
@@ -212,7 +212,7 @@ def _configuration(
         app,
         factory=is_factory,
         loop="uvloop",
-        http=LimitedConnection,
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -9,8 +9,8 @@ import json
 import logging
 import math
 import os
+import random
 import re
-import secrets
 import threading
 import time
 from collections import deque
@@ -31,6 +31,8 @@ _GATHER_S = 0.05
 _CLOSE_S = 2.0
 #: A request id of a client that is taken over. Any other is replaced.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Ids tell requests apart and are no secret. Random bytes of the system would be a call of it each.
+_IDS = random.Random()  # noqa: S311
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
 #: The constant beginning of a library's message: asyncio and others put values after it.
 _WORDS = re.compile(r"[A-Za-z %]*")
@@ -47,7 +49,7 @@ def request_id(given: bytes | None) -> str:
     """Return the id of a request: the client's if it is harmless in a log, otherwise a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return secrets.token_hex(8)
+    return f"{_IDS.getrandbits(64):016x}"
 
 
 class Log:
@@ -61,7 +63,8 @@ class Log:
 
     def __init__(self, file: int = 2, shape: str = "text", *, requests: bool = True) -> None:
         self._file, self._render = file, _RENDERERS[shape]
-        self._requests = requests
+        #: True if requests have lines.
+        self.has_requests = requests
         self._lines: deque[str] = deque()
         self._lost = 0
         self._wake, self._closed = threading.Event(), threading.Event()
@@ -75,7 +78,7 @@ class Log:
             fields: Its values by name. They must hold nothing that a user wrote; strings are
                 escaped all the same.
         """
-        if self._requests:
+        if self.has_requests:
             self._put("info", "request", fields)
 
     def message(self, level: Level, text: str, **fields: Value) -> None:

@@ -174,8 +174,12 @@ class ServedModel:
                 tokenise the texts again.
             LannerError: See `lanner.running.awaited.run_awaited`.
         """
-        output = np.zeros((len(tokens.sequences.items), self.manifest.dimension), np.float32)
-        for rows, block in await self.blocks(tokens.sequences, deadline_s=deadline_s):
+        blocks = await self.blocks(tokens.sequences, deadline_s=deadline_s)
+        count = len(tokens.sequences.items)
+        if count == 1 and blocks:
+            return blocks[0][1]
+        output = np.zeros((count, self.manifest.dimension), np.float32)
+        for rows, block in blocks:
             output[rows] = block
         return output
 

@@ -1,6 +1,6 @@
 """Vectors as bytes of an answer: numbers in JSON, base64, and small integers."""
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -60,6 +60,8 @@ def shaped(
 def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return vectors of length 1: unchanged where the model itself has scaled them."""
     squares = np.einsum("ij,ij->i", vectors, vectors)
+    if len(squares) == 1 and abs(squares.item() - 1) <= _ROUNDING:
+        return vectors  # as below, in a third of the time
     is_scaled = np.abs(squares - 1) <= _ROUNDING
     if is_scaled.all():
         return vectors
@@ -69,11 +71,7 @@ def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def base64_rows(vectors: NDArray[np.float32]) -> list[str]:
     """Return each row as base64 of little-endian float32."""
-    width = vectors.shape[1] * 4
-    raw = memoryview(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
-    return [
-        base64.b64encode(raw[start : start + width]).decode() for start in range(0, len(raw), width)
-    ]
+    return [b2a_base64(row, newline=False).decode() for row in np.ascontiguousarray(vectors, "<f4")]
 
 
 def rows_of(vectors: NDArray[Any]) -> Sequence[NDArray[Any]]:
