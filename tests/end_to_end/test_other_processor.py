@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.runtime.engines.test_unsigned_weights import X, expected, write
+from tests.runtime.engines.onnx.test_unsigned_weights import X, expected, write
 from tests.support.cells import MakeCell
 from tests.support.int8_answers import Job, all_answers
 from tests.support.matrix import CHOSEN, cells

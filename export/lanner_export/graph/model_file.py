@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from lanner.engines.onnx_file import (
+from lanner.engines.onnx.file import (
     FEWEST_BYTES,
     GRAPH,
     INITIALIZER,

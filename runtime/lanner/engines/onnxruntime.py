@@ -12,8 +12,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engines.onnx_file import without_weights
-from lanner.engines.unsigned_weights import with_unsigned_weights
+from lanner.engines.onnx.file import without_weights
+from lanner.engines.onnx.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
 from lanner.machine.memory import return_free_memory

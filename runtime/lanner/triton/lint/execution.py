@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanner.engines.unsigned_weights import has_signed_weights
+from lanner.engines.onnx.unsigned_weights import has_signed_weights
 from lanner.triton.contract.tensors import INPUT_KIND, TEXT_KIND, TEXT_SUFFIX, THREADS, TOKEN_MODEL
 from lanner.triton.lint.finding import Finding, Rule
 from lanner.triton.lint.layout import default_file

@@ -15,7 +15,7 @@ from tests.support.triton_repository import (
     write_model,
 )
 
-from lanner.engines.unsigned_weights import with_unsigned_weights
+from lanner.engines.onnx.unsigned_weights import with_unsigned_weights
 from lanner.triton.lint.finding import Finding
 from lanner.triton.lint.serving_machine import ServingMachine
 

@@ -23,8 +23,8 @@ from lanner.artifact import manifest as manifest_module
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild, Profile
 from lanner.artifact.manifest import Manifest, RangesRecord, Variant
+from lanner.engines.onnx.unsigned_weights import has_signed_weights
 from lanner.engines.onnxruntime import open_session
-from lanner.engines.unsigned_weights import has_signed_weights
 from lanner.errors import (
     ArtifactError,
     CorruptArtifactError,

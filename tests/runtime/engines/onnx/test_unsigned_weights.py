@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.engines.onnx_file import GRAPH, tag
+from lanner.engines.onnx.file import GRAPH, tag
+from lanner.engines.onnx.unsigned_weights import has_signed_weights, with_unsigned_weights
 from lanner.engines.onnxruntime import open_session
-from lanner.engines.unsigned_weights import has_signed_weights, with_unsigned_weights
 from lanner.errors import EngineError
 from lanner.machine.machine import this_machine
 

@@ -8,15 +8,14 @@ changes no product, so each initializer of the file is rewritten once, and nothi
 """
 
 import mmap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engines.onnx_file import (
-    CONTENT,
+from lanner.engines.onnx.file import (
     DATA_TYPE,
     GRAPH,
     INITIALIZER,
@@ -24,11 +23,22 @@ from lanner.engines.onnx_file import (
     TENSOR_NAME,
     VARINT,
     Field,
-    fields,
     inside,
     mapped,
     tag,
-    varint,
+)
+from lanner.engines.onnx.graph import (
+    GRAPH_INPUT,
+    GRAPH_OUTPUT,
+    INT32_DATA,
+    NODE,
+    VALUE_INFO,
+    VALUE_NAME,
+    Node,
+    graph_field,
+    numbers,
+    read_node,
+    text,
 )
 
 #: Operator -> the indices of the inputs with the weights and with their zero point.
@@ -38,11 +48,6 @@ _PRODUCTS = {
     "DynamicQuantizeMatMul": (1, 3),
     "MatMulIntegerToFloat": (1, 5),
 }
-_NODE, _GRAPH_INPUT, _GRAPH_OUTPUT, _VALUE_INFO = 1, 11, 12, 13  # of GraphProto
-_NODE_INPUT, _OPERATOR, _ATTRIBUTE = 1, 4, 5  # of NodeProto
-_SUBGRAPHS = (6, 11)  # of AttributeProto
-_VALUE_NAME = 1  # of ValueInfoProto
-_INT32_DATA = 5  # of TensorProto
 _UINT8, _INT8 = 2, 3  # of TensorProto.DataType
 
 
@@ -77,14 +82,6 @@ def has_signed_weights(path: Path) -> bool:
             return False
 
 
-class _Node(NamedTuple):
-    """A node: its operator, its inputs, and whether it has a subgraph."""
-
-    operator: str
-    inputs: list[str]
-    has_subgraph: bool
-
-
 class _Graph(NamedTuple):
     """The parts of a graph that matter here.
 
@@ -97,7 +94,7 @@ class _Graph(NamedTuple):
     """
 
     field: Field
-    nodes: list[_Node]
+    nodes: list[Node]
     tensors: dict[str, Field]
     notes: list[tuple[str, Field]]
     outer: frozenset[str]
@@ -109,21 +106,17 @@ class _Graph(NamedTuple):
         Raises:
             ValueError: The file is damaged, or not a model; an IndexError if it ends too early.
         """
-        parts = fields(data, 0, len(data))
-        graph = next((field for field in parts if field.number == GRAPH), None)
-        if graph is None:
-            msg = "it holds no graph"
-            raise ValueError(msg)
+        graph = graph_field(data)
         nodes, tensors, notes, outer = [], {}, [], set()
         for field in inside(data, graph):
-            if field.number == _NODE:
-                nodes.append(_node(data, field))
+            if field.number == NODE:
+                nodes.append(read_node(data, field))
             elif field.number == INITIALIZER and _is_signed(data, field):
-                tensors[_text(data, field, TENSOR_NAME)] = field
-            elif field.number == _VALUE_INFO:
-                notes.append((_text(data, field, _VALUE_NAME), field))
-            elif field.number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
-                outer.add(_text(data, field, _VALUE_NAME))
+                tensors[text(data, field, TENSOR_NAME)] = field
+            elif field.number == VALUE_INFO:
+                notes.append((text(data, field, VALUE_NAME), field))
+            elif field.number in (GRAPH_INPUT, GRAPH_OUTPUT):
+                outer.add(text(data, field, VALUE_NAME))
         return cls(graph, nodes, tensors, notes, frozenset(outer))
 
     def signed_weights(self) -> frozenset[str]:
@@ -168,8 +161,8 @@ def _unsigned(data: mmap.mmap, tensor: Field) -> bytes:
     for field in inside(data, tensor):
         if field.number == RAW_DATA:
             values = data[field.content : field.end]
-        elif field.number == _INT32_DATA:
-            values += bytes(value & 0xFF for value in _numbers(data, field))
+        elif field.number == INT32_DATA:
+            values += bytes(value & 0xFF for value in numbers(data, field))
         elif field.number != DATA_TYPE:
             parts.append(data[field.begin : field.end])
     moved: NDArray[np.uint8] = np.frombuffer(values, np.uint8) ^ np.uint8(0x80)
@@ -178,39 +171,10 @@ def _unsigned(data: mmap.mmap, tensor: Field) -> bytes:
     return b"".join([tag(INITIALIZER, sum(map(len, parts))), *parts])
 
 
-def _node(data: mmap.mmap, node: Field) -> _Node:
-    operator, inputs, has_subgraph = "", [], False
-    for field in inside(data, node):
-        if field.number == _NODE_INPUT:
-            inputs.append(data[field.content : field.end].decode())
-        elif field.number == _OPERATOR:
-            operator = data[field.content : field.end].decode()
-        elif field.number == _ATTRIBUTE:
-            has_subgraph |= any(part.number in _SUBGRAPHS for part in inside(data, field))
-    return _Node(operator, inputs, has_subgraph)
-
-
 def _is_signed(data: mmap.mmap, tensor: Field) -> bool:
     """Return True for a tensor of signed bytes that is in this file."""
     kind, numbers = None, set()
     for field in inside(data, tensor):
         numbers.add(field.number)
         kind = field.value if field.number == DATA_TYPE else kind
-    return kind == _INT8 and not numbers.isdisjoint((RAW_DATA, _INT32_DATA))
-
-
-def _text(data: mmap.mmap, message: Field, number: int) -> str:
-    """Return a string field of a message; an empty string if the field is missing."""
-    found = (f for f in inside(data, message) if f.number == number)
-    return next((data[f.content : f.end].decode() for f in found), "")
-
-
-def _numbers(data: mmap.mmap, field: Field) -> Iterator[int]:
-    """Yield the numbers of a field: one, or several packed ones."""
-    if data[field.begin] & 7 != CONTENT:
-        yield field.value
-        return
-    place = field.content
-    while place < field.end:
-        value, place = varint(data, place)
-        yield value
+    return kind == _INT8 and not numbers.isdisjoint((RAW_DATA, INT32_DATA))

@@ -1,0 +1,124 @@
+"""What follows the encoder: pooling, Dense layers, the L2 norm, and a cut."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lanner.engines.native.embeddings import MASK, probes
+from lanner.engines.native.matcher import Matcher, named
+from lanner.engines.native.plan import Activation, Pooling, refuse
+from lanner.engines.native.products import Product, activation, is_product, product
+
+_ACTIVATIONS = ("Gelu", "Relu", "Tanh")
+
+
+@dataclass
+class Head:
+    """What follows the encoder.
+
+    Attributes:
+        pooling: From tokens to a text.
+        dense: The products with the activations behind them, the first one first.
+        is_normalized: True if answers are divided by their L2 norm.
+        kept: The number of leading values to keep; None for all.
+        source: The name of the value that the encoder computes.
+    """
+
+    pooling: Pooling = Pooling.NONE
+    dense: list[tuple[Product, Activation]] = field(default_factory=list)
+    is_normalized: bool = False
+    kept: int | None = None
+    source: str = ""
+
+
+def head(graph: Matcher, value: str) -> Head:
+    """Take what computes the answer from the last layer.
+
+    Raises:
+        EngineError: It is another computation.
+    """
+    found = Head()
+    if graph.operator(value) == "Slice":
+        value, found.kept = _cut(graph, value)
+    if graph.operator(value) == "Div" and _is_norm(graph, value):
+        value, found.is_normalized = _normalized(graph, value), True
+    while graph.operator(value) in _ACTIVATIONS or is_product(graph, value):
+        kind = Activation.NONE
+        if graph.operator(value) in _ACTIVATIONS:
+            kind, value = activation(graph, value)
+        dense, value = product(graph, value)
+        found.dense.insert(0, (dense, kind))
+    found.pooling, found.source = _pooling(graph, value)
+    return found
+
+
+def _cut(graph: Matcher, value: str) -> tuple[str, int]:
+    """Take a cut to the first values of each answer."""
+    node = graph.take(value, "Slice")
+    source, *bounds = node.inputs
+    starts, ends, axes, *steps = (graph.constant(item).tolist() for item in bounds)
+    if starts != [0] or axes not in ([1], [-1]) or steps not in ([], [[1]]):
+        refuse(f"{named(node)} of other values than the first")
+    return source, int(ends[0])
+
+
+def _is_norm(graph: Matcher, value: str) -> bool:
+    divisor = graph.look(value).inputs[1]
+    if graph.operator(divisor) == "Expand":
+        divisor = graph.look(divisor).inputs[0]
+    return graph.operator(divisor) == "Clip" and (
+        graph.operator(graph.look(divisor).inputs[0]) == "ReduceL2"
+    )
+
+
+def _normalized(graph: Matcher, value: str) -> str:
+    """Take the division by the L2 norm; return the name of what is divided."""
+    source, divisor = graph.take(value, "Div").inputs
+    if graph.operator(divisor) == "Expand":
+        divisor, shape = graph.take(divisor, "Expand").inputs
+        graph.evaluate(shape, probes())
+    clip = graph.take(divisor, "Clip")
+    low = graph.scalar(clip.inputs[1])
+    norm = graph.take(clip.inputs[0], "ReduceL2")
+    axes = graph.constant(norm.inputs[1]).tolist()
+    is_last = axes in ([-1], [1]) and norm.attributes.get("keepdims", 1) == 1
+    if norm.inputs[0] != source or not is_last or len(clip.inputs) > 2 or low > 1e-6:
+        refuse(f"{named(norm)} as a norm of each answer")
+    return source
+
+
+def _pooling(graph: Matcher, value: str) -> tuple[Pooling, str]:
+    """Take the pooling; return it and the name of the tokens."""
+    operator = graph.operator(value)
+    if operator == "Gather":
+        node = graph.take(value, "Gather")
+        if graph.scalar(node.inputs[1]) != 0 or node.attributes.get("axis", 0) != 1:
+            refuse(f"{named(node)} of another token than the first")
+        return Pooling.CLS, node.inputs[0]
+    if operator == "Div":
+        return Pooling.MEAN, _mean(graph, value)
+    if operator == "LayerNormalization":
+        return Pooling.NONE, value
+    return refuse(f"{named(graph.look(value))} as a pooling")
+
+
+def _mean(graph: Matcher, value: str) -> str:
+    """Take a mean over the tokens that are not padding; return the name of the tokens."""
+    total, count = graph.take(value, "Div").inputs
+    summed = graph.take(total, "ReduceSum")
+    weighted = graph.take(summed.inputs[0], "Mul")
+    tokens, weights = weighted.inputs
+    axes = graph.constant(summed.inputs[1]).tolist()
+    if axes != [1] or summed.attributes.get("keepdims", 1):
+        refuse(f"{named(summed)} as the sum over tokens")
+    inputs = probes()
+    # A prompt that is not pooled has 2: then the graph must not read it as 1.
+    inputs[MASK][0, 0] = 2
+    width = {tokens: np.zeros((*inputs[MASK].shape, 1), np.float32)}
+    found = graph.evaluate(weights, {**inputs, **width})
+    if not np.array_equal(np.broadcast_to(found, (*inputs[MASK].shape, 1))[..., 0], inputs[MASK]):
+        refuse(f"the weights {weights!r} of a mean")
+    counted = graph.evaluate(count, {**inputs, **width, weights: found})
+    if not np.array_equal(counted.ravel(), inputs[MASK].sum(axis=1)):
+        refuse(f"the divisor {count!r} of a mean")
+    return tokens

@@ -1,0 +1,151 @@
+"""Walking through a graph from its output, with an account of its nodes and tensors."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lanner.engines.native.evaluation import Value, evaluate
+from lanner.engines.native.plan import refuse
+from lanner.engines.onnx.graph import Array, Graph, Node
+
+
+class Matcher:
+    """Takes the nodes of a graph one after the other and remembers which.
+
+    Nothing of a graph may be left at the end (`require_all_taken`): what nobody took would silently
+    not be computed.
+
+    Args:
+        graph: The graph.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._producers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._taken: set[str] = set()
+        self._read: set[str] = set()
+
+    def operator(self, value: str) -> str:
+        """Return the operator that computes a value; an empty string for inputs and tensors."""
+        node = self._producers.get(value)
+        return "" if node is None else node.operator
+
+    def look(self, value: str) -> Node:
+        """Return the node that computes a value, without taking it.
+
+        Raises:
+            EngineError: No node computes it.
+        """
+        node = self._producers.get(value)
+        if node is None:
+            refuse(f"what it should do with the value {value!r} itself")
+        return node
+
+    def take(self, value: str, *operators: str) -> Node:
+        """Take the node that computes a value.
+
+        Raises:
+            EngineError: It has none of these operators, or several outputs, or a subgraph.
+        """
+        node = self.look(value)
+        if node.operator not in operators:
+            refuse(f"{named(node)} where {' or '.join(operators)} should stand")
+        return self._take(node)
+
+    def _take(self, node: Node) -> Node:
+        if node.has_subgraph or len(node.outputs) > 1:
+            refuse(f"{named(node)} with a subgraph or several outputs")
+        self._taken.add(node.outputs[0])
+        return node
+
+    def is_constant(self, value: str) -> bool:
+        """True for a tensor of the file."""
+        return value in self.graph.tensors
+
+    def constant(self, value: str) -> Array:
+        """Read a tensor of the file.
+
+        Raises:
+            EngineError: The value is computed, or an input.
+        """
+        if value not in self.graph.tensors:
+            refuse(f"the value {value!r} where a constant should stand")
+        self._read.add(value)
+        return self.graph.tensors[value]
+
+    def scalar(self, value: str) -> float:
+        """Read a tensor of one element.
+
+        Raises:
+            EngineError: It is no constant, or has more elements.
+        """
+        found = self.constant(value)
+        if found.size != 1:
+            refuse(f"the tensor {value!r} of shape {list(found.shape)} for a single number")
+        return float(found.ravel()[0])
+
+    def evaluate(self, value: str, known: Mapping[str, Value]) -> Value:
+        """Compute a value from others, and take all nodes on the way.
+
+        Args:
+            value: The name of a value.
+            known: The inputs of the graph, or other values to start from.
+
+        Raises:
+            EngineError: It depends on other values, or on an operator that is not known.
+        """
+        values: dict[str, Value] = dict(known)
+        open_ = [value]
+        while open_:
+            name = open_[-1]
+            if name in values:
+                open_.pop()
+                continue
+            if self.is_constant(name):
+                values[name] = self.constant(name)
+                continue
+            node = self.look(name)
+            missing = [item for item in node.inputs if item and item not in values]
+            if missing:
+                open_ += missing
+                continue
+            inputs = [values[item] if item else np.empty(0) for item in node.inputs]
+            try:
+                values[name] = evaluate(node.operator, inputs, node.attributes)
+            except (KeyError, ValueError, IndexError, TypeError):
+                refuse(f"{named(node)} among its indices and masks")
+            self._take(node)
+        return values[value]
+
+    def constants_behind(self, value: str) -> set[int]:
+        """Return the single integers that a value is computed from."""
+        found, open_, seen = set[int](), [value], set[str]()
+        while open_:
+            name = open_.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            tensor = self.graph.tensors.get(name)
+            if tensor is not None and tensor.size == 1 and tensor.dtype.kind == "i":
+                found.add(int(tensor.ravel()[0]))
+            if name in self._producers:
+                open_ += self._producers[name].inputs
+        return found
+
+    def require_all_taken(self) -> None:
+        """Check that every node and every tensor of the graph was met.
+
+        Raises:
+            EngineError: Something was not.
+        """
+        left = next((n for n in self.graph.nodes if n.outputs[0] not in self._taken), None)
+        if left is not None:
+            refuse(f"what {named(left)} is for")
+        unread = sorted(self.graph.tensors.keys() - self._read)
+        if unread:
+            refuse(f"what the tensor {unread[0]!r} is for")
+
+
+def named(node: Node) -> str:
+    """Return the operator and the name of a node, for a message."""
+    return f"the operator {node.operator} ({node.name or node.outputs[0]})"

@@ -1,0 +1,154 @@
+"""A plan of the native engine run in numpy, text by text: the reference for plans and kernels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.engines.native.plan import Activation, Plan, Pooling
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+
+class PlanInNumpy:
+    """Runs a plan with the artifact's own scales, or with a scale for each token.
+
+    Args:
+        plan: The plan.
+        is_per_token: Measure the scale and the zero point of each token.
+    """
+
+    def __init__(self, plan: Plan, *, is_per_token: bool = False) -> None:
+        self.plan, self.is_per_token = plan, is_per_token
+        self.unread = set(plan.tensors)
+
+    def __call__(self, ids: Sequence[Ids], types: Sequence[Ids] | None = None) -> list[Floats]:
+        """Return the answer to each text: a row, or a row for each token."""
+        if types is None or not self.plan.takes_types:
+            types = [np.zeros_like(row) for row in ids]
+        return [self._text(*pair) for pair in zip(ids, types, strict=True)]
+
+    def _text(self, ids: Ids, types: Ids) -> Floats:
+        plan = self.plan
+        x = self._rows("embeddings.word", ids)
+        if "embeddings.type.weight" in plan.tensors:
+            x = x + self._rows("embeddings.type", types)
+        if plan.position_offset is not None:
+            counted = ids != plan.padding_id
+            rows = np.where(counted, np.cumsum(counted), 0) + plan.position_offset - 1
+            x = x + self._rows("embeddings.position", rows)
+        x = self._norm("embeddings.norm", x)
+        if "embeddings.projection.weight" in plan.tensors:
+            x = self._product("embeddings.projection", x)
+        for layer in range(plan.layers):
+            x = self._layer(layer, layer * plan.layer_groups // plan.layers, x)
+        if plan.pooling == Pooling.CLS:
+            x = x[:1]
+        elif plan.pooling == Pooling.MEAN:
+            x = x.mean(axis=0, keepdims=True)
+        elif plan.pooling == Pooling.MAX:
+            x = x.max(axis=0, keepdims=True)
+        for number, kind in enumerate(plan.dense_activations):
+            x = activate(kind, self._product(f"dense.{number}", x))
+        if plan.is_normalized:
+            x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        x = x[:, : plan.dimension]
+        return x if plan.pooling == Pooling.NONE else x[0]
+
+    def _layer(self, number: int, group: int, x: Floats) -> Floats:
+        name, limits = f"layer.{group}", f"layer.{number}"
+        queries, keys, values = (
+            self._product(f"{name}.attention.{part}", x, f"{limits}.attention.input")
+            for part in ("query", "key", "value")
+        )
+        attended = self._attend(queries, keys, values)
+        output = self._product(
+            f"{name}.attention.output", attended, f"{limits}.attention.output.input"
+        )
+        x = self._norm(f"{name}.attention.norm", output + x)
+        wide = self._product(f"{name}.intermediate", x, f"{limits}.intermediate.input")
+        wide = activate(self.plan.activation, wide)
+        output = self._product(f"{name}.output", wide, f"{limits}.output.input")
+        return self._norm(f"{name}.norm", output + x)
+
+    def _attend(self, queries: Floats, keys: Floats, values: Floats) -> Floats:
+        split = (len(queries), self.plan.heads, self.plan.head_size)
+        q, k, v = (part.reshape(split).transpose(1, 0, 2) for part in (queries, keys, values))
+        scores = q @ k.transpose(0, 2, 1) * np.float32(self.plan.attention_scale)
+        if self.plan.relative_buckets:
+            scores = scores + self._relative(len(queries))
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights = scores / scores.sum(axis=-1, keepdims=True)
+        attended: Floats = (weights @ v).transpose(1, 0, 2).reshape(len(queries), -1)
+        return attended
+
+    def _relative(self, length: int) -> Floats:
+        """MPNet's buckets of distances, with half of them for each direction."""
+        half = self.plan.relative_buckets // 2
+        exact = half // 2
+        distance = np.subtract.outer(np.arange(length), np.arange(length))
+        far = np.maximum(np.abs(distance), 1).astype(np.float32)
+        spread = np.log(far / np.float32(exact)) / np.log(self.plan.relative_max_distance / exact)
+        distant = np.minimum(exact + (spread * (half - exact)).astype(np.int64), half - 1)
+        bucket = np.where(distance < 0, half, 0)
+        bucket = bucket + np.where(np.abs(distance) < exact, np.abs(distance), distant)
+        bias: Floats = self._tensor("attention.relative_bias")[bucket].transpose(2, 0, 1)
+        return bias
+
+    def _tensor(self, name: str) -> Floats:
+        self.unread.discard(name)
+        found: Floats = self.plan.tensors[name].astype(np.float32)
+        return found
+
+    def _rows(self, name: str, rows: Ids) -> Floats:
+        found = self._tensor(f"{name}.weight")[rows]
+        if f"{name}.scales" in self.plan.tensors:
+            found = found * self._tensor(f"{name}.scales")[rows, None]
+        return found
+
+    def _norm(self, name: str, x: Floats) -> Floats:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.plan.norm_epsilon)
+        normed: Floats = centred / deviation * self._tensor(f"{name}.weight")
+        return normed + self._tensor(f"{name}.bias")
+
+    def _product(self, name: str, x: Floats, limits: str = "") -> Floats:
+        tensors, limits = self.plan.tensors, limits or f"{name}.input"
+        weight = self._tensor(f"{name}.weight")
+        if f"{name}.scales" not in tensors:
+            found = x @ weight
+        else:
+            scale, zero = self._tensor(limits)
+            if self.is_per_token:
+                scale, zero = token_scales(x)
+            bytes_ = np.clip(np.rint(x / scale) + zero, 0, 255) - zero
+            # Products of bytes are whole numbers below 2**53: exact in float64.
+            found = (bytes_.astype(np.float64) @ weight.astype(np.float64)).astype(np.float32)
+            found = found * (scale * self._tensor(f"{name}.scales"))
+        return found + self._tensor(f"{name}.bias") if f"{name}.bias" in tensors else found
+
+
+def token_scales(x: Floats) -> tuple[Floats, Floats]:
+    """Return the scale and the zero point of unsigned bytes for each row, [rows, 1]."""
+    low = np.minimum(x.min(axis=-1, keepdims=True), 0)
+    high = np.maximum(x.max(axis=-1, keepdims=True), 0)
+    scale = np.maximum((high - low) / np.float32(255), np.float32(1e-30))
+    return scale, np.rint(-low / scale)
+
+
+def activate(kind: Activation, x: Floats) -> Floats:
+    """Compute an activation by its definition."""
+    from scipy.special import erf, expit  # noqa: PLC0415 (of the export extra)
+
+    if kind == Activation.GELU_ERF:
+        found = 0.5 * x * (1 + erf(x / np.sqrt(2)))
+    elif kind == Activation.GELU_TANH:
+        found = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    elif kind == Activation.RELU:
+        found = np.maximum(x, 0)
+    elif kind == Activation.SILU:
+        found = x * expit(x)
+    else:
+        found = np.tanh(x) if kind == Activation.TANH else x
+    return np.asarray(found, np.float32)
