@@ -27,6 +27,7 @@ from tritonclient.grpc import service_pb2
 
 from lanner.errors import LannerError
 from lanner.triton.client import grpc_transport
+from lanner.triton.client.grpc_messages import require_few_parts
 
 pytestmark = pytest.mark.slow
 
@@ -226,6 +227,52 @@ def test_messages_that_are_too_large(server: Server, route: str, is_packed: bool
     server.become("embed")
     server.answers[route] = fill
     assert server.ask() is not None
+
+
+@pytest.mark.parametrize(
+    ("route", "part"),
+    [
+        ("ModelInfer", b"\x2a\x00"),  # tensors without anything
+        ("ModelInfer", b"\x22\x00"),  # parameters
+        ("ModelInfer", b"\x32\x00"),  # contents
+        ("ModelMetadata", b"\x12\x00"),  # versions
+        ("ModelConfig", b"\x0a\x02\x2a\x00"),  # configurations with an input
+    ],
+)
+def test_millions_of_parts_without_anything(server: Server, route: str, part: bytes) -> None:
+    server.become("embed")
+    server.answers[route] = saying(part * (2**22 // len(part) - 64))
+    error = server.ask()
+    said = "does not answer as Triton does (its message is damaged, or has too many parts): check"
+    assert said in str(error), error
+
+
+def test_a_tensor_of_millions_of_objects(server: Server) -> None:
+    server.become("embed")
+    made = answer(ANSWERS["embed"])
+    made.outputs[0].datatype = "BYTES"
+    del made.outputs[0].shape[:]
+    made.outputs[0].shape.append(2**20 - 64)
+    made.raw_output_contents[0] = b"\0\0\0\0" * (2**20 - 64)
+    server.answers["ModelInfer"] = saying(made.SerializeToString())
+    assert "does not answer as Triton does (a tensor of BYTES): check" in str(server.ask())
+
+
+def varint(value: int) -> bytes:
+    groups = [value >> shift & 127 for shift in range(0, 28, 7)]
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+
+
+def test_parts_within_parts_count_too() -> None:
+    inner = b"\x22\x00" * 2**18  # parameters of a tensor
+    kind = service_pb2.ModelInferResponse.DESCRIPTOR
+    whole = b"\x2a" + varint(len(inner)) + inner
+    with pytest.raises(ValueError, match=r"^a message of more than 131,072 parts$"):
+        require_few_parts(whole, kind)
+    shape = b"\x1a" + varint(2**22) + b"\x01" * 2**22
+    with pytest.raises(ValueError, match=r"^a message of more than 131,072 parts$"):
+        require_few_parts(b"\x2a" + varint(len(shape)) + shape, kind)
+    require_few_parts(b"\x32" + varint(2**24) + b"\x2a\x00" * 2**23, kind)  # a tensor's bytes
 
 
 @pytest.mark.parametrize(

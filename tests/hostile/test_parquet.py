@@ -39,7 +39,10 @@ def read(path: Path) -> int:
 
 
 def test_hundreds_of_footers_that_lie(tmp_path: Path) -> None:
-    columns = {"text": [f"a man {i % 9}" for i in range(ROWS)], "id": list(range(ROWS))}
+    columns: dict[str, list[Any]] = {
+        "text": [f"a man {i % 9}" for i in range(ROWS)],
+        "id": list(range(ROWS)),
+    }
     files = [written(columns, **kind) for kind in KINDS]
     path, counts = tmp_path / "a.parquet", Counter[int]()
     with limited_memory():

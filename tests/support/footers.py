@@ -111,7 +111,7 @@ def _written(node: Node) -> bytes:  # noqa: PLR0911 (a return a type)
     if kind == _DOUBLE:
         return bytes(value)
     if kind == _BINARY:
-        return _varint(len(value)) + value
+        return _varint(len(value)) + bytes(value)
     if kind in _LISTS:
         size, item = len(value), value[0].kind if value else _BYTE
         head = bytes([size << 4 | item]) if size < 15 else bytes([0xF0 | item]) + _varint(size)

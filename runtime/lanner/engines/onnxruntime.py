@@ -81,16 +81,16 @@ def open_session(
         # Threads that spin while waiting for the next call take cores from other work.
         "session.force_spinning_stop": "1",
     }
-    model: str | bytes = str(path)
-    if maps_weights:
-        settings["session.model_external_initializers_file_folder_path"] = str(path.parent)
-        model = _mapped(path) or model
+    model: bytes | None = None
     if not this_machine().has_fast_int8:
         # Without VNNI the kernel for unsigned times signed bytes saturates at 16 bits; unsigned
         # weights are slower but exact. ONNX Runtime rewrites those that `_unsigned` cannot.
         settings["session.x64quantprecision"] = "1"
+        model = _unsigned(path)
+    if maps_weights and model is None:
+        model = _mapped(path)
+    if model is not None:
         settings["session.model_external_initializers_file_folder_path"] = str(path.parent)
-        model = _unsigned(path) or model
     if save_optimized_to is not None:
         options.optimized_model_filepath = str(save_optimized_to)
         if not saves_weights:  # the kernels' layout of the weights would be for nothing
@@ -107,7 +107,7 @@ def open_session(
         options.add_session_config_entry(key, value)
     try:
         session = ort.InferenceSession(
-            model,
+            str(path) if model is None else model,
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=list(SLOW_FUSIONS),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import MissingExtraError, ServerError
 from lanner.triton.client.certificates import system_roots
+from lanner.triton.client.grpc_messages import CountedChannel
 from lanner.triton.client.refusal import server_error
 from lanner.triton.client.responses import read_versions
 from lanner.triton.client.transport import (
@@ -31,6 +32,7 @@ try:
         InferenceServerException,
         InferInput,
         InferRequestedOutput,
+        service_pb2_grpc,
     )
 except ImportError as error:
     what = "talking to a Triton server"
@@ -89,6 +91,9 @@ class GrpcTransport:
             is_time_of_caller=timeout_s is not None,
         )
         try:
+            if any(output.datatype == "BYTES" for output in result.get_response().outputs):
+                msg = "a tensor of BYTES"  # each item of which would be an object
+                raise ValueError(msg)
             answered = {name: result.as_numpy(name) for name in outputs}
             return ServerAnswer(answered, str(result.get_response().model_version))
         except Exception as error:  # noqa: BLE001 (of whatever the bytes are no tensor)
@@ -137,7 +142,7 @@ class GrpcTransport:
 
     def _connected(self) -> Any:
         address = self._address
-        return InferenceServerClient(
+        client = InferenceServerClient(
             address.host,
             ssl=address.is_encrypted,
             root_certificates=_text(address.root_certificates or _roots()),
@@ -150,6 +155,10 @@ class GrpcTransport:
                 *([("grpc.enable_http_proxy", 0)] if address.is_loopback else []),
             ],
         )
+        # tritonclient takes no other way to read an answer.
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(CountedChannel(client._channel))
+        client._client_stub = stub
+        return client
 
     def _call(self, method: Callable[..., Any], model: str, version: str, **arguments: Any) -> Any:
         """Call a method of tritonclient about a model."""
@@ -189,6 +198,9 @@ class GrpcTransport:
                 self._give_up(asked)
                 if not is_time_of_caller:
                     code, detail = "UNAVAILABLE", f"no answer in {allowed_s:.0f} s"
+            if code == "INTERNAL" and "deserializing" in detail:
+                unreadable = ValueError("its message is damaged, or has too many parts")
+                raise self._strange(unreadable) from None
             if code == "UNAVAILABLE" and (proxy := self._proxy()):
                 detail += f"; gRPC goes through the proxy that {proxy} names"
             raise server_error(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lanner.engines import onnxruntime
 from lanner.engines.onnx.file import GRAPH, tag
 from lanner.engines.onnx.unsigned_weights import has_signed_weights, with_unsigned_weights
 from lanner.engines.onnxruntime import open_session
@@ -195,3 +196,30 @@ def test_of_a_damaged_file_the_engine_says_what_is_wrong(tmp_path: Path) -> None
         open_session(path)
     with pytest.raises(EngineError, match=r"^ONNX Runtime \S+ could not load .*gone.onnx: .+$"):
         open_session(tmp_path / "gone.onnx")
+
+
+@pytest.mark.usefixtures("_without_vnni")
+def test_the_graph_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "model.onnx")
+    prepared: list[str] = []
+
+    def noting(name: str) -> Any:
+        prepare = getattr(onnxruntime, name)
+
+        def noted(path: Path) -> bytes | None:
+            prepared.append(name)
+            content: bytes | None = prepare(path)
+            return content
+
+        return noted
+
+    for name in ("without_weights", "with_unsigned_weights"):
+        monkeypatch.setattr(onnxruntime, name, noting(name))
+    session = open_session(path, maps_weights=True)
+    assert prepared == ["with_unsigned_weights"]
+    assert session.run(None, {"x": X})[0].shape == (3, 64)
+    # Without signed weights there is nothing to rewrite, and the file is mapped.
+    prepared.clear()
+    (tmp_path / "unsigned.onnx").write_bytes(with_unsigned_weights(path) or b"")
+    open_session(tmp_path / "unsigned.onnx", maps_weights=True)
+    assert prepared == ["with_unsigned_weights", "without_weights"]
