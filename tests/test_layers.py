@@ -30,7 +30,7 @@ RUNTIME = {
     "engines": "errors machine artifact engines/tensorrt engines/onnx",
     "running": "errors text engines",
     "models": "errors vectors artifact text running",
-    "files": "errors machine artifact models",
+    "files": "errors machine vectors artifact models",
     "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "
     "models files",
     "tune": "errors artifact text engines models files loading",

@@ -31,6 +31,7 @@ from lanner.files.rows import Columns, GivenRows, Rows
 from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
 from lanner.files.vectors import FORMATS
 from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner.vectors.origin import Origin
 from lanner.vectors.precision import PRECISIONS
 
 Encode = Callable[[list[str]], NDArray[Any]]
@@ -228,7 +229,7 @@ def _write(
             encode,
             args.output,
             identity,
-            {name: str(identity[name]) for name in ("artifact", "variant", "engine")},
+            Origin(*(str(identity[name]) for name in ("variant", "engine", "artifact"))),
             with_text=not args.no_text,
             skips_bad_rows=args.on_bad_row == "skip",
             restart=args.restart,

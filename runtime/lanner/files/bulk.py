@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from lanner.errors import InputError, OutputError
 from lanner.files.partial import RESTART, PartialFile, Written, partial_file
 from lanner.files.rows import BadRow, Row, Rows
-from lanner.files.staging import NO_ROOM, require_output_file
+from lanner.files.staging import NO_ROOM, require_output_file, staged_file
 from lanner.files.vector_file import Layout
-from lanner.files.vectors import vector_file
+from lanner.files.vectors import FORMATS, vector_file
 from lanner.models.base import TEXTS_AT_ONCE
+from lanner.vectors.origin import Origin, path_of
 
 #: The most rows and characters of a chunk; the second bounds the memory for long texts.
 CHUNK_ROWS = TEXTS_AT_ONCE
@@ -27,9 +28,10 @@ CHUNK_CHARACTERS = 2**24
 #: The number of bad rows whose messages are kept.
 BAD_ROWS_SHOWN = 5
 #: Fields of `Bulk` in which a resumed run may differ from the earlier one: the rows are compared by
-#: their digest, `identity` is handled separately, and the others change no byte of a vector.
+#: their digest, `identity`, which has the origin, is handled separately, and the others change no
+#: byte of a vector.
 _MAY_DIFFER = frozenset(
-    {"rows", "encode", "output", "identity", "skips_bad_rows", "restart", "progressed"}
+    {"rows", "encode", "output", "identity", "origin", "skips_bad_rows", "restart", "progressed"}
 )
 
 
@@ -62,7 +64,7 @@ class Bulk:
         output: The file to write, with one of `lanner.files.vectors.FORMATS`.
         identity: The other settings that the vectors depend on, as JSON: an earlier run with
             another identity cannot be continued.
-        origin: The origin of the vectors; see `lanner.files.vector_file.Layout`.
+        origin: What makes the vectors: written into the output, or beside it.
         with_text: Write the texts, too.
         skips_bad_rows: Skip bad rows instead of failing.
         restart: Discard the results of an earlier run.
@@ -74,7 +76,7 @@ class Bulk:
     encode: Callable[[list[str]], NDArray[Any]]
     output: Path
     identity: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
     with_text: bool = True
     skips_bad_rows: bool = False
     restart: bool = False
@@ -112,9 +114,18 @@ class Bulk:
                         writer.append(body, chunk.rows, vectors)
                     partial.commit(body, self._written(partial.written, chunk, dict(writer.state)))
                     self.progressed(partial.written)
-            writer.finish(partial.body, partial.written.vectors).replace(self.output)
+            self._put(writer.finish(partial.body, partial.written.vectors))
             partial.remove()
         return Outcome(partial.written, earlier_rows)
+
+    def _put(self, whole: Path) -> None:
+        """Put the finished file in its place, and beside it what made its vectors."""
+        beside = path_of(self.output)
+        beside.unlink(missing_ok=True)  # that of an earlier output
+        whole.replace(self.output)
+        if self.origin is not None and not FORMATS[self.output.suffix].names_origin:
+            with staged_file(beside) as file:
+                file.write(self.origin.to_bytes())
 
     def _whole_identity(self) -> dict[str, Any]:
         """Return the settings that the output depends on; new fields of the class are included."""

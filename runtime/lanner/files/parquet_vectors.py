@@ -7,6 +7,7 @@ the type of a column.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -100,7 +101,8 @@ class ParquetFile(VectorFile):
         vectors = self.layout.vectors
         items = pa.from_numpy_dtype(vectors.dtype)
         fields.append((EMBEDDING, pa.list_(items, vectors.shape[1])))
-        return pa.schema(fields, {f"lanner.{k}": v for k, v in self.layout.origin.items()})
+        origin = {} if self.layout.origin is None else asdict(self.layout.origin)
+        return pa.schema(fields, {f"lanner.{name}": value for name, value in origin.items()})
 
     def _typed(self, batch: Any, schema: Any) -> Any:
         """Return a batch of the body with JSON columns in their final types."""

@@ -7,7 +7,7 @@ chunks alone, never on the run that wrote them.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import InputError
 from lanner.files.rows import Row, Rows
+from lanner.vectors.origin import Origin
 
 TEXT = "text"
 EMBEDDING = "embedding"
@@ -28,14 +29,13 @@ class Layout:
         rows: The input rows; their `columns` and `types` define the kept columns.
         vectors: An empty array [0, width] with the type of the vectors.
         with_text: Write the text, too.
-        origin: The origin of the vectors, for files with metadata: the artifact, its variant, the
-            engine.
+        origin: What makes the vectors, for files with metadata.
     """
 
     rows: Rows
     vectors: NDArray[Any]
     with_text: bool = True
-    origin: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def require_json(self) -> None:
         """Check that JSON has the types of all kept columns.

@@ -74,18 +74,20 @@ class Format:
     Attributes:
         open: Returns the writer of a file with a layout.
         holds_columns: False if it holds the vectors alone, without texts and kept columns.
+        names_origin: True if the file itself says what made its vectors.
         packages: The packages whose versions the bytes of a file depend on.
     """
 
     open: Callable[[Layout], VectorFile]
     holds_columns: bool = True
+    names_origin: bool = False
     packages: tuple[str, ...] = ()
 
 
 #: By suffix.
 FORMATS = {
     ".npy": Format(NpyFile, holds_columns=False),
-    ".parquet": Format(_parquet_file, packages=("pyarrow",)),
+    ".parquet": Format(_parquet_file, names_origin=True, packages=("pyarrow",)),
     ".jsonl": Format(JsonlFile),
 }
 

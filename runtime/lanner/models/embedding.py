@@ -1,21 +1,26 @@
 """The head `embed`: texts to vectors, and what is done with them."""
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lanner.errors import InputError
 from lanner.models.base import Texts, as_tensor
 from lanner.models.encoding import EncodingModel
 from lanner.models.inputs import texts_or_vectors
 from lanner.vectors import quantized as _similarity
+from lanner.vectors.origin import Origin
 from lanner.vectors.precision import QuantizedVectors, packed_width
 from lanner.vectors.similarity import SearchResult, Vectors
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger("lanner")
 
 
 class _Tensor(Protocol):
@@ -31,6 +36,8 @@ class EmbeddingModel(EncodingModel):
 
     It can replace a `SentenceTransformer`, for example in its evaluators.
     """
+
+    _warned_of: frozenset[Path] = frozenset()
 
     @overload
     def similarity(
@@ -124,7 +131,7 @@ class EmbeddingModel(EncodingModel):
     def search(
         self,
         queries: Texts | ArrayLike,
-        corpus: Texts | ArrayLike,
+        corpus: Texts | ArrayLike | Path,
         k: int = 10,
         *,
         truncate_dim: int | None = None,
@@ -137,7 +144,8 @@ class EmbeddingModel(EncodingModel):
             queries: Texts, which `encode_query` encodes, or vectors [n, dim]. One text or vector is
                 one row.
             corpus: Texts, which `encode_document` encodes, or vectors [m, dim] of any precision; a
-                memory-mapped array stays on disk.
+                memory-mapped array stays on disk, and so does the .npy file of a `pathlib.Path`. A
+                warning says if another variant or engine made them than encodes the queries.
             k: The number of hits per query; fewer if the corpus is smaller.
             truncate_dim: The dimensions that the vectors were truncated to; texts are, too.
             ranges: The ranges of int8 and uint8 vectors; see `similarity`.
@@ -147,6 +155,11 @@ class EmbeddingModel(EncodingModel):
         Returns:
             `indices` int64 and `scores` float32, both [n, k], nearest first.
         """
+        if isinstance(corpus, Path):
+            corpus = _mapped(corpus)
+        queries = texts_or_vectors(queries, "search")
+        if _are_texts(queries) and isinstance(corpus, np.memmap) and corpus.filename:
+            self._warn_of_origin(Path(corpus.filename))
         wanted, stored = (
             self._comparable(_vectors(given, encode, truncate_dim), name, truncate_dim, ranges)
             for given, encode, name in (
@@ -160,6 +173,23 @@ class EmbeddingModel(EncodingModel):
             k=k,
             name=self.similarity_fn_name,
             rescore_multiplier=rescore_multiplier,
+        )
+
+    def _warn_of_origin(self, vectors: Path) -> None:
+        """Log once for a file that its vectors are of another variant or engine than this model."""
+        origin = Origin.of(vectors)
+        own = Origin(self.variant.name, self.runner.engine.name)
+        is_same = origin is None or (origin.variant, origin.engine) == (own.variant, own.engine)
+        if is_same or vectors in self._warned_of:
+            return
+        self._warned_of = self._warned_of | {vectors}
+        _log.warning(
+            "the vectors of %s were made by %s, and %s encodes the queries by %s: vectors of two "
+            "variants are not comparable, and those of two engines are not quite the same",
+            vectors,
+            origin,
+            self.manifest.name,
+            own,
         )
 
     def _comparable(
@@ -197,9 +227,24 @@ def _vectors(
     given: Texts | ArrayLike, encode: Callable[..., Vectors], truncate_dim: int | None
 ) -> ArrayLike:
     found = texts_or_vectors(given, "search")
-    if isinstance(found, list) and any(isinstance(item, str) for item in found):
-        return encode(found, truncate_dim=truncate_dim)
-    return found  # type: ignore[no-any-return]
+    return encode(found, truncate_dim=truncate_dim) if _are_texts(found) else found
+
+
+def _are_texts(found: Any) -> bool:
+    return isinstance(found, list) and any(isinstance(item, str) for item in found)
+
+
+def _mapped(vectors: Path) -> NDArray[Any]:
+    """Return the vectors of a file of numpy, which stay on disk."""
+    try:
+        found: NDArray[Any] = np.load(vectors, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{vectors} cannot be read as vectors: {error}"
+        raise InputError(msg) from None
+    if not isinstance(found, np.memmap):
+        msg = f"{vectors} holds no vectors: give a .npy file of lanner encode"
+        raise InputError(msg)
+    return found
 
 
 def _is_tensor(value: object) -> bool:

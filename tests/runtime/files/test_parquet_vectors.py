@@ -16,6 +16,7 @@ from lanner.files.row_files import open_rows  # noqa: E402
 from lanner.files.rows import Columns, GivenRows, Row, Rows  # noqa: E402
 from lanner.files.vector_file import Layout  # noqa: E402
 from lanner.files.vectors import vector_file  # noqa: E402
+from lanner.vectors.origin import Origin  # noqa: E402
 
 VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)
 
@@ -49,7 +50,7 @@ def test_vectors_are_lists_of_fixed_size(tmp_path: Path, dtype: type) -> None:
 
 
 def test_the_file_says_what_made_its_vectors(tmp_path: Path) -> None:
-    layout = Layout(GivenRows(["a"]), VECTORS[:0], origin={"variant": "int8", "engine": "x"})
+    layout = Layout(GivenRows(["a"]), VECTORS[:0], origin=Origin("int8", "x"))
     writer = ParquetFile(layout)
     with (tmp_path / "body").open("wb") as body:
         writer.start(body)
