@@ -1,5 +1,6 @@
 #include "linear.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "error.h"
@@ -15,7 +16,7 @@ std::size_t spread(std::size_t i, const Part& part) {
 
 }  // namespace
 
-Linear::Linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_rows) {
+Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows) {
   std::vector<std::size_t> starts;
   std::vector<const ln_tensor*> weights;
   for (const Part& part : parts) {
@@ -31,14 +32,14 @@ Linear::Linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_row
   }
   if (depth_ > kMaxDepth)
     invalid_model(parts.front().name + " is deeper than " + std::to_string(kMaxDepth));
-  bias_ = Buffer<float>(columns_);
+  bias_ = arena.take<float>(columns_);
   const bool bytes = weights.front()->dtype == LN_S8;
   if (bytes) {
-    panels_ = Buffer<std::int8_t>(columns_ * depth_);
-    scales_ = Buffer<float>(columns_);
-    column_pairs_ = Buffer<std::int32_t>(columns_);
+    panels_ = arena.take<std::int8_t>(columns_ * depth_);
+    scales_ = arena.take<float>(columns_);
+    column_pairs_ = arena.take<std::int32_t>(columns_);
   } else {
-    float_panels_ = Buffer<float>(columns_ * depth_);
+    float_panels_ = arena.take<float>(columns_ * depth_);
   }
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const Part& part = parts[p];
@@ -60,7 +61,7 @@ void Linear::pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& wei
   std::vector<std::int32_t> sums(part.columns);
   for (std::size_t k = 0; k < part.depth; ++k) {
     const std::size_t row = spread_rows ? spread(k, part) : k;
-    std::int8_t* four = panels_.data() + row / 4 * 4 * kPanel + row % 4;
+    std::int8_t* four = panels_ + row / 4 * 4 * kPanel + row % 4;
     for (std::size_t j = 0; j < part.columns; ++j) {
       const std::size_t column = start + (spread_rows ? j : spread(j, part));
       const std::int8_t value = from[k * part.columns + j];

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "buffer.h"
+#include "arena.h"
 #include "kernels/kernels.h"
 #include "tensors.h"
 
@@ -27,16 +27,16 @@ class Linear {
   Linear() = default;
   // Parts side by side. Rows beyond a part's depth are zero, so activations may be padded.
   // `spread_rows`: the runs are of rows, not of columns.
-  Linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false);
+  Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false);
 
-  bool bytes() const { return panels_.size() > 0; }
+  bool bytes() const { return panels_ != nullptr; }
   std::size_t depth() const { return depth_; }      // padded
   std::size_t columns() const { return columns_; }  // padded
   std::size_t panels() const { return columns_ / kPanel; }
   ByteWeights byte_weights() const {
-    return {panels_.data(), depth_, scales_.data(), bias_.data(), column_pairs_.data()};
+    return {panels_, depth_, scales_, bias_, column_pairs_};
   }
-  FloatWeights float_weights() const { return {float_panels_.data(), depth_, bias_.data()}; }
+  FloatWeights float_weights() const { return {float_panels_, depth_, bias_}; }
 
  private:
   void pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight, std::size_t start,
@@ -44,9 +44,10 @@ class Linear {
   void pack_floats(const Part& part, const float* weight, std::size_t start, bool spread_rows);
 
   std::size_t depth_ = 0, columns_ = 0;
-  Buffer<std::int8_t> panels_;
-  Buffer<float> float_panels_, scales_, bias_;
-  Buffer<std::int32_t> column_pairs_;
+  // In the arena.
+  std::int8_t* panels_ = nullptr;
+  float *float_panels_ = nullptr, *scales_ = nullptr, *bias_ = nullptr;
+  std::int32_t* column_pairs_ = nullptr;
 };
 
 // Static scale and zero point of "<name>.input", or of each token.

@@ -87,7 +87,7 @@ void Model::load_embeddings(Tensors& tensors) {
   has_projection = width != config.hidden_size ||
                    tensors.find(name + ".weight", {width, config.hidden_size}) != nullptr;
   if (has_projection) {
-    projection = Linear(tensors, {whole(name, width, config.hidden_size)});
+    projection = Linear(arena_, tensors, {whole(name, width, config.hidden_size)});
     projection_input =
         input_of(tensors, name, projection.bytes(), static_cast<ln_scales>(config.scales));
   }
@@ -106,15 +106,15 @@ void Model::load_layers(Tensors& tensors) {
     };
     LayerWeights& w = weights[g];
     // Scores are scaled once for all, in the query's weights.
-    w.query_key_value = Linear(tensors, {heads("query", config.attention_scale), heads("key", 1.0f),
+    w.query_key_value = Linear(arena_, tensors, {heads("query", config.attention_scale), heads("key", 1.0f),
                                          heads("value", 1.0f)});
-    w.attention_output = Linear(tensors,
+    w.attention_output = Linear(arena_, tensors,
                                 {{name + "attention.output", attention, hidden, config.head_size,
                                   head_width()}},
                                 true);
     w.attention_norm = NormWeights(tensors, name + "attention.norm", hidden, config.norm_epsilon);
-    w.intermediate = Linear(tensors, {whole(name + "intermediate", hidden, inner)});
-    w.output = Linear(tensors, {whole(name + "output", inner, hidden)});
+    w.intermediate = Linear(arena_, tensors, {whole(name + "intermediate", hidden, inner)});
+    w.output = Linear(arena_, tensors, {whole(name + "output", inner, hidden)});
     w.norm = NormWeights(tensors, name + "norm", hidden, config.norm_epsilon);
   }
   for (std::size_t i = 0; i < config.layers; ++i) {
@@ -134,7 +134,7 @@ void Model::load_head(Tensors& tensors) {
     const std::string name = "dense." + std::to_string(j);
     const ln_tensor& weight = tensors.take(name + ".weight", {output_size, Tensors::kAny});
     Dense layer;
-    layer.linear = Linear(tensors, {whole(name, output_size, weight.shape[1])});
+    layer.linear = Linear(arena_, tensors, {whole(name, output_size, weight.shape[1])});
     layer.input =
         input_of(tensors, name, layer.linear.bytes(), static_cast<ln_scales>(config.scales));
     layer.activation = activation_of(config.dense_activation[j]);

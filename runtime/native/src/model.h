@@ -68,6 +68,7 @@ class Model {
   void load_head(Tensors& tensors);
   void load_relative_bias(Tensors& tensors);
 
+  Arena arena_;
   Buffer<float> relative_bias_;
   std::size_t relative_stride_ = 0;
 };

@@ -1,7 +1,7 @@
 // AMX: Intel's servers since Sapphire Rapids. Everything but products of bytes is AVX-512.
 #include "vector_avx512.h"
 
-#include "kernels.h"
+#include "ahead.h"
 
 namespace {
 
@@ -26,13 +26,15 @@ struct Tile {
   static void end() { _tile_release(); }
 
   static void multiply(const std::uint8_t* a, std::size_t stride, std::size_t,
-                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums) {
+                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums,
+                       Ahead ahead) {
     constexpr std::size_t row = 4 * lanner::kPanel;  // bytes from four depths to the next four
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     for (std::size_t k = 0; k < depth; k += 64, panel += 16 * row) {
+      for (std::size_t i = 0; i < 16; ++i) ahead.four_depths();
       _tile_loadd(4, a + k, stride);
       _tile_loadd(6, panel, row);
       _tile_dpbusd(0, 4, 6);

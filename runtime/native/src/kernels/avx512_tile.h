@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "kernels.h"
+#include "ahead.h"
 
 namespace {
 
@@ -17,10 +17,12 @@ struct VnniTile {
   // than half the speed.
   template <std::size_t... I>
   LN_INLINE void multiply_rows(const std::uint8_t* a, std::size_t stride, const std::int8_t* panel,
-                               std::size_t depth, std::int32_t* out, std::index_sequence<I...>) {
+                               std::size_t depth, std::int32_t* out, Ahead ahead,
+                               std::index_sequence<I...>) {
     __m512i sums[] = {(static_cast<void>(I), _mm512_setzero_si512())...};
     const std::uint8_t* const end = a + depth;
     for (; a != end; a += 4, panel += 256) {
+      ahead.four_depths();
       const __m512i columns[4] = {_mm512_load_si512(panel), _mm512_load_si512(panel + 64),
                                   _mm512_load_si512(panel + 128), _mm512_load_si512(panel + 192)};
       ((sums[I] = _mm512_dpbusd_epi32(sums[I], four_bytes(a + (I / 4) * stride), columns[I % 4])),
@@ -37,19 +39,20 @@ struct VnniTile {
 
   template <std::size_t R>
   static void multiply_rows(const std::uint8_t* a, std::size_t stride, const std::int8_t* panel,
-                            std::size_t depth, std::int32_t* sums) {
-    multiply_rows(a, stride, panel, depth, sums, std::make_index_sequence<4 * R>());
+                            std::size_t depth, std::int32_t* sums, Ahead ahead) {
+    multiply_rows(a, stride, panel, depth, sums, ahead, std::make_index_sequence<4 * R>());
   }
 
   static void multiply(const std::uint8_t* a, std::size_t stride, std::size_t rows,
-                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums) {
+                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums,
+                       Ahead ahead) {
     switch (rows) {
-      case 1: return multiply_rows<1>(a, stride, panel, depth, sums);
-      case 2: return multiply_rows<2>(a, stride, panel, depth, sums);
-      case 3: return multiply_rows<3>(a, stride, panel, depth, sums);
-      case 4: return multiply_rows<4>(a, stride, panel, depth, sums);
-      case 5: return multiply_rows<5>(a, stride, panel, depth, sums);
-      default: return multiply_rows<6>(a, stride, panel, depth, sums);
+      case 1: return multiply_rows<1>(a, stride, panel, depth, sums, ahead);
+      case 2: return multiply_rows<2>(a, stride, panel, depth, sums, ahead);
+      case 3: return multiply_rows<3>(a, stride, panel, depth, sums, ahead);
+      case 4: return multiply_rows<4>(a, stride, panel, depth, sums, ahead);
+      case 5: return multiply_rows<5>(a, stride, panel, depth, sums, ahead);
+      default: return multiply_rows<6>(a, stride, panel, depth, sums, ahead);
     }
   }
 };

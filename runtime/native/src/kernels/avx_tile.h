@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "kernels.h"
+#include "ahead.h"
 
 namespace {
 
@@ -93,7 +93,7 @@ struct AvxTile : Base {
   }
 
   static void multiply(const Element* a, std::size_t stride, std::size_t rows,
-                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums) {
+                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums, Ahead) {
     switch (rows) {
       case 1: return multiply_rows<1>(a, stride, panel, depth, sums);
       case 2: return multiply_rows<2>(a, stride, panel, depth, sums);

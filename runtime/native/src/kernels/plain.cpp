@@ -1,6 +1,6 @@
 // Plain C++: the reference for all others, and what runs where none of them can.
 #include "vector_plain.h"
-#include "kernels.h"
+#include "ahead.h"
 
 namespace {
 
@@ -12,7 +12,7 @@ struct Tile {
   static void begin() {}
   static void end() {}
   static void multiply(const std::uint8_t* a, std::size_t stride, std::size_t rows,
-                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums) {
+                       const std::int8_t* panel, std::size_t depth, std::int32_t* sums, Ahead) {
     for (std::size_t i = 0; i < rows; ++i) {
       std::int32_t* to = sums + i * lanner::kPanel;
       for (std::size_t j = 0; j < lanner::kPanel; ++j) to[j] = 0;

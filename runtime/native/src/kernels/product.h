@@ -4,10 +4,11 @@
 //   using Element             what rows are multiplied as: uint8_t, or int16_t (widened first)
 //   rows                      the most rows of a tile
 //   static void multiply(const Element* a, size_t stride, size_t rows, const int8_t* panel,
-//                        size_t depth, int32_t* sums)   sums [rows][64] = a x panel
+//                        size_t depth, int32_t* sums, Ahead ahead)   sums [rows][64] = a x panel
 //   static void begin(), end()                           around the tiles of a call
 #pragma once
 
+#include "ahead.h"
 #include "elementary.h"
 
 namespace {
@@ -75,13 +76,16 @@ void product(const lanner::ByteRows& rows, std::size_t count, const lanner::Byte
   const Finish finish = finish_of(epilogue.activation);
   alignas(64) std::int32_t sums[Tile::rows * lanner::kPanel];
   Tile::begin();
+  const std::size_t panel_bytes = lanner::kPanel * weights.depth;
   for (std::size_t panel = first; panel < last; ++panel) {
-    const std::int8_t* b = weights.panels + panel * lanner::kPanel * weights.depth;
+    const std::int8_t* b = weights.panels + panel * panel_bytes;
+    const std::int8_t* next = panel + 1 < last ? b + panel_bytes : b;
     std::size_t row = 0;
     for (std::size_t left = tiles; left > 0; --left) {
       // 14 rows are 5 + 5 + 4, not 6 + 6 + 2: short tiles wait for their own sums.
       const std::size_t height = (count - row + left - 1) / left;
-      Tile::multiply(a + row * stride, stride, height, b, weights.depth, sums);
+      Tile::multiply(a + row * stride, stride, height, b, weights.depth, sums,
+                     Ahead::of_tile(next, weights.depth, tiles - left, tiles));
       finish(sums, height, rows, row, weights, panel * lanner::kPanel, epilogue.accumulate, out.data,
              out.stride);
       row += height;

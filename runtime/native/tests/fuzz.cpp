@@ -1,0 +1,107 @@
+// Random encoders, batches and damage, for the sanitizers: fuzz [rounds] [seed]. Whatever is given, the
+// answer is finite or a status with a text; and the same by another instruction set.
+#include <cstdlib>
+#include <cstring>
+
+#include "check.h"
+#include "loaded.h"
+
+using lanner::Random;
+using lanner::RandomBatch;
+using lanner::RandomModel;
+
+namespace {
+
+ln_config random_config(Random& random) {
+  ln_config c = RandomModel::bert(1 + random.below(2), 1 + random.below(140), 1 + random.below(4),
+                                  1 + random.below(70), 1 + random.below(280));
+  c.activation = random.below(6);
+  c.max_tokens = 1 + random.below(160);
+  c.scales = random.below(2);
+  c.pooling = random.below(4);
+  c.normalize = random.below(2);
+  if (random.below(3) == 0) c.layer_groups = 1;
+  if (random.below(3) == 0) c.embedding_size = 1 + random.below(90);
+  if (random.below(3) == 0) {
+    c.position_offset = 2;
+    c.padding_id = 1;
+  }
+  if (random.below(3) == 0) {
+    c.relative_buckets = 32;
+    c.relative_max_distance = 128;
+  }
+  return c;
+}
+
+void damage_model(Random& random, ln_config& config, std::vector<ln_tensor>& tensors) {
+  ln_tensor& tensor = tensors[random.below(static_cast<std::uint32_t>(tensors.size()))];
+  switch (random.below(5)) {
+    case 0: tensor.shape[random.below(2)] += 1; break;
+    case 1: tensor.dtype = random.below(4); break;
+    case 2: tensor.rank = random.below(4); break;
+    case 3: {
+      // Any word of the description but the pointer.
+      auto* words = reinterpret_cast<std::uint32_t*>(&config);
+      words[random.below(offsetof(ln_config, instruction_set) / 4)] = random.below(1u << 24);
+      break;
+    }
+    default: tensors.pop_back();
+  }
+}
+
+void damage_batch(Random& random, RandomBatch& batch) {
+  const auto any = [&](std::vector<std::int32_t>& values) -> std::int32_t& {
+    return values[random.below(static_cast<std::uint32_t>(values.size()))];
+  };
+  std::int32_t& value = random.below(2)   ? any(batch.starts)
+                        : random.below(2) ? any(batch.ids)
+                                          : any(batch.type_ids);
+  value = static_cast<std::int32_t>(random.below(1u << 24) << random.below(9)) -
+          static_cast<std::int32_t>(random.below(1000));
+}
+
+const char* random_set(Random& random) {
+  ln_instruction_set set;
+  do {
+    ln_instruction_set_get(random.below(static_cast<std::uint32_t>(ln_instruction_set_count())), &set);
+  } while (!set.passed);
+  return set.name;
+}
+
+void round(Random& random) {
+  RandomModel::Sizes sizes;
+  sizes.vocabulary = 2 + random.below(60);
+  sizes.types = random.below(3);
+  sizes.products = random.below(4) ? LN_S8 : LN_F32;
+  sizes.tables = random.below(2) ? LN_S8 : LN_F32;
+  for (std::uint32_t i = random.below(3); i > 0; --i) sizes.dense.push_back(1 + random.below(130));
+  const RandomModel model(random_config(random), sizes, random.below(1u << 20));
+  ln_config config = model.config();
+  std::vector<ln_tensor> tensors = model.tensors();
+  if (random.below(4) == 0) damage_model(random, config, tensors);
+  Loaded loaded(config, tensors, random_set(random));
+  CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%d %s", loaded.status, loaded.error.c_str());
+  if (loaded.status != LN_OK) return;
+  Loaded other(config, tensors, random_set(random));
+  for (int i = 0; i < 3; ++i) {
+    std::vector<std::int32_t> lengths;
+    for (std::uint32_t n = 1 + random.below(9); n > 0; --n)
+      lengths.push_back(static_cast<std::int32_t>(1 + random.below(model.config().max_tokens)));
+    RandomBatch batch(lengths, model, random.below(1u << 20));
+    if (random.below(4) == 0) damage_batch(random, batch);
+    const std::vector<float> a = loaded.run(batch.view(), 1 + random.below(3));
+    CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%s", loaded.error.c_str());
+    if (loaded.status != LN_OK) continue;
+    const std::vector<float> b = other.run(batch.view(), 1 + random.below(3));
+    CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0, "instruction sets differ");
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const long rounds = count > 1 ? std::atol(arguments[1]) : 1000;
+  Random random(count > 2 ? static_cast<std::uint32_t>(std::atol(arguments[2])) : 1);
+  for (long i = 0; i < rounds && failures == 0; ++i) round(random);
+  return finish("fuzz");
+}

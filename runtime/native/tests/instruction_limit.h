@@ -1,0 +1,4 @@
+// Operations a second of the instruction that multiplies bytes, from registers and on one core.
+#pragma once
+
+double instruction_limit(const char* instruction_set);

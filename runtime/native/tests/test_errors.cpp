@@ -1,0 +1,131 @@
+// Descriptions, tensors and batches that cannot be run are refused, in one sentence.
+#include "check.h"
+#include "loaded.h"
+
+using lanner::RandomBatch;
+using lanner::RandomModel;
+
+namespace {
+
+template <class F>
+void expect_model_error(const std::string& message, F&& damage) {
+  const RandomModel random(RandomModel::bert(1, 64, 2, 32, 128), {});
+  ln_config config = random.config();
+  std::vector<ln_tensor> tensors = random.tensors();
+  damage(config, tensors);
+  const Loaded loaded(config, tensors);
+  CHECK(loaded.status == LN_INVALID_MODEL, "status %d", loaded.status);
+  CHECK(loaded.error == message, "\"%s\"", loaded.error.c_str());
+}
+
+template <class F>
+void expect_input_error(const std::string& message, F&& damage) {
+  RandomModel::Sizes sizes;
+  sizes.types = 2;
+  const RandomModel random(RandomModel::bert(1, 64, 2, 32, 128), sizes);
+  Loaded loaded(random);
+  RandomBatch batch({3, 5}, random);
+  ln_batch view = batch.view();
+  damage(batch, view);
+  loaded.run(view);
+  CHECK(loaded.status == LN_INVALID_INPUT, "status %d", loaded.status);
+  CHECK(loaded.error == message, "\"%s\"", loaded.error.c_str());
+}
+
+ln_tensor& tensor(std::vector<ln_tensor>& tensors, const std::string& name) {
+  for (ln_tensor& t : tensors)
+    if (name == t.name) return t;
+  std::abort();
+}
+
+void test_models() {
+  expect_model_error("the description is of version 9, and this library reads 1",
+                     [](ln_config& c, auto&) { c.version = 9; });
+  expect_model_error("heads is 0, and must be 1 to 1024", [](ln_config& c, auto&) { c.heads = 0; });
+  expect_model_error("unknown activation 77", [](ln_config& c, auto&) { c.activation = 77; });
+  expect_model_error("layer.0.norm.weight is missing", [](ln_config&, auto& tensors) {
+    tensor(tensors, "layer.0.norm.weight").name = "embeddings.norm.bias2";
+  });
+  expect_model_error("embeddings.extra is unknown, or not used by this model",
+                     [](ln_config&, auto& tensors) {
+                       tensors.push_back(tensors.front());
+                       tensors.back().name = "embeddings.extra";
+                     });
+  expect_model_error("layer.0.output.bias is given twice", [](ln_config&, auto& tensors) {
+    tensors.push_back(tensor(tensors, "layer.0.output.bias"));
+  });
+  expect_model_error("layer.0.intermediate.weight is [64, 128], and [64, 129] is needed",
+                     [](ln_config& c, auto&) { c.intermediate_size = 129; });
+  expect_model_error("layer.0.output.weight has an extent of 9223372036854775808",
+                     [](ln_config&, auto& tensors) {
+                       tensor(tensors, "layer.0.output.weight").shape[0] = std::uint64_t{1} << 63;
+                     });
+  expect_model_error("layer.0.output.scales has a value that is not finite",
+                     [](ln_config&, auto& tensors) {
+                       static float values[64];
+                       values[63] = 1e38f * 10.0f;
+                       tensor(tensors, "layer.0.output.scales").data = values;
+                     });
+  expect_model_error("max_tokens is 513, and embeddings.position.weight has rows for 512 less "
+                     "position_offset",
+                     [](ln_config& c, auto&) { c.max_tokens = 513; });
+  expect_model_error("layer.0.attention.input is missing",
+                     [](ln_config& c, auto&) { c.scales = LN_SCALES_STATIC; });
+}
+
+void test_instruction_sets() {
+  const RandomModel random(RandomModel::bert(1, 64, 2, 32, 128), {});
+  const Loaded loaded(random, "sse9");
+  CHECK(loaded.status == LN_NOT_AVAILABLE, "status %d", loaded.status);
+  CHECK(loaded.error == "unknown instruction set sse9: there are amx_int8, avx512_vnni, avx_vnni, "
+                        "avx2, plain",
+        "\"%s\"", loaded.error.c_str());
+}
+
+void test_inputs() {
+  expect_input_error("token id 7 is 50, and the table has 50 rows",
+                     [](RandomBatch& batch, ln_batch&) { batch.ids[7] = 50; });
+  expect_input_error("token id 0 is -1, and the table has 50 rows",
+                     [](RandomBatch& batch, ln_batch&) { batch.ids[0] = -1; });
+  expect_input_error("type id 2 is 2, and the table has 2 rows",
+                     [](RandomBatch& batch, ln_batch&) { batch.type_ids[2] = 2; });
+  expect_input_error("sequence 0 has 0 tokens, and must have 1 to 512",
+                     [](RandomBatch& batch, ln_batch&) { batch.starts[1] = 0; });
+  expect_input_error("sequence 1 has -2 tokens, and must have 1 to 512",
+                     [](RandomBatch& batch, ln_batch&) { batch.starts[1] = 10; });
+  expect_input_error("starts do not reach from 0 to the number of tokens, 8",
+                     [](RandomBatch& batch, ln_batch&) { batch.starts[2] = 9; });
+  expect_input_error("starts do not reach from 0 to the number of tokens, 8",
+                     [](RandomBatch& batch, ln_batch&) { batch.starts[0] = -1; });
+  expect_input_error("the batch has no ids or no starts",
+                     [](RandomBatch&, ln_batch& view) { view.ids = nullptr; });
+}
+
+void test_room() {
+  const RandomModel random(RandomModel::bert(1, 64, 2, 32, 128), {});
+  Loaded loaded(random);
+  const RandomBatch batch({3, 5}, random);
+  const ln_batch view = batch.view();
+  float output[128];
+  char error[200];
+  const ln_status status = ln_run(loaded.get(), &view, 1, output, 127, error, sizeof error);
+  CHECK(status == LN_INVALID_INPUT, "status %d", status);
+  CHECK(std::string(error) == "the output has room for 127 floats, and 2 rows of 64 are needed",
+        "\"%s\"", error);
+  char little[8];  // a text is cut, and closed
+  ln_run(loaded.get(), &view, 1, output, 127, little, sizeof little);
+  CHECK(std::string(little) == "the out", "\"%s\"", little);
+  const std::int32_t none = 0;
+  const ln_batch empty = {nullptr, nullptr, &none, 0, 0};
+  CHECK(ln_run(loaded.get(), &empty, 1, nullptr, 0, nullptr, 0) == LN_OK, "no sequences");
+}
+
+}  // namespace
+
+int main() {
+  test_models();
+  test_instruction_sets();
+  test_inputs();
+  test_room();
+  return finish("errors");
+}
