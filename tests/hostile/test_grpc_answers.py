@@ -11,34 +11,31 @@ pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
 import grpc
 from google.protobuf.json_format import ParseDict, ParseError
-from tests.support.bounds import cases, limited_memory, use
+from tests.support.bounds import cases, use
+from tests.support.forged_server import ForgedServer, bounded
 from tests.support.hostile_server import GrpcAnswer, answering, dripping, grpc_answering, hanging_up
 from tests.support.mutations import changed, damaged
 from tests.support.served_words import (
     ANSWERS,
     DATATYPES,
     Tensors,
-    configuration,
     connected,
     other_tensors,
     recarried,
 )
 from tritonclient.grpc import service_pb2
 
-from lanner.errors import LannerError
 from lanner.triton.client import grpc_transport
 from lanner.triton.client.grpc_messages import require_few_parts
 
 pytestmark = pytest.mark.slow
+Server = ForgedServer[GrpcAnswer]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def bounds() -> Iterator[None]:
-    with limited_memory(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grpc_transport, "METADATA_S", 3.0)
-        patch.setattr(grpc_transport, "ANSWER_S", 3.0)
-        received = {"grpc.max_receive_message_length": 2**22}
-        patch.setattr(grpc_transport, "_CHANNEL", {**grpc_transport._CHANNEL, **received})
+    received = {"grpc.max_receive_message_length": 2**22}
+    with bounded(grpc_transport, _CHANNEL={**grpc_transport._CHANNEL, **received}):
         yield
 
 
@@ -65,32 +62,17 @@ def saying(content: bytes) -> GrpcAnswer:
     return lambda _: content
 
 
-class Server:
-    """The answers to each of the three calls of a first question, and its port."""
-
-    def __init__(self, configs: dict[str, dict[str, Any]]) -> None:
-        self.configs = configs
-        self.port = 0
-        self.answers: dict[str, GrpcAnswer] = {}
-
-    def become(self, head: str) -> None:
-        self.answers |= {name: saying(content) for name, content in self.whole(head).items()}
-
-    def whole(self, head: str) -> dict[str, bytes]:
-        return {
-            "ModelMetadata": metadata(["1"]),
-            "ModelConfig": config_of(self.configs[head]),
-            "ModelInfer": answer(ANSWERS[head]).SerializeToString(),
-        }
-
-    def ask(self) -> LannerError | None:
-        return use(lambda: connected(f"grpc://127.0.0.1:{self.port}"))
+def whole(config: dict[str, Any], head: str) -> dict[str, bytes]:
+    return {
+        "ModelMetadata": metadata(["1"]),
+        "ModelConfig": config_of(config),
+        "ModelInfer": answer(ANSWERS[head]).SerializeToString(),
+    }
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp("served")
-    made = Server({head: configuration(directory / head, head) for head in ANSWERS})
+    made = Server("grpc", tmp_path_factory.mktemp("served"), whole, saying)
     with grpc_answering(made.answers, compression=grpc.Compression.NoCompression) as made.port:
         yield made
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tritonclient.http", reason="needs the triton extra")
 
-from tests.support.bounds import cases, limited_memory, use
+from tests.support.bounds import cases
+from tests.support.forged_server import ForgedServer, bounded
 from tests.support.hostile_server import (
     Answer,
     answering,
@@ -26,16 +27,14 @@ from tests.support.served_words import (
     ANSWERS,
     DATATYPES,
     Tensors,
-    configuration,
-    connected,
     other_tensors,
     recarried,
 )
 
-from lanner.errors import LannerError
 from lanner.triton.client import http_transport
 
 pytestmark = pytest.mark.slow
+Server = ForgedServer[Answer]
 
 LENGTH = "Inference-Header-Content-Length"
 METADATA = {"name": "m", "versions": ["1"], "platform": "python", "inputs": [], "outputs": []}
@@ -43,37 +42,13 @@ METADATA = {"name": "m", "versions": ["1"], "platform": "python", "inputs": [], 
 
 @pytest.fixture(scope="module", autouse=True)
 def bounds() -> Iterator[None]:
-    with limited_memory(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(http_transport, "METADATA_S", 3.0)
-        patch.setattr(http_transport, "ANSWER_S", 3.0)
-        patch.setattr(http_transport, "MOST_BYTES", 2**24)
+    with bounded(http_transport, MOST_BYTES=2**24):
         yield
-
-
-class Server:
-    """The answers to each of the three requests of a first call, and its port."""
-
-    def __init__(self, configs: dict[str, dict[str, Any]]) -> None:
-        self.configs = configs
-        self.port = 0
-        self.answers: dict[str, Answer] = {}
-
-    def become(self, head: str) -> None:
-        """Answer as a server does."""
-        self.answers |= {
-            "/config": saying(json_page(self.configs[head])),
-            "/infer": saying(answer(ANSWERS[head])),
-            "/m": saying(json_page(METADATA)),
-        }
-
-    def ask(self) -> LannerError | None:
-        return use(lambda: connected(f"http://127.0.0.1:{self.port}"))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp("served")
-    made = Server({head: configuration(directory / head, head) for head in ANSWERS})
+    made = Server("http", tmp_path_factory.mktemp("served"), whole, saying)
     with answering(routed(made.answers)) as made.port:
         yield made
 
@@ -101,6 +76,14 @@ def answer(tensors: Tensors, head: bytes | None = None) -> bytes:
     return page(
         head + b"".join(one.tobytes() for one in tensors.values()), f"{LENGTH}: {len(head)}"
     )
+
+
+def whole(config: dict[str, Any], head: str) -> dict[str, bytes]:
+    return {
+        "/config": json_page(config),
+        "/infer": answer(ANSWERS[head]),
+        "/m": json_page(METADATA),
+    }
 
 
 HTML = b"<html><title>maintenance</title></html>"
@@ -203,16 +186,12 @@ def test_messages(server: Server, data: st.DataObject) -> None:
     """Bytes that are HTTP no longer, and connections that end too early."""
     server.become("embed")
     route = data.draw(st.sampled_from(sorted(server.answers)))
-    whole = {
-        "/m": json_page(METADATA),
-        "/config": json_page(server.configs["embed"]),
-        "/infer": answer(ANSWERS["embed"]),
-    }[route]
+    content = server.whole("embed")[route]
     if data.draw(st.booleans()):
-        server.answers[route] = hanging_up(data.draw(damaged(whole)))
+        server.answers[route] = hanging_up(data.draw(damaged(content)))
     else:
-        cut = data.draw(st.integers(0, len(whole)))
-        server.answers[route] = hanging_up(whole[:cut])
+        cut = data.draw(st.integers(0, len(content)))
+        server.answers[route] = hanging_up(content[:cut])
     server.ask()
 
 

@@ -1,9 +1,11 @@
 """The server of the service: models, application, sockets and processes."""
 
+import asyncio
+import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +22,11 @@ from lanner.service.access.rates import Rates
 from lanner.service.app import App, AppLimits
 from lanner.service.connection import Connection, ConnectionLimits, ServiceConfig
 from lanner.service.core.catalogue import Catalogue
+from lanner.service.core.figures import Figures
 from lanner.service.core.pipeline import Pipeline, TextLimits
 from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
+from lanner.service.core.snapshots import Snapshots
 from lanner.service.entrance import Entrance
 from lanner.service.protection import open_keys, open_masker, open_vocabulary
 from lanner.service.replacement import Replacement
@@ -38,14 +42,18 @@ except ImportError as error:
 
 #: Threads for what takes long beside the models' own: many texts to tokenise, entities to join.
 _THREADS = 8
+#: Seconds between looks of a worker at its parent.
+_PARENT_S = 1.0
 
 
-def open_app(settings: Settings, rates: Path | None = None) -> App:
+def open_app(settings: Settings, shared: Path | None = None, parent: int | None = None) -> App:
     """Load the models of a service, and return its application.
 
     Args:
         settings: The settings.
-        rates: The file in which all workers count what keys use; None counts in memory for one.
+        shared: The directory in which all workers count what keys use and what is answered; None
+            counts in memory for one.
+        parent: The process that a worker ends with, or None.
 
     Raises:
         LannerError: A model cannot be loaded or reached, or a file cannot be used.
@@ -71,6 +79,7 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
         ),
         masker=open_masker(settings),
         vocabulary=open_vocabulary(settings),
+        figures=Figures(None if shared is None else Snapshots(shared)),
     )
     directories = {
         name: Path(target) for name, target in settings.models.items() if not is_url(target)
@@ -85,14 +94,27 @@ def open_app(settings: Settings, rates: Path | None = None) -> App:
         settings.admin_port,
         settings.max_bytes_in_flight,
     )
+    background: list[Callable[[], Awaitable[None]]] = [
+        replacement.run,
+        partial(pipeline.figures.share, pipeline.queue),
+    ]
+    if parent is not None:
+        background.append(partial(_end_with, parent))
     return App(
         pipeline,
         limits,
-        (replacement.run,),
-        entrance=Entrance(keys, Rates(rates)),
+        tuple(background),
+        entrance=Entrance(keys, Rates(None if shared is None else shared / "rates")),
         origins=parse_origins(settings.cors_origins),
         log=log,
     )
+
+
+async def _end_with(parent: int) -> None:
+    """End a worker whose parent was killed: nobody else would, and it holds the port."""
+    while os.getppid() == parent:
+        await asyncio.sleep(_PARENT_S)
+    signal.raise_signal(signal.SIGTERM)
 
 
 class Door:
@@ -152,8 +174,8 @@ class Door:
     def _serve_in_workers(self, settings: Settings) -> None:
         share = max(1, (settings.threads or available_cores()) // settings.workers)
         with TemporaryDirectory(prefix="lanner-serve-") as directory:
-            rates = Path(directory) / "rates"
-            factory = partial(open_app, replace(settings, threads=share), rates)
+            of_worker = replace(settings, threads=share)
+            factory = partial(open_app, of_worker, Path(directory), os.getpid())
             self._processes = Multiprocess(
                 _configuration(factory, settings, is_factory=True), self._sockets
             )

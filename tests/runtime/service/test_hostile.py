@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import signal
 import socket
 import struct
 import subprocess
@@ -33,6 +35,7 @@ from tests.support.hostile_requests import (
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.service.access.keys import add_key
+from lanner.service.settings import Settings
 
 GOOD = embed({"model": "words", "input": ["a", "b b"]})
 #: The seconds that a head and a body may take.
@@ -82,6 +85,21 @@ class Program:
         """End it at once, if it runs yet."""
         self.process.kill()
         self.process.communicate()
+
+
+def wait_until_ready(running: Program) -> None:
+    deadline = time.monotonic() + 60
+    while status(exchange(running.port, get("/ready"))) != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def workers(running: Program) -> list[int]:
+    """Return the processes that serve, of a service with several."""
+    path = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    listed = path.read_text().split()
+    return [
+        int(pid) for pid in listed if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def events(log: str) -> set[str]:
@@ -221,9 +239,7 @@ def test_workers_share_what_a_key_may_use(tmp_path: Path) -> None:
     running = Program(tmp_path, "--keys", str(keys), "--workers", "2")
     try:
         request = embed({"input": "a"}, f"Authorization: Bearer {token}")
-        deadline = time.monotonic() + 60
-        while status(exchange(running.port, get("/ready"))) != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until_ready(running)
         found = [status(exchange(running.port, request)) for _ in range(30)]
         # Each worker by itself would admit ten; some of the minute comes back meanwhile.
         assert found.count(200) in range(10, 16)
@@ -248,6 +264,51 @@ def test_strangers_cannot_fill_the_log(tmp_path: Path) -> None:
         running.kill()
     assert events(log) == EVENTS - {"request"}
     assert len(log.splitlines()) < 15
+
+
+def test_metrics_are_those_of_all_workers(tmp_path: Path) -> None:
+    running = Program(tmp_path, "--workers", "2")
+
+    def counted(line: bytes) -> int:
+        text = exchange(running.port, get("/metrics"))
+        found = re.search(rb"^" + re.escape(line) + rb" (\d+)$", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    try:
+        wait_until_ready(running)
+        answered = b'lanner_requests_total{route="/v1/embeddings",model="words",status="200"}'
+        for _ in range(60):
+            running.answers()
+        deadline, totals = time.monotonic() + 10, [0]
+        while totals[-1] < 60 and time.monotonic() < deadline:
+            totals.append(counted(answered))
+            time.sleep(0.05)
+        assert totals[-1] == 60
+        assert totals == sorted(totals)  # whichever worker answers
+        assert counted(b"lanner_queue_tokens_limit") == 2 * Settings().max_queue_tokens
+        # The counts of a worker that dies stay, and its gauges go.
+        worker = workers(running)[0]
+        os.kill(worker, signal.SIGKILL)
+        wait_until_ready(running)
+        deadline = time.monotonic() + 30
+        limit = b"lanner_queue_tokens_limit"
+        while counted(limit) != 2 * Settings().max_queue_tokens and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert counted(limit) == 2 * Settings().max_queue_tokens
+        assert counted(answered) >= 60
+    finally:
+        running.kill()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    running = Program(tmp_path, "--workers", "2")
+    wait_until_ready(running)
+    assert len(workers(running)) == 2
+    running.process.kill()
+    # The workers hold the other end of its output.
+    running.process.communicate(timeout=30)
+    with pytest.raises(ConnectionRefusedError):
+        exchange(running.port, GOOD)
 
 
 def mutated(data: bytes, others: list[bytes], random_: random.Random) -> bytes:
