@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, normalizers
 
 from lanner.errors import CheckpointError
 from lanner.files.texts import shipped_sentences
-from lanner.text.splitting import is_of_library
+from lanner.text.splitting import is_of_library, switch_off_dropout
 
 TOKENIZER_FILE = "tokenizer.json"
 #: Texts that normalisers and pre-tokenizers of different kinds read differently.
@@ -58,7 +58,7 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
         lowercases: True if sentence-transformers puts lower-casing before the tokenizer.
 
     Returns:
-        A sentence for the user if the two differ.
+        A sentence for the user if the two differ, and one if tokens were made by chance.
 
     Raises:
         CheckpointError: The file cannot be read, or fails on some texts.
@@ -67,20 +67,27 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
     if not path.is_file():
         return []
     own = read_tokenizer(path)
+    warnings = []
+    if switch_off_dropout(own):
+        warnings.append(
+            f"{path} leaves out merges by chance (BPE-dropout), which is for training: the "
+            "artifact makes the same tokens each time"
+        )
     if lowercases:
         rest = [] if own.normalizer is None else [own.normalizer]
         own.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
     _require_total(own, path)
+    switch_off_dropout(tokenizer.backend_tokenizer)
     text = _difference(own, tokenizer.backend_tokenizer)
     # The only way to another tokenizer; transformers does the same in train_new_from_iterator.
     tokenizer._tokenizer = own
     if text is None:
-        return []
-    warning = (
+        return warnings
+    warnings.append(
         f"transformers {version('transformers')} makes other tokens of {text[:_SHOWN_CHARACTERS]!r}"
         f" than the checkpoint's own {TOKENIZER_FILE}: the artifact has those of {TOKENIZER_FILE}"
     )
-    return [warning]
+    return warnings
 
 
 def _require_total(tokenizer: Tokenizer, path: Path) -> None:

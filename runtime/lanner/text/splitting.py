@@ -95,6 +95,21 @@ class Splitter:
         return found
 
 
+def switch_off_dropout(tokenizer: _Tokenizer) -> bool:
+    """Let a tokenizer split a text in the same way each time.
+
+    BPE-dropout (arXiv:1910.13267) leaves out merges by chance. It is for training, and the library
+    does it at each call.
+
+    Returns:
+        True if it was on.
+    """
+    if not getattr(tokenizer.model, "dropout", None):  # only BPE has it
+        return False
+    tokenizer.model.dropout = None
+    return True
+
+
 def is_of_library(error: BaseException) -> bool:
     """Return whether the `tokenizers` library raised an error; its panics are no `Exception`."""
     return type(error) is Exception or type(error).__name__ == "PanicException"

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as _Tokenizer
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.text.long_texts import LongTexts, current_deadline_s, in_time
-from lanner.text.splitting import Splitter, is_of_library
+from lanner.text.splitting import Splitter, is_of_library, switch_off_dropout
 from lanner.text.windows import Window, tokens_of, windows_of
 
 Pair = tuple[str, str]
@@ -88,6 +88,7 @@ class Tokenizer:
             tokenizer = _Tokenizer.from_file(str(path))
             # `lanner.running.batching` pads per batch, at no extra cost.
             tokenizer.no_padding()
+            switch_off_dropout(tokenizer)
             side = (tokenizer.truncation or {}).get("direction", "right")
             if record.max_tokens is None:
                 tokenizer.no_truncation()

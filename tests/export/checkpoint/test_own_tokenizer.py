@@ -10,6 +10,7 @@ from tests.support.checkpoints import (
     SENTENCES,
     bert_checkpoint,
     bert_model,
+    byte_level_tokenizer,
     edit_json,
     plain_checkpoint,
     unigram_tokenizer,
@@ -17,7 +18,9 @@ from tests.support.checkpoints import (
 )
 from tokenizers import Tokenizer, normalizers
 
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import CheckpointError
+from lanner.text.tokenization import Tokenizer as RuntimeTokenizer
 
 pytest.importorskip("torch", reason="needs the export extra")
 
@@ -87,6 +90,29 @@ def test_a_tokenizer_that_fails_on_unknown_characters_is_refused(tmp_path: Path)
         match=r"tokenizer.json cannot read '.*' \(.*\): give its model an unkno",
     ):
         load_checkpoint(str(path))
+
+
+def test_tokens_are_not_made_by_chance(tmp_path: Path) -> None:
+    path = plain_checkpoint(
+        tmp_path / "dropout", bert_model(vocab_size=400), byte_level_tokenizer()
+    )
+    expected = ids(path / "tokenizer.json")
+    content = json.loads((path / "tokenizer.json").read_text())
+    edit_json(path / "tokenizer.json", model={**content["model"], "dropout": 0.5})
+    assert ids(path / "tokenizer.json") != ids(path / "tokenizer.json")
+    loaded = load_checkpoint(str(path))
+    (warning,) = [warning for warning in loaded.warnings if "BPE-dropout" in warning]
+    assert warning == (
+        f"{path / 'tokenizer.json'} leaves out merges by chance (BPE-dropout), which is for "
+        "training: the artifact makes the same tokens each time"
+    )
+    loaded.write_tokenizer(tmp_path / "tokenizer.json")
+    assert ids(tmp_path / "tokenizer.json") == expected
+    # The reference reads the same, or parity would fail by chance.
+    assert loaded.model.tokenizer(list(TEXTS))["input_ids"] == expected
+    # So does the runtime, whoever wrote the artifact.
+    own = RuntimeTokenizer(path / "tokenizer.json", TokenizerRecord("tokenizer.json", None, 0))
+    assert own.encode(TEXTS) == expected
 
 
 def test_nothing_is_said_where_both_read_alike(tiny_checkpoint: Path) -> None:
