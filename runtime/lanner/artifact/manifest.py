@@ -13,9 +13,34 @@ from typing import Any, Self
 from lanner.artifact import fields
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
-from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.heads import HEADS, HeadRecord
+from lanner.artifact.records import (
+    Architecture,
+    FileRecord,
+    RangesRecord,
+    TokenizerRecord,
+    Variant,
+    file_sha256,
+)
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "HALF_PRECISIONS",
+    "LARGEST_SIZE",
+    "MANIFEST_FILE",
+    "MAX_MANIFEST_BYTES",
+    "TOKENIZER_KINDS",
+    "Architecture",
+    "FileRecord",
+    "Manifest",
+    "RangesRecord",
+    "TokenizerRecord",
+    "Variant",
+    "file_sha256",
+    "foreign_files",
+]
 
 FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
@@ -27,126 +52,6 @@ MAX_MANIFEST_BYTES = 32 * 2**20
 LARGEST_SIZE = 2**24
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of an artifact: its size and SHA-256 when it was written."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """Record the current size and digest of a file."""
-        return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One model file at one precision for one kind of engine.
-
-    Attributes:
-        name: The name for users, for example ``"int8"``.
-        precision: The precision of its matrix products.
-        file: The name of its file in the artifact.
-        engine: The engine that it was made for.
-        opset: Version of the ONNX operator set.
-        fused_ops: The number of each fused operator in the graph that the engine runs.
-        calibration: The texts that the activation ranges of a quantized variant were measured on;
-            empty for others.
-        weights_file: The file of its weights, if they are not in `file` itself.
-        passes: The rewrites of its graph.
-        float32_products: The matrix products of a quantized variant that stayed in float32.
-        products: The number of all its matrix products, if they were counted.
-        budget: The loss that it was allowed, from `lanner export --budget`; empty for no bound.
-        build: The build record of a TensorRT engine; None for other variants.
-    """
-
-    name: str
-    precision: str
-    file: str
-    engine: str
-    opset: int
-    fused_ops: dict[str, int]
-    calibration: dict[str, Any] = field(default_factory=dict)
-    weights_file: str | None = None
-    passes: list[str] = field(default_factory=list)
-    float32_products: list[str] = field(default_factory=list)
-    products: int = 0
-    budget: str = ""
-    build: EngineBuild | None = None
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON made of one."""
-        build = content.get("build")
-        return cls(**{**content, "build": None if build is None else EngineBuild.from_json(build)})
-
-    @property
-    def files(self) -> list[str]:
-        """Return the names of its files: `file`, and `weights_file` if there is one."""
-        return [name for name in (self.file, self.weights_file) if name is not None]
-
-
-@dataclass(frozen=True)
-class TokenizerRecord:
-    """The tokenizer that turns texts into token ids.
-
-    Attributes:
-        file: The tokenizer's file name in the artifact.
-        max_tokens: Longest input, special tokens included, or None if there is no limit; longer
-            texts are cut (or, by the head `tag`, read in windows).
-        pad_token_id: The id that pads shorter texts of a batch, on the right.
-        kind: The format of the file: ``"tokenizers"`` (that library's) or ``"words"``
-            (`lanner.text.words`).
-        max_characters: The length that a text is cut to before it is split, like in model2vec; None
-            for no cut.
-        unknown_token_id: The id of a word without pieces; None if every word has pieces.
-    """
-
-    file: str
-    max_tokens: int | None
-    pad_token_id: int
-    kind: str = "tokenizers"
-    max_characters: int | None = None
-    unknown_token_id: int | None = None
-
-
-@dataclass(frozen=True)
-class RangesRecord:
-    """The ranges of int8 and uint8 vectors.
-
-    Attributes:
-        file: The file name in the artifact; see `lanner.vectors.ranges`.
-        data: The texts that the ranges were measured on.
-        vectors: The number of vectors of these texts.
-    """
-
-    file: str
-    data: str
-    vectors: int
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The transformer that the artifact was made from.
-
-    Attributes:
-        model_type: The name in transformers, for example ``"bert"``.
-        layers: Encoder layers.
-        heads: Attention heads of a layer.
-        hidden_size: Width of a token's vector.
-        vocabulary_size: Rows of the word embedding table.
-        parameters: Number of weights.
-    """
-
-    model_type: str
-    layers: int
-    heads: int
-    hidden_size: int
-    vocabulary_size: int
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -384,12 +289,6 @@ def foreign_files(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, TooLargeError):
         known = set()
     return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _canonical(content: dict[str, Any]) -> bytes:
