@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Measure = Callable[[Callable[[str], object]], dict[str, Any]]
 
-_MODELS = "an artifact DIR or the URLs of a model on a server"
+_MODELS = "an artifact DIR, the URLs of a model on a server, or the URLs of services"
 _MEASURING = (
     *("checkpoint", "against", "suites", "pairs", "calibration", "threads", "rounds", "quick"),
     *("header", *source.CERTIFICATES),
@@ -31,6 +31,7 @@ _EXAMPLES = """\
   lanner bench minilm.lanner --against none --suites latency,throughput
   lanner bench grpc://localhost:8001/minilm --against minilm.lanner --output server.html
   lanner bench grpc://localhost:8001/minilm http://localhost:8000/minilm --quick
+  lanner bench http://localhost:8080/v1 http://localhost:7997/v1 --against minilm.lanner
   lanner bench --compare old.json new.json --fail-below 0.95
   lanner bench --render bench.json
 """
@@ -49,7 +50,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="DIR|URL",
         nargs="*",
         help="an artifact that 'lanner export' wrote; or a model on a Triton server, "
-        "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both: NAME and NAME_text are measured",
+        "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both: NAME and NAME_text are measured; "
+        "or services that speak the dialect of OpenAI, http://HOST:8080/v1 or .../v1/MODEL each",
     )
     parser.add_argument(
         "--checkpoint", help="the checkpoint that it was made from, which its peers run"
@@ -59,7 +61,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="NAME,...|DIR",
         type=_names,
         help="peers to measure beside an artifact, or all, or none (default: all); beside a model "
-        "on a server the artifact DIR that it was made of, in process (default: none)",
+        "on a server the artifact DIR that it was made of, in process (default: none); beside "
+        "services an artifact DIR, which they need",
     )
     source.add_server_options(parser)
     parser.add_argument(
@@ -177,7 +180,14 @@ def _measure(args: argparse.Namespace) -> None:
         is_quick=args.quick,
         command=("lanner", *_without_secrets(sys.argv[1:], args.header)),
     )
-    measure = _of_server(args, extent) if is_server else _of_artifact(args, extent)
+    if is_server:
+        from lanner_perf.server.service_bench import is_service  # noqa: PLC0415
+
+        are_services = {is_service(model) for model in args.models}
+        options.need(len(are_services) == 1, "give URLs of one model on a server, or of services")
+        measure = (_of_services if are_services == {True} else _of_server)(args, extent)
+    else:
+        measure = _of_artifact(args, extent)
     if args.output is not None:
         require_page(args.output)
     with console.steps() as begin:
@@ -219,6 +229,18 @@ def _of_server(args: argparse.Namespace, extent: "Extent") -> "Measure":
         extent=extent,
     )
     return partial(bench_server, request)
+
+
+def _of_services(args: argparse.Namespace, extent: "Extent") -> "Measure":
+    from lanner_perf.server.service_bench import ServiceRequest, bench_services  # noqa: PLC0415
+
+    source.require_no_server_options(args)
+    against = list(args.against or ())
+    options.need(
+        len(against) == 1 and against != ["none"],
+        "beside services --against names the artifact DIR that runs in process",
+    )
+    return partial(bench_services, ServiceRequest(tuple(args.models), Path(against[0]), extent))
 
 
 def _without_secrets(arguments: Sequence[str], headers: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner_perf import command
 
-MODELS = "an artifact DIR or the URLs of a model on a server"
+MODELS = "an artifact DIR, the URLs of a model on a server, or the URLs of services"
 GIVE_ONE = f"give one of {MODELS}, --compare OLD NEW, --render RESULT"
 
 

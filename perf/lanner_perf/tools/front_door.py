@@ -2,14 +2,17 @@
 
     python -m lanner_perf.tools.front_door build/minilm.lanner --output build/front_door.json
 
-Both are measured in turns on the same cores, which the client and the service share: the p50 of one
-text, texts a second of many callers of one text each, and of one call of 1,000 texts. The client is
-a bare socket, so that the figures are of the service and not of somebody's client.
+Both are measured in turns, round by round, on the same cores, which the client and the service
+share: the p50 of one text, texts a second of many callers of one text each, and of one call of
+1,000 texts. The client (`lanner_perf.subjects.embeddings_api`) takes next to no time, so that the
+figures are of the service and not of somebody's client; its CPU time is in the result beside that
+of the service. `--triton` measures the service before a Triton server, too, beside Lanner's client
+of that server.
 """
 
 import argparse
-import base64
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,12 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
+import lanner
 from lanner.commands.options import positive
 from lanner.errors import BenchmarkError
 from lanner.files.staging import require_output_file, staged_file
@@ -31,188 +36,239 @@ from lanner.files.texts import shipped_sentences
 from lanner.loading.load import load
 from lanner.machine.machine import package_versions, this_machine
 from lanner.models.embedding import EmbeddingModel
+from lanner_perf.subjects.embeddings_api import Endpoint, ask, ask_at_once, vectors_of
 from lanner_perf.subjects.workloads import SEED
 
 CALLERS = (16, 64)
 LARGE_CALL = 1_000
+#: The name of the model for clients.
+_MODEL = "model"
 _PACKAGES = ("lanner", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "onnxruntime")
+
+#: Encodes texts; what it returns is not read.
+Encode = Callable[[list[str]], object]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of a model, in process or through the service.
+    """The figures of a model, in process or through the service: of a round, or medians of all.
 
     Attributes:
         one_text_p50_ms: The median time of a call of one text.
         callers_texts_per_s: By the number of callers of one text each, texts a second.
         large_call_texts_per_s: Texts a second of one call of `LARGE_CALL` texts.
+        callers_cpu_ms: By the number of callers, CPU time of the service a text; in process that of
+            everything.
+        client_cpu_ms: The same of the client, empty in process.
     """
 
     one_text_p50_ms: float
     callers_texts_per_s: dict[int, float]
     large_call_texts_per_s: float
+    callers_cpu_ms: dict[int, float]
+    client_cpu_ms: dict[int, float]
 
 
-#: Encodes some texts, and returns vectors.
-Encode = Callable[[list[str]], Any]
+@dataclass(frozen=True)
+class Service:
+    """A running service.
+
+    Attributes:
+        endpoint: The endpoint of its model.
+        pid: The process.
+        grpc_url: The address of the Triton server behind it; empty for none.
+    """
+
+    endpoint: Endpoint
+    pid: int
+    grpc_url: str = ""
+
+    def cpu_s(self) -> float:
+        """Return the CPU time of its threads so far."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-class Connection:
-    """A kept connection that asks `/v1/embeddings` for base64, with no more than that takes."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._socket = socket.create_connection((parts.hostname, parts.port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def encode(self, texts: list[str]) -> Any:
-        """Return the vectors of texts, float32 [n, dimension]."""
-        body = json.dumps({"input": texts, "encoding_format": "base64"}).encode()
-        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall(head.encode() + body)
-        content = json.loads(self._answer())
-        rows = [base64.b64decode(one["embedding"]) for one in content["data"]]
-        return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1)
-
-    def _answer(self) -> bytes:
-        found = bytearray()
-        while (end := found.find(b"\r\n\r\n")) < 0:
-            found += self._received()
-        head = bytes(found[:end]).lower()
-        if not head.startswith(b"http/1.1 200 "):
-            msg = f"the service answers {head.partition(b' ')[2][:60].decode()!r}"
-            raise BenchmarkError(msg)
-        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        while len(found) < end + 4 + length:
-            found += self._received()
-        return bytes(found[end + 4 :])
-
-    def _received(self) -> bytes:
-        piece = self._socket.recv(1 << 20)
-        if not piece:
-            msg = "the service closed the connection"
-            raise BenchmarkError(msg)
-        return piece
-
-    def close(self) -> None:
-        """Close it."""
-        self._socket.close()
-
-
-def one_text_ms(encode: Encode, texts: list[str], calls: int) -> float:
+def p50_ms(encode: Encode, texts: list[str], calls: int) -> float:
     """Return the median of calls of one text, in milliseconds."""
     times_s = []
     for number in range(calls):
+        one = [texts[number % len(texts)]]
         start_s = time.perf_counter()
-        encode([texts[number % len(texts)]])
+        encode(one)
         times_s.append(time.perf_counter() - start_s)
     return float(np.median(times_s)) * 1e3
 
 
-def texts_per_s(encoders: list[Encode], texts: list[str], calls: int) -> float:
-    """Return texts a second of callers that each call with one text at a time."""
+def in_process(encode: Encode, texts: list[str], calls: int) -> Figures:
+    """Return the figures of a round of a model in this process."""
+    one = p50_ms(encode, texts, calls)
+    rates, cpu = {}, {}
+    for count in CALLERS:
+        each = max(1, calls // count)
 
-    def caller(number: int) -> None:
-        for call in range(calls):
-            encoders[number]([texts[(number * calls + call) % len(texts)]])
+        def caller(number: int, each: int = each) -> None:
+            for call in range(each):
+                encode([texts[(number * each + call) % len(texts)]])
 
-    threads = [threading.Thread(target=caller, args=(n,)) for n in range(len(encoders))]
+        threads = [threading.Thread(target=caller, args=(n,)) for n in range(count)]
+        start_s, before_s = time.perf_counter(), time.process_time()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        rates[count] = count * each / (time.perf_counter() - start_s)
+        cpu[count] = 1e3 * (time.process_time() - before_s) / (count * each)
+    some = large(texts)
     start_s = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(encoders) * calls / (time.perf_counter() - start_s)
+    encode(some)
+    return Figures(one, rates, LARGE_CALL / (time.perf_counter() - start_s), cpu, {})
 
 
-def large_call(encode: Encode, texts: list[str]) -> float:
-    """Return texts a second of one call of `LARGE_CALL` texts: the best of three."""
-    some = [texts[number % len(texts)] for number in range(LARGE_CALL)]
-    times_s = []
-    for _ in range(3):
+def through(service: Service, texts: list[str], calls: int) -> Figures:
+    """Return the figures of a round of a service."""
+    endpoint = service.endpoint
+    requests = [endpoint.request([text]) for text in texts]
+    with endpoint.connect() as connection:
+        one = p50_ms(asking(connection, requests), texts, calls)
+        request = endpoint.request(large(texts))
         start_s = time.perf_counter()
-        encode(some)
-        times_s.append(time.perf_counter() - start_s)
-    return LARGE_CALL / min(times_s)
+        ask(connection, request)
+        large_s = time.perf_counter() - start_s
+    rates, cpu, client = {}, {}, {}
+    for count in CALLERS:
+        some = [requests[number % len(requests)] for number in range(max(count, calls))]
+        before_s, own_s = service.cpu_s(), time.process_time()
+        times = ask_at_once(endpoint, some, count)
+        client[count] = 1e3 * (time.process_time() - own_s) / len(some)
+        cpu[count] = 1e3 * (service.cpu_s() - before_s) / len(some)
+        rates[count] = len(some) / max(end_s for _, end_s in times)
+    return Figures(one, rates, LARGE_CALL / large_s, cpu, client)
 
 
-def measure(make: Callable[[], Encode], texts: list[str], calls: int) -> Figures:
-    """Return the figures of encoders; each belongs to one thread."""
-    encode = make()
-    one_text_ms(encode, texts, max(1, calls // 10))  # warms up
+def asking(connection: socket.socket, requests: list[bytes]) -> Encode:
+    """Return a function that sends the next of the requests, whatever the texts."""
+    following = cycle(requests)
+    return lambda _: ask(connection, next(following))
+
+
+def large(texts: list[str]) -> list[str]:
+    """Return the texts of the large call."""
+    return [texts[number % len(texts)] for number in range(LARGE_CALL)]
+
+
+def median(rounds: list[Figures]) -> Figures:
+    """Return the medians of rounds."""
+
+    def by_callers(name: str) -> dict[int, float]:
+        values = [getattr(one, name) for one in rounds]
+        return {count: float(np.median([one[count] for one in values])) for count in values[0]}
+
     return Figures(
-        one_text_ms(encode, texts, calls),
-        {
-            count: texts_per_s([make() for _ in range(count)], texts, max(1, calls // count))
-            for count in CALLERS
-        },
-        large_call(encode, texts),
+        float(np.median([one.one_text_p50_ms for one in rounds])),
+        by_callers("callers_texts_per_s"),
+        float(np.median([one.large_call_texts_per_s for one in rounds])),
+        by_callers("callers_cpu_ms"),
+        by_callers("client_cpu_ms"),
     )
 
 
-def in_process(artifact: Path, texts: list[str], calls: int) -> tuple[Figures, Any]:
-    """Return the figures of a model in this process, which it leaves, and some vectors."""
-    model = load(artifact, head=EmbeddingModel)
-    is_normalized = model.similarity_fn_name == "cosine"
-    expected = model.encode(texts[:8], normalize_embeddings=is_normalized)
-    return measure(lambda: model.encode, texts, calls), expected
-
-
 @contextmanager
-def served(artifact: Path) -> Iterator[str]:
-    """Yield the address of a service of an artifact, in a process of its own."""
-    command = [sys.executable, "-m", "lanner", "serve", f"model={artifact}", "--port", "0"]
-    command += ["--json", "--no-access-log"]
+def served(target: str, name: str, *options: str) -> Iterator[Service]:
+    """Yield a service, in a process of its own."""
+    command = [sys.executable, "-m", "lanner", "serve", target, "--port", "0", "--json"]
+    command += ["--no-access-log", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
                 msg = "the service did not start: see its message"
                 raise BenchmarkError(msg)
-            yield json.loads(line)["url"]
+            said = json.loads(line)
+            endpoint = Endpoint(f"{said['url']}/v1", name)
+            yield Service(endpoint, process.pid, str(said.get("grpc_url", "")))
         finally:
             process.terminate()
+
+
+def before_triton(artifact: Path, texts: list[str], calls: int, rounds: int) -> dict[str, float]:
+    """Return the p50 of one text through Lanner's client of a Triton server, and the service."""
+    with TemporaryDirectory(prefix="lanner-") as directory:
+        repository = f"{directory}/repository"
+        command = [sys.executable, "-m", "lanner", "repository", str(artifact), "--name", _MODEL]
+        subprocess.run([*command, "--output", repository], check=True, stdout=sys.stderr)
+        ports = [f"--triton-{one}-port=0" for one in ("http", "grpc", "metrics")]
+        with served(repository, _MODEL, *ports) as service:
+            model = lanner.connect(service.grpc_url, _MODEL)
+            encode: Encode = model.encode
+            requests = [service.endpoint.request([text]) for text in texts]
+            found: dict[str, list[float]] = {"client": [], "service": []}
+            with service.endpoint.connect() as connection:
+                asked = asking(connection, requests)
+                for turn in range(rounds + 1):
+                    pair = {
+                        "client": p50_ms(encode, texts, calls),
+                        "service": p50_ms(asked, texts, calls),
+                    }
+                    for name in found if turn else ():  # the first warms up
+                        found[name].append(pair[name])
+            model.close()
+    client, service_ms = (float(np.median(found[name])) for name in ("client", "service"))
+    return {"client_p50_ms": client, "service_p50_ms": service_ms, "added_ms": service_ms - client}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--calls", type=positive, default=1_000, help="calls of each figure")
+    parser.add_argument("--calls", type=positive, default=1_000, help="calls of a figure's round")
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--triton", action="store_true", help="before a Triton server, too")
     args = parser.parse_args(argv)
     require_output_file(args.output)
     texts = list(shipped_sentences())
     np.random.default_rng(SEED).shuffle(texts)
-    near, expected = in_process(args.artifact, texts, args.calls)
-    connections: list[Connection] = []
-    with served(args.artifact) as url:
-
-        def connected() -> Encode:
-            connections.append(Connection(url))
-            return connections[-1].encode
-
-        if not np.allclose(connected()(texts[:8]), expected, atol=1e-4):
+    model = load(args.artifact, head=EmbeddingModel)
+    is_normalized = model.similarity_fn_name == "cosine"
+    expected = model.encode(texts[:8], normalize_embeddings=is_normalized)
+    near, far = list[Figures](), list[Figures]()
+    with served(f"{_MODEL}={args.artifact}", _MODEL) as service:
+        with service.endpoint.connect() as connection:
+            found = vectors_of(ask(connection, service.endpoint.request(texts[:8])))
+        if not np.allclose(found, expected, atol=1e-4):
             msg = "the service answers other vectors than the artifact in process"
             raise BenchmarkError(msg)
-        far = measure(connected, texts, args.calls)
-        for connection in connections:
-            connection.close()
-    content = {
+        for turn in range(args.rounds + 1):
+            pair = (
+                in_process(model.encode, texts, args.calls),
+                through(service, texts, args.calls),
+            )
+            if turn:  # the first warms up
+                near.append(pair[0])
+                far.append(pair[1])
+    here, there = median(near), median(far)
+    bulk = here.large_call_texts_per_s
+    content: dict[str, Any] = {
         "machine": asdict(this_machine()),
+        "load_average": os.getloadavg(),
         "versions": package_versions(*_PACKAGES),
-        "in_process": asdict(near),
-        "service": asdict(far),
-        "added_p50_ms": far.one_text_p50_ms - near.one_text_p50_ms,
-        "callers_share_of_bulk": {
-            count: rate / near.large_call_texts_per_s
-            for count, rate in far.callers_texts_per_s.items()
-        },
-        "large_call_share": far.large_call_texts_per_s / near.large_call_texts_per_s,
+        "in_process": asdict(here),
+        "service": asdict(there),
+        "added_p50_ms": there.one_text_p50_ms - here.one_text_p50_ms,
+        "callers_share_of_bulk": {n: rate / bulk for n, rate in there.callers_texts_per_s.items()},
+        "large_call_share": there.large_call_texts_per_s / bulk,
+        "rounds": {"in_process": [*map(asdict, near)], "service": [*map(asdict, far)]},
     }
+    if args.triton:
+        content["before_triton"] = before_triton(args.artifact, texts, args.calls, args.rounds)
     with staged_file(args.output) as file:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
-    print(json.dumps({name: content[name] for name in list(content)[2:]}, indent=2))
+    shown = {name: value for name, value in content.items() if name not in _NOT_SHOWN}
+    print(json.dumps(shown, indent=2))
 
+
+#: What is in the file alone.
+_NOT_SHOWN = ("machine", "versions", "rounds")
 
 if __name__ == "__main__":
     main()
