@@ -33,6 +33,8 @@ _CLOSE_S = 2.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Ids tell requests apart and are no secret. Random bytes of the system would be a call of it each.
 _IDS = random.Random()  # noqa: S311
+#: Made once: `json.dumps` would make an encoder for each line.
+_ENCODE = json.JSONEncoder(default=str).encode
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
 #: The constant beginning of a library's message: asyncio and others put values after it.
 _WORDS = re.compile(r"[A-Za-z %]*")
@@ -213,7 +215,8 @@ def _text(fields: Mapping[str, Value]) -> str:
         if isinstance(value, Mapping):
             words += [f"{name}.{part}={_plain(number)}" for part, number in value.items()]
         elif name in ("time", "level", "event"):
-            words.append(_escaped(str(value))[1:-1])
+            shown = str(value)
+            words.append(shown if _PLAIN.fullmatch(shown) else _escaped(shown)[1:-1])
         else:
             words.append(f"{name}={_plain(value)}")
     return " ".join(words) + "\n"
@@ -222,13 +225,15 @@ def _text(fields: Mapping[str, Value]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, int):
+        return str(value)
     shown = "-" if value is None else str(value)
     return shown if _PLAIN.fullmatch(shown) else _escaped(shown)
 
 
 def _escaped(value: object) -> str:
     # ASCII alone: no line break of Unicode and no control character but DEL is left as it is.
-    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+    return _ENCODE(value).replace("\x7f", "\\u007f")
 
 
 _RENDERERS = {"json": _json, "text": _text}
