@@ -73,10 +73,15 @@ test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones 
 test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
-# The tests that read or write a checkpoint (tests/conftest.py says which those are).
+# What the generations of transformers read and trace in ways of their own; of test-all, every test
+# that reads or writes a checkpoint (tests/conftest.py says which those are).
+TESTS4 ?= tests/export/checkpoint tests/export/transformer tests/export/graph/test_tracing.py \
+	tests/end_to_end/test_architectures.py tests/end_to_end/test_export_to_answers.py
+
+test-all: TESTS4 := tests/export tests/end_to_end tests/runtime
+
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(TESTS))" \
-		tests/export tests/end_to_end tests/runtime $(PYTEST_ARGS)
+	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(TESTS))" $(TESTS4) $(PYTEST_ARGS)
 
 check: lint types site ## lint, types, and the documentation's links
 

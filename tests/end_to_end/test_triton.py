@@ -279,6 +279,7 @@ def test_an_artifact_stands_in_for_what_a_server_does_not_carry(
         np.testing.assert_allclose(model.encode(TEXTS), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses(
     tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
 ) -> None:
@@ -293,6 +294,7 @@ def test_a_full_queue_refuses(
     assert str(refused[0]).endswith("waiting as its queue takes: try again later")
 
 
+@pytest.mark.slow
 def test_a_new_version_takes_over_under_load(
     tiny_artifact: Artifact, tmp_path: Path, tritonserver: Installation
 ) -> None:

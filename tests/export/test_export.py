@@ -254,6 +254,7 @@ print((peak_bytes() - before) / weights_bytes)
 """
 
 
+@pytest.mark.no_transformers
 @pytest.mark.slow
 def test_memory_is_bounded(tmp_path: Path) -> None:
     sizes: dict[str, Any] = {

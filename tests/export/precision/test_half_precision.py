@@ -180,6 +180,7 @@ def test_the_emulation_rounds_what_an_operator_gives(
     ]
 
 
+@pytest.mark.slow
 def test_minilm_is_half_the_size_and_as_good_as_in_torch(
     minilm_checkpoint: Path, minilm_artifact: Artifact, tmp_path: Path
 ) -> None:

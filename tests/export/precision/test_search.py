@@ -37,6 +37,8 @@ from lanner_export.quality.parity import answers
 from lanner_export.texts.calibration import CalibrationTexts
 from lanner_export.texts.quality_data import QualityData
 
+pytestmark = pytest.mark.no_transformers  # it begins with a graph
+
 #: What `broken` breaks.
 BROKEN = ["encoder.layer.0.output.dense", "encoder.layer.1.output.dense"]
 LABELS = {

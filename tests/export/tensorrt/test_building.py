@@ -41,6 +41,8 @@ from lanner_export.tensorrt.building import EngineRequest, build_engines, plan_e
 from lanner_export.tensorrt.edges import edge_shapes
 from lanner_export.texts.calibration import CalibrationTexts, calibration_texts
 
+pytestmark = pytest.mark.no_transformers  # it begins with an artifact
+
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 A100 = Gpu("NVIDIA A100-SXM4-40GB", "8.0", 40 * 2**30, "570.86.15", "12.8")
 T4 = Gpu("Tesla T4", "7.5", 16 * 2**30, "570.86.15", "12.8")
@@ -159,6 +161,7 @@ def test_the_edges_of_every_profile_are_run(artifact: Artifact, machine: Machine
     assert set(shapes) <= set(machine.shapes)
 
 
+@pytest.mark.slow
 def test_engines_for_several_gpus_stand_side_by_side(artifact: Artifact, machine: Machine) -> None:
     build_engines(artifact.directory, request_of("fp16"))
     machine.gpu = A100
@@ -263,6 +266,7 @@ def test_an_engine_that_answers_otherwise_is_not_added(
     assert content_of(artifact.directory) == before
 
 
+@pytest.mark.slow
 def test_an_engine_stays_where_the_next_one_fails(artifact: Artifact, machine: Machine) -> None:
     def begin(step: str) -> None:
         if step.startswith("building the int8 engine"):

@@ -90,7 +90,10 @@ def test_an_operator_set_may_be_too_new(tmp_path: Path) -> None:
     assert parser_support("11.4").problems(model) == []
 
 
-@pytest.mark.parametrize("name", list(MATRIX))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "BERT")) for name in MATRIX],
+)
 def test_every_architecture_is_taken_and_right(name: str, tmp_path: Path) -> None:
     row = MATRIX[name]
     if row.since == "5" and transformers.__version__.startswith("4."):

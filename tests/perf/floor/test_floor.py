@@ -169,6 +169,7 @@ def test_word_vectors_have_no_floor(word_artifact: Path) -> None:
         measure_floor(Artifact.open(word_artifact), build_workloads(None), threads=1)
 
 
+@pytest.mark.slow
 def test_a_real_floor(tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     small = Effort((8,), matrices=1, rounds=2, window_s=0.001, layouts=(WORKERS,))
     monkeypatch.setattr("lanner_perf.floor.floor.QUICK", small)

@@ -175,6 +175,7 @@ def test_the_tiny_artifact_by_hand(tiny_artifact: Artifact) -> None:
         assert count_operations(tiny_artifact.file(f"model.{precision}.onnx")) == expected
 
 
+@pytest.mark.slow
 def test_the_real_checkpoint_as_torch_counts_it(
     minilm_checkpoint: Path, minilm_artifact: Artifact
 ) -> None:

@@ -81,6 +81,7 @@ def test_on_the_cpu_it_shows_that_it_works(
     assert "not measured" not in said.out
 
 
+@pytest.mark.slow
 def test_what_crashes_takes_nothing_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

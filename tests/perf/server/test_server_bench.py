@@ -149,6 +149,7 @@ def test_without_an_artifact_the_server_alone_is_measured(
     assert report["checks"][0]["missing"] == "of in process it was not measured"
 
 
+@pytest.mark.slow
 def test_a_cache_is_measured_with_texts_that_are_new_and_that_were_seen(
     server: TritonServer, tiny_artifact: Artifact, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_cache_is_measured_with_texts_that_are_new_and_that_were_seen(
     assert report["left_out"] == []
 
 
+@pytest.mark.slow
 def test_a_model_that_asks_for_a_cache_where_there_is_none(
     tiny_artifact: Artifact,
     tmp_path: Path,
@@ -218,6 +220,7 @@ def test_a_model_that_asks_for_a_cache_where_there_is_none(
             bench_server(request, stop)
 
 
+@pytest.mark.slow
 def test_another_head_and_a_model_without_its_other_half(
     server: TritonServer,
     scorer_artifact: Artifact,

@@ -15,6 +15,7 @@ from lanner.triton.repository.write import write_repository
 from lanner.triton.server.server import TritonServer
 
 
+@pytest.mark.slow
 def test_instances_share_the_cores_that_they_find(
     word_artifact: Path, tmp_path: Path, tritonserver: Installation
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         made.close()
 
 
+@pytest.mark.slow
 def test_a_swallowed_connection_is_left_behind() -> None:
     with served(GOOD) as port, relay(port) as (before, is_silent):
         made = transport(before)
