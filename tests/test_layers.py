@@ -27,7 +27,7 @@ RUNTIME = {
     "engines/tensorrt": "errors machine artifact",
     "engines/onnx": "",
     "engines/native": "errors engines/onnx",
-    "engines": "errors machine artifact engines/tensorrt engines/onnx",
+    "engines": "errors machine artifact engines/tensorrt engines/onnx engines/native",
     "running": "errors text engines",
     "models": "errors vectors artifact text running",
     "files": "errors machine vectors artifact models",
@@ -49,9 +49,9 @@ RUNTIME = {
     "service": "errors machine artifact models loading triton/contract triton/client "
     "service/access service/core service/dialects",
     "integrations": "vectors models",
-    "commands": "errors _version machine vectors artifact text engines/tensorrt engines models "
-    "files loading tune triton/contract triton/client triton/lint triton/repository triton/server "
-    "service/access service",
+    "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
+    "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
+    "triton/server service/access service",
     "__init__": "errors _version vectors artifact models loading triton/client",
     "__main__": "commands",
 }

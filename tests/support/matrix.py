@@ -121,6 +121,8 @@ MATRIX: dict[str, Row] = {
     "DeBERTa": Row("DebertaV2", _DEBERTA, _NO_ATTENTION),
 }
 
+#: The architectures whose encoders the native engine knows.
+NATIVE = ("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT")
 
 #: One head of each architecture, in turn, is enough for a change; the others are slow tests.
 CHOSEN = {
@@ -148,7 +150,7 @@ def config_of(name: str, head: str) -> dict[str, Any]:
 
 def table() -> str:
     """The matrix as Markdown."""
-    header = ["architecture", *CLASS_OF_HEAD, "attention", "transformers"]
+    header = ["architecture", *CLASS_OF_HEAD, "attention", "native engine", "transformers"]
     lines = [_line(header), _line(["---"] * len(header))]
     for name, row in MATRIX.items():
         precisions = ", ".join(PRECISIONS)
@@ -158,6 +160,7 @@ def table() -> str:
                     name,
                     *(precisions if head in row.heads else "-" for head in CLASS_OF_HEAD),
                     "one operator" if "Attention" in row.fused else "as its parts",
+                    "fp32, int8" if name in NATIVE else "-",
                     "4.57 and 5" if row.since == "4.57" else row.since,
                 ]
             )
@@ -181,6 +184,8 @@ written from the matrix of those tests, and a test fails if the two differ.
 - The export of a real checkpoint measures what int8 costs it; the quality card shows it.
 - fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
   after each operator.
+- "Native engine" names the precisions that `engine="native"` runs, held to ONNX Runtime's
+  answers; see the [guide](guide/native.md).
 - Attention "as its parts" is right, too, but slower than as one operator. `lanner inspect`
   shows what was fused.
 

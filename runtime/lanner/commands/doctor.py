@@ -7,6 +7,7 @@ from lanner._version import __version__
 from lanner.commands.console import print_json, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
+from lanner.engines.registry import NATIVE
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import LannerError, ServerError
 from lanner.machine.extras import extras, has_package
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
                 "bf16": machine.has_bf16,
                 "engines": installed_engines(),
                 "engines_refused_here": refused_engines(),
+                "native_instruction_sets": native_instruction_sets(),
                 "versions": versions,
                 "missing": missing,
                 "nvidia_driver": has_nvidia_driver(),
@@ -80,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
                 f"precision  {default_precision()} by default: {_why()}",
                 f"bf16       {_bf16()}",
                 f"engines    {_engines()}",
+                *(f"           native {line}" for line in _native()),
                 f"triton     {_triton()}",
                 f"versions   {', '.join(f'{k} {v}' for k, v in versions.items())}",
                 "",
@@ -112,6 +115,18 @@ def refused_engines() -> dict[str, str]:
     """Return the engines that do not run on this machine, with the reasons."""
     found = {engine.name: engine.refusal() for engine in ENGINES}
     return {name: reason for name, reason in found.items() if reason}
+
+
+def native_instruction_sets() -> dict[str, bool]:
+    """Return the instruction sets of the native engine that this processor has.
+
+    True for a set whose self-test gave the bits of plain C++; a set that fails is never used.
+    """
+    if not NATIVE.is_installed:
+        return {}
+    from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
+
+    return {item.name: item.is_correct for item in instruction_sets() if item.runs_here}
 
 
 def default_precision() -> str:
@@ -155,6 +170,14 @@ def _engines() -> str:
     graphs = [engine for engine in ENGINES if engine.runs_graphs]
     hint = " or ".join(f"pip install 'lanner[{engine.extra}]'" for engine in graphs)
     return ", ".join(found) or f"none: {hint}"
+
+
+def _native() -> list[str]:
+    found = native_instruction_sets()
+    passed = [name for name, is_correct in found.items() if is_correct]
+    failed = [name for name, is_correct in found.items() if not is_correct]
+    lines = [f"uses {passed[0]}; passed their self-test: {', '.join(passed)}"] if passed else []
+    return lines + [f"FAILED the self-test and are not used: {', '.join(failed)}"] * bool(failed)
 
 
 def _bf16() -> str:

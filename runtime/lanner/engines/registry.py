@@ -67,6 +67,7 @@ class EngineRecord:
         best_precisions: Precisions for which ``"auto"`` prefers this engine to those before it.
         refuse: Returns the reason why the machine cannot run the engine, whatever is installed, or
             an empty string.
+        is_automatic: True if ``"auto"`` may take the engine; others are taken by name.
         batch_dependence: Returns the reason why the answers to a variant depend on the batch on
             this processor, or an empty string.
         open: Imports the engine and opens a model file.
@@ -81,6 +82,7 @@ class EngineRecord:
     open: Callable[[Opening], Engine]
     model_format: str = "onnx"
     best_precisions: frozenset[str] = frozenset()
+    is_automatic: bool = True
     refuse: Callable[[], str] = str
     batch_dependence: Callable[[Variant], str] = _never
 
@@ -190,6 +192,12 @@ def _refuse_tensorrt() -> str:
     return ""
 
 
+def _open_native(opening: Opening) -> Engine:
+    from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
+
+    return NativeEngine(opening.path, threads=opening.threads, workers=opening.workers)
+
+
 ONNXRUNTIME = EngineRecord(
     name="onnxruntime",
     title="ONNX Runtime",
@@ -222,11 +230,21 @@ TENSORRT = EngineRecord(
     refuse=_refuse_tensorrt,
     open=_open_tensorrt,
 )
+NATIVE = EngineRecord(
+    name="native",
+    title="Lanner's own kernels",
+    extra="native",
+    modules=("lanner_native",),
+    packages=("lanner-native",),
+    devices=("cpu",),
+    is_automatic=False,
+    open=_open_native,
+)
 #: All engines. Among those that run the same files, the one that is usually fastest comes first. On
 #: a CPU with VNNI OpenVINO runs int8 in 0.9 of ONNX Runtime's time for shapes that repeat, but it
 #: takes 5 ms more for each new shape, the time of six texts, and more memory; fp32 is as fast in
 #: both.
-ENGINES = (ONNXRUNTIME, OPENVINO, TENSORRT)
+ENGINES = (ONNXRUNTIME, OPENVINO, NATIVE, TENSORRT)
 
 
 def engine_names() -> list[str]:
@@ -246,7 +264,7 @@ def choose_engine(variant: Variant) -> str:
         MissingExtraError: No engine is installed.
         EngineError: The answers of the only installed engine would depend on the batch here.
     """
-    able = [engine for engine in ENGINES if engine.runs(variant, "cpu")]
+    able = [e for e in ENGINES if e.is_automatic and e.runs(variant, "cpu")]
     if not able:
         return variant.engine
     able.sort(key=lambda engine: variant.precision not in engine.best_precisions)

@@ -1,4 +1,4 @@
-"""What follows the encoder: pooling, Dense layers, the L2 norm, and a cut."""
+"""The part of a graph behind the encoder: pooling, Dense layers, the L2 norm, and a cut."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ _ACTIVATIONS = ("Gelu", "Relu", "Tanh")
 
 @dataclass
 class Head:
-    """What follows the encoder.
+    """The part of a graph behind the encoder.
 
     Attributes:
         pooling: From tokens to a text.

@@ -1,7 +1,7 @@
 """The plan: an encoder as the native engine runs it, in the terms of ``lanner_native.h``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -86,6 +86,10 @@ class Plan:
     def is_quantized(self) -> bool:
         """True if products of the layers have int8 weights."""
         return any(name.startswith("layer.") and name.endswith(".scales") for name in self.tensors)
+
+    def without_tensors(self) -> "Plan":
+        """Return the plan without the file that its tensors are views of."""
+        return replace(self, tensors={})
 
     def config(self) -> dict[str, Any]:
         """Return the fields of ``ln_config``, but for its version, scales and instruction set."""

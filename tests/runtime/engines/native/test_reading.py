@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.support.cells import MakeCell
-from tests.support.matrix import CHOSEN, MATRIX, cells
+from tests.support.matrix import CHOSEN, MATRIX, NATIVE, cells
 from tests.support.planned import PlanInNumpy
 from tests.support.word_artifact import write_word_artifact
 
@@ -23,8 +23,6 @@ from lanner.tune.workload import Workload
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
-#: The architectures whose encoders the native engine knows.
-KNOWN = ("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT")
 LENGTHS = (64, 1, 5, 17, 40)
 
 
@@ -95,7 +93,7 @@ def test_a_dense_layer_and_the_norm_of_vectors_are_in_the_plan(tiny_artifact: Ar
     [
         pytest.param(*cell, marks=[pytest.mark.slow] * (cell not in CHOSEN))
         for cell in cells()
-        if cell[0] in KNOWN
+        if cell[0] in NATIVE
     ],
 )
 def test_a_plan_of_every_architecture_answers_as_onnxruntime_does(

@@ -1,0 +1,164 @@
+"""The engine of Lanner's own CPU kernels: packed tokens, the same bits in every batch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.engines.native.embeddings import IDS, MASK, TYPES
+from lanner.engines.native.plan import Pooling, Tensor
+from lanner.engines.native.reading import read_plan
+from lanner.errors import EngineError, MissingExtraError
+
+try:
+    import lanner_native
+except ImportError as error:
+    what = "the native engine"
+    raise MissingExtraError(what, "native", "lanner_native") from error
+
+#: A run costs next to nothing beside its tokens.
+RUN_TOKENS = 0
+
+
+class InstructionSet(NamedTuple):
+    """A set of kernels for one kind of processor.
+
+    Attributes:
+        name: The name, for example ``avx512_vnni``.
+        is_compiled: True if the installed module has it.
+        is_supported: True if this processor and system have it.
+        is_correct: True if its self-test gave the bits of plain C++.
+    """
+
+    name: str
+    is_compiled: bool
+    is_supported: bool
+    is_correct: bool
+
+    @property
+    def runs_here(self) -> bool:
+        """True if the module and the processor have it."""
+        return self.is_compiled and self.is_supported
+
+
+def instruction_sets() -> list[InstructionSet]:
+    """Return the instruction sets, the fastest first; the first call tests each in milliseconds."""
+    return [InstructionSet(*found) for found in lanner_native.instruction_sets()]
+
+
+class NativeEngine:
+    """An encoder in Lanner's own kernels; any number of threads may call it.
+
+    The answer to a text depends on the text alone: neither on the batch, nor on the number of
+    threads, nor on the instruction set.
+
+    Args:
+        path: The variant's model file, which must not change while the engine is in use.
+        threads: Cores to use.
+        workers: The usual number of batches at once; each has ``threads // workers`` cores.
+        is_per_token: Measure the scale of each token's bytes, instead of the artifact's scales.
+        instruction_set: A name of `instruction_sets`; empty for the fastest that this processor
+            has and that passed its self-test.
+
+    Raises:
+        EngineError: The graph has something that the engine does not know, or the processor lacks
+            the instruction set.
+    """
+
+    name = "native"
+    run_tokens = RUN_TOKENS
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        workers: int = 1,
+        is_per_token: bool = False,
+        instruction_set: str = "",
+    ) -> None:
+        self._threads, self._worker_threads = threads, max(1, threads // workers)
+        plan = read_plan(path)
+        if is_per_token and not plan.is_quantized():
+            msg = f"{path} has no products in int8, so no bytes to scale: leave is_per_token out"
+            raise EngineError(msg)
+        tensors: dict[str, Tensor] = {
+            name: np.ascontiguousarray(values)  # type: ignore[misc]  # of either kind
+            for name, values in plan.tensors.items()
+        }
+        try:
+            self._model = lanner_native.Model(
+                plan.config(), tensors, per_token=is_per_token, instruction_set=instruction_set
+            )
+        except lanner_native.NativeError as error:
+            msg = f"the native engine could not load {path}: {error.args[1]}"
+            raise EngineError(msg) from error
+        # The core has copied the tensors.
+        self._plan = plan.without_tensors()
+
+    @property
+    def instruction_set(self) -> str:
+        """The name of the instruction set in use."""
+        return self._model.instruction_set
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        is_alone: bool = False,
+        deadline_s: float | None = None,
+    ) -> NDArray[np.float32]:
+        """Run one batch without its padding; see `lanner.engines.Engine.run`."""
+        mask = inputs[MASK] > 0
+        lengths = mask.sum(axis=1)
+        _require_padding_behind(mask, lengths)
+        starts = np.zeros(len(mask) + 1, np.int32)
+        np.cumsum(lengths, out=starts[1:])
+        plan = self._plan
+        is_by_token = plan.pooling == Pooling.NONE
+        rows = int(starts[-1]) if is_by_token else len(mask)
+        output = np.empty((rows, self._model.output_size), np.float32)
+        types = _packed(inputs[TYPES], mask) if plan.takes_types else None
+        threads = self._threads if is_alone else self._worker_threads
+        try:
+            self._model.run(_packed(inputs[IDS], mask), types, starts, output, threads)
+        except lanner_native.NativeError as error:
+            msg = f"the native engine could not run the batch: {error.args[1]}"
+            raise EngineError(msg) from error
+        output = output[:, : plan.dimension]
+        if not is_by_token:
+            return output
+        padded = np.zeros((*mask.shape, output.shape[1]), np.float32)
+        padded[mask] = output
+        return padded
+
+
+def _packed(values: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the values of tokens, one text after the other.
+
+    Numbers beyond int32 become one that no table has, so that the core refuses them.
+    """
+    found = values[mask]
+    return np.clip(found, -1, np.iinfo(np.int32).max).astype(np.int32)
+
+
+def _require_padding_behind(mask: NDArray[np.bool_], lengths: NDArray[np.int64]) -> None:
+    """Check that each text has tokens, and padding behind them alone.
+
+    Raises:
+        EngineError: A text has none, or padding before or between its tokens.
+    """
+    if lengths.size and not lengths.min():
+        row = int(lengths.argmin())
+        msg = f"the attention mask hides all tokens of the text at index {row}: send at least one"
+        raise EngineError(msg)
+    is_behind = mask == (np.arange(mask.shape[1]) < lengths[:, None])
+    if not is_behind.all():
+        row = int((~is_behind.all(axis=1)).argmax())
+        msg = (
+            f"the attention mask of the text at index {row} hides tokens before or between others: "
+            "the native engine takes padding behind the text alone"
+        )
+        raise EngineError(msg)

@@ -1,0 +1,225 @@
+"""The native engine, where its module is built: beside the plan in numpy, and in every batch."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.runtime.engines.native.test_reading import batch, texts
+from tests.support.planned import PlanInNumpy
+
+from lanner.artifact.artifact import Artifact
+from lanner.commands import main
+from lanner.engines import choose_engine, find_engine, open_engine
+from lanner.engines.native.plan import Pooling
+from lanner.engines.native.reading import read_plan
+from lanner.errors import EngineError, MissingExtraError
+from lanner.loading.load import load
+from lanner.tune.workload import Workload
+
+pytest.importorskip("lanner_native", reason="lanner-native is not built (make native)")
+
+from lanner.engines.native.engine import NativeEngine, instruction_sets
+
+Feed = dict[str, NDArray[np.int64]]
+HEADS = ("tiny", "scorer", "classifier", "tagger")
+
+
+def usable() -> list[str]:
+    return [item.name for item in instruction_sets() if item.is_correct]
+
+
+@pytest.mark.parametrize("is_per_token", [False, True], ids=["static", "per-token"])
+@pytest.mark.parametrize("head", HEADS)
+def test_it_answers_as_its_plan_does_in_numpy(
+    head: str, is_per_token: bool, request: pytest.FixtureRequest
+) -> None:
+    artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
+    path = artifact.file("model.int8.onnx")
+    plan = read_plan(path)
+    inputs = batch(plan)
+    found = NativeEngine(path, threads=2, is_per_token=is_per_token).run(inputs)
+    expected = PlanInNumpy(plan, is_per_token=is_per_token)(
+        [inputs["input_ids"][i, :n] for i, n in texts()],
+        [inputs["token_type_ids"][i, :n] for i, n in texts()],
+    )
+    differences = []
+    for (row, length), answer in zip(texts(), expected, strict=True):
+        own = found[row, :length] if plan.pooling == Pooling.NONE else found[row]
+        differences.append(np.abs(own - answer).ravel())
+        if plan.pooling == Pooling.NONE:
+            assert not found[row, length:].any()
+    difference = np.concatenate(differences)
+    # A rounding on the edge goes the other way in some texts, and others follow.
+    assert np.median(difference) < 1e-4
+    assert difference.max() < 0.1
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_it_runs_fp32_too(head: str, request: pytest.FixtureRequest) -> None:
+    artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
+    path = artifact.file("model.fp32.onnx")
+    inputs = batch(read_plan(path))
+    inputs = {name: inputs[name] for name in artifact.manifest.inputs}
+    found = open_engine("native", path, threads=2).run(inputs)
+    expected = open_engine("onnxruntime", path).run(inputs)
+    for row, length in texts():
+        kept = (row, slice(length)) if found.ndim == 3 else row
+        np.testing.assert_allclose(found[kept], expected[kept], rtol=1e-4, atol=1e-4)
+
+
+def random_batches(inputs: Feed, count: int) -> list[tuple[NDArray[np.int64], Feed]]:
+    """Batches of seeded random rows, some with more padding than they need."""
+    generator = np.random.default_rng(0)
+    lengths = inputs["attention_mask"].sum(axis=1)
+    found = []
+    for _ in range(count):
+        rows = generator.integers(0, len(lengths), generator.integers(1, 12))
+        longest = int(generator.integers(lengths[rows].max(), lengths.max() + 1))
+        found.append((rows, {name: v[rows, :longest] for name, v in inputs.items()}))
+    return found
+
+
+def require_same_bits(path: Path, inputs: Feed, **options: Any) -> None:
+    """Compare each text alone with random batches, threads and instruction sets."""
+    rows = range(len(inputs["attention_mask"]))
+    lengths = inputs["attention_mask"].sum(axis=1)
+    alone = NativeEngine(path, **options)
+    expected = [
+        alone.run({name: v[row : row + 1, : lengths[row]] for name, v in inputs.items()})
+        for row in rows
+    ]
+    batches = random_batches(inputs, 200)
+    for number, name in enumerate(usable()):
+        for threads in (1, 2):
+            engine = NativeEngine(path, threads=threads, instruction_set=name, **options)
+            assert engine.instruction_set == name
+            for chosen, feed in batches if number == 0 else batches[:10]:
+                answers = engine.run(feed, is_alone=threads == 2)
+                for row, answer in zip(chosen, answers, strict=True):
+                    kept = answer[: lengths[row]] if answer.ndim == 2 else answer
+                    assert kept.tobytes() == expected[row][0].tobytes()
+
+
+@pytest.mark.parametrize("is_per_token", [False, True], ids=["static", "per-token"])
+@pytest.mark.parametrize("head", HEADS)
+def test_the_bits_depend_on_nothing_but_the_text(
+    head: str, is_per_token: bool, request: pytest.FixtureRequest
+) -> None:
+    artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
+    path = artifact.file("model.int8.onnx")
+    require_same_bits(path, batch(read_plan(path)), is_per_token=is_per_token)
+
+
+@pytest.mark.slow
+def test_the_bits_of_a_real_checkpoint_depend_on_nothing_but_the_text(
+    minilm_artifact: Artifact,
+) -> None:
+    path = minilm_artifact.file("model.int8.onnx")
+    sentences = Workload.shipped("embed", "latency").sample(16)
+    model: Any = load(minilm_artifact.directory, variant="int8", engine="native", threads=2)
+    ids = model.tokenizer.encode(sentences)
+    longest = max(map(len, ids))
+    inputs = {
+        "input_ids": np.array([[*row, *[0] * (longest - len(row))] for row in ids]),
+        "attention_mask": np.array([[1] * len(row) + [0] * (longest - len(row)) for row in ids]),
+    }
+    require_same_bits(path, inputs)
+    together = model.encode(sentences)
+    for sentence, vector in zip(sentences, together, strict=True):
+        assert model.encode(sentence).tobytes() == vector.tobytes()
+
+
+def test_a_model_of_every_head_answers_with_it(
+    tiny_artifact: Artifact, scorer_artifact: Artifact, tagger_artifact: Artifact
+) -> None:
+    options: dict[str, Any] = {"engine": "native", "variant": "int8", "threads": 2}
+    tiny: Any = load(tiny_artifact.directory, **options)
+    assert tiny.runner.engine.name == "native"
+    vectors = tiny.encode(["a man plays", "the guitar"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    pairs = [("a man", "a guitar"), ("the food", "a woman plays")]
+    scorer: Any = load(scorer_artifact.directory, **options)
+    reference: Any = load(scorer_artifact.directory, variant="int8", engine="onnxruntime")
+    np.testing.assert_allclose(scorer.score(pairs), reference.score(pairs), atol=0.02)
+    tagger: Any = load(tagger_artifact.directory, **options)
+    assert all(entity.label in ("PER", "LOC") for entity in tagger.tag("a man plays"))
+
+
+def test_auto_does_not_take_it_yet(tiny_artifact: Artifact) -> None:
+    variant = tiny_artifact.manifest.variant("int8")
+    assert variant is not None
+    assert choose_engine(variant) == "onnxruntime"
+
+
+def changed(inputs: Feed, name: str, place: tuple[int, int], value: int) -> Feed:
+    values = inputs[name].copy()
+    values[place] = value
+    return {**inputs, name: values}
+
+
+@pytest.mark.parametrize("value", [-1, 2_000, 2**40])
+def test_a_token_beyond_the_table_is_refused(tiny_artifact: Artifact, value: int) -> None:
+    path = tiny_artifact.file("model.int8.onnx")
+    inputs = batch(read_plan(path))
+    with pytest.raises(EngineError, match=r"could not run the batch: .*id"):
+        NativeEngine(path).run(changed(inputs, "input_ids", (0, 2), value))
+
+
+def test_a_longer_text_than_the_table_of_positions_is_refused(tiny_artifact: Artifact) -> None:
+    feed = {name: np.ones((1, 65), np.int64) for name in ("input_ids", "attention_mask")}
+    with pytest.raises(EngineError, match=r"could not run the batch: .*65"):
+        NativeEngine(tiny_artifact.file("model.int8.onnx")).run(feed)
+
+
+def test_padding_before_a_text_and_a_text_of_padding_are_refused(tiny_artifact: Artifact) -> None:
+    engine = NativeEngine(tiny_artifact.file("model.int8.onnx"))
+    inputs = batch(read_plan(tiny_artifact.file("model.int8.onnx")))
+    message = "the attention mask of the text at index 2 hides tokens before or between others: "
+    with pytest.raises(EngineError, match=re.escape(message)):
+        engine.run(changed(inputs, "attention_mask", (2, 0), 0))
+    message = "the attention mask hides all tokens of the text at index 1: send at least one"
+    with pytest.raises(EngineError, match=re.escape(message)):
+        engine.run(changed(inputs, "attention_mask", (1, 0), 0))
+
+
+def test_an_unknown_instruction_set_is_refused(tiny_artifact: Artifact) -> None:
+    path = tiny_artifact.file("model.int8.onnx")
+    with pytest.raises(EngineError, match=f"could not load {re.escape(str(path))}: .*sse9"):
+        NativeEngine(path, instruction_set="sse9")
+
+
+def test_scales_of_tokens_are_for_int8(tiny_artifact: Artifact) -> None:
+    with pytest.raises(EngineError, match="has no products in int8, so no bytes to scale"):
+        NativeEngine(tiny_artifact.file("model.fp32.onnx"), is_per_token=True)
+
+
+def test_plain_code_passes_its_self_test_and_each_set_says_what_it_is() -> None:
+    found = instruction_sets()
+    assert found[-1] == ("plain", True, True, True)
+    assert all(item.is_correct for item in found if item.runs_here)
+
+
+def test_the_doctor_names_the_instruction_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["native_instruction_sets"] == dict.fromkeys(usable(), True)
+    assert "native" not in shown["engines_refused_here"]
+    main(["doctor"])
+    line = f"native uses {usable()[0]}; passed their self-test: {', '.join(usable())}"
+    assert line in capsys.readouterr().out
+
+
+def test_without_its_module_the_extra_is_named(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lanner_native", None)
+    monkeypatch.delitem(sys.modules, "lanner.engines.native.engine")
+    engine = find_engine("native")
+    assert engine is not None
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'lanner[native]'")):
+        open_engine("native", tiny_artifact.file("model.int8.onnx"))
