@@ -13,7 +13,7 @@ from lanner.artifact.quality_card import QualityCard, calibration_sentence, floa
 from lanner.commands.console import print_json, show, size, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
-from lanner.engines.registry import EngineRecord
+from lanner.engines.registry import NATIVE, EngineRecord
 from lanner.errors import ArtifactError, LannerError, VariantError
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice
@@ -28,6 +28,7 @@ _EXAMPLES = """\
 _WIDTH = 100
 #: Up to this many labels are named; more are counted.
 _MOST_LABELS = 10
+_NATIVE_PRECISIONS = ("fp32", "int8")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
             "verified": True,
             "tuned": tuned,
             "engines_refused_here": engines,
+            "native": _native(artifact),
         }
         print_json({**content, "quality": quality, **here})
     else:
@@ -117,6 +119,7 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
             *_lines(f"  made with   {versions}", indent=14),
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
             f"  default     {picked}",
+            *_lines(f"  native      {_native_sentence(artifact)}", indent=14),
             *(_lines(f"  tuned       {tuned}", indent=14) if tuned else []),
             "",
             table(header + variants),
@@ -174,6 +177,24 @@ def _dependence(manifest: Manifest) -> Iterator[str]:
 def _unstable(artifact: Artifact, engine: EngineRecord) -> list[str]:
     """Return the variants whose answers depend on the batch in an engine here."""
     return [v.name for v in artifact.manifest.variants if engine.batch_dependence(v)]
+
+
+def _native(artifact: Artifact) -> dict[str, str]:
+    """Return the variants and why the native engine does not run them: empty if it does."""
+    return {
+        variant.name: NATIVE.refuse_graph(artifact.file(variant.file))
+        for variant in artifact.manifest.variants
+        if _is_graph(variant) and variant.precision in _NATIVE_PRECISIONS
+    }
+
+
+def _native_sentence(artifact: Artifact) -> str:
+    reasons = _native(artifact)
+    runs = [name for name, reason in reasons.items() if not reason]
+    refused = next((reason for reason in reasons.values() if reason), "no variant is fp32 or int8")
+    by_name = f"runs {', '.join(runs)} if engine='native' is named"
+    installed = "" if NATIVE.is_installed else "; lanner-native is not installed"
+    return by_name + installed if runs else f"none: {refused}"
 
 
 def _is_graph(variant: Variant) -> bool:

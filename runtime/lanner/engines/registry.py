@@ -47,6 +47,10 @@ class Opening:
     engine_cache: Path | None = None
 
 
+def _no_reason(_: Path) -> str:
+    return ""
+
+
 def _never(_: Variant) -> str:
     return ""
 
@@ -68,6 +72,8 @@ class EngineRecord:
         refuse: Returns the reason why the machine cannot run the engine, whatever is installed, or
             an empty string.
         is_automatic: True if ``"auto"`` may take the engine; others are taken by name.
+        refuse_graph: Returns the reason why the engine does not run a model file of its format, or
+            an empty string; it reads the graph, not the weights.
         batch_dependence: Returns the reason why the answers to a variant depend on the batch on
             this processor, or an empty string.
         open: Imports the engine and opens a model file.
@@ -84,6 +90,7 @@ class EngineRecord:
     best_precisions: frozenset[str] = frozenset()
     is_automatic: bool = True
     refuse: Callable[[], str] = str
+    refuse_graph: Callable[[Path], str] = _no_reason
     batch_dependence: Callable[[Variant], str] = _never
 
     @property
@@ -192,6 +199,17 @@ def _refuse_tensorrt() -> str:
     return ""
 
 
+def _refuse_graph_natively(path: Path) -> str:
+    """Return the reason why the native engine does not run a graph, or an empty string."""
+    from lanner.engines.native.reading import read_plan  # noqa: PLC0415 (for who asks)
+
+    try:
+        read_plan(path)
+    except EngineError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
 def _open_native(opening: Opening) -> Engine:
     from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
 
@@ -238,6 +256,7 @@ NATIVE = EngineRecord(
     packages=("lanner-native",),
     devices=("cpu",),
     is_automatic=False,
+    refuse_graph=_refuse_graph_natively,
     open=_open_native,
 )
 #: All engines. Among those that run the same files, the one that is usually fastest comes first. On

@@ -17,6 +17,7 @@ IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 _LENGTH = 7
 #: No table has as many.
 _MOST_ROWS = 2**31
+_MOST_TABLES = 3
 
 
 class Table(NamedTuple):
@@ -96,10 +97,14 @@ def embeddings(graph: Matcher, value: str) -> Embeddings:
 
 
 def _summands(graph: Matcher, value: str) -> list[str]:
-    if graph.operator(value) != "Add":
-        return [value]
-    left, right = graph.take(value, "Add").inputs
-    return [*_summands(graph, left), *_summands(graph, right)]
+    found, open_ = list[str](), [value]
+    while open_ and len(found) + len(open_) <= _MOST_TABLES:
+        name = open_.pop()
+        if graph.operator(name) == "Add":
+            open_ += graph.take(name, "Add").inputs
+        else:
+            found.append(name)
+    return refuse("embeddings with more than three tables") if open_ else found
 
 
 def _table(graph: Matcher, value: str) -> Table:

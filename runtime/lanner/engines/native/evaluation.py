@@ -4,6 +4,7 @@ A few probes tell what such a part computes, however torch wrote it. Only operat
 are listed; semantics are those of https://onnx.ai/onnx/operators.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,14 +19,35 @@ _Operator = Callable[[list[Value], Mapping[str, Any]], Any]
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
 
 
+#: More elements are no indices of a probe: a forged graph could ask for all memory.
+_MOST_ELEMENTS = 2**24
+
+
 def evaluate(operator: str, inputs: list[Value], attributes: Mapping[str, Attribute]) -> Value:
     """Return the output of an operator.
 
     Raises:
         KeyError: The operator is not listed here, or a type is not.
-        ValueError: The inputs do not fit together; an IndexError if an index is outside.
+        ValueError: The inputs do not fit together, or are too large; an IndexError if an index is
+            outside.
     """
+    if _elements(operator, inputs) > _MOST_ELEMENTS:
+        raise ValueError(operator)
     return np.asarray(_OPERATORS[operator](inputs, attributes))
+
+
+def _elements(operator: str, inputs: list[Value]) -> int:
+    """Return a bound of the elements that an operator would make or copy."""
+    sizes = [item.size for item in inputs]
+    if operator == "Range":
+        return abs(int(inputs[1]) - int(inputs[0]))
+    if operator == "ConstantOfShape":
+        return math.prod(map(int, inputs[0]))
+    if operator in ("Gather", "GatherND"):
+        return inputs[1].size * max(inputs[0].shape, default=1)
+    if operator in _BROADCAST:
+        return math.prod(np.broadcast_shapes(*(item.shape for item in inputs)))
+    return max(sizes, default=0)
 
 
 def _unsqueeze(inputs: list[Value], _: Mapping[str, Any]) -> Any:
@@ -143,3 +165,6 @@ _OPERATORS: dict[str, _Operator] = {
     "Unsqueeze": _unsqueeze,
     "Where": lambda i, _: np.where(i[0], i[1], i[2]),
 }
+#: Operators whose inputs are broadcast to one shape.
+_BROADCAST = {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+_BROADCAST |= {"Max", "Min", "Mul", "Or", "Pow", "Sub", "Where"}

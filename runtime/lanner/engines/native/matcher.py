@@ -17,11 +17,25 @@ class Matcher:
 
     Args:
         graph: The graph.
+
+    Raises:
+        EngineError: A node stands before one that it reads, or two write the same value.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._producers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._producers: dict[str, Node] = {}
+        for node in graph.nodes:
+            # Whoever walks through a circle would never end.
+            is_known = [
+                n in self._producers or n in graph.tensors or n in graph.inputs
+                for n in node.inputs
+                if n
+            ]
+            is_new = not any(name in self._producers for name in node.outputs)
+            if not all(is_known) or not is_new or not node.outputs:
+                refuse(f"{named(node)}, which is not in order")
+            self._producers |= dict.fromkeys(filter(None, node.outputs), node)
         self._taken: set[str] = set()
         self._read: set[str] = set()
 
@@ -148,4 +162,4 @@ class Matcher:
 
 def named(node: Node) -> str:
     """Return the operator and the name of a node, for a message."""
-    return f"the operator {node.operator} ({node.name or node.outputs[0]})"
+    return f"the operator {node.operator} ({node.name or ', '.join(node.outputs)})"

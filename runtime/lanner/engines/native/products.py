@@ -198,11 +198,12 @@ def _quantized(graph: Matcher, value: str) -> tuple[str, NDArray[np.float32]]:
 
 def _behind_pointwise(graph: Matcher, value: str) -> str:
     """Return the value that a formula of pointwise operators is computed from."""
-    open_, sources = [value], set[str]()
+    open_, sources, seen = [value], set[str](), set[str]()
     while open_:
         name = open_.pop()
-        if graph.is_constant(name):
+        if name in seen or graph.is_constant(name):
             continue
+        seen.add(name)
         if name != value and (graph.operator(name) not in _POINTWISE or is_product(graph, name)):
             sources.add(name)
         else:

@@ -1,5 +1,6 @@
 """From an ONNX file to a plan."""
 
+import struct
 from pathlib import Path
 
 from lanner.engines.native.embeddings import IDS, MASK, TYPES, embeddings
@@ -23,13 +24,16 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         graph = Graph.read(mapped(path))
-    except (ValueError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, struct.error) as error:
         msg = f"the native engine could not read {path}: {error}; export the artifact again"
         raise EngineError(msg) from error
     try:
         return plan_of(graph)
     except EngineError as error:
         msg = f"{path}: {error}"
+        raise EngineError(msg) from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+        msg = f"the native engine could not read {path}: {error!r}; export the artifact again"
         raise EngineError(msg) from error
 
 

@@ -1,5 +1,6 @@
 """Plans of real and tiny checkpoints, run in numpy, beside the answers of ONNX Runtime."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.planned import PlanInNumpy
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact.artifact import Artifact
+from lanner.commands import main
 from lanner.engines import open_engine
 from lanner.engines.native.plan import Activation, Plan, Pooling
 from lanner.engines.native.reading import read_plan
@@ -145,6 +147,18 @@ def test_a_static_model_is_refused(tmp_path: Path) -> None:
         read_plan(artifact / "model.fp32.onnx")
 
 
+def test_inspect_says_whether_the_engine_runs_an_artifact(
+    tiny_artifact: Artifact, make_cell: MakeCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["inspect", "--json", str(tiny_artifact.directory)])
+    assert json.loads(capsys.readouterr().out)["native"] == {"fp32": "", "int8": ""}
+    main(["inspect", str(tiny_artifact.directory)])
+    assert "native      runs fp32, int8 if engine='native' is named" in capsys.readouterr().out
+    main(["inspect", str(make_cell("NomicBERT", "embed").artifact.directory)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "native none: the native engine does not know the activation that ends in" in shown
+
+
 def test_a_damaged_file_is_refused(tiny_artifact: Artifact, tmp_path: Path) -> None:
     whole = tiny_artifact.file("model.int8.onnx").read_bytes()
     for length in (0, 10, len(whole) // 2):
@@ -158,6 +172,10 @@ def test_a_damaged_file_is_refused(tiny_artifact: Artifact, tmp_path: Path) -> N
 
 def node_of(model: Any, operator: str) -> Any:
     return next(node for node in model.graph.node if node.op_type == operator)
+
+
+def node_of_name(model: Any, output: str) -> Any:
+    return next(node for node in model.graph.node if node.output[0] == output)
 
 
 def add_node(model: Any) -> None:
@@ -191,6 +209,30 @@ def scale_other(model: Any) -> None:
     node_of(model, "LayerNormalization").attribute.append(onnx.helper.make_attribute("axis", 1))
 
 
+def close_a_circle(model: Any) -> None:
+    first = node_of(model, "Add")
+    first.input[1] = first.output[0]
+
+
+def ask_for_all_memory(model: Any) -> None:
+    """Token types that are cut from an array of two to the power of 40 numbers."""
+    node = node_of(model, "GatherElements")
+    add = model.graph.initializer.append
+    add(onnx.numpy_helper.from_array(np.array([1, 2**40]), "huge"))
+    node.CopyFrom(onnx.helper.make_node("ConstantOfShape", ["huge"], [node.output[0]], name="all"))
+
+
+def add_tables(model: Any) -> None:
+    """A sum of two to the power of 40 tables."""
+    first = node_of(model, "Add")
+    place, name = list(model.graph.node).index(first), first.input[0]
+    for number in range(40):
+        twice = onnx.helper.make_node("Add", [name, name], [f"twice {number}"])
+        model.graph.node.insert(place + number, twice)
+        name = f"twice {number}"
+    node_of_name(model, first.output[0]).input[0] = name
+
+
 def another_activation(model: Any) -> None:
     node_of(model, "Gelu").op_type = "Softplus"
 
@@ -203,6 +245,9 @@ def another_activation(model: Any) -> None:
         (look_ahead_only, "with a cap, a cache, a causal mask or heads of its own axis"),
         (mask_more, "which hides more or less than padding"),
         (shift_weights, "the zero points of the operator DequantizeLinear"),
+        (add_tables, "embeddings with more than three tables"),
+        (close_a_circle, "which is not in order"),
+        (ask_for_all_memory, "does not know the operator ConstantOfShape (all) among its indices"),
         (another_activation, "does not know the operator Softplus"),
     ],
     ids=lambda item: item.__name__ if callable(item) else "",
