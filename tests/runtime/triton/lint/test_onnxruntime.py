@@ -60,6 +60,6 @@ def test_int8_in_another_onnxruntime_than_in_process(word_artifact: Path, tmp_pa
     assert (found.rule, found.severity) == ("int8-by-version", "warning")
     assert found.problem == "minilm runs int8 in the ONNX Runtime of the server"
     assert found.why.endswith(
-        "vectors of one text keep a cosine of 0.995 to 0.998, so they cannot stand beside vectors "
-        "that were made in process"
+        "vectors of one text keep a cosine of at least 0.991, 0.9998 on average, so they cannot "
+        "stand beside vectors that were made in process"
     )
