@@ -19,11 +19,11 @@ import pytest
 pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
+from tests.support.hostile_json import every_request
 from tests.support.hostile_requests import (
     SECRET,
     SECRET_BYTES,
     Hostile,
-    all_of_them,
     bodies,
     chunked,
     embed,
@@ -127,7 +127,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     )
 
 
-@pytest.mark.parametrize("hostile", all_of_them(), ids=lambda one: one.name)
+@pytest.mark.parametrize("hostile", every_request(), ids=lambda one: one.name)
 def test_each_gets_its_due(program: Program, hostile: Hostile) -> None:
     start = time.monotonic()
     answer = exchange(program.port, hostile.data)
@@ -140,7 +140,7 @@ def test_each_gets_its_due(program: Program, hostile: Hostile) -> None:
 
 
 def test_each_may_end_behind_its_last_byte(program: Program) -> None:
-    for hostile in all_of_them():
+    for hostile in every_request():
         answer = exchange(program.port, hostile.data, ends=True)
         assert SECRET_BYTES not in answer
         assert not answer or status(answer) in EXPECTED, (hostile.name, answer[:300])
@@ -352,7 +352,7 @@ TOKENS = (
 def test_no_mutation_of_a_request_stops_the_service(tmp_path: Path) -> None:
     count, seed = int(os.environ.get("LANNER_FUZZ", "10000")), 21
     random_ = random.Random(seed)  # noqa: S311 (it must be the same each time)
-    seeds = [one.data for one in all_of_them() if len(one.data) < 20_000]
+    seeds = [one.data for one in every_request() if len(one.data) < 20_000]
     seeds += [GOOD, *(one.data for one in bodies()[-20:] if len(one.data) < 20_000)]
     running = Program(tmp_path)
     try:
