@@ -276,6 +276,14 @@ def test_those_of_about_the_same_length_run_together() -> None:
     assert lengths(coalesce(texts_of(10, 20, 11, 8), most_tokens=64, run_tokens=4)) == [10, 11, 8]
 
 
+def test_in_int8_neighbours_in_length_run_together() -> None:
+    onnxruntime = pytest.importorskip("lanner.engines.onnxruntime", reason="needs onnxruntime")
+    # 12 takes 1 token of padding, 14 one for each of two; 10 would take 4.
+    some = texts_of(13, 10, 12, 14, 12)
+    found = coalesce(some, most_tokens=512, run_tokens=onnxruntime.BYTE_RUN_TOKENS)
+    assert lengths(found) == [13, 12, 14, 12]
+
+
 def test_the_first_is_always_among_them() -> None:
     assert lengths(coalesce(texts_of(100, 8, 8, 8), most_tokens=64, run_tokens=4)) == [100]
 
