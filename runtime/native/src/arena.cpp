@@ -14,7 +14,12 @@ namespace lanner {
 
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
+#if defined(__SANITIZE_ADDRESS__)
+// A chunk for each, so that the sanitizer sees where one ends.
+constexpr std::size_t kHugePage = 64, kChunk = 64;
+#else
+constexpr std::size_t kHugePage = std::size_t{2} << 20, kChunk = 2 * kHugePage;
+#endif
 constexpr std::align_val_t kAlignment{kHugePage};
 
 }  // namespace
@@ -24,12 +29,12 @@ void Arena::Free::operator()(std::byte* chunk) const { ::operator delete[](chunk
 void* Arena::take_bytes(std::size_t size) {
   size = round_up(size, 64);
   if (size > left_) {
-    const std::size_t chunk = round_up(size, 2 * kHugePage);
+    const std::size_t chunk = round_up(size, kChunk);
     chunks_.reserve(chunks_.size() + 1);
     next_ = static_cast<std::byte*>(::operator new[](chunk, kAlignment));
     chunks_.emplace_back(next_);
     left_ = chunk;
-#if defined(__linux__)
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
     madvise(next_, chunk, MADV_HUGEPAGE);  // without them it is only slower
 #endif
   }

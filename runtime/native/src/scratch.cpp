@@ -24,18 +24,19 @@ void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
   depth = std::max(depth, head_stride_);
   const std::size_t bytes = std::max(all * depth, inner * inner_width);
 
-  hidden_ = Buffer<float>(all * hidden_stride_);
-  wide_ = Buffer<float>(
+  arena_ = std::make_unique<Arena>();
+  hidden_ = arena_->take<float>(all * hidden_stride_);
+  wide_ = arena_->take<float>(
       std::max({all * 3 * attention, inner * inner_width, all * model.embedding_width()}));
-  context_ = Buffer<float>(all * attention);
-  for (auto& head : heads_) head = Buffer<float>(all * head_stride_);
-  bytes_ = Buffer<std::uint8_t>(bytes);
-  scales_ = Buffer<float>(all);
-  zero_pairs_ = Buffer<std::int32_t>(all);
+  context_ = arena_->take<float>(all * attention);
+  for (auto& head : heads_) head = arena_->take<float>(all * head_stride_);
+  bytes_ = arena_->take<std::uint8_t>(bytes);
+  scales_ = arena_->take<float>(all);
+  zero_pairs_ = arena_->take<std::int32_t>(all);
   attention_size_ = round_up(attention_workspace(longest, model.head_width()), kLanes);
-  attention_ = Buffer<float>(members * attention_size_);
+  attention_ = arena_->take<float>(members * attention_size_);
   widened_size_ = model.kernels.widens ? round_up(bytes, kPanel) : 0;
-  widened_ = Buffer<std::int16_t>(members * widened_size_);
+  widened_ = arena_->take<std::int16_t>(members * widened_size_);
   rows_ = rows;
   longest_ = longest;
   members_ = members;

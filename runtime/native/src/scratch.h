@@ -1,7 +1,9 @@
 // The memory of a run besides its output: enough for one block of packed tokens.
 #pragma once
 
-#include "buffer.h"
+#include <memory>
+
+#include "arena.h"
 #include "kernels/kernels.h"
 #include "model.h"
 
@@ -13,26 +15,26 @@ class Scratch {
   // Allocates only where a run is larger than all before it.
   void reserve(const Model& model, std::size_t rows, std::size_t longest, std::size_t members);
 
-  FloatRows hidden() const { return {hidden_.data(), hidden_stride_}; }
-  FloatRows wide(std::size_t stride) const { return {wide_.data(), stride}; }
-  FloatRows context(std::size_t stride) const { return {context_.data(), stride}; }
-  FloatRows head(std::size_t index) const { return {heads_[index].data(), head_stride_}; }
+  FloatRows hidden() const { return {hidden_, hidden_stride_}; }
+  FloatRows wide(std::size_t stride) const { return {wide_, stride}; }
+  FloatRows context(std::size_t stride) const { return {context_, stride}; }
+  FloatRows head(std::size_t index) const { return {heads_[index], head_stride_}; }
   ByteRows bytes(std::size_t stride) const {
-    return {bytes_.data(), stride, scales_.data(), zero_pairs_.data()};
+    return {bytes_, stride, scales_, zero_pairs_};
   }
-  float* attention(std::size_t member) const {
-    return attention_.data() + member * attention_size_;
-  }
+  float* attention(std::size_t member) const { return attention_ + member * attention_size_; }
   // 16-bit copies of bytes_, for instruction sets that multiply those.
-  std::int16_t* widened(std::size_t member) const { return widened_.data() + member * widened_size_; }
+  std::int16_t* widened(std::size_t member) const { return widened_ + member * widened_size_; }
 
  private:
   std::size_t rows_ = 0, longest_ = 0, members_ = 0;
   std::size_t hidden_stride_ = 0, head_stride_ = 0, attention_size_ = 0, widened_size_ = 0;
-  Buffer<float> hidden_, wide_, context_, heads_[2], scales_, attention_;
-  Buffer<std::uint8_t> bytes_;
-  Buffer<std::int32_t> zero_pairs_;
-  Buffer<std::int16_t> widened_;
+  std::unique_ptr<Arena> arena_;
+  float *hidden_ = nullptr, *wide_ = nullptr, *context_ = nullptr, *heads_[2] = {};
+  float *scales_ = nullptr, *attention_ = nullptr;
+  std::uint8_t* bytes_ = nullptr;
+  std::int32_t* zero_pairs_ = nullptr;
+  std::int16_t* widened_ = nullptr;
 };
 
 // The most rows that the two products after attention take at once: what is between them, in

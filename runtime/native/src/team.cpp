@@ -24,7 +24,7 @@ void pause() {
 }
 
 // Returns when the value is another: after microseconds of spinning the thread sleeps.
-void wait_for_change(std::atomic<int>& value, int old) {
+void wait_for_change(std::atomic<unsigned>& value, unsigned old) {
   const auto until = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 16; ++i) {
@@ -38,7 +38,7 @@ void wait_for_change(std::atomic<int>& value, int old) {
 }  // namespace
 
 void Barrier::wait() {
-  const int generation = generation_.load(std::memory_order_acquire);
+  const unsigned generation = generation_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     arrived_.store(0, std::memory_order_relaxed);
     generation_.store(generation + 1, std::memory_order_release);
@@ -87,7 +87,7 @@ std::size_t Team::hire(std::size_t count) {
 }
 
 void Team::serve(Helper& helper) {
-  for (int seen = 0;; ++seen) {
+  for (unsigned seen = 0;; ++seen) {
     wait_for_change(helper.jobs, seen);
     if (stopping_) return;
     (*work_)(Member(helper.rank, size_, barrier_));

@@ -15,13 +15,13 @@ namespace lanner {
 class Barrier {
  public:
   // Only while nobody is on the way to it; who leaves it may still be looking at the generation.
-  void resize(std::size_t size) { size_ = static_cast<int>(size); }
+  void resize(std::size_t size) { size_ = static_cast<unsigned>(size); }
   void wait();
 
  private:
-  int size_ = 1;
-  std::atomic<int> arrived_{0};
-  std::atomic<int> generation_{0};
+  unsigned size_ = 1;
+  std::atomic<unsigned> arrived_{0};
+  std::atomic<unsigned> generation_{0};
 };
 
 // What one thread of a team knows: its rank, its part of some work, and where all meet.
@@ -62,7 +62,7 @@ class Team {
  private:
   struct Helper {
     std::thread thread;
-    alignas(64) std::atomic<int> jobs{0};
+    alignas(64) std::atomic<unsigned> jobs{0};
     std::size_t rank = 0;
   };
   void serve(Helper& helper);

@@ -31,8 +31,8 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 std::vector<std::vector<std::int32_t>> batches() {
   std::vector<std::vector<std::int32_t>> all = {{1}, {14}, {64}, {150}, {1, 1, 1}, {15, 16, 17},
                                                 {31, 1, 33, 7}, {90, 80, 70, 60}};
-  for (std::int32_t length = 2; length < 13; ++length) all.push_back({length});
-  all.push_back(std::vector<std::int32_t>(60, 5));
+  for (std::int32_t length = 2; length < 8; ++length) all.push_back({length});
+  all.push_back(std::vector<std::int32_t>(40, 5));
   return all;
 }
 
@@ -50,7 +50,9 @@ void test_sets(const Architecture& architecture, const std::vector<const char*>&
   }
   for (const char* set : sets) {
     Loaded other(model, set);
-    for (std::uint32_t threads = 1; threads <= 3; ++threads)
+    // Plain C++ is slow, and has run already.
+    const bool is_plain = std::strcmp(set, "plain") == 0;
+    for (std::uint32_t threads = is_plain ? 3 : 1; threads <= 3; ++threads)
       for (std::size_t i = 0; i < inputs.size(); ++i)
         CHECK(same(other.run(inputs[i].view(), threads), expected[i]), "%s, %s, batch %zu, %u threads",
               architecture.name.c_str(), set, i, threads);

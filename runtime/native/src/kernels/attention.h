@@ -31,10 +31,14 @@ LN_INLINE void softmax(float* scores, std::size_t tokens, const float* bias) {
 void attention(const lanner::AttentionHead& head) {
   const std::size_t tokens = head.tokens, padded = lanner::round_up(tokens, 16);
   float* keys = head.workspace;  // [width][padded]: 16 keys side by side
-  float* scores = keys + head.width * padded;
+  float* values = keys + head.width * padded;  // [tokens][width]: rows of a whole page apart would
+  float* scores = values + head.width * padded;  // leave each other the same few places in the cache
   for (std::size_t j = 0; j < padded; j += 16)
     for (std::size_t k = 0; k < head.width; k += 16)
       transpose(head.key + j * head.stride + k, head.stride, keys + k * padded + j, padded);
+  for (std::size_t i = 0; i < tokens; ++i)
+    for (std::size_t k = 0; k < head.width; k += 16)
+      store(values + i * head.width + k, load(head.value + i * head.stride + k));
   for (std::size_t row = 0; row < tokens; row += lanner::kQueryRows) {
     const std::size_t rows =
         tokens - row < lanner::kQueryRows ? tokens - row : lanner::kQueryRows;
@@ -43,7 +47,7 @@ void attention(const lanner::AttentionHead& head) {
     for (std::size_t i = 0; i < rows; ++i)
       softmax(scores + i * padded, tokens,
               head.relative_bias ? head.relative_bias - (row + i) : nullptr);
-    float_block(rows, scores, padded, head.value, head.stride, tokens,
+    float_block(rows, scores, padded, values, head.width, tokens,
                 head.output + row * head.output_stride, head.output_stride, head.width);
   }
 }

@@ -1,11 +1,12 @@
 // Elementary functions over 16 lanes. libm's differ from machine to machine, so they are our own.
 #pragma once
 
-#include "kernels.h"
+#include "four.h"
 
 namespace {
 
-LN_INLINE Floats clamp(Floats x, float low, float high) {
+template <class X>
+LN_INLINE X clamp(X x, float low, float high) {
   return min(max(x, broadcast(low)), broadcast(high));
 }
 
@@ -41,10 +42,10 @@ LN_INLINE Floats tanh(Floats x) {
 // x * Phi(x), Phi the normal distribution. Phi(x) - 1/2 = x * P(x^2) on [-4.75, 4.75], with P a
 // minimax polynomial in 2 x^2 / 4.75^2 - 1 (so that its coefficients do not cancel), weighted so that
 // x * Phi(x) is within 4e-6 for every x. tests/fit_gelu.py finds the coefficients (Lawson's method).
-LN_INLINE Floats gelu_erf(Floats x) {
-  const Floats inside = clamp(x, -4.75f, 4.75f);
-  const Floats t = fma(mul(inside, inside), broadcast(2.0f / (4.75f * 4.75f)), broadcast(-1.0f));
-  Floats p = broadcast(0x1.4f9cb6p-10f);
+LN_INLINE Four gelu_erf(Four x) {
+  const Four inside = clamp(x, -4.75f, 4.75f);
+  const Four t = fma(mul(inside, inside), broadcast(2.0f / (4.75f * 4.75f)), broadcast(-1.0f));
+  Four p = four(broadcast(0x1.4f9cb6p-10f));
   p = fma(p, t, broadcast(-0x1.ee46f0p-9f));
   p = fma(p, t, broadcast(0x1.48ba34p-8f));
   p = fma(p, t, broadcast(-0x1.d5d0cep-8f));
@@ -66,14 +67,18 @@ LN_INLINE Floats gelu_tanh(Floats x) {
 
 LN_INLINE Floats activated(lanner::Activation activation, Floats x) {
   switch (activation) {
-    case lanner::Activation::gelu_erf: return gelu_erf(x);
     case lanner::Activation::gelu_tanh: return gelu_tanh(x);
     case lanner::Activation::relu: return max(x, broadcast(0.0f));
     case lanner::Activation::silu: return mul(x, logistic(x));
     case lanner::Activation::tanh: return tanh(x);
+    case lanner::Activation::gelu_erf: return gelu_erf(four(x)).v[0];
     case lanner::Activation::none: break;
   }
   return x;
+}
+LN_INLINE Four activated(lanner::Activation activation, Four x) {
+  if (activation == lanner::Activation::gelu_erf) return gelu_erf(x);
+  return each_of_four([&](int i) { return activated(activation, x.v[i]); });
 }
 
 }  // namespace

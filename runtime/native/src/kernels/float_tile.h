@@ -40,7 +40,8 @@ void float_rows(std::size_t rows, const float* a, std::size_t a_stride, const fl
 }
 
 // Any number of rows and columns: `kFloatRows` x `kFloatVectors` sums fit this set's registers.
-inline void float_block(std::size_t rows, const float* a, std::size_t a_stride, const float* b,
+// Not inline: this is most of the code, and two callers would each have a copy.
+__attribute__((noinline)) void float_block(std::size_t rows, const float* a, std::size_t a_stride, const float* b,
                         std::size_t b_stride, std::size_t depth, float* out, std::size_t out_stride,
                         std::size_t columns) {
   for (std::size_t row = 0; row < rows; row += kFloatRows) {

@@ -99,7 +99,7 @@ constexpr std::size_t round_up(std::size_t value, std::size_t step) {
 // Query rows that attention takes at once.
 inline constexpr std::size_t kQueryRows = 8;
 constexpr std::size_t attention_workspace(std::size_t tokens, std::size_t width) {
-  return round_up(tokens, kLanes) * (width + kQueryRows);
+  return round_up(tokens, kLanes) * (2 * width + kQueryRows);
 }
 
 struct Kernels {

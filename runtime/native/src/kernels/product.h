@@ -14,28 +14,22 @@
 namespace {
 
 template <lanner::Activation activation>
-LN_INLINE void finish_columns(const std::int32_t* sums, std::size_t rows,
-                              const lanner::ByteRows& a, std::size_t row,
-                              const lanner::ByteWeights& w, std::size_t column, bool accumulate,
-                              float* out, std::size_t stride) {
-  const Floats scales = load(w.scales + column), bias = load(w.bias + column);
-  const Ints columns = load_ints(w.column_pairs + column);
-  for (std::size_t i = 0; i < rows; ++i) {
-    const Ints exact = add_pairs(load_ints(sums + i * lanner::kPanel), columns,
-                                 broadcast_int(a.zero_pairs[row + i]));
-    Floats x = fma(to_floats(exact), mul(scales, broadcast(a.scales[row + i])), bias);
-    x = activated(activation, x);
-    float* to = out + (row + i) * stride + column;
-    store(to, accumulate ? add(load(to), x) : x);
-  }
-}
-
-template <lanner::Activation activation>
 void finish_as(const std::int32_t* sums, std::size_t rows, const lanner::ByteRows& a,
                std::size_t row, const lanner::ByteWeights& w, std::size_t column, bool accumulate,
                float* out, std::size_t stride) {
-  for (std::size_t j = 0; j < lanner::kPanel; j += lanner::kLanes)
-    finish_columns<activation>(sums + j, rows, a, row, w, column + j, accumulate, out, stride);
+  for (std::size_t i = 0; i < rows; ++i, sums += lanner::kPanel) {
+    const Floats row_scale = broadcast(a.scales[row + i]);
+    const Ints zero_pair = broadcast_int(a.zero_pairs[row + i]);
+    float* to = out + (row + i) * stride + column;
+    const Four x = activated(activation, each_of_four([&](std::size_t j) {
+      const Ints exact =
+          add_pairs(load_ints(sums + 16 * j), load_ints(w.column_pairs + column + 16 * j), zero_pair);
+      return fma(to_floats(exact), mul(load(w.scales + column + 16 * j), row_scale),
+                 load(w.bias + column + 16 * j));
+    }));
+    for (std::size_t j = 0; j < 4; ++j)
+      store(to + 16 * j, accumulate ? add(load(to + 16 * j), x.v[j]) : x.v[j]);
+  }
 }
 
 using Finish = decltype(&finish_as<lanner::Activation::none>);

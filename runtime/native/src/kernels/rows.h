@@ -5,42 +5,49 @@
 
 namespace {
 
+LN_INLINE float sum(const Four& x) { return sum(add(add(x.v[0], x.v[1]), add(x.v[2], x.v[3]))); }
+
+// Rows are padded with zeros to whole panels, which are four vectors, so only sums of what zeros
+// would change need to know the true width.
 void norm(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
           const lanner::Norm& norm) {
-  const std::size_t width = norm.width, whole = width / 16 * 16;
   const Floats zero = broadcast(0.0f);
+  const float width = static_cast<float>(norm.width);
   for (std::size_t i = 0; i < count; ++i) {
     float* row = rows.data + i * rows.stride;
-    Floats total = zero;
-    for (std::size_t j = 0; j < whole; j += 16) total = add(total, load(row + j));
-    if (whole < width) total = add(total, first(width - whole, load(row + whole), zero));
-    const float mean = sum(total) / static_cast<float>(width);
-    const Floats centre = broadcast(mean);
-    Floats squares = zero;
-    for (std::size_t j = 0; j < whole; j += 16) {
-      const Floats x = sub(load(row + j), centre);
-      squares = fma(x, x, squares);
+    Four total = four(zero);
+    for (std::size_t j = 0; j < padded_width; j += 64)
+      for (std::size_t k = 0; k < 4; ++k) total.v[k] = add(total.v[k], load(row + j + 16 * k));
+    const Floats mean = broadcast(sum(total) / width);
+    Four squares = four(zero);
+    for (std::size_t j = 0; j < padded_width; j += 64) {
+      for (std::size_t k = 0; k < 4; ++k) {
+        const std::size_t at = j + 16 * k;
+        Floats x = sub(load(row + at), mean);
+        if (at + 16 > norm.width) x = first(at < norm.width ? norm.width - at : 0, x, zero);
+        squares.v[k] = fma(x, x, squares.v[k]);
+      }
     }
-    if (whole < width) {
-      const Floats x = first(width - whole, sub(load(row + whole), centre), zero);
-      squares = fma(x, x, squares);
-    }
-    const float variance = sum(squares) / static_cast<float>(width);
-    const Floats inverse = broadcast(1.0f / __builtin_sqrtf(variance + norm.epsilon));
+    const Floats inverse = broadcast(1.0f / __builtin_sqrtf(sum(squares) / width + norm.epsilon));
     for (std::size_t j = 0; j < padded_width; j += 16)
-      store(row + j, fma(mul(sub(load(row + j), centre), inverse), load(norm.weight + j),
+      store(row + j, fma(mul(sub(load(row + j), mean), inverse), load(norm.weight + j),
                          load(norm.bias + j)));
   }
 }
 
 // The bytes of a row reach from its least to its greatest value, 0 included.
 LN_INLINE lanner::Quantization range_of(const float* row, std::size_t width) {
-  Floats low = broadcast(0.0f), high = low;
-  for (std::size_t j = 0; j < width; j += 16) {
-    low = min(load(row + j), low);
-    high = max(load(row + j), high);
+  Four low = four(broadcast(0.0f)), high = low;
+  for (std::size_t j = 0; j < width; j += 64) {
+    for (std::size_t k = 0; k < 4; ++k) {
+      const Floats x = load(row + j + 16 * k);
+      low.v[k] = min(x, low.v[k]);
+      high.v[k] = max(x, high.v[k]);
+    }
   }
-  const float least = smallest(low), range = largest(high) - least;
+  const float least = smallest(min(min(low.v[0], low.v[1]), min(low.v[2], low.v[3])));
+  const float most = largest(max(max(high.v[0], high.v[1]), max(high.v[2], high.v[3])));
+  const float range = most - least;
   if (!(range > 1e-30f)) return {true, 0.0f, 0};  // 255 / range would not be finite
   return {true, range / 255.0f, static_cast<std::int32_t>(-least * (255.0f / range) + 0.5f)};
 }
