@@ -122,7 +122,9 @@ MATRIX: dict[str, Row] = {
 }
 
 #: The architectures whose encoders the native engine knows.
-NATIVE = ("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT")
+NATIVE = (
+    *("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT", "MPNet"),
+)
 
 #: One head of each architecture, in turn, is enough for a change; the others are slow tests.
 CHOSEN = {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.native.attention import buckets
 from lanner.engines.native.plan import Activation, Plan, Pooling
 
 Floats = NDArray[np.float32]
@@ -84,15 +85,7 @@ class PlanInNumpy:
         return attended
 
     def _relative(self, length: int) -> Floats:
-        """MPNet's buckets of distances, with half of them for each direction."""
-        half = self.plan.relative_buckets // 2
-        exact = half // 2
-        distance = np.subtract.outer(np.arange(length), np.arange(length))
-        far = np.maximum(np.abs(distance), 1).astype(np.float32)
-        spread = np.log(far / np.float32(exact)) / np.log(self.plan.relative_max_distance / exact)
-        distant = np.minimum(exact + (spread * (half - exact)).astype(np.int64), half - 1)
-        bucket = np.where(distance < 0, half, 0)
-        bucket = bucket + np.where(np.abs(distance) < exact, np.abs(distance), distant)
+        bucket = buckets(length, self.plan.relative_buckets, self.plan.relative_max_distance)
         bias: Floats = self._tensor("attention.relative_bias")[bucket].transpose(2, 0, 1)
         return bias
 

@@ -1,12 +1,25 @@
-"""Attention in a graph: the products that it reads, its heads, and its mask."""
+"""Attention in a graph: the products that it reads, its heads, and its mask.
+
+Torch writes it as one operator, or as its parts where a bias of relative positions is added.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lanner.engines.native.embeddings import MASK, probes
+from lanner.engines.native.embeddings import IDS, MASK, TYPES, probes
 from lanner.engines.native.matcher import Matcher, named
 from lanner.engines.native.plan import refuse
+from lanner.engines.native.products import width_of
+
+_HEADS_FIRST, _KEYS = [0, 2, 1, 3], [0, 2, 3, 1]
+#: A score with less than this added has no weight.
+_HIDDEN = -1e30
+#: Texts of this many tokens show the buckets of long distances.
+_FAR = 300
+#: MPNet's; both are constants in transformers.
+_MAX_DISTANCE = 128
 
 
 class Attention(NamedTuple):
@@ -18,6 +31,7 @@ class Attention(NamedTuple):
         value: The name of the values.
         heads: The number of heads.
         scale: The factor of the scores; None for one over the root of the width of a head.
+        bias: The name of the relative bias; None without one.
     """
 
     query: str
@@ -25,6 +39,19 @@ class Attention(NamedTuple):
     value: str
     heads: int
     scale: float | None
+    bias: str | None = None
+
+
+class RelativeBias(NamedTuple):
+    """A bias of the scores by the distance of two tokens, in buckets, as MPNet has it.
+
+    Attributes:
+        table: Float32 [buckets, heads].
+        max_distance: The distance from which on all share a bucket.
+    """
+
+    table: NDArray[np.float32]
+    max_distance: int
 
 
 def attention(graph: Matcher, output: str, checked_masks: set[str]) -> Attention:
@@ -38,6 +65,8 @@ def attention(graph: Matcher, output: str, checked_masks: set[str]) -> Attention
     Raises:
         EngineError: It is another computation.
     """
+    if graph.operator(output) == "Reshape":
+        return _in_parts(graph, output, checked_masks)
     node = graph.take(output, "Attention")
     query, key, value, *rest = node.inputs
     numbers = node.attributes
@@ -63,9 +92,89 @@ def _require_padding_mask(graph: Matcher, mask: str) -> None:
     present = inputs[MASK] > 0
     found = graph.evaluate(mask, inputs)
     length = present.shape[1]
+    if found.dtype == np.float32:  # what is added to the scores
+        is_plain = ((found == 0) | (found < _HIDDEN)).all()
+        found = found == 0 if is_plain else found
     if found.dtype != np.bool_:
         refuse(f"the mask {mask!r} of {found.dtype}")
     attends = np.broadcast_to(found, (len(present), 1, length, length))
     # Rows of padding are never read.
     if not (attends[:, 0] == present[:, None, :])[present].all():
         refuse(f"the mask {mask!r}, which hides more or less than padding")
+
+
+def _in_parts(graph: Matcher, output: str, checked_masks: set[str]) -> Attention:
+    """Take softmax(query @ key / scale + bias + mask) @ value, each with heads of its own axis."""
+    merged, shape = graph.take(output, "Reshape").inputs
+    _require_shape(graph, shape, rank=3)
+    weights, value = graph.take(_unturned(graph, merged, _HEADS_FIRST), "MatMul").inputs
+    softmax = graph.take(weights, "Softmax")
+    if softmax.attributes.get("axis", -1) != -1:
+        refuse(f"{named(softmax)} over another axis than the last")
+    biased, mask = graph.take(softmax.inputs[0], "Add").inputs
+    if mask not in checked_masks:
+        _require_padding_mask(graph, mask)
+        checked_masks.add(mask)
+    scaled, bias = graph.take(biased, "Add").inputs
+    scores, divisor = graph.take(scaled, "Div").inputs
+    query, key = graph.take(scores, "MatMul").inputs
+    names, sizes = [], set[int]()
+    for name, turned in ((query, _HEADS_FIRST), (key, _KEYS), (value, _HEADS_FIRST)):
+        source, shape = graph.take(_unturned(graph, name, turned), "Reshape").inputs
+        sizes.add(_require_shape(graph, shape, rank=4))
+        names.append(source)
+    heads, rest = divmod(width_of(graph, names[0]), min(sizes))
+    if len(sizes) > 1 or rest:
+        refuse(f"{named(softmax)} with heads of several widths")
+    return Attention(names[0], names[1], names[2], heads, 1 / graph.scalar(divisor), bias)
+
+
+def _unturned(graph: Matcher, value: str, axes: list[int]) -> str:
+    node = graph.take(value, "Transpose")
+    if node.attributes.get("perm") != axes:
+        refuse(f"{named(node)} of other axes than {axes}")
+    return node.inputs[0]
+
+
+def _require_shape(graph: Matcher, value: str, *, rank: int) -> int:
+    """Check that a shape begins with that of the tokens; return the size of its last axis.
+
+    With four axes the third, the number of heads, is what the last one leaves.
+    """
+    inputs = probes()
+    shape = graph.evaluate(value, inputs).tolist()
+    tokens = list(inputs[MASK].shape)
+    if len(shape) != rank or shape[:2] != tokens or (rank == 4 and shape[2] != -1):
+        refuse(f"the shape {value!r} of an attention's parts")
+    return int(shape[-1])
+
+
+def relative_bias(graph: Matcher, value: str, heads: int) -> RelativeBias:
+    """Take a bias of relative positions, and check what it computes on a long text.
+
+    Raises:
+        EngineError: It is another bias.
+    """
+    mask = np.ones((1, _FAR), np.int64)
+    found = graph.evaluate(value, {IDS: mask * 3, MASK: mask, TYPES: mask * 0})
+    tables = [graph.constant(name) for name in graph.tensors_behind(value)]
+    tables = [table for table in tables if table.ndim == 2 and table.dtype == np.float32]
+    if len(tables) != 1 or tables[0].shape[1] != heads or found.shape != (1, heads, _FAR, _FAR):
+        refuse(f"the relative bias {value!r}")
+    table: NDArray[np.float32] = tables[0]  # type: ignore[assignment]
+    expected = table[buckets(_FAR, len(table), _MAX_DISTANCE)].transpose(2, 0, 1)
+    if not np.array_equal(found[0], expected):
+        refuse(f"how the relative bias {value!r} counts distances")
+    return RelativeBias(table, _MAX_DISTANCE)
+
+
+def buckets(length: int, count: int, max_distance: int) -> NDArray[np.int64]:
+    """Return the bucket of each pair of query and key, [length, length], as MPNet and T5 do."""
+    half, exact = count // 2, count // 4
+    distance = np.subtract.outer(np.arange(length), np.arange(length))  # query - key
+    far = np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(exact)
+    spread = np.log(far) / np.float32(np.log(max_distance / exact)) * np.float32(half - exact)
+    distant = np.minimum(exact + spread.astype(np.int64), half - 1)
+    near = np.where(np.abs(distance) < exact, np.abs(distance), distant)
+    found: NDArray[np.int64] = np.where(distance < 0, half, 0) + near
+    return found

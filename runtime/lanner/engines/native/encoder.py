@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from lanner.engines.native.attention import Attention, attention
+import numpy as np
+
+from lanner.engines.native.attention import Attention, RelativeBias, attention, relative_bias
 from lanner.engines.native.matcher import Matcher, named
 from lanner.engines.native.plan import Activation, Tensor, refuse
 from lanner.engines.native.products import (
@@ -37,12 +39,10 @@ class Layer:
 
     def shared_with(self, other: "Layer") -> bool:
         """True if all weights are those of another layer, as in ALBERT."""
-        return all(
-            mine.weight is theirs.weight
-            for mine, theirs in zip(self.products.values(), other.products.values(), strict=True)
-        ) and all(
-            mine.weight is theirs.weight and mine.bias is theirs.bias
-            for mine, theirs in zip(self.norms.values(), other.norms.values(), strict=True)
+        mine, theirs = self.weights(0), other.weights(0)
+        return mine.keys() == theirs.keys() and all(
+            values is theirs[name] or np.array_equal(values, theirs[name])
+            for name, values in mine.items()
         )
 
     def weights(self, group: int) -> dict[str, Tensor]:
@@ -67,10 +67,11 @@ class Layer:
 
 @dataclass
 class Encoder:
-    """The layers, the first one first, and the value that they start from."""
+    """The layers, the first one first, the value that they start from, and their relative bias."""
 
     layers: list[Layer] = field(default_factory=list)
     source: str = ""
+    bias: RelativeBias | None = None
 
 
 def encoder(graph: Matcher, value: str) -> Encoder:
@@ -86,6 +87,11 @@ def encoder(graph: Matcher, value: str) -> Encoder:
     if not found.layers:
         refuse(f"a layer that ends in {named(graph.look(value))}")
     found.source = value
+    biases = {layer.attention.bias for layer in found.layers}
+    if len(biases) > 1:
+        refuse(f"{len(found.layers)} layers with several relative biases")
+    if (bias := biases.pop()) is not None:
+        found.bias = relative_bias(graph, bias, found.layers[0].attention.heads)
     return found
 
 

@@ -133,18 +133,18 @@ class Matcher:
 
     def constants_behind(self, value: str) -> set[int]:
         """Return the single integers that a value is computed from."""
-        found, open_, seen = set[int](), [value], set[str]()
+        found = (self.graph.tensors[name] for name in self.tensors_behind(value))
+        return {int(item.ravel()[0]) for item in found if item.size == 1 and item.dtype.kind == "i"}
+
+    def tensors_behind(self, value: str) -> set[str]:
+        """Return the names of the tensors of the file that a value is computed from."""
+        open_, seen = [value], set[str]()
         while open_:
             name = open_.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            tensor = self.graph.tensors.get(name)
-            if tensor is not None and tensor.size == 1 and tensor.dtype.kind == "i":
-                found.add(int(tensor.ravel()[0]))
-            if name in self._producers:
+            if name not in seen and name in self._producers:
                 open_ += self._producers[name].inputs
-        return found
+            seen.add(name)
+        return seen & self.graph.tensors.keys()
 
     def require_all_taken(self) -> None:
         """Check that every node and every tensor of the graph was met.

@@ -74,6 +74,15 @@ def source_of(graph: Matcher, value: str) -> str:
     return value
 
 
+def width_of(graph: Matcher, value: str) -> int:
+    """Return the number of columns of a product, without taking the product."""
+    while graph.operator(value) in ("Add", "MatMul", "DequantizeLinear"):
+        left, right, *_ = graph.look(value).inputs
+        is_sum, is_product_ = graph.operator(value) == "Add", graph.operator(value) == "MatMul"
+        value = right if is_product_ or (is_sum and graph.is_constant(left)) else left
+    return int(graph.constant(value).shape[-1])
+
+
 def product(graph: Matcher, value: str) -> tuple[Product, str]:
     """Take the product that computes a value; return it and the name of its input.
 

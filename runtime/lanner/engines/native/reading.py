@@ -65,6 +65,8 @@ def plan_of(graph: Graph) -> Plan:
         refuse(f"norms with several epsilons ({', '.join(map(str, sorted(epsilons)))})")
     groups = _grouped(layers)
     tensors |= tables.tensors | _of_layers(layers, groups) | _of_head(answer)
+    if layers.bias is not None:
+        tensors["attention.relative_bias"] = layers.bias.table
     first = layers.layers[0]
     hidden = first.products["attention.query"].weight.shape[0]
     width = first.products["attention.query"].weight.shape[1]
@@ -82,6 +84,8 @@ def plan_of(graph: Graph) -> Plan:
         activation=_activation(layers),
         position_offset=tables.offset,
         padding_id=tables.padding_id,
+        relative_buckets=0 if layers.bias is None else len(layers.bias.table),
+        relative_max_distance=0 if layers.bias is None else layers.bias.max_distance,
         max_tokens=tables.max_tokens or _MOST_TOKENS,
         pooling=answer.pooling,
         dense_activations=[kind for _, kind in answer.dense],

@@ -132,6 +132,18 @@ def test_the_plan_of_a_real_checkpoint_answers_as_onnxruntime_does(
     assert cosines.min() > 0.99
 
 
+def test_another_count_of_distances_is_refused(make_cell: MakeCell, tmp_path: Path) -> None:
+    model = onnx.load(make_cell("MPNet", "embed").artifact.file("model.int8.onnx"))
+    node = node_of(model, "Log")
+    far = next(item for item in model.graph.node if node.output[0] in item.input)
+    value = next(item for item in model.graph.initializer if item.name == far.input[1])
+    value.CopyFrom(onnx.numpy_helper.from_array(np.array(2.5, np.float32), value.name))
+    path = tmp_path / "changed.onnx"
+    onnx.save(model, path)
+    with pytest.raises(EngineError, match=r"does not know how the relative bias .* counts"):
+        read_plan(path)
+
+
 def test_other_encoders_are_refused_with_the_operator_that_is_not_known(
     make_cell: MakeCell,
 ) -> None:
