@@ -26,6 +26,9 @@ def test_a_vector_of_length_1_stays_bit_for_bit_whatever_is_beside_it() -> None:
     np.testing.assert_array_equal(beside[:64], rows)
     np.testing.assert_allclose(np.linalg.norm(beside[64:128], axis=1), 1, atol=1e-6)
     assert not beside[128].any()
+    for index, one in enumerate(mixed):
+        single = shaped(one[np.newaxis], SERVED, dimensions=None, is_normalized=True)
+        np.testing.assert_array_equal(single[0], beside[index])
     raw = shaped(mixed, SERVED, dimensions=None, is_normalized=False)
     np.testing.assert_array_equal(raw, mixed)
 

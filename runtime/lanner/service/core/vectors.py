@@ -59,9 +59,10 @@ def shaped(
 
 def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return vectors of length 1: unchanged where the model itself has scaled them."""
+    # One vector in less time; as below, since half the margin covers another order of summation.
+    if len(vectors) == 1 and abs(float(np.vdot(vectors, vectors)) - 1) <= _ROUNDING / 2:
+        return vectors
     squares = np.einsum("ij,ij->i", vectors, vectors)
-    if len(squares) == 1 and abs(squares.item() - 1) <= _ROUNDING:
-        return vectors  # as below, in a third of the time
     is_scaled = np.abs(squares - 1) <= _ROUNDING
     if is_scaled.all():
         return vectors
