@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from lanner.engines.native.embeddings import MASK, probes
 from lanner.engines.native.matcher import Matcher, named
 from lanner.engines.native.plan import Activation, Pooling, refuse
@@ -114,11 +112,14 @@ def _mean(graph: Matcher, value: str) -> str:
     inputs = probes()
     # A prompt that is not pooled has 2: then the graph must not read it as 1.
     inputs[MASK][0, 0] = 2
-    width = {tokens: np.zeros((*inputs[MASK].shape, 1), np.float32)}
-    found = graph.evaluate(weights, {**inputs, **width})
-    if not np.array_equal(np.broadcast_to(found, (*inputs[MASK].shape, 1))[..., 0], inputs[MASK]):
+    found = graph.evaluate(weights, inputs)
+    if found.shape[:2] != inputs[MASK].shape or (found != inputs[MASK][..., None]).any():
         refuse(f"the weights {weights!r} of a mean")
-    counted = graph.evaluate(count, {**inputs, **width, weights: found})
-    if not np.array_equal(counted.ravel(), inputs[MASK].sum(axis=1)):
+    counted = graph.evaluate(count, {**inputs, weights: found})
+    total_tokens = inputs[MASK].sum(axis=1, keepdims=True)
+    if (
+        len(counted) != len(total_tokens)
+        or (counted.reshape(len(counted), -1) != total_tokens).any()
+    ):
         refuse(f"the divisor {count!r} of a mean")
     return tokens
