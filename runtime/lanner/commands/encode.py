@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from lanner._version import __version__
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
-from lanner.commands.console import print_json, say
+from lanner.commands.console import Progress, print_json, say
 from lanner.commands.options import Subparsers, add_command, need, option_of, positive
-from lanner.commands.progress import Progress
 from lanner.commands.source import (
     CERTIFICATES,
     add_input_options,

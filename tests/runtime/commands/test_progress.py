@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lanner.commands.progress import Progress
+from lanner.commands.console import Progress
 from lanner.files.rows import GivenRows
 
 
