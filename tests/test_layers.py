@@ -88,7 +88,7 @@ PERF = {
     "gpu": "subjects record report/plots report",
     "server": "subjects record kinds peers suites report",
     "bench": "subjects record kinds floor peers suites report/checks report",
-    "tools": "subjects record suites bench",
+    "tools": "subjects record kinds peers suites report server bench",
     "command": "record report/checks report server bench",
 }
 TABLES = {
