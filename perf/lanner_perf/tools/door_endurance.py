@@ -44,7 +44,7 @@ from lanner_perf.tools.door_client import Asked, Connection, Served, ask_until_a
 MOST_GROWTH = 1.2
 #: Texts of a request at twice the capacity: the client must cost less than the service.
 _OVERLOAD_TEXTS = 64
-_CALLERS = 16
+_CALLERS, _KEPT = 16, 256
 #: Seconds beyond its deadline in which a request must be refused: those of a busy machine.
 _SLACK_S = 2.0
 
@@ -63,7 +63,9 @@ async def overload(url: Served, texts: list[str], args: argparse.Namespace) -> d
     await _by_callers(url, ask, _CALLERS)
     rate = asked.statuses[200] / (time.monotonic() - begin_s)
     asked = Asked()
-    idle = [Connection(url) for _ in range(_CALLERS)]
+    idle = [Connection(url) for _ in range(_KEPT)]
+    for connection in idle:  # clients keep their connections
+        await connection.embed(some[:1])
     running: set[asyncio.Task[None]] = set()
     memory_mb: list[float] = []
 

@@ -32,6 +32,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: The status in logs of a request whose client left; nobody sees it.
 _LEFT = 499
+#: Seconds that a request may wait for the event loop before it is refused unread.
+_MOST_BEHIND_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class App:
             with self._entrance.entered(request, incoming.headers, self.pipeline) as pipeline:
                 _check_head(request, self.limits)
                 if route.method == "POST":
+                    _require_pace(incoming)
                     with request.part("read"):
                         request.body = await self._body(request, incoming)
                 return await route.answer(request, pipeline)
@@ -245,6 +248,20 @@ class App:
 
 #: Routes that probes may ask for at the admin port, too.
 _ON_BOTH_PORTS = ("/health", "/ready")
+
+
+def _require_pace(incoming: Incoming) -> None:
+    """Check that the event loop comes to requests soon after they came.
+
+    What waits for it is in no queue yet, and to read it may cost as much as to answer it.
+
+    Raises:
+        Refusal: It does not.
+    """
+    behind_s = time.monotonic() - incoming.due_s
+    if behind_s > _MOST_BEHIND_S:
+        msg = f"the service is {behind_s:.1f} s behind with reading requests: try again later"
+        raise Refusal(Kind.OVERLOADED, msg, retry_after_s=behind_s)
 
 
 def _check_head(request: Request, limits: AppLimits) -> None:

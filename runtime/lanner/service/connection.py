@@ -7,6 +7,7 @@ long as tokenising a short text.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -78,10 +79,11 @@ class Incoming:
         headers: The headers as they came, names in lower case; a name may come twice.
         port: The port of the service that it came to.
         is_whole: True if all of the body is there.
+        due_s: The time by `time.monotonic` at which its turn to be answered came.
     """
 
     __slots__ = (
-        *("headers", "is_answered", "is_whole", "keeps_alive", "method", "path", "port"),
+        *("due_s", "headers", "is_answered", "is_whole", "keeps_alive", "method", "path", "port"),
         *("_connection", "_parts", "_size", "_waiter"),
     )
 
@@ -93,6 +95,7 @@ class Incoming:
         self.port = connection.port
         self.keeps_alive = not last
         self.is_whole = self.is_answered = False
+        self.due_s = 0.0
         self._parts: list[bytes] = []
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -341,7 +344,7 @@ class Connection(asyncio.Protocol):
             self._arriving.complete()
 
     def _start(self, incoming: Incoming) -> None:
-        self._current = incoming
+        self._current, incoming.due_s = incoming, time.monotonic()
         self._task = self._loop.create_task(self._respond(incoming))
         self._state.tasks.add(self._task)
         self._task.add_done_callback(self._finish)

@@ -40,3 +40,13 @@ def test_a_triton_server_that_is_killed_loses_no_answer(
     found = measured(word_artifact, tmp_path / "t.json", "kills", *options)
     assert (found["kills"], found["lost"], found["wrong"]) == (2, 0, 0)
     assert found["tries"] > found["right"]  # some came while no server answered
+
+
+@pytest.mark.slow
+def test_at_twice_its_capacity_every_request_is_answered_or_refused(
+    word_artifact: Path, tmp_path: Path
+) -> None:
+    options = ("--seconds", "8", "--queue-tokens", "2000")
+    found = measured(word_artifact, tmp_path / "o.json", "overload", *options)
+    assert set(found["statuses"]) == {"200", "429"}
+    assert found["answered_p99_s"] <= found["slowest_s"] < 7

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
+from tests.support.hostile_requests import is_whole, status
 from tests.support.service import Answer, Service, serving
 from tests.support.word_artifact import write_manifest, write_word_artifact
 
@@ -152,6 +153,48 @@ def test_bodies_are_bounded_together(words: Path) -> None:
         assert service.post("/v1/embeddings", content).status == 200
         # One that is alone may have any size that a body may have.
         assert service.post("/v1/embeddings", {"input": "a " * 5_000}).status == 200
+
+
+def test_requests_that_the_loop_is_late_with_are_refused_unread(
+    words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'{"input": "a"}'
+    with serving({"words": words}) as service, ExitStack() as stack:
+        kept = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", service.door.port), timeout=20)
+            )
+            for _ in range(6)
+        ]
+
+        def answer(connection: socket.socket) -> bytes:
+            found = b""
+            while not is_whole(found):
+                found += connection.recv(65_536)
+            return found
+
+        for connection in kept:  # each is accepted
+            connection.sendall(head(len(body)) + body)
+            assert status(answer(connection)) == 200
+        reading = threading.Event()
+
+        def check(*_: object) -> None:
+            reading.set()
+            time.sleep(0.7)  # of the event loop
+
+        monkeypatch.setattr(service.app.pipeline, "check", check)
+        kept[0].sendall(head(len(body)) + body)
+        reading.wait(20)
+        # All of them come while the loop is busy: the first one alone has its turn at once.
+        for connection in kept[1:]:
+            connection.sendall(head(len(body)) + body)
+        assert status(answer(kept[0])) == 200
+        answers = sorted(map(answer, kept[1:]), key=status)
+        assert [status(one) for one in answers] == [200, 429, 429, 429, 429]
+        assert b"\r\nretry-after: 1\r\n" in answers[-1]
+        assert re.search(
+            rb"the service is [01]\.\d s behind with reading requests: try again later", answers[-1]
+        )
 
 
 def test_the_tokens_of_a_request_are_bounded(words: Path) -> None:
