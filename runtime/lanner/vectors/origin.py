@@ -1,4 +1,4 @@
-"""What made stored vectors: the name of a variant and of an engine, in a file beside them."""
+"""The origin of stored vectors: the variant and engine that made them, in a file beside them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ _MOST_BYTES = 2**16
 
 @dataclass(frozen=True)
 class Origin:
-    """What made some vectors. Those of two variants are not comparable.
+    """The variant and engine that made some vectors. Those of two variants are not comparable.
 
     Attributes:
         variant: The name of the variant.
@@ -26,7 +26,7 @@ class Origin:
 
     @classmethod
     def of(cls, vectors: Path) -> Self | None:
-        """Return what made the vectors of a file; None if nothing beside it says so.
+        """Return the origin of the vectors of a file; None if nothing beside it says so.
 
         Args:
             vectors: A file that ``lanner encode`` wrote.
