@@ -130,7 +130,7 @@ def measure(
 
 
 def leaders(rows: Sequence[Row]) -> set[str]:
-    """Return the names of the reference, of Lanner's variants, and of the fastest of other kinds.
+    """Return the names of the reference, Lanner's variants, services, and the fastest of others.
 
     The fastest are the one with the most short texts a second and the one with the least p50 of one
     text. All names are returned if either was not measured.
@@ -138,7 +138,8 @@ def leaders(rows: Sequence[Row]) -> set[str]:
     if not all("throughput" in row and "latency_ms" in row for row in rows):
         return {row["name"] for row in rows}
     reference, *others = rows
-    found = {row["name"] for row in (reference, *filter(is_lanner, others))}
+    found = {reference["name"]}
+    found |= {row["name"] for row in others if is_lanner(row) or row["kind"] == "service"}
     for kind in {row["kind"] for row in others}:
         some = [row for row in others if row["kind"] == kind]
         fastest = max(some, key=lambda row: row["throughput"]["short"]["texts_per_s"])

@@ -13,6 +13,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 from tests.support.service import serving
 
 from lanner.commands import main
+from lanner_perf.suites.measure import leaders
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: object) -> str:
@@ -40,6 +41,18 @@ def test_services_are_measured_beside_the_artifact(
         "left_out"
     ]
     assert "data:image/svg+xml;base64," in page.read_text()
+
+
+def test_the_slower_service_is_not_left_out() -> None:
+    def row(name: str, kind: str, texts_per_s: float) -> dict[str, object]:
+        throughput = {"short": {"texts_per_s": texts_per_s}}
+        latency_ms = {"p50": 1e3 / texts_per_s}
+        return {"name": name, "kind": kind, "throughput": throughput, "latency_ms": latency_ms}
+
+    services = [row("fast", "service", 900), row("slow", "service", 300)]
+    peers = [row("peer", "fastembed", 500), row("slower peer", "fastembed", 400)]
+    found = leaders([row("in process", "lanner", 1_000), *services, *peers])
+    assert found == {"in process", "fast", "slow", "peer"}
 
 
 def test_what_is_no_service_or_needs_more_is_refused(
