@@ -47,7 +47,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native wheels peers clients constraints clean
+	format serve bench report passes soak native bench-native wheels peers clients constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -210,6 +210,10 @@ $(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constrain
 
 native: $(NATIVE)/installed ## build the native engine's kernels for .venv, if there is a compiler
 	@cat $<
+
+bench-native: $(VENV)/installed $(NATIVE)/installed ## the native engine beside ONNX Runtime, pass or fail: build/native.json; PAIRS=pairs.csv
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json $(if $(PAIRS),--pairs $(PAIRS))
 
 wheels: $(NATIVE)/wheels ## build wheels of the native engine's kernels for any Linux: build/wheels
 	rm -rf build/wheels $(NATIVE)/plain

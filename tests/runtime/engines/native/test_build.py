@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[4]
 
 def test_without_build_tools_one_line_says_so_and_all_else_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "build" / "log"
-    command = [ROOT / "runtime/native/build.sh", tmp_path / "no venv", log.parent, "none.txt"]
+    script = ROOT / "runtime/native/build.sh"
+    command = [str(script), str(tmp_path / "no venv"), str(log.parent), "none.txt"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     expected = f"the native engine is not built: its build tools cannot be installed ({log})\n"
