@@ -215,7 +215,7 @@ bench-native: $(VENV)/installed $(NATIVE)/installed ## the native engine beside 
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json $(if $(PAIRS),--pairs $(PAIRS))
 
-wheels: $(NATIVE)/wheels ## build wheels of the native engine's kernels for any Linux: build/wheels
+wheels: $(NATIVE)/wheels ## build a wheel of the native engine's kernels for this Python: build/wheels
 	rm -rf build/wheels $(NATIVE)/plain
 	$(NATIVE)/wheels/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(NATIVE)/plain runtime/native
 	PATH=$(CURDIR)/$(NATIVE)/wheels/bin:$$PATH $(NATIVE)/wheels/bin/auditwheel repair --wheel-dir build/wheels $(NATIVE)/plain/*.whl
