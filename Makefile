@@ -47,7 +47,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native bench-native wheels peers clients constraints clean
+	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
@@ -219,6 +219,23 @@ wheels: $(NATIVE)/wheels ## build a wheel of the native engine's kernels for thi
 	rm -rf build/wheels $(NATIVE)/plain
 	$(NATIVE)/wheels/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(NATIVE)/plain runtime/native
 	PATH=$(CURDIR)/$(NATIVE)/wheels/bin:$$PATH $(NATIVE)/wheels/bin/auditwheel repair --wheel-dir build/wheels $(NATIVE)/plain/*.whl
+
+# The C++ tests know no Python; cmake and ninja are those that build the wheels.
+CORE = PATH=$(CURDIR)/$(NATIVE)/wheels/bin:$$PATH cmake -S runtime/native -G Ninja -DLANNER_NATIVE_TESTS=ON
+test-native: $(NATIVE)/wheels ## run the C++ tests of the native engine's kernels: each instruction set, bit for bit
+	$(CORE) -B $(NATIVE)/core
+	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core
+	cd $(NATIVE)/core && $(CURDIR)/$(NATIVE)/wheels/bin/ctest --output-on-failure
+
+bench-kernels: $(NATIVE)/wheels ## measure each instruction set against its limit, and a token by part
+	$(CORE) -B $(NATIVE)/core
+	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core benchmark
+	$(NATIVE)/core/tests/benchmark
+
+fuzz-native: $(NATIVE)/wheels ## run random encoders, batches and damage under the sanitizers; ROUNDS=100000
+	$(CORE) -B $(NATIVE)/sanitize -DLANNER_NATIVE_SANITIZE=ON
+	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/sanitize fuzz
+	$(NATIVE)/sanitize/tests/fuzz $(or $(ROUNDS),10000)
 
 $(NATIVE)/wheels: requirements/native.txt
 	rm -rf $@
