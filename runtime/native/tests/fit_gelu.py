@@ -7,16 +7,17 @@ Lawson's method: least squares whose weights grow where the error is large.
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 CUT, DEGREE, ROUNDS = 4.75, 10, 80
 
 
-def half_phi(x: np.ndarray) -> np.ndarray:
+def half_phi(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normal distribution less 1/2."""
     return np.array([0.5 * math.erf(value / math.sqrt(2)) for value in x])
 
 
-def coefficients() -> np.ndarray:
+def coefficients() -> NDArray[np.float64]:
     """Return P's coefficients, the constant first."""
     nodes = [CUT * np.sin(np.linspace(0, np.pi / 2, 4000)), np.linspace(0, CUT, 3000)]
     x = np.unique(np.concatenate(nodes))[1:]
