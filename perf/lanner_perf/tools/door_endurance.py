@@ -77,7 +77,7 @@ async def overload(url: Served, texts: list[str], args: argparse.Namespace) -> d
     gaps_s = np.random.default_rng(SEED).exponential(1 / (2 * rate), int(4 * rate * args.seconds))
     begin_s = time.monotonic()
     for due_s in np.cumsum(gaps_s):
-        if due_s > args.seconds:
+        if max(float(due_s), time.monotonic() - begin_s) > args.seconds:
             break
         await asyncio.sleep(max(0.0, begin_s + float(due_s) - time.monotonic()))
         running.add(task := asyncio.create_task(one()))
