@@ -102,16 +102,17 @@ def ask_at_once(
             connections[connection.fileno()] = connection
         waiting = iter(range(len(requests)))
         begin_s = time.perf_counter()
-        asked = {}
+        asked: dict[int, tuple[int, float, bytes]] = {}
         for number, connection in connections.items():
-            asked[number] = [next(waiting), time.perf_counter() - begin_s, b""]
-            connection.sendall(requests[asked[number][0]])
+            index = next(waiting)
+            asked[number] = (index, time.perf_counter() - begin_s, b"")
+            connection.sendall(requests[index])
         while asked:
             for number, _ in polled.poll():
                 index, sent_s, found = asked[number]
                 found += received(connections[number])
                 if body_of(found) is None:
-                    asked[number][2] = found
+                    asked[number] = (index, sent_s, found)
                     continue
                 now_s = time.perf_counter() - begin_s
                 times[index] = (sent_s, now_s)
@@ -119,7 +120,7 @@ def ask_at_once(
                 if following is None:
                     del asked[number]
                     continue
-                asked[number] = [following, now_s, b""]
+                asked[number] = (following, now_s, b"")
                 connections[number].sendall(requests[following])
     return times
 
