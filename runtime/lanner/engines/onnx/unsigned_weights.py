@@ -45,8 +45,8 @@ from lanner.engines.onnx.graph import (
 _PRODUCTS = {
     "DequantizeLinear": (0, 2),
     "MatMulInteger": (1, 3),
-    "DynamicQuantizeMatMul": (1, 3),
-    "MatMulIntegerToFloat": (1, 5),
+    "com.microsoft.DynamicQuantizeMatMul": (1, 3),
+    "com.microsoft.MatMulIntegerToFloat": (1, 5),
 }
 _UINT8, _INT8 = 2, 3  # of TensorProto.DataType
 
