@@ -140,17 +140,14 @@ def test_the_program_exports_and_answers(minilm_artifact: Artifact) -> None:
     assert float(far.stdout) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.no_transformers
 @pytest.mark.parametrize(
     ("head", "arguments"),
     [
         ("score", ["a man plays", "the train leaves"]),
-        pytest.param("classify", ["a man plays \U0001f3b8", ""], marks=pytest.mark.slow),
-        pytest.param(
-            "tag",
-            ["Our train departs, at seven! \u4e00\u4e2a", "a man " * 2_500],
-            marks=pytest.mark.slow,
-        ),
+        ("classify", ["a man plays \U0001f3b8", ""]),
+        ("tag", ["Our train departs, at seven! \u4e00\u4e2a", "a man " * 2_500]),
     ],
 )
 def test_every_head_through_the_program(
@@ -198,14 +195,15 @@ def test_a_reader_that_goes_away_is_no_error(minilm_artifact: Artifact, tmp_path
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.no_transformers
 @pytest.mark.parametrize(
     ("stop", "step"),
     [
         (signal.SIGTERM, "tracing the graph"),
-        pytest.param(signal.SIGTERM, "parity of fp32", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "tracing the graph", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "parity of fp32", marks=pytest.mark.slow),
+        (signal.SIGTERM, "parity of fp32"),
+        (signal.SIGINT, "tracing the graph"),
+        (signal.SIGINT, "parity of fp32"),
     ],
 )
 def test_a_stopped_export_leaves_nothing(

@@ -46,7 +46,13 @@ def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
     ("pooling", "dense", "normalize"),
     [
         pytest.param("mean", True, True, id="mean, Dense, Normalize"),
-        pytest.param("mean_sqrt_len_tokens", False, False, id="mean over root of length"),
+        pytest.param(
+            "mean_sqrt_len_tokens",
+            False,
+            False,
+            id="mean over root of length",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("cls", "mean", "max"), False, True, id="three, one after the other"),
         pytest.param(("lasttoken", "weightedmean"), True, False, id="two, Dense"),
         # Alone what is above together.

@@ -259,6 +259,7 @@ def test_a_weight_that_does_not_fit_is_named(tmp_path: Path) -> None:
     require_half_graph(half, "bf16")
 
 
+@pytest.mark.slow
 def test_activations_that_overflow_fail_and_fit_into_bf16(tmp_path: Path) -> None:
     model = bert_model()
     model.encoder.layer[1].output.dense.weight.data *= 5e4

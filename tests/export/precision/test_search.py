@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.checkpoints import bert_model, plain_checkpoint
+from tests.support.marks import slow
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import TokenizerRecord
@@ -247,7 +248,7 @@ def labelled(directory: Path, artifact: Artifact, trials: Trials) -> QualityData
 @pytest.mark.parametrize(
     ("kind", "budget"),
     [
-        ("BertForSequenceClassification", "agreement:0.99"),
+        *slow(("BertForSequenceClassification", "agreement:0.99")),
         ("BertForSequenceClassification", "accuracy:10"),
         ("BertForTokenClassification", "agreement:0.97"),
         ("BertForTokenClassification", "f1:10"),

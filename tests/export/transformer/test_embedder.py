@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.checkpoints import SENTENCES, bert_checkpoint, edit_json
+from tests.support.marks import slow
 
 from lanner.errors import UnsupportedError
 from lanner.loading.load import load
@@ -28,7 +29,7 @@ def exported(checkpoint: Path, output: Path, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("include_prompt", [True, False])
-@pytest.mark.parametrize("pooling", ["mean", "max", "cls", "lasttoken"])
+@pytest.mark.parametrize("pooling", ["mean", *slow("max", "cls", "lasttoken")])
 def test_prompts_are_pooled_or_only_read(
     tmp_path: Path, pooling: str, include_prompt: bool
 ) -> None:
@@ -85,6 +86,7 @@ def test_more_dimensions_than_there_are_cannot_be_kept(
         export(tiny_checkpoint, tmp_path / "out", truncate_dim=dimension)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dot", "euclidean", "manhattan"])
 def test_the_similarity_of_the_checkpoint(tmp_path: Path, name: str) -> None:
     path = bert_checkpoint(tmp_path / "model", normalize=False, similarity_fn_name=name)

@@ -107,6 +107,7 @@ def test_what_crashes_takes_nothing_along(
     assert line in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = tmp_path / "absent"
     absent.mkdir()

@@ -125,6 +125,7 @@ def test_int8_is_right_without_the_fast_instructions(
     np.testing.assert_allclose(slow.run(inputs), reference.run(inputs), rtol=0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_bf16_is_computed_where_the_cpu_has_it(
     half_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

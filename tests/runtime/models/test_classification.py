@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.checkpoints import SENTENCES, bert_model, plain_checkpoint
+from tests.support.marks import slow
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main
@@ -71,7 +72,7 @@ def test_pairs_are_those_of_the_pipeline(
 
 @pytest.mark.parametrize(
     ("kind", "labels"),
-    [("multi_label_classification", 3), ("regression", 2), (None, 1), ("regression", 1)],
+    [("multi_label_classification", 3), *slow(("regression", 2), (None, 1), ("regression", 1))],
 )
 def test_each_problem_has_the_activation_of_the_pipeline(
     tmp_path: Path, kind: str | None, labels: int

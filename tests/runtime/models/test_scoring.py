@@ -64,6 +64,7 @@ def test_the_activation_is_the_checkpoint_s(tmp_path: Path, activation: str) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.marks import slow
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact.artifact import Artifact
@@ -180,7 +181,7 @@ def test_an_engine_that_fails_with_some_workers_is_left_out(
     assert configuration("int8", 1) not in {one.configuration for one in tuning.measured}
 
 
-@pytest.mark.parametrize("head", ["tiny", "scorer", "classifier", "tagger"])
+@pytest.mark.parametrize("head", ["tiny", *slow("scorer", "classifier", "tagger")])
 @pytest.mark.parametrize("goal", ["latency", "throughput"])
 def test_every_head_is_tuned(head: str, goal: str, request: pytest.FixtureRequest) -> None:
     artifact: Artifact = request.getfixturevalue(f"{head}_artifact")

@@ -132,6 +132,7 @@ def test_the_plan_of_a_real_checkpoint_answers_as_onnxruntime_does(
     assert cosines.min() > 0.99
 
 
+@pytest.mark.slow
 def test_another_count_of_distances_is_refused(make_cell: MakeCell, tmp_path: Path) -> None:
     model = onnx.load(make_cell("MPNet", "embed").artifact.file("model.int8.onnx"))
     node = node_of(model, "Log")
@@ -144,6 +145,7 @@ def test_another_count_of_distances_is_refused(make_cell: MakeCell, tmp_path: Pa
         read_plan(path)
 
 
+@pytest.mark.slow
 def test_other_encoders_are_refused_with_the_operator_that_is_not_known(
     make_cell: MakeCell,
 ) -> None:
