@@ -18,6 +18,7 @@ from lanner.artifact.manifest import file_sha256
 from lanner.files.texts import shipped_sentences
 from lanner.loading.tuned import stored_choice, tuning_file
 from lanner.triton.lint.repository_model import version_directories
+from lanner.vectors.origin import path_of
 
 pytest.importorskip("tritonclient", reason="needs the triton extra")
 
@@ -130,6 +131,7 @@ def test_encoded_files(commands: Commands, word_artifact: Path, tmp_path: Path) 
         if output.exists() and not hidden(place):
             assert file_sha256(output) == whole
             output.unlink()
+            path_of(output).unlink()
 
     kill(commands, *command, output, times=ENCODES, seed=22, look=look)
     assert list(place.iterdir()) == []  # the last one was looked at, and removed

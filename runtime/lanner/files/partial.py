@@ -74,6 +74,7 @@ class Written:
             and min(self.vectors, self.skipped) >= 0
             and self.vectors + self.skipped <= self.rows
             and bool(self.bad_rows) is bool(self.skipped)
+            and (self.rows > 0 or self.bytes == 0)
         )
 
 

@@ -94,6 +94,7 @@ def test_damage_is_named(tmp_path: Path, damage: str) -> None:
         {"rows": 10**30},
         {"rows": True},
         {"vectors": 3},
+        {"rows": 0, "vectors": 0},  # and yet bytes
         {"skipped": 1},
         {"bytes": 10**12},
         {"bytes": 3.0},
