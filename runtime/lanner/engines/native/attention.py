@@ -1,8 +1,10 @@
 """Attention in a graph: the products that it reads, its heads, and its mask.
 
-Torch writes it as one operator, or as its parts where a bias of relative positions is added.
+Torch writes it as one operator, or as its parts where a bias of relative positions is added, and
+with transformers 4.57 where a model computes its attention itself.
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -104,9 +106,11 @@ def _require_padding_mask(graph: Matcher, mask: str) -> None:
 
 
 def _in_parts(graph: Matcher, output: str, checked_masks: set[str]) -> Attention:
-    """Take softmax(query @ key / scale + bias + mask) @ value, each with heads of its own axis."""
-    merged, shape = graph.take(output, "Reshape").inputs
-    _require_shape(graph, shape, rank=3)
+    """Take softmax(query @ key / scale + bias + mask) @ value, each with heads of its own axis.
+
+    There may be no bias.
+    """
+    merged, whole = graph.take(output, "Reshape").inputs
     weights, value = graph.take(_unturned(graph, merged, _HEADS_FIRST), "MatMul").inputs
     softmax = graph.take(weights, "Softmax")
     if softmax.attributes.get("axis", -1) != -1:
@@ -115,17 +119,21 @@ def _in_parts(graph: Matcher, output: str, checked_masks: set[str]) -> Attention
     if mask not in checked_masks:
         _require_padding_mask(graph, mask)
         checked_masks.add(mask)
-    scaled, bias = graph.take(biased, "Add").inputs
+    scaled, bias = biased, None
+    if graph.operator(biased) == "Add":
+        scaled, bias = graph.take(biased, "Add").inputs
     scores, divisor = graph.take(scaled, "Div").inputs
     query, key = graph.take(scores, "MatMul").inputs
-    names, sizes = [], set[int]()
+    names, sizes = [], set[tuple[int, ...]]()
     for name, turned in ((query, _HEADS_FIRST), (key, _KEYS), (value, _HEADS_FIRST)):
         source, shape = graph.take(_unturned(graph, name, turned), "Reshape").inputs
-        sizes.add(_require_shape(graph, shape, rank=4))
+        sizes.add(_parts(graph, shape, width_of(graph, source)))
         names.append(source)
-    heads, rest = divmod(width_of(graph, names[0]), min(sizes))
-    if len(sizes) > 1 or rest:
+    if len(sizes) > 1 or len(min(sizes)) != 2:
         refuse(f"{named(softmax)} with heads of several widths")
+    heads, size = min(sizes)
+    if _parts(graph, whole, heads * size) != (heads * size,):
+        refuse(f"{named(softmax)} whose heads are not put together")
     return Attention(names[0], names[1], names[2], heads, 1 / graph.scalar(divisor), bias)
 
 
@@ -136,17 +144,19 @@ def _unturned(graph: Matcher, value: str, axes: list[int]) -> str:
     return node.inputs[0]
 
 
-def _require_shape(graph: Matcher, value: str, *, rank: int) -> int:
-    """Check that a shape begins with that of the tokens; return the size of its last axis.
+def _parts(graph: Matcher, value: str, width: int) -> tuple[int, ...]:
+    """Return the axes into which a shape takes each token's width apart.
 
-    With four axes the third, the number of heads, is what the last one leaves.
+    Raises:
+        EngineError: It takes the tokens apart as well.
     """
     inputs = probes()
-    shape = graph.evaluate(value, inputs).tolist()
-    tokens = list(inputs[MASK].shape)
-    if len(shape) != rank or shape[:2] != tokens or (rank == 4 and shape[2] != -1):
+    tokens, found = inputs[MASK].shape, tuple[int, ...]()
+    with suppress(ValueError):
+        found = np.empty((*tokens, width)).reshape(graph.evaluate(value, inputs).tolist()).shape
+    if found[:2] != tokens:
         refuse(f"the shape {value!r} of an attention's parts")
-    return int(shape[-1])
+    return found[2:]
 
 
 def relative_bias(graph: Matcher, value: str, heads: int) -> RelativeBias:
