@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -55,8 +54,8 @@ class Served:
 
 
 @contextmanager
-def served(target: str, options: Sequence[str], *, count: int = 1) -> Iterator[Served]:
-    """Yield a service that is ready.
+def started(target: str, *options: str) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield what a service says when it is ready, and its process.
 
     Raises:
         BenchmarkError: It does not start.
@@ -68,10 +67,20 @@ def served(target: str, options: Sequence[str], *, count: int = 1) -> Iterator[S
             if not line:
                 msg = "the service did not start: see its message"
                 raise BenchmarkError(msg)
-            port = urlsplit(json.loads(line)["url"]).port or 0
-            yield Served(port, process.pid, count)
+            yield json.loads(line), process.pid
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
+
+
+@contextmanager
+def served(target: str, options: Sequence[str], *, count: int = 1) -> Iterator[Served]:
+    """Yield a service that is ready.
+
+    Raises:
+        BenchmarkError: It does not start.
+    """
+    with started(target, *options) as (said, pid):
+        yield Served(urlsplit(str(said["url"])).port or 0, pid, count)
 
 
 @dataclass

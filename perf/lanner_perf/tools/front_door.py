@@ -38,6 +38,7 @@ from lanner.machine.machine import package_versions, this_machine
 from lanner.models.embedding import EmbeddingModel
 from lanner_perf.subjects.embeddings_api import Endpoint, ask, ask_at_once, vectors_of
 from lanner_perf.subjects.workloads import SEED
+from lanner_perf.tools.door_client import started
 
 CALLERS = (16, 64)
 LARGE_CALL = 1_000
@@ -176,19 +177,8 @@ def median(rounds: list[Figures]) -> Figures:
 @contextmanager
 def served(target: str, name: str, *options: str) -> Iterator[Service]:
     """Yield a service, in a process of its own."""
-    command = [sys.executable, "-m", "lanner", "serve", target, "--port", "0", "--json"]
-    command += ["--no-access-log", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line:
-                msg = "the service did not start: see its message"
-                raise BenchmarkError(msg)
-            said = json.loads(line)
-            endpoint = Endpoint(f"{said['url']}/v1", name)
-            yield Service(endpoint, process.pid, str(said.get("grpc_url", "")))
-        finally:
-            process.terminate()
+    with started(target, "--no-access-log", *options) as (said, pid):
+        yield Service(Endpoint(f"{said['url']}/v1", name), pid, str(said.get("grpc_url", "")))
 
 
 def before_triton(artifact: Path, texts: list[str], calls: int, rounds: int) -> dict[str, float]:
