@@ -27,6 +27,13 @@ ANY_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 Serve = Callable[..., subprocess.Popen[str]]
 
 
+def made(artifact: Artifact, repository: Path, *options: str) -> Path:
+    """Write a repository of the model "tiny" by the command."""
+    making = ["repository", str(artifact.directory), "--output", str(repository)]
+    assert main([*making, "--name", "tiny", *options]) == 0
+    return repository
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return write_triton_model(tmp_path / "repository")
@@ -153,9 +160,7 @@ def memory_of(process: subprocess.Popen[str]) -> list[Path]:
 def test_models_that_lanner_made_come_with_the_python_that_calls_them(
     serve: Serve, tiny_artifact: Artifact, tmp_path: Path
 ) -> None:
-    repository = tmp_path / "made"
-    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
-    assert main([*making, "--name", "tiny"]) == 0
+    repository = made(tiny_artifact, tmp_path / "made")
     process = serve(repository)
     said = ready(process)
     assert [model["name"] for model in said["models"]] == ["tiny", "tiny_text"]
@@ -175,9 +180,7 @@ def test_over_tls_it_says_what_to_trust(
     import trustme  # noqa: PLC0415
     from tests.support.tls import identity, root  # noqa: PLC0415
 
-    repository = tmp_path / "made"
-    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
-    assert main([*making, "--name", "tiny", "--no-text"]) == 0
+    repository = made(tiny_artifact, tmp_path / "made", "--no-text")
     authority = trustme.CA()
     own, trusted = identity(authority, tmp_path, "localhost"), root(authority, tmp_path / "ca.pem")
     options = [f"--grpc-server-cert={own.certificate}", f"--grpc-server-key={own.key}"]
@@ -197,9 +200,7 @@ def test_models_that_tokenise_on_the_server_alone_have_no_service(
     serve: Serve, tiny_artifact: Artifact, tmp_path: Path
 ) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra 'service'")
-    repository = tmp_path / "made"
-    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
-    assert main([*making, "--name", "tiny"]) == 0
+    repository = made(tiny_artifact, tmp_path / "made")
     text_alone = ("--", "--model-control-mode", "explicit", "--load-model=tiny_text")
     process = serve(repository, *text_alone, options=("--port", "0"))
     assert process.wait() == 2
@@ -404,9 +405,7 @@ def test_the_service_stands_before_a_triton_server(
     serve: Serve, tiny_artifact: Artifact, tmp_path: Path
 ) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra 'service'")
-    repository = tmp_path / "made"
-    making = ["repository", str(tiny_artifact.directory), "--output", str(repository)]
-    assert main([*making, "--name", "tiny"]) == 0
+    repository = made(tiny_artifact, tmp_path / "made")
     process = serve(repository, options=("--port", "0"))
     said = ready(process)
     request = urllib.request.Request(  # noqa: S310

@@ -95,7 +95,7 @@ class NativeEngine:
         except lanner_native.NativeError as error:
             msg = f"the native engine could not load {path}: {error.args[1]}"
             raise EngineError(msg) from error
-        # The core has copied the tensors.
+        # The module has copied the tensors, and keeps the table of words, which it reads in place.
         self._plan = plan.without_tensors()
 
     @property
