@@ -54,7 +54,7 @@ export ORT_DISABLE_TELEMETRY := 1
 help:            ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
 
-setup: $(VENV)/installed $(VENV4)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make --jobs 2 setup takes half the time
+setup: $(VENV)/installed $(VENV4)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make -j2 setup takes half the time
 
 demo: $(VENV)/installed $(NATIVE)/installed ## export a real checkpoint, compare it with its framework, show similarities
 	$(VENV)/bin/python -m lanner_perf.tools.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
