@@ -4,20 +4,21 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-from lanner.errors import MissingExtraError, UsageError
+from lanner.errors import LannerError, MissingExtraError, UsageError
 from lanner.machine.machine import available_cores
 from lanner.service.access.cors import parse_origins
-from lanner.service.access.log import Log
+from lanner.service.access.log import Log, json_line
 from lanner.service.access.rates import Rates
 from lanner.service.app import App, AppLimits
 from lanner.service.connection import Connection, ConnectionLimits, ServiceConfig
@@ -31,19 +32,23 @@ from lanner.service.entrance import Entrance
 from lanner.service.protection import open_keys, open_masker, open_vocabulary
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
+from lanner.service.supervisor import Supervisor
 from lanner.service.targets import is_url, open_target
 
 try:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "uvicorn") from error
 
 #: Threads for what takes long beside the models' own: many texts to tokenise, entities to join.
 _THREADS = 8
+#: Seconds without an answer after which a worker is ended, and replaced.
+_HANGS_S = 60.0
 #: Seconds between looks of a worker at its parent.
 _PARENT_S = 1.0
+#: The exit code of a worker that cannot start.
+STARTUP_FAILURE = 3
 
 
 def open_app(settings: Settings, shared: Path | None = None, parent: int | None = None) -> App:
@@ -110,6 +115,17 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
     )
 
 
+def _open_in_worker(settings: Settings, shared: Path, parent: int) -> App:
+    """Open the application of a worker; end the process with a sentence if that fails."""
+    try:
+        return open_app(settings, shared, parent)
+    except LannerError as error:
+        message = f"a worker of the service cannot start: {error}"
+        line = json_line("error", message) if settings.log == "json" else message
+        sys.stderr.write(f"{line}\n")
+        sys.exit(STARTUP_FAILURE)
+
+
 async def _end_with(parent: int) -> None:
     """End a worker whose parent was killed: nobody else would, and it holds the port."""
     while os.getppid() == parent:
@@ -131,7 +147,7 @@ class Door:
         self.settings = settings
         self._is_stopping = False
         self._server: uvicorn.Server | None = None
-        self._processes: Multiprocess | None = None
+        self._supervisor: Supervisor | None = None
         self._sockets = [_bound(settings.host, settings.port)]
         if settings.admin_port is not None:
             self._sockets.append(_bound(settings.host, settings.admin_port))
@@ -154,7 +170,7 @@ class Door:
                 each loads its own, and it is called with None before.
 
         Raises:
-            LannerError: A model cannot be loaded.
+            LannerError: A model cannot be loaded, or a worker cannot start.
         """
         settings = self.settings
         if settings.admin_port is not None:
@@ -173,14 +189,17 @@ class Door:
 
     def _serve_in_workers(self, settings: Settings) -> None:
         share = max(1, (settings.threads or available_cores()) // settings.workers)
-        with TemporaryDirectory(prefix="lanner-serve-") as directory:
+        log = Log(shape=settings.log)
+        with TemporaryDirectory(prefix="lanner-serve-") as directory, closing(log):
             of_worker = replace(settings, threads=share)
-            factory = partial(open_app, of_worker, Path(directory), os.getpid())
-            self._processes = Multiprocess(
-                _configuration(factory, settings, is_factory=True), self._sockets
+            factory = partial(_open_in_worker, of_worker, Path(directory), os.getpid())
+            self._supervisor = Supervisor(
+                _configuration(factory, settings, is_factory=True),
+                self._sockets,
+                partial(log.message, "warning"),
             )
             if not self._is_stopping:
-                self._processes.run()
+                self._supervisor.run()
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
@@ -223,8 +242,8 @@ class Door:
         self._is_stopping = True
         if self._server is not None:
             self._server.should_exit = True
-        if self._processes is not None:
-            self._processes.should_exit.set()
+        if self._supervisor is not None:
+            self._supervisor.should_exit.set()
 
 
 def _configuration(
@@ -244,7 +263,7 @@ def _configuration(
         workers=settings.workers,
         timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
         timeout_graceful_shutdown=max(1, int(settings.drain_s)),
-        timeout_worker_healthcheck=60,
+        timeout_worker_healthcheck=int(_HANGS_S),
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
