@@ -46,7 +46,7 @@ RUNTIME = {
     "service/core": "errors vectors artifact text running models triton/contract service/access",
     "service/dialects": "errors _version vectors artifact text running triton/contract "
     "service/core",
-    "service": "errors machine artifact models loading triton/contract triton/client "
+    "service": "errors machine artifact engines models loading triton/contract triton/client "
     "service/access service/core service/dialects",
     "integrations": "vectors models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "

@@ -17,11 +17,12 @@ from lanner.errors import ArtifactError, LannerError, ServerError, UsageError
 from lanner.service import protection
 from lanner.service.access.log import json_line
 from lanner.service.settings import PREFIX, Settings
-from lanner.service.targets import is_artifact, is_url, require_targets
+from lanner.service.targets import check_artifacts, is_artifact, is_url, require_targets
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import TEXT_SUFFIX
 from lanner.triton.server.ports import DEFAULT_PORTS
 from lanner.triton.server.releases import vulnerability
+from lanner.triton.server.served_repository import require_repository
 from lanner.triton.server.server import GRACE_S, READY_TIMEOUT_S, TritonServer
 from lanner.triton.server.server_options import LOOPBACK
 
@@ -141,6 +142,9 @@ def run(args: argparse.Namespace) -> None:
     need(repository is not None or not args.triton_options, "options after -- are for a repository")
     if repository is None:
         require_targets(settings)
+    else:
+        require_repository(Path(repository))
+    check_artifacts(settings)
     protection.check(settings)
     if args.check_config:
         say(f"the settings are valid: {', '.join(settings.models)} on port {settings.port}")

@@ -13,6 +13,7 @@ from lanner.service.access.cors import parse_origins
 from lanner.service.access.log import SHAPES
 from lanner.service.access.personal_data import KINDS
 from lanner.service.access.phones import DEFAULT_REGIONS
+from lanner.service.access.rates import MOST_WORKERS
 
 #: The beginning of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
 PREFIX = "LANNER_SERVE_"
@@ -161,21 +162,7 @@ class Settings:
         Raises:
             UsageError: One is not.
         """
-        for one in fields(self):
-            value = getattr(self, one.name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            least = 0 if one.name.endswith("port") else 1
-            if is_number and one.name.endswith("_s"):
-                least = 0
-                if not 0 < value < float("inf"):
-                    msg = f"{one.name} must be a number of seconds above 0, not {value}"
-                    raise UsageError(msg)
-            if is_number and value < least:
-                msg = f"{one.name} must be at least {least}, not {value}"
-                raise UsageError(msg)
-            if one.name.endswith("port") and is_number and value >= 2**16:
-                msg = f"{one.name} must be a port, 0 to 65535, not {value}"
-                raise UsageError(msg)
+        self._require_numbers()
         if self.log not in SHAPES:
             msg = f"log must be {' or '.join(SHAPES)}, not {self.log!r}"
             raise UsageError(msg)
@@ -194,6 +181,29 @@ class Settings:
                 msg = f"the alias {alias!r} is of {name!r}, which is not one of the models"
                 raise UsageError(msg)
         return self
+
+    def _require_numbers(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            least = 0 if one.name.endswith("port") else 1
+            if is_number and one.name.endswith("_s"):
+                least = 0
+                if not 0 < value < float("inf"):
+                    msg = f"{one.name} must be a number of seconds above 0, not {value}"
+                    raise UsageError(msg)
+            if is_number and value < least:
+                msg = f"{one.name} must be at least {least}, not {value}"
+                raise UsageError(msg)
+            if one.name.endswith("port") and is_number and value >= 2**16:
+                msg = f"{one.name} must be a port, 0 to 65535, not {value}"
+                raise UsageError(msg)
+        if self.port and self.admin_port == self.port:
+            msg = f"admin_port must be another port than {self.port}, that of the service"
+            raise UsageError(msg)
+        if self.workers > MOST_WORKERS:
+            msg = f"workers must be at most {MOST_WORKERS}, not {self.workers}"
+            raise UsageError(msg)
 
     @property
     def triton_certificates(self) -> dict[str, str]:

@@ -4,9 +4,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import MANIFEST_FILE
+from lanner.engines import engine_names
 from lanner.errors import ArtifactError, UsageError
 from lanner.loading.load import load
+from lanner.loading.selection import select
+from lanner.models.heads import require_class
+from lanner.models.tagging import TaggingModel
 from lanner.service.core.served import ServedModel
 from lanner.service.settings import Settings
 from lanner.triton.client.connection import connect
@@ -108,3 +113,29 @@ def require_targets(settings: Settings) -> None:
         names = ", ".join(settings.triton_certificates)
         msg = f"{names} would not be used: no target begins with {' or '.join(_ENCRYPTED)}"
         raise UsageError(msg)
+
+
+def check_artifacts(settings: Settings) -> None:
+    """Check that artifacts have what the settings name, without loading their weights.
+
+    Raises:
+        LannerError: One is damaged or has no such variant or prompt, there is no such engine or
+            device, or the artifact that masks has another head than `tag`.
+    """
+    if settings.engine not in ("auto", *engine_names()):
+        msg = f"there is no engine {settings.engine!r}: use {', '.join(engine_names())} or 'auto'"
+        raise UsageError(msg)
+    for name, target in settings.models.items():
+        if not is_artifact(target):
+            continue
+        artifact = Artifact.open(target)
+        select(artifact, engine=settings.engine, variant=settings.variant, device=settings.device)
+        for alias, full in settings.aliases.items():
+            model, _, prompt = full.partition(":")
+            if model == name and prompt and prompt not in artifact.manifest.prompts:
+                known = ", ".join(artifact.manifest.prompts) or "none"
+                msg = f"the alias {alias!r} names the prompt {prompt!r}, and {name} has {known}"
+                raise UsageError(msg)
+    if settings.mask_with is not None:
+        manifest = Artifact.open(settings.mask_with).manifest
+        require_class(manifest, TaggingModel, settings.mask_with)

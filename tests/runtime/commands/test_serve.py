@@ -391,11 +391,23 @@ def test_the_settings_can_be_checked_alone(
             "'here' is no origin: write for example https://app.example.org",
         ),
         ({"log": "xml"}, "log must be text or json, not 'xml'"),
+        ({"admin_port": 8080}, "admin_port must be another port than 8080, that of the service"),
+        ({"workers": 65}, "workers must be at most 64, not 65"),
+        ({"engine": "abacus"}, "there is no engine 'abacus': use onnxruntime, "),
+        ({"variant": "int4"}, "no variant 'int4'"),
+        ({"device": "tpu"}, "there is no device 'tpu': use cpu, cuda or 'auto'"),
+        ({"mask_with": str(word_artifact)}, "has the head 'embed', whose class is EmbeddingModel"),
+        ({"mask_with": "none.lanner"}, "none.lanner is not a directory: pass one that"),
     ):
         wrong = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
         file.write_text(f'{wrong}[models]\nw = "{word_artifact}"\n')
         assert run("--config", file, "--check-config") in (1, 2)
         assert message in capsys.readouterr().err
+    assert run(word_artifact, "--alias", "a=words:nix", "--check-config") == 2
+    said = "the alias 'a' names the prompt 'nix', and words has query, none"
+    assert said in capsys.readouterr().err
+    assert run(tmp_path / "none", "--check-config") == 1
+    assert "none is not a directory: pass a repository that" in capsys.readouterr().err
     file.write_text("prot = 8123\n")
     assert run("--config", file, "--check-config") == 2
     assert "there is no setting 'prot'" in capsys.readouterr().err
