@@ -230,7 +230,8 @@ def named(targets: Sequence[str]) -> dict[str, str]:
             name, path = "", target
         if not name:
             is_url = path.startswith(_URLS)
-            name = path.rpartition("/")[2] if is_url else Path(path).resolve().name
+            # A link keeps its own name: it may be moved to another version.
+            name = path.rpartition("/")[2] if is_url else Path(os.path.abspath(path)).name  # noqa: PTH100
             name = name.removesuffix(".lanner")
         if not _NAME.fullmatch(name):
             msg = f"{target!r} gives no name for clients: write NAME={path}, of letters and digits"

@@ -106,3 +106,10 @@ def test_targets_are_called_as_their_directories_are() -> None:
         named(["a", "b/a.lanner"])
     with pytest.raises(UsageError, match="gives no name for clients"):
         named(["a b"])
+
+
+def test_a_link_is_called_as_itself_whatever_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "minilm.lanner").symlink_to("v1")
+    assert list(named([str(tmp_path / "minilm.lanner")])) == ["minilm"]
+    assert list(named([f"{tmp_path}/v1/."])) == ["v1"]
