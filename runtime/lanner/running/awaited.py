@@ -8,6 +8,9 @@ from collections.abc import Sized
 from lanner.running.runner import Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows, deadline_error
 
+#: Seconds of a batch that an event loop may run itself, where it has nothing else to do.
+_MOST_HERE_S = 0.005
+
 
 class AwaitedCall(Call):
     """A call whose answers are handed to an event loop.
@@ -67,7 +70,11 @@ class AwaitedCall(Call):
 
 
 async def run_awaited(
-    runner: Runner, sequences: Sequences[Sized], *, deadline_s: float | None = None
+    runner: Runner,
+    sequences: Sequences[Sized],
+    *,
+    deadline_s: float | None = None,
+    is_only: bool = False,
 ) -> list[tuple[Rows, Output]]:
     """Return the engine's answers batch by batch: indices of sequences, and their outputs.
 
@@ -77,6 +84,9 @@ async def run_awaited(
         runner: The runner.
         sequences: The sequences to run. Empty ones are left out.
         deadline_s: The time by `time.monotonic` at which to give up, or None.
+        is_only: True if the event loop has nothing else to do: a batch of a few milliseconds then
+            runs on the loop itself. To wake another thread for it, and the loop again, takes as
+            long as the first layers of a short text.
 
     Raises:
         Overloaded: Too many calls wait already.
@@ -87,6 +97,11 @@ async def run_awaited(
     runner.plan(call)
     if not call.batches:
         return []
+    scheduler = runner.scheduler
     call.may_take_all = len(call.batches) == 1
-    runner.scheduler.start(call)
+    if is_only and call.may_take_all:
+        expected_s = scheduler.token_s * call.batches[0].longest
+        if 0 < expected_s < _MOST_HERE_S and (answer := scheduler.run_alone(call)) is not None:
+            return [answer]
+    scheduler.start(call)
     return await call.outputs()

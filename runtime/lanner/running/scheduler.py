@@ -26,6 +26,9 @@ from lanner.running.workers import Workers
 Rows = NDArray[np.int64]
 Output = NDArray[np.float32]
 
+#: The weight of the last run in the moving average of a token's time.
+_WEIGHT = 0.1
+
 
 class Batch(NamedTuple):
     """Some sequences of one call that run together.
@@ -145,6 +148,8 @@ class Scheduler:
         self._running = 0
         # A drain ends when nothing waits, so that an idle thread holds no reference to this object.
         self._threads = Workers(workers)
+        #: Seconds that a token took in batches that ran alone, a moving average; 0 at first.
+        self.token_s = 0.0
         self.pid = os.getpid()
 
     def start(self, call: Call) -> None:
@@ -180,15 +185,45 @@ class Scheduler:
         if not runs_here:
             yield from call.answers()
             return
+        yield self._run_here(call, is_alone=is_alone)
+
+    def run_alone(self, call: Call) -> tuple[Rows, Output] | None:
+        """Run a call of one batch in this thread, if nothing else runs or waits.
+
+        Returns:
+            The answer, or None if the call has to be started.
+
+        Raises:
+            DeadlineError, EngineError: See `Call.answers`.
+        """
+        if call.is_late:
+            raise deadline_error()
+        with self._lock:
+            if self._running or self._small or self._large:
+                return None
+            self._running += 1
+        return self._run_here(call, is_alone=call.may_take_all)
+
+    def _run_here(self, call: Call, *, is_alone: bool) -> tuple[Rows, Output]:
         batch = call.batches.popleft()
         _note_beginning([batch])
         try:
-            output = self._run([batch], is_alone)
+            output = self._timed([batch], is_alone)
         finally:
             self._hand_over()
         if call.is_late:
             raise deadline_error()
-        yield batch.rows, output
+        return batch.rows, output
+
+    def _timed(self, batches: Sequence[Batch], is_alone: bool) -> Output:
+        """Run batches; note how long a token takes in a batch that runs alone."""
+        begin_s = time.perf_counter()
+        output = self._run(batches, is_alone)
+        if is_alone:
+            spent_s = time.perf_counter() - begin_s
+            token_s = spent_s / (batches[0].longest * len(batches[0].rows))
+            self.token_s += (token_s - self.token_s) * (_WEIGHT if self.token_s else 1)
+        return output
 
     def _register(self, call: Call) -> None:
         call.unanswered = len(call.batches)
@@ -260,7 +295,7 @@ class Scheduler:
     def _answer(self, batches: list[Batch], *, is_alone: bool = False) -> None:
         _note_beginning(batches)
         try:
-            output = self._run(batches, is_alone)
+            output = self._timed(batches, is_alone)
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
             if len(batches) == 1:
                 batches[0].call.answer(error)

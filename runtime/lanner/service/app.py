@@ -16,7 +16,6 @@ from typing import Any
 from lanner.errors import LannerError
 from lanner.service.access.cors import cors_headers, is_preflight
 from lanner.service.access.log import LibraryMessages, Log, raised, request_id
-from lanner.service.connection import Incoming, RawHeaders
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.refusal import Kind, Refusal
@@ -24,6 +23,7 @@ from lanner.service.dialects.dialect import Refuse
 from lanner.service.dialects.own import ADMIN_PATHS
 from lanner.service.dialects.routes import ROUTES, Router, refuse
 from lanner.service.entrance import Entrance
+from lanner.service.incoming import Incoming, RawHeaders
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -122,6 +122,7 @@ class App:
         given_id = headers.get(b"x-request-id")
         request = Request(request_id(given_id), incoming.method, incoming.path, headers)
         request.deadline_s = time.monotonic() + self.limits.request_s
+        request.running = incoming.running
         figures = self.pipeline.figures
         figures.in_flight += 1
         status = _LEFT

@@ -1,4 +1,4 @@
-"""Connections of HTTP: requests as they arrive, their limits, and answers in one write each.
+"""Connections of HTTP: their requests, one after the other, and their limits.
 
 uvicorn runs the server: sockets, processes, signals, TLS. Of its protocol between server and
 application, ASGI, only start and end are used: messages for each part of a request would take as
@@ -9,14 +9,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sized
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
 from lanner.errors import MissingExtraError
+from lanner.service.incoming import STATUS_LINES, Incoming, RawHeaders
 from lanner.service.protection import open_certificates
 from lanner.service.settings import Settings
 
@@ -28,12 +28,7 @@ except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "uvicorn") from error
 
-RawHeaders = Sequence[tuple[bytes, bytes]]
-
 _log = logging.getLogger("lanner.service")
-_STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}".encode() for one in HTTPStatus}
-#: Bytes of a body that may wait for an application that does not read it yet.
-_MOST_UNREAD = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -68,94 +63,6 @@ class ServiceConfig(uvicorn.Config):
         )
         if certificates is not None:
             self.ssl = certificates.context
-
-
-class Incoming:
-    """A request as it arrives: its head, and as much of its body as is there.
-
-    Attributes:
-        method: The method of HTTP.
-        path: The path, without the query, its escapes decoded.
-        headers: The headers as they came, names in lower case; a name may come twice.
-        port: The port of the service that it came to.
-        is_whole: True if all of the body is there.
-        due_s: The time by `time.monotonic` at which its turn to be answered came.
-    """
-
-    __slots__ = (
-        *("due_s", "headers", "is_answered", "is_whole", "keeps_alive", "method", "path", "port"),
-        *("_connection", "_parts", "_size", "_waiter"),
-    )
-
-    def __init__(
-        self, connection: "Connection", method: str, path: str, headers: RawHeaders, *, last: bool
-    ) -> None:
-        self._connection = connection
-        self.method, self.path, self.headers = method, path, headers
-        self.port = connection.port
-        self.keeps_alive = not last
-        self.is_whole = self.is_answered = False
-        self.due_s = 0.0
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def body(self, most_bytes: int, take: Callable[[int], None]) -> bytes | None:
-        """Return the body, or None as soon as it is larger than `most_bytes`.
-
-        Args:
-            most_bytes: The largest body.
-            take: Called with the number of bytes that have come; it may refuse them.
-        """
-        if not self.is_whole and (b"expect", b"100-continue") in self.headers:
-            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        taken = self._size
-        take(taken)
-        while not self.is_whole and self._size <= most_bytes:
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._connection.resume_reading()
-            await self._waiter
-            taken, new = self._size, self._size - taken
-            take(new)
-        return b"".join(self._parts) if self._size <= most_bytes else None
-
-    async def answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        """Send an answer; wait before that for a client that has not read the last one.
-
-        Args:
-            status: The status of HTTP.
-            headers: The headers, `content-length` among them.
-            body: The body.
-        """
-        lines = [_STATUS_LINES[status]]
-        lines += [b"%b: %b" % header for header in (*self._connection.server_headers, *headers)]
-        if not self.keeps_alive:
-            lines.append(b"connection: close")
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") >= len(lines):
-            msg = "a header of an answer holds a line break"
-            raise ValueError(msg)
-        await self._connection.writable()
-        self.is_answered = True
-        self._connection.write(b"%b\r\n\r\n%b" % (head, b"" if self.method == "HEAD" else body))
-
-    def take(self, part: bytes) -> bool:
-        """Take a part of the body; return whether more should wait until this is read."""
-        if self.is_answered:
-            return False
-        self._parts.append(part)
-        self._size += len(part)
-        self._wake()
-        return self._waiter is None and self._size > _MOST_UNREAD
-
-    def complete(self) -> None:
-        """Note that all of the body is there."""
-        self.is_whole = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class Connection(asyncio.Protocol):
@@ -208,6 +115,11 @@ class Connection(asyncio.Protocol):
     def server_headers(self) -> RawHeaders:
         """The headers of every answer."""
         return self._state.default_headers
+
+    @property
+    def running(self) -> Sized:
+        """The tasks of all requests that came and are not answered."""
+        return self._state.tasks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse a connection that is one too many."""
@@ -387,7 +299,7 @@ class Connection(asyncio.Protocol):
         """Refuse what is no request, and close the connection."""
         self.write(
             b"%b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
-            % (_STATUS_LINES[status], headers)
+            % (STATUS_LINES[status], headers)
         )
         self.transport.close()
         self._leave()

@@ -88,6 +88,67 @@ def test_one_sequence_runs_alone_and_waiting_ones_run_together() -> None:
     assert engine.alone == [True, True, False]
 
 
+def test_a_short_batch_of_the_only_request_runs_on_the_loop() -> None:
+    engine = Sums()
+    some = runner(engine)
+    threads: list[bool] = []
+    run = engine.run
+
+    def noted(*args: Any, **options: Any) -> Rows:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return run(*args, **options)
+
+    engine.run = noted  # type: ignore[method-assign]
+
+    async def calls() -> list[float]:
+        found = [await answers(some, [[1, 2]], is_only=True)]  # how long it takes is not known yet
+        while some.scheduler._running:  # the worker looks for more
+            await asyncio.sleep(0.001)
+        some.scheduler.token_s = 1e-4
+        found.append(await answers(some, [[3]], is_only=True))
+        found.append(await answers(some, [[4], [5] * 8], is_only=True))  # two batches
+        found.append(await answers(some, [[6]]))
+        some.scheduler.token_s = 1.0
+        found.append(await answers(some, [[7]], is_only=True))
+        return [float(rows[0, 0]) for rows in found]
+
+    assert asyncio.run(calls()) == [3, 3, 4, 6, 7]
+    assert threads == [False, True, False, False, False, False]
+
+
+def test_the_only_request_waits_for_what_runs_elsewhere() -> None:
+    engine = Sums()
+    some = runner(engine)
+
+    async def calls() -> list[float]:
+        some.scheduler.token_s = 1e-4
+        engine.may_go.clear()
+        held = asyncio.create_task(answers(some, [[1]]))
+        while not engine.shapes:
+            await asyncio.sleep(0.001)
+        only = asyncio.create_task(answers(some, [[2]], is_only=True))
+        while len(engine.shapes) < 2:
+            await asyncio.sleep(0.001)  # the loop goes on
+        engine.may_go.set()
+        return [float(rows[0, 0]) for rows in await asyncio.gather(held, only)]
+
+    assert asyncio.run(calls()) == [1, 2]
+
+
+def test_the_only_request_fails_and_is_late_as_others_are() -> None:
+    some = runner(Sums())
+
+    async def calls() -> None:
+        some.scheduler.token_s = 1e-4
+        with pytest.raises(EngineError, match="13 is not answered"):
+            await answers(some, [[13]], is_only=True)
+        with pytest.raises(DeadlineError, match="the deadline passed before"):
+            await answers(some, [[1]], is_only=True, deadline_s=time.monotonic())
+        assert float((await answers(some, [[3]], is_only=True))[0, 0]) == 3
+
+    asyncio.run(calls())
+
+
 def test_one_call_that_fails_harms_no_other() -> None:
     engine = Sums()
     some = runner(engine, workers=1)

@@ -14,7 +14,8 @@ from tests.runtime.service.test_app import head, held
 from tests.support.service import Service, serving
 from tests.support.word_artifact import write_word_artifact
 
-from lanner.service.connection import Connection, Incoming
+from lanner.service.connection import Connection
+from lanner.service.incoming import Incoming
 
 BODY = b'{"input": "a"}'
 #: More than all buffers of the system take for a reader that does not read.
@@ -82,7 +83,8 @@ def test_requests_behind_one_that_runs_stay_with_their_client(words: Path) -> No
 
 def test_a_header_cannot_begin_another() -> None:
     class Written:
-        port, server_headers, written = 80, (), b""
+        port, written = 80, b""
+        running, server_headers = (), ()
 
         async def writable(self) -> None: ...
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 
 from lanner.running.beginning import Beginning, current_beginning
@@ -30,6 +30,7 @@ class Request:
         tokens: The number of tokens.
         cut: Indices of the texts that were cut.
         masked: What was masked: the number of each kind.
+        running: The tasks of all requests that came and are not answered, this one among them.
         parts_ms: Milliseconds of each part: ``read``, ``decode``, ``mask``, ``tokenize``,
             ``queue``, ``model`` and ``encode``.
     """
@@ -50,7 +51,13 @@ class Request:
     tokens: int = 0
     cut: list[int] = field(default_factory=list)
     masked: dict[str, int] = field(default_factory=dict)
+    running: Sized = ()
     parts_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_only(self) -> bool:
+        """True if the service has no other request."""
+        return len(self.running) == 1
 
     def part(self, name: str) -> "Part":
         """Return a context that times a part of the work; times of the same name add up."""

@@ -127,7 +127,11 @@ class Pipeline:
                 waiting, start = self.queue.tokens, time.perf_counter()
                 try:
                     with request.run():
-                        rows = await served.rows(tokens, deadline_s=self.deadline_s(request))
+                        rows = await served.rows(
+                            tokens,
+                            deadline_s=self.deadline_s(request),
+                            is_only=request.is_only,
+                        )
                 except ModelChangedError:
                     await served.renew()
                     continue

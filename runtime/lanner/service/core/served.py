@@ -162,19 +162,22 @@ class ServedModel:
             unpooled = self.model.tokenizer.count_prompt_tokens(prompt)
         return Tokens(Sequences(found.token_ids, found.type_ids, unpooled), found.cut)
 
-    async def rows(self, tokens: Tokens, *, deadline_s: float | None = None) -> NDArray[np.float32]:
+    async def rows(
+        self, tokens: Tokens, *, deadline_s: float | None = None, is_only: bool = False
+    ) -> NDArray[np.float32]:
         """Return the graph's row for each text or pair, float32 [n, dimension].
 
         Args:
             tokens: The tokens.
             deadline_s: The time by `time.monotonic` at which to give up, or None.
+            is_only: True if the service has no other request.
 
         Raises:
             ModelChangedError: The server runs another version by now: `renew` the model, and
                 tokenise the texts again.
             LannerError: See `lanner.running.awaited.run_awaited`.
         """
-        blocks = await self.blocks(tokens.sequences, deadline_s=deadline_s)
+        blocks = await self.blocks(tokens.sequences, deadline_s=deadline_s, is_only=is_only)
         count = len(tokens.sequences.items)
         if count == 1 and blocks:
             return blocks[0][1]
@@ -184,11 +187,21 @@ class ServedModel:
         return output
 
     async def blocks(
-        self, sequences: Sequences[Sequence[int]], *, deadline_s: float | None = None
+        self,
+        sequences: Sequences[Sequence[int]],
+        *,
+        deadline_s: float | None = None,
+        is_only: bool = False,
     ) -> list[tuple[Rows, Output]]:
         """Return the answers batch by batch; see `lanner.running.awaited.run_awaited`."""
         with finite_answers(self.manifest.name, lambda row: row):
-            return await run_awaited(self.model.runner, sequences, deadline_s=deadline_s)
+            return await run_awaited(
+                self.model.runner,
+                sequences,
+                deadline_s=deadline_s,
+                # A server's answer is awaited, however short the batch is.
+                is_only=is_only and self._directory is not None,
+            )
 
     async def renew(self) -> None:
         """Follow the server to the version that it runs by now; see `Model.of_one_version`."""
