@@ -201,7 +201,7 @@ def _window_logits(
     first: int = 0,
     **options: Any,
 ) -> tuple[list[list[Window]], list[list[Scores]]]:
-    windows = tokenizer.windows(texts, deadline_s=options.get("deadline_s"))
+    windows = tokenizer.windows(texts, deadline_s=options.get("deadline_s"), first=first)
     flat = [window.ids for of_text in windows for window in of_text]
     logits: list[Scores] = [np.empty((0, manifest.dimension), np.float32)] * len(flat)
     places = [text for text, of_text in enumerate(windows) for _ in of_text]

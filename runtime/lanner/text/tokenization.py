@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeVar
 
-from tokenizers import Encoding
+from tokenizers import Encoding, models
 from tokenizers import Tokenizer as _Tokenizer
 
 from lanner.artifact.manifest import TokenizerRecord
@@ -212,7 +212,7 @@ class Tokenizer:
         )
 
     def windows(
-        self, texts: Sequence[str], *, deadline_s: float | None = None
+        self, texts: Sequence[str], *, deadline_s: float | None = None, first: int = 0
     ) -> list[list[Window]]:
         """Split each text into one or more overlapping windows of at most `max_tokens`.
 
@@ -222,19 +222,23 @@ class Tokenizer:
         Args:
             texts: Texts that have passed `check_texts`.
             deadline_s: The time by `time.monotonic` at which to give up, or None.
+            first: The index of the first text, for messages.
 
         Raises:
             DeadlineError: It passes before long texts are split.
+            InputError: Millions of characters of a text are one word.
         """
         is_long = sum(map(len, texts)) > _CHARACTERS_AT_ONCE
         try:
-            work = partial(self._windows, texts, deadline_s)
+            work = partial(self._windows, texts, deadline_s, first)
             return in_time(work, deadline_s if is_long else None)
         except BaseException as error:
             self._explain(error)
             raise
 
-    def _windows(self, texts: Sequence[str], deadline_s: float | None) -> list[list[Window]]:
+    def _windows(
+        self, texts: Sequence[str], deadline_s: float | None, first: int
+    ) -> list[list[Window]]:
         before = current_deadline_s.set(deadline_s)
         try:
             most = sys.maxsize if self.max_tokens is None else _CHARACTERS_AT_ONCE
@@ -242,14 +246,19 @@ class Tokenizer:
             split = self._split(short) if short else []
             found = iter([encoding, *encoding.overflowing] for encoding in split)
             return [
-                self._windows_of_long(text) if len(text) > most else list(next(found))
-                for text in texts
+                self._windows_of_long(text, index) if len(text) > most else list(next(found))
+                for index, text in enumerate(texts, first)
             ]
         finally:
             current_deadline_s.reset(before)
 
-    def _windows_of_long(self, text: str) -> list[Window]:
-        tokens = tokens_of(text, lambda piece: self.whole([piece], add_special_tokens=False)[0])
+    def _windows_of_long(self, text: str, index: int) -> list[Window]:
+        tokens = tokens_of(
+            text,
+            lambda piece: self.whole([piece], add_special_tokens=False)[0],
+            by_words=isinstance(self._tokenizer.model, models.WordPiece),
+            index=index,
+        )
         if not len(tokens.ids):
             return list(self._split([""]))
         start = int(tokens.offsets[0, 0])

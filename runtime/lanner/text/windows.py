@@ -14,16 +14,27 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
 
+from lanner.errors import InputError
 from lanner.text.long_texts import require_time
 
 #: Characters that are split at once.
-_PIECE = 200_000
-#: How much larger a piece is read if it and the next one do not agree.
+_PIECE = 50_000
+#: How much larger a piece is read if it and the next one do not agree,
 _GROWTH = 4
+#: and the most characters of one.
+_MOST_CHARACTERS = 800_000
 #: Neighbouring pieces share so many characters,
 _SHARED = 4_096
 #: and take over from each other where so many tokens, of so many words, are the same in both.
 _AGREED, _WORDS = 64, 8
+#: Where a piece cannot grow, so many tokens of one word will do, but with WordPiece.
+_AGREED_IN_A_WORD = 8
+#: A token of more characters than any vocabulary has: one of an unknown word.
+_ENDLESS = 1_000
+#: A piece begins with a token of the one before it, if one begins within so many characters.
+_NEAR = 256
+#: So many blanks, of which no token has any, separate what is before them from what is behind.
+_BLANKS = 16
 
 
 class Window(Protocol):
@@ -78,45 +89,137 @@ class Tokens(NamedTuple):
         """Return the index of the first token that begins at a character or behind it."""
         return int(np.argmax(np.append(self.offsets[:, 0] >= character, True)))
 
+    def around(self, character: int) -> int | None:
+        """Return the index of the endless token in which a character is, or None."""
+        starts, ends = self.offsets[:, 0], self.offsets[:, 1]
+        is_around = (starts < character) & (character < ends) & (ends - starts > _ENDLESS)
+        return int(np.argmax(is_around)) if is_around.any() else None
 
-def tokens_of(text: str, split: Callable[[str], Encoding]) -> Tokens:
+    def touches(self, characters: range) -> bool:
+        """Return whether a token has one of these characters."""
+        starts, ends = self.offsets[:, 0], self.offsets[:, 1]
+        return bool(((starts < characters.stop) & (ends > characters.start)).any())
+
+    def begins_near(self, character: int) -> int:
+        """Return where the last token before a character begins, or the character if none does."""
+        before = self.offsets[: self.first_from(character), 0]
+        return int(before[-1]) if len(before) and before[-1] > character - _NEAR else character
+
+
+def tokens_of(
+    text: str, split: Callable[[str], Encoding], *, by_words: bool = False, index: int = 0
+) -> Tokens:
     """Return all tokens of a text, as splitting the whole of it gives them.
+
+    A word of more than `_MOST_CHARACTERS` has tokens that the whole could have, too: of several
+    ways to split it that are equally good, another may be taken.
 
     Args:
         text: A long text.
         split: Returns all tokens of a piece, without special ones.
+        by_words: True if the tokens of a word may depend on all of it, as those of WordPiece do.
+        index: The text's index, for messages.
 
     Raises:
         DeadlineError: The time of `current_deadline_s` is up before the next piece is split.
+        InputError: Millions of characters are of one word, whose tokens depend on all of it.
     """
     found: list[Tokens] = []
     start, size = 0, _PIECE
     piece = Tokens.of(split(text[:size]), 0)
+    # The tokens of the piece count from here on; what is before it is found.
+    seam = _Seam(0, 0, 0)
     while start + size < len(text):
         require_time()
         middle = start + size - _SHARED // 2
-        beside = middle - _SHARED // 2
+        beside = piece.begins_near(middle - _SHARED // 2)
         following = Tokens.of(split(text[beside : beside + _PIECE]), beside)
-        ends, begins = piece.first_from(middle), following.first_from(middle)
-        if _agree(piece.part(ends, ends + _AGREED), following.part(begins, begins + _AGREED)):
-            found.append(piece.part(0, ends))
-            piece, start, size = following.part(begins), beside, _PIECE
+        is_largest = size * _GROWTH > _MOST_CHARACTERS
+        next_seam = _seam(text, piece, following, middle, in_word=is_largest and not by_words)
+        if next_seam is not None:
+            found.append(piece.part(0, next_seam.end))
+            piece, start, size = following.part(next_seam.begin), beside, _PIECE
+            seam = next_seam
+        elif is_largest:
+            msg = (
+                f"the text at index {index} has {len(text):,} characters, and more than "
+                f"{size:,} of them are one word: split it, or remove what is no text"
+            )
+            raise InputError(msg)
         else:  # one word goes on and on
             size *= _GROWTH
             again = Tokens.of(split(text[start : start + size]), start)
-            # What the piece before has already is not repeated.
-            piece = again.part(again.first_from(int(piece.offsets[0, 0])) if found else 0)
+            # What the pieces before have already is not repeated.
+            piece = again.part(seam.begin_in(again))
+        if seam.token_start is not None:
+            piece.offsets[0, 0] = seam.token_start
     found.append(piece)
     return Tokens(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _agree(one: Tokens, other: Tokens) -> bool:
-    """Return whether two pieces have the same tokens, which are of several words.
+class _Seam(NamedTuple):
+    """The place at which a piece takes over from the one before it.
+
+    Attributes:
+        end: The number of tokens of the piece before that count.
+        begin: The index of the first token of the following piece that counts.
+        character: The index of the character that this token begins at; of an endless one, of a
+            character within.
+        token_start: Where an endless token begins, before the following piece; None for another.
+    """
+
+    end: int
+    begin: int
+    character: int
+    token_start: int | None = None
+
+    def begin_in(self, tokens: Tokens) -> int:
+        """Return the index of the first token that counts in a piece with the same beginning."""
+        if self.token_start is None:
+            return tokens.first_from(self.character)
+        return tokens.around(self.character) or 0
+
+
+def _seam(
+    text: str, piece: Tokens, following: Tokens, middle: int, *, in_word: bool
+) -> _Seam | None:
+    """Return the seam of two pieces about the middle of what they share, or None for none."""
+    end, begin = piece.first_from(middle), following.first_from(middle)
+    tail, head = (some.part(i, i + _AGREED) for some, i in ((piece, end), (following, begin)))
+    if _agree(tail, head, in_word=in_word):
+        return _Seam(end, begin, int(following.offsets[begin, 0]))
+    # The token at the middle is endless in both: an unknown word, or unknown characters.
+    ours, theirs = piece.around(middle), following.around(middle)
+    if ours is not None and theirs is not None and piece.ids[ours] == following.ids[theirs]:
+        return _Seam(ours, theirs, middle, int(piece.offsets[ours, 0]))
+    # Nothing but blanks, of which no token has any.
+    blanks = _blanks(text, middle)
+    if len(blanks) >= _BLANKS and not (piece.touches(blanks) or following.touches(blanks)):
+        return _Seam(end, begin, middle)
+    return None
+
+
+def _blanks(text: str, middle: int) -> range:
+    """Return the indices of the blanks around an index, as far as two pieces go."""
+    before, after = text[max(0, middle - _PIECE) : middle], text[middle : middle + _PIECE]
+    return range(
+        middle - len(before) + len(before.rstrip()), middle + len(after) - len(after.lstrip())
+    )
+
+
+def _agree(one: Tokens, other: Tokens, *, in_word: bool) -> bool:
+    """Return whether two pieces have the same tokens, enough to go on from them.
 
     Within a word, tokens may depend on its other end.
     """
-    is_enough = len(one.ids) == _AGREED and len(np.unique(one.words)) >= _WORDS
-    return is_enough and all(map(np.array_equal, one[:2], other[:2]))
+    count = min(len(one.ids), len(other.ids))
+    is_enough = count == _AGREED and len(np.unique(one.words)) >= _WORDS
+    if in_word and not is_enough:
+        if count < _AGREED:  # where the piece ends, its tokens are parts of the text's
+            count //= 2
+        is_enough = count >= _AGREED_IN_A_WORD
+    pairs = zip(one.part(0, count)[:2], other.part(0, count)[:2], strict=True)
+    return is_enough and all(np.array_equal(*pair) for pair in pairs)
 
 
 @dataclass(frozen=True)
