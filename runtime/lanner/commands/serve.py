@@ -232,11 +232,14 @@ def _serve(
         models = list(settings.models) if app is None else app.describe()
         lines = [f"model {one}" for one in (models if app is None else app.pipeline.catalogue)]
         lines.append(f"ready: {door.url}")
+        admin = {} if door.admin_url is None else {"admin_url": door.admin_url}
+        lines += [f"admin routes: {url}" for url in admin.values()]
         if settings.is_public and settings.keys is None:
             lines.append("warning: other machines can reach the service, and it requires no key")
         for line in lines:
             say(json_line("info", line) if settings.log == "json" else line)
-        _print({"url": door.url, "pid": os.getpid(), "models": models, **said}, as_json=as_json)
+        shown = {"url": door.url, **admin, "pid": os.getpid(), "models": models, **said}
+        _print(shown, as_json=as_json)
 
     try:
         with _watched(server, door.stop):

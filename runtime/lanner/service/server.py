@@ -157,10 +157,20 @@ class Door:
     @property
     def url(self) -> str:
         """The address for clients on this machine."""
+        return self._url(self.port)
+
+    @property
+    def admin_url(self) -> str | None:
+        """The address of the admin routes on this machine, if they have a port of their own."""
+        if len(self._sockets) == 1:
+            return None
+        return self._url(int(self._sockets[1].getsockname()[1]))
+
+    def _url(self, port: int) -> str:
         scheme = "http" if self.settings.tls_certificate is None else "https"
         host = self.settings.host
         host = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def serve(self, tell: Callable[[App | None], object] = lambda _: None) -> None:
         """Serve until the process is told to stop; requests in flight are finished within a limit.

@@ -344,15 +344,17 @@ def test_all_lines_of_a_log_in_json_are_json(word_artifact: Path, tmp_path: Path
     command = [str(PROGRAM), "serve", f"w={word_artifact}", "--port", "0", "--json"]
     with (tmp_path / "stderr").open("w") as told:
         process = subprocess.Popen(
-            [*command, "--log", "json", "--host", "0.0.0.0"],  # noqa: S104 (as an operator may)
+            # As an operator may.
+            [*command, "--log", "json", "--host", "0.0.0.0", "--admin-port", "0"],  # noqa: S104
             stdout=subprocess.PIPE,
             stderr=told,
             text=True,
         )
     try:
-        url = ready(process)["url"]
-        with urllib.request.urlopen(f"{url}/health", timeout=20) as answer:  # noqa: S310
-            assert answer.status == 200
+        said = ready(process)
+        for url in (f"{said['url']}/health", f"{said['admin_url']}/metrics"):
+            with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+                assert answer.status == 200
         process.terminate()
         assert process.wait(timeout=20) == 0
     finally:
@@ -363,7 +365,9 @@ def test_all_lines_of_a_log_in_json_are_json(word_artifact: Path, tmp_path: Path
     assert events[0].startswith("model w: embed, ")
     assert events[1].startswith("ready: http://localhost:")
     assert events[2:] == [
+        f"admin routes: {said['admin_url']}",
         "warning: other machines can reach the service, and it requires no key",
+        "request",
         "request",
     ]
 

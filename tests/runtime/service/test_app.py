@@ -459,6 +459,7 @@ def test_admin_routes_can_have_a_port_of_their_own(words: Path) -> None:
         assert service.post("/v1/embeddings", {"input": "a"}).status == 200
         admin = service.app.limits.admin_port
         assert admin
+        assert service.door.admin_url == f"http://localhost:{admin}"
         with socket.create_connection(("127.0.0.1", admin)) as connection:
             connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             found = b""
