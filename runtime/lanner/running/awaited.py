@@ -9,7 +9,7 @@ from lanner.running.runner import Runner, Sequences
 from lanner.running.scheduler import Call, Output, Rows, deadline_error
 
 #: Seconds of a batch that an event loop may run itself, where it has nothing else to do.
-_MOST_HERE_S = 0.005
+_MOST_HERE_S = 0.01
 
 
 class AwaitedCall(Call):

@@ -26,8 +26,9 @@ from lanner.running.workers import Workers
 Rows = NDArray[np.int64]
 Output = NDArray[np.float32]
 
-#: The weight of the last run in the moving average of a token's time.
-_WEIGHT = 0.1
+#: The weight of the last run in the moving average of a token's time, if it took less or more: the
+#: first run, and any that shares its core, takes a multiple.
+_WEIGHT_OF_LESS, _WEIGHT_OF_MORE = 0.5, 0.05
 
 
 class Batch(NamedTuple):
@@ -222,7 +223,10 @@ class Scheduler:
         if is_alone:
             spent_s = time.perf_counter() - begin_s
             token_s = spent_s / (batches[0].longest * len(batches[0].rows))
-            self.token_s += (token_s - self.token_s) * (_WEIGHT if self.token_s else 1)
+            more_s = token_s - self.token_s
+            if self.token_s:
+                more_s *= _WEIGHT_OF_MORE if more_s > 0 else _WEIGHT_OF_LESS
+            self.token_s += more_s
         return output
 
     def _register(self, call: Call) -> None:
