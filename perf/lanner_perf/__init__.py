@@ -1,1 +1,1 @@
-"""Benchmarks: how fast an artifact answers, beside the framework that it came from."""
+"""Benchmarks of an artifact beside the framework of its checkpoint and other runtimes."""

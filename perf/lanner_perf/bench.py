@@ -1,4 +1,4 @@
-"""One run of `lanner bench`: what is measured, and the report of it."""
+"""One run of `lanner bench` on an artifact: choose the subjects, measure them, report."""
 
 import sys
 import tempfile
@@ -25,7 +25,7 @@ Progress = Callable[[str], object]
 
 
 class BenchReport(Report):
-    """A report with what only the whole run knows.
+    """The report of a whole run, with the keys that only the run itself knows.
 
     Attributes:
         command: The command line of the run.
@@ -75,11 +75,11 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
         progress: Called when a step begins.
 
     Returns:
-        The report as JSON values, laid out as `BenchReport` says.
+        The report as JSON values, with the keys of `BenchReport`.
 
     Raises:
         UsageError: A peer's name is unknown or of another head, or peers need a checkpoint.
-        BenchmarkError: A subject failed without which there is nothing to compare.
+        BenchmarkError: A subject failed that the comparison cannot do without.
         LannerError: The artifact or the pairs cannot be used.
     """
     begin_s = time.perf_counter()
@@ -101,7 +101,7 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
-    """Return the reference, which is the checkpoint's own framework, and then every variant."""
+    """Return the specs: the reference, which is the checkpoint's framework, then each variant."""
     if not artifact.manifest.head_record.answers_vectors:
         return head_specs(artifact, checkpoint)
     variants = [
@@ -112,7 +112,7 @@ def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
 
 
 def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progress) -> Peers:
-    """Return the subjects, the reference first; without peers that is the first variant."""
+    """Return the subjects, the reference first; without peers it is the first variant."""
     reference, *variants = specs(artifact, request.checkpoint or "")
     if request.against == NONE:
         return Peers(variants, [])
@@ -122,7 +122,7 @@ def _subjects(request: Request, artifact: Artifact, work: Path, progress: Progre
             "--checkpoint, or --against none to measure the artifact alone"
         )
         raise UsageError(msg)
-    # A variant may be for another machine than this one.
+    # A variant may be made for another machine.
     optional = [replace(variant, is_optional=True) for variant in variants]
     extent = request.extent
     if artifact.manifest.head_record.answers_vectors:
@@ -155,11 +155,11 @@ def _add_floor(
     pythons: Sequence[str],
     progress: Progress,
 ) -> None:
-    """Add the floor to the report, with each subject's fraction of it, or the reason for none."""
+    """Add the floor and each subject's fraction of it to the report, or the reason for neither."""
     begin = time.perf_counter()
     try:
         if not artifact.manifest.head_record.answers_vectors:
-            msg = "its operations are counted for texts that become vectors"
+            msg = "the operations are counted only for models that return vectors"
             raise UnsupportedError(msg)
         floor = measure_floor(
             artifact,

@@ -1,4 +1,4 @@
-"""`lanner bench`: an artifact beside everyone else, or a model on a server beside itself."""
+"""`lanner bench`: measure an artifact, a model on a server or a service, beside its peers."""
 
 import argparse
 import sys
@@ -38,96 +38,96 @@ _EXAMPLES = """\
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
-    """See `lanner.commands`. Nothing heavy is imported before the command runs."""
+    """Add the parser; see `lanner.commands`. Heavy imports wait until the command runs."""
     parser = options.add_command(
         subparsers,
         "bench",
-        summary="measure an artifact beside everyone else, or a model on a Triton server",
+        summary="measure an artifact beside other runtimes, or a model on a Triton server",
         examples=_EXAMPLES,
     )
     parser.add_argument(
         "models",
         metavar="DIR|URL",
         nargs="*",
-        help="an artifact that 'lanner export' wrote; or a model on a Triton server, "
-        "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both: NAME and NAME_text are measured; "
-        "or services that speak the dialect of OpenAI, http://HOST:8080/v1 or .../v1/MODEL each",
+        help="an artifact that 'lanner export' wrote; or a model on a Triton server: "
+        "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both (NAME and NAME_text are measured); "
+        "or services with OpenAI's API: http://HOST:8080/v1 or .../v1/MODEL each",
     )
     parser.add_argument(
-        "--checkpoint", help="the checkpoint that it was made from, which its peers run"
+        "--checkpoint", help="the checkpoint of the artifact, which the peers run"
     )
     parser.add_argument(
         "--against",
         metavar="NAME,...|DIR",
         type=_names,
-        help="peers to measure beside an artifact, or all, or none (default: all); beside a model "
-        "on a server the artifact DIR that it was made of, in process (default: none); beside "
-        "services an artifact DIR, which they need",
+        help="with an artifact: the peers to measure, or all, or none (default: all); with a model "
+        "on a server: the DIR of its artifact, to run in process (default: none); with services: "
+        "an artifact DIR (required)",
     )
     source.add_server_options(parser)
     parser.add_argument(
         "--suites",
         metavar="LIST",
         type=_suites,
-        help=f"what to measure, comma-separated, of {', '.join(map(_option, SUITES))} "
+        help=f"what to measure, comma-separated: {', '.join(map(_option, SUITES))} "
         "(default: everything)",
     )
     parser.add_argument(
         "--pairs",
         metavar="FILE",
         type=Path,
-        help="CSV of sentence1,sentence2,score: the texts, and the correlation that is reached "
-        "(default: the sentences that Lanner ships, which have no scores)",
+        help="CSV of sentence1,sentence2,score: measure with these texts, and report the "
+        "correlation with the scores (default: the sentences that Lanner ships, without scores)",
     )
     parser.add_argument(
         "--calibration",
         metavar="FILE",
         type=Path,
-        help="texts for the ranges of OpenVINO's int8, in fairness those of the artifact's int8 "
-        "(default: the sentences that Lanner ships)",
+        help="texts to calibrate OpenVINO's int8 with; to be fair, give those of the artifact's "
+        "int8 (default: the sentences that Lanner ships)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=options.positive,
-        help="cores that each may use, servers aside (default: all that are allowed)",
+        help="cores that each subject may use, except servers (default: all that are allowed)",
     )
     parser.add_argument(
         "--rounds",
         metavar="N",
         type=options.positive,
-        help="rounds of latency and throughput, on a server of callers, too (default: 3, with "
-        "--quick 1)",
+        help="rounds of latency and throughput; on a server, of concurrent callers too (default: "
+        "3, with --quick 1)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="measure little, to try it out in minutes"
+        "--quick", action="store_true", help="measure less, to try the benchmark in minutes"
     )
     parser.add_argument(
         "--output",
         metavar="FILE",
         type=Path,
-        help="an .html page with its plots inside; beside it .json, .md and the plots as .png "
-        "(default: a table on stdout)",
+        help="write an .html page with the plots inside, and beside it .json, .md and the plots "
+        "as .png (default: a table on stdout)",
     )
     parser.add_argument(
         "--compare",
         metavar=("OLD", "NEW"),
         nargs=2,
         type=Path,
-        help="show what changed between two results (.json) beyond their noise",
+        help="show the changes between two results (.json) that exceed their noise",
     )
     parser.add_argument(
         "--fail-below",
         metavar="RATIO",
         type=_ratio,
-        help="with --compare: exit with 1 if a figure became worse than this, beyond the noise "
-        "(0.95: by more than a twentieth)",
+        help="with --compare: exit with 1 if a figure fell below this ratio, beyond the noise "
+        "(0.95: worse by more than 5 %%)",
     )
     parser.add_argument(
         "--render",
         metavar="RESULT",
         type=Path,
-        help="write the pages and plots of a result (.json) anew, beside it or to --output",
+        help="write the pages and plots of a result (.json) again, beside it or to --output",
     )
     parser.set_defaults(run=run)
 

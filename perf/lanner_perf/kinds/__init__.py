@@ -1,7 +1,7 @@
-"""The kinds of subjects: how each is imported and loaded, and what it says of itself.
+"""The kinds of subjects: one module for each runtime, which imports, loads and describes it.
 
-A module a runtime. They run in the subject's process, which may be of an environment without
-Lanner: they import nothing but the standard library until a kind is loaded.
+The modules run in the subject's process, whose environment may lack Lanner. Until a kind is loaded,
+they import nothing but the standard library.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +11,13 @@ from lanner_perf.kinds.loaded import PACKAGES, AnswerMany, Encode, Loaded
 
 __all__ = ["PACKAGES", "AnswerMany", "Encode", "Load", "Loaded", "loader_of"]
 
-#: Takes a path, the options of the subject, and the number of threads that it may use.
+#: The loader of a kind. It takes a path, the options of the subject, and the number of threads that
+#: the subject may use.
 Load = Callable[[str, Mapping[str, str], int], Loaded]
 
 
 def loader_of(kind: str) -> Load:
-    """Return what loads a kind: `load_some_runtime` of `some_runtime.py` for ``"some-runtime"``."""
+    """Return the loader of a kind, such as `load_some_runtime` for ``"some-runtime"``."""
     name = kind.replace("-", "_")
     load: Load = getattr(import_module(f"{__name__}.{name}"), f"load_{name}")
     return load

@@ -1,4 +1,4 @@
-"""CTranslate2, which has an encoder and leaves batches, pooling and tokens to its caller."""
+"""CTranslate2: its encoder, with tokenizing, batches and pooling done here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def load_ctranslate2(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """Its `Encoder` over a converted model with a plain folder's tokenizer.
+    """Load its `Encoder` of a converted model, with the tokenizer of a plain folder.
 
-    `options` names the ``compute`` type, and as ``goal`` what the threads are for: with
-    ``throughput`` each takes a batch of its own, with ``latency`` all take part in every batch.
-    Texts are sorted by length.
+    `options` names the ``compute`` type and the ``goal`` of the threads. With the goal
+    ``throughput`` each thread runs batches of its own, with ``latency`` all threads share every
+    batch. Texts are sorted by length.
     """
     start = Start(options, threads)
     import ctranslate2  # noqa: PLC0415 (its import is what is timed)
@@ -73,7 +73,7 @@ def _in_batches(
     order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]), reverse=True)
     batches = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
     vectors = np.empty((len(encoded), embedding.dimension), np.float32)
-    # A batch alone is not worth the way to another thread.
+    # Handing a single batch to another thread costs more than it gains.
     answers = pool.map(run, batches) if len(batches) > 1 else map(run, batches)
     for rows, answer in zip(batches, answers, strict=True):
         vectors[rows] = answer
@@ -81,12 +81,12 @@ def _in_batches(
 
 
 def pooled(hidden: Vectors, lengths: Any, embedding: Embedding) -> Vectors:
-    """Vectors of texts from those of their tokens.
+    """Pool the vectors of tokens to the vectors of texts.
 
     Args:
         hidden: float32 [texts, longest, dimension], padded on the right.
         lengths: Tokens of each text, int64 [texts].
-        embedding: How.
+        embedding: The pooling and the normalization.
 
     Returns:
         float32 [texts, dimension].

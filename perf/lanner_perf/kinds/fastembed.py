@@ -16,7 +16,7 @@ _NAME = "local/model"
 
 
 def load_fastembed(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """Its `TextEmbedding` over a plain folder; `options` names the ``file`` and ``precision``."""
+    """Load its `TextEmbedding` of a folder; `options` names the ``file`` and ``precision``."""
     start = Start(options, threads)
     import numpy as np  # noqa: PLC0415
     from fastembed import TextEmbedding  # noqa: PLC0415 (its import is what is timed)
@@ -28,7 +28,7 @@ def load_fastembed(path: str, options: Mapping[str, str], threads: int) -> Loade
         _NAME,
         pooling=PoolingType.MEAN if embedding.pooling == "mean" else PoolingType.CLS,
         normalization=embedding.is_normalized,
-        sources=ModelSource(url="file:"),  # it asks for one, and fetches nothing with a path
+        sources=ModelSource(url="file:"),  # required, but nothing is fetched when a path is given
         dim=embedding.dimension,
         model_file=options["file"],
     )

@@ -1,7 +1,7 @@
-"""Subjects of other heads than vectors, and what they are asked: pairs to score, texts to judge.
+"""Subjects whose heads do not return vectors, and their inputs: pairs to score, texts to label.
 
-The kinds run in the subject's process, in the harness's environment. Each answers one input or a
-list of them; a pair is a tuple.
+These kinds run in the subject's process, in the harness's environment. Each answers one input or a
+list of inputs; a pair is a tuple.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lanner_perf.subjects.workloads import Workloads
 
 _FIRST_TEXT = "How fast is the first answer?"
-#: The option that says what a subject takes: a value of `lanner.artifact.heads.InputKind`, which
-#: the environment of a peer may lack.
+#: The option for the kind of input: a value of `lanner.artifact.heads.InputKind`, a class that the
+#: environment of a peer may lack.
 INPUTS = "inputs"
 
 
@@ -33,7 +33,7 @@ def first_input(inputs: str) -> Any:
 
 
 def inputs_of(workloads: Workloads, head: HeadRecord) -> Workloads:
-    """The workloads as a head takes them: texts, or pairs of each text with the next."""
+    """Return the workloads as the head takes them: texts, or pairs of each text with the next."""
     from dataclasses import replace  # noqa: PLC0415
 
     from lanner.artifact.heads import InputKind  # noqa: PLC0415 (not in a peer's environment)
@@ -50,7 +50,7 @@ def inputs_of(workloads: Workloads, head: HeadRecord) -> Workloads:
 
 
 def head_specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
-    """The checkpoint's own framework first, then every variant of the artifact."""
+    """Return the specs: the checkpoint's own framework first, then each variant of the artifact."""
     from lanner.artifact.heads import InputKind  # noqa: PLC0415 (not in a peer's environment)
     from lanner_perf.subjects.subject import Spec  # noqa: PLC0415
 
@@ -80,7 +80,7 @@ def head_specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
 
 
 def load_lanner_head(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A variant of an artifact of any head; `options` names it as ``variant``."""
+    """Load a variant of an artifact with any head; `options` names it as ``variant``."""
     begin = time.perf_counter()
     import lanner  # noqa: PLC0415 (its import is what is timed)
 
@@ -101,7 +101,7 @@ def load_lanner_head(path: str, options: Mapping[str, str], threads: int) -> Loa
 
 
 def load_cross_encoder(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A `CrossEncoder` of sentence-transformers."""
+    """Load a `CrossEncoder` of sentence-transformers."""
     begin = time.perf_counter()
     import torch  # noqa: PLC0415
     from sentence_transformers import CrossEncoder  # noqa: PLC0415
@@ -116,10 +116,10 @@ def load_cross_encoder(path: str, options: Mapping[str, str], threads: int) -> L
 
 
 def load_pipeline(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A pipeline of transformers; see `head_specs` for the options.
+    """Load a pipeline of transformers; see `head_specs` for the options.
 
-    Texts that are too long are cut by a classifier, and read in overlapping windows by a tagger,
-    both as Lanner does.
+    As in Lanner, a classifier cuts texts that are too long, and a tagger reads them in overlapping
+    windows.
     """
     begin = time.perf_counter()
     import torch  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""infinity, whose engine gathers batches from concurrent callers by itself."""
+"""infinity, whose engine forms batches from concurrent callers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Answer = TypeVar("Answer")
 
 
 def load_infinity(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """Its `AsyncEmbeddingEngine`.
+    """Load its `AsyncEmbeddingEngine`.
 
-    `options` names the ``engine``: torch with a ``dtype`` over a checkpoint, or optimum over a
-    plain folder with one ONNX ``file`` of a ``precision``.
+    `options` names the ``engine``: torch with a ``dtype`` and a checkpoint, or optimum with a plain
+    folder that has one ONNX ``file`` of a ``precision``.
     """
     start = Start(options, threads)
     bound_sessions(threads)
@@ -39,7 +39,7 @@ def load_infinity(path: str, options: Mapping[str, str], threads: int) -> Loaded
         settings = {"dtype": options["dtype"]}
     else:
         settings = {"pooling_method": Embedding.read(Path(path)).pooling}
-        # It hands the path of the file down where optimum takes but a name: from within the folder
+        # infinity passes the file's path to optimum, which expects a bare name. Inside the folder
         # the two are the same.
         os.chdir(path)
     engine = AsyncEmbeddingEngine.from_args(
@@ -48,7 +48,7 @@ def load_infinity(path: str, options: Mapping[str, str], threads: int) -> Loaded
             engine=options["engine"],
             device="cpu",
             model_warmup=False,
-            bettertransformer=False,  # was taken out of optimum
+            bettertransformer=False,  # optimum no longer has it
             onnx_disable_optimize=True,  # the file is optimized already
             **settings,
         )
@@ -72,7 +72,7 @@ def load_infinity(path: str, options: Mapping[str, str], threads: int) -> Loaded
 
 
 class _Service:
-    """The engine on an event loop of its own, in a thread that ends with the process."""
+    """The engine on an event loop in a thread of its own, which ends with the process."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -84,7 +84,7 @@ class _Service:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def set_batch_size(self, texts: int) -> None:
-        """The most texts of a batch; the handler reads this value again for each batch."""
+        """Set the most texts of a batch; the handler reads the value again for each batch."""
         self._engine._batch_handler.max_batch_size = texts
 
     def answer_many(self, texts: list[str], callers: int) -> list[float]:
@@ -93,7 +93,7 @@ class _Service:
 
 
 async def answer_concurrently(embed: Any, texts: list[str], callers: int) -> list[float]:
-    """So many tasks share the texts out among them; milliseconds of each call."""
+    """Share the texts among this many tasks; return the milliseconds of each call."""
     latencies_ms = [0.0] * len(texts)
     waiting = iter(enumerate(texts))
 

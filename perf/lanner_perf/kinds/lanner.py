@@ -1,4 +1,4 @@
-"""A variant of an artifact, in Lanner itself."""
+"""A variant of an artifact, run by Lanner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lanner_perf.kinds.loaded import Loaded, Start
 
 
 def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A variant of an artifact; `options` names it as ``variant``."""
+    """Load a variant of an artifact; `options` names it as ``variant``."""
     start = Start(options, threads)
     import lanner  # noqa: PLC0415 (its import is what is timed)
 

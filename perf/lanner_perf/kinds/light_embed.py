@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_light_embed(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """Its `TextEmbedding` over a plain folder; `options` names the ``file`` and ``precision``."""
+    """Load its `TextEmbedding` of a folder; `options` names the ``file`` and ``precision``."""
     start = Start(options, threads)
     bound_sessions(threads)
     import numpy as np  # noqa: PLC0415

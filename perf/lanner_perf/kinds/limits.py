@@ -1,13 +1,13 @@
-"""The threads of runtimes that have no setting for them."""
+"""A limit on the threads of runtimes that have no setting for them."""
 
 from __future__ import annotations
 
 
 def bound_sessions(threads: int) -> None:
-    """Give each session of ONNX Runtime that is made from now on that number of threads.
+    """Give every session of ONNX Runtime that is created from now on this number of threads.
 
-    This is for runtimes that make their own `SessionOptions` without a thread count. Call it before
-    they are imported, because they may import the name.
+    Some runtimes create their own `SessionOptions` without a thread count. Call this function
+    before they are imported, because they may import the name.
     """
     import onnxruntime as ort  # noqa: PLC0415
 

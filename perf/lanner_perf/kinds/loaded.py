@@ -1,4 +1,4 @@
-"""The common result of all kinds: a subject that is ready, and its loading time."""
+"""A subject that is ready to answer, and the time that its start took."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from lanner_perf.subjects.totals import Totals
 
 Encode = Callable[..., "Vectors"]
-#: Texts and callers to the milliseconds of each call.
+#: Takes texts and a number of callers; returns the milliseconds of each call.
 AnswerMany = Callable[[list[str], int], list[float]]
-#: A text to two calls with its tokens: through the subject's dispatcher, and of its bare engine.
+#: Takes a text; returns two calls with its tokens: one through the subject's dispatcher, and one of
+#: the bare engine.
 Dispatch = Callable[[str], tuple[Callable[[], object], Callable[[], object]]]
 #: Distributions whose versions a report names.
 PACKAGES = (
@@ -47,16 +48,18 @@ class Loaded(NamedTuple):
     """A subject that is ready to answer.
 
     Attributes:
-        encode: Texts, or one, to vectors; takes `batch_size`.
+        encode: Takes one text or several, and `batch_size`; returns vectors.
         import_s: The seconds of the imports.
         load_s: The seconds of loading, after the imports.
-        facts: Its properties for the report; `model_bytes` is the size of its model's files.
+        facts: The subject's properties for the report; `model_bytes` is the size of its model's
+            files.
         versions: The versions of those of `PACKAGES` that its environment has.
-        imported_mb: Resident memory after the imports, if it was read.
-        answer_many: Its own way to serve several callers at once, each with one text a call; None
-            for threads that call `encode`.
-        dispatch: Returns the calls of a text with and without its dispatcher; None if it has none.
-        totals: Counts what its client and its server have done so far; None without a server.
+        imported_mb: Resident memory after the imports in MB, if it was read.
+        answer_many: The subject's own way to serve several callers at once, each with one text a
+            call; None to use threads that call `encode`.
+        dispatch: Returns the calls of a text with and without the dispatcher; None if the subject
+            has no dispatcher.
+        totals: Counts the work of the client and the server so far; None without a server.
     """
 
     encode: Encode
@@ -71,10 +74,11 @@ class Loaded(NamedTuple):
 
 
 class Start:
-    """Takes the time of a start, from before the first import on.
+    """The stopwatch of a start, which begins before the first import.
 
-    What is read from the process's environment is set here, before a library reads it: the threads
-    of OpenMP, and that nothing is fetched, cached outside of `options`' ``cache`` or reported home.
+    Creating it sets environment variables before a library reads them. They bound the threads of
+    OpenMP and forbid downloads and telemetry. If `options` has a ``cache``, libraries cache only
+    there.
     """
 
     def __init__(self, options: Mapping[str, str], threads: int) -> None:
@@ -87,7 +91,7 @@ class Start:
         self._imported_mb = 0.0
 
     def imported(self) -> None:
-        """The imports are done."""
+        """Note that the imports are done."""
         self._imported_s, self._imported_mb = time.perf_counter(), resident_mb()
 
     def loaded(self) -> None:
@@ -97,7 +101,7 @@ class Start:
     def done(
         self, encode: Encode, facts: dict[str, Any], answer_many: AnswerMany | None = None
     ) -> Loaded:
-        """The subject."""
+        """Return the subject with the times so far."""
         return Loaded(
             encode,
             self._imported_s - self._begin_s,
@@ -110,7 +114,7 @@ class Start:
 
 
 def size_of(*files: Path) -> int:
-    """Bytes of all of them."""
+    """Return the sum of the files' sizes in bytes."""
     return sum(file.stat().st_size for file in files)
 
 

@@ -1,4 +1,4 @@
-"""An ONNX file of someone else in Lanner's place."""
+"""An ONNX file from another exporter, run in place of Lanner's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def load_onnx_file(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """The same tokenizer, batches and threads as Lanner's, the session as ONNX Runtime makes it.
+    """Load it with Lanner's tokenizer, batches and threads, and a session of ONNX Runtime.
 
     `options` names an ``artifact`` of the same checkpoint and the file's ``precision``. The session
-    has a thread, as Lanner's have, and else the settings of ONNX Runtime.
+    has one thread, as Lanner's sessions have; its other settings are ONNX Runtime's defaults.
     """
     start = Start(options, threads)
     import onnxruntime as ort  # noqa: PLC0415 (its import is what is timed)

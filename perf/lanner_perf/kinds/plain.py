@@ -1,7 +1,8 @@
-"""The folder from which the runtimes read that know nothing of sentence-transformers.
+"""The folder for runtimes that do not read the files of sentence-transformers.
 
-A tokenizer that cuts where the checkpoint does, model files, and what is done with what they say:
-`EMBEDDING_FILE`, which `lanner_perf.peers.recipes` writes. Only the standard library is imported.
+It holds a tokenizer that cuts where the checkpoint does, model files, and `EMBEDDING_FILE`, which
+says how to pool. `lanner_perf.peers.recipes` writes it. This module imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ EMBEDDING_FILE = "embedding.json"
 
 
 class Embedding(NamedTuple):
-    """The way tokens become a vector.
+    """The way from vectors of tokens to the vector of a text.
 
     Attributes:
         pooling: "mean" of the tokens, or "cls", the first of them.
-        is_normalized: Whether the vector has the length 1.
+        is_normalized: True if the vector has the length 1.
         dimension: The width of a vector.
         max_tokens: The limit; longer texts are cut.
     """

@@ -17,11 +17,11 @@ _MODULES = {"torch": (), "onnx": ("optimum.onnxruntime",), "openvino": ("optimum
 
 
 def load_sentence_transformers(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A `SentenceTransformer` with torch, or with the ``backend`` that `options` names.
+    """Load a `SentenceTransformer` with torch, or with the ``backend`` that `options` names.
 
-    For torch, `options` may name another ``dtype`` than the checkpoint's. For a backend, it names
-    the ``file`` within `path` and its ``precision``. OpenVINO chooses bfloat16 if the CPU has it,
-    unless `options` names the ``compute`` type.
+    For torch, `options` may name another ``dtype`` than the checkpoint's. For another backend, it
+    names the ``file`` within `path` and its ``precision``. OpenVINO chooses bfloat16 if the CPU has
+    it, unless `options` names the ``compute`` type.
     """
     backend = options.get("backend", "torch")
     start = Start(options, threads)
@@ -33,7 +33,7 @@ def load_sentence_transformers(path: str, options: Mapping[str, str], threads: i
         import_module(module)
     logging.disable_progress_bar()
     start.imported()
-    torch.set_num_threads(threads)  # pooling is torch's in every backend
+    torch.set_num_threads(threads)  # every backend pools with torch
     settings = _settings(backend, options, threads)
     model = SentenceTransformer(path, device="cpu", backend=backend, model_kwargs=settings)
     if "dtype" in options:

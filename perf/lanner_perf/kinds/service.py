@@ -1,4 +1,4 @@
-"""A service that speaks the dialect of OpenAI, over HTTP."""
+"""A service with OpenAI's API, over HTTP."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lanner_perf.subjects.embeddings_api import Endpoint, ask, ask_at_once, vect
 if TYPE_CHECKING:
     from lanner.vectors.similarity import Vectors
 
-#: The most texts that OpenAI takes in a request.
+#: The most texts that OpenAI accepts in one request.
 _MOST_TEXTS = 2_048
 
 
 def load_service(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A client of the service at the URL `path`, which ends with ``/v1``.
+    """Load a client of the service at the URL `path`, which ends with ``/v1``.
 
     `options` names the ``model``.
     """
@@ -35,7 +35,7 @@ def load_service(path: str, options: Mapping[str, str], threads: int) -> Loaded:
         return vectors_of(ask(own.connection, endpoint.request(texts)))
 
     def encode(texts: str | list[str], batch_size: int | None = None) -> Vectors:
-        del batch_size  # the service's own
+        del batch_size  # the service chooses it
         if isinstance(texts, str):
             vector: Vectors = asked([texts])[0]
             return vector

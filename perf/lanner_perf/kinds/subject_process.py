@@ -1,6 +1,7 @@
-"""The subject's side: a process that loads one subject and answers the harness until that goes.
+"""The subject's side: a process that loads one subject and answers the harness until it closes.
 
-It imports nothing but the standard library: what a subject's process holds is the subject's.
+This module imports nothing but the standard library, so that the process holds only what the
+subject needs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from lanner_perf.subjects.callers import Call, Calls, closed_loop, open_loop
 from lanner_perf.subjects.resident import peak_resident_mb, resident_mb
 from lanner_perf.subjects.subject import NEW, SEEN, TEXTS, Spec, Started, SubjectError
 
-#: The most words that new texts are drawn from: those of a few hundred texts.
+#: The most words that new texts are drawn from, about as many as a few hundred texts have.
 _MOST_WORDS = 10_000
 
 
 def serve(file_descriptor: int) -> None:
-    """Start what it is told to, and answer until the harness goes."""
+    """Start the subject that the harness names, and answer until the harness closes its end."""
     connection: Connection = Connection(file_descriptor)
     spec, threads = connection.recv()
     try:
@@ -35,7 +36,7 @@ def serve(file_descriptor: int) -> None:
             connection.send(getattr(answers, command)(*arguments))
     except EOFError:
         pass  # the harness closed its end
-    except Exception as error:  # noqa: BLE001 (handed to the harness, which raises it)
+    except Exception as error:  # handed to the harness, which raises it
         what = " ".join(f"{type(error).__name__}: {error}".split())
         connection.send(SubjectError(f"{spec.name} on {spec.path}: {what}"))
 
@@ -58,12 +59,13 @@ def _start(spec: Spec, threads: int) -> tuple[Loaded, Started]:
 
 
 class Answers:
-    """The questions of the harness; each method has a namesake in `lanner_perf.subjects.subject`.
+    """The answers to the harness; each method has a namesake in `lanner_perf.subjects.subject`.
 
     Args:
         loaded: The subject.
-        texts: With which texts it is timed: `NEW` ones, that it has never been asked; `SEEN` ones,
-            that it was asked before, in a call of the same form; empty for neither.
+        texts: The texts of timed calls: `NEW` for texts that the subject has never seen, `SEEN` for
+            texts that it was asked before in a call of the same form, empty for the texts as they
+            are.
     """
 
     def __init__(self, loaded: Loaded, texts: str = "") -> None:
@@ -72,13 +74,13 @@ class Answers:
         self._has_seen: set[str] | None = set() if texts == SEEN else None
 
     def encode(self, texts: list[str], batch_size: int) -> tuple[float, Any]:
-        """Seconds of one call with all texts, and its vectors."""
+        """Return the seconds of one call with all texts, and its vectors."""
         begin = time.perf_counter()
         vectors = self._loaded.encode(texts, batch_size=batch_size)
         return time.perf_counter() - begin, vectors
 
     def rate(self, texts: list[str], batch_size: int, least_s: float) -> float:
-        """Texts a second of calls with all texts, repeated until `least_s` have gone by."""
+        """Return the texts a second of calls with all texts, repeated for `least_s` seconds."""
         if self._has_seen is not None:
             self._encode(texts, batch_size=batch_size)
         begin, calls = time.perf_counter(), 0
@@ -88,20 +90,21 @@ class Answers:
         return calls * len(texts) / seconds
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
-        """Milliseconds of a call with each text."""
+        """Return the milliseconds of a call with each text."""
         self._see(texts)
         return [_milliseconds(partial(self._encode, text)) for text in texts]
 
     def overheads_ms(self, texts: list[str]) -> list[float]:
-        """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown.
+        """Return the milliseconds that the dispatcher adds for each text; an empty list if unknown.
 
-        The two take turns at coming first, because a repeated call is faster.
+        The call through the dispatcher and the bare call take turns at coming first, because a
+        repeated call is faster.
         """
         if self._loaded.dispatch is None:
             return []
         overheads = []
         for index, text in enumerate(texts):
-            self._encode(text)  # what was computed last is found in the caches
+            self._encode(text)  # brings the text's data into the CPU caches
             calls = self._loaded.dispatch(text)
             order = (1, 0) if index % 2 else (0, 1)
             took_ms = {which: _milliseconds(calls[which]) for which in order}
@@ -109,7 +112,7 @@ class Answers:
         return overheads
 
     def closed_loop(self, texts: list[str], callers: int) -> Calls:
-        """See `lanner_perf.subjects.callers`; or the subject's own way to have many callers."""
+        """See `lanner_perf.subjects.callers`; a subject may have a way of its own."""
         self._see(texts)
         count = self._loaded.totals
         before, begin_s = count() if count else None, time.process_time()
@@ -124,7 +127,7 @@ class Answers:
         begin = time.perf_counter()
         latencies_ms = self._loaded.answer_many(texts, callers)
         end_s = time.perf_counter() - begin
-        # When each call began is not known, but only how long it took, and when all were over.
+        # The subject gives only the duration of each call. Take all calls to have ended together.
         return Calls([Call(end_s - ms / 1e3, end_s, "answered") for ms in latencies_ms])
 
     def open_loop(
@@ -135,7 +138,7 @@ class Answers:
         return open_loop(self._encode, texts, arrivals_s, callers=callers, patience_s=patience_s)
 
     def _see(self, texts: list[str]) -> None:
-        """Answer the texts before they are timed, if the cache must have seen them."""
+        """Answer the texts before they are timed, if the run is for texts already in the cache."""
         if self._has_seen is not None:
             for text in dict.fromkeys(texts):
                 if text not in self._has_seen:
@@ -149,10 +152,10 @@ class Answers:
 
 
 def with_new_texts(encode: Encode) -> Encode:
-    """Put as many words of other texts in the place of each text's, so that no cache knows it.
+    """Replace the words of each text by as many words of other texts, so that no cache knows it.
 
-    The words are drawn from the texts of all calls so far: their lengths stay what they are. The
-    draw is another one in every process.
+    The words are drawn from the texts of all calls so far, so the lengths in words stay the same.
+    Every process draws differently.
     """
     words: list[str] = []
     draw = random.Random()  # noqa: S311

@@ -12,11 +12,10 @@ from lanner_perf.subjects.totals import Counter, RequestClock
 
 
 def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A client of the server at the URL `path`.
+    """Load a client of the server at the URL `path`.
 
-    `options` names the ``model`` and as JSON what `lanner.connect` is given beside it
-    (``connect``). A request that fails is not sent
-    again: what is measured is what the server does.
+    `options` names the ``model``, and as ``connect`` the further arguments of `lanner.connect` in
+    JSON. A failed request is not sent again, because the server itself is measured.
     """
     start = Start(options, threads)
     import lanner  # noqa: PLC0415 (its import is what is timed)
@@ -34,7 +33,7 @@ def load_triton(path: str, options: Mapping[str, str], threads: int) -> Loaded:
         "engine": "triton",
         "precision": model.variant.precision,
         "token_budget": model.runner.token_budget,
-        # Of a model without weights of its own there are none.
+        # A model without weights of its own lists no files.
         "model_bytes": sum(files[name].bytes for name in model.variant.files if name in files),
     }
     transport, clock = model.runner.engine.transport, RequestClock()

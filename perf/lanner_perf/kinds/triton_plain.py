@@ -1,4 +1,4 @@
-"""The client that a team writes by hand for the model of `lanner_perf.server.plain_repository`."""
+"""A hand-written client for the model of `lanner_perf.server.plain_repository`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MODEL = "plain"
 
 
 def load_triton_plain(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """A client over gRPC of the server at the URL `path`; a call with many texts sends one by one.
+    """Load a gRPC client of the server at the URL `path`, which sends one text a request.
 
-    `options` names the ``tokenizer``'s file and the ``file`` that the server runs.
+    `options` names the file of the ``tokenizer`` and the ``file`` that the server runs.
     """
     start = Start(options, threads)
     import numpy as np  # noqa: PLC0415

@@ -1,1 +1,1 @@
-"""The subjects: a process each, its questions and its texts."""
+"""The subjects: a process for each, the questions to it, and the texts of the workloads."""

@@ -1,9 +1,10 @@
 """Many callers of one subject at once, each with one text a call.
 
-Closed loop: a caller sends its next text when it has the last answer, so the load adapts to what
-the subject can take. Open loop: texts arrive at set times whether or not the ones before them are
-answered, as requests of a service do, and a latency counts from the arrival: who measures from the
-start of the call leaves out the waiting that a slow subject causes ("coordinated omission").
+Closed loop: a caller sends its next text when it has the last answer, so the load adapts to the
+speed of the subject. Open loop: texts arrive at set times, as requests of a service do, whether or
+not earlier texts are answered. An open-loop latency counts from the arrival. If it counted from the
+start of the call, it would leave out the waiting that a slow subject causes ("coordinated
+omission").
 
 This runs in the subject's process and imports nothing but the standard library.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from lanner_perf.subjects.totals import Totals
 
-#: How the errors are called that say that too much is waiting.
+#: The names of the errors that mean that too many calls are waiting.
 REFUSALS = ("Overloaded",)
 Outcome = Literal["answered", "refused", "failed", "waiting"]
 
@@ -27,9 +28,9 @@ class Call(NamedTuple):
     """One call.
 
     Attributes:
-        due_s: When it was to begin, in seconds since the first caller was ready.
-        end_s: When it was over.
-        outcome: How; "waiting" where the run was cut short before it was answered.
+        due_s: The time at which it was due, in seconds since the first caller was ready.
+        end_s: The time at which it ended, in seconds since the same moment.
+        outcome: Its outcome; "waiting" if the run was cut short before the answer.
     """
 
     due_s: float
@@ -41,11 +42,11 @@ class Calls(NamedTuple):
     """All calls of a run, in the order in which they were due.
 
     Attributes:
-        calls: Each of them.
+        calls: The calls.
         failure: The message of the first call that failed; empty if none did.
         is_cut_short: True if the run was ended because it had fallen too far behind.
-        cpu_s: CPU time of the subject's process meanwhile.
-        totals: The work of the client and the server meanwhile; None without a server.
+        cpu_s: CPU time of the subject's process during the run.
+        totals: The work of the client and the server during the run; None without a server.
     """
 
     calls: list[Call]
@@ -56,7 +57,7 @@ class Calls(NamedTuple):
 
 
 def closed_loop(answer: Callable[[str], object], texts: Sequence[str], callers: int) -> Calls:
-    """So many callers share the texts out among them."""
+    """Share the texts among this many callers."""
     return _Run(answer, texts, None, float("inf")).of(callers)
 
 
@@ -68,14 +69,14 @@ def open_loop(
     callers: int,
     patience_s: float,
 ) -> Calls:
-    """Texts that arrive at given times.
+    """Run calls for texts that arrive at given times.
 
     Args:
         answer: Answers one text.
         texts: A text for each arrival; fewer texts are repeated.
-        arrivals_s: When each arrives, ascending, in seconds.
+        arrivals_s: The times of the arrivals, ascending, in seconds.
         callers: The most calls at once; a further arrival waits for a free caller.
-        patience_s: The run ends when an arrival has waited so long for a caller.
+        patience_s: The run ends when an arrival has waited for a caller longer than this.
     """
     return _Run(answer, texts, arrivals_s, patience_s).of(callers)
 
@@ -133,7 +134,7 @@ class _Run:
             return self._next - 1
 
     def _await(self, due_s: float) -> bool:
-        """Wait for an arrival; False where the run is over instead."""
+        """Wait for an arrival; return False if the run is over."""
         early_s = due_s - self._now_s()
         if -early_s > self._patience_s:
             self._is_over.set()
@@ -154,7 +155,7 @@ class _Run:
                 self._failure = self._failure or failure
 
     def _count_waiting(self) -> None:
-        """Enter the calls that were due and not begun: left out, they would hide the waiting."""
+        """Enter the calls that were due and had not begun, so that the waiting is not hidden."""
         now_s = self._now_s()
         for index, due_s in enumerate(self._arrivals_s or ()):
             if index not in self._calls and due_s < now_s:

@@ -1,8 +1,8 @@
-"""A client of `/v1/embeddings`, as OpenAI defined it, that takes next to no time of its own.
+"""A client of OpenAI's `/v1/embeddings` that takes almost no time of its own.
 
-Requests are made before they are timed, and answers are not decoded while others are awaited: a
-client for people takes as long for a short text as the service does. Only the standard library is
-imported until vectors are read.
+A usual client takes as long for a short text as the service does. This one builds its requests
+before they are timed, and decodes no answer while it waits for others. It imports only the standard
+library until vectors are read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Endpoint(NamedTuple):
     """A model of a service.
 
     Attributes:
-        url: The address that clients of OpenAI are given, such as ``http://localhost:8080/v1``.
+        url: The address as OpenAI's clients take it, such as ``http://localhost:8080/v1``.
         model: The name of the model.
     """
 
@@ -64,8 +64,8 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
     """Send a request, and return the body of its answer.
 
     Raises:
-        RuntimeError: The service refused it.
-        ConnectionError: It closed the connection.
+        RuntimeError: The service refused the request.
+        ConnectionError: The service closed the connection.
     """
     connection.sendall(request)
     found = b""
@@ -77,9 +77,10 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 def ask_at_once(
     endpoint: Endpoint, requests: Sequence[bytes], callers: int
 ) -> list[tuple[float, float]]:
-    """Send requests over as many connections as there are callers, each its next one when answered.
+    """Send requests over one connection for each caller; a connection sends its next when answered.
 
-    One thread waits for all: threads would take turns, and the service would wait for theirs.
+    One thread waits for all connections: several threads would take turns, and the service would
+    wait for them.
 
     Args:
         endpoint: The endpoint.
@@ -87,11 +88,11 @@ def ask_at_once(
         callers: The number of connections.
 
     Returns:
-        Of each request the seconds since the first was sent at which it was sent and answered.
+        The times at which each request was sent and answered, in seconds since the first was sent.
 
     Raises:
-        RuntimeError: The service refused one.
-        ConnectionError: It closed a connection.
+        RuntimeError: The service refused a request.
+        ConnectionError: The service closed a connection.
     """
     times = [(0.0, 0.0)] * len(requests)
     with ExitStack() as stack, select.epoll() as polled:
@@ -126,10 +127,10 @@ def ask_at_once(
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return what has come on a connection; wait for something.
+    """Return the bytes that have come on a connection; wait for the first of them.
 
     Raises:
-        ConnectionError: It was closed.
+        ConnectionError: The service closed the connection.
     """
     piece = connection.recv(_RECEIVED_BYTES)
     if not piece:
@@ -139,7 +140,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def body_of(found: bytes) -> bytes | None:
-    """Return the body of an answer, or None if not all of it has come.
+    """Return the body of an answer, or None if part of it is still missing.
 
     Raises:
         RuntimeError: The service refused the request.

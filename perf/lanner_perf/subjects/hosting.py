@@ -1,4 +1,4 @@
-"""An artifact in this process or behind a Triton server that is started for it."""
+"""An artifact in this process, or behind a Triton server that is started for it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from lanner.triton.repository.serving import Serving
 from lanner.triton.server.server import TritonServer
 
-#: Ways to a model.
+#: The ways to reach a model.
 THROUGH = ("process", "grpc", "http")
 _NAME = "model"
 
@@ -17,13 +17,13 @@ _NAME = "model"
 def hosted(
     artifact: str, through: str, *, variant: str = "auto", threads: int | None = None
 ) -> Iterator[str]:
-    """Return the argument of `lanner.commands` for a model: a directory, or a server's URL.
+    """Yield the model argument of a command of `lanner`: a directory, or a server's URL.
 
     Args:
         artifact: The directory.
         through: One of `THROUGH`.
         variant: The variant that the server runs.
-        threads: The cores that it runs it on, or None for all.
+        threads: The cores that the server runs it on, or None for all.
 
     Raises:
         LannerError: The artifact cannot be served, or there is no server.
@@ -44,7 +44,7 @@ def hosted(
             names=[_NAME],
             with_text=False,
         )
-        # Its client may keep connections, which are not waited for.
+        # The client may keep connections open; the server ends without waiting for them.
         server = TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, grace_s=0)
         with server:
             yield f"{server.grpc_url if through == 'grpc' else server.http_url}/{_NAME}"

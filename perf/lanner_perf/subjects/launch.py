@@ -1,8 +1,8 @@
-"""This package under another interpreter, whose environment need not have it.
+"""Code that imports this package under another interpreter, whose environment may lack it.
 
-Its folder is loaded by path: on PYTHONPATH it would bring along everything that is installed
-beside it, and another environment would no longer be another. It imports nothing but the standard
-library.
+The package is loaded from its folder. PYTHONPATH would also bring every other package that is
+installed beside it, and the other environment would no longer be its own. This module imports only
+the standard library.
 """
 
 from __future__ import annotations

@@ -9,18 +9,18 @@ from lanner.text.tokenization import TextTokenizer
 from lanner_perf.subjects.workloads import SEED
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-#: Different texts of one length; more would only repeat what they show.
+#: Different texts of one length; more of them show nothing new.
 _TEXTS = 64
 _MOST_TRIES = 4_000
 
 
 @dataclass(frozen=True)
 class LengthTexts:
-    """Texts by their tokens, special tokens included, and the lengths that there are none of.
+    """Texts by their number of tokens, special tokens included.
 
     Attributes:
-        texts: By the number of tokens.
-        left_out: Why there are none, by the number of tokens.
+        texts: The texts, by the number of tokens.
+        left_out: The reason for having no texts, by the number of tokens.
     """
 
     texts: dict[int, list[str]]
@@ -33,7 +33,7 @@ def make_length_texts(
     max_tokens: int | None,
     lengths: Sequence[int] = LENGTHS,
 ) -> LengthTexts:
-    """As many texts of each length as there is use for.
+    """Return texts of each length, `_TEXTS` of each where the words allow it.
 
     Args:
         sentences: The source of the words.
@@ -54,7 +54,7 @@ def make_length_texts(
 
 
 class _Words:
-    """The words of some sentences with the tokens of each."""
+    """The words of some sentences, with the number of tokens of each."""
 
     def __init__(self, sentences: Sequence[str], tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -74,7 +74,7 @@ class _Words:
         found: list[str] = []
         for _ in range(_MOST_TRIES // _TEXTS):
             texts = [self._draw(generator, room) for _ in range(_TEXTS)]
-            # A tokenizer may join neighbouring words, so the tokens of each text are counted again.
+            # A tokenizer may join neighboring words, so count the tokens of each text again.
             made = self._tokenizer.encode(texts)
             found += [t for t, ids in zip(texts, made, strict=True) if len(ids) == tokens]
             if len(found) >= _TEXTS:
@@ -82,7 +82,7 @@ class _Words:
         return found[:_TEXTS]
 
     def _draw(self, generator: np.random.Generator, room: int) -> str:
-        """Words at random whose tokens fill the room, the last of a length that fits."""
+        """Draw random words that fill the room; the last ones are chosen to fit."""
         rows = generator.integers(0, len(self._words), room)
         filled = np.cumsum(self._counts[rows])
         kept = int(np.searchsorted(filled, room, side="right"))

@@ -1,4 +1,4 @@
-"""The resident memory of this process, counted by the kernel. Only the standard library."""
+"""The resident memory of this process, read from the kernel with the standard library."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ _REFERENCES = Path("/proc/self/clear_refs")
 
 
 def resident_mb() -> float:
-    """Resident memory now, in megabytes of a million bytes."""
+    """Return the resident memory now, in MB (a million bytes)."""
     return _read(_STATUS, "VmRSS:")
 
 
 def peak_resident_mb() -> float:
-    """The most resident memory so far, to a few parts in ten thousand, as the kernel counts it.
+    """Return the largest resident memory so far in MB, as the kernel counts it.
 
-    Not `resource.getrusage`: its figure is that of the starting process where that was larger.
+    The figure is exact to a few parts in ten thousand. `resource.getrusage` is not used: a child
+    process inherits its figure from the parent if that was larger.
     """
     return _read(_STATUS, "VmHWM:")
 
@@ -25,9 +26,9 @@ def restart_peak() -> None:
 
 
 def proportional_mb() -> float:
-    """Resident memory, in which a page that is mapped several times counts once.
+    """Return the resident memory in MB, counting a page that is mapped several times once.
 
-    Resident memory as such counts it each time, be it in this process or in several.
+    Plain resident memory counts such a page each time, be it mapped by one process or by several.
     """
     return _read(_ROLLUP, "Pss:")
 

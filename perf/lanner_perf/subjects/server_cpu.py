@@ -1,6 +1,6 @@
-"""The process of a Triton server on this machine.
+"""The process of a Triton server on this machine, and its CPU time.
 
-Only the standard library is imported until the process is searched for.
+This module imports only the standard library until it searches for the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _PROGRAM = "tritonserver"
 
 
 def is_here(host: str) -> bool:
-    """Return whether a host is this machine: only its own addresses can be bound to."""
+    """Return True if a host is this machine, which can bind only to its own addresses."""
     name = host.rpartition(":")[0].strip("[]")
     with suppress(OSError):
         for family, kind, _, _, address in socket.getaddrinfo(name, 0, type=socket.SOCK_DGRAM):
@@ -24,12 +24,15 @@ def is_here(host: str) -> bool:
 
 
 def server_process(host: str) -> Any:
-    """The tritonserver that listens there, as psutil has it; None where this user sees none.
+    """Return the process of the tritonserver that listens at a host; None if none is found.
 
-    It is not to be seen on another machine, in a container, or where another user runs it.
+    A server on another machine, in a container or of another user is not visible.
 
     Args:
         host: The name and the port for gRPC or HTTP.
+
+    Returns:
+        A `psutil.Process`, or None.
     """
     import psutil  # noqa: PLC0415 (an extra)
 
@@ -46,6 +49,6 @@ def server_process(host: str) -> Any:
 
 
 def cpu_s(process: Any) -> float:
-    """The CPU time of a process of psutil, without that of its children."""
+    """Return the CPU seconds of a process of psutil, without those of its children."""
     times = process.cpu_times()
     return float(times.user + times.system)

@@ -1,8 +1,8 @@
 """The subjects of measurements. Each lives in its own process, and idles while others run.
 
-So no subject shares threads, caches of the allocator or imports with another, rounds of different
+So a subject shares no threads, allocator caches or imports with another, rounds of different
 subjects can be interleaved, and a peer may run in an environment of its own. This module imports
-nothing but the standard library, because the subject's process has it too.
+only the standard library, because the subject's process imports it too.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 #: The environment that the harness itself runs in.
 OWN_ENVIRONMENT = "harness"
-#: The option of a spec for the texts that it is timed with if there is a cache: new ones for each
-#: call, or texts seen before; by default unchanged. See `lanner_perf.kinds.subject_process`.
+#: The option of a spec for the texts of timed calls, which matters if there is a cache: new texts
+#: for each call, or texts seen before; by default the texts as they are. See
+#: `lanner_perf.kinds.subject_process`.
 TEXTS, NEW, SEEN = "texts", "new", "seen"
-#: A subject that is silent for this time hangs; the slowest start compiles its model.
+#: A subject that is silent for this many seconds hangs. The slowest start compiles its model.
 PATIENCE_S = 300.0
 
 
@@ -41,8 +42,8 @@ class Spec:
     """One thing to measure.
 
     Attributes:
-        name: How the tables name it; no two have the same.
-        kind: What loads it, a module of `lanner_perf.kinds`.
+        name: Its unique name in the tables.
+        kind: Its loader, a module of `lanner_perf.kinds`.
         path: The artifact, the checkpoint or the model file.
         options: The options of its kind.
         python: The interpreter that it runs in.
@@ -69,13 +70,13 @@ class Started:
     """The cost of starting a subject, and its description of itself and its environment.
 
     Attributes:
-        import_s: How long the imports took.
-        load_s: How long loading took after them.
-        first_answer_ms: How long the first call took.
-        imported_mb: Resident memory after the imports; None where the kind does not say.
+        import_s: The seconds of the imports.
+        load_s: The seconds of loading, after the imports.
+        first_answer_ms: The milliseconds of the first call.
+        imported_mb: Resident memory after the imports; None if the kind does not report it.
         loaded_mb: Resident memory after loading.
         facts: Its properties for the report.
-        versions: The distributions of its environment.
+        versions: The versions of the distributions of its environment.
     """
 
     import_s: float
@@ -94,7 +95,7 @@ class Subject:
         self.spec = spec
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._connection, theirs = Pipe()
-        # Not multiprocessing's own start: it would import the harness into the subject.
+        # multiprocessing's own start would import the harness into the subject.
         code = f"from lanner_perf.kinds.subject_process import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen(
             [spec.python, "-c", program(code)],
@@ -125,37 +126,37 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """The name of its spec."""
+        """Return the name of its spec."""
         return self.spec.name
 
     def encode(self, texts: list[str], batch_size: int = 32) -> tuple[float, Vectors]:
-        """Encode all texts in one call; seconds and vectors."""
+        """Encode all texts in one call; return the seconds and the vectors."""
         seconds, vectors = self._ask("encode", texts, batch_size)
         return seconds, vectors
 
     def rate(self, texts: list[str], batch_size: int, least_s: float = 0.0) -> float:
-        """Texts a second of calls with all texts, repeated until `least_s` have gone by."""
+        """Return the texts a second of calls with all texts, repeated for `least_s` seconds."""
         return float(self._ask("rate", texts, batch_size, least_s))
 
     def latencies_ms(self, texts: list[str]) -> list[float]:
-        """Encode the texts one call each; milliseconds of each call."""
+        """Encode each text in a call of its own; return the milliseconds of each call."""
         latencies: list[float] = self._ask("latencies_ms", texts)
         return latencies
 
     def overheads_ms(self, texts: list[str]) -> list[float]:
-        """Milliseconds that the dispatcher adds to the engine's, for each text; none if unknown."""
+        """Return the milliseconds that the dispatcher adds for each text; empty if unknown."""
         overheads: list[float] = self._ask("overheads_ms", texts)
         return overheads
 
     def closed_loop(self, texts: list[str], callers: int) -> Calls:
-        """So many callers share the texts out; see `lanner_perf.subjects.callers`."""
+        """Share the texts among this many callers; see `lanner_perf.subjects.callers`."""
         calls: Calls = self._ask("closed_loop", texts, callers)
         return calls
 
     def open_loop(
         self, texts: list[str], arrivals_s: list[float], *, callers: int, patience_s: float
     ) -> Calls:
-        """Texts that arrive at given times; see `lanner_perf.subjects.callers`."""
+        """Run calls for texts that arrive at given times; see `lanner_perf.subjects.callers`."""
         calls: Calls = self._ask("open_loop", texts, arrivals_s, callers, patience_s)
         return calls
 
@@ -165,7 +166,7 @@ class Subject:
         return now, peak
 
     def _ask(self, *question: object) -> Any:
-        # Of a process that is gone, what it still said or how it ended is told below.
+        # If the process is gone, the code below reports its last words or its exit status.
         with suppress(ConnectionError):
             self._connection.send(question)
         try:
@@ -186,10 +187,10 @@ class Subject:
 
 
 def subject_environment(threads: int) -> dict[str, str]:
-    """This process's environment, with the tokenizers' threads bounded and nothing reported home.
+    """Return the environment variables of a subject: bounded threads and no telemetry.
 
-    OpenVINO's tools have no switch of their own for that but keep quiet where they are told that
-    this is a run of CI.
+    The limit is for Rayon, the thread pool of the tokenizers. OpenVINO's tools have no switch for
+    telemetry, but they send none if ``CI`` is set.
     """
     quiet = {"ORT_DISABLE_TELEMETRY": "1", "CI": "true"}
     return {**os.environ, **quiet, "RAYON_NUM_THREADS": str(threads)}

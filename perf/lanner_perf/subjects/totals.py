@@ -1,7 +1,6 @@
-"""The totals of a client and its server so far; differences of two give the work between.
+"""The totals of a client and its server so far; the difference of two is the work between them.
 
-This runs in the subject's process; nothing but the standard library is imported until a server is
-asked.
+This runs in the subject's process and imports only the standard library until a server is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from lanner.triton.client.transport import Monitor
 
 Answer = TypeVar("Answer")
-#: A request is counted a moment after it was answered.
+#: The server counts a request a moment after it has answered it.
 _PATIENCE_S, _POLL_S = 1.0, 0.01
 #: The names of a request's parts in the server's statistics: tensors to the model, the run, and
 #: tensors back.
@@ -30,15 +29,16 @@ class Totals(NamedTuple):
 
     Attributes:
         requests: The requests of the client.
-        request_s: Their seconds at the client: message, way there, server and way back.
+        request_s: Their seconds at the client: message, transport, server and transport back.
         served: The requests that the server has answered, for all clients.
-        cached: The number of these that its response cache answered.
-        texts: Texts that went through the model, and not through the cache.
-        runs: The number of runs of the model.
+        cached: Those of them that its response cache answered.
+        texts: The texts that went through the model, without those from the cache.
+        runs: The runs of the model.
         queue_s: The seconds that requests waited for the model.
-        compute_s: The seconds of requests in the model; each counts the whole time of its batch.
+        compute_s: The seconds of requests in the model; each request counts the whole time of its
+            batch.
         server_cpu_s: CPU time of the server's own process; None if it cannot be read.
-        models_cpu_s: CPU time of the processes that run its models.
+        models_cpu_s: CPU time of the processes that run its models; None if it cannot be read.
     """
 
     requests: int
@@ -62,14 +62,14 @@ class Totals(NamedTuple):
 
 
 class RequestClock:
-    """The clock of the requests of one client, with any number of threads."""
+    """The clock of the requests of one client, for any number of threads."""
 
     def __init__(self) -> None:
         self.requests, self.seconds = 0, 0.0
         self._lock = threading.Lock()
 
     def timed(self, send: Callable[..., Answer]) -> Callable[..., Answer]:
-        """Return the function with each call timed; failed calls count, too."""
+        """Return the function with each call timed, failed calls included."""
 
         def timed(*arguments: Any, **options: Any) -> Answer:
             begin = time.perf_counter()
@@ -87,10 +87,10 @@ class RequestClock:
 class Counter:
     """The reader of the `Totals` of one model.
 
-    The first call makes its parts, so that a client's memory before that is the client's own.
+    It connects at the first call, so that a client's memory before that call is only the client's.
 
     Args:
-        connect: Gives a connection to its server.
+        connect: Returns a connection to the server.
         model: The name of the model on the server.
         clock: The clock of the client's requests.
         host: Name and port of the server.
@@ -129,7 +129,7 @@ class Counter:
 
     @cached_property
     def _before(self) -> int:
-        """Return the server's requests of other clients, and of this one before it was timed."""
+        """Return the requests that the server counted before the clock began, of all clients."""
         return self._served() - self._clock.requests
 
     def _served(self) -> int:
@@ -145,7 +145,7 @@ class Counter:
 
 
 def cache_lookups(monitor: Monitor, model: str) -> int:
-    """Count the look-ups of a server in its response cache for a model."""
+    """Return how often a server has looked in its response cache for a model's answer."""
     versions = monitor.statistics(model, "")
     return sum(_count(one, "cache_hit") + _count(one, "cache_miss") for one in versions)
 

@@ -1,7 +1,8 @@
 """The texts of the benchmarks: short sentences, and a mix of lengths.
 
-short: the sentences of a pair file, both columns. mixed: 1 to 18 of them joined, the number drawn
-from a log-normal distribution (mu 1.3, sigma 0.9), as lengths of real inputs are.
+short: the sentences of a pair file, both columns. mixed: 1 to 18 of these joined. The number is
+drawn from a log-normal distribution (mu 1.3, sigma 0.9), which resembles the lengths of real
+inputs.
 """
 
 from dataclasses import dataclass, replace

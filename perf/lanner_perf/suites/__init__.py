@@ -1,5 +1,5 @@
-"""The suites: each measures one thing of every subject, in interleaved rounds.
+"""The suites: each measures one property of every subject, in interleaved rounds.
 
-Each module has `measure(roster, inputs, plan)`, which gives the keys of each row by the name of its
-subject.
+Each module has `measure(roster, inputs, plan)`, which returns by the name of each subject the keys
+that the suite adds to its row.
 """

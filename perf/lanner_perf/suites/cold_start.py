@@ -1,4 +1,4 @@
-"""Cold start: a fresh process that imports, loads and answers once; its files are in memory."""
+"""Cold start: a fresh process imports, loads and answers once; its files are already in memory."""
 
 from lanner_perf.record.schema import ColdStart
 from lanner_perf.subjects.subject import Started, Subject
@@ -8,7 +8,7 @@ from lanner_perf.suites.suite_plan import SuitePlan
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Start each subject again beside itself, which has read its files already."""
+    """Start each subject again while its first process runs, which has already read its files."""
 
     def start(subject: Subject) -> Started:
         with Subject(subject.spec, roster.threads) as fresh:
@@ -26,7 +26,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 
 
 def cold_start(starts: list[Started]) -> ColdStart:
-    """The medians of some starts."""
+    """Return the medians of some starts."""
     rounds = [[start.import_s, start.load_s, start.first_answer_ms] for start in starts]
     import_s, load_s, first_answer_ms = (median(column) for column in zip(*rounds, strict=True))
     return {

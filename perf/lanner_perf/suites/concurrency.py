@@ -12,15 +12,15 @@ from lanner_perf.suites.inputs import Inputs, Parts, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
 
-#: Calls of each caller, so that a round is not all beginning and end.
+#: The fewest calls of each caller: a shorter round is mostly its beginning and its end.
 _LEAST_CALLS_A_CALLER = 4
 _MOST_CALLS = 20_000
-#: The counts that are added over the rounds; all other figures are medians.
+#: The counts that are added up over the rounds; all other figures are medians.
 _SUMS = frozenset({"failed", "other_requests"})
 
 
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
-    """Texts a second against latency, for each number of callers."""
+    """Measure texts a second and latency, for each number of callers."""
     short = inputs.workloads.texts["short"]
     points = {str(callers): _point(roster, short, plan, callers) for callers in plan.callers}
     return {
@@ -34,7 +34,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 def _point(
     roster: Roster, texts: list[str], plan: SuitePlan, callers: int
 ) -> dict[str, Concurrency]:
-    """Every subject answers for about the same time, and so as many texts as it can."""
+    """Measure one number of callers; every subject answers for about the same time."""
     what = f"{callers} callers at once" if callers > 1 else "one caller"
     roster.tell(f"{what}: warming up")
     probe = repeated(texts, max(16, 2 * callers))
@@ -55,9 +55,9 @@ def _point(
 
 
 def summary(rounds: list[Calls]) -> Concurrency:
-    """The medians of the rounds."""
+    """Return the medians of the rounds."""
     figures: list[dict[str, Any]] = [{**_round(calls)} for calls in rounds]
-    # A round in which nothing was answered has no parts of a call.
+    # A round without an answer has no parts of a call.
     names = [name for name in figures[0] if all(name in figure for figure in figures)]
     of_all = {
         name: (sum if name in _SUMS else median)(figure[name] for figure in figures)

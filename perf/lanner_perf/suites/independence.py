@@ -10,7 +10,7 @@ from lanner_perf.subjects.subject import Subject
 from lanner_perf.subjects.workloads import SEED, Workloads
 
 PROBES = 100
-#: A batch holds as many probes as other texts, half of them short, half of them mixed.
+#: A batch has as many probes as other texts; half of the others are short, half are mixed.
 BATCH_TEXTS = 16
 _PROBES_A_BATCH, _OTHERS_OF_A_KIND = BATCH_TEXTS // 2, BATCH_TEXTS // 4
 
@@ -21,7 +21,7 @@ class Draw:
 
     Attributes:
         probes: Sentences, encoded alone and in batches.
-        batches: The rows of the probes of each batch, and its other texts.
+        batches: For each batch, the rows of its probes and its other texts.
     """
 
     probes: list[str]
@@ -29,9 +29,9 @@ class Draw:
 
 
 def draw_batches(workloads: Workloads, count: int) -> Draw:
-    """So many batches of short sentences, and of others that fill them up."""
+    """Draw this many batches of probes, filled up with other texts."""
     generator = np.random.default_rng(SEED)
-    # The shipped sentences are there several times.
+    # Each shipped sentence occurs several times.
     probes = spread(list(dict.fromkeys(workloads.texts["short"])), PROBES)
     batches = []
     for _ in range(count):
@@ -47,7 +47,7 @@ def draw_batches(workloads: Workloads, count: int) -> Draw:
 
 
 def batch_independence(subject: Subject, draw: Draw) -> float:
-    """Smallest cosine of a probe alone with the same probe in any of its batches."""
+    """Return the smallest cosine between a probe alone and the same probe in one of its batches."""
     alone = np.concatenate([subject.encode([probe])[1] for probe in draw.probes])
     smallest = 1.0
     for rows, others in draw.batches:

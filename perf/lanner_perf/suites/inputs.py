@@ -1,4 +1,4 @@
-"""The inputs of the suites, and their partition."""
+"""The inputs of the suites, and ways to select from them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lanner.tune.workload import Item, spread
 from lanner_perf.subjects.lengths import LengthTexts
 from lanner_perf.subjects.workloads import Workloads
 
-#: The keys of a row that a suite gives each subject, by its name.
+#: The keys that a suite adds to the rows, by the name of the subject.
 Parts = dict[str, dict[str, Any]]
 
 
@@ -22,7 +22,7 @@ class Inputs:
     Attributes:
         workloads: Natural texts.
         lengths: Texts with an exact number of tokens.
-        count_tokens: The tokens of some texts together, as the artifact counts them.
+        count_tokens: Returns the total tokens of some texts, as the artifact counts them.
     """
 
     workloads: Workloads
@@ -31,15 +31,15 @@ class Inputs:
 
 
 def fitting(items: list[Item], per_s: float, seconds: float, *, least: int) -> list[Item]:
-    """Return as many items as take that time at that rate, evenly spaced, or all."""
+    """Return as many items as fill that time at that rate, evenly spaced, or all items."""
     return spread(items, max(least, int(per_s * seconds)))
 
 
 def repeated(items: Sequence[Item], count: int) -> list[Item]:
-    """Return that many items; fewer items are repeated."""
+    """Return that many items, repeating them if there are fewer."""
     return list(islice(cycle(items), count))
 
 
 def median(values: Iterable[float]) -> float:
-    """The median as a plain number."""
+    """Return the median as a plain number."""
     return float(np.median(list(values)))

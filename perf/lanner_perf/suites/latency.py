@@ -10,8 +10,8 @@ from lanner_perf.suites.inputs import Inputs, Parts, fitting, median, repeated
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
 
-#: Calls that warm up and show how long a call takes, natural and by length, and the fewest of a
-#: round.
+#: Each for natural texts and for texts by length: the calls that warm up and show the time of a
+#: call, and the fewest calls of a round.
 _WARM_UP_CALLS, _LEAST_CALLS = (32, 8), (40, 10)
 
 
@@ -40,7 +40,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
 
 
 def _overheads(roster: Roster, texts: list[str], plan: SuitePlan) -> dict[str, dict[str, Overhead]]:
-    """Measure the dispatcher's part for the subjects that can tell it."""
+    """Measure the time of the dispatcher for the subjects that can tell it."""
     roster.tell("what the dispatcher adds")
     rounds: dict[str, list[float]] = {}
     for _ in range(plan.rounds):
@@ -57,7 +57,7 @@ def _overheads(roster: Roster, texts: list[str], plan: SuitePlan) -> dict[str, d
 def _latencies(
     roster: Roster, texts: list[str], plan: SuitePlan, what: str, *, is_natural: bool = True
 ) -> dict[str, Latency]:
-    """Measure all subjects with the same texts: as many as the slowest answers in a round."""
+    """Measure all subjects with the same texts, as many as the slowest answers in a round."""
     warm_up, least = (calls[not is_natural] for calls in (_WARM_UP_CALLS, _LEAST_CALLS))
     roster.tell(f"{what}: warming up")
     probe = spread(texts, warm_up)
@@ -65,7 +65,8 @@ def _latencies(
     seconds = plan.latency_s if is_natural else plan.latency_s / 4
     texts = fitting(texts, 1e3 / slowest_ms, seconds, least=least)
     rounds: dict[str, list[Any]] = {}
-    # A machine's slow moments last about as long as a round: a median needs several others.
+    # A slow phase of the machine lasts about as long as a round; the median needs several rounds
+    # outside of it.
     count = 2 * plan.rounds + 1 if is_natural else plan.rounds
     for turn in range(count):
         roster.tell(f"{what}: round {turn + 1} of {count}")

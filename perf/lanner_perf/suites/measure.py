@@ -1,4 +1,4 @@
-"""All suites over several subjects, and the report that they add up to."""
+"""The run of all suites over several subjects, and the report that they add up to."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,11 +42,11 @@ SUITES: dict[str, ModuleType] = {
     "open_loop": open_loop,
     "cold_start": cold_start,
 }
-#: Suites that run `leaders` alone: two dozen subjects would take too long.
+#: Suites that run only the `leaders`: two dozen subjects would take too long.
 OF_LEADERS = ("concurrency", "open_loop", "cold_start")
 _OF_VECTORS_ALONE: tuple[LeftOut, ...] = (
-    {"name": "quality", "reason": "it compares vectors; quality.json has that of this head"},
-    {"name": "texts by length", "reason": "they are made for vectors alone"},
+    {"name": "quality", "reason": "it compares vectors; quality.json has this head's quality"},
+    {"name": "texts by length", "reason": "they are made only for models that return vectors"},
 )
 
 Report = dict[str, Any]
@@ -62,23 +62,23 @@ def measure(
 ) -> Report:
     """Measure every subject on the same texts with the same threads, in interleaved rounds.
 
-    Timed: a call of `encode` from texts to vectors, tokenisation included. Not timed: starting the
+    Timed: a call of `encode` from texts to vectors, tokenization included. Not timed: starting the
     subject (reported by itself), warm-up, choosing the batch size, and moving texts and vectors
     between processes.
 
     Args:
-        artifact: Its tokenizer counts the tokens of the workloads.
+        artifact: The artifact, whose tokenizer counts the tokens of the workloads.
         specs: The subjects; the others are compared with the first. An optional one that cannot
             start is left out, with its reason in the report. One that fails leaves the suite.
         workloads: The texts.
         plan: The extent.
-        progress: Called when a step begins, with about how long the rest will take.
+        progress: Called when a step begins, with the part of the run and the time so far.
 
     Returns:
-        The report, as JSON values; `lanner_perf.record.schema.Report` says what is where.
+        The report as JSON values, with the keys of `lanner_perf.record.schema.Report`.
 
     Raises:
-        SubjectError: A subject failed to start that is not optional, or the first one failed.
+        SubjectError: A subject that is not optional failed to start, or the first one failed.
     """
     head, left_out = artifact.manifest.head_record, list[LeftOut]()
     if not head.answers_vectors:
@@ -132,8 +132,8 @@ def measure(
 def leaders(rows: Sequence[Row]) -> set[str]:
     """Return the names of the reference, Lanner's variants, services, and the fastest of others.
 
-    The fastest are the one with the most short texts a second and the one with the least p50 of one
-    text. All names are returned if either was not measured.
+    For each other kind these are the subject with the most short texts a second and the one with
+    the lowest p50 of one text. If either was not measured, all names are returned.
     """
     if not all("throughput" in row and "latency_ms" in row for row in rows):
         return {row["name"] for row in rows}
@@ -159,7 +159,7 @@ def _inputs(artifact: Artifact, workloads: Workloads, plan: SuitePlan) -> Inputs
 
 
 def _count_tokens(tokenizer: TextTokenizer, inputs: Sequence[Any]) -> int:
-    """Count the tokens that the model reads; tokens that windows share count in each window."""
+    """Count the tokens that the model reads; a token in several windows counts in each."""
     if isinstance(tokenizer, Tokenizer) and tokenizer.overlap_tokens:
         return sum(len(window) for windows in tokenizer.windows(inputs) for window in windows)
     if isinstance(tokenizer, Tokenizer) and isinstance(inputs[0], tuple):
@@ -196,7 +196,7 @@ def _lengths_left_out(inputs: Inputs) -> list[LeftOut]:
 
 
 class _Clock:
-    """The clock of the suites: the time of each, and of all so far."""
+    """The clock of the suites: the time of each suite, and of the run so far."""
 
     def __init__(self, plan: SuitePlan, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
@@ -205,10 +205,9 @@ class _Clock:
         self._suites = 1 + len(plan.suites)  # the first starts the subjects
 
     def tell(self, step: str) -> None:
-        """Pass a step on, with its suite and the time so far.
+        """Report a step, with its part of the run and the time so far.
 
-        What is left depends on the machine: the slowest subject takes many times as long as the
-        fastest.
+        The time left is not estimated: the slowest subject takes many times as long as the fastest.
         """
         spent_s = time.perf_counter() - self._start
         spent = f"{spent_s / 60:.0f} min" if spent_s > 90 else f"{spent_s:.0f} s"

@@ -1,6 +1,6 @@
 """Memory: the resident memory of the subject's process after each step of its life.
 
-This is the first suite, so that nothing but the workloads has been encoded before.
+This suite runs first, so that no other suite has encoded texts before.
 """
 
 from lanner.tune.workload import spread
@@ -11,7 +11,7 @@ from lanner_perf.suites.roster import Roster
 from lanner_perf.suites.suite_plan import SuitePlan
 
 _BATCH_SIZE = 32
-#: Texts of each workload by the seconds of a throughput round.
+#: The texts of each workload for each second of a throughput round.
 _TEXTS_A_SECOND = {"short": 100, "mixed": 25}
 
 

@@ -13,7 +13,7 @@ from lanner_perf.suites.inputs import Inputs, Parts, fitting, median
 from lanner_perf.suites.roster import Roster, by_name
 from lanner_perf.suites.suite_plan import SuitePlan
 
-#: The most calls at once; a call that is due then waits for one of them to end.
+#: The most calls at once; a further call waits until one of them ends.
 CALLERS = 64
 _MOST_ARRIVALS = 20_000
 _TRIAL_TEXTS, _BATCH_SIZE = 64, 32
@@ -22,8 +22,8 @@ _TRIAL_TEXTS, _BATCH_SIZE = 64, 32
 def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     """Measure the latency from the arrival at each rate; all subjects get the same arrivals.
 
-    The rates are multiples of what the reference encodes in bulk, so that those of one report can
-    be compared, and those of another machine mean the same.
+    The rates are multiples of the reference's speed in bulk. So the subjects of one report can be
+    compared, and the rates mean the same on another machine.
     """
     short = inputs.workloads.texts["short"]
     roster.tell("open loop: speed of the reference")
@@ -47,10 +47,10 @@ def round_rate(rate: float) -> float:
 
 
 def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
-    """Return the ascending times of a Poisson process: all subjects get the same in a `turn`.
+    """Return the ascending times in seconds of a Poisson process, the same for a `turn`.
 
-    Given how many arrive, the times of such a process are uniform ones in order (Ross, Introduction
-    to Probability Models, 5.3.5). So the rate is exact, also in a short run.
+    If the number of arrivals is given, the times of such a process are sorted uniform numbers
+    (Ross, Introduction to Probability Models, 5.3.5). So the rate is exact even in a short run.
     """
     generator = np.random.default_rng((SEED, turn))
     count = min(int(rate * seconds) + 1, _MOST_ARRIVALS)
@@ -59,7 +59,7 @@ def poisson_arrivals_s(rate: float, seconds: float, turn: int) -> list[float]:
 
 
 def _point(roster: Roster, texts: list[str], plan: SuitePlan, rate: float) -> dict[str, OpenLoop]:
-    # A subject so far behind does not catch up.
+    # A subject that is this far behind does not catch up.
     patience_s = plan.point_s / 2
     rounds: dict[str, list[Calls]] = {}
     for turn in range(plan.point_rounds):
@@ -96,7 +96,7 @@ def _round(calls: Calls, rate: float) -> OpenLoopRound:
     latencies_ms = [1e3 * (call.end_s - call.due_s) for call in served] or [0.0]
     end_s = max(call.end_s for call in calls.calls)
     if not calls.is_cut_short:
-        end_s = max(end_s, len(calls.calls) / rate)  # the last may arrive early
+        end_s = max(end_s, len(calls.calls) / rate)  # the last text may arrive before the end
     p50, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 99)))
     return {
         "answered_per_s": outcomes.count("answered") / end_s,
@@ -113,6 +113,6 @@ def most_at_once(calls: Calls) -> int:
     """Return the most calls that were due and not over at the same time."""
     due_s = np.sort([call.due_s for call in calls.calls])
     end_s = np.sort([call.end_s for call in calls.calls])
-    # At each arrival: the calls that have come, itself included, less those that were over.
+    # At each arrival: the calls that have arrived, itself included, less those that have ended.
     gone = np.searchsorted(end_s, due_s, side="right")
     return int((np.arange(1, len(due_s) + 1) - gone).max())

@@ -1,4 +1,4 @@
-"""Quality beside speed: how near the vectors are to the reference's, and how well they rank."""
+"""Quality beside speed: similarity of vectors to the reference's, correlation with scores."""
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -19,7 +19,7 @@ def measure(roster: Roster, inputs: Inputs, plan: SuitePlan) -> Parts:
     parts: Parts = {}
     reference: Vectors | None = None
     for name, (_, vectors) in roster.each(lambda s: s.encode(workloads.texts["short"])):
-        reference = vectors if reference is None else reference  # it comes first
+        reference = vectors if reference is None else reference  # the reference comes first
         parts[name] = {"quality": quality(vectors, reference, workloads)}
     if plan.random_batches:
         roster.tell("batch independence")

@@ -1,4 +1,4 @@
-"""The subjects of a run: those that take part, those that failed, and questions to all in turn."""
+"""The subjects of a run: those that take part, those that failed, and questions to each in turn."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,8 +14,8 @@ Tell = Callable[[str], object]
 class Roster:
     """The running subjects; a context manager that ends their processes.
 
-    One that fails in a suite is left out of it, and started again for the next one. Without the
-    reference, the first, there is nothing to compare with, so its failure is raised.
+    A subject that fails in a suite is left out of it, and started again for the next one. If the
+    first subject, the reference, fails, nothing is left to compare with, and its error is raised.
 
     Args:
         specs: The subjects to measure.
@@ -51,7 +51,7 @@ class Roster:
 
     @property
     def present(self) -> list[Subject]:
-        """Return the subjects that take part in the suite, in their order."""
+        """Return the subjects that take part in the suite, in the order of their specs."""
         return [self._running[s.name] for s in self._specs if s.name in self._running]
 
     @property
@@ -67,7 +67,7 @@ class Roster:
                 self._start(spec, must_start=False)
 
     def keep(self, names: Collection[str], reason: str) -> None:
-        """Leave all others out from now on; the reason says why."""
+        """Leave out all other subjects from now on, for this reason."""
         for spec in [spec for spec in self._specs if spec.name not in names]:
             self._specs.remove(spec)
             self.left_out.append({"name": spec.name, "reason": reason, "suite": "concurrency"})

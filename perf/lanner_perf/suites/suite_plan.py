@@ -7,10 +7,10 @@ from lanner_perf.record.schema import SUITES
 from lanner_perf.subjects.lengths import LENGTHS
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
-#: Arrivals, as multiples of the texts a second of the reference in bulk.
+#: Rates of arrival, as multiples of the reference's texts a second in bulk.
 LOADS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
-#: Speed, memory and quality, without what takes longest.
+#: Speed, memory and quality, without the suites that take longest.
 BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 
 
@@ -18,11 +18,11 @@ BASIC_SUITES = ("memory", "latency", "throughput", "quality")
 class SuitePlan:
     """The extent of each suite.
 
-    A duration is for one subject in one round, and a slow subject may take twice as long: all
-    subjects get the same texts, as many as the slowest does in that time.
+    A duration is for one subject in one round. A slow subject may take twice as long, because all
+    subjects get the same texts, as many as the slowest answers in that time.
 
     Attributes:
-        threads: Cores that each subject may use, one subject at a time.
+        threads: Cores that each subject may use; one subject runs at a time.
         suites: Some of `lanner_perf.record.schema.SUITES`.
         rounds: Rounds of latency and throughput; the medians are reported.
         latency_texts: Most single texts of one latency round.
@@ -32,13 +32,14 @@ class SuitePlan:
         call_tokens: The fewest tokens of a call that measures throughput.
         bulk_texts: The texts of a call that measures throughput of short texts; fewer texts are
             repeated. None for as many as the slowest encodes in a round.
-        lengths: The tokens of the texts of the measures by length.
-        callers: The numbers of callers at once.
-        loads: Arrivals of the open loop, in multiples of the reference's texts a second in bulk.
-        point_s: Duration of one number of callers, or of one rate of arrivals.
-        point_rounds: Rounds of these.
-        cold_starts: Fresh processes.
-        random_batches: Batches that batch independence is measured in; 0 leaves it out.
+        lengths: The numbers of tokens of the measures by length.
+        callers: The numbers of concurrent callers.
+        loads: Rates of arrival in the open loop, in multiples of the reference's texts a second in
+            bulk.
+        point_s: Duration of a round with one number of callers, or one rate of arrival.
+        point_rounds: The number of such rounds.
+        cold_starts: Fresh processes for each subject.
+        random_batches: Batches for measuring batch independence; 0 leaves it out.
     """
 
     threads: int
@@ -60,16 +61,16 @@ class SuitePlan:
 
     @classmethod
     def full(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
-        """Everything: under 25 minutes for two dozen subjects on two cores.
+        """Return the plan for everything: under 25 minutes for two dozen subjects on two cores.
 
-        Without the suites that take longest there is time to look for a text that moves.
+        Without the suites that take longest, there is time for more random batches.
         """
         batches = 200 if set(suites) <= set(BASIC_SUITES) else 15
         return cls(threads, suites, random_batches=batches)
 
     @classmethod
     def quick(cls, threads: int, suites: tuple[str, ...] = SUITES) -> Self:
-        """One short round of fewer points, to try it out: under 3 minutes for ten subjects."""
+        """Return a plan of one short round with fewer points: under 3 minutes for ten subjects."""
         return cls(
             threads,
             suites,

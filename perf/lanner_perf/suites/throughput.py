@@ -13,7 +13,8 @@ from lanner_perf.suites.suite_plan import SuitePlan
 BATCH_SIZES = (8, 16, 32, 64)
 _SIZES_BY_LENGTH = (8, 32)
 _PROBE_TEXTS, _LEAST_TEXTS, _MOST_TRIAL_TEXTS = 16, 16, 256
-#: The least share of a round's time that a fast subject takes: by length, and for natural texts.
+#: A fast subject takes at least 1/N of a round's time. N for texts by length, and for natural
+#: texts.
 _PARTS = (2, 4)
 
 
@@ -53,16 +54,17 @@ def _throughput(
     is_natural: bool = True,
     count: int | None = None,
 ) -> dict[str, Throughput]:
-    """Measure all subjects with the same texts: `count`, or as many as the slowest does a round.
+    """Measure all subjects with the same texts: `count`, or as many as the slowest can encode.
 
-    A faster subject repeats them, so that its round is long enough to measure. Each subject begins
-    its turn with a few of them untimed, because others ran meanwhile.
+    The slowest subject encodes them once in a round; a faster one repeats them, so that its round
+    is long enough to measure. Before each turn a subject encodes a few texts untimed, because other
+    subjects ran meanwhile.
     """
     seconds = plan.throughput_s if is_natural else plan.throughput_by_length_s
     least_s = seconds / _PARTS[is_natural]
     roster.tell(f"{what}: best batch size of each")
     probe = spread(texts, _PROBE_TEXTS)
-    # Of fewer, some workers would have no batch.
+    # With fewer texts some workers would have no batch.
     least = max(_LEAST_TEXTS, plan.call_tokens * len(probe) // inputs.count_tokens(probe))
     texts = texts if is_natural else repeated(texts, max(least, len(texts)))
     speeds = dict(roster.each(lambda subject: subject.rate(probe, max(BATCH_SIZES))))
@@ -103,6 +105,6 @@ def _throughput(
 
 def _best_batch_size(subject: Subject, texts: list[str], sizes: Sequence[int]) -> int:
     trial = spread(texts, _MOST_TRIAL_TEXTS)
-    # A batch size beyond the number of texts measures the same batch again.
+    # A batch size above the number of texts would measure the same batch again.
     sizes = [size for size in sizes if size <= len(trial)] or sizes[:1]
     return max(sizes, key=partial(subject.rate, trial))
