@@ -53,9 +53,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "grpc://HOST:8001/NAME, http://HOST:8000/NAME or both (NAME and NAME_text are measured); "
         "or services with OpenAI's API: http://HOST:8080/v1 or .../v1/MODEL each",
     )
-    parser.add_argument(
-        "--checkpoint", help="the checkpoint of the artifact, which the peers run"
-    )
+    parser.add_argument("--checkpoint", help="the checkpoint of the artifact, which the peers run")
     parser.add_argument(
         "--against",
         metavar="NAME,...|DIR",

@@ -121,8 +121,8 @@ def test_other_conditions_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFi
     files.append(write_result(tmp_path / "new.json", report))
     assert main(["bench", "--compare", *map(str, files)]) == 0
     assert capsys.readouterr().err == (
-        "lanner: warning: the results differ in threads (2 and 4), so what is compared is each "
-        "figure's ratio to sentence-transformers torch fp32 of the same result\n"
+        "lanner: warning: the results differ in threads (2 and 4), so each figure is compared as "
+        "its ratio to sentence-transformers torch fp32 of the same result\n"
     )
 
 
@@ -181,8 +181,8 @@ def test_what_is_not_for_a_server_or_none(capsys: pytest.CaptureFixture[str]) ->
         "the URLs name different models (x_text, x, y): give one model, over gRPC, HTTP or both"
     )
     assert refused(capsys, "grpc://here/x", "grpc://there/x", status=2) == (
-        "grpc://here and grpc://there are of one protocol: give one URL, or one over gRPC and one "
-        "over HTTP of the same server"
+        "grpc://here and grpc://there have the same protocol: give one URL, or one for gRPC and "
+        "one for HTTP of the same server"
     )
     assert refused(capsys, "ftp://here/x", status=2) == (
         "'ftp://here' is not the address of a server: write for example grpc://localhost:8001, "
@@ -220,10 +220,10 @@ def test_what_cannot_be_measured_is_one_sentence(
         "or --against none to measure the artifact alone"
     )
     assert refused(capsys, tiny, "--against", "torch,none", status=2).startswith(
-        "--against none: there is no such peer, use all, none, or a comma-separated list of torch, "
+        "--against none: there is no such peer: use all, none, or a comma-separated list of torch, "
     )
     assert refused(capsys, tiny, "--checkpoint", tmp_path / "gone").startswith(
-        f"{tmp_path}/gone is no directory: give that of the checkpoint "
+        f"{tmp_path}/gone is not a directory: give the checkpoint's directory "
     )
     scorer = scorer_artifact.directory
     options = ["--checkpoint", "x", "--against", "openvino"]

@@ -1,1 +1,1 @@
-"""The floor: the operations of a model, and how fast this machine does such operations."""
+"""The floor: the operations of a model, and the speed of such operations on this machine."""

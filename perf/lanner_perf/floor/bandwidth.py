@@ -2,10 +2,10 @@
 
 J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", IEEE
 TCCA Newsletter, December 1995: simple loops over arrays that are much larger than the last level of
-cache, each byte counted that a loop names. Copy is a = b, triad is a = b + s c. Beside them reading
-alone, which is what weights need.
+cache, counting each byte that a loop names. Copy is a = b, triad is a = b + s c. A third loop only
+reads, as a model reads its weights.
 
-This module runs in a process of its own, and imports nothing but the standard library until then.
+This module runs in a process of its own, and imports only the standard library until then.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ Loops = dict[str, tuple[list[Callable[[], object]], float]]
 
 
 def stream_loops(threads: int, array_bytes: int) -> Loops:
-    """The calls of each loop, one for each thread on its own part, and the bytes of one call."""
+    """Return the calls of each loop, one for each thread on its own part, and their bytes.
+
+    The bytes are those of one call.
+    """
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
     items = max(1, array_bytes // _ITEM_BYTES // threads)
-    # Written here once, so that every page is there.
+    # Write every array once, so that all its pages exist.
     parts = [[torch.ones(items) for _ in range(3)] for _ in range(threads)]
     size = float(items * _ITEM_BYTES)
     return {
@@ -55,7 +58,7 @@ def stream_array_bytes(cache_bytes: int) -> int:
 
 
 def last_cache_bytes(cpus: Path = _CPUS) -> int:
-    """Size of the last level of cache of all cores that may be used; 0 where it is not told."""
+    """Return the total size of the last-level caches of the allowed cores; 0 if it is unknown."""
     sizes: dict[str, int] = {}
     for core in os.sched_getaffinity(0):
         levels = sorted(

@@ -2,14 +2,15 @@
 
     python -m lanner_perf.floor.floor build/minilm.lanner [--pairs FILE] [--threads N]
 
-Both sides are found on the spot: the operations are counted from the artifact's own graph, for the
-true lengths of the texts, and divided by the most that any library reaches here in such products
-(`lanner_perf.floor.peaks`). The floor of many texts holds the products alone, of linear layers and
-of attention: no padding, tokenisation, softmax, normalisation or copies. That of one text holds
-these or reading every weight once, whichever takes longer. Of a table of embeddings only the rows
-of a text are read, and they are not counted.
+Both sides are measured here. The operations are counted from the artifact's own graph, for the true
+lengths of the texts. They are divided by the highest speed that any library reaches in such
+products on this machine (`lanner_perf.floor.peaks`). The floor of many texts contains only the
+products of linear layers and of attention: no padding, tokenization, softmax, normalization or
+copies. The floor of one text is the time of these products or the time to read every weight once,
+whichever is longer. From a table of embeddings a text reads only its own rows, so the table is not
+counted.
 
-At each precision every product is taken to run at the peak of that precision. Where attention stays
+At each precision every product is assumed to run at the peak of that precision. If attention stays
 in float32, as in Lanner's int8, the true floor is higher.
 """
 
@@ -36,7 +37,7 @@ from lanner_perf.floor.peaks import FULL, NOISY_SPREAD, PRECISIONS, QUICK, Peaks
 from lanner_perf.subjects.subject import SubjectError
 from lanner_perf.subjects.workloads import Workloads, build_workloads
 
-#: A figure by precision; None where no library multiplies at it.
+#: A figure by precision; None if no library multiplies at that precision.
 ByPrecision = dict[str, float | None]
 LATENCY_WORKLOAD = "short"
 
@@ -50,10 +51,10 @@ class Floor(TypedDict):
         flop_per_text: Operations of a text whatever its length.
         flop_per_token: Operations of a token in linear layers.
         attention_flop_per_token_squared: Operations that grow with the square of a text's tokens.
-        weights: How many weights the products read.
+        weights: The number of weights that the products read.
         flop: Operations of all texts of a workload.
-        floors: By workload, texts a second.
-        latency_tokens: Tokens of the text that `latency_floor_ms` is for, the median short one.
+        floors: Texts a second, by workload.
+        latency_tokens: Tokens of the text that `latency_floor_ms` is for: the median short text.
         latency_floor_ms: The milliseconds of one such text alone.
     """
 
@@ -93,7 +94,7 @@ def measure_floor(
     """Count the operations, measure the peaks, and divide.
 
     Args:
-        artifact: Its fp32 graph is counted, or else its first.
+        artifact: The artifact; the operations are those of its fp32 graph, or else of its first.
         workloads: The texts.
         threads: Cores that may be used.
         is_quick: True for a rough measure of a few seconds.
@@ -106,7 +107,10 @@ def measure_floor(
     """
     manifest = artifact.manifest
     if manifest.tokenizer.kind == "words" or not manifest.architecture.layers:
-        msg = f"{artifact.directory} looks its vectors up: a floor is for what multiplies matrices"
+        msg = (
+            f"{artifact.directory} looks its vectors up in a table: only a model that multiplies "
+            "matrices has a floor"
+        )
         raise UnsupportedError(msg)
     progress("counting the operations")
     variant = manifest.variant("fp32") or manifest.variants[0]
@@ -157,7 +161,7 @@ def latency_floor(floor: Floor, tokens: float) -> ByPrecision:
 
 
 def fractions(row: Mapping[str, Any], floor: Floor) -> dict[str, Any]:
-    """Compare a subject of a report with the floor, in all its measured figures.
+    """Compare all measured figures of a subject of a report with the floor.
 
     Args:
         row: A subject, as `lanner_perf.suites.measure` reports it.
@@ -165,7 +169,7 @@ def fractions(row: Mapping[str, Any], floor: Floor) -> dict[str, Any]:
 
     Returns:
         A `Fraction` for ``latency`` (p50), and under ``throughput``, ``throughput_by_length`` and
-        ``latency_by_length`` one for each workload or number of tokens.
+            ``latency_by_length`` one for each workload or number of tokens.
     """
     own = precision_of(row)
     found: dict[str, Any] = {
@@ -191,7 +195,7 @@ def fractions(row: Mapping[str, Any], floor: Floor) -> dict[str, Any]:
 
 def precision_of(row: Mapping[str, Any]) -> str | None:
     """Return the `PRECISIONS` member of a subject's matrix products; None for any other."""
-    # Where the files are float32, OpenVINO may compute in bfloat16; bytes it multiplies as bytes.
+    # OpenVINO may compute float32 files in bfloat16. It multiplies bytes as bytes.
     names = {"int8": "int8", "bf16": "bf16", "bfloat16": "bf16", "f32": "fp32", "fp32": "fp32"}
     names["float32"] = "fp32"
     words = str(row["precision"]).lower().replace("-", " ").split()
@@ -314,15 +318,15 @@ def main() -> int:
     parser.add_argument("artifact", metavar="DIR", help="an artifact that 'lanner export' wrote")
     parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
     parser.add_argument("--threads", type=positive, default=available_cores())
-    parser.add_argument("--quick", action="store_true", help="a rough measure, in a few seconds")
+    parser.add_argument("--quick", action="store_true", help="measure roughly, in a few seconds")
     parser.add_argument(
         "--python",
         action="append",
         default=[],
         metavar="FILE",
-        help="another interpreter, whose environment has other libraries",
+        help="another interpreter whose libraries are tried too; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     args = parser.parse_args()
     try:
         artifact = Artifact.open(args.artifact)

@@ -1,7 +1,7 @@
 """Matrix products by the libraries that inference uses, each in its fastest form.
 
-This module runs in a process of its own, which may be of an environment without Lanner: it imports
-nothing but the standard library and numpy until a library is loaded.
+This module runs in a process of its own, whose environment may lack Lanner. It imports only the
+standard library and numpy until a library is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.int64]
 
-#: Computes the product once more, into memory of its own.
+#: Computes the product once more, into its own memory.
 Multiply = Callable[[], Any]
 
 
@@ -27,8 +27,9 @@ class Library(NamedTuple):
         name: The name of its module.
         precision: The precision of both operands.
         prepare: Takes the activations of each worker [m, k], the weights [k, n], both of small
-            whole numbers (activations not negative), and the threads of each product. Gives what
-            multiplies for each worker; all share one packed copy of the weights.
+            whole numbers (activations not negative), and the threads of each product. Returns a
+            function for each worker that computes the product; all share one packed copy of the
+            weights.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Library(NamedTuple):
 
 
 def _numpy(activations: list[Numbers], weights: Numbers, threads: int) -> list[Multiply]:
-    # Its BLAS has as many threads as the environment said when it was loaded.
+    # numpy's BLAS reads its number of threads from the environment when it is loaded.
     del threads
     held = weights.astype(np.float32)
     return [_bind(np.matmul, each.astype(np.float32), held) for each in activations]
@@ -50,7 +51,7 @@ def _torch_float(dtype: str) -> Callable[[list[Numbers], Numbers, int], list[Mul
         _require_bf16(dtype != "bfloat16" or torch.ops.mkldnn._is_mkldnn_bf16_supported())
         torch.set_num_threads(threads)
         of = {"dtype": getattr(torch, dtype)}
-        # The product of torch.compile: oneDNN's, with weights in the layout that it likes best.
+        # torch.compile uses this product: oneDNN's, with the weights in the layout that it prefers.
         rows = torch.from_numpy(np.ascontiguousarray(weights.T)).to(**of)
         packed = torch.ops.mkldnn._reorder_linear_weight(rows, len(activations[0]))
         multiply = torch.ops.mkldnn._linear_pointwise
@@ -109,7 +110,7 @@ def _openvino(precision: str) -> Callable[[list[Numbers], Numbers, int], list[Mu
         taken = op.parameter([len(activations[0]), len(weights)], ov.Type.f32)
         first, second = taken, op.constant(weights.T.astype(np.float32))
         if precision == "int8":
-            # In this form OpenVINO's own passes find a product of u8 by s8.
+            # OpenVINO's passes recognize this form as a product of u8 by s8.
             low, high = op.constant(np.float32(0)), op.constant(np.float32(255))
             first = op.fake_quantize(taken, low, high, low, high, 256)
             second = op.convert(op.constant(weights.T.astype(np.int8)), "f32")
@@ -142,7 +143,7 @@ def _bind(call: Callable[..., Any], *arguments: Any) -> Multiply:
 
 
 def _require_bf16(is_there: bool) -> None:
-    # Without the instructions a library emulates it, or takes another precision silently.
+    # Without the instructions, a library emulates bfloat16 or silently uses another precision.
     if not is_there:
         msg = "this CPU does not multiply bfloat16"
         raise NotImplementedError(msg)

@@ -1,6 +1,7 @@
 """The number of operations in a model's matrix products, counted from its own graph.
 
-A product of [m, k] and [k, n] is 2 m k n operations: a multiplication and an addition each.
+A product of [m, k] and [k, n] has 2 m k n operations: one multiplication and one addition for each
+term.
 """
 
 import re
@@ -17,12 +18,12 @@ from numpy.typing import ArrayLike
 
 from lanner.errors import UnsupportedError
 
-#: Products of two operands, by where the second one stands among their inputs.
+#: The operators with two operands, and the place of the second one among their inputs.
 _SECOND_OPERAND = {"MatMul": 1, "Gemm": 1, "MatMulInteger": 1, "QLinearMatMul": 3}
-#: Whatever else multiplies matrices, or may in a graph within it.
+#: Other operators that multiply matrices, or may do so in a subgraph.
 _UNCOUNTED = re.compile("MatMul|Gemm|Attention|Conv|Einsum|GRU|LSTM|RNN|^If$|^Loop$|^Scan$")
 _WORK = 2  # operations of one multiply-add
-# Any four lengths would do; the shortest model takes as many tokens.
+# Any four lengths would do; the shortest model accepts as many tokens.
 _LENGTHS, _LENGTH_TO_CHECK = (3, 5, 7), 8
 
 _Shapes = Mapping[str, Sequence[int]]
@@ -32,14 +33,15 @@ _Shapes = Mapping[str, Sequence[int]]
 class Operations:
     """The operations of a model's matrix products, without padding.
 
-    Work that a batch shares, whatever its size, is not counted.
+    Work that a batch does once, whatever its size, is not counted.
 
     Attributes:
         flop_per_text: Operations of each text, whatever its length: a head, a Dense module.
         flop_per_token: Operations of each token: the linear layers.
         flop_per_token_squared: Operations that grow with the square of a text's tokens: attention.
         weights: Numbers in the matrices that the model holds and multiplies with, each once.
-        matrices: Rows and columns of such matrices; the most work first, and of that the largest.
+        matrices: Rows and columns of such matrices, those with the most work first; among equals,
+            the largest first.
     """
 
     flop_per_text: int
@@ -49,7 +51,7 @@ class Operations:
     matrices: tuple[tuple[int, int], ...]
 
     def flop(self, lengths: ArrayLike) -> float:
-        """Return the operations of texts with these numbers of tokens, in all."""
+        """Return the total operations of texts with these numbers of tokens."""
         tokens = np.asarray(lengths, np.float64)
         of_each = (
             self.flop_per_text
@@ -60,21 +62,21 @@ class Operations:
 
 
 def count_operations(path: Path) -> Operations:
-    """Count the operations by running the graph, unchanged, on a few short texts.
+    """Count the operations by running the unchanged graph on a few short texts.
 
     Args:
         path: An ONNX file of an encoder, at any precision.
 
     Raises:
-        UnsupportedError: The graph holds an operator whose products cannot be counted, or their
-            number is no polynomial of the length.
+        UnsupportedError: The graph has an operator whose products cannot be counted, or their
+            number is not a quadratic polynomial of the length.
     """
     model = onnx.load(path)
     for node in model.graph.node:
         if _UNCOUNTED.search(node.op_type) and not _is_counted(node):
             msg = (
-                f"the operations of {path} cannot be counted: it holds {node.op_type}, and what is "
-                f"counted is {', '.join(sorted([*_SECOND_OPERAND, 'Attention']))}"
+                f"the operations of {path} cannot be counted: it has the operator {node.op_type}, "
+                f"and only {', '.join(sorted([*_SECOND_OPERAND, 'Attention']))} can be counted"
             )
             raise UnsupportedError(msg)
     products = [node for node in model.graph.node if _is_counted(node)]
@@ -86,7 +88,10 @@ def count_operations(path: Path) -> Operations:
     if counts[_LENGTH_TO_CHECK] != constant + _LENGTH_TO_CHECK * (
         linear + _LENGTH_TO_CHECK * squared
     ):
-        msg = f"the operations of {path} are no polynomial of the length, so they are not counted"
+        msg = (
+            f"the operations of {path} cannot be counted: their number is not a quadratic "
+            "polynomial of the text's length"
+        )
         raise UnsupportedError(msg)
     matrices = _matrices(products, held, run(1, _LENGTH_TO_CHECK))
     most_work: dict[tuple[int, int], int] = {}
@@ -103,7 +108,7 @@ def count_operations(path: Path) -> Operations:
 
 
 def _is_counted(node: onnx.NodeProto) -> bool:
-    is_attention = node.op_type == "Attention" and len(node.input) <= 4  # none of earlier tokens
+    is_attention = node.op_type == "Attention" and len(node.input) <= 4  # without earlier tokens
     return node.domain in ("", "ai.onnx") and (is_attention or node.op_type in _SECOND_OPERAND)
 
 
@@ -124,7 +129,7 @@ def _held_values(graph: onnx.GraphProto) -> dict[str, frozenset[str]]:
 
 
 class _Runner:
-    """The shapes of all operands of products, for a batch and a length."""
+    """The runner of the graph, which returns the shapes of all operands of products."""
 
     def __init__(self, model: onnx.ModelProto, products: Sequence[onnx.NodeProto]) -> None:
         names = {name for node in products for name in (*_operands(node), *node.output[:1])}
@@ -135,7 +140,7 @@ class _Runner:
         )
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-        # A rewritten graph would no longer hold the requested values.
+        # An optimized graph would no longer have the requested values.
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(
             model.SerializeToString(), settings, ["CPUExecutionProvider"]
@@ -160,7 +165,8 @@ def _flop_of_a_text(products: Sequence[onnx.NodeProto], run: _Runner, tokens: in
 def _flop(node: onnx.NodeProto, shapes: _Shapes) -> int:
     first, output = shapes[node.input[0]], shapes[node.output[0]]
     if node.op_type == "Attention":
-        # Queries by keys, then weights by values; whether heads have an axis of their own or not.
+        # Queries times keys, then weights times values, whether or not heads have an axis of their
+        # own.
         keys = shapes[node.input[1]][-2]
         return _WORK * keys * (prod(first) + prod(output))
     is_transposed = _is_transposed(node, "transA")
@@ -172,7 +178,7 @@ def _is_transposed(node: onnx.NodeProto, operand: str) -> bool:
 
 
 def _polynomial(counts: Sequence[int]) -> tuple[int, int, int]:
-    # Newton's divided differences, which are whole numbers where the coefficients are.
+    # Newton's divided differences, which are whole numbers if the coefficients are.
     (a, b, c), (x, y, z) = _LENGTHS, counts
     slope = (y - x) // (b - a)
     squared = ((z - y) // (c - b) - slope) // (c - a)

@@ -1,6 +1,6 @@
-"""Measures libraries in a process of its own, which may be of an environment without Lanner.
+"""The process that measures libraries; its environment may lack Lanner.
 
-It imports nothing but the standard library until it measures.
+It imports only the standard library until it measures.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ THREAD, WORKERS, ONE = "one thread", "a product on each thread", "one product on
 
 @dataclass(frozen=True)
 class Question:
-    """The quantity to measure.
+    """The quantities to measure.
 
     Attributes:
         tokens: Rows of the activations to try.
         matrices: Rows and columns of the weights to try.
         rounds: Rounds of every measure.
-        window_s: How long one measure of a round lasts.
+        window_s: The seconds of one measure of a round.
         threads: Cores that may be used.
         layout: `WORKERS`, which measures `THREAD` too, or `ONE`.
-        done: Libraries and their precisions that are not measured again.
-        read_bytes: How many bytes to read; empty to measure nothing of memory.
+        done: Libraries and precisions that are measured already.
+        read_bytes: Amounts of memory to read, in bytes; empty to skip the measures of memory.
     """
 
     tokens: Sequence[int]
@@ -52,11 +52,11 @@ class Rate(TypedDict):
         library: The name of its module.
         version: The version of the library.
         layout: `THREAD`, `WORKERS` or `ONE`.
-        shape: Rows of the activations, their columns, and columns of the weights: the shape that
-            was the fastest.
+        shape: Rows of the activations, their columns, and columns of the weights, in the fastest
+            shape.
         tflop_per_s: Tera-operations a second of all threads together, median of the rounds.
         rounds: The rate of each round.
-        spread: Highest less lowest round, as a part of the median.
+        spread: The highest round less the lowest, divided by the median.
     """
 
     precision: str
@@ -70,7 +70,7 @@ class Rate(TypedDict):
 
 
 class Loop(TypedDict):
-    """One loop over memory; the median, each round, and their spread as in `Rate`."""
+    """One loop over memory: the median, each round, and their spread as in `Rate`."""
 
     gb_per_s: float
     rounds: list[float]
@@ -113,7 +113,7 @@ class Answer:
 
 
 def main() -> None:
-    """Take a question as JSON, and print the answer as the last line."""
+    """Read a question as JSON from the arguments, and print the answer as the last line."""
     question = Question(**json.loads(sys.argv[1]))
     rates, left_out = measure_products(question)
     asked = bool(question.read_bytes)
@@ -124,7 +124,7 @@ def main() -> None:
 
 def measure_products(question: Question) -> tuple[list[Rate], list[tuple[str, str, str]]]:
     """Return the rates of every library in interleaved rounds, and the reasons for missing ones."""
-    from lanner_perf.floor.matmul import LIBRARIES  # noqa: PLC0415 (numpy with it)
+    from lanner_perf.floor.matmul import LIBRARIES  # noqa: PLC0415 (imports numpy)
 
     done = {tuple(pair) for pair in question.done}
     shapes: dict[Library, tuple[int, int, int]] = {}
@@ -134,7 +134,7 @@ def measure_products(question: Question) -> tuple[list[Rate], list[tuple[str, st
             continue
         try:
             shapes[library] = _best_shape(library, question)
-        except Exception as error:  # noqa: BLE001 (whatever a library met is the report's to say)
+        except Exception as error:  # noqa: BLE001 (the report tells the reason)
             why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             left_out.append((*library[:2], why))
     measures = [(library, layout) for library in shapes for layout in _products_at_once(question)]
@@ -167,7 +167,7 @@ def _products_at_once(question: Question) -> dict[str, int]:
 
 
 def _best_shape(library: Library, question: Question) -> tuple[int, int, int]:
-    # One product on all threads has as many rows as the products of the threads have together.
+    # One product on all threads has as many rows as the products of all threads together.
     factor = question.threads if question.layout == ONE else 1
     count = max(_products_at_once(question).values())
     trial = replace(question, window_s=question.window_s / 2)
@@ -232,7 +232,7 @@ def measure_reading(question: Question) -> list[float]:
 
 
 def _version(library: str) -> str:
-    # Not the distribution's: there are several of onnxruntime.
+    # The distribution's version will not do: several distributions contain onnxruntime.
     return str(import_module(library).__version__)
 
 

@@ -1,9 +1,9 @@
-"""The most that this machine reaches in matrix products, and in reading memory.
+"""The highest speed of this machine in matrix products and in reading memory.
 
-Both are measured, not looked up: the best of several libraries, on matrices of a model's own sizes.
-They run in processes of their own: one whose libraries have a thread each, for independent products
-as Lanner's workers compute them, and one whose libraries have all threads, for one product at a
-time. What runs in them is `lanner_perf.floor.peak_process`.
+Both are measured, as the best of several libraries, on matrices of a model's own sizes. There are
+two kinds of processes. In one each library has one thread, and computes independent products as
+Lanner's workers do. In the other each library has all threads, and computes one product at a time.
+The processes run `lanner_perf.floor.peak_process`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lanner_perf.subjects.subject import SubjectError, last_line, subject_enviro
 
 #: The bytes of a weight.
 PRECISIONS = {"fp32": 4, "bf16": 2, "int8": 1}
-#: Rounds of one measure that are further apart than this part of their median are of a busy
-#: machine, and the peak may be higher.
+#: Rounds that differ by more than this fraction of their median show a busy machine, whose true
+#: peak may be higher.
 NOISY_SPREAD = 0.1
 
 _CODE = "from lanner_perf.floor.peak_process import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# A runtime plans its memory ahead. So that torch and numpy do not fetch and clear pages for each
-# product instead, glibc keeps what they gave back (mallopt(3)).
+# A runtime plans its memory ahead, but torch and numpy allocate it for each product. These settings
+# make glibc keep freed memory, so that pages are not fetched and cleared again (mallopt(3)).
 _KEEP_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
@@ -42,10 +42,10 @@ class Effort:
 
     Attributes:
         tokens: Rows of the activations that are tried.
-        matrices: How many of the model's matrices are tried.
+        matrices: The number of the model's matrices that are tried.
         rounds: Rounds; their median is reported.
-        window_s: How long one measure of a round lasts.
-        layouts: How products are laid out on the threads.
+        window_s: The seconds of one measure of a round.
+        layouts: The layouts of products on the threads.
     """
 
     tokens: tuple[int, ...]
@@ -63,7 +63,7 @@ class Peak(Rate):
     """The highest rate on all threads at one precision, and every rate that was measured.
 
     Attributes:
-        tflop_per_s_one_thread: The highest rate on one thread alone.
+        tflop_per_s_one_thread: The highest rate on a single thread.
         rates: The rates of every library in every layout.
     """
 
@@ -72,7 +72,7 @@ class Peak(Rate):
 
 
 class MissingLibrary(TypedDict):
-    """A library that was not measured at a precision, and why."""
+    """A library that was not measured at a precision, and the reason."""
 
     library: str
     precision: str
@@ -85,11 +85,11 @@ class Peaks(TypedDict):
     Attributes:
         fp32: The peak for 32-bit floats.
         bf16: The peak for bfloat16, if the CPU multiplies it.
-        int8: The peak for bytes; an operation on bytes counts as one, too.
+        int8: The peak for bytes; an operation on bytes counts as one too.
         bandwidth_gb_per_s: The best of the loops of `bandwidth`.
-        bandwidth: Each loop over arrays that no cache holds.
-        weights_gb_per_s: By precision, reading as many bytes as the weights have, again and again:
-            from a cache, where they fit into one.
+        bandwidth: Each loop over arrays that no cache can hold.
+        weights_gb_per_s: By precision, the speed of reading as many bytes as the weights have,
+            repeatedly: from a cache, if they fit into one.
         left_out: The libraries without a rate.
     """
 
@@ -111,19 +111,19 @@ def measure_peaks(
     pythons: Sequence[str] = (sys.executable,),
     progress: Callable[[str], object] = lambda _: None,
 ) -> Peaks:
-    """Measure both.
+    """Measure the peaks of matrix products and of memory.
 
     Args:
         matrices: Rows and columns of weights to multiply with, the most important first.
-        weights: How many weights there are.
+        weights: The number of weights.
         threads: Cores that may be used.
-        effort: How much is measured.
-        pythons: Interpreters whose libraries are measured; what the first does not have is looked
-            for in the next.
+        effort: The effort of the measurement.
+        pythons: Interpreters whose libraries are measured; a library that the first one lacks is
+            taken from the next.
         progress: Called when a step begins.
 
     Raises:
-        SubjectError: A process failed; the message says at what.
+        SubjectError: A process failed; the message names the interpreter and the reason.
     """
     layouts = effort.layouts if threads > 1 else (WORKERS,)
     rates: list[Rate] = []
@@ -150,7 +150,7 @@ def measure_peaks(
             reasons |= {(library, precision): why for library, precision, why in answer.left_out}
             if of_memory:
                 bandwidth, held = answer.bandwidth, answer.read_gb_per_s
-    if bandwidth is None:  # of no interpreter at all
+    if bandwidth is None:  # no interpreter was given
         msg = "the peak of this machine cannot be measured without an interpreter: name one"
         raise SubjectError(msg)
     found = {(rate["library"], rate["precision"]) for rate in rates}

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 
 def rate(calls: Sequence[Callable[[], object]], amount: float, window_s: float) -> float:
-    """Amount a second of several calls, each repeated by a thread of its own for a while.
+    """Return the amount a second of several calls, each repeated in a thread of its own.
 
     Args:
-        calls: A function for each thread; it must release Python's lock for them to run at once.
+        calls: A function for each thread; it must release Python's lock, so that all run at once.
         amount: The work of one call, for example its operations.
-        window_s: The least time, after a first call of each thread.
+        window_s: The least seconds of repetition, after a first call of each thread.
 
     Returns:
         The sum of the rates of the threads.
@@ -33,7 +33,7 @@ def rate(calls: Sequence[Callable[[], object]], amount: float, window_s: float) 
                 count += 1
                 now = time.perf_counter()
             rates[index] = count * amount / (now - begin)
-        except BaseException as error:  # noqa: BLE001 (raised below, where the caller is)
+        except BaseException as error:  # noqa: BLE001 (raised below, in the caller's thread)
             failures.append(error)
             start.abort()
 
@@ -43,6 +43,6 @@ def rate(calls: Sequence[Callable[[], object]], amount: float, window_s: float) 
     for thread in threads:
         thread.join()
     if failures:
-        # Of the others that a broken barrier stopped, nothing is to be learnt.
+        # Threads that only met a broken barrier do not know the cause.
         raise next(e for e in failures if not isinstance(e, threading.BrokenBarrierError))
     return sum(rates)

@@ -1,1 +1,1 @@
-"""Engines on an NVIDIA GPU, with models of random weights."""
+"""Benchmarks of engines on an NVIDIA GPU, with models of random weights."""

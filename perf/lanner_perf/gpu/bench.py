@@ -1,12 +1,12 @@
-"""Ways to run a model on an NVIDIA GPU beside each other: PyTorch, ONNX Runtime, TensorRT.
+"""A comparison of the ways to run a model on an NVIDIA GPU: PyTorch, ONNX Runtime, TensorRT.
 
     python -m lanner_perf.gpu.bench --output build/gpu.json
 
-Models of real shapes with random weights, batches of 1 to 128 texts of 16 to 512 tokens, each from
-token ids in host memory to vectors there. A subject that is not installed, fails, or differs from
-PyTorch in float32 is left out with its reason. New figures are written as JSON at once, and a page
-with its plots at the end. --resume continues a run that was cut short; --merge joins parts with
-other models or subjects.
+It runs models of real shapes with random weights, on batches of 1 to 128 texts of 16 to 512 tokens.
+A run goes from token ids in host memory to vectors in host memory. A subject that is not installed,
+fails, or differs from PyTorch in float32 is left out, with the reason. Each new figure is written
+to the JSON at once, and a page with plots at the end. --resume continues a run that was cut short;
+--merge joins runs of other models or subjects.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from lanner_perf.report.terminal import terminal_text
 
 _MODELS = "MiniLM-L6,BERT-base,BERT-large"
 _BATCHES, _LENGTHS, _SECONDS = "1,2,4,8,16,32,64,128", "16,32,64,128,256,512", 0.5
-#: The packages for a page; a given interpreter may lack them.
+#: The packages that a page needs; an interpreter may lack them.
 _OF_PAGES = ("jinja2", "matplotlib")
 _QUICK_BATCHES, _QUICK_LENGTHS, _QUICK_SECONDS = "1,8,32,128", "16,128,512", 0.2
 
@@ -77,19 +77,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--output", type=Path, default=Path("build/gpu.json"), metavar="FILE.json")
-    add("--models", default=_MODELS, help=f"of {', '.join(MODELS)}; default {_MODELS}")
+    add("--models", default=_MODELS, help=f"some of {', '.join(MODELS)} (default: {_MODELS})")
     names = ", ".join(dict.fromkeys(subject.name for subject in SUBJECTS))
-    add("--subjects", help=f"of {names}; default all of the device")
-    add("--batches", help=f"texts of a batch; default {_BATCHES}")
-    add("--lengths", help=f"tokens of a text; default {_LENGTHS}")
-    add("--seconds", type=float, help=f"how long a shape is timed; default {_SECONDS}")
+    add("--subjects", help=f"some of {names} (default: all of the device)")
+    add("--batches", help=f"numbers of texts in a batch (default: {_BATCHES})")
+    add("--lengths", help=f"numbers of tokens of a text (default: {_LENGTHS})")
+    add("--seconds", type=float, help=f"seconds for timing a shape (default: {_SECONDS})")
     quick = f"batches {_QUICK_BATCHES}, lengths {_QUICK_LENGTHS}, {_QUICK_SECONDS} seconds"
-    add("--quick", action="store_true", help=f"{quick}, where nothing else is said")
-    add("--minutes", type=float, help="to end after so many with what there is; default never")
-    add("--resume", action="store_true", help="keep what is in the output, measure what is not")
-    merge = "measure nothing: put together the outputs of other runs; the later figure stands"
+    add("--quick", action="store_true", help=f"other defaults: {quick}")
+    add("--minutes", type=float, help="stop after this many minutes (default: never)")
+    add("--resume", action="store_true", help="keep the figures in the output, measure the others")
+    merge = "measure nothing, but join the outputs of other runs; later files replace figures"
     add("--merge", type=Path, nargs="+", metavar="FILE.json", help=merge)
-    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to see that it works")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only tries the program")
     return parser
 
 
@@ -132,11 +132,11 @@ def _measure(args: argparse.Namespace) -> Report:
 
 
 def _write_page(report: Report, output: Path) -> list[Path]:
-    """The figures and all that is made of them; the figures alone where that cannot be drawn."""
+    """Write the figures, the page and the plots; only the figures if a package is missing."""
     if missing := [name for name in _OF_PAGES if find_spec(name) is None]:
         sys.stderr.write(
-            f"no page was written, because {' and '.join(missing)} is not installed: --merge "
-            f"{output} makes it where lanner-bench is\n"
+            f"no page was written, because {' and '.join(missing)} is not installed: run --merge "
+            f"{output} where lanner-bench is installed\n"
         )
         return [output]
     return write_page(report, gpu_page(report), partial(gpu_charts, report), output)
@@ -153,10 +153,10 @@ def _named(text: str, what: str, known: Collection[str]) -> list[str]:
 def _numbers(text: str, most: int | None = None) -> list[int]:
     numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
     if min(numbers) < 1:
-        msg = f"{text!r} must be whole numbers from 1 on, with commas between"
+        msg = f"{text!r} must be whole numbers of at least 1, separated by commas"
         raise BenchmarkError(msg)
     if most is not None and max(numbers) > most:
-        msg = f"{text!r} goes beyond the {most} tokens that the models take"
+        msg = f"{text!r} exceeds the {most} tokens that the models accept"
         raise BenchmarkError(msg)
     return sorted(set(numbers))
 

@@ -1,4 +1,4 @@
-"""A report of `lanner_perf.gpu.bench` as a page, and its plots."""
+"""A report of `lanner_perf.gpu.bench` as a page, with its plots."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from lanner_perf.report.plots.lines import Curve, Point, lines
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
-#: The most left-out shapes that are named; further ones are counted.
+#: The most left-out shapes to name; of more only the number is given.
 _MOST_NAMED = 4
 _TOKENS, _BATCH = "tokens of a text", "texts in a batch"
 
 
 def gpu_page(report: Report) -> Page:
-    """The page of a report: a table a model, and what each part of it was measured with."""
+    """Return the page of a report: a table for each model, and the conditions of each part."""
     part = report["parts"][-1]
     gpu = report["gpu"]
     where = gpu["name"] if gpu else part["machine"]["cpu"]
@@ -36,7 +36,7 @@ def gpu_page(report: Report) -> Page:
 
 
 def gpu_charts(report: Report) -> list[Chart]:
-    """Of each model latency by length, and the rate and its part of the peak by batch."""
+    """Draw three plots for each model: latency by length, speed by batch, share of the peak."""
     drawn = []
     for name in dict.fromkeys(row["model"] for row in report["figures"]):
         rows = _figures(report, name)
@@ -49,7 +49,7 @@ def gpu_charts(report: Report) -> list[Chart]:
         for key, label, title, caption, shown, x in (
             ("p50_ms", "p50, ms", "latency by length", f"Batches of {fewest}.", alone, "length"),
             ("texts_per_s", "texts/s", "rate by batch", of_middle, many, "batch"),
-            ("peak_fraction", "part of the peak", "part of the peak", of_middle, many, "batch"),
+            ("peak_fraction", "share of the peak", "share of the peak", of_middle, many, "batch"),
         ):
             drawn.append(
                 lines(
@@ -71,7 +71,7 @@ def _curves(rows: Sequence[Row], x: str, key: str, label: str) -> list[Curve]:
     curves = []
     for place, subject in enumerate(dict.fromkeys(row["subject"] for row in rows)):
         own = sorted((row for row in rows if row["subject"] == subject), key=lambda row: row[x])
-        # PyTorch is what Lanner's engines are measured beside.
+        # Lanner's engines are compared with PyTorch.
         kind = "torch" if subject.startswith("torch") else "lanner"
         plotted = Plotted(place, {"name": subject, "kind": kind, "engine": kind}, {})
         points = [
@@ -94,7 +94,7 @@ def _table(report: Report, name: str) -> Table:
         ]
         for length, batch in sorted({(row["length"], row["batch"]) for row in figures})
     ]
-    note = "A row is tokens of a text x texts in a batch."
+    note = "Each row is named by the tokens of a text x the texts in a batch."
     return Table(f"{name}: p50 in ms", note, ["", *subjects], rows)
 
 
@@ -104,7 +104,7 @@ def _cell(row: Row) -> Cell:
 
 
 def _measured(report: Report) -> Table:
-    """The subjects, and how many shapes of each model they ran."""
+    """Return the table of the subjects, with the number of shapes of each model that they ran."""
     known = subjects_of(report["device"])
     counts: dict[str, dict[str, int]] = {}
     for row in report["figures"]:
@@ -138,7 +138,7 @@ def _conditions(report: Report) -> dict[str, str]:
 
 
 def _versions(report: Report) -> Table:
-    """A column a part."""
+    """Return the table of versions, with a column for each part."""
     gpu = report["gpu"] or {}
     columns = []
     for part in report["parts"]:
@@ -159,7 +159,7 @@ def _versions(report: Report) -> Table:
 
 
 def _left_out(report: Report) -> list[str]:
-    """A line a subject and reason."""
+    """Return a line for each subject and reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in report["left_out"]:
         shapes = [f"{batch} x {length}" for batch, length in row["shapes"]]

@@ -1,7 +1,7 @@
 """The files made from a model for the subjects of `lanner_perf.gpu.bench`.
 
-PyTorch makes the graphs in a process of its own: its libraries of CUDA may differ from those of
-ONNX Runtime or TensorRT, and a process loads only one of each name. So engines run as they do in an
+PyTorch makes the graphs in a process of its own. Its CUDA libraries may differ from those of ONNX
+Runtime or TensorRT, and a process loads only one library of each name. So engines run as in an
 installation of Lanner without PyTorch.
 """
 
@@ -38,9 +38,9 @@ class Model:
     """A model and the files made from it.
 
     Attributes:
-        name: Of `gpu_models.MODELS`.
-        device: ``"cuda"``, or ``"cpu"``.
-        place: The directory where its files are made, once for all subjects and processes.
+        name: One of `lanner_perf.gpu.models.MODELS`.
+        device: ``"cuda"`` or ``"cpu"``.
+        place: The directory for its files, which are made once for all subjects and processes.
         batches: The numbers of texts that it is run with.
         lengths: The lengths in tokens that it is run with.
     """
@@ -58,7 +58,7 @@ class Model:
 
     @cached_property
     def torch(self) -> "SentenceVectors":
-        """The model in PyTorch, float32, on the CPU."""
+        """Return the model in PyTorch, float32, on the CPU."""
         from lanner_perf.gpu.torch_models import random_model  # noqa: PLC0415 (torch)
 
         return random_model(MODELS[self.name])
@@ -71,7 +71,7 @@ class Model:
         return Reference(self.torch, self.device)
 
     def expected(self) -> dict[tuple[int, int], Vectors]:
-        """Return the float32 answers to `inputs_of` each batch and length, without PyTorch.
+        """Return the float32 answers to `inputs_of` each batch and length; imports no PyTorch.
 
         Raises:
             BenchmarkError: See `onnx`.
@@ -81,19 +81,19 @@ class Model:
             return {shape: arrays[str(shape)] for shape in shapes}
 
     def onnx(self, precision: str) -> Path:
-        """Its graph, ``"fp32"`` or ``"fp16"``, as `lanner export` writes it of a checkpoint.
+        """Return the file of its graph, ``"fp32"`` or ``"fp16"``, as `lanner export` writes it.
 
         Raises:
-            BenchmarkError: It could not be made, by this process or an earlier one.
+            BenchmarkError: The file could not be made, by this process or an earlier one.
         """
         return self._prepared(f"model.{precision}.onnx")
 
     def engine(self) -> tuple[Path, EngineBuild]:
-        """Its TensorRT engine in fp16, with a profile for each length, as `lanner build-engine`'s.
+        """Return its fp16 TensorRT engine with a profile for each length, and the engine's record.
 
         Raises:
-            BenchmarkError: Its graph could not be made.
-            LannerError: There is no GPU or no TensorRT, or it could not be built.
+            BenchmarkError: The graph could not be made.
+            LannerError: There is no GPU or no TensorRT, or the engine could not be built.
         """
         from lanner.engines.tensorrt.library import tensorrt_version  # noqa: PLC0415
         from lanner_export.graph.tensors import INPUTS  # noqa: PLC0415
@@ -120,7 +120,7 @@ class Model:
         return self._made(build.file_name("fp16"), write), build
 
     def prepare(self) -> None:
-        """Make what needs PyTorch."""
+        """Make the files that need PyTorch."""
         from lanner_export.graph.tensors import EMBEDDING, INPUTS  # noqa: PLC0415
         from lanner_export.graph.tracing import SentenceGraph, write_fp32  # noqa: PLC0415 (torch)
         from lanner_export.precision.half_precision import write_half  # noqa: PLC0415 (onnx)
@@ -134,7 +134,7 @@ class Model:
             np.savez(path, **arrays)
 
         def write_graph(path: Path) -> None:
-            # The modules of sentence-transformers look so.
+            # These have the attributes of sentence-transformers' modules.
             modules = (SimpleNamespace(auto_model=self.torch.encoder), self.torch.pooling)
             graph = SentenceGraph(modules, dimension=MODELS[self.name].hidden)
             write_fp32(graph, INPUTS, EMBEDDING, path)
@@ -168,10 +168,10 @@ class Model:
 
 
 def prepare(model: str) -> None:
-    """Make what needs PyTorch of a `Model` that is given as JSON."""
+    """Make the files that need PyTorch, for a `Model` given as JSON."""
     Model(**json.loads(model)).prepare()
 
 
 def own_environment() -> dict[str, str]:
-    """Return the environment of a process that imports what this one does, installed or not."""
+    """Return an environment in which a process can import what this one can, installed or not."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

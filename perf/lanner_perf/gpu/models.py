@@ -24,7 +24,7 @@ class Shape(NamedTuple):
     inner: int
 
     def flop(self, batch: int, length: int) -> float:
-        """Floating-point operations of the matrix products of a run, a multiply-add being two."""
+        """Return the operations of a run's matrix products; a multiply-add counts as two."""
         tokens = batch * length
         linear = 2 * tokens * (4 * self.hidden**2 + 2 * self.hidden * self.inner)
         attention = 4 * tokens * length * self.hidden
@@ -40,15 +40,15 @@ MODELS = {
 }
 VOCABULARY = 30_522
 MOST_TOKENS = 512
-#: The first of BERT's vocabulary are its special tokens and those that are unused.
+#: The first ids of BERT's vocabulary are special or unused tokens.
 _FIRST_WORD = 1_000
 
 
 def inputs_of(batch: int, length: int) -> Inputs:
     """Return random texts of `length` tokens; the last of several is one token shorter.
 
-    So a mask hides something, as it does in nearly every batch: what looks whether it can go
-    without one, as transformers does, would else be timed in a case that hardly comes.
+    So the mask hides something, as in nearly every real batch. A library that skips a mask without
+    effect, as transformers does, would otherwise be timed in a rare case.
     """
     random = np.random.default_rng([batch, length])
     ids = random.integers(_FIRST_WORD, VOCABULARY, (batch, length))

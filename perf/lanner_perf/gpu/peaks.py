@@ -1,4 +1,4 @@
-"""The peaks and settings of a GPU, which the figures of `gpu_bench` are compared with."""
+"""The peaks and settings of a GPU, for comparison with the figures of `lanner_perf.gpu.bench`."""
 
 import csv
 import shutil
@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-#: Rows and columns of the products that are tried; on a CPU one that takes no time.
+#: Rows and columns of the tried products; on a CPU one size that takes no time.
 _SIZES = {"cuda": (4_096, 8_192, 16_384), "cpu": (512,)}
 _SECONDS = 0.4
 _LEAST_ROUNDS = 3
-#: Operations of a round, so that its start and its end are nothing beside it.
+#: Operations of a round, enough to make its start and end negligible.
 _ROUND_FLOP = {"cuda": 5e12, "cpu": 1e9}
-#: Precision -> the type of the operands, and torch's setting for float32 products.
+#: By precision: the type of the operands, and torch's setting for float32 products.
 _PRECISIONS = {
     "fp32": (torch.float32, "highest"),
     "tf32": (torch.float32, "high"),
@@ -36,15 +36,15 @@ _STATE = (
     "mig.mode.current",
 )
 _STATE_S = 30
-#: The GPU is kept busy for about so long while its clocks are read.
+#: The GPU is kept busy for about this long while its clocks are read.
 _BUSY_S = 2.0
 
 
 def measure_peaks(device: str) -> dict[str, float]:
     """Return the most floating-point operations a second of one large product, by precision.
 
-    It is the best of a few square sizes, of both layouts of a layer's weights, and of many rounds.
-    No model can be faster, so a fraction of it flatters nobody.
+    Each figure is the best over a few square sizes, both layouts of a layer's weights, and many
+    rounds. No model can be faster, so no fraction of it is too high.
     """
     peaks = {}
     for precision in _PRECISIONS if device == "cuda" else ("fp32",):
@@ -73,7 +73,7 @@ def gpu_state() -> dict[str, str]:
         multiply()
     command = [program, f"--query-gpu={','.join(_STATE)}", "--format=csv,noheader,nounits"]
     try:
-        # CUDA_VISIBLE_DEVICES chooses, and nvidia-smi knows nothing of it.
+        # CUDA_VISIBLE_DEVICES selects the GPU, and nvidia-smi ignores it.
         uuid = getattr(torch.cuda.get_device_properties(0), "uuid", "")
         return _asked([*command, f"--id=GPU-{uuid}"]) or _asked(command)
     finally:
@@ -89,7 +89,7 @@ def _asked(command: list[str]) -> dict[str, str]:
 
 
 def parse_state(answer: str) -> dict[str, str]:
-    """The values of one GPU by their names; empty where it is something else."""
+    """Return the values of one GPU by their names; empty if the answer is something else."""
     rows = list(csv.reader(answer.splitlines(), skipinitialspace=True))
     if len(rows) != 1 or len(rows[0]) != len(_STATE):
         return {}
@@ -111,14 +111,14 @@ def torch_facts(device: str) -> dict[str, Any]:
 
 def _product(size: int, precision: str, device: str, *, is_turned: bool) -> Callable[[], object]:
     kind = _PRECISIONS[precision][0]
-    # Random numbers, as those of a model: of zeros a GPU draws less power, and is faster.
+    # Random numbers, as in a model: with zeros a GPU draws less power, and is faster.
     left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
     weights, answer = right.t() if is_turned else right, torch.empty_like(left)
     return lambda: torch.mm(left, weights, out=answer)
 
 
 def _rate(multiply: Callable[[], object], size: int, device: str) -> float:
-    """The best round of many, in operations a second."""
+    """Return the best of many rounds, in operations a second."""
     flop = 2.0 * size**3
     count = max(1, round(_ROUND_FLOP[device] / flop))
     timed = _seconds_on_gpu if device == "cuda" else _seconds

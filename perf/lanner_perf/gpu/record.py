@@ -1,7 +1,7 @@
 """The report of `lanner_perf.gpu.bench`: its layout on disk, and merging of parts.
 
-A part holds the measurements of one command; its figures refer to it by its number. So a benchmark
-can be continued on another day, or done in pieces.
+A part holds the measurements of one command, and its figures refer to it by its number. So a
+benchmark can be continued on another day, or run in pieces.
 """
 
 import json
@@ -37,19 +37,19 @@ _PACKAGES = (
     "numpy",
 )
 _TIMED = (
-    "token ids and mask in host memory to float32 vectors there, copies included; one batch after "
-    "the other, from one thread"
+    "from token ids and mask in host memory to float32 vectors in host memory, copies included; "
+    "one batch after the other, from one thread"
 )
-_INPUTS = "random tokens, the same for all; in a batch of several texts one is a token shorter"
+_INPUTS = "random tokens, the same for all; in a batch of several texts one is one token shorter"
 _PEAK = (
     "the best of square products of random numbers, both layouts of the weights, many rounds; a "
-    "figure's peak_fraction is the work of its matrix products over its p50, of the peak of its "
-    "precision"
+    "figure's peak_fraction is the work of its matrix products divided by its p50 and by the peak "
+    "of its precision"
 )
 
 
 def new_report(device: str, seconds: float) -> Report:
-    """A report of one part without figures."""
+    """Return a report of one part without figures."""
     gpu = this_gpu() if device == "cuda" else None
     part = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,7 +81,7 @@ def new_report(device: str, seconds: float) -> Report:
 
 
 def key(figure: Mapping[str, Any]) -> Key:
-    """Return the subject of a figure, as a key."""
+    """Return the key of a figure."""
     return figure["model"], figure["subject"], figure["batch"], figure["length"]
 
 
@@ -95,13 +95,13 @@ def leave_out(
 
 
 def merged(reports: Mapping[str, Report]) -> Report:
-    """Merge parts; the later of two figures for the same key counts.
+    """Merge reports; the later of two figures for the same key counts.
 
     Args:
         reports: The reports, by names for messages.
 
     Raises:
-        InputError: They are of different GPUs or drivers.
+        InputError: The reports are from different GPUs or drivers.
     """
     first_name, first = next(iter(reports.items()))
     whole: Report = {**first, "parts": [], "left_out": []}
@@ -111,7 +111,7 @@ def merged(reports: Mapping[str, Report]) -> Report:
         if (report["device"], report["gpu"]) != (first["device"], first["gpu"]):
             msg = (
                 f"{name} was measured on {_device(report)}, and {first_name} on "
-                f"{_device(first)}: put together what is of one kind of machine"
+                f"{_device(first)}: merge only results from the same kind of machine"
             )
             raise InputError(msg)
         for row in report["figures"]:
@@ -131,28 +131,34 @@ def merged(reports: Mapping[str, Report]) -> Report:
 
 
 def read_report(path: Path) -> Report:
-    """A report that `write_report` wrote.
+    """Return a report that `write_report` wrote.
 
     Raises:
-        InputError: It is none.
+        InputError: The file is missing or is not such a report.
     """
     try:
         report = json.loads(path.read_bytes())
         is_report = report["schema"] == SCHEMA and report["parts"]
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}): give a .json that gpu_bench wrote"
+        msg = (
+            f"{path} cannot be read ({error.strerror}): give a .json that lanner_perf.gpu.bench "
+            "wrote"
+        )
         raise InputError(msg) from None
     except (ValueError, TypeError, KeyError):
         is_report = False
     if not is_report:
-        msg = f"{path} is no result of this gpu_bench: give a .json that it wrote"
+        msg = (
+            f"{path} is not a result of this version of lanner_perf.gpu.bench: give a .json that "
+            "it wrote"
+        )
         raise InputError(msg)
     found: Report = report
     return found
 
 
 def write_report(report: Report, output: Path) -> None:
-    """The figures; whole or not at all."""
+    """Write the report, whole or not at all."""
     with staged_file(output) as file:
         file.write(json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
 

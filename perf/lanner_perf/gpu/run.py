@@ -1,4 +1,4 @@
-"""Jobs of `lanner_perf.gpu.bench`, measured in as many processes as it takes."""
+"""The run of the jobs of `lanner_perf.gpu.bench`, in as many processes as they need."""
 
 import os
 import signal
@@ -19,21 +19,21 @@ from lanner_perf.gpu.subjects import subjects_of
 from lanner_perf.gpu.worker import Job, Request
 from lanner_perf.subjects.subject import last_line
 
-#: A process that says nothing for so long hangs; the slowest start builds an engine.
+#: A process that is silent for this many seconds hangs. The slowest start builds an engine.
 _PATIENCE_S = 900.0
-#: The failures after which the other shapes of a job are not tried.
+#: After this many failures the other shapes of a job are not tried.
 _MOST_FAILURES = 2
 _SERVE = "from lanner_perf.gpu.worker import serve; serve({})"
 
 
 class Benchmark:
-    """A benchmark: it measures jobs, and has the report grow.
+    """The run of a benchmark, which measures jobs and adds to the report.
 
     Args:
-        report: The report that grows; its last part is this run's.
-        keep: Called whenever there is something new in it.
-        tell: Told what begins.
-        deadline: When to end, by `time.monotonic`, or None.
+        report: The report to add to; its last part is this run's.
+        keep: Called whenever the report has something new.
+        tell: Called with a description when a step begins.
+        deadline: The end of the run, by `time.monotonic`, or None.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Benchmark:
         self._failures = dict.fromkeys(self._left, 0)
         try:
             if any(self._left.values()):
-                # By itself: PyTorch measures, and is not to be in the process of an engine.
+                # In a process of its own: PyTorch measures here, and must not share a process with
+                # an engine.
                 self._tell("the peak of matrix products")
                 self._follow(replace(request, surveys=True, jobs=[]))
             while any(self._left.values()):
@@ -72,7 +73,7 @@ class Benchmark:
             self._keep()
 
     def _next_jobs(self) -> list[Job]:
-        """Those that one process can do, in the order of the subjects."""
+        """Return the jobs that the next process can do, in the order of the subjects."""
         known = subjects_of(self._report["device"])
         jobs = [Job(*names, shapes) for names, shapes in self._left.items() if shapes]
         left = {job.subject for job in jobs}
@@ -125,7 +126,7 @@ class Benchmark:
     def _leave_out(
         self, names: tuple[str, str], shape: tuple[int, int] | None, reason: str
     ) -> None:
-        """The shape, or all that are left where the subject did not start."""
+        """Leave out the shape, or all that are left if the subject did not start."""
         gone = self._left[names] if shape is None else [shape]
         leave_out(self._report, *names, gone, reason)
         rest = [other for other in self._left[names] if other not in gone]
@@ -137,7 +138,7 @@ class Benchmark:
         self._keep()
 
     def _told(self, request: Request) -> Iterator[tuple[str, Any]]:
-        """Yield the messages of a process; see `gpu_worker.serve`.
+        """Yield the messages of a process; see `lanner_perf.gpu.worker.serve`.
 
         Raises:
             TimeoutError: The deadline came.
@@ -151,7 +152,7 @@ class Benchmark:
                 stdout=log,
                 stderr=log,
                 env=own_environment(),
-                start_new_session=True,  # with what it starts
+                start_new_session=True,  # so that its children end with it
             )
             theirs.close()
             try:
@@ -173,7 +174,7 @@ class Benchmark:
                 yield "failed", f"its process ended with status {status}: {said}"
             finally:
                 ours.close()
-                # Nobody waits for the end of its libraries, which may take long, or crash.
+                # Kill it: its libraries may take long to end, or crash.
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

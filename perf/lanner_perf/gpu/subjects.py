@@ -1,6 +1,6 @@
 """The ways to run a model that `lanner_perf.gpu.bench` compares.
 
-Nothing but Lanner's own code is imported before a subject is asked for.
+Only Lanner's own code is imported before a subject is used.
 """
 
 import shutil
@@ -29,9 +29,10 @@ class GpuSubject(NamedTuple):
         name: Its name.
         precision: The precision of its matrix products.
         device: The device that it runs on.
-        process: Those of one word share a process; ``"torch"`` and ``"compiler"`` are PyTorch.
+        process: A name; subjects with the same name share a process. ``"torch"`` and ``"compiler"``
+            are PyTorch.
         what: A description for people.
-        missing: Why it cannot be run here; empty where it can.
+        missing: Returns the reason why it cannot run here; empty if it can.
         open: Loads a model.
     """
 
@@ -57,7 +58,7 @@ def _missing_compiler() -> str:
     if find_spec("triton") is None:
         return "torch.compile needs the package 'triton', which is not installed"
     if not any(map(shutil.which, _COMPILERS)):
-        return f"torch.compile needs a C compiler ({', '.join(_COMPILERS)}), and there is none"
+        return f"torch.compile needs a C compiler: none of {', '.join(_COMPILERS)} is installed"
     return ""
 
 
@@ -112,7 +113,7 @@ def _onnxruntime(model: Model, *, precision: str, by_tensorrt: bool = False) -> 
 
 
 def _by_tensorrt() -> str:
-    # Its libraries are found once they are loaded, as the package does that brings them.
+    # The package tensorrt loads the libraries of TensorRT, where ONNX Runtime then finds them.
     return _missing_provider("TensorrtExecutionProvider") or _missing_tensorrt()
 
 
@@ -124,7 +125,8 @@ def _tensorrt(model: Model) -> Run:
 _on_cuda = partial(_missing_provider, "CUDAExecutionProvider")
 _on_cpu = partial(_missing_provider, "CPUExecutionProvider")
 
-#: PyTorch comes first, as people use it without Lanner; the slowest to start comes last.
+#: PyTorch comes first, as people use it without Lanner; the subject that starts most slowly is
+#: last.
 SUBJECTS = (
     GpuSubject("torch-fp16", "fp16", "cuda", "torch", "PyTorch, fused attention", _nothing, _torch),
     GpuSubject(
@@ -203,5 +205,5 @@ SUBJECTS = (
 
 
 def subjects_of(device: str) -> dict[str, GpuSubject]:
-    """The subjects of a device, by name."""
+    """Return the subjects of a device, by name."""
     return {subject.name: subject for subject in SUBJECTS if subject.device == device}

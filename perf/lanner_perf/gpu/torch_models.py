@@ -1,7 +1,8 @@
 """The models of `lanner_perf.gpu.models` in PyTorch.
 
-One module is what PyTorch runs, what the graphs of all others are exported from, and, in float32,
-what every answer is compared with. So no checkpoint, tokenizer or hub is needed.
+PyTorch runs the same module from which the graphs of all other subjects are exported. In float32 it
+also gives the answers that all others are compared with. So no checkpoint, tokenizer or hub is
+needed.
 """
 
 import copy
@@ -14,17 +15,18 @@ from numpy.typing import NDArray
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
 from lanner_perf.gpu.models import MOST_TOKENS, VOCABULARY, Inputs, Shape
 
-#: The most tokens of a run of the reference, whose attention in float32 takes gigabytes.
+#: The most tokens in a run of the reference, whose float32 attention takes gigabytes.
 _REFERENCE_TOKENS = 16_384
-#: Runs before a capture: cuBLAS and the compiler take what they need, which no graph may.
+#: Runs before a capture, in which cuBLAS and the compiler allocate what they may not allocate in a
+#: graph.
 _RUNS_BEFORE_CAPTURE = 3
 
 
 class MeanVector(torch.nn.Module):
-    """The mean of the tokens' vectors, normalised, as sentence-transformers' modules compute it."""
+    """The mean of the tokens' vectors, normalized, as sentence-transformers' modules compute it."""
 
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Take float [batch, length, width] and int64 [batch, length]; return [batch, width]."""
+        """Pool float [batch, length, width] with a mask, int64 [batch, length]: [batch, width]."""
         hidden = features["token_embeddings"]
         mask = features["attention_mask"].unsqueeze(-1).expand(hidden.size()).to(hidden.dtype)
         mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
@@ -32,7 +34,7 @@ class MeanVector(torch.nn.Module):
 
 
 class SentenceVectors(torch.nn.Module):
-    """Token ids to sentence vectors.
+    """A model from token ids to sentence vectors.
 
     Args:
         encoder: A model of transformers.
@@ -44,7 +46,7 @@ class SentenceVectors(torch.nn.Module):
         self.pooling = MeanVector()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Take int64 [batch, length] twice, return float [batch, width]."""
+        """Return float [batch, width] for ids and mask, both int64 [batch, length]."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         features = {"token_embeddings": hidden, "attention_mask": attention_mask}
         vectors: torch.Tensor = self.pooling(features)[EMBEDDING]
@@ -52,7 +54,7 @@ class SentenceVectors(torch.nn.Module):
 
 
 def random_model(shape: Shape, *, seed: int = 0) -> SentenceVectors:
-    """A BERT of random weights with its pooling, float32, on the CPU.
+    """Return a BERT of random weights with its pooling, float32, on the CPU.
 
     Its attention is PyTorch's fused one (scaled_dot_product_attention).
     """
@@ -68,18 +70,19 @@ def random_model(shape: Shape, *, seed: int = 0) -> SentenceVectors:
         max_position_embeddings=MOST_TOKENS,
     )
     encoder = AutoModel.from_config(config, attn_implementation="sdpa", add_pooling_layer=False)
-    # What all tokens have in common is most of a mean: any two texts would have one vector.
+    # A component common to all tokens dominates the mean, and all texts would get nearly one
+    # vector.
     torch.nn.init.zeros_(encoder.embeddings.token_type_embeddings.weight)
     return SentenceVectors(encoder).eval()
 
 
 class TorchRun:
-    """A model in PyTorch, called as one calls it without Lanner.
+    """A model in PyTorch, called as people call it without Lanner.
 
     Args:
         model: The model, which stays as it is.
-        device: ``"cuda"``, or ``"cpu"``.
-        half: Whether its weights and products are fp16.
+        device: ``"cuda"`` or ``"cpu"``.
+        half: True to use fp16 weights and products.
         compiles: True to let torch.compile make kernels for it, for any shape.
     """
 
@@ -100,7 +103,7 @@ class TorchRun:
 
 
 class GraphedTorchRun:
-    """A model in PyTorch as a CUDA graph of the shape that came last: one launch a run.
+    """A model in PyTorch as a CUDA graph of the latest shape: one launch for each run.
 
     Args:
         run: The model.
@@ -126,14 +129,14 @@ class GraphedTorchRun:
         return vectors
 
     def _capture(self, tensors: list[torch.Tensor]) -> None:
-        # The memory of the graph before goes first.
+        # Free the memory of the last graph first.
         self._graph, self._shape = None, ()
         self._hosts = [tensor.pin_memory() for tensor in tensors]
         self._inputs = [tensor.to("cuda") for tensor in tensors]
-        # transformers captures the attention with a mask, and else drops one that hides nothing:
-        # what is captured must have run before.
+        # transformers keeps the mask while capturing, but otherwise drops a mask that hides
+        # nothing. The warm-up must run the code that is captured, so this mask hides a token.
         self._inputs[1][-1, -1] = 0
-        # As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs has it.
+        # See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
@@ -152,7 +155,7 @@ class Reference:
 
     Args:
         model: The model.
-        device: ``"cuda"``, or ``"cpu"``.
+        device: ``"cuda"`` or ``"cpu"``.
     """
 
     def __init__(self, model: SentenceVectors, device: str) -> None:
@@ -161,7 +164,7 @@ class Reference:
         self._run = TorchRun(model, device=device, half=False)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The vectors, computed in parts that a GPU has room for."""
+        """Return the vectors, computed in parts that fit into the GPU's memory."""
         batch, length = inputs["input_ids"].shape
         rows = max(1, _REFERENCE_TOKENS // length)
         parts = [

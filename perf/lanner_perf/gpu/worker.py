@@ -1,7 +1,7 @@
 """The process that measures for `lanner_perf.gpu.bench`.
 
-It runs the requested jobs and reports each result at once. It ends after the first failure, because
-a library may leave the GPU in a bad state. So a crash loses no figures of others.
+It runs the requested jobs and reports each result at once, so that a crash loses no earlier
+figures. It ends after the first failure, because a library may leave the GPU in a bad state.
 """
 
 import gc
@@ -21,10 +21,10 @@ from lanner_perf.gpu.files import Model, Vectors
 from lanner_perf.gpu.models import inputs_of
 from lanner_perf.gpu.subjects import Run, subjects_of
 
-#: The warm-up of a shape, during which kernels are loaded, chosen and captured, and clocks rise.
+#: The warm-up of a shape, in which kernels are loaded, chosen and captured, and clocks rise.
 WARM_UP_RUNS, WARM_UP_S = 5, 0.1
 LEAST_RUNS = 10
-#: Random weights in half precision keep 0.99999 and more; other texts have up to 0.99.
+#: In half precision random weights keep a cosine of 0.99999 and more; different texts reach 0.99.
 LEAST_COSINE = 0.9995
 
 
@@ -33,8 +33,8 @@ class Job:
     """The model and subject to measure.
 
     Attributes:
-        model: Of `gpu_models.MODELS`.
-        subject: Of `gpu_subjects.SUBJECTS`, by name.
+        model: One of `lanner_perf.gpu.models.MODELS`.
+        subject: The name of one of `lanner_perf.gpu.subjects.SUBJECTS`.
         shapes: Batch and length of each run.
     """
 
@@ -48,11 +48,11 @@ class Request:
     """The request to a process.
 
     Attributes:
-        device: ``"cuda"``, or ``"cpu"``.
+        device: ``"cuda"`` or ``"cpu"``.
         directory: The directory for the files of the models.
         batches: All numbers of texts of the benchmark.
         lengths: All lengths.
-        seconds: How long a shape is timed.
+        seconds: The seconds for timing a shape.
         jobs: The jobs.
         surveys: True to measure the device itself first.
     """
@@ -66,19 +66,20 @@ class Request:
     surveys: bool = True
 
 
-#: Told what happens: a word, and what belongs to it. `serve` has them all.
+#: Receives an event: a word and its content. `serve` lists them.
 Tell = Callable[[str, Any], object]
 
 
 def serve(descriptor: int) -> None:
-    """Take a request from the connection, and send these messages as they come.
+    """Take a request from the connection, and send messages as things happen.
 
-    ``survey`` of the device; ``begin`` a job, by its place; ``missing`` with the reason, of a job
-    that cannot be run here; ``shape`` that is run next; ``figure`` of it; ``failed`` with the
-    reason: of the shape, or of the job where there was none; ``done`` at the end of all. After
-    these two no more comes.
+    A message is a word and its content: ``survey`` with the facts of the device; ``begin`` with the
+    place of the job that begins; ``missing`` with the reason why the job cannot run here; ``shape``
+    with the shape that runs next; ``figure`` with the shape's timing; ``failed`` with the reason,
+    for the shape, or for the job if no shape has begun; ``done`` at the end. ``failed`` and
+    ``done`` are the last messages.
     """
-    # What a library starts must not keep it open.
+    # A program that a library starts must not keep the connection open.
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
     request: Request = connection.recv()
@@ -91,7 +92,7 @@ def serve(descriptor: int) -> None:
             tell("survey", survey(request.device))
         work(request, tell)
         tell("done", None)
-    except Exception as error:  # noqa: BLE001 (whatever a library raises is told, and this ends)
+    except Exception as error:  # noqa: BLE001 (any error of a library is reported, and the process ends)
         tell("failed", one_line(error))
 
 
@@ -137,7 +138,7 @@ def work(request: Request, tell: Tell) -> None:
 
 
 class _Computed(dict[tuple[int, int], Vectors]):
-    """The answers of the reference, computed as they are asked for."""
+    """The answers of the reference, computed on demand."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -161,11 +162,11 @@ def measure(
         job: The job.
         run: Runs a batch.
         expected: The vectors of each batch and length in float32.
-        seconds: How long a shape is timed.
-        tell: Told of shapes and figures.
+        seconds: The seconds for timing a shape.
+        tell: Called with shapes and figures.
 
     Raises:
-        BenchmarkError: A shape is not answered as by the reference.
+        BenchmarkError: The answer to a shape is not the reference's.
     """
     for batch, length in job.shapes:
         tell("shape", (batch, length))
@@ -181,10 +182,10 @@ class Timing:
 
     Attributes:
         p50_ms: The median of a run.
-        p99_ms: Of a run; where fewer than a hundred were timed, about the slowest.
-        texts_per_s: By the mean, one batch after the other.
-        runs: How many were timed.
-        smallest_cosine: With the vectors of PyTorch in float32.
+        p99_ms: The 99th percentile of a run; with fewer than a hundred runs, about the slowest.
+        texts_per_s: The speed from the mean, one batch after the other.
+        runs: The number of timed runs.
+        smallest_cosine: The smallest cosine to the vectors of PyTorch in float32.
     """
 
     p50_ms: float
@@ -195,7 +196,7 @@ class Timing:
 
     @classmethod
     def of(cls, times_s: Sequence[float], batch: int, cosine: float) -> "Timing":
-        """Of the seconds that runs took."""
+        """Return the timing from the seconds of each run."""
         p50, p99 = 1e3 * np.percentile(times_s, (50, 99))
         return cls(
             p50_ms=round(float(p50), 4),
@@ -207,21 +208,21 @@ class Timing:
 
 
 def least_cosine(answer: Vectors, expected: Vectors) -> float:
-    """Of any text's vector with that of the reference.
+    """Return the smallest cosine between a text's vector and the reference's.
 
     Raises:
-        BenchmarkError: They are not the same vectors.
+        BenchmarkError: The vectors differ by more than rounding.
     """
     lengths = np.linalg.norm(answer, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = float(((answer * expected).sum(1) / lengths).min())
-    if not cosine >= LEAST_COSINE:  # so written, NaN fails
+    if not cosine >= LEAST_COSINE:  # in this form NaN fails too
         msg = f"its vectors are not those of PyTorch in float32 (smallest cosine {cosine:.4f})"
         raise BenchmarkError(msg)
     return cosine
 
 
 def time_runs(run: Callable[[], object], seconds: float) -> list[float]:
-    """The seconds of each of many runs, one after the other."""
+    """Return the seconds of each of many runs, one after the other."""
     warm_up = time.perf_counter() + min(WARM_UP_S, seconds)
     count = 0
     while count < WARM_UP_RUNS or time.perf_counter() < warm_up:
@@ -247,7 +248,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _release() -> None:
-    """Give back what PyTorch keeps of the GPU's memory."""
+    """Give the GPU memory that PyTorch caches back."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -36,7 +36,7 @@ def serve(file_descriptor: int) -> None:
             connection.send(getattr(answers, command)(*arguments))
     except EOFError:
         pass  # the harness closed its end
-    except Exception as error:  # handed to the harness, which raises it
+    except Exception as error:  # noqa: BLE001 (handed to the harness, which raises it)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         connection.send(SubjectError(f"{spec.name} on {spec.path}: {what}"))
 

@@ -1,1 +1,1 @@
-"""Other runtimes: their environments, their model files, and proof that they answer alike."""
+"""Other runtimes: their environments, their model files, and checks that their answers agree."""

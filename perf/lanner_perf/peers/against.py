@@ -1,4 +1,4 @@
-"""Whom `lanner bench` measures against: the reference, and peers by their names."""
+"""The peers of `lanner bench` by their names, and the reference."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from lanner_perf.record.schema import LeftOut
 from lanner_perf.subjects.subject import Spec
 
 ALL, NONE = ("all",), ("none",)
-#: All that there is time for in a quick run: the reference, and the fastest as a rule of each kind.
+#: The peers of a quick run: the reference, and of each kind usually the fastest.
 QUICK = (
     "torch",
     "onnx-qint8",
@@ -34,15 +34,15 @@ class Peers(NamedTuple):
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse names of no peer.
+    """Check that every name is that of a peer.
 
     Raises:
-        UsageError: One of them is unknown.
+        UsageError: A name is unknown.
     """
     known = [*peers(quantization_for(this_machine().cpu_flags)), *BY_HAND]
     if tuple(names) not in {ALL, NONE} and (unknown := [n for n in names if n not in known]):
         msg = (
-            f"--against {','.join(unknown)}: there is no such peer, use all, none, or a "
+            f"--against {','.join(unknown)}: there is no such peer: use all, none, or a "
             f"comma-separated list of {', '.join(known)}"
         )
         raise UsageError(msg)
@@ -58,16 +58,16 @@ def make(
     threads: int,
     progress: Progress,
 ) -> Peers:
-    """The reference, the peers of these names in their environments, and graphs made by hand.
+    """Make the reference, the named peers in their environments, and the hand-made graphs.
 
     Args:
-        names: As `check_names` knows them, or `ALL`.
+        names: Names that `check_names` accepts, or `ALL`.
         artifact: An artifact of the same checkpoint.
         checkpoint: The checkpoint that all peers run.
         work: A directory for files that are needed during the measurement.
         calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
         threads: The threads for checking their answers.
-        progress: Told when a step begins.
+        progress: Called when a step begins.
     """
     is_all = tuple(names) == ALL
     chosen = None if is_all else [name for name in names if name not in BY_HAND]

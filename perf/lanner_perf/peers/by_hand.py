@@ -1,6 +1,6 @@
-"""int8 graphs that a person makes by hand, and that run in Lanner's place.
+"""int8 graphs that are usually made by hand, run in the place of Lanner's graph.
 
-With Lanner's tokenizer, batches and threads, and with the settings that ONNX Runtime has by itself.
+They run with Lanner's tokenizer, batches and threads, and with ONNX Runtime's default settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from lanner_perf.record.schema import LeftOut
 from lanner_perf.subjects.subject import Spec, SubjectError
 
 STOCK, FUSED = "stock quantize_dynamic", "dynamic int8, QAttention"
-#: By the names that a person gives.
+#: The titles of the graphs, by their names on the command line.
 BY_HAND = {"quantize-dynamic": STOCK, "qattention": FUSED}
 
 
@@ -26,11 +26,11 @@ def make_by_hand(
     """Make the graphs.
 
     Args:
-        names: Of `BY_HAND`.
-        artifact: Brings the tokenizer, and the graph that gets fused attention.
+        names: Some of `BY_HAND`.
+        artifact: The artifact with the tokenizer, and with the graph that gets fused attention.
         checkpoint: The checkpoint for the stock tools.
         work: A directory for the files, which must stay during the measurement.
-        progress: Told when a step begins.
+        progress: Called when a step begins.
 
     Returns:
         The specs, and the graphs that could not be made.
@@ -56,7 +56,7 @@ def make_by_hand(
 def _make_fused(artifact: Artifact, file: Path) -> None:
     fp32 = artifact.manifest.variant("fp32")
     if fp32 is None:
-        msg = "the artifact holds no fp32 variant"
+        msg = "the artifact has no fp32 variant"
         raise SubjectError(msg)
     try:
         from lanner_perf.peers.fused import make_fused  # noqa: PLC0415 (an extra)

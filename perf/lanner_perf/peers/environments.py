@@ -1,10 +1,10 @@
-"""The environments of the peers, which need other versions than the harness has.
+"""The environments of the peers, which need other package versions than the harness.
 
     python -m lanner_perf.peers.environments build/peers [NAME ...]
 
-Each is a venv with the pinned requirements that ship with this package. An existing one with the
-same requirements is reused; an environment gets its name when it is complete. `--newest` pins the
-newest versions that the ``.in`` file allows.
+Each environment is a venv with the pinned requirements that ship with this package. An existing one
+with the same requirements is reused. An environment gets its name only when it is complete.
+`--newest` pins the newest versions that the ``.in`` file allows.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _STAMP = "requirements.sha256"
 
 
 class Environment:
-    """One environment.
+    """The environment of some peers.
 
     Args:
         name: One of `NAMES`, or a requirement file in `requirements`.
@@ -41,9 +41,10 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Its interpreter, once it is made.
+        """Return its interpreter, which exists once the environment is made.
 
-        Of its scripts only that runs: the others would look for it where it was made.
+        No other script of the environment works, because it refers to the directory in which it was
+        made.
         """
         return self.directory / "bin" / "python"
 
@@ -54,12 +55,12 @@ class Environment:
         return hashlib.sha256(content).hexdigest()
 
     def is_made(self) -> bool:
-        """True if the environment exists, complete and with these requirements."""
+        """Return True if the environment exists, complete and with these requirements."""
         stamp = self.directory / _STAMP
         return self.python.exists() and stamp.is_file() and stamp.read_text() == self.digest
 
     def make(self) -> None:
-        """Install it, unless it is there.
+        """Install the environment, unless it exists.
 
         Raises:
             SubjectError: It could not be installed; nothing is left of it.
@@ -68,21 +69,21 @@ class Environment:
             self._install(["--requirement", str(self.requirements)])
 
     def renew(self) -> None:
-        """Install the newest that its ``.in`` file allows, and pin that.
+        """Install the newest versions that its ``.in`` file allows, and pin them.
 
         Raises:
             SubjectError: It could not be installed; the pins stay as they were.
         """
         self._install(["--requirement", str(self.requirements.with_suffix(".in"))])
         frozen = self._run("reading its versions", self.python, "-m", "pip", "freeze")
-        # A build for the CPU is named so, and goes by its version alone.
+        # A CPU build has this suffix; the index finds it without.
         self.requirements.write_text(frozen.replace("+cpu", ""))
         (self.directory / _STAMP).write_text(self.digest)
 
     def _install(self, what: Sequence[str]) -> None:
         try:
             with staged_directory(self.directory, replace=True) as staged:
-                # What pip unpacks can be more than a temporary file system holds.
+                # A temporary file system may be too small for what pip unpacks.
                 temporary = staged.parent / "tmp"
                 temporary.mkdir()
                 self._run("making it", sys.executable, "-m", "venv", staged)
@@ -94,7 +95,7 @@ class Environment:
             raise SubjectError(msg) from None
 
     def _run(self, doing: str, *command: object, temporary: Path | None = None) -> str:
-        # The folders of the harness are no part of it.
+        # The environment must not contain the harness's folders.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
         if temporary is not None:
@@ -115,7 +116,7 @@ class Environment:
 
 
 def pip_error(output: str) -> str:
-    """Return pip's last error, even if warnings follow it, or else pip's last line."""
+    """Return pip's last error, even if warnings follow it; without an error, pip's last line."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
     return errors[-1].removeprefix("ERROR: ") if errors else last_line(output)
 
@@ -125,15 +126,15 @@ def make_environments(
     make: Callable[[Environment], None],
     progress: Callable[[str], object],
 ) -> dict[str, str]:
-    """Make each of them.
+    """Make each environment.
 
     Args:
-        environments: Which.
-        make: How, as `Environment.make`.
+        environments: The environments.
+        make: `Environment.make` or `Environment.renew`.
         progress: Called with the name of each environment that is made.
 
     Returns:
-        Why one could not be made, by its name; empty where all could.
+        The reason of each failure, by the name of the environment; empty if all were made.
     """
     reasons = {}
     for environment in environments:
@@ -150,10 +151,12 @@ def main() -> int:
         prog="python -m lanner_perf.peers.environments", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where they go")
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="directory of the environments")
     parser.add_argument(
-        "--newest", action="store_true", help="take the newest versions, and pin them"
+        "names", metavar="NAME", nargs="*", help=f"some of {', '.join(NAMES)} (default: all)"
+    )
+    parser.add_argument(
+        "--newest", action="store_true", help="install the newest versions, and pin them"
     )
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in NAMES]:

@@ -1,8 +1,8 @@
-"""The dynamic int8 that ONNX Runtime's own BERT optimiser is known for: attention in one operator.
+"""The dynamic int8 that ONNX Runtime's BERT optimizer is known for: attention in one operator.
 
-Its QAttention multiplies with query, key and value at once and attends, which makes the fewest
-operators for a lone text. ONNX Runtime's fusion no longer finds attention in what torch's exporter
-writes, so the operator is put together here, from a Lanner artifact's float32 graph.
+Its QAttention multiplies query, key and value at once and attends, so a single text needs the
+fewest operators. ONNX Runtime's fusion no longer finds attention in graphs of torch's exporter. So
+the operator is built here, from the float32 graph of a Lanner artifact.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from lanner_export.precision.quantization import write_dynamic
 from lanner_perf.subjects.subject import SubjectError
 
 _DOMAIN = "com.microsoft"
-_OTHER_FORM = "the attention of this model is not one of plain projections and padding"
+_OTHER_FORM = "the attention of this model has more than plain projections and padding"
 
 
 class _Projection(NamedTuple):
@@ -31,10 +31,10 @@ def make_fused(fp32: Path, path: Path) -> None:
 
     Args:
         fp32: The float32 file of an artifact.
-        path: Where the int8 ONNX file goes.
+        path: The int8 ONNX file to write.
 
     Raises:
-        SubjectError: Its attention is of another form, as one with rotary embeddings is.
+        SubjectError: The attention has another form, for example rotary embeddings.
     """
     model = ir.load(fp32)
     attentions = [node for node in model.graph if node.op_type == "Attention"]
@@ -65,7 +65,8 @@ def make_fused(fp32: Path, path: Path) -> None:
 
 
 def _has_plain_mask(attention: ir.Node) -> bool:
-    # A table behind a mask is something else that it adds, as MPNet's bias for each distance.
+    # A table of floats behind a mask means that it adds more, such as MPNet's bias for each
+    # distance.
     ahead, seen = list(attention.inputs[3:4]), set()
     while ahead:
         value = ahead.pop()

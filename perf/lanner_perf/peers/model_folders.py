@@ -1,7 +1,6 @@
-"""Folders of one ONNX file as each runtime wants to find it, made of links into a recipe's files.
+"""Folders with one ONNX file in the layout of each runtime, made of links to a recipe's files.
 
-In every one of them the file is called `MODEL`, whichever it is, so that a runtime which picks a
-file by itself has no choice.
+Each folder names its model file `MODEL`, so that a runtime which picks a file has no choice.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ MakeFolder = Callable[[Path, Path, Path], None]
 
 
 def plain_folder(plain: Path, model: Path, directory: Path) -> None:
-    """The tokenizer, the configuration and the model, side by side.
+    """Put the tokenizer, the configuration and the model side by side.
 
     Args:
-        plain: What `lanner_perf.peers.recipes.write_plain` wrote.
+        plain: A folder that `lanner_perf.peers.recipes.write_plain` wrote.
         model: The ONNX file.
         directory: An empty directory for the folder's files.
     """
@@ -32,7 +31,7 @@ def plain_folder(plain: Path, model: Path, directory: Path) -> None:
 
 
 def limited_folder(plain: Path, model: Path, directory: Path) -> None:
-    """The same for a reader that cuts at the positions that the configuration names."""
+    """Make a plain folder for a runtime that cuts texts at the configuration's positions."""
     plain_folder(plain, model, directory)
     limit = Embedding.read(plain).max_tokens
     edit_json(directory / "config.json", {"max_position_embeddings": limit})
@@ -41,5 +40,5 @@ def limited_folder(plain: Path, model: Path, directory: Path) -> None:
 def _link(file: Path, target: Path) -> None:
     try:
         os.link(file, target)
-    except OSError:  # not on every file system
+    except OSError:  # some file systems have no hard links
         shutil.copyfile(file, target)

@@ -1,4 +1,4 @@
-"""From peers to what measures them: their environments, their model files, their specs."""
+"""The environments, the model files and the specs of peers."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Peer:
 
     Attributes:
         title: Its name in the tables.
-        kind: What loads it, a module of `lanner_perf.kinds`.
-        environment: Its environment; empty for that of the harness.
-        recipe: What makes its model files, of `lanner_perf.peers.recipes.RECIPES`; empty where it
-            reads the checkpoint itself.
+        kind: Its loader, a module of `lanner_perf.kinds`.
+        environment: Its environment; empty for the harness's.
+        recipe: The recipe of its model files, one of `lanner_perf.peers.recipes.RECIPES`; empty if
+            it reads the checkpoint itself.
         files: The files of the recipe that it needs.
         path: The path in the recipe's directory that it loads.
         make_folder: Makes a folder from the last of the files, which is loaded instead.
         options: The options of its kind.
-        least_cosine: To the checkpoint, of each shipped sentence; None for int8, which answers as
-            it does.
+        least_cosine: The least cosine to the checkpoint for every shipped sentence; None for int8,
+            whose answers may differ by any amount.
     """
 
     title: str
@@ -52,21 +52,21 @@ class Peer:
 
 
 class MadePeer(NamedTuple):
-    """A peer whose files are there, and the subject that measures it."""
+    """A peer whose files exist, and the spec of the subject that measures it."""
 
     peer: Peer
     spec: Spec
 
 
 class Made(NamedTuple):
-    """The subjects to measure, the reference first, and the others with name and reason."""
+    """The subjects to measure, the reference first, and the names and reasons of the others."""
 
     subjects: list[MadePeer]
     left_out: list[dict[str, str]]
 
     @property
     def specs(self) -> list[Spec]:
-        """Of all subjects."""
+        """Return the specs of all subjects."""
         return [subject.spec for subject in self.subjects]
 
 
@@ -77,8 +77,8 @@ class Place:
     Attributes:
         checkpoint: A checkpoint of sentence-transformers.
         environments: The directory of the environments.
-        work: The directory of the model files, in folders that are named after what they are made
-            of, so that none is made twice and none is taken for another's.
+        work: The directory of the model files. The name of each folder in it depends on all that
+            its files are made of, so no folder is made twice or mistaken for another.
     """
 
     checkpoint: Path
@@ -87,7 +87,7 @@ class Place:
 
     @cached_property
     def digest(self) -> str:
-        """Of the checkpoint's files."""
+        """Return the SHA-256 digest of the checkpoint's files."""
         digest = hashlib.sha256()
         for file in sorted(file for file in self.checkpoint.rglob("*") if file.is_file()):
             digest.update(str(file.relative_to(self.checkpoint)).encode())
@@ -98,7 +98,7 @@ class Place:
         return Environment(name, self.environments)
 
     def folder(self, name: str, *made_of: object) -> Path:
-        """Of model files that are made of this checkpoint and such things."""
+        """Return the folder for model files that are made of this checkpoint and these things."""
         key = hashlib.sha256(json.dumps([self.digest, *made_of]).encode()).hexdigest()[:12]
         return self.work.absolute() / f"{name}-{key}"
 
@@ -106,13 +106,13 @@ class Place:
 def make_models(
     peers: Mapping[str, Peer], place: Place, settings: Mapping[str, Any], progress: Progress
 ) -> Made:
-    """Make environments and model files that are not there yet.
+    """Make the environments and model files that do not exist yet.
 
     Args:
-        peers: By name.
-        place: Where.
-        settings: Of the recipes: ``quantization`` and ``calibration``.
-        progress: Told when a step begins.
+        peers: The peers by name.
+        place: The place of the environments and files.
+        settings: The settings of the recipes: ``quantization`` and ``calibration``.
+        progress: Called when a step begins.
     """
     names = {peer.environment for peer in peers.values()}
     names |= {recipes.ENVIRONMENT for peer in peers.values() if peer.recipe}
@@ -137,7 +137,7 @@ def make_models(
 
 
 class _Files(NamedTuple):
-    """A recipe's directory, and why a file is not in it; under the empty name why none is."""
+    """A recipe's directory, and the reason for each missing file; "" stands for all files."""
 
     directory: Path
     reasons: dict[str, str]
@@ -163,7 +163,8 @@ def _recipe(
             return _Files(directory, {})
     progress(f"making the model files of the peers: {recipe}")
     try:
-        # What failed may have failed for want of space, and is tried again each time.
+        # A failure may have had a passing cause, such as a full disk, so it is tried again each
+        # time.
         with staged_directory(directory, replace=True) as staged:
             reasons = recipes.make(
                 recipe, environment.python, str(place.checkpoint), staged, settings

@@ -1,7 +1,8 @@
-"""Everyone else: which runtimes a checkpoint is measured in beside Lanner, and how they get it.
+"""The peers: the runtimes that are measured beside Lanner with the same checkpoint.
 
-`all_peers` makes the environments and model files that are not there yet, has every runtime answer
-a few sentences, and leaves out with its reason what cannot be made or answers something else.
+`all_peers` makes the environments and model files that do not exist yet, and lets every runtime
+answer a few sentences. It leaves out peers that cannot be made or whose answers differ, with the
+reason.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from lanner_perf.peers.verification import verified
 REFERENCE = "torch"
 #: The default directories of the environments and of the model files.
 ENVIRONMENTS, WORK = Path("build/peers"), Path("build/peer-models")
-#: The kinds of CPU that optimum knows recipes for, with the flag that each needs, best first.
+#: The kinds of CPU for which optimum has a recipe, with the flag that each needs, best first.
 QUANTIZATIONS = (("avx512_vnni", "avx512_vnni"), ("avx512", "avx512f"), ("avx2", "avx2"))
-#: Cosine to the checkpoint that single precision keeps, and what eight bits of mantissa may lose.
+#: The least cosine to the checkpoint in float32, and in bfloat16 with its eight bits of mantissa.
 _EXACT, _BF16 = 0.9999, 0.999
 
 #: Peers that were tried and are not measured, with the reasons.
@@ -31,23 +32,23 @@ NOT_MEASURED = {
     "checkpoint is 0.93",
     "llama.cpp": "llama-cpp-python 0.3.36 has no wheel for this platform, and its tokenizer gives "
     "other tokens: cosine 0.68 on a sentence that Lanner ships",
-    "text-embeddings-inference": "it is not on the package index, neither as a wheel nor as source",
+    "text-embeddings-inference": "the package index has neither a wheel nor a source distribution",
 }
 
 
 def quantization_for(cpu_flags: Sequence[str]) -> str:
-    """The recipe of dynamic quantization that fits the CPU."""
+    """Return the recipe of dynamic quantization that fits the CPU."""
     return next((name for name, flag in QUANTIZATIONS if flag in cpu_flags), "arm64")
 
 
 def peers(quantization: str) -> dict[str, Peer]:
-    """All of them by the names that a person gives; `quantization` is one of `QUANTIZATIONS`."""
+    """Return all peers by their names; `quantization` is one of `QUANTIZATIONS` or ``"arm64"``."""
     qint8 = recipes.onnx_qint8(quantization)
     return {
         **_sentence_transformers(qint8),
         "fastembed": _of_onnx_file("FastEmbed fp32", "fastembed", recipes.ONNX, _EXACT),
         "fastembed-qint8": _of_onnx_file("FastEmbed qint8", "fastembed", qint8, None),
-        # In fp32 it is ONNX Runtime on the same file again.
+        # Its fp32 would run the same file in ONNX Runtime again.
         "light-embed-qint8": _of_onnx_file("light-embed qint8", "light-embed", qint8, None),
         **_ctranslate2(),
         **_infinity(qint8),
@@ -75,7 +76,7 @@ def _sentence_transformers(qint8: str) -> dict[str, Peer]:
         "onnx": backend("onnx fp32", recipes.ONNX, "fp32", _EXACT),
         "onnx-o3": backend("onnx O3", recipes.ONNX_O3, "fp32", _EXACT),
         "onnx-qint8": backend("onnx qint8", qint8, "int8 dynamic", None),
-        # By its own choice it computes in bfloat16 where the CPU can.
+        # Without a precision hint, OpenVINO computes in bfloat16 if the CPU can.
         "openvino": backend("openvino", openvino, "fp32", _BF16),
         "openvino-f32": backend("openvino f32", openvino, "fp32", _EXACT, compute="f32"),
         "openvino-qint8": backend("openvino qint8", openvino_qint8, "int8 static", None),
@@ -83,7 +84,7 @@ def _sentence_transformers(qint8: str) -> dict[str, Peer]:
 
 
 def _of_onnx_file(title: str, kind: str, file: str, least_cosine: float | None) -> Peer:
-    """A runtime of plain ONNX files, with one that is made of the checkpoint."""
+    """Return a peer of a runtime that reads plain ONNX files, with one made from the checkpoint."""
     return Peer(
         title,
         kind,
@@ -104,7 +105,7 @@ def _ctranslate2() -> dict[str, Peer]:
         where = ("light", kind, (file,), file)
         return Peer(title, kind, *where, options=options, least_cosine=least_cosine)
 
-    # A batch a thread, or all threads for a batch: each is best at something.
+    # A batch for each thread, or all threads for a batch: each way is best for some loads.
     float32, int8 = recipes.CTRANSLATE2, recipes.CTRANSLATE2_INT8
     return {
         "ctranslate2": peer("float32", float32, "throughput", _EXACT),
@@ -152,23 +153,24 @@ def all_peers(
     threads: int = 1,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Made:
-    """Make what the peers need, and what measures them.
+    """Make the files that the peers need, and the specs of their subjects.
 
     Args:
         checkpoint: A checkpoint of sentence-transformers.
         environments: The directory of the environments; missing ones are made.
-        work: Where the model files are, or are made; those of the same checkpoint, tools and
-            settings are taken as they are.
-        names: Of `peers`, `REFERENCE` among them or not: it is always the first. None for all.
+        work: The directory of the model files. Files of the same checkpoint, tools and settings are
+            reused.
+        names: Some of `peers`; `REFERENCE` is always the first subject, named or not. None for all.
         calibration: Texts for the ranges of OpenVINO's int8; None for the sentences Lanner ships.
-        threads: The threads for checking their answers.
-        progress: Told when a step begins.
+        threads: The threads for checking the answers.
+        progress: Called when a step begins.
 
     Returns:
-        What measures them, and what is left out; of all, also what was never to be measured.
+        The subjects, and the peers left out. If all are requested, the peers of `NOT_MEASURED` are
+            among the latter.
 
     Raises:
-        InputError: A name is none of them, or the checkpoint is no directory.
+        InputError: A name is unknown, or the checkpoint is not a directory.
         SubjectError: The reference cannot start.
     """
     quantization = quantization_for(this_machine().cpu_flags)
@@ -177,7 +179,7 @@ def all_peers(
         msg = f"there is no peer {unknown[0]!r}: give some of {', '.join(known)}"
         raise InputError(msg)
     if not Path(checkpoint).is_dir():
-        msg = f"{checkpoint} is no directory: give that of the checkpoint which the peers run"
+        msg = f"{checkpoint} is not a directory: give the checkpoint's directory for the peers"
         raise InputError(msg)
     chosen = {name: peer for name, peer in known.items() if names is None or name in names}
     texts = shipped_sentences()

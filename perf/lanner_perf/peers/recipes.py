@@ -1,7 +1,7 @@
-"""Recipes for the model files of the peers, each with its runtime's own tools.
+"""Recipes for the model files of the peers, each made with its runtime's own tools.
 
-`make` runs this module in the environment `ENVIRONMENT`, where it writes the folders of a recipe
-and says which files it could not. It imports nothing but the standard library until then.
+`make` runs this module in the environment `ENVIRONMENT`. There it writes the folders of a recipe,
+and tells which files could not be made. It imports only the standard library until then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lanner_perf.subjects.launch import program
 from lanner_perf.subjects.subject import SubjectError, last_line, subject_environment
 
 ENVIRONMENT = "sentence-transformers"
-#: The folder that sentence-transformers itself writes and reads, and that of everyone else.
+#: The folder that sentence-transformers writes and reads, and the folder for all other runtimes.
 FRAMEWORK, PLAIN = "sentence-transformers", "plain"
 ONNX, ONNX_O3 = f"{FRAMEWORK}/onnx/model.onnx", f"{FRAMEWORK}/onnx/model_O3.onnx"
 OPENVINO = f"{FRAMEWORK}/openvino/openvino_model.xml"
@@ -38,16 +38,17 @@ def make(
         python: The interpreter of that environment.
         checkpoint: A checkpoint of sentence-transformers.
         directory: An existing directory for the files.
-        settings: ``quantization`` for ONNX, and for OpenVINO ``calibration`` texts.
+        settings: ``quantization`` for ONNX, and ``calibration`` texts for OpenVINO.
 
     Returns:
-        Why a file could not be made, by its name in `directory`; empty where all could.
+        The reason of each failure, by the name of the file in `directory`; empty if all files were
+            made.
 
     Raises:
-        SubjectError: None could.
+        SubjectError: No file could be made.
     """
     (directory / _SETTINGS).write_text(json.dumps(settings))
-    # Without their own, some tools would write into the user's cache.
+    # Without a cache here, some tools would write into the user's cache.
     environment = {**subject_environment(1), "HF_HOME": str(directory / _CACHE)}
     code = program("from lanner_perf.peers.recipes import main; main()")
     command = [str(python), "-c", code, recipe, checkpoint, str(directory)]
@@ -61,7 +62,7 @@ def make(
 
 
 def main() -> None:
-    """Run in the peers' environment."""
+    """Run a recipe in the peers' environment."""
     recipe, checkpoint, name = sys.argv[1:]
     directory = Path(name)
     settings = json.loads((directory / _SETTINGS).read_text())
@@ -69,13 +70,13 @@ def main() -> None:
     for file, step in RECIPES[recipe](checkpoint, directory, settings).items():
         try:
             step()
-        except Exception as error:  # noqa: BLE001 (whatever it met is the report's to say)
+        except Exception as error:  # noqa: BLE001 (the report tells the reason)
             reasons[file] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     (directory / _REASONS).write_text(json.dumps(reasons))
 
 
 def onnx_qint8(quantization: str) -> str:
-    """The file that a recipe of dynamic quantization makes."""
+    """Return the name of the file that a recipe of dynamic quantization makes."""
     return f"{FRAMEWORK}/onnx/model_qint8_{quantization}.onnx"
 
 
@@ -83,7 +84,7 @@ Steps = dict[str, Callable[[], object]]
 
 
 def onnx_steps(checkpoint: str, directory: Path, settings: Mapping[str, Any]) -> Steps:
-    """The files of sentence-transformers' onnx backend, and what others need beside them."""
+    """Return the steps that write the files of sentence-transformers' onnx backend, and `PLAIN`."""
     from sentence_transformers import (  # noqa: PLC0415
         export_dynamic_quantized_onnx_model,
         export_optimized_onnx_model,
@@ -102,7 +103,7 @@ def onnx_steps(checkpoint: str, directory: Path, settings: Mapping[str, Any]) ->
 
 
 def openvino_steps(checkpoint: str, directory: Path, settings: Mapping[str, Any]) -> Steps:
-    """The files of sentence-transformers' openvino backend."""
+    """Return the steps that write the files of sentence-transformers' openvino backend."""
     from sentence_transformers import export_static_quantized_openvino_model  # noqa: PLC0415
 
     model = _exported(checkpoint, "openvino")
@@ -129,7 +130,7 @@ def openvino_steps(checkpoint: str, directory: Path, settings: Mapping[str, Any]
 
 
 def ctranslate2_steps(checkpoint: str, directory: Path, settings: Mapping[str, Any]) -> Steps:
-    """Models that CTranslate2's own converter makes, each with a plain folder's tokenizer."""
+    """Return the steps of CTranslate2's converter, each model with a plain folder's tokenizer."""
     from ctranslate2.converters import TransformersConverter  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
@@ -138,7 +139,7 @@ def ctranslate2_steps(checkpoint: str, directory: Path, settings: Mapping[str, A
     def convert(precision: str, quantization: str | None) -> None:
         folder = directory / precision
         TransformersConverter(checkpoint).convert(str(folder), quantization=quantization)
-        config = (folder / "config.json").read_bytes()  # transformers' has the same name
+        config = (folder / "config.json").read_bytes()  # transformers' file has the same name
         write_plain(model, folder)
         (folder / "config.json").write_bytes(config)
 
@@ -156,22 +157,22 @@ RECIPES: dict[str, Callable[[str, Path, Mapping[str, Any]], Steps]] = {
 
 
 def write_plain(model: Any, directory: Path) -> None:
-    """Tokenizer and configuration of a `SentenceTransformer`, as readers of plain files need them.
+    """Write the tokenizer and configuration of a `SentenceTransformer` for readers of plain files.
 
     Raises:
-        ValueError: Its modules do more than those readers can.
+        ValueError: The model has modules that those readers cannot run.
     """
     modules = [type(module).__name__ for module in model]
     pooling = str(model[1].pooling_mode) if modules[1:2] == ["Pooling"] else ""
     if modules[2:] not in ([], ["Normalize"]) or pooling not in ("mean", "cls"):
         has = ", ".join(modules) + (f", with the pooling {pooling}" if pooling else "")
-        msg = f"only a Transformer with mean or cls pooling can be told to it, and this has {has}"
+        msg = f"it can run only a Transformer with mean or cls pooling, and this model has {has}"
         raise ValueError(msg)
     directory.mkdir(parents=True, exist_ok=True)
     model.tokenizer.save_pretrained(directory)
     model[0].auto_model.config.save_pretrained(directory)
-    # Where the checkpoint cuts stands in a file of sentence-transformers; readers of the others
-    # would find older limits there.
+    # sentence-transformers stores the limit in a file of its own; the other files may have older
+    # limits, which other readers would use.
     limit = int(model.max_seq_length)
     edit_json(directory / "tokenizer_config.json", {"max_length": limit, "model_max_length": limit})
     right = {"direction": "Right", "strategy": "LongestFirst", "stride": 0, "max_length": limit}

@@ -1,10 +1,10 @@
-"""The int8 that a person makes by hand: the stock exporter, then the stock `quantize_dynamic`.
+"""The int8 that is usually made by hand: the stock exporter, then the stock `quantize_dynamic`.
 
     python -m lanner_perf.peers.stock CHECKPOINT FILE
 
-Nothing here is Lanner's, so that what Lanner's graph gains is measured against what there is
-without it: `torch.onnx.export` of the modules as they stand, and `quantize_dynamic` of ONNX
-Runtime, both with their defaults.
+Nothing here is Lanner's, so the gain of Lanner's graph is measured against what exists without it:
+`torch.onnx.export` of the unchanged modules, and `quantize_dynamic` of ONNX Runtime, both with
+their defaults.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ def make_stock(checkpoint: str, path: Path) -> None:
     """Run this file on a checkpoint, in a process of its own.
 
     Raises:
-        SubjectError: It failed; the message says at what.
+        SubjectError: It failed; the message is its last line.
     """
     command = [sys.executable, "-m", "lanner_perf.peers.stock", checkpoint, str(path)]
     environment = subject_environment(1)
@@ -36,9 +36,9 @@ def write_stock_dynamic(checkpoint: str, path: Path) -> None:
 
     Args:
         checkpoint: Its directory.
-        path: Where the int8 ONNX file goes.
+        path: The int8 ONNX file to write.
     """
-    import torch  # noqa: PLC0415 (not in the harness, which only starts this)
+    import torch  # noqa: PLC0415 (the harness, which only starts this file, does not need it)
     from onnxruntime.quantization import quantize_dynamic  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 

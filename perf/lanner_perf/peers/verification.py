@@ -1,4 +1,4 @@
-"""Verification that a peer agrees with the checkpoint in its own framework."""
+"""Checks that a peer's vectors agree with those of the checkpoint in its own framework."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verified(
     threads: int,
     progress: Callable[[str], object],
 ) -> Made:
-    """Leave out peers that cannot start, or answer differently from the reference, the first.
+    """Leave out peers that cannot start, or whose vectors differ from the first subject's.
 
     A peer that was verified with the same files, versions and texts is not started again.
 
@@ -39,8 +39,8 @@ def verified(
         made: The peers that could be made.
         place: The directories; verdicts are kept with the model files.
         texts: The texts to answer.
-        threads: How many each has.
-        progress: Told when a step begins.
+        threads: The threads of each peer.
+        progress: Called when a step begins.
 
     Raises:
         SubjectError: The reference cannot start.
@@ -72,12 +72,10 @@ def verified(
 
 
 def too_far(cosine: float, least: float | None) -> str:
-    """Why an answer is not the checkpoint's; empty where it is, or may be anything."""
+    """Return the reason if an answer differs from the checkpoint's; empty if it may stand."""
     if least is None or cosine >= least:
         return ""
-    return (
-        f"it answers something else than the checkpoint: cosine {cosine:.5f} on a shipped sentence"
-    )
+    return f"its vectors are not the checkpoint's: cosine {cosine:.5f} for a shipped sentence"
 
 
 def _answer(spec: Spec, texts: Sequence[str], threads: int) -> Vectors:
@@ -88,7 +86,8 @@ def _answer(spec: Spec, texts: Sequence[str], threads: int) -> Vectors:
 def _least_cosine(vectors: Vectors, expected: Vectors) -> float:
     if vectors.shape != expected.shape:
         msg = (
-            f"it answers {list(vectors.shape)} where the checkpoint answers {list(expected.shape)}"
+            f"its vectors have the shape {list(vectors.shape)}, the checkpoint's "
+            f"{list(expected.shape)}"
         )
         raise SubjectError(msg)
     cosine = float(similarity_pairwise(vectors, expected).min())
@@ -96,7 +95,7 @@ def _least_cosine(vectors: Vectors, expected: Vectors) -> float:
 
 
 def _key(subject: MadePeer, place: Place, texts: Sequence[str]) -> str:
-    """Of all that its answers depend on."""
+    """Return a digest of all that its answers depend on."""
     name = subject.peer.environment
     versions = place.environment(name).digest if name else package_versions(*PACKAGES)
     what = [asdict(subject.spec), place.digest, versions, list(texts)]

@@ -1,1 +1,1 @@
-"""The layout of a result, and its figures and tables, each under one name."""
+"""The layout of a result, and its figures and tables, each figure under one name."""

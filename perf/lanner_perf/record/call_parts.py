@@ -1,34 +1,34 @@
 """The parts of the time of a call to a server.
 
-The call of the caller and each request of the client are measured here. The server's own statistics
+The call of the caller and each request of the client are timed here. The server's own statistics
 (extension_statistics.md of triton-inference-server/server) give the time of a request in its queue
-and in the model. All figures are means, because means add up, and means of requests, because a
-server knows only those. A request may hold the texts of several callers. If requests with few texts
-are held up, the client's part, a difference of two means, is too small.
+and in the model. All figures are means, because means add up. They are means over requests, because
+a server knows only those. A request may hold the texts of several callers. If requests with few
+texts are held up, the client's part, a difference of two means, comes out too small.
 """
 
 from lanner_perf.record.schema import CallParts
 from lanner_perf.subjects.callers import Calls
 
-#: Each part as a key of a round, with what it is, for people. They add up to the call.
+#: Each part as a key of a round, with its explanation for people. The parts add up to the call.
 PARTS = {
-    "client_ms": "client: what a call takes beyond its request, which is tokenising, waiting for "
-    "one of the few requests that are on their way at once, and handing the answer back",
-    "network_ms": "network: what a request takes beyond queue and model, which is writing and "
-    "reading messages at both ends, the way, and the front end of the server",
-    "queue_ms": "queue: how long a request waits in the server until the model takes it",
-    "compute_ms": "model: how long it is in the model, tokenisation included where that is the "
-    "server's; all requests of a batch are in it as long as the batch",
+    "client_ms": "client: the time of a call outside of its request: tokenizing, waiting for a "
+    "free request (few are sent at once), and handing the answer back",
+    "network_ms": "network: the time of a request outside of queue and model: writing and reading "
+    "messages at both ends, the transport, and the front end of the server",
+    "queue_ms": "queue: the time that a request waits in the server until the model takes it",
+    "compute_ms": "model: the time of a request in the model, with tokenizing if the server does "
+    "that; each request of a batch counts the time of the whole batch",
 }
 
 
 def call_parts(calls: Calls, call_ms: float, answered: int) -> CallParts:
-    """The parts of a mean call; none where the subject is on no server, or that counted nothing.
+    """Return the parts of a mean call; empty for a subject without a server or without requests.
 
     Args:
         calls: A round of calls with one text each.
-        call_ms: How long a call took in the mean.
-        answered: How many were answered.
+        call_ms: The mean milliseconds of a call.
+        answered: The number of answered calls.
     """
     totals = calls.totals
     if totals is None or not totals.requests or not totals.served or not answered:

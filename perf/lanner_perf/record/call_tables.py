@@ -8,7 +8,8 @@ from lanner_perf.record.figures import Figure, by_number, figures
 from lanner_perf.record.tables import Cell, Table, name_cell
 
 Report = Mapping[str, Any]
-#: The number of callers whose calls are taken apart beside those of one; the largest else.
+#: The number of callers whose calls are shown in parts beside those of one caller. If it was not
+#: measured, the largest number is taken.
 MANY = "16"
 _COLUMNS = {"call_ms": "ms of a call", **{key: text.split(":")[0] for key, text in PARTS.items()}}
 _WORK = {
@@ -19,10 +20,10 @@ _WORK = {
     "server_cpu_ms": "server",
     "models_cpu_ms": "its models",
 }
-#: How a first table explains the names of the ways to a server.
+#: The explanation, below a first table, of the names of the ways to a server.
 WAYS = (
-    "What is called tokens is the model that takes tokens, so that the client tokenises; texts is "
-    "the one whose name ends in _text, which tokenises in the server."
+    "In a name, tokens means the model that takes tokens, so that the client tokenizes; texts "
+    "means the model whose name ends in _text, which tokenizes in the server."
 )
 _BY_HAND = (
     "The Python backend around ONNX Runtime with its defaults and stock int8, dynamic batching of "
@@ -31,7 +32,10 @@ _BY_HAND = (
 
 
 def part_loads(report: Report) -> list[str]:
-    """Of which numbers of callers a call is taken apart: the fewest, and `MANY` or the most."""
+    """Return the numbers of callers whose calls are shown in parts: the fewest and many.
+
+    Many is `MANY` callers, or the most if `MANY` was not measured.
+    """
     rows = [row.get("concurrency", {}) for row in report["subjects"]]
     loads = by_number({load for row in rows for load in row if "client_ms" in row[load]})
     if not loads:
@@ -41,17 +45,17 @@ def part_loads(report: Report) -> list[str]:
 
 
 def callers_text(load: str) -> str:
-    """A number of callers, for people."""
+    """Return a number of callers in words."""
     return "one caller" if load == "1" else f"{load} callers"
 
 
 def call_tables(report: Report) -> list[Table]:
-    """The parts of a call, what batches were made, and whose CPU time it took; maybe none."""
+    """Return the tables of a call's parts, of batches and of CPU time; empty without a server."""
     loads = part_loads(report)
     parts = "; ".join(PARTS.values())
     base = report["subjects"][0]["name"]
     notes = (
-        f"Means, which add up. {parts}. Below a call is what it takes beyond {base}.",
+        f"Means, which add up. {parts}. Below each call is its time beyond {base}.",
         "Means of the same parts.",
     )
     tables = [
@@ -60,9 +64,9 @@ def call_tables(report: Report) -> list[Table]:
     ]
     for load in loads[-1:]:
         note = (
-            "A run of the model is a batch: what of it was not answered from the cache. A request "
-            "holds texts of several callers of one client. CPU time is that of all cores; of the "
-            "server where its process is to be seen from here."
+            "A run of the model is a batch, without the texts answered from the cache. A request "
+            "holds texts of several callers of one client. CPU time is the sum over all cores; the "
+            "server's is given if its process is visible from here."
         )
         tables.append(_table(report, load, f"Batches and cores: {callers_text(load)}", note, _WORK))
     return tables
@@ -103,26 +107,27 @@ def server_conditions(report: Report) -> dict[str, str]:
     if server["is_here"]:
         found["Threads"] = (
             f"{report['threads']} of {report['machine']['cores']} cores for a client, or the model "
-            "in process, one subject at a time; the server has its own, as its models say"
+            "in process, one subject at a time; the server has its own threads, set by its models"
         )
     found["Client"] = (
         "Memory, cold start and CPU time of the own process are those of a client, or of the model "
-        "in process; the server's are not in them"
+        "in process; the server's are not included"
     )
     if server["new_texts"]:
         found["Cache"] = (
-            "What is timed has as many words as each text, drawn at random from all of them, so "
-            "that the cache of the server has never seen it; what is called cached was seen before"
+            "The timed texts have as many words as the originals, drawn at random from all of "
+            "them, so that the server's cache has never seen them; subjects named cached are timed "
+            "with texts that it has seen"
         )
     if calls := report["subjects"][0].get("throughput"):
         texts = " and ".join(f"{speed['texts']:,} {name}" for name, speed in calls.items())
-        found["One call"] = f"{texts} texts; texts/s are of one call where no callers are named"
+        found["One call"] = f"{texts} texts; texts/s are those of one call unless callers are named"
     if any(row["kind"] == "triton-plain" for row in report["subjects"]):
         found["By hand"] = _BY_HAND
     if others := _other_requests(report["subjects"]):
         found["Others"] = (
-            f"{others:,} requests of others reached the models meanwhile: they took their share of "
-            "the server, and are in its queue, model and batches"
+            f"{others:,} requests of other clients reached the models meanwhile: they took a share "
+            "of the server, and its queue, model and batches include them"
         )
     return found
 

@@ -1,7 +1,7 @@
-"""The figures of a subject, one record each, however deep they stand in its row.
+"""The figures of a subject, one record each, whatever their depth in its row.
 
-Tables, plots, checks and the comparison of two results read a report through this module, so that
-each of them shows the same number under the same name. Figures that were not measured are missing.
+Tables, plots, checks and the comparison of two results read a report through this module. So each
+of them shows the same number under the same name. Figures that were not measured are missing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +15,9 @@ from lanner_perf.record.schema import PERCENTILES
 Row = Mapping[str, Any]
 #: The prefix of figures that are another figure as a fraction of the floor.
 OF_FLOOR = "of_floor"
-#: A difference of quality below these is rounding: vectors are the same in every round.
+#: Smaller differences of quality are rounding: vectors are the same in every round.
 _SPEARMAN_NOISE, _COSINE_NOISE = 0.05, 1e-4
-#: Of a number of callers. The parts are not in every row, nor in results from before they were
-#: measured.
+#: The figures of a number of callers. Not every row has the parts, and older results lack them.
 _CALLS = ("texts_per_s", "p50_ms", "p90_ms", "p99_ms")
 _CALL_PARTS = {
     "call_ms": "mean ms",
@@ -46,7 +45,8 @@ class Figure:
         rounds: The value of each round; may be empty.
         form: Its format, as `format` takes it.
         is_more_better: True if the larger of two is the better.
-        noise: By how much it differs from itself where it has no rounds; None where nobody knows.
+        noise: The difference between two measurements of the same thing, for a figure without
+            rounds; None if unknown.
     """
 
     label: str
@@ -58,12 +58,15 @@ class Figure:
 
     @property
     def spread(self) -> float | None:
-        """From the lowest to the highest round; None where a single round cannot say."""
+        """Return the distance from the lowest to the highest round; None if there is one round.
+
+        A figure without rounds has its `noise` instead.
+        """
         return float(np.ptp(self.rounds)) if len(self.rounds) > 1 else self.noise
 
     @property
     def text(self) -> str:
-        """The median, as people read it."""
+        """Return the median for people."""
         return f"{self.median:{self.form}}"
 
     @property
@@ -75,18 +78,18 @@ class Figure:
 
 
 def is_lanner(row: Row) -> bool:
-    """True for Lanner: a variant of the artifact, of any head, here or on a server."""
+    """Return True for Lanner: a variant of the artifact, in process or on a server."""
     return str(row["kind"]) in {"lanner", "lanner-head", "triton"}
 
 
 def figures(row: Row) -> dict[str, Figure]:
-    """All figures of a subject, by a key that is the same for every subject and in every result.
+    """Return all figures of a subject, by keys that are the same for every subject and result.
 
-    ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (of so many tokens),
-    ``dispatch.p50``, ``concurrency.16.texts_per_s`` (of so many callers),
-    ``concurrency.16.queue_ms`` (of a subject on a server),
-    ``open_loop.500.p99_ms`` (at so many arrivals a second), ``cold_start.load_s``,
-    ``memory.peak_mb``, ``size.model_mb``, ``quality.spearman``, ``of_floor.short``.
+    The keys are ``throughput.short``, ``latency.p50``, ``latency.128.p50`` (128 tokens),
+    ``dispatch.p50``, ``concurrency.16.texts_per_s`` (16 callers), ``concurrency.16.queue_ms`` (only
+    of a subject on a server), ``open_loop.500.p99_ms`` (500 arrivals a second),
+    ``cold_start.load_s``, ``memory.peak_mb``, ``size.model_mb``, ``quality.spearman``,
+    ``of_floor.short`` and the like.
 
     Args:
         row: A subject of a report; see `lanner_perf.record.schema.Row`.
@@ -97,26 +100,26 @@ def figures(row: Row) -> dict[str, Figure]:
 def ratio(figure: Figure, base: Figure) -> Figure | None:
     """Return the ratio of two figures of the same run; None if the base is zero.
 
-    Both were measured in the same rounds, in turns, so the ratio is the median of the rounds'
+    Both were measured in turns in the same rounds, so the ratio is the median of the rounds'
     ratios. If the base has another number of rounds, its median stands for each of them.
     """
     if base.median <= 0 or any(turn <= 0 for turn in base.rounds):
         return None
     if len(base.rounds) == len(figure.rounds):
         rounds = tuple(a / b for a, b in zip(figure.rounds, base.rounds, strict=True))
-    else:  # other rounds: each against the median
+    else:  # not the same rounds: divide each by the median
         rounds = tuple(turn / base.median for turn in figure.rounds)
     median = float(np.median(rounds)) if rounds else figure.median / base.median
     return replace(figure, median=median, rounds=rounds, form=".2f", noise=None)
 
 
 def is_call_part(key: str) -> bool:
-    """True for a part of a call's time, False for a speed."""
+    """Return True for a part of a call's time, False for a speed."""
     return key.rpartition(".")[2] in _CALL_PARTS
 
 
 def by_number(key_values: Iterable[str]) -> list[str]:
-    """Keys such as "8" and "512" in the order of their numbers."""
+    """Return keys such as "8" and "512" in the order of their numbers."""
     return sorted(key_values, key=float)
 
 
@@ -156,7 +159,7 @@ def _all(row: Row) -> Iterator[tuple[str, Figure]]:
     yield from _quality(row.get("quality", {}))
     for workload, fraction in row.get("of_floor", {}).get("throughput", {}).items():
         speed = row["throughput"][workload]
-        percent = 100 * fraction["of_best"] / speed["texts_per_s"]  # of each text a second
+        percent = 100 * fraction["of_best"] / speed["texts_per_s"]  # of one text a second
         rounds = [percent * turn for turn in speed["rounds"]]
         label = f"{workload}: % of the floor"
         yield (

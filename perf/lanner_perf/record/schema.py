@@ -1,14 +1,14 @@
 """The layout of a report: the keys of its JSON, with their content and units.
 
 A row lacks the keys of a suite that was not requested, or in which its subject failed; `left_out`
-gives the reason for a failure. Every figure is the median of its rounds, and all rounds are
-kept, so that their spread can be shown.
+gives the reason for a failure. Every figure is the median of its rounds. All rounds are kept, so
+that their spread can be shown.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
-#: Grows when a reader of the older layout would misread the newer one.
+#: Increase it when a reader of the older layout would misread the newer one.
 SCHEMA = 2
 #: All suites in the order in which they run. `Row` has the keys that each of them fills.
 SUITES = (
@@ -20,7 +20,8 @@ SUITES = (
     "open_loop",
     "cold_start",
 )
-#: The key of a row that each suite fills, where it is called otherwise; some fill another one too.
+#: The main key of a row for the suites whose key is not their name. Some suites fill other keys
+#: too.
 _KEYS = {"latency": "latency_ms"}
 #: The percentiles of a latency, in the order of its rounds.
 PERCENTILES = (50, 90, 95, 99)
@@ -41,9 +42,9 @@ class Latency(TypedDict):
 
 
 class Overhead(TypedDict):
-    """Milliseconds that a dispatcher adds to the bare engine's for one text of a lone caller.
+    """Milliseconds that a dispatcher adds to the bare engine's for one text of a single caller.
 
-    Medians: of the rounds, and of the texts of each of them.
+    Each of `rounds` is the median over its texts, and `p50` is the median of the rounds.
     """
 
     p50: float
@@ -64,17 +65,16 @@ class CallParts(TypedDict):
     """The time of a call to a server, in the four parts that `record.call_parts` defines.
 
     Attributes:
-        client_ms: The parts of a mean call.
-        network_ms: See above.
-        queue_ms: See above.
-        compute_ms: See above.
+        client_ms: The client's part of a mean call.
+        network_ms: The network's part.
+        queue_ms: The part in the server's queue.
+        compute_ms: The model's part.
         texts_per_request: The mean number of texts in a request of the client.
         texts_per_run: The mean batch of the model on the server; missing if it never ran.
         cached_percent: The share of requests that the server's response cache answered.
         other_requests: Requests of other clients meanwhile; the server's parts include them.
-        server_cpu_ms: CPU time a text of the server's own process; not there where it is not to be
-            seen.
-        models_cpu_ms: The CPU time of the processes that run its models.
+        server_cpu_ms: CPU time a text of the server's own process; missing if it is not visible.
+        models_cpu_ms: CPU time a text of the processes that run its models.
     """
 
     client_ms: NotRequired[float]
@@ -90,14 +90,14 @@ class CallParts(TypedDict):
 
 
 class ConcurrencyRound(CallParts):
-    """One round with a number of callers; a subject on a server has the parts of a call, too.
+    """One round with a number of callers; a subject on a server also has the parts of a call.
 
     Attributes:
         texts_per_s: Calls answered a second, each with one text.
-        p50_ms: The median of a call, as the two below.
-        p90_ms: See above.
-        p99_ms: See above.
-        call_ms: The mean of them.
+        p50_ms: The median time of a call.
+        p90_ms: The 90th percentile.
+        p99_ms: The 99th percentile.
+        call_ms: The mean time of a call.
         cpu_ms: CPU time a text of the subject's own process.
         failed: Calls that raised an error.
     """
@@ -114,8 +114,8 @@ class ConcurrencyRound(CallParts):
 class Concurrency(ConcurrencyRound):
     """Closed loop: each caller sends its next text when the last one is answered.
 
-    `failed` and `other_requests` are sums over the rounds, and `failure` is what the first of those
-    that failed said.
+    `failed` and `other_requests` are sums over the rounds. `failure` is the message of the first
+    call that failed.
     """
 
     failure: str
@@ -147,7 +147,7 @@ class OpenLoopRound(TypedDict):
 
 
 class OpenLoop(OpenLoopRound):
-    """Of the rounds: medians, the sum of `refused` and `failed`, and whether any was cut short."""
+    """The medians of the rounds, their refused and failed calls, and True if any was cut short."""
 
     offered_per_s: float
     failure: str
@@ -155,10 +155,10 @@ class OpenLoop(OpenLoopRound):
 
 
 class ColdStart(TypedDict):
-    """A fresh process, its files in the page cache.
+    """The start of a fresh process whose files are in the page cache.
 
-    Each of `rounds` is import_s, load_s and first_answer_ms. Where the suite was not asked for, the
-    one round is the start that preceded the other suites.
+    Each of `rounds` is import_s, load_s and first_answer_ms. If the suite was not requested, the
+    only round is the start that preceded the other suites.
     """
 
     import_s: float
@@ -168,13 +168,13 @@ class ColdStart(TypedDict):
 
 
 class Memory(TypedDict):
-    """Resident memory of the subject's process, in megabytes of a million bytes.
+    """Resident memory of the subject's process, in MB (a million bytes).
 
     Attributes:
-        imported_mb: After the imports; None where the kind does not say when they are done.
+        imported_mb: After the imports; None if the kind does not tell when they are done.
         loaded_mb: After loading, before the first answer.
         after_mb: After the workloads.
-        peak_mb: The most until then.
+        peak_mb: The peak until then.
     """
 
     imported_mb: float | None
@@ -200,7 +200,7 @@ class Quality(TypedDict):
 
 
 class Row(TypedDict):
-    """One subject. The keys "8", "16" and so on are tokens, callers or arrivals a second."""
+    """One subject. Keys such as "8" are numbers of tokens, callers or arrivals a second."""
 
     name: str
     kind: str
@@ -223,7 +223,7 @@ class Row(TypedDict):
 
 
 class LeftOut(TypedDict):
-    """A subject that was not measured, or in `suite` alone; `name` may be "512 tokens" as well."""
+    """A subject that was not measured at all, or not in `suite`; or a length: "512 tokens"."""
 
     name: str
     reason: str
@@ -231,7 +231,7 @@ class LeftOut(TypedDict):
 
 
 class Workload(TypedDict):
-    """The texts that the suites draw from; of throughput, `Throughput` says how many."""
+    """The texts that the suites draw from; `Throughput` has the number that was timed."""
 
     texts: int
     tokens: int
@@ -239,17 +239,17 @@ class Workload(TypedDict):
 
 
 class ModelOnServer(TypedDict):
-    """A model that was measured, as its configuration has it.
+    """A model that was measured, as its configuration describes it.
 
     Attributes:
         name: Its name on the server.
-        version: Which of its versions answered.
+        version: The version that answered.
         variant: The variant that runs.
         takes: "tokens" or "texts".
         backend: The backend of Triton.
-        instances: Copies of it that run at once.
+        instances: The copies of it that run at once.
         max_batch_size: The most texts of a batch.
-        has_cache: True if the server's response cache holds answers of it.
+        has_cache: True if the server's response cache keeps its answers.
     """
 
     name: str
@@ -290,15 +290,15 @@ class Report(TypedDict):
         versions: The versions in the harness's own environment.
         environments: Versions by the name of an environment, as the rows give it.
         threads: Cores that each subject had, one subject at a time.
-        rounds: Rounds of latency and throughput; the others say theirs.
+        rounds: Rounds of latency and throughput; the other suites store their own number.
         artifact: The name of the model.
         timed: The timed call, for people.
         workloads: "short" and "mixed".
-        suites: Which of `SUITES` were asked for.
-        subjects: The first is the reference.
+        suites: The requested ones of `SUITES`.
+        subjects: The subjects; the first is the reference.
         left_out: Subjects and suites that were not measured, with the reasons.
         random_batches: The batches for batch independence: their number, and the texts of each.
-        seconds: How long each suite took.
+        seconds: The seconds that each suite took.
     """
 
     schema: int
@@ -319,6 +319,6 @@ class Report(TypedDict):
 
 
 def whole_rows(report: Mapping[str, Any], suites: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of those subjects that these suites measured, all of them."""
+    """Return the rows of the subjects that all these suites measured."""
     keys = [_KEYS.get(suite, suite) for suite in suites]
     return [row for row in report["subjects"] if all(key in row for key in keys)]

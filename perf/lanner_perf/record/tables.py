@@ -1,4 +1,4 @@
-"""Tables of text that HTML and Markdown both show."""
+"""Tables of text for HTML and Markdown."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ NOT_MEASURED = "not measured"
 
 
 class Cell(NamedTuple):
-    """A figure: its text, its ratio to the reference, and its spread; all may be empty."""
+    """A figure: its text, its ratio to the reference, and its spread; each may be empty."""
 
     text: str = ""
     beside: str = ""
@@ -24,8 +24,8 @@ class Table(NamedTuple):
     Attributes:
         title: The title of the table.
         note: A note for the reader.
-        header: A name a column; that of the first is empty.
-        rows: As long as the header.
+        header: A name for each column; that of the first is empty.
+        rows: The rows, each as long as the header.
     """
 
     title: str
@@ -35,5 +35,5 @@ class Table(NamedTuple):
 
 
 def name_cell(index: int, row: Mapping[str, Any]) -> Cell:
-    """The first cell of a subject's row: its number, counted from 1, and its name."""
+    """Return the first cell of a subject's row: its number, counted from 1, and its name."""
     return Cell(f"{index + 1}. {row['name']}")

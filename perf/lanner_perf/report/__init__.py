@@ -1,1 +1,1 @@
-"""The one report: a page, Markdown, plots and checks, all made of a recorded result."""
+"""The report of a recorded result: a page, Markdown, plots and checks."""

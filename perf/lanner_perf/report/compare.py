@@ -1,8 +1,8 @@
 """Two results side by side: the figures that became faster or slower, and those within the noise.
 
-A figure has changed if its medians are further apart than both spreads together, each from the
-lowest to the highest round. With three rounds this is wrongly said of one pair in seventy; that the
-ranges do not overlap would be said of one in ten.
+The spread of a figure reaches from its lowest to its highest round. A figure has changed if its two
+medians differ by more than both spreads together. With three rounds this rule is wrong for one pair
+in seventy; the rule that the two ranges do not overlap would be wrong for one in ten.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,8 @@ from lanner_perf.record.figures import OF_FLOOR, Figure, figures, is_call_part, 
 from lanner_perf.report.content import HEADLINE
 
 Report = Mapping[str, Any]
-#: What a newer Lanner may change: it is what two results are compared for.
+#: The package that may differ between two results, because results of two versions of Lanner are
+#: compared to see what the newer one gains.
 _OURS = "lanner"
 _QUALITY = "quality."
 
@@ -26,14 +27,16 @@ class Change:
 
     Attributes:
         subject: The name of the subject.
-        key: As `lanner_perf.record.figures.figures` calls it.
+        key: Its key in `lanner_perf.record.figures.figures`.
         label: Its name for people.
-        old: Its median in the older result, and `new` in the newer.
-        ratio: New in parts of old; None where the old one is zero.
-        lowest: The lowest ratio that the rounds allow, and `highest` the highest.
+        old: Its median in the older result.
+        new: Its median in the newer result.
+        ratio: New divided by old; None if old is zero.
+        lowest: The lowest ratio that the rounds allow.
+        highest: The highest ratio that the rounds allow.
         is_better: True if the change is for the better; None without a change.
-        has_changed: Whether it goes beyond the noise of both; None where a single round cannot
-            say.
+        has_changed: True if the change exceeds the noise of both; None if a single round leaves the
+            noise unknown.
     """
 
     subject: str
@@ -54,9 +57,11 @@ class Comparison:
 
     Attributes:
         differences: The conditions that differ between the two, for people.
-        base: The subject that figures are divided by for that reason; empty for absolute figures.
-        changes: A figure each.
-        only_old: Subjects of the older result alone, and `only_new` of the newer.
+        base: The subject whose figures the others are divided by because conditions differ; empty
+            for absolute figures.
+        changes: One entry for each figure.
+        only_old: The subjects that only the older result has.
+        only_new: The subjects that only the newer result has.
     """
 
     differences: tuple[str, ...]
@@ -71,16 +76,16 @@ class Comparison:
         if not self.differences:
             return ""
         return (
-            f"the results differ in {', '.join(self.differences)}, so what is compared is each "
-            f"figure's ratio to {self.base} of the same result"
+            f"the results differ in {', '.join(self.differences)}, so each figure is compared as "
+            f"its ratio to {self.base} of the same result"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     def worse_than(self, bound: float) -> list[Change]:
-        """Return the changes for the worse beyond the noise, to less than this share of before."""
+        """Return the changes for the worse beyond the noise that keep less than this share."""
         return [
             change
             for change in self.changes
@@ -89,14 +94,14 @@ class Comparison:
 
 
 def compare(old: Report, new: Report) -> Comparison:
-    """The figures that both results have of the same subjects.
+    """Compare the figures that both results have of the same subjects.
 
-    Absolute figures are compared where machine, versions (but Lanner's), threads and workloads are
-    the same. Else it is each figure's ratio to that of the first subject that both have, measured
-    in the same rounds of its own result.
+    Absolute figures are compared if machine, versions (except Lanner's), threads and workloads are
+    the same. Otherwise each figure is compared as its ratio to the first subject that both results
+    have, measured in the same rounds of its own result.
 
     Raises:
-        InputError: They have no subject in common.
+        InputError: The results have no subject in common.
     """
     rows = [{row["name"]: row for row in report["subjects"]} for report in (old, new)]
     shared = [name for name in rows[0] if name in rows[1]]
@@ -150,13 +155,13 @@ def _differences(old: Report, new: Report) -> Iterator[str]:
 
 
 def _models(report: Report) -> list[dict[str, Any]]:
-    """The models of a server, whatever their versions are numbered."""
+    """Return the models of a server without their version numbers."""
     models = report.get("server", {}).get("models", [])
     return [{key: of[key] for key in of if key != "version"} for of in models]
 
 
 def _changed_packages(old: Report, new: Report) -> list[str]:
-    """Return the packages of different versions, among those that both results name."""
+    """Return the packages whose versions differ, among those that both results name."""
     environments = [{"": report["versions"], **report["environments"]} for report in (old, new)]
     shared = [name for name in environments[0] if name in environments[1]]
     changed = {
@@ -169,7 +174,7 @@ def _changed_packages(old: Report, new: Report) -> list[str]:
 
 
 def _own(row: Report) -> dict[str, Figure]:
-    """The figures that say how good it is, without those that are put together of others."""
+    """Return the figures that measure a subject, without those computed from others."""
     return {
         key: one
         for key, one in figures(row).items()
@@ -178,7 +183,7 @@ def _own(row: Report) -> dict[str, Figure]:
 
 
 def _relative(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Every figure in parts of the reference's; quality stays as it is."""
+    """Return every figure divided by the reference's; quality stays as it is."""
     found = dict(row)
     for key, figure in row.items():
         if not key.startswith(_QUALITY):
@@ -218,14 +223,14 @@ def _range(figure: Figure) -> tuple[float, float]:
 
 
 def _kept(change: Change) -> float:
-    """Return the remaining share of the earlier value."""
+    """Return the share of the earlier value that remains."""
     if change.ratio is None or change.ratio <= 0:
         return 1.0
     return min(change.ratio, 1 / change.ratio)
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """For people: the figures of the first table of a report, and whatever else changed."""
+    """Return a table for people: the figures of a report's first table, and all that changed."""
     header = ("subject", "figure", "old", "new", "new/old", "at least", "at most", "")
     shown = [one for one in comparison.changes if one.key in HEADLINE or one.has_changed]
     rows: list[tuple[str, ...]] = [header]

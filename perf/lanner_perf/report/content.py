@@ -32,7 +32,7 @@ _DIFFERENCES = frozenset({"quality.spearman"})
 
 
 def report_page(report: Report) -> Page:
-    """The page of a report, with every table for which it has figures."""
+    """Return the page of a report, with each table that it has figures for."""
     where = " on a Triton server" if "server" in report else ""
     lanner = (name_cell(index, row) for index, row in _numbered(report) if is_lanner(row))
     return Page(
@@ -51,7 +51,7 @@ def report_page(report: Report) -> Page:
 
 
 def headlines(report: Report) -> list[Headline]:
-    """Return the figures that a page begins with, from the checks of the report."""
+    """Return the figures at the beginning of a page, from the checks of the report."""
     forms = forms_of(report)
     return [
         Headline(forms[check["what"]].format(check["measured"]), check["what"], check["of"])
@@ -61,10 +61,10 @@ def headlines(report: Report) -> list[Headline]:
 
 
 def headline_table(report: Report) -> Table:
-    """The subjects, each figure with its ratio to the reference."""
+    """Return the table of the subjects, with each figure and its ratio to the reference."""
     rows = [figures(row) for row in report["subjects"]]
     keys = [key for key in HEADLINE if any(key in row for row in rows)]
-    if "quality.spearman" in keys:  # it says more, and the table is wide
+    if "quality.spearman" in keys:  # says more than the cosine, and the table is wide
         keys.remove("quality.cosine_mean")
     labels = {key: figure.label for row in rows for key, figure in row.items()}
     cells = [
@@ -76,9 +76,9 @@ def headline_table(report: Report) -> Table:
         for index, (row, found) in enumerate(zip(report["subjects"], rows, strict=True))
     ]
     note = (
-        f"Medians of the rounds; below each its ratio to {report['subjects'][0]['name']}, the "
-        "median of the ratios of the rounds (of Spearman the difference), and the lowest and the "
-        "highest round."
+        f"Medians of the rounds. Below each figure stand its ratio to "
+        f"{report['subjects'][0]['name']} (for Spearman the difference), which is the median of "
+        "the rounds' ratios, and the lowest and the highest round."
     )
     if "server" in report:
         note = f"{note} {WAYS}"
@@ -86,7 +86,7 @@ def headline_table(report: Report) -> Table:
 
 
 def check_tables(report: Report) -> list[Table]:
-    """Return the table of the checks that were measured, or none; the record has the others."""
+    """Return the table of the checks that were measured, or none; the JSON has the others."""
     rows = []
     for check in report["checks"]:
         if check["holds"] is None:
@@ -102,7 +102,7 @@ def check_tables(report: Report) -> list[Table]:
 
 def detail_tables(report: Report) -> list[Table]:
     """Return the tables by length, callers and arrivals, and the floor, if they were measured."""
-    percentiles = "p50 ms, beside it p99 ms; below them the lowest and the highest p50."
+    percentiles = "p50 ms and p99 ms; below them the lowest and the highest p50."
     tables = [
         _family(report, "throughput_by_length", "throughput.{}", "Texts/s by tokens of a text"),
         _family(
@@ -135,7 +135,7 @@ def detail_tables(report: Report) -> list[Table]:
 
 
 def floor_table(report: Report) -> Table:
-    """Return the most that the machine could do; without rows if that was not measured."""
+    """Return the table of the machine's limits; it has no rows if they were not measured."""
     title = "The floor"
     if "floor" not in report:
         return Table(title, "", [""], [])
@@ -143,15 +143,16 @@ def floor_table(report: Report) -> Table:
 
     header, *rows = summary_rows(report["floor"])
     note = (
-        "The matrix products of the model for the true lengths of the texts, at the most that any "
-        "library reached here, and nothing else: no padding, tokenisation, softmax or copies. "
+        "The floor counts only the matrix products of the model for the true lengths of the texts, "
+        "at the highest speed that any library reached here, without padding, tokenization, "
+        "softmax or copies. "
         f"{noisy(report['floor'])}"
     )
     return Table(title, note.strip(), [*header], [[Cell(cell) for cell in row] for row in rows])
 
 
 def versions_table(report: Report) -> Table:
-    """The versions of each environment."""
+    """Return the table of the versions of each environment."""
     environments = report["environments"] or {"": report["versions"]}
     packages = sorted({name for versions in environments.values() for name in versions})
     rows = [
@@ -181,15 +182,15 @@ def conditions(report: Report) -> dict[str, str]:
         **server_conditions(report),
         "Rounds": f"{report['rounds']}, interleaved over the subjects",
         "Timed": report["timed"],
-        "Not timed": "Warm-up, choosing each subject's best batch size, moving texts and vectors "
-        "between processes; starting is the cold start alone.",
+        "Not timed": "Warm-up, choosing each subject's best batch size, and moving texts and "
+        "vectors between processes. Only the cold start times the start of a process.",
         **{f"Workload {name}": text for name, text in workloads.items()},
         "Time taken": f"{report['whole_s'] / 60:.1f} minutes in all ({seconds})",
     }
 
 
 def left_out(report: Report) -> list[str]:
-    """Return the omitted subjects with the reasons, one per line."""
+    """Return one line for each subject that was left out, with the reason."""
     return [
         f"{item['name']}{' in ' + item['suite'] if 'suite' in item else ''}: {item['reason']}"
         for item in report["left_out"]
@@ -197,7 +198,7 @@ def left_out(report: Report) -> list[str]:
 
 
 def precision_text(row: Report) -> str:
-    """The precision of its weights, and that of its products where it says so."""
+    """Return the precision of its weights, and the precision of its products if it is known."""
     compute = row.get("compute", "")
     return f"{row['precision']}, in {compute}" if compute else str(row["precision"])
 
@@ -249,9 +250,9 @@ def _open_loop(report: Report) -> Table:
             cells = (row["open_loop"].get(load) for load in loads)
             rows.append([name_cell(index, row), *map(_open_loop_cell, cells)])
     note = (
-        "p99 ms from the scheduled arrival, below it what was refused or failed. Arrivals are "
-        "Poisson's and do not wait for answers. > is a lower bound: the subject fell so far behind "
-        "that its round was ended."
+        "p99 ms from the scheduled arrival; below it the number of refused and failed calls. "
+        "Texts arrive as a Poisson process and do not wait for answers. > marks a lower bound: the "
+        "subject fell so far behind that its round was ended."
     )
     return Table("Open loop: p99 ms by arrivals/s", note, ["", *loads], rows)
 

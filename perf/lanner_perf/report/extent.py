@@ -20,11 +20,11 @@ class Extent:
     """The extent of the measurements.
 
     Attributes:
-        suites: Of `lanner_perf.record.schema.SUITES`.
+        suites: Some of `lanner_perf.record.schema.SUITES`.
         pairs: A CSV of labelled pairs, or None for the sentences that Lanner ships.
         threads: Cores that each subject may use.
         rounds: Rounds of latency and throughput, or None for the plan's.
-        is_quick: True to measure little, to try it out.
+        is_quick: True to measure less, to try the benchmark.
         command: The command line.
     """
 
@@ -36,7 +36,7 @@ class Extent:
     command: tuple[str, ...]
 
     def workloads(self) -> Workloads:
-        """The texts.
+        """Return the texts.
 
         Raises:
             LannerError: The pairs cannot be used.
@@ -53,11 +53,11 @@ class Extent:
         return plan if self.rounds is None else replace(plan, rounds=self.rounds)
 
     def finish(self, report: dict[str, Any], *, begin_s: float, has_all: bool) -> dict[str, Any]:
-        """Add to a report what only the whole run knows.
+        """Add the keys to a report that only the whole run knows.
 
         Args:
             report: The report.
-            begin_s: When it began, by `time.perf_counter`.
+            begin_s: The beginning of the run, by `time.perf_counter`.
             has_all: True if all peers were measured.
         """
         report["command"] = shlex.join(self.command)

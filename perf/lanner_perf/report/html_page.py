@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs nothing beside it."""
+"""A page as one HTML file that contains its plots and styles."""
 
 import base64
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _TEMPLATE = "report.html.jinja"
 
 
 def html_page(page: Page, charts: Sequence[Chart]) -> str:
-    """The page, with its plots inside; every name in it is escaped."""
+    """Return the page with its plots inside; every name in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""A page as Markdown, as a repository shows it."""
+"""A page as Markdown for a repository."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from lanner_perf.report.page import Page
 
 
 def markdown_page(page: Page, pictures: Mapping[str, tuple[str, str]]) -> str:
-    """The tables and links to the plots.
+    """Return the tables, and links to the plots.
 
     Args:
         page: The content.
@@ -31,7 +31,7 @@ def markdown_page(page: Page, pictures: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is its header."""
+    """Return a table whose header is the first row."""
     lines = [f"| {' | '.join(_inline(cell) for cell in row)} |" for row in rows]
     lines.insert(1, f"|{'---|' * len(rows[0])}")
     return "\n".join(lines)

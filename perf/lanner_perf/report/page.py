@@ -1,4 +1,4 @@
-"""A report as its reader sees it, whatever was measured: HTML, Markdown and a terminal show it."""
+"""The content of a report for its reader, which HTML, Markdown and a terminal show."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,18 +15,18 @@ class Headline(NamedTuple):
 
 
 class Page(NamedTuple):
-    """All that a page says, its plots aside.
+    """The content of a page without its plots.
 
     Attributes:
         title: Its heading.
-        lead: A sentence or two below it.
+        lead: One or two sentences below the heading.
         headlines: The figures at the beginning; may be empty.
         tables: The first tables.
-        details: Tables that stand behind the plots.
+        details: The tables that come after the plots.
         conditions: The conditions of the measurement, by name, for reading and repeating it.
         versions: The versions of each environment.
         left_out: A line for each subject or suite that was not measured, with the reason.
-        emphasized: The names of the rows that stand out.
+        emphasized: The names of the emphasized rows.
     """
 
     title: str

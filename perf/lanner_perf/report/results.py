@@ -1,4 +1,4 @@
-"""Results on disk: the figures as JSON, and the pages and plots that are made of them."""
+"""Results on disk: the figures as JSON, and the pages and plots made from them."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +40,10 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_result(path: Path) -> Report:
-    """A result that `lanner bench` wrote.
+    """Return a result that `lanner bench` wrote.
 
     Raises:
-        InputError: There is none, it is damaged or of something else, or of another layout.
+        InputError: The file is missing, damaged, from another program, or of another layout.
     """
     try:
         report = json.loads(path.read_bytes(), parse_constant=_refuse)
@@ -51,10 +51,10 @@ def read_result(path: Path) -> Report:
         msg = f"{path} cannot be read ({error.strerror}): give a .json that 'lanner bench' wrote"
         raise InputError(msg) from None
     except ValueError:
-        msg = f"{path} is no JSON, or was cut: give a .json that 'lanner bench' wrote"
+        msg = f"{path} is not complete JSON: give a .json that 'lanner bench' wrote"
         raise InputError(msg) from None
     if not isinstance(report, dict) or not isinstance(report.get("subjects"), list):
-        msg = f"{path} is no result of 'lanner bench': give a .json that it wrote"
+        msg = f"{path} is not a result of 'lanner bench': give a .json that it wrote"
         raise InputError(msg)
     if report.get("schema") != SCHEMA:
         msg = (
@@ -69,27 +69,27 @@ def read_result(path: Path) -> Report:
 
 
 def output_files(page: Path, plots: list[str]) -> dict[str, Path]:
-    """Return the files of a report: by "html", "json", "md" and the name of each plot."""
+    """Return the files of a report by "html", "json", "md" and the name of each plot."""
     stem = page.with_suffix("")
     files = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in ("html", "json", "md")}
     return files | {plot: stem.with_name(f"{stem.name}-{plot}.png") for plot in plots}
 
 
 def require_page(page: Path) -> None:
-    """Refuse a place where no report can be written; to be called before long work.
+    """Check that a report can be written to a place; call this before long work.
 
     Raises:
-        InputError: Its suffix is another, its directory is missing or read-only.
+        InputError: The suffix is wrong, or the directory is missing or read-only.
     """
     if page.suffix != PAGE_SUFFIX:
-        msg = f"{page}: the report is a page, give a name that ends in {PAGE_SUFFIX}"
+        msg = f"{page}: the report is an HTML page: give a name that ends in {PAGE_SUFFIX}"
         raise InputError(msg)
     for file in output_files(page, []).values():
         require_output_file(file)
 
 
 def write_report(report: Report, path: Path) -> list[Path]:
-    """A report of `lanner bench` in files; see `write_page`."""
+    """Write a report of `lanner bench` to files; see `write_page`."""
     from lanner_perf.report.plots.charts import draw_charts  # noqa: PLC0415 (matplotlib)
 
     return write_page(report, report_page(report), partial(draw_charts, report), path)
@@ -104,13 +104,13 @@ def write_page(
         report: The report.
         page: The content of its page.
         draw: Draws its plots.
-        path: The HTML file; the others stand beside it.
+        path: The HTML file; the other files are written beside it.
 
     Returns:
         The files.
 
     Raises:
-        InputError: They cannot be written there.
+        InputError: The files cannot be written there.
     """
     from lanner_perf.report.html_page import html_page  # noqa: PLC0415 (jinja2)
 
@@ -132,7 +132,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _damage(report: Mapping[str, Any]) -> str:
-    """Return the fault of a report in words, or an empty string."""
+    """Return the fault of a report in words; empty if it has none."""
     for key, kind in _KEYS.items():
         if not isinstance(report.get(key), kind):
             return f"its {key!r} is missing or of another type"

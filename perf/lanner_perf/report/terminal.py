@@ -1,4 +1,4 @@
-"""A page as text for a terminal: the tables that are read first."""
+"""A page as text for a terminal: the tables that a reader needs first."""
 
 import re
 
@@ -6,9 +6,9 @@ from lanner.commands.console import table
 from lanner_perf.record.tables import Table
 from lanner_perf.report.page import Page
 
-#: Tables with more columns leave the spreads to the pages.
+#: Tables with more columns show no spreads; the pages have them.
 _MOST_COLUMNS_WITH_SPREADS = 4
-#: Before the name of a subject; only plots refer to it.
+#: The number before the name of a subject; only plots refer to it.
 _NUMBER = re.compile(r"^\d+\. ")
 
 

@@ -1,1 +1,1 @@
-"""A model on a Triton server beside itself in process."""
+"""Benchmarks of a model on a Triton server, or of services, beside the model in process."""

@@ -1,7 +1,7 @@
-"""The model repository that a team writes by hand, for `triton_report` to compare with.
+"""A model repository as a team writes it by hand, for `triton_report` to compare with.
 
-A Python backend around ONNX Runtime with its defaults and a stock int8 graph, dynamic batching
-switched on as Triton's documentation shows it. `lanner_perf.kinds.triton_plain` is its client.
+A Python backend runs ONNX Runtime with its defaults and a stock int8 graph. Dynamic batching is on,
+as in Triton's documentation. `lanner_perf.kinds.triton_plain` is its client.
 """
 
 import shutil
@@ -50,7 +50,7 @@ class TritonPythonModel:
 
 
 def write_plain_repository(graph: Path, repository: Path, dimension: int) -> None:
-    """Write the repository around an ONNX file that answers vectors of that dimension."""
+    """Write the repository for an ONNX file that returns vectors of that dimension."""
     version = repository / MODEL / "1"
     version.mkdir(parents=True)
     (repository / MODEL / "config.pbtxt").write_text(_CONFIG % dimension)

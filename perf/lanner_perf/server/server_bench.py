@@ -21,12 +21,12 @@ from lanner_perf.suites.suite_plan import SuitePlan
 
 Progress = Callable[[str], object]
 IN_PROCESS = "in process"
-#: The texts of the one large call, and the seconds for each number of callers in a round.
+#: The texts of the one large call, and the seconds of a round with each number of callers.
 _BULK_TEXTS, _POINT_S = 10_000, 2.0
 _NO_ARTIFACT: LeftOut = {
     "name": IN_PROCESS,
-    "reason": "no artifact was given that the model was made of: --against DIR measures it beside, "
-    "and with it what the server adds",
+    "reason": "no artifact was given: --against DIR measures the model's artifact in process, and "
+    "so the time that the server adds",
 }
 _WITH_CACHE = "start it with 'lanner serve', which gives it 64 MB, or with --cache-config"
 
@@ -38,9 +38,9 @@ class ServerRequest:
     Attributes:
         urls: The URLs of one server, one for each protocol, without the model's name.
         name: The name of the model.
-        against: The artifact that it was made of, or None to leave that out.
+        against: The artifact of the model, or None to leave that out.
         access: Headers and certificates, as `lanner.connect` takes them.
-        extent: How much is measured.
+        extent: The extent of the measurements.
         cached: Another model of the server, from the same artifact, with a response cache.
         others: Further subjects.
     """
@@ -58,16 +58,16 @@ def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
     """Run the benchmark.
 
     Args:
-        request: What.
-        progress: Told when a step begins.
+        request: The request.
+        progress: Called when a step begins.
 
     Returns:
-        The report, as JSON values; `lanner_perf.bench.BenchReport` says what is where.
+        The report as JSON values, with the keys of `lanner_perf.bench.BenchReport`.
 
     Raises:
-        UsageError: Two URLs are of one protocol, or one is none.
-        BenchmarkError: The artifact is another one's, the URLs lead to different models, or nothing
-            of the server could be measured.
+        UsageError: Two URLs have the same protocol, or one is not a URL of a server.
+        BenchmarkError: The artifact is not the model's, the URLs lead to different models, or
+            nothing of the server could be measured.
         LannerError: No server answers, it has no such model, or the artifact or the pairs cannot be
             used.
     """
@@ -109,9 +109,12 @@ def bench_server(request: ServerRequest, progress: Progress) -> dict[str, Any]:
 
 
 def _plan(extent: Extent) -> SuitePlan:
-    """Rounds of callers as of everything else; and no texts by length, which is the engine's."""
+    """Return the plan: as many rounds of callers as of other suites, and no texts by length.
+
+    Texts by length would measure the engine, not the server.
+    """
     plan = extent.plan()
-    # Callers of one text get less of a server than the reference in bulk, which loads are parts of.
+    # The loads are multiples of the reference's speed in bulk. Callers with one text each get less.
     loads = tuple(load / 4 for load in plan.loads)
     plan = replace(plan, lengths=(), loads=loads, point_rounds=plan.rounds)
     return plan if extent.is_quick else replace(plan, bulk_texts=_BULK_TEXTS, point_s=_POINT_S)
@@ -120,7 +123,7 @@ def _plan(extent: Extent) -> SuitePlan:
 def _cached_models(
     request: ServerRequest, models: Sequence[ServerModel]
 ) -> tuple[list[ServerModel], str]:
-    """Of which models the cache is measured, over the first protocol; or why of none."""
+    """Return the models for measuring the cache over the first protocol, or the reason for none."""
     url = request.urls[0]
     asked = [model for model in models if model.url == url]
     if request.cached:
@@ -128,13 +131,13 @@ def _cached_models(
     if found := [model for model in asked if model.has_cache]:
         return found, ""
     if any(model.asks_for_cache for model in asked):
-        return [], f"the model asks for it, and tritonserver has none: {_WITH_CACHE}"
+        return [], f"the model asks for a cache, and tritonserver has none: {_WITH_CACHE}"
     how = f"make its repository with 'lanner repository --response-cache', and {_WITH_CACHE}"
-    return [], f"{asked[0].served.name} is served without: {how}"
+    return [], f"{asked[0].served.name} is served without a cache: {how}"
 
 
 def _is_remembered(models: Sequence[ServerModel]) -> bool:
-    """Return whether a server caches answers, so that no text may be timed twice."""
+    """Return True if a server caches answers, so that no text may be timed twice."""
     return any(model.has_cache for model in models)
 
 
@@ -185,14 +188,14 @@ def _require_protocols(urls: Sequence[str]) -> None:
     protocols = [Address.parse(url).protocol for url in urls]
     if len(set(protocols)) < len(protocols):
         msg = (
-            f"{' and '.join(urls)} are of one protocol: give one URL, or one over gRPC and one "
-            "over HTTP of the same server"
+            f"{' and '.join(urls)} have the same protocol: give one URL, or one for gRPC and one "
+            "for HTTP of the same server"
         )
         raise UsageError(msg)
 
 
 def _require_one(request: ServerRequest, models: Sequence[ServerModel]) -> None:
-    """Refuse URLs that show that they are of different servers."""
+    """Refuse URLs that evidently belong to different servers."""
     kinds = {(m.served.name, m.triton, m.served.version, m.tokenizer_sha256) for m in models}
     if len(kinds) > len({model.served.name for model in models}):
         msg = (
@@ -203,7 +206,7 @@ def _require_one(request: ServerRequest, models: Sequence[ServerModel]) -> None:
 
 
 def _require_measured(report: Mapping[str, Any]) -> None:
-    """Refuse a report that has nothing of the server."""
+    """Refuse a report without a figure of the server."""
     suites = [suite for suite in report["suites"] if suite != "cold_start"]
     rows = [row for suite in suites for row in whole_rows(report, [suite])]
     if suites and not any(row["kind"] == "triton" for row in rows):

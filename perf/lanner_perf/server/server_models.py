@@ -1,4 +1,4 @@
-"""The models of a server, as found by Lanner's own client."""
+"""The models of a server, as Lanner's own client finds them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from lanner_perf.record.schema import LeftOut, ModelOnServer
 from lanner_perf.subjects.totals import cache_lookups
 
 _PROTOCOLS = {"grpc": "gRPC", "http": "HTTP"}
-#: The backend whose repositories hold the graph as ONNX Runtime has optimized it, and not the
+#: The backend whose repositories contain a graph that ONNX Runtime has optimized, instead of the
 #: artifact's own file.
 _BAKING = "onnxruntime"
-#: A lookup is counted a moment after the answer.
+#: The server counts a lookup a moment after the answer.
 _PATIENCE_S, _POLL_S = 1.0, 0.01
 
 
 class Found(NamedTuple):
-    """The model behind one URL.
+    """The models behind one URL.
 
     Attributes:
         models: The token model, the text model, or both.
-        left_out: Which of them is not there.
+        left_out: The one of them that the server lacks.
     """
 
     models: list["ServerModel"]
@@ -42,13 +42,13 @@ class ServerModel:
     """A model of a server, as one protocol reaches it.
 
     Attributes:
-        url: The server's.
-        triton: The server's version.
-        served: The server's description of it.
-        manifest: The manifest of its artifact.
-        config: Its configuration, as Triton's JSON form of it has it.
+        url: The URL of the server.
+        triton: The version of the server.
+        served: The server's description of the model.
+        manifest: The manifest of the model's artifact.
+        config: The model's configuration in Triton's JSON form.
         asks_for_cache: True if its configuration turns the response cache on.
-        has_cache: True if the server has a response cache, too.
+        has_cache: True if, in addition, the server has a response cache.
     """
 
     url: str
@@ -94,13 +94,13 @@ def find_models(url: str, name: str, access: Mapping[str, Any]) -> Found:
 
     Args:
         url: The URL of the server.
-        name: The model's.
-        access: What else `lanner.connect` takes: headers and certificates.
+        name: The name of the model.
+        access: Headers and certificates, as `lanner.connect` takes them.
 
     Raises:
-        UsageError: The URL is none.
+        UsageError: The URL is not one of a server.
         ServerUnavailableError: No server answers there.
-        ModelUnavailableError: It has no such model, or the model is not ready.
+        ModelUnavailableError: The server has no such model, or the model is not ready.
         ServerError: The model carries nothing of an artifact.
     """
     tokens = name.removesuffix(TEXT_SUFFIX)
@@ -139,7 +139,7 @@ def _find(url: str, name: str, access: Mapping[str, Any]) -> ServerModel:
 
 
 def _is_remembered(model: Any, transport: Monitor, name: str) -> bool:
-    """Return whether the server looks an answer up in a cache; False without a cache."""
+    """Return True if the server looks an answer up in a cache."""
     head = model.manifest.head_record
     getattr(model, head.methods[0])(first_input(head.inputs.value))
     end = time.monotonic() + _PATIENCE_S
@@ -154,7 +154,7 @@ def artifact_of(
     """Return an artifact with the tokenizer of the models: the given one, or the server's.
 
     Raises:
-        BenchmarkError: None is given, and the server has text models alone.
+        BenchmarkError: No artifact is given, and the server has only text models.
     """
     if given is not None:
         return nullcontext(given)
@@ -163,13 +163,13 @@ def artifact_of(
             return model.served.artifact()
     msg = (
         f"{models[0].url} has only {models[0].served.name}, which carries no tokenizer to count "
-        "tokens with: give the artifact that it was made of, --against DIR"
+        "tokens with: give its artifact with --against DIR"
     )
     raise BenchmarkError(msg)
 
 
 def require_same(artifact: Artifact, model: ServerModel) -> None:
-    """Refuse an artifact that a server's model was not made of.
+    """Refuse an artifact that is not the artifact of a server's model.
 
     Raises:
         BenchmarkError: The head, dimension, tokenizer or weights of the variant differ.
@@ -188,9 +188,9 @@ def require_same(artifact: Artifact, model: ServerModel) -> None:
     differing += [name for name in known if mine.files.get(name) != theirs.files[name]]
     if differing:
         msg = (
-            f"{artifact.directory} is not what {model.served.name} on {model.url} was made of "
-            f"({', '.join(differing)}): give the artifact that its repository was made of, or "
-            "leave --against out"
+            f"{artifact.directory} is not the artifact of {model.served.name} on {model.url} "
+            f"({', '.join(differing)} differ): give the artifact that its repository was made "
+            "from, or leave --against out"
         )
         raise BenchmarkError(msg)
 

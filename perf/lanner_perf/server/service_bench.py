@@ -1,7 +1,7 @@
 """One run of `lanner bench` with URLs that end with ``/v1``: services, beside the model in process.
 
-The services may be anybody's that speaks the dialect of OpenAI, so that Lanner's is measured beside
-others with the same texts, in interleaved rounds.
+Any service with OpenAI's API can be measured. So Lanner's service is compared with others on the
+same texts, in interleaved rounds.
 """
 
 import time
@@ -24,7 +24,7 @@ from lanner_perf.suites.suite_plan import SuitePlan
 
 #: Suites that would measure the client, not the service.
 _OF_PROCESSES = ("memory", "cold_start")
-#: The seconds for each number of callers in a round.
+#: The seconds of a round with each number of callers.
 _POINT_S = 2.0
 
 
@@ -33,9 +33,10 @@ class ServiceRequest:
     """The request for a benchmark of services.
 
     Attributes:
-        urls: The URL of each, ending with ``/v1``, or with ``/v1/`` and the name of a model.
-        against: The artifact that runs in process, with whose tokenizer tokens are counted.
-        extent: How much is measured.
+        urls: The URL of each service, ending with ``/v1``, or with ``/v1/`` and the name of a
+            model.
+        against: The artifact that runs in process; its tokenizer counts the tokens.
+        extent: The extent of the measurements.
     """
 
     urls: tuple[str, ...]
@@ -44,7 +45,7 @@ class ServiceRequest:
 
 
 def is_service(url: str) -> bool:
-    """Return whether a URL is that of a service in the dialect of OpenAI."""
+    """Return True if a URL is that of a service with OpenAI's API."""
     parts = urlsplit(url)
     return parts.scheme == "http" and f"{parts.path}/".startswith("/v1/")
 
@@ -57,17 +58,20 @@ def bench_services(request: ServiceRequest, progress: Callable[[str], object]) -
         progress: Called when a step begins.
 
     Returns:
-        The report as JSON values, laid out as `lanner_perf.bench.BenchReport` says.
+        The report as JSON values, with the keys of `lanner_perf.bench.BenchReport`.
 
     Raises:
-        BenchmarkError: A service does not answer, or has several models and none is named.
-        HeadError: The artifact does not answer with vectors.
+        BenchmarkError: A service does not answer, or has several models and the URL names none.
+        HeadError: The artifact does not return vectors.
         LannerError: The artifact or the pairs cannot be used.
     """
     begin_s = time.perf_counter()
     artifact, extent = Artifact.open(request.against), request.extent
     if not artifact.manifest.head_record.answers_vectors:
-        msg = f"{artifact.directory} has the head {artifact.manifest.head}: services answer vectors"
+        msg = (
+            f"{artifact.directory} has the head {artifact.manifest.head!r}: a benchmark of "
+            "services needs an artifact that returns vectors"
+        )
         raise HeadError(msg)
     suites = tuple(suite for suite in extent.suites if suite not in _OF_PROCESSES)
     extent = replace(extent, suites=suites)
@@ -88,7 +92,10 @@ def bench_services(request: ServiceRequest, progress: Callable[[str], object]) -
 
 
 def _plan(extent: Extent) -> SuitePlan:
-    """Rounds of callers as of everything else; and no texts by length, which is the engine's."""
+    """Return the plan: as many rounds of callers as of other suites, and no texts by length.
+
+    Texts by length would measure the engine, not the service.
+    """
     plan = replace(extent.plan(), lengths=())
     if extent.is_quick:
         return plan
@@ -102,13 +109,13 @@ def _spec(url: str) -> Spec:
     try:
         models = Endpoint(base, name).models()
     except (OSError, RuntimeError, ValueError, LookupError) as error:
-        msg = f"no service of the dialect of OpenAI answers at {base}: {error}"
+        msg = f"no service with OpenAI's API answers at {base}: {error}"
         raise BenchmarkError(msg) from None
     known = {str(one["id"]): str(one.get("owned_by", "service")) for one in models}
     if not name and len(known) == 1:
         (name,) = known
     if name not in known:
-        msg = f"{url} names none of the models of the service: add {_or(list(known), base)}"
+        msg = f"{url} names no model of the service: give {_or(list(known), base)}"
         raise BenchmarkError(msg)
     return Spec(f"{known[name]} {parts.netloc}", "service", base, {"model": name})
 

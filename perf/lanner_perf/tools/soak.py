@@ -3,8 +3,8 @@
     python -m lanner_perf.tools.soak build/minilm.lanner --output build/soak.json
     python -m lanner_perf.tools.soak build/minilm.lanner --through grpc --output build/soak.json
 
-With --through a server runs the model, and the memory of its client is measured.
-Writes the samples as JSON and a plot beside it. Fails where memory grew beyond the bound.
+With --through, a server runs the model, and the memory of its client is measured. The program
+writes the samples as JSON and a plot beside it, and fails if memory grew beyond the bound.
 """
 
 import argparse
@@ -39,25 +39,25 @@ from lanner_perf.subjects.hosting import THROUGH, hosted
 from lanner_perf.subjects.resident import peak_resident_mb, proportional_mb, resident_mb
 from lanner_perf.subjects.workloads import SEED
 
-#: The resident memory after this many texts is the baseline for the rest of the run.
+#: The memory after this many texts is the baseline of the run.
 BASELINE_TEXTS = 1_000
 MOST_GROWTH = 1.2
-#: Texts between two samples; half of them come in bulk, half from callers.
+#: Texts between two samples. Half of them come in bulk, half from callers.
 STEP_TEXTS = 200
-#: The longest text in words, as a multiple of the model's limit; a word has at least one token.
+#: The longest text in words, as a multiple of the model's limit. A word has at least one token.
 _BEYOND_LIMIT = 1.25
 _LIMIT_OF_THE_UNLIMITED = 512
 
 
 class Sample(NamedTuple):
-    """The resident memory after a number of texts."""
+    """The resident memory in MB after a number of texts."""
 
     texts: int
     resident_mb: float
 
 
 class Held(NamedTuple):
-    """The memory of a part: resident, and with each shared page counted once."""
+    """The memory of a part in MB: resident, and with each shared page counted once."""
 
     resident_mb: float
     proportional_mb: float
@@ -65,14 +65,14 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Growth:
-    """The result of the samples.
+    """The verdict on the samples.
 
     Attributes:
-        baseline_mb: Resident after `BASELINE_TEXTS`.
-        end_mb: Resident at the end.
+        baseline_mb: Resident memory after `BASELINE_TEXTS`.
+        end_mb: Resident memory at the end.
         highest_mb: The highest sample after the baseline.
-        ratio: `highest_mb` over `baseline_mb`.
-        holds: Whether that is at most `MOST_GROWTH`.
+        ratio: `highest_mb` divided by `baseline_mb`.
+        holds: True if the ratio is at most `MOST_GROWTH`.
     """
 
     baseline_mb: float
@@ -99,7 +99,7 @@ def main() -> int:
             parts = {}
             if args.through == "process":
                 begin("what each part holds")
-                # With one thread an engine has one session, with several it may have more.
+                # With one thread an engine has one session, with several threads it may have more.
                 parts = {
                     str(threads): _in_fresh_process(
                         parts_mb, args.artifact, args.engine, args.variant, threads
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=_more_than_baseline, default=100_000)
     parser.add_argument("--through", choices=THROUGH, default="process")
     parser.add_argument("--variant", default="auto")
-    parser.add_argument("--engine", default="auto", help="of this process")
+    parser.add_argument("--engine", default="auto", help="the engine in this process")
     parser.add_argument("--threads", type=positive, default=available_cores())
     parser.add_argument("--callers", type=positive, default=8, help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="JSON; the plot goes beside it")
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 def _more_than_baseline(text: str) -> int:
     number = positive(text)
     if number <= BASELINE_TEXTS:
-        msg = f"must be more than {BASELINE_TEXTS:,}, the texts that growth counts from"
+        msg = f"must be more than {BASELINE_TEXTS:,}, because growth is measured from there"
         raise argparse.ArgumentTypeError(msg)
     return number
 
@@ -184,7 +184,7 @@ def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
     Args:
         model: The model.
         texts: The number of texts.
-        callers: Threads of the half that comes one text a call.
+        callers: Threads for the half that comes with one text a call.
 
     Yields:
         A sample after every `STEP_TEXTS`.
@@ -199,14 +199,17 @@ def soak(model: Model, texts: int, *, callers: int) -> Iterator[Sample]:
             step = list(islice(inputs, min(STEP_TEXTS, texts - done)))
             half = len(step) // 2
             answer(step[:half])
-            # A list of one: a scorer would take a lone pair for two texts.
+            # A list of one, because a scorer would take a single pair for two texts.
             for _ in pool.map(lambda item: answer([item]), step[half:]):
                 pass
             yield Sample(done + len(step), resident_mb())
 
 
 def random_texts(limit_tokens: int) -> Iterator[str]:
-    """Yield texts of 1 word to beyond the limit, as many of 1 or 2 as of 100 to 200, for ever."""
+    """Yield texts from 1 word to beyond the limit without end.
+
+    Texts of 1 or 2 words are as frequent as texts of 100 to 200.
+    """
     generator = np.random.default_rng(SEED)
     words = np.array(sorted({word for text in shipped_sentences() for word in text.split()}))
     longest = np.log(_BEYOND_LIMIT * limit_tokens)
@@ -216,7 +219,7 @@ def random_texts(limit_tokens: int) -> Iterator[str]:
 
 
 def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, Held]:
-    """Measure the memory that each part adds to this process, which should be a fresh one."""
+    """Return the memory that each part adds to this process, which should be fresh."""
     found: dict[str, Held] = {}
     held: list[object] = []
 
@@ -240,7 +243,7 @@ def parts_mb(path: str, engine: str, variant: str, threads: int) -> dict[str, He
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return a line each for the run, the memory of its parts, and the result."""
+    """Return the lines for the run, the memory of its parts, and the verdict."""
     holds = "holds" if report["holds"] else "does not hold"
     parts = [
         f"with {threads} thread{'s' if threads != '1' else ''} "
@@ -251,7 +254,7 @@ def summary(report: dict[str, Any]) -> str:
         for threads, held in report["parts_mb_by_threads"].items()
     ]
     of_parts = (
-        f"MB of the parts, in brackets what is mapped twice counted once: {'; '.join(parts)}\n"
+        f"MB of the parts (in brackets with shared pages counted once): {'; '.join(parts)}\n"
         if parts
         else ""
     )
@@ -261,14 +264,14 @@ def summary(report: dict[str, Any]) -> str:
         f"{of_parts}"
         f"{report['baseline_mb']:.0f} MB after {BASELINE_TEXTS:,} texts, at most "
         f"{report['highest_mb']:.0f} MB until {report['texts']:,}: {report['ratio']:.3f}x, at most "
-        f"{report['bound']}x {holds}; at the end {report['end_proportional_mb']:.0f} MB with what "
-        "is mapped twice counted once"
+        f"{report['bound']}x {holds}; at the end {report['end_proportional_mb']:.0f} MB with "
+        "shared pages counted once"
     )
 
 
 def draw(report: dict[str, Any], file: BinaryIO) -> None:
     """Write a PNG: resident memory over texts, with the bound."""
-    import matplotlib as mpl  # noqa: PLC0415 (in memory only after the samples)
+    import matplotlib as mpl  # noqa: PLC0415 (imported after the samples, so that its memory is not measured)
 
     mpl.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415

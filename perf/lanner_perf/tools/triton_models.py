@@ -1,9 +1,9 @@
-"""The model repository of the demo's artifact as it stands in triton_models/.
+"""The committed part of the demo artifact's model repository, which stands in triton_models/.
 
     python -m lanner_perf.tools.triton_models build/minilm.lanner --output triton_models
 
-Weights, tokenizers and what clients fetch are made by `lanner repository` and not committed; what a
-person reads and changes is.
+Files that people read and change are committed. Weights, tokenizers and files for clients are not;
+`lanner repository` makes them.
 """
 
 import argparse
@@ -16,17 +16,17 @@ from lanner.triton.contract.model_code import MODEL_FILE
 from lanner.triton.contract.model_config import CONFIG_FILE
 from lanner.triton.repository.write import write_repository
 
-#: The section of a config.pbtxt that begins so carries a manifest and a tokenizer.
+#: The section of a config.pbtxt that begins with this text carries a manifest and a tokenizer.
 CARRIED = "\n# For clients, "
 VARIANT = "int8"
 
 
 def committed_files(artifact: Path, work: Path) -> dict[str, bytes]:
-    """Return the committed files of the artifact's repository, by their place in it.
+    """Return the committed files of the artifact's repository, by their path in it.
 
     Args:
         artifact: The demo's artifact.
-        work: An empty directory, for the whole repository.
+        work: An empty directory for the whole repository.
     """
     write_repository([artifact], work, variant=VARIANT, names=["minilm"])
     files = {}

@@ -158,8 +158,8 @@ def test_without_what_draws_them_there_are_figures_and_no_page(
     monkeypatch.setattr(bench, "find_spec", lambda name: None if name == "jinja2" else name)
     assert main(["--merge", str(part), "--output", str(output)]) == 0
     assert capsys.readouterr().err == (
-        f"no page was written, because jinja2 is not installed: --merge {output} makes it where "
-        f"lanner-bench is\n{output}\n"
+        f"no page was written, because jinja2 is not installed: run --merge {output} where "
+        f"lanner-bench is installed\n{output}\n"
     )
     assert sorted(file.name for file in tmp_path.iterdir()) == ["gpu.json", "part.json"]
 
@@ -169,8 +169,8 @@ def test_without_what_draws_them_there_are_figures_and_no_page(
     [
         (["--models", "GPT"], "there is no model 'GPT': use MiniLM-L6, BERT-base, BERT-large"),
         (["--subjects", "x"], "there is no subject 'x': use torch-fp32, onnxruntime-fp32\n"),
-        (["--batches", "1,x"], "'1,x' must be whole numbers from 1 on, with commas between"),
-        (["--lengths", "1024"], "'1024' goes beyond the 512 tokens that the models take\n"),
+        (["--batches", "1,x"], "'1,x' must be whole numbers of at least 1, separated by"),
+        (["--lengths", "1024"], "'1024' exceeds the 512 tokens that the models accept\n"),
     ],
 )
 def test_wrong_usage(

@@ -37,7 +37,7 @@ def test_the_later_figure_stands_and_what_was_measured_is_not_left_out() -> None
 def test_parts_of_other_gpus_are_refused() -> None:
     message = (
         r"^b.json was measured on a CPU, and a.json on NVIDIA H100 80GB HBM3 "
-        r"\(driver 580.65.06\): put together what is of one kind of machine$"
+        r"\(driver 580.65.06\): merge only results from the same kind of machine$"
     )
     with pytest.raises(InputError, match=message):
         merged({"a.json": report_of(gpu=H100), "b.json": report_of()})
@@ -52,5 +52,5 @@ def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{", '{"schema": 0, "parts": [1]}', '{"parts": []}'])
 def test_what_is_no_report_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "gpu.json").write_text(content)
-    with pytest.raises(InputError, match=r"gpu.json is no result of this gpu_bench: give a .json"):
+    with pytest.raises(InputError, match=r"gpu.json is not a result of this version of lanner_p"):
         read_report(tmp_path / "gpu.json")

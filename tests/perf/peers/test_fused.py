@@ -34,5 +34,5 @@ def test_other_attention_is_refused(tmp_path: Path) -> None:
         """
     )
     onnx.save(graph, tmp_path / "plain.onnx")
-    with pytest.raises(SubjectError, match=r"is not one of plain projections and padding$"):
+    with pytest.raises(SubjectError, match=r"has more than plain projections and padding$"):
         fused.make_fused(tmp_path / "plain.onnx", tmp_path / "fused.onnx")

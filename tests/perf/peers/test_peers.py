@@ -85,7 +85,9 @@ def test_an_unknown_name_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    message = rf"^{tmp_path}/gone is no directory: give that of the checkpoint which the peers run$"
+    message = (
+        rf"^{tmp_path}/gone is not a directory: give the checkpoint's directory for the peers$"
+    )
     with pytest.raises(InputError, match=message):
         all_peers(f"{tmp_path}/gone", tmp_path, tmp_path)
 

@@ -39,8 +39,8 @@ def test_where_the_time_of_a_call_goes() -> None:
         ["3. tokens, gRPC", "4.0", "5.0", "0", "0.25", "0.12", "1.00"],
         ["4. tokens, gRPC, cached", "4.0", "", "75", "0.25", "0.12", "1.00"],
     ]
-    assert "client: what a call takes beyond its request" in one.note
-    assert one.note.endswith("Below a call is what it takes beyond in process.")
+    assert "client: the time of a call outside of its request" in one.note
+    assert one.note.endswith("Below each call is its time beyond in process.")
 
 
 @pytest.mark.parametrize(

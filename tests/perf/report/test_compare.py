@@ -117,7 +117,7 @@ def test_other_conditions_are_named_and_ratios_compared() -> None:
     comparison = compare(bench_report(), new)
     assert comparison.warning == (
         "the results differ in machine (cpu), version of torch, threads (2 and 4), workload short, "
-        f"so what is compared is each figure's ratio to {TORCH} of the same result"
+        f"so each figure is compared as its ratio to {TORCH} of the same result"
     )
     assert {change.subject for change in comparison.changes} == {PEER, LANNER}
     change = change_of(bench_report(), new, "throughput.short")

@@ -54,11 +54,11 @@ def damaged(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no JSON, or was cut: give a .json that 'lanner bench' wrote"),
-        ('{"subjects": [', "is no JSON, or was cut: give a .json that 'lanner bench' wrote"),
-        ('{"subjects": [], "x": NaN}', "is no JSON, or was cut: give a .json that 'lanner bench'"),
-        ("[1]", "is no result of 'lanner bench': give a .json that it wrote"),
-        ('{"name": "other"}', "is no result of 'lanner bench': give a .json that it wrote"),
+        ("", "is not complete JSON: give a .json that 'lanner bench' wrote"),
+        ('{"subjects": [', "is not complete JSON: give a .json that 'lanner bench' wrote"),
+        ('{"subjects": [], "x": NaN}', "is not complete JSON: give a .json that 'lanner bench'"),
+        ("[1]", "is not a result of 'lanner bench': give a .json that it wrote"),
+        ('{"name": "other"}', "is not a result of 'lanner bench': give a .json that it wrote"),
         ({"subjects": []}, "has the layout 1, and this Lanner reads 2: measure again, or read it"),
         (damaged(schema=3), "has the layout 3, and this Lanner reads 2: measure again, or read it"),
         (damaged(threads="2"), r"is damaged (its 'threads' is missing or of another type): "),
@@ -88,7 +88,7 @@ def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.json cannot be read \(No such file or direct"):
         read_result(tmp_path / "gone.json")
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(InputError, match=r"x\.png is no JSON, or was cut"):
+    with pytest.raises(InputError, match=r"x\.png is not complete JSON"):
         read_result(tmp_path / "x.png")
 
 

@@ -34,8 +34,9 @@ from lanner_perf.server.server_bench import ServerRequest, bench_server
 #: What is loaded; of `half` the text model alone, and of `scorer` not the text model.
 LOADED = ("tiny", "tiny_text", "cached", "cached_text", "half_text", "scorer", "double")
 NO_CACHE = (
-    "tiny is served without: make its repository with 'lanner repository --response-cache', and "
-    "start it with 'lanner serve', which gives it 64 MB, or with --cache-config"
+    "tiny is served without a cache: make its repository with 'lanner repository "
+    "--response-cache', and start it with 'lanner serve', which gives it 64 MB, or with "
+    "--cache-config"
 )
 
 
@@ -142,11 +143,11 @@ def test_without_an_artifact_the_server_alone_is_measured(
         {"name": "response cache", "reason": NO_CACHE},
         {
             "name": "in process",
-            "reason": "no artifact was given that the model was made of: --against DIR measures it "
-            "beside, and with it what the server adds",
+            "reason": "no artifact was given: --against DIR measures the model's artifact in "
+            "process, and so the time that the server adds",
         },
     ]
-    assert report["checks"][0]["missing"] == "of in process it was not measured"
+    assert report["checks"][0]["missing"] == "in process: the figure was not measured"
 
 
 @pytest.mark.slow
@@ -199,8 +200,8 @@ def test_a_model_that_asks_for_a_cache_where_there_is_none(
             "in process",
         ]
         assert report["left_out"][1]["reason"] == (
-            "the model asks for it, and tritonserver has none: start it with 'lanner serve', which "
-            "gives it 64 MB, or with --cache-config"
+            "the model asks for a cache, and tritonserver has none: start it with 'lanner serve', "
+            "which gives it 64 MB, or with --cache-config"
         )
         assert report["left_out"][0]["reason"].startswith(
             f"the model m_text on {server.grpc_url} is not there or not ready: "
@@ -237,7 +238,7 @@ def test_another_head_and_a_model_without_its_other_half(
     url = f"{server.grpc_url}/half_text"
     assert refused(capsys, url, "--quick") == (
         f"{server.grpc_url} has only half_text, which carries no tokenizer to count tokens with: "
-        "give the artifact that it was made of, --against DIR"
+        "give its artifact with --against DIR"
     )
     against = ["--against", tiny_artifact.directory]
     report = measured(capsys, url, "--suites", "latency", *against)
@@ -266,13 +267,13 @@ def test_an_artifact_of_something_else(
     url, other = f"{server.grpc_url}/tiny", scorer_artifact.directory
     message = refused(capsys, url, "--against", other)
     assert message.startswith(
-        f"{other} is not what tiny on {server.grpc_url} was made of (head, dimension, "
+        f"{other} is not the artifact of tiny on {server.grpc_url} (head, dimension, "
     )
     assert message.endswith(
-        "): give the artifact that its repository was made of, or leave --against out"
+        " differ): give the artifact that its repository was made from, or leave --against out"
     )
     message = refused(capsys, url, "--against", word_artifact)
-    assert message.startswith(f"{word_artifact} is not what tiny on {server.grpc_url} was made of ")
+    assert message.startswith(f"{word_artifact} is not the artifact of tiny on {server.grpc_url} ")
     assert refused(capsys, url, "--against", "torch") == (
         "torch is not a directory: pass one that 'lanner export' wrote"
     )

@@ -1,4 +1,4 @@
-"""`lanner bench` of services in the dialect of OpenAI, beside the artifact in process."""
+"""`lanner bench` of services with OpenAI's API, beside the artifact in process."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_what_is_no_service_or_needs_more_is_refused(
     nobody = "http://127.0.0.1:1/v1"
     against = ("--against", word_artifact)
     assert refused(capsys, nobody, *against).startswith(
-        "no service of the dialect of OpenAI answers at http://127.0.0.1:1/v1: "
+        "no service with OpenAI's API answers at http://127.0.0.1:1/v1: "
     )
     needs = "beside services --against names the artifact DIR that runs in process"
     assert refused(capsys, nobody) == needs
@@ -69,6 +69,6 @@ def test_what_is_no_service_or_needs_more_is_refused(
     assert refused(capsys, nobody, "grpc://localhost:1/m", *against) == mixed
     with serving({"a": word_artifact, "b": word_artifact}) as service:
         url = f"{service.url}/v1"
-        said = f"names none of the models of the service: add {url}/a or {url}/b"
+        said = f"names no model of the service: give {url}/a or {url}/b"
         assert refused(capsys, url, *against) == f"{url} {said}"
         assert refused(capsys, f"{url}/c", *against) == f"{url}/c {said}"

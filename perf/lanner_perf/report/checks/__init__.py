@@ -1,4 +1,4 @@
-"""The bounds of an artifact, its variants, or a model on a server, and whether they hold."""
+"""The checks of a report: bounds for an artifact, its variants or a model on a server."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from lanner_perf.report.checks.check import Check
 __all__ = ["Check", "checks_of", "forms_of", "note_of"]
 
 Report = Mapping[str, Any]
-#: The checks of the whole report, and of a quick one.
+#: The most minutes of a whole run, and of a quick one.
 MOST_MINUTES, MOST_QUICK_MINUTES = 25, 3
 
 
@@ -24,7 +24,7 @@ def checks_of(report: Report) -> list[Check]:
 
 
 def forms_of(report: Report) -> Mapping[str, str]:
-    """Return the format of the figure of each check that a page begins with."""
+    """Return the format of each check's figure that a page begins with, by the check's rule."""
     return server_checks.FORMS if "server" in report else peer_checks.FORMS
 
 

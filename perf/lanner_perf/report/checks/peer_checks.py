@@ -1,8 +1,9 @@
 """Checks of Lanner beside its peers, measured in the same run.
 
-Lanner's side is its best configuration for each figure, of those that lose at most
-`MOST_LOST_SPEARMAN` against the reference and answer a text alike in every batch. The best peer is
-the best of all, whatever it loses. An ONNX file of someone else in Lanner's own place is neither.
+For each figure, Lanner is represented by its best configuration that loses at most
+`MOST_LOST_SPEARMAN` against the reference and whose vectors do not depend on the batch. The best
+peer is the best of all peers, whatever quality it loses. An ONNX file of another exporter, run in
+Lanner's place, belongs to neither side.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,16 +18,16 @@ Report = Mapping[str, Any]
 TORCH = "sentence-transformers torch fp32"
 CALLERS = 16
 _GUEST = "onnx-file"
-#: How a page explains these checks, and those of the variants.
+#: The explanation of these checks, and of the variants' checks, on a page.
 NOTE = (
-    "Lanner's side is its best configuration within 0.2 Spearman of the reference whose vectors do "
-    "not depend on their batch, the peers' the best of all. Ratios are medians of the rounds' "
-    "ratios, with the lowest and highest."
+    "Lanner is represented by its best configuration that stays within 0.2 Spearman of the "
+    "reference and whose vectors do not depend on their batch, the peers by the best of all. "
+    "Ratios are medians of the rounds' ratios, with the lowest and highest."
 )
 
 
 class _Rule(NamedTuple):
-    """Lanner's best figure in parts of someone else's: `than` is torch's or the best peer's."""
+    """A bound on Lanner's best figure divided by that of `than`: torch or the best peer."""
 
     what: str
     key: str
@@ -46,7 +47,7 @@ _RULES = (
 )
 
 
-#: How the checks are shown that a page begins with, by what they are.
+#: The formats of the checks that a page begins with, by their rules.
 FORMS = dict.fromkeys((rule.what for rule in _RULES), "{:.2f}x")
 
 
@@ -58,7 +59,7 @@ class _Candidate(NamedTuple):
 
 
 def peer_checks(report: Report) -> list[Check]:
-    """The checks of an artifact beside its peers; the first subject is the reference."""
+    """Return the checks of an artifact beside its peers; the first subject is the reference."""
     rows = report["subjects"]
     reference = figures(rows[0])
     lanner = _candidates(row for row in rows if is_lanner(row))
@@ -75,7 +76,7 @@ def _candidates(rows: Iterable[Row]) -> list[_Candidate]:
 
 
 def _is_good(row: Mapping[str, Figure], reference: Mapping[str, Figure]) -> bool:
-    """Return whether a subject loses at most that, and its vectors do not depend on the batch."""
+    """Return True if a subject keeps its quality and its vectors do not depend on the batch."""
     key, independence = "quality.spearman", row.get("quality.batch_independence_cosine")
     if key not in row or key not in reference:
         return False
@@ -97,10 +98,10 @@ def _why_none_is_good(lanner: list[_Candidate], reference: Mapping[str, Figure])
     if not lanner:
         return "no variant of the artifact was measured"
     if "quality.cosine_mean" not in reference:
-        return "how good the answers are was not measured"
+        return "the quality was not measured"
     if "quality.spearman" not in reference:
-        return "without labelled pairs nobody knows which variant is good enough"
-    return f"no variant that is batch-independent is within {MOST_LOST_SPEARMAN} Spearman"
+        return "choosing a variant that is good enough needs labelled pairs (--pairs)"
+    return f"no batch-independent variant is within {MOST_LOST_SPEARMAN} Spearman"
 
 
 def _ratio_check(
@@ -108,9 +109,9 @@ def _ratio_check(
 ) -> Check:
     ours, theirs = _best(good, rule.key), _best(others, rule.key)
     if ours is None:
-        missing = reason or "of Lanner it was not measured"
+        missing = reason or "Lanner: the figure was not measured"
     elif theirs is None or not (part := ratio(ours.figures[rule.key], theirs.figures[rule.key])):
-        missing = f"of {rule.than} it was not measured"
+        missing = f"{rule.than}: the figure was not measured"
     else:
         of = f"{ours.name} / {theirs.name}"
         return Check(rule.what, rule.bound, rule.is_least, part.median, part.rounds, of=of)
@@ -118,27 +119,28 @@ def _ratio_check(
 
 
 def _callers_checks(good: list[_Candidate], reason: str) -> list[Check]:
-    """Many callers of one text each, against one call with all texts; and their slowest calls."""
+    """Check many callers of one text each: their speed beside one call, and their slowest calls."""
     rate = Check(f"{CALLERS} callers: texts/s, of short texts/s in one call", 0.65, is_least=True)
     slow = Check(f"{CALLERS} callers: p99, of p50", 2.5, is_least=False)
     key = f"concurrency.{CALLERS}"
     ours = _best(good, "throughput.short")
     if ours is None or f"{key}.texts_per_s" not in ours.figures:
-        missing = reason or f"{CALLERS} callers of Lanner's fastest were not measured"
+        missing = reason or f"{CALLERS} callers of Lanner's fastest variant were not measured"
         return [replace(check, missing=missing) for check in (rate, slow)]
     bulk = ours.figures["throughput.short"]
-    # The rounds are others than those of the one call: each against its median.
+    # These rounds are not those of the one call: divide each by its median.
     rates = ratio(ours.figures[f"{key}.texts_per_s"], replace(bulk, rounds=()))
     tails = ratio(ours.figures[f"{key}.p99_ms"], ours.figures[f"{key}.p50_ms"])
     return [_filled(rate, rates, ours.name), _filled(slow, tails, ours.name)]
 
 
 def _overhead_check(good: list[_Candidate], reason: str) -> Check:
-    """Check the cost, for a single caller, of the layers between tokenizer and engine."""
+    """Check the time that the layers between tokenizer and engine cost a single caller."""
     check = Check("one caller: ms of the dispatcher over the bare engine", 0.1, is_least=False)
     ours = _best(good, "latency.p50")
     if ours is None or "dispatch.p50" not in ours.figures:
-        return replace(check, missing=reason or "of Lanner's soonest it was not measured")
+        missing = reason or "the dispatcher of Lanner's fastest variant was not measured"
+        return replace(check, missing=missing)
     return _filled(check, ours.figures["dispatch.p50"], ours.name)
 
 

@@ -1,4 +1,4 @@
-"""Checks of a model on a server, against itself in process and a handwritten repository.
+"""Checks of a model on a server, against the same model in process and a hand-written repository.
 
 The bounds are for all-MiniLM-L6-v2 on two cores, which servers and clients share.
 """
@@ -16,14 +16,14 @@ from lanner_perf.report.checks.check import Check
 Report = Mapping[str, Any]
 NOTE = (
     "The bounds are for all-MiniLM-L6-v2 on two cores, which servers and clients share. "
-    "Differences and ratios are medians of those of the rounds, with the lowest and highest."
+    "Differences and ratios are medians over the rounds, with the lowest and highest."
 )
 _SERVED, _BY_HAND = "triton", "triton-plain"
 _HERE, _HAND = "in process", "the repository by hand"
 
 
 class _Rule(NamedTuple):
-    """A figure of the client beside that of `than`; the form is how a headline shows it."""
+    """A bound on a figure of the client beside that of `than`; `form` is its headline format."""
 
     what: str
     key: str
@@ -42,12 +42,12 @@ _RULES = (
     ),
     _Rule(f"16 callers: p50, of {_HAND}", "concurrency.16.p50_ms", _HAND, 1.0, False, _RATIO),
 )
-#: How the checks are shown that a page begins with, by what they are.
+#: The formats of the checks that a page begins with, by their rules.
 FORMS = {rule.what: rule.form for rule in _RULES}
 
 
 def server_checks(report: Report) -> list[Check]:
-    """Return the checks of a server's report, and of the repository by hand if it has one."""
+    """Return the checks of a server's report, and of the hand-written repository if it has one."""
     rows = report["subjects"]
     ours = next((row for row in rows if row["kind"] == _SERVED), None)
     others = {
@@ -68,11 +68,11 @@ def server_checks(report: Report) -> list[Check]:
 def _beside(rule: _Rule, ours: Report | None, other: Report | None) -> Check:
     mine, base = (None if row is None else figures(row).get(rule.key) for row in (ours, other))
     if ours is None or mine is None:
-        missing = "on the server it was not measured"
+        missing = "on the server: the figure was not measured"
     elif other is None or base is None:
-        missing = f"of {rule.than} it was not measured"
+        missing = f"{rule.than}: the figure was not measured"
     elif not (part := _difference(mine, base) if rule.form == _DIFFERENCE else ratio(mine, base)):
-        missing = f"of {rule.than} there is nothing to divide by"
+        missing = f"{rule.than}: the figure is zero"
     else:
         of = f"{ours['name']} / {other['name']}"
         return Check(rule.what, rule.bound, rule.is_least, part.median, part.rounds, of=of)
@@ -86,16 +86,16 @@ def _difference(figure: Figure, base: Figure) -> Figure:
 
 
 def _batch(ours: Report | None) -> Check:
-    """Check the number of texts that the model answers at once, whatever the calls."""
+    """Check the texts in one run of the model, over all calls."""
     check = Check("16 callers: texts of a run of the model", 4.0, is_least=True)
     figure = None if ours is None else figures(ours).get("concurrency.16.texts_per_run")
     if ours is None or figure is None:
-        return replace(check, missing="on the server it was not measured")
+        return replace(check, missing="on the server: the figure was not measured")
     return replace(check, measured=figure.median, rounds=figure.rounds, of=ours["name"])
 
 
 def _alike(report: Report, *, has_base: bool) -> Check:
-    """Check that the server gives the answers of the same variant in process, by every way."""
+    """Check that every way to the server gives the same answers as the variant in process."""
     what, key = f"smallest cosine of a text with itself {_HERE}", "quality.cosine_min"
     check = Check(what, BATCH_INDEPENDENT_COSINE, is_least=True)
     found = {
@@ -104,7 +104,7 @@ def _alike(report: Report, *, has_base: bool) -> Check:
         if row["kind"] == _SERVED and key in figures(row)
     }
     if not has_base or not found:
-        missing = f"{_HERE if found else 'on the server'} it was not measured"
+        missing = f"{_HERE if found else 'on the server'}: the figure was not measured"
         return replace(check, missing=missing)
     worst = min(found, key=found.__getitem__)
     return replace(check, measured=found[worst], of=worst)

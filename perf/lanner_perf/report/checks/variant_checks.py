@@ -1,6 +1,6 @@
-"""Checks of the int8 variants, beside each other and what others make of the checkpoint.
+"""Checks of the int8 variants, against each other and against ONNX files of other exporters.
 
-A rule is checked where its variant was measured.
+A rule is checked if its variant was measured.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,12 +42,12 @@ def _latencies(row: Row, base: Row) -> list[float]:
 
 
 class _Rule(NamedTuple):
-    """A figure of a variant, beside that of another subject where `of` names two.
+    """A bound on a figure of a variant, or on its ratio to another subject if `of` names two.
 
     Attributes:
         what: The rule, for people.
         bound: The bound of the figure.
-        is_least: True if it must be at least the bound, False if at most.
+        is_least: True if the figure must be at least the bound, False if at most.
         of: The variant, and the other subject.
         get: Returns the figure of each round from their rows.
     """
@@ -100,6 +100,6 @@ def _check(rule: _Rule, rows: Mapping[str, Row]) -> Check:
     try:
         values = rule.get(*(rows[name] for name in rule.of))
     except KeyError:
-        return Check(what, bound, is_least, missing="a suite for it was not measured")
+        return Check(what, bound, is_least, missing="a suite that it needs was not measured")
     rounds = tuple(values) if len(values) > 1 else ()
     return Check(what, bound, is_least, float(np.median(values)), rounds)

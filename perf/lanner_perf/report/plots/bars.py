@@ -1,4 +1,4 @@
-"""Horizontal bars, a row a subject."""
+"""Horizontal bars, one row for each subject."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from lanner_perf.record.figures import is_lanner, ratio
 from lanner_perf.report.plots.drawing import Chart, Plotted, extremes, image, new_figure
 
 _WIDTH = 11.0
-#: The fills of the parts of a bar: grey, hatched, dotted, crossed, black.
+#: The fills of the parts of a bar: gray, hatched, dotted, crossed, black.
 _FILLINGS = (("0.75", ""), ("white", "////"), ("white", "...."), ("white", "xxxx"), ("0.25", ""))
 
 
@@ -102,7 +102,7 @@ def stacked_starts(subjects: Sequence[Plotted]) -> Chart | None:
         return Chart(
             "cold-start",
             "Cold start",
-            "A fresh process until its first answer; its files are in the page cache.",
+            "A fresh process until its first answer. Its files are in the page cache.",
             alt,
             image(figure, "png"),
             image(figure, "svg"),
@@ -123,7 +123,7 @@ def stacked_calls(subjects: Sequence[Plotted]) -> Chart | None:
         for axes, load in zip(columns, loads, strict=True):
             of_key = {key: _medians(shown, f"concurrency.{load}.{key}") for key in parts}
             calls = _medians(shown, mean.format(load))
-            # What has no such parts is in process; and no part is less than nothing.
+            # A subject without these parts runs in process. A negative part is drawn as 0.
             whole = [
                 0.0 if f"concurrency.{load}.client_ms" in one.figures else call
                 for one, call in zip(shown, calls, strict=True)
@@ -138,8 +138,8 @@ def stacked_calls(subjects: Sequence[Plotted]) -> Chart | None:
         return Chart(
             "call-parts",
             "Where the time of a call goes",
-            "Means, which add up; what each part is stands below the table of them.",
-            f"Stacked bars of the milliseconds of a call: {', '.join(parts.values())}. Of "
+            "Means, which add up. The table of these parts explains them.",
+            f"Stacked bars of the milliseconds of a call: {', '.join(parts.values())}. For "
             f"{callers_text(loads[0])}: {extremes(values, '.2f')}",
             image(figure, "png"),
             image(figure, "svg"),
@@ -151,7 +151,7 @@ def _medians(shown: Sequence[Plotted], key: str) -> list[float]:
 
 
 def _stack(axes: Any, parts: Mapping[str, Sequence[float]]) -> list[float]:
-    """Bars of parts, each beginning where the one before ends; their totals, which stand beside."""
+    """Draw bars of parts, each beginning where the last one ends; write and return their totals."""
     totals = [0.0] * len(next(iter(parts.values())))
     for (part, widths), (colour, hatch) in zip(parts.items(), _FILLINGS, strict=False):
         axes.barh(

@@ -1,6 +1,7 @@
 """The plots of a report of `lanner bench`: black and white, each with a description in words.
 
-A plot whose suite was not measured is left out; so is, within a plot, a subject that lacks it.
+A plot without a measured suite is left out. Within a plot, a subject without the figure is left
+out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ Report = Mapping[str, Any]
 
 
 def draw_charts(report: Report) -> list[Chart]:
-    """Every plot that the report has figures for."""
+    """Draw every plot that the report has figures for."""
     subjects = [Plotted(index, row, figures(row)) for index, row in enumerate(report["subjects"])]
-    # Every way to a server leads to the same vectors.
+    # All ways to a server return the same vectors.
     of_report = [draw for draw in _CHARTS if "server" not in report or draw not in _OF_QUALITY]
     drawn = (draw(subjects) for draw in of_report)
     return [chart for chart in drawn if chart is not None]
@@ -30,8 +31,8 @@ def _throughput(subjects: Sequence[Plotted]) -> Chart | None:
         {"short texts/s": "throughput.short", "mixed texts/s": "throughput.mixed"},
         name="throughput",
         title="Throughput",
-        caption="All texts in one call. The thin line is from the lowest to the highest round, the "
-        "factor is to the first subject. Lanner is dark.",
+        caption="All texts in one call. The thin line reaches from the lowest to the highest "
+        "round. The factor is the ratio to the first subject. Lanner is dark.",
     )
 
 
@@ -41,8 +42,9 @@ def _memory(subjects: Sequence[Plotted]) -> Chart | None:
         {"loaded, MB": "memory.loaded_mb", "peak, MB": "memory.peak_mb"},
         name="memory",
         title="Memory",
-        caption="Resident memory of each subject's process: loaded, before the first answer, and "
-        "the most until all workloads were done. The factor is to the first subject.",
+        caption="Resident memory of each subject's process: after loading, before the first "
+        "answer, and the peak until all workloads were done. The factor is the ratio to the first "
+        "subject.",
     )
 
 
@@ -77,7 +79,8 @@ def _concurrency(subjects: Sequence[Plotted]) -> Chart | None:
                 "concurrency",
                 "concurrency.{}.p99_ms",
                 "concurrency.{}.texts_per_s",
-                # The first way to a server will do: they are many, and near each other.
+                # Marks on the first way to a server are enough: the ways are many and close
+                # together.
                 is_marked=is_lanner(one.row) and one.place not in ways[1:],
             )
             for one in subjects
@@ -85,8 +88,8 @@ def _concurrency(subjects: Sequence[Plotted]) -> Chart | None:
         axes_names=("texts/s", "p99, ms"),
         name="concurrency",
         title="Concurrent callers",
-        caption="Each caller sends one text, and the next when it has the answer. A point is a "
-        "number of callers, which grows along a line and stands beside points of Lanner. Both axes "
+        caption="Each caller sends one text, and the next when it has the answer. Each point is a "
+        "number of callers, which grows along the line; the points of Lanner show it. Both axes "
         "are logarithmic; right and low is better.",
     )
 
@@ -97,8 +100,8 @@ def _open_loop(subjects: Sequence[Plotted]) -> Chart | None:
         axes_names=("arrivals/s", "p99, ms"),
         name="open-loop",
         title="Open loop",
-        caption="Poisson's arrivals, which wait for nobody; latency counts from the scheduled "
-        "arrival. At an arrow the subject could not keep up, and the latency is at least this. "
+        caption="Texts arrive as a Poisson process and do not wait for answers; latency counts "
+        "from the scheduled arrival. An arrow marks a lower bound: the subject could not keep up. "
         "Both axes are logarithmic; lower is better.",
     )
 
@@ -109,8 +112,8 @@ def _of_floor(subjects: Sequence[Plotted]) -> Chart | None:
         {"short texts, % of the floor": "of_floor.short", "mixed texts": "of_floor.mixed"},
         name="floor",
         title="How near to the floor",
-        caption="Texts/s in parts of what the matrix products alone would allow at the best "
-        "precision of this machine. The factor is to the first subject.",
+        caption="Texts/s as a percentage of the speed that the matrix products alone would allow "
+        "at the fastest precision of this machine. The factor is the ratio to the first subject.",
     )
 
 

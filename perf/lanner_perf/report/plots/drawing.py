@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lanner_perf.record.figures import Figure, is_lanner
 
 Row = Mapping[str, Any]
-#: By kind or engine; Lanner's are filled.
+#: The marker of each kind or engine; those of Lanner are filled.
 _MARKERS = {
     "lanner": "s",
     "triton": "o",
@@ -24,14 +24,14 @@ _MARKERS = {
 }
 _OTHER_MARKER = "d"
 _LINES = ("-", "--", "-.", ":")
-#: Where the number of a point may stand, in points above it, and how near, in parts of the axis,
-#: another may stand there.
+#: The possible places of a point's number, in typographic points above the point, and the distance,
+#: as a fraction of the axis, within which two numbers may not share a place.
 _HEIGHTS = (9, -17, 22, -30)
 _NEAR = 0.03
 
 
 class Chart(NamedTuple):
-    """A plot, drawn.
+    """A drawn plot.
 
     Attributes:
         name: Part of its file's name.
@@ -39,7 +39,7 @@ class Chart(NamedTuple):
         caption: The caption.
         alt: The description in words.
         png: The picture.
-        svg: The same, without a resolution.
+        svg: The picture as a vector graphic.
     """
 
     name: str
@@ -59,19 +59,19 @@ class Plotted(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its number, as the tables count, and its name."""
+        """Return the subject's number, counted from 1 as in the tables, and its name."""
         return label(self.place, self.row)
 
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Any]:
-    """Yield a figure of matplotlib of that size in inches; names in it are never math."""
+    """Yield a figure of matplotlib of that size in inches; names in it are never read as math."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only needed here)
 
     mpl.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415
 
-    # A fixed salt: the same report gives the same bytes.
+    # With a fixed salt the same report gives the same bytes.
     with mpl.rc_context({"text.parse_math": False, "svg.hashsalt": "lanner", "font.size": 10}):
         figure = pyplot.figure(figsize=(width, height))
         try:
@@ -81,7 +81,7 @@ def new_figure(width: float, height: float) -> Iterator[Any]:
 
 
 def image(figure: Any, kind: str) -> bytes:
-    """The figure as "png" or "svg"."""
+    """Return the figure as "png" or "svg"."""
     file = BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(file, format=kind, dpi=110, metadata=metadata)
@@ -89,7 +89,7 @@ def image(figure: Any, kind: str) -> bytes:
 
 
 def point_style(row: Row) -> dict[str, Any]:
-    """A marker without a line."""
+    """Return the style of a marker without a line."""
     own = row["kind"] if row["kind"] in _MARKERS else "lanner"
     names = (own,) if is_lanner(row) else (row["kind"], row["engine"])
     return {
@@ -102,7 +102,7 @@ def point_style(row: Row) -> dict[str, Any]:
 
 
 def line_style(index: int, row: Row) -> dict[str, Any]:
-    """A line with markers: Lanner's black and thick, the others' grey, in dashes of their own."""
+    """Return the style of a line with markers: thick and black for Lanner, gray for the others."""
     return {
         **point_style(row),
         "markersize": 6 if is_lanner(row) else 5,
@@ -114,12 +114,12 @@ def line_style(index: int, row: Row) -> dict[str, Any]:
 
 
 def label(index: int, row: Row) -> str:
-    """The subject's number, as the tables count, and its name."""
+    """Return the subject's number, counted from 1 as in the tables, and its name."""
     return f"{index + 1}  {row['name']}"
 
 
 def legend_handles(subjects: Sequence[Row]) -> list[Any]:
-    """For a legend of all subjects as points."""
+    """Return the handles for a legend of all subjects as points."""
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
     return [
@@ -130,13 +130,13 @@ def legend_handles(subjects: Sequence[Row]) -> list[Any]:
 def numbered_points(
     axes: Any, subjects: Sequence[Row], speeds: Sequence[Row | None], values: Sequence[float | None]
 ) -> None:
-    """Values over throughputs, each point with the number of its subject.
+    """Draw values over throughputs, each point with the number of its subject.
 
     Args:
-        axes: Where.
-        subjects: All of a report; their order numbers them.
-        speeds: What `lanner_perf.record.schema.Throughput` describes; None leaves a subject out.
-        values: The values beside them; None leaves a subject out.
+        axes: The axes to draw on.
+        subjects: All subjects of a report; their order numbers them.
+        speeds: The `lanner_perf.record.schema.Throughput` of each; None leaves a subject out.
+        values: The value of each; None leaves a subject out.
     """
     shown = [
         (index, row, speed, value)
@@ -159,7 +159,7 @@ def numbered_points(
 
 
 def _heights(speeds: list[float]) -> list[int]:
-    """Return the height of each point's number: the first with room to its left."""
+    """Return the place of each point's number: the first place with room to its left."""
     heights, taken = [0] * len(speeds), dict.fromkeys(_HEIGHTS, -max(speeds, default=0))
     for index in sorted(range(len(speeds)), key=speeds.__getitem__):
         room = {height: speeds[index] - last for height, last in taken.items()}
@@ -170,7 +170,7 @@ def _heights(speeds: list[float]) -> list[int]:
 
 
 def horizontal_line(axes: Any, value: float, text: str) -> None:
-    """Draw a dotted line with its meaning."""
+    """Draw a dotted line and write its meaning above it."""
     axes.axhline(value, color="black", linestyle=":", linewidth=1)
     axes.annotate(
         text,
@@ -182,7 +182,7 @@ def horizontal_line(axes: Any, value: float, text: str) -> None:
 
 
 def label_ends(axes: Any, ends: Sequence[tuple[str, float, float, bool]], gap_points: int) -> None:
-    """Name to the right of the axes, each led to the end of its line, none over another.
+    """Write the names to the right of the axes without overlap, each joined to the end of its line.
 
     Args:
         axes: The axes with their final limits.
@@ -190,7 +190,7 @@ def label_ends(axes: Any, ends: Sequence[tuple[str, float, float, bool]], gap_po
         gap_points: The distance from one name to the next.
     """
     figure = axes.get_figure()
-    figure.canvas.draw()  # the scales are final only now
+    figure.canvas.draw()  # the scales become final here
     box, gap = axes.get_window_extent(), gap_points * figure.dpi / 72
     pixels = [float(axes.transData.transform((x, y))[1]) for _, x, y, _ in ends]
     for (name, x, y, is_bold), height in zip(ends, _apart(pixels, gap, box.y1), strict=True):
@@ -214,10 +214,10 @@ def label_ends(axes: Any, ends: Sequence[tuple[str, float, float, bool]], gap_po
 
 
 def _apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
-    """The heights, moved until they are a gap apart, in their order and not above the top.
+    """Return the heights in their order, at least a gap apart and not above the top.
 
-    Pushed up where it is too narrow, or pushed down: either keeps the gap, and so does their mean,
-    in which nobody is far from where it was.
+    Heights that are too close are pushed up in one pass and down in another. Each result keeps the
+    gap, and so does their mean, in which no height is far from its origin.
     """
     order = sorted(range(len(heights)), key=heights.__getitem__)
     up, down = list(heights), list(heights)
@@ -233,7 +233,7 @@ def _apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
 
 
 def extremes(values: Mapping[str, float], form: str) -> str:
-    """Name the lowest and the highest value in words."""
+    """Return a sentence that names the lowest and the highest value."""
     low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     return (
         f"The lowest is {values[low]:{form}} of {low}, the highest {values[high]:{form}} of {high}."

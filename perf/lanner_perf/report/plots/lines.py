@@ -1,4 +1,4 @@
-"""Lines over logarithmic axes, one a subject, each with its name at its end."""
+"""Lines over logarithmic axes, one for each subject, each with its name at its end."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,21 +15,21 @@ from lanner_perf.report.plots.drawing import (
 )
 
 _WIDTH, _HEIGHT = 11.0, 6.2
-#: The axes, in parts of the picture: the rest is for the names to the right.
+#: The axes as fractions of the picture; the rest is for the names to the right.
 _AXES = (0.07, 0.11, 0.66, 0.86)
 _NAME_GAP_POINTS = 12
-#: More than these on the horizontal axis are not each given a number.
+#: With more values than this on the horizontal axis, not each gets a tick.
 _MOST_TICKS = 8
 
 
 class Point(NamedTuple):
-    """A load of one subject.
+    """The figure of one subject under one load.
 
     Attributes:
-        x: Its place.
+        x: Its place on the horizontal axis.
         y: Its figure; rounds are drawn as a thin bar.
         mark: The text beside it; may be empty.
-        is_lower_bound: True for an arrow: the value is at least this.
+        is_lower_bound: True to draw an arrow: the true value is at least this.
     """
 
     x: float
@@ -51,7 +51,7 @@ def curve(
     """Return the results of a subject under each load of a suite, within logarithmic axes.
 
     Args:
-        subject: Whose.
+        subject: The subject.
         suite: The key of the loads in its row.
         y: The key of the figure, with ``{}`` for the load.
         x: The key of the figure on the horizontal axis; None for the load itself.
@@ -71,7 +71,7 @@ def curve(
 def lines(
     curves: Sequence[Curve], *, axes_names: tuple[str, str], name: str, title: str, caption: str
 ) -> Chart | None:
-    """A chart of those curves that have points; None where none has."""
+    """Draw a chart of the curves that have points; return None if no curve has."""
     curves = [one for one in curves if one.points]
     if not curves:
         return None
@@ -113,7 +113,7 @@ def _draw(axes: Any, one: Curve) -> None:
 
 
 def _plain_ticks(axes: Any, xs: Sequence[float]) -> None:
-    """Numbers as people write them, and on the horizontal axis those that were measured."""
+    """Write plain numbers at the ticks, on the horizontal axis those that were measured."""
     from matplotlib.ticker import (  # noqa: PLC0415 (slow to import)
         FixedLocator,
         FuncFormatter,

@@ -17,12 +17,12 @@ from lanner_perf.report.plots.drawing import (
 
 _SPEARMAN, _MEAN = "quality.spearman", "quality.cosine_mean"
 _INDEPENDENCE = "quality.batch_independence_cosine"
-#: Below it is the noise of single precision.
+#: Smaller distances are the rounding noise of float32.
 _LEAST_DRIFT = 1e-7
 
 
 def quality_points(subjects: Sequence[Plotted]) -> Chart | None:
-    """Spearman over short texts a second; without labelled pairs the mean cosine."""
+    """Draw Spearman over short texts a second; without labelled pairs the mean cosine."""
     key = _SPEARMAN if any(_SPEARMAN in one.figures for one in subjects) else _MEAN
     values = _values(subjects, key)
     reference = values[0] if values else None
@@ -45,13 +45,13 @@ def quality_points(subjects: Sequence[Plotted]) -> Chart | None:
 
 
 def independence_points(subjects: Sequence[Plotted]) -> Chart | None:
-    """The distance that a vector moves with its batch, over short texts a second."""
+    """Draw how far a vector moves with its batch, over short texts a second."""
     cosines = _values(subjects, _INDEPENDENCE)
     drifts = [None if one is None else max(1 - one, _LEAST_DRIFT) for one in cosines]
 
     def finish(axes: Any) -> None:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")  # by itself it would write formulas
+        axes.yaxis.set_major_formatter("{x:g}")  # the default formatter writes formulas
         axes.invert_yaxis()  # better is up, as for quality
         axes.set_ylabel("1 - smallest cosine")
         text = f"a cosine of {BATCH_INDEPENDENT_COSINE}"
@@ -63,8 +63,8 @@ def independence_points(subjects: Sequence[Plotted]) -> Chart | None:
         finish,
         name="independence",
         title="How far a vector moves with its batch",
-        caption="The smallest cosine of a sentence alone with itself in random batches. The number "
-        "is the subject's. Right and high is better.",
+        caption="The smallest cosine between a sentence alone and the same sentence in random "
+        "batches. The number is the subject's. Right and high is better.",
     )
 
 
@@ -81,7 +81,7 @@ def _points(
     title: str,
     caption: str,
 ) -> Chart | None:
-    """A chart of the subjects that have both; None where none has."""
+    """Draw a chart of the subjects that have a speed and a value; return None without any."""
     rows = [one.row for one in subjects]
     speeds = [row.get("throughput", {}).get("short") for row in rows]
     if all(None in pair for pair in zip(speeds, values, strict=True)):

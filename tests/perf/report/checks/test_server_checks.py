@@ -61,9 +61,10 @@ def test_without_anyone_to_compare_with() -> None:
     report["subjects"] = report["subjects"][2:]
     checks = {check.what: check for check in checks_of(report)}
     assert list(checks)[:2] == FIVE[:2]
-    assert [checks[what].missing for what in FIVE[:2]] == ["of in process it was not measured"] * 2
+    missing = [checks[what].missing for what in FIVE[:2]]
+    assert missing == ["in process: the figure was not measured"] * 2
     alike = checks["smallest cosine of a text with itself in process"]
-    assert (alike.holds, alike.missing) == (None, "in process it was not measured")
+    assert (alike.holds, alike.missing) == (None, "in process: the figure was not measured")
     assert FIVE[2] not in checks
 
 
@@ -79,9 +80,9 @@ def test_what_was_not_measured_on_the_server() -> None:
     del report["subjects"][2]["latency_ms"], report["subjects"][2]["concurrency"]
     checks = checks_of(report)
     assert [check.missing for check in checks[:5]] == [
-        "on the server it was not measured",
+        "on the server: the figure was not measured",
         "",
-        *["on the server it was not measured"] * 3,
+        *["on the server: the figure was not measured"] * 3,
     ]
 
 

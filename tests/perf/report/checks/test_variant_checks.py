@@ -49,7 +49,7 @@ def test_without_pairs_no_spearman_is_lost() -> None:
     for row in report["subjects"]:
         del row["quality"]["spearman"]
     check = by_what(report)["int8: Spearman lost against the checkpoint"]
-    assert (check.holds, check.missing) == (None, "a suite for it was not measured")
+    assert (check.holds, check.missing) == (None, "a suite that it needs was not measured")
 
 
 def test_a_variant_that_was_not_measured_has_no_rules() -> None:
