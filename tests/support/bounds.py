@@ -1,4 +1,4 @@
-"""The bounds of whatever a stranger gives us: errors of Lanner alone, in little memory and time."""
+"""The bounds for untrusted input: it may cause only errors of Lanner, in little memory and time."""
 
 import faulthandler
 import resource
@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from lanner.errors import LannerError
 
-#: The most that one case may take: seconds of a core, for others may be busy with another test; and
-#: of the clock, after which it never ends.
+#: The most that one case may take. CPU seconds, because other tests may keep the machine busy; and
+#: seconds of the clock, after which the case counts as endless.
 MOST_CPU_S, MOST_S = 3.0, 60.0
 MOST_BYTES = 300 * 2**20
 MOST_MESSAGE = 5_000
@@ -20,7 +20,7 @@ _ADDRESS_SPACE = 3 * 2**30
 
 
 def cases(count: int) -> settings:
-    """So many cases of hypothesis, the same each time."""
+    """Return settings for this many cases of hypothesis, the same in each run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -34,9 +34,9 @@ def cases(count: int) -> settings:
 
 @contextmanager
 def limited_memory() -> Iterator[None]:
-    """In the block this process can allocate some gigabytes more than it has, and no more.
+    """Limit the memory that this process may allocate in the block to some gigabytes more.
 
-    A bomb then fails a test instead of the machine.
+    So a decompression bomb fails a test and does not take the machine down.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -48,11 +48,11 @@ def limited_memory() -> Iterator[None]:
 
 
 def use(action: Callable[[], object]) -> LannerError | None:
-    """Do something with what a stranger gave; return the error.
+    """Do something with untrusted input; return the error.
 
     Raises:
         AssertionError: It takes too much time or memory, or its message is too long.
-        Exception: Any other than a `LannerError`.
+        Exception: Any error that is not a `LannerError`.
     """
     before, start = _peak_bytes(reset=True), time.process_time()
     failed = None
@@ -71,7 +71,7 @@ def use(action: Callable[[], object]) -> LannerError | None:
 
 
 def _peak_bytes(*, reset: bool = False) -> int:
-    """The most memory that this process held since the last reset (proc(5): clear_refs)."""
+    """Return the peak memory of this process since the last reset (proc(5): clear_refs)."""
     if reset:
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")

@@ -1,4 +1,4 @@
-"""Artifacts of the cells of the support table, exported once in a run of the tests."""
+"""Artifacts of the cells of the support table, exported once in a test run."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ ARTIFACT, CHECKPOINT, WARNINGS = "out.lanner", "checkpoint", "warnings.json"
 
 
 class Cell(NamedTuple):
-    """An architecture with a head, exported.
+    """An exported architecture with a head.
 
     Attributes:
-        artifact: At every precision. Do not change it.
-        checkpoint: Of which it was made.
-        warnings: What the export warned of.
+        artifact: The artifact at every precision. Do not change it.
+        checkpoint: The checkpoint that it was made from.
+        warnings: The warnings of the export.
     """
 
     artifact: Artifact
@@ -28,20 +28,20 @@ class Cell(NamedTuple):
 
     @classmethod
     def open(cls, directory: Path) -> "Cell":
-        """Open what `export_cell` wrote."""
+        """Open a cell that `export_cell` wrote."""
         warnings: list[str] = json.loads((directory / WARNINGS).read_text(encoding="utf-8"))
         return cls(Artifact.open(directory / ARTIFACT), directory / CHECKPOINT, warnings)
 
 
 class MakeCell(Protocol):
-    """Gives a cell, which is exported if it was not in this run."""
+    """Returns a cell, and exports it first if this test run has not done so."""
 
     def __call__(self, name: str, head: str) -> Cell:
-        """Give the cell of an architecture and a head."""
+        """Return the cell of an architecture and a head."""
 
 
 def require_known(name: str) -> None:
-    """Skip a test of an architecture that this generation of transformers does not carry."""
+    """Skip a test of an architecture that this generation of transformers lacks."""
     import transformers  # noqa: PLC0415
 
     if MATRIX[name].since == "5" and transformers.__version__.startswith("4."):

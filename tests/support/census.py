@@ -1,4 +1,4 @@
-"""The required properties of a half-precision graph, read from its file alone."""
+"""The required properties of a half-precision graph, checked in its file."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import onnx
 import onnx_ir as ir
 
 HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-#: What adds up many numbers, or turns large ones into angles.
+#: Operators that add up many numbers, or turn large numbers into angles.
 _FLOAT32_OPS = frozenset({"Softmax", "ReduceSum", "ReduceMean", "ReduceL2", "Pow", "Cos", "Sin"})
 
 
 def require_half_graph(path: Path, precision: str) -> int:
     """Check every type of a graph; return the number of its products in the half type."""
-    # The full check infers each type and refuses an operator whose inputs differ.
+    # The full check infers every type, and refuses an operator whose inputs differ.
     onnx.checker.check_model(onnx.load(path), full_check=True)
     half, graph = HALF_TYPES[precision], ir.load(path).graph
     assert [value.dtype for value in graph.inputs] == [ir.DataType.INT64] * len(graph.inputs)
@@ -27,7 +27,7 @@ def require_half_graph(path: Path, precision: str) -> int:
     for node in reversed(nodes):
         if not before.isdisjoint(node.successors()):
             before.add(node)
-    # float32 is left to what is made of positions alone, and to what is behind the last product.
+    # Only values from positions alone, and those after the last product, may be float32.
     assert products & after & before <= of_half
     for node in products & of_half:
         assert all(value is not None and value.dtype == half for value in node.inputs)
@@ -41,7 +41,7 @@ def require_half_graph(path: Path, precision: str) -> int:
             assert node in of_half or node not in before
             assert node.attributes["stash_type"].as_int() == onnx.TensorProto.FLOAT
     for value in graph.initializers.values():
-        # What is large is in the encoder: nothing of it is kept twice, or in float32.
+        # Large values belong to the encoder: none may exist twice or in float32.
         is_matrix = value.shape is not None and len(value.shape) > 1
         users = {usage.node for usage in value.uses()}
         assert users

@@ -14,15 +14,15 @@ SENTENCES = (
 )
 VOCABULARY_SIZE = 200
 MAX_POSITIONS = 64
-#: Words up to this length are one piece.
+#: Words up to this length are one piece; longer words are two.
 _WHOLE_WORD = 6
 
 
 def word_piece_tokenizer(*, has_token_types: bool = True) -> Any:
-    """A BERT tokenizer of the words of a few sentences.
+    """Return a BERT tokenizer for the words of a few sentences.
 
-    Long words are two pieces. It is not trained: the library's trainer breaks ties another way in
-    each process, and the weights are drawn by number.
+    Long words are two pieces. The tokenizer is not trained: the library's trainer breaks ties
+    differently in each process, and the random weights belong to token ids.
     """
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
@@ -73,7 +73,7 @@ def _pieces(word: str, mark: str) -> list[str]:
 
 
 def byte_level_tokenizer() -> Any:
-    """A tokenizer of RoBERTa's kind: byte-level BPE, padding with id 1."""
+    """Return a tokenizer of RoBERTa's kind: byte-level BPE, padding with id 1."""
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
         decoders,
@@ -87,7 +87,7 @@ def byte_level_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE + 140,  # 256 of them are the bytes
+        vocab_size=VOCABULARY_SIZE + 140,  # the bytes are 256 of them
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -98,7 +98,7 @@ def byte_level_tokenizer() -> Any:
 
 
 def unigram_tokenizer() -> Any:
-    """A tokenizer of XLM-RoBERTa's kind: pieces as of SentencePiece, padding with id 1."""
+    """Return a tokenizer of XLM-RoBERTa's kind: SentencePiece's pieces, padding with id 1."""
     from tokenizers import (  # noqa: PLC0415
         Tokenizer,
         decoders,
@@ -109,7 +109,7 @@ def unigram_tokenizer() -> Any:
     )
 
     words, letters = _words(), _letters()
-    # Longer pieces are likelier than their letters together; see `word_piece_tokenizer`.
+    # A longer piece is likelier than its letters; see `word_piece_tokenizer`.
     scores = dict.fromkeys(letters | {"\u2581"}, -10.0)
     for word in words:
         for piece in _pieces("\u2581" + word, ""):
@@ -145,7 +145,7 @@ def _roberta_like(tokenizer: Any) -> Any:
 
 
 def bert_model(seed: int = 0, *, kind: str = "BertModel", **overrides: Any) -> Any:
-    """A random BERT; with `kind` a class of transformers that has a head, and its `id2label`."""
+    """Return a random BERT; `kind` may be a class with a head, which needs its `id2label`."""
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
@@ -157,14 +157,14 @@ def bert_model(seed: int = 0, *, kind: str = "BertModel", **overrides: Any) -> A
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": MAX_POSITIONS,
-        # The usual 0.02 gives activations so small that nothing would differ.
+        # With the usual 0.02, activations are so small that nothing would differ.
         "initializer_range": 0.2,
     }
     return getattr(transformers, kind)(transformers.BertConfig(**{**config, **overrides})).eval()
 
 
 def plain_checkpoint(directory: Path, model: Any = None, tokenizer: Any = None) -> Path:
-    """A transformers checkpoint without sentence-transformers modules."""
+    """Write a transformers checkpoint without sentence-transformers modules."""
     model = model or bert_model()
     if tokenizer is None:
         has_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
@@ -186,7 +186,7 @@ def bert_checkpoint(
     tokenizer: Any = None,
     **options: Any,
 ) -> Path:
-    """A sentence-transformers checkpoint, saved by sentence-transformers itself."""
+    """Write a sentence-transformers checkpoint, saved by sentence-transformers itself."""
     import torch  # noqa: PLC0415
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from sentence_transformers.sentence_transformer import modules as models  # noqa: PLC0415
@@ -210,7 +210,7 @@ def bert_checkpoint(
 
 
 def cross_encoder_checkpoint(directory: Path, *, labels: int = 1, **options: Any) -> Path:
-    """A cross-encoder, saved by sentence-transformers itself."""
+    """Write a cross-encoder, saved by sentence-transformers itself."""
     from sentence_transformers import CrossEncoder  # noqa: PLC0415
 
     names = dict(enumerate([f"LABEL_{number}" for number in range(labels)]))
@@ -226,7 +226,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def word_level_tokenizer(words: list[str]) -> Any:
-    """A tokenizer of whole words: "[UNK]" is 0, and the words follow."""
+    """Return a tokenizer of whole words: "[UNK]" is 0, and the words follow."""
     from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415
 
     vocabulary = {word: number for number, word in enumerate(["[UNK]", *words])}
@@ -236,7 +236,7 @@ def word_level_tokenizer(words: list[str]) -> Any:
 
 
 def word_rows(directory: Path, table: Any, *, dtype: str = "<f4", offset_bytes: int = 0) -> Any:
-    """A file of rows, as it lies on the disk."""
+    """Write rows to a file, and return the file as a matrix."""
     import numpy as np  # noqa: PLC0415
 
     from lanner_export.graph.matrix_file import MatrixFile  # noqa: PLC0415

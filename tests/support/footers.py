@@ -1,4 +1,4 @@
-"""Footers of .parquet files, read and written in Thrift's compact protocol, and lies in them."""
+"""Footers of .parquet files, read and written in Thrift's compact protocol, and forged ones."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 _BOOLS, _BYTE, _INTEGERS, _DOUBLE, _BINARY = (1, 2), 3, (4, 5, 6), 7, 8
 _LISTS, _MAP, _STRUCT = (9, 10), 11, 12
 MAGIC = b"PAR1"
-#: Numbers that a forger writes: of rows, bytes, places and kinds.
+#: The numbers of a forger, for rows, bytes, places and kinds.
 NUMBERS = [
     0,
     1,
@@ -27,7 +27,7 @@ NUMBERS = [
 
 
 class Node:
-    """A value of Thrift: its type, and what it holds."""
+    """A value of Thrift: its type and its content."""
 
     def __init__(self, kind: int, value: Any) -> None:
         self.kind, self.value = kind, value
@@ -146,7 +146,7 @@ def with_footer(data: bytes, node: Node) -> bytes:
 
 
 def with_first_page(data: bytes, uncompressed_bytes: int) -> bytes:
-    """Return a file of one column and one page that claims to unpack to so many bytes."""
+    """Return a file of one column and one page that claims to unpack to that many bytes."""
     reader = _Reader(data)
     reader.at = len(MAGIC)
     header = Node(_STRUCT, reader.value(_STRUCT))
@@ -183,7 +183,7 @@ def lists(node: Node) -> Iterator[Node]:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Return a file whose footer lies in one to three places, or is damaged as bytes are."""
+    """Return a file whose footer has one to three false values or damaged bytes."""
     root = footer(data)
     for _ in range(rng.choice([1, 1, 2, 3])):
         if rng.random() < 0.85:

@@ -1,4 +1,4 @@
-"""A server whose answers a test exchanges for others, and what a call of it may take."""
+"""A server whose answers a test replaces, and the limits of a call to it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ Given = TypeVar("Given")
 
 
 class ForgedServer(Generic[Given]):
-    """The answers to each of the three requests of a first call, and the server's port.
+    """The answers to the three requests of a first call, and the server's port.
 
     Args:
-        scheme: Of its address.
-        directory: Where its artifacts go.
-        whole: What Triton answers, in bytes by the route, from a configuration and a head.
-        saying: Makes an answer of bytes.
+        scheme: The scheme of its address.
+        directory: The directory for its artifacts.
+        whole: Returns Triton's answers as bytes by route, for a configuration and a head.
+        saying: Makes an answer from bytes.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ForgedServer(Generic[Given]):
         self._scheme, self._whole, self._saying = scheme, whole, saying
 
     def whole(self, head: str) -> dict[str, bytes]:
-        """The answers of Triton, by the route."""
+        """Return Triton's answers, by route."""
         return self._whole(self.configs[head], head)
 
     def become(self, head: str) -> None:
@@ -52,7 +52,7 @@ class ForgedServer(Generic[Given]):
 
 @contextmanager
 def bounded(transport: ModuleType, **limits: object) -> Iterator[None]:
-    """In the block answers may take three seconds and gigabytes, and a transport has limits."""
+    """Limit answers in the block to three seconds and some gigabytes; set a transport's limits."""
     with limited_memory(), pytest.MonkeyPatch.context() as patch:
         for name, value in {"METADATA_S": 3.0, "ANSWER_S": 3.0, **limits}.items():
             patch.setattr(transport, name, value)

@@ -1,4 +1,4 @@
-"""Reports of `lanner_perf.gpu.bench` that nobody measured."""
+"""Invented reports of `lanner_perf.gpu.bench`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from lanner_perf.gpu.record import Report, new_report
 
 
 def report_of(*figures: tuple[str, int], gpu: Any = None) -> Report:
-    """Of BERT-base and 16 tokens: subjects and batches, p50 as many ms as the batch has texts."""
+    """Return figures of BERT-base with 16 tokens, by subject and batch; p50 is 1 ms a text."""
     report = {**new_report("cuda", 0.1), "gpu": gpu}
     report["figures"] = [
         {

@@ -1,4 +1,4 @@
-"""Small hand-made graphs, as torch would write them, and their answers."""
+"""Small hand-made graphs in the form of torch's, and their answers."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ Arrays = Mapping[str, NDArray[Any]]
 def graph(
     inputs: str, output: str, body: str, constants: Arrays, shapes: Mapping[str, str] | None = None
 ) -> ir.Model:
-    """A graph in ONNX's own textual syntax, its constants by name.
+    """Return a graph from ONNX's textual syntax, with its constants by name.
 
     Args:
         inputs: Its inputs with their types.
         output: Its output with its type.
-        body: Its nodes, one a line.
+        body: Its nodes, one on each line.
         constants: Its initializers.
-        shapes: The types of values within it that torch would note and ONNX cannot infer.
+        shapes: The types of inner values that torch would note and ONNX cannot infer.
     """
     text = f'<ir_version: 10, opset_import: ["": 23]>\ng ({inputs}) => ({output}) {{\n{body}\n}}'
     text = text.replace(
@@ -53,14 +53,14 @@ def require_same(
     count: int,
     compared: NDArray[np.bool_] | None = None,
 ) -> Counter[str]:
-    """Apply a pass, requires its count and the same answers, and counts what operators are left.
+    """Apply a pass, check its count and the answers, and return the remaining operators.
 
     Args:
         model: A graph; it is rewritten.
         apply: The pass.
-        feeds: What the graph is run on.
-        count: How often the pass has to find something.
-        compared: bool [batch, length], where the answers have a row for each token; None for all.
+        feeds: The inputs of the graph.
+        count: The number of matches that the pass must find.
+        compared: bool [batch, length], for answers with a row for each token; None for all.
     """
     before = answers(model, feeds)
     nodes = [(node.op_type, node.name) for node in model.graph]

@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, at a route of every dialect, and heads around a good body."""
+"""Bodies that are not JSON, at a route of every dialect, and odd heads around a good body."""
 
 from tests.support.hostile_requests import SECRET, SECRET_BYTES, Hostile, all_of_them, embed, post
 
@@ -18,7 +18,7 @@ ROUTES = {
     "/v2/embed": 400,
     "/v2/models/words/infer": 400,
 }
-#: What looks like JSON to some parsers, and is none.
+#: Bodies that only some parsers accept as JSON.
 NO_JSON: dict[str, bytes] = {
     "nothing": b"",
     "a NUL": b"\x00",
@@ -54,7 +54,7 @@ NO_JSON: dict[str, bytes] = {
 
 
 def _heads() -> list[Hostile]:
-    """Return good bodies whose head says something odd of them, or of who sends them."""
+    """Return good bodies whose head describes the body or the sender oddly."""
     good = {"input": "a", "model": "words"}
     lines = {
         "another type": "Content-Type: text/html",

@@ -1,7 +1,7 @@
 """Requests that no honest client sends, byte by byte, each with the status that it deserves.
 
-Each holds `SECRET` where a service might repeat it. The artifact `words` of `word_artifact` is
-served by its name, and the service has little patience.
+Each contains `SECRET` where a service might repeat it. The artifact `words` of `word_artifact` is
+served by its name, and the service has short timeouts.
 """
 
 import gzip
@@ -13,24 +13,24 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
-#: Stands in requests where a service might repeat it: in no answer, log or metric may it be.
+#: A text in requests where a service might repeat it; no answer, log or metric may contain it.
 SECRET = "XQZ" + "7" * 9
 
 SECRET_BYTES = SECRET.encode()
-#: What answers that a closed connection gives instead of a status.
+#: Stands for the status if the connection is closed instead.
 CLOSED = 0
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A request and its due.
+    """A request and the status that it deserves.
 
     Attributes:
         name: The name of the test.
-        data: All that is sent.
+        data: The bytes to send.
         status: The status of the answer, or `CLOSED`.
-        or_status: Another that may come first, where two answers race, or where the service closes
-            the connection before it has read all.
+        or_status: Another valid status, if two answers race or the service closes the connection
+            before it has read everything.
     """
 
     name: str
@@ -40,16 +40,16 @@ class Hostile:
 
 
 def exchange(port: int, data: bytes, *, ends: bool = False, timeout_s: float = 20.0) -> bytes:
-    """Return the first answer to bytes, or what came before the connection was closed.
+    """Return the first answer to some bytes, or all that came before the connection was closed.
 
     Args:
         port: The port of this machine.
         data: The bytes.
-        ends: True sends the end of the connection behind them.
+        ends: True to end the sending side after them.
         timeout_s: The most seconds that the service may be silent.
 
     Raises:
-        TimeoutError: It was silent.
+        TimeoutError: The service was silent for too long.
     """
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
@@ -65,7 +65,7 @@ def exchange(port: int, data: bytes, *, ends: bool = False, timeout_s: float = 2
 
 
 def is_whole(answer: bytes) -> bool:
-    """Return whether bytes hold a whole answer."""
+    """Return True if bytes contain a whole answer."""
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end or head.startswith(b"HTTP/1.1 100"):
         return False
@@ -103,7 +103,7 @@ def get(path: str, *headers: str) -> bytes:
 
 
 def embed(body: bytes | object, *headers: str, media_type: str = "application/json") -> bytes:
-    """Return a request at the route of OpenAI."""
+    """Return a request at OpenAI's route."""
     return post("/v1/embeddings", body, *headers, media_type=media_type)
 
 
@@ -119,7 +119,7 @@ def _length(*values: str) -> bytes:
 
 
 def heads() -> list[Hostile]:
-    """Return heads that are none, too large, too slow, or could be read in two ways."""
+    """Return heads that are malformed, too large, too slow, or ambiguous."""
     noise = random.Random(21).randbytes(2_000)  # noqa: S311 (it must be the same each time)
     health = b"GET /health HTTP/1.1\r\n"
     coded = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
@@ -178,7 +178,7 @@ def heads() -> list[Hostile]:
 
 
 def chunks() -> list[Hostile]:
-    """Return bodies in chunks that are malformed, huge or tiny, and bodies that are compressed."""
+    """Return bodies in malformed, huge or tiny chunks, and compressed bodies."""
     text = b'{"input":"a"}'
     tiny = b"".join(b"1\r\n%c\r\n" % byte for byte in text)
     bomb = gzip.compress(b" " * 50_000_000)
@@ -217,7 +217,7 @@ def chunks() -> list[Hostile]:
 
 
 def paths() -> list[Hostile]:
-    """Return paths that lead elsewhere, where a path is read twice or not at all."""
+    """Return paths that lead elsewhere if a path is decoded twice or not at all."""
     missing = [
         "/../../../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
@@ -292,7 +292,7 @@ def _inputs() -> list[tuple[str, str, int]]:
 
 
 def bodies() -> list[Hostile]:
-    """Return bodies that are no JSON, JSON of another shape, or values out of range."""
+    """Return bodies that are not JSON, JSON of another shape, or values out of range."""
     raw: list[tuple[str, bytes, int]] = [
         ("nothing", b"", 400),
         ("a brace", b"{", 400),
@@ -413,7 +413,7 @@ def _ids(*values: int) -> bytes:
 
 
 def tensors() -> list[Hostile]:
-    """Return tensors that are not as large as they say, or hold what no vocabulary has."""
+    """Return tensors whose size is wrong, or with ids outside the vocabulary."""
 
     def two(shape: list[object], size_bytes: object = 16) -> list[dict[str, object]]:
         return [

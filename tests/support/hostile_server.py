@@ -1,4 +1,4 @@
-"""Servers of a few lines that answer whatever a test wants, byte by byte, over HTTP and gRPC."""
+"""Tiny servers that answer any bytes that a test wants, over HTTP and gRPC."""
 
 import socket
 import threading
@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-#: Sends an answer to the request that is given.
+#: Sends an answer to the given request.
 Answer = Callable[[socket.socket, bytes], None]
-#: The bytes of an answer to a call of gRPC, whose context is given.
+#: Returns the bytes of an answer to a gRPC call with the given context.
 GrpcAnswer = Callable[[Any], bytes]
 
 
 @contextmanager
 def answering(answer: Answer) -> Iterator[int]:
-    """The port of a server that gives every request this answer, and keeps connections open."""
+    """Yield the port of a server that always gives this answer, and keeps connections open."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -40,7 +40,7 @@ def answering(answer: Answer) -> Iterator[int]:
 
 
 def saying(*parts: bytes) -> Answer:
-    """An answer that is always the same."""
+    """Return an answer that is always the same."""
 
     def answer(client: socket.socket, request: bytes) -> None:
         for part in parts:
@@ -50,7 +50,7 @@ def saying(*parts: bytes) -> Answer:
 
 
 def routed(answers: Mapping[str, Answer]) -> Answer:
-    """The answer to the first end of a path that is that of the request."""
+    """Return an answer that depends on the end of the request's path; the first match counts."""
 
     def answer(client: socket.socket, request: bytes) -> None:
         path = request.split(b" ", 2)[1].decode()
@@ -60,7 +60,7 @@ def routed(answers: Mapping[str, Answer]) -> Answer:
 
 
 def hanging_up(*parts: bytes) -> Answer:
-    """An answer that is always the same, and the end of the connection."""
+    """Return an answer that is always the same and ends the connection."""
 
     def answer(client: socket.socket, request: bytes) -> None:
         saying(*parts)(client, request)
@@ -71,11 +71,11 @@ def hanging_up(*parts: bytes) -> Answer:
 
 @contextmanager
 def grpc_answering(answers: Mapping[str, GrpcAnswer], **options: Any) -> Iterator[int]:
-    """The port of a real server of gRPC that answers methods of Triton's service with bytes.
+    """Yield the port of a real gRPC server that answers methods of Triton's service with bytes.
 
     Args:
-        answers: By the name of the method; they are read anew at each call.
-        options: Of `grpc.server`.
+        answers: The answers by the name of the method; they are looked up at each call.
+        options: The options of `grpc.server`.
     """
     import grpc  # noqa: PLC0415 (an extra)
 
@@ -96,13 +96,13 @@ def grpc_answering(answers: Mapping[str, GrpcAnswer], **options: Any) -> Iterato
 
 
 def page(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    """A whole answer of HTTP."""
+    """Return a whole HTTP answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def dripping(start: bytes, drop: bytes, every_s: float = 0.05) -> Answer:
-    """An answer without an end, drop by drop."""
+    """Return an answer without an end, sent drop by drop."""
 
     def answer(client: socket.socket, request: bytes) -> None:
         client.sendall(start)
@@ -114,7 +114,7 @@ def dripping(start: bytes, drop: bytes, every_s: float = 0.05) -> Answer:
 
 
 def _request(client: socket.socket) -> bytes:
-    """The head and the body of a request of HTTP."""
+    """Return the head and the body of an HTTP request."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = client.recv(2**16)

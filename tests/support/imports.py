@@ -1,4 +1,4 @@
-"""The modules that a piece of code brings with it, read in a process of its own."""
+"""The modules that a piece of code imports, found in a process of its own."""
 
 import json
 import subprocess

@@ -1,8 +1,8 @@
-"""Answers of int8, by the processor that this runs on: here, or under an emulator of another.
+"""Answers of int8 on this processor, or on one that an emulator provides.
 
     qemu-x86_64 -cpu Haswell python -m tests.support.int8_answers JOBS.json ANSWERS.npz
 
-It needs the runtime alone: neither onnx nor torch, which an emulator takes a minute to import.
+It needs only the runtime: an emulator would take a minute to import onnx or torch.
 """
 
 import json
@@ -20,19 +20,19 @@ from lanner.loading.load import load
 from lanner.machine.machine import this_machine
 from lanner.models.answers import rows
 
-#: Of unequal lengths, in words of the tiny checkpoints' tokenizers.
+#: Texts of unequal lengths, in words of the tiny checkpoints' tokenizers.
 TEXTS = ("a man is playing a guitar", "the", "a woman plays the guitar and a man is eating food")
 
 
 class Job(NamedTuple):
-    """One artifact, or a graph alone.
+    """One artifact, or a bare graph.
 
     Attributes:
-        name: What its answers are called.
+        name: The name of its answers.
         path: An artifact's directory, or an ONNX file with the input `x`.
-        engine: What runs it.
+        engine: The engine.
         threads: Cores to use.
-        feed: Of a graph, what it is fed with.
+        feed: The input of a bare graph.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
 
 def answers(job: Job) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield what a job answers: of an artifact text by text, and all in one batch."""
+    """Yield the answers of a job; for an artifact, one text at a time and all in one batch."""
     if job.feed:
         engine = open_engine(job.engine, Path(job.path), precision="int8", threads=job.threads)
         yield "alone", engine.run({"x": np.array(job.feed, np.float32)})
@@ -60,7 +60,7 @@ def answers(job: Job) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def all_answers(jobs: Sequence[Job]) -> dict[str, NDArray[np.float32]]:
-    """Return the answers of all jobs by name; of one that fails, its error."""
+    """Return the answers of all jobs by name; for a job that fails, its error."""
     found: dict[str, NDArray[np.float32]] = {}
     for job in jobs:
         try:
@@ -71,7 +71,7 @@ def all_answers(jobs: Sequence[Job]) -> dict[str, NDArray[np.float32]]:
 
 
 def main(jobs: Path, output: Path) -> None:
-    """Write the answers of the jobs in one file to another."""
+    """Run the jobs of one file, and write their answers to another."""
     read = [Job(**job) for job in json.loads(jobs.read_text(encoding="utf-8"))]
     flags = np.array(this_machine().cpu_flags, dtype=np.str_)
     np.savez(output, flags=flags, allow_pickle=False, **all_answers(read))

@@ -1,4 +1,4 @@
-"""Commands in processes that are killed; each process is forked from one that has imported all."""
+"""Commands in processes that are killed; each is forked from a process with all imports done."""
 
 import multiprocessing
 import os
@@ -9,15 +9,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-#: The directory with the graph of the checkpoint that is exported; it is traced by the first run.
+#: The directory for the graph of the exported checkpoint, which the first run traces.
 _GRAPHS = "LANNER_TEST_GRAPHS"
 
 
 class Commands:
-    """Runs commands of `lanner`.
+    """The runner of commands of `lanner`.
 
     Args:
-        directory: An empty directory, for what they say.
+        directory: An empty directory for their output.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -86,7 +86,7 @@ def _write_fp32(
     *,
     without_passes: Collection[str] = (),
 ) -> list[str]:
-    """Stand in for the function of that name: every export is of the same checkpoint."""
+    """Replace the function of that name: all exports have one checkpoint, and so one graph."""
     from lanner_export.graph.tracing import write_fp32  # noqa: PLC0415
 
     traced = Path(os.environ[_GRAPHS]) / "traced.onnx"

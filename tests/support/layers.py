@@ -1,4 +1,4 @@
-"""The folders of a source root, and which of them import which."""
+"""The folders of a source root, and the imports between them."""
 
 import ast
 from collections import defaultdict
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-#: By folder, the folders that it imports. A module that stands in no folder is one by itself.
+#: The folders that each folder imports. A module outside of folders counts as a folder.
 Arrows = dict[str, set[str]]
 
 
 @dataclass(frozen=True)
 class SourceRoot:
-    """One package, read but not imported.
+    """A package, which is read but not imported.
 
     Attributes:
         path: The directory of the package, for example ``runtime/lanner``.
@@ -23,7 +23,7 @@ class SourceRoot:
 
     @cached_property
     def modules(self) -> dict[str, Path]:
-        """The file of each module, by its full name."""
+        """Return the file of each module, by its full name."""
         found = {}
         for path in sorted(self.path.rglob("*.py")):
             parts = path.relative_to(self.path.parent).with_suffix("").parts
@@ -31,13 +31,13 @@ class SourceRoot:
         return found
 
     def folder(self, module: str) -> str:
-        """The folder of a module, from the package on; a module in no folder is one by itself."""
+        """Return the folder of a module, relative to the package; its own name if it has none."""
         path = self.modules[module].relative_to(self.path)
         return path.stem if path.parent == Path() else path.parent.as_posix()
 
     @cached_property
     def folders(self) -> dict[str, list[str]]:
-        """The modules of each folder, its `__init__` aside."""
+        """Return the modules of each folder, without its `__init__`."""
         found: dict[str, list[str]] = defaultdict(list)
         for module, path in self.modules.items():
             if path.name != "__init__.py":
@@ -48,7 +48,7 @@ class SourceRoot:
 
     @cached_property
     def imports(self) -> dict[str, set[str]]:
-        """The modules of this package that each module imports, also within functions."""
+        """Return the modules of this package that each module imports, also within functions."""
         found: dict[str, set[str]] = {}
         for module, names in self._names.items():
             own = {name if name in self.modules else name.rpartition(".")[0] for name in names}
@@ -57,7 +57,7 @@ class SourceRoot:
 
     @cached_property
     def arrows(self) -> Arrows:
-        """The folders that each folder imports, itself aside."""
+        """Return the folders that each folder imports, without itself."""
         found: Arrows = {folder: set() for folder in self.folders}
         for module in self.modules:
             source = self.folder(module)
@@ -66,7 +66,7 @@ class SourceRoot:
 
     @cached_property
     def packages(self) -> set[str]:
-        """The packages that any module imports, this one included."""
+        """Return the packages that any module imports, this one included."""
         return {name.partition(".")[0] for names in self._names.values() for name in names}
 
     @cached_property
@@ -77,7 +77,7 @@ class SourceRoot:
         }
 
     def circle(self) -> list[str]:
-        """Modules that import each other in a circle, or nothing."""
+        """Return modules that import each other in a circle; empty if there are none."""
         done: set[str] = set()
 
         def visit(module: str, above: list[str]) -> list[str]:
@@ -95,7 +95,7 @@ class SourceRoot:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Every dotted name that is imported: ``from a.b import c`` gives ``a.b.c``."""
+    """Yield every imported dotted name: ``from a.b import c`` gives ``a.b.c``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

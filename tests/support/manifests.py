@@ -1,4 +1,4 @@
-"""A manifest written by hand, for what needs no files."""
+"""A hand-written manifest, for tests that need no files."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ INT8 = Variant("int8", "int8", "model.int8.onnx", "onnxruntime", 23, {})
 
 
 def manifest(head: str = "embed", *, max_tokens: int | None = 4, **changes: Any) -> Manifest:
-    """Of a model with ten tokens; one that answers logits has three labels."""
+    """Return the manifest of a model with ten tokens; a head with logits has three labels."""
     made = Manifest(
         name="words",
         head=head,

@@ -1,6 +1,7 @@
 """The matrix of exports to test: every architecture with every head at every precision.
 
-`tests/test_architectures.py` exports each cell, and `docs/support.md` is this matrix as a table:
+`tests/end_to_end/test_architectures.py` exports each cell, and `docs/support.md` shows this matrix
+as a table:
 
     python -m tests.support.matrix > docs/support.md
 """
@@ -19,7 +20,7 @@ from tests.support.checkpoints import (
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-#: The class of transformers that each head is made with, and its number of labels.
+#: The transformers class of each head, and its number of labels.
 CLASS_OF_HEAD = {
     "embed": ("Model", 0),
     "score": ("ForSequenceClassification", 1),
@@ -33,13 +34,13 @@ class Row:
     """One architecture.
 
     Attributes:
-        prefix: How the names of its classes in transformers begin.
-        config: What its tiny checkpoint is made with.
+        prefix: The beginning of the names of its classes in transformers.
+        config: The configuration of its tiny checkpoint.
         fused: The operators that are fused with both generations of transformers.
-        tokenizer: Makes its tokenizer, of the words of a few sentences.
-        heads: The heads that transformers has classes for.
-        has_types: Whether the token types of a pair reach the model.
-        since: The first generation of transformers that carries it.
+        tokenizer: Makes its tokenizer, for the words of a few sentences.
+        heads: The heads for which transformers has classes.
+        has_types: True if the token types of a pair reach the model.
+        since: The first generation of transformers that has it.
     """
 
     prefix: str
@@ -65,7 +66,7 @@ _SIZES = {
     "initializer_range": 0.2,
     "pad_token_id": 0,
 }
-# Positions are counted from after the padding id, so two of them are never used.
+# Positions count from after the padding id, so two of them are never used.
 _ROBERTA = {**_SIZES, "max_position_embeddings": MAX_POSITIONS + 2, "pad_token_id": 1}
 _BYTE_LEVEL = {**_ROBERTA, "vocab_size": VOCABULARY_SIZE + 140}
 _DISTILBERT = {
@@ -85,7 +86,7 @@ _DEBERTA = {
     "norm_rel_ebd": "layer_norm",
     "share_att_key": True,
 }
-# Fewer neighbours than the longest text has tokens, so that the sliding window matters.
+# The window is shorter than the longest text, so that it matters.
 _MODERNBERT = {
     **_SIZES,
     "vocab_size": VOCABULARY_SIZE + 140,
@@ -121,13 +122,13 @@ MATRIX: dict[str, Row] = {
     "DeBERTa": Row("DebertaV2", _DEBERTA, _NO_ATTENTION),
 }
 
-#: The architectures whose encoders the native engine knows.
+#: The architectures whose encoders the native engine supports.
 NATIVE = (
     *("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT", "MPNet"),
 )
 
-#: Each head, kind of tokenizer and kind of position once, which is enough for a change; the other
-#: cells are slow tests.
+#: The cells that are enough for a change: each head, kind of tokenizer and kind of position once.
+#: The other cells are slow tests.
 CHOSEN = {
     ("BERT", "embed"),
     ("XLM-RoBERTa", "classify"),
@@ -137,7 +138,7 @@ CHOSEN = {
 
 
 def cells() -> Iterator[tuple[str, str]]:
-    """Every architecture with every head that it has."""
+    """Yield every architecture with each of its heads."""
     for name, row in MATRIX.items():
         for head in row.heads:
             yield name, head
@@ -155,7 +156,7 @@ def config_of(name: str, head: str) -> dict[str, Any]:
 
 
 def table() -> str:
-    """The matrix as Markdown."""
+    """Return the matrix as Markdown."""
     header = ["architecture", *CLASS_OF_HEAD, "attention", "native engine", "transformers"]
     lines = [_line(header), _line(["---"] * len(header))]
     for name, row in MATRIX.items():

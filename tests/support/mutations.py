@@ -1,4 +1,4 @@
-"""Documents of a forger: valid JSON that is changed where its structure says, and its bytes."""
+"""Forged documents: JSON with changes to its structure or its bytes."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-#: Where no value of Python gives this text: `written` puts it in place of the mark.
+#: Texts of JSON that no Python value produces; `written` puts each in place of its mark.
 _RAW = {
     "@1e999": "1e999",
     "@-1e999": "-1e999",
@@ -66,7 +66,7 @@ VALUES: list[Any] = [
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Each place of a document, itself first."""
+    """Yield every place of a document, the document itself first."""
     yield path
     inners = enumerate(value) if isinstance(value, list) else ()
     for key, inner in value.items() if isinstance(value, dict) else inners:
@@ -75,7 +75,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def changed(draw: st.DrawFn, document: Any) -> Any:
-    """A copy of a document with one to three changes."""
+    """Draw a copy of a document with one to three changes."""
     copy = json.loads(json.dumps(document))
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         found = [place for place in places(copy) if place] or [()]
@@ -106,7 +106,7 @@ def changed(draw: st.DrawFn, document: Any) -> Any:
 
 
 def written(document: Any) -> bytes:
-    """A document as JSON, with what only a text can say."""
+    """Return a document as JSON, with the texts of `_RAW` in place of their marks."""
     text = json.dumps(document)
     for mark, raw in _RAW.items():
         text = text.replace(f'"{mark}"', raw)
@@ -115,7 +115,7 @@ def written(document: Any) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
-    """The same bytes, some of them changed, gone, repeated or put elsewhere."""
+    """Draw the same bytes with some changed, deleted, repeated or inserted."""
     data = bytearray(content)
     for _ in range(draw(st.integers(1, most))):
         place = draw(st.integers(0, max(0, len(data) - 1)))
@@ -142,13 +142,13 @@ _INSERTED = [
 
 @st.composite
 def forged(draw: st.DrawFn, document: Any) -> bytes:
-    """A changed document as JSON, sometimes with changed bytes or in another encoding."""
+    """Draw a changed document as JSON, sometimes with changed bytes or in another encoding."""
     content = written(draw(changed(document)))
     kind = draw(st.sampled_from(("whole",) * 6 + ("damaged", "damaged", "utf-16", "twice", "bom")))
     if kind == "damaged" and len(content) < 10**6:
         return draw(damaged(content))
     if kind == "utf-16":
         return content.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass")
-    if kind == "twice":  # keys that are there twice
+    if kind == "twice":  # every key occurs twice
         return content[:-1] + b"," + content[1:] if content.startswith(b"{") else content * 2
     return b"\xef\xbb\xbf" + content if kind == "bom" else content

@@ -1,4 +1,4 @@
-"""Small inputs of the benchmarks: labelled pairs, and a report of the variants written by hand."""
+"""Small inputs of the benchmarks: labelled pairs, and a hand-written report of the variants."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def write_pairs(path: Path) -> Path:
 def subject(
     name: str, kind: str, engine: str, rates: list[float], p50_ms: list[float], **quality: float
 ) -> dict[str, Any]:
-    """A subject with so many short texts a second and such a latency in each round."""
+    """Return a subject with these short texts a second and these latencies in its rounds."""
     speed = {"texts_per_s": sorted(rates)[len(rates) // 2], "rounds": rates, "batch_size": 32}
     return {
         "name": name,
@@ -32,7 +32,7 @@ def subject(
 
 
 def small_report() -> dict[str, Any]:
-    """Three rounds of five subjects."""
+    """Return a report of three rounds of five subjects."""
     dynamic = {"spearman": 86.6, "batch_independence_cosine": 0.985}
     exact = {"spearman": 86.72, "batch_independence_cosine": 1.0}
     return {

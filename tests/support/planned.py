@@ -1,4 +1,4 @@
-"""A plan of the native engine run in numpy, text by text: the reference for plans and kernels."""
+"""A plan of the native engine, run in numpy text by text: the reference for plans and kernels."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ Ids = NDArray[np.int64]
 
 
 class PlanInNumpy:
-    """Runs a plan with the artifact's own scales, or with a scale for each token.
+    """The runner of a plan with the artifact's own scales, or with a scale for each token.
 
     Args:
         plan: The plan.
-        is_per_token: Measure the scale and the zero point of each token.
+        is_per_token: True to measure the scale and the zero point of each token.
     """
 
     def __init__(self, plan: Plan, *, is_per_token: bool = False) -> None:
@@ -116,7 +116,7 @@ class PlanInNumpy:
             if self.is_per_token:
                 scale, zero = token_scales(x)
             bytes_ = np.clip(np.rint(x / scale) + zero, 0, 255) - zero
-            # Products of bytes are whole numbers below 2**53: exact in float64.
+            # Products of bytes are whole numbers below 2**53, so float64 is exact.
             found = (bytes_.astype(np.float64) @ weight.astype(np.float64)).astype(np.float32)
             found = found * (scale * self._tensor(f"{name}.scales"))
         return found + self._tensor(f"{name}.bias") if f"{name}.bias" in tensors else found

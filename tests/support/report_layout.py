@@ -5,7 +5,7 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
 
 def require_laid_out(value: Any, kind: Any, where: str = "report") -> None:
-    """Refuse what is not laid out as the type says, missing and further keys too."""
+    """Check that a value has the keys and types of a type, with none missing and none added."""
     origin, arguments = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
@@ -27,5 +27,5 @@ def require_laid_out(value: Any, kind: Any, where: str = "report") -> None:
         assert value is None or isinstance(value, arguments), where
         assert NoneType in arguments
     elif kind is not Any:
-        # bool is an int to isinstance
+        # bool is an int for isinstance
         assert type(value) is kind, f"{where}: {value!r} is no {kind.__name__}"

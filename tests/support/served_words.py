@@ -1,4 +1,4 @@
-"""The words artifact as a Triton server describes and answers it, to be forged."""
+"""The words artifact with a Triton server's configuration and answers, for forgeries."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ from lanner.vectors.ranges import EmbeddingRanges
 
 TEXTS = ["a b", "zz", "c"]
 Tensors = dict[str, NDArray[Any]]
-#: What answers three texts: the tensors of a token model, and of a text model that tags.
+#: The answers to three texts: the tensors of a token model, and of a text model with the head tag.
 ANSWERS: dict[str, Tensors] = {
     "embed": {"sentence_embedding": np.arange(12, dtype="<f4").reshape(3, 4)},
     "tag": {
@@ -37,7 +37,7 @@ DATATYPES = {"f4": "FP32", "i8": "INT64"}
 
 
 def configuration(directory: Path, head: str) -> dict[str, Any]:
-    """The configuration of a model of the words artifact, which is written to the directory."""
+    """Write the words artifact to the directory, and return the configuration of its model."""
     write_word_artifact(directory)
     if head == "embed":
         extremes = np.array([[-2.0] * 4, [20.0] * 4], np.float32)
@@ -60,7 +60,7 @@ def configuration(directory: Path, head: str) -> dict[str, Any]:
 
 
 def connected(url: str) -> None:
-    """Connect and ask; what comes back must be the answer to each text."""
+    """Connect and ask; check that the answer belongs to each text."""
     model = connect(url, "m", retries=0)
     try:
         found = ask(model, TEXTS)
@@ -74,7 +74,7 @@ def connected(url: str) -> None:
 
 @st.composite
 def recarried(draw: st.DrawFn, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of which a file is forged, or packed as none."""
+    """Draw a configuration with a forged or wrongly packed file."""
     parameters = {name: one["string_value"] for name, one in config["parameters"].items()}
     name = draw(st.sampled_from([key for key in parameters if key.startswith("lanner_file")]))
     kind = draw(st.sampled_from(("forged",) * 5 + ("bomb", "cut", "none", "behind")))
@@ -95,7 +95,7 @@ def recarried(draw: st.DrawFn, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resigned(content: bytes) -> bytes:
-    """The bytes of a manifest with its digest, if they are such."""
+    """Return the bytes of a manifest with its new digest; other bytes unchanged."""
     try:
         made = json.loads(content)
         made.pop("sha256", None)
@@ -107,7 +107,7 @@ def resigned(content: bytes) -> bytes:
 
 @st.composite
 def other_tensors(draw: st.DrawFn, tensors: Mapping[str, NDArray[Any]]) -> Tensors:
-    """The tensors of an answer, of which one has another type, shape, name or value, or none."""
+    """Draw the tensors of an answer, one of them missing or with another type, shape or value."""
     made = dict(tensors)
     name = draw(st.sampled_from(sorted(made)))
     tensor = made[name]

@@ -1,4 +1,4 @@
-"""A report of a model on a server, written by hand, with numbers that are easily divided."""
+"""A hand-written report of a model on a server, whose numbers are easy to divide."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ HERE, PLAIN, TOKENS, CACHED = "in process", "by hand, gRPC", "tokens, gRPC", "to
 
 
 def parts(**figures: float) -> dict[str, Any]:
-    """Two rounds of some callers, the second a tenth slower in everything but its texts."""
+    """Return two rounds of some callers; the second is a tenth slower in all but its texts."""
     point = {"texts_per_s": 500.0, "p50_ms": 8.0, "p90_ms": 9.0, "p99_ms": 10.0, **figures}
     slower = {key: value if "per_" in key else 1.1 * value for key, value in point.items()}
     rounds = [{**each, "failed": 0} for each in (point, slower)]
@@ -18,7 +18,7 @@ def parts(**figures: float) -> dict[str, Any]:
 
 
 def served(**changes: float) -> dict[str, Any]:
-    """Parts of a call that add up to 8 ms."""
+    """Return the parts of a call, which add up to 8 ms."""
     of_call = {"call_ms": 8.0, "client_ms": 1.0, "network_ms": 2.0, "queue_ms": 0.5}
     work = {"compute_ms": 4.5, "texts_per_request": 4.0, "texts_per_run": 5.0, "cached_percent": 0}
     cpu = {"cpu_ms": 0.25, "server_cpu_ms": 0.125, "models_cpu_ms": 1.0, "other_requests": 0}
@@ -33,12 +33,15 @@ def row(name: str, kind: str, speed: float, **loads: dict[str, Any]) -> dict[str
 
 
 def server_report() -> dict[str, Any]:
-    """In process twice as fast in bulk as on the server, which gives 16 callers as much."""
+    """Return a report in which the server has half the bulk speed of the model in process.
+
+    With 16 callers both are equally fast.
+    """
     here = parts(call_ms=6.0, cpu_ms=1.5)
     by_hand = served(texts_per_s=200.0, p50_ms=16.0, call_ms=16.0, client_ms=9.0, texts_per_run=1.2)
     del by_hand["server_cpu_ms"]
     cached = served(cached_percent=75.0)
-    del cached["texts_per_run"]  # nothing ran
+    del cached["texts_per_run"]  # the model never ran
     report = bench_report()
     report["subjects"] = [
         row(HERE, "lanner", 10, of_1=here, of_16=here),

@@ -1,4 +1,4 @@
-"""TLS for the tests: certificates that are made when they are needed, and a proxy that ends TLS."""
+"""TLS for the tests: certificates made on demand, and a proxy that ends TLS."""
 
 import select
 import socket
@@ -14,7 +14,7 @@ import trustme
 
 
 class Identity(NamedTuple):
-    """Two PEM files, of a certificate and of its key."""
+    """The PEM files of a certificate and its key."""
 
     certificate: Path
     key: Path
@@ -23,14 +23,14 @@ class Identity(NamedTuple):
 def identity(
     authority: trustme.CA, directory: Path, name: str, *, file: str = "", days: int = 1
 ) -> Identity:
-    """A certificate for a name, in files that are called after it unless one says otherwise.
+    """Write a certificate for a name; its files have that name unless `file` is given.
 
     Args:
-        authority: Who signs it.
-        directory: Where the files go.
-        name: A host's.
-        file: What they are called, without ``.pem`` and ``.key``.
-        days: How long it is valid, from two days ago on if that is not long enough.
+        authority: The authority that signs it.
+        directory: The directory for the files.
+        name: The name of a host.
+        file: The name of the files, without ``.pem`` and ``.key``.
+        days: The days until it expires; its validity begins two days before that.
     """
     end = datetime.now(UTC) + timedelta(days=days)
     made = authority.issue_cert(name, not_before=end - timedelta(days=2), not_after=end)
@@ -41,18 +41,20 @@ def identity(
 
 
 def root(authority: trustme.CA, path: Path) -> Path:
-    """The PEM file of an authority."""
+    """Write the PEM file of an authority."""
     authority.cert_pem.write_to_path(str(path))
     return path
 
 
 class TlsProxy:
-    """Ends TLS before a port of this machine, as the proxy of a cluster does; a context manager.
+    """A proxy that ends TLS in front of a port of this machine, as a cluster's does.
+
+    It is a context manager.
 
     Args:
-        port: Where bytes go on to, without TLS.
-        own: Who it says that it is.
-        trusted: Who must have signed the certificate of its clients; None takes any client.
+        port: The port that gets the bytes without TLS.
+        own: The identity of the proxy.
+        trusted: The authority that must have signed client certificates; None accepts any client.
     """
 
     def __init__(self, port: int, own: Identity, trusted: Path | None = None) -> None:
@@ -69,7 +71,7 @@ class TlsProxy:
                 with suppress(OSError), wrapped as here:
                     try:
                         here.do_handshake()
-                    except ssl.SSLError:  # closed at once, it might lose the alert that says why
+                    except ssl.SSLError:  # else the alert with the reason may be lost
                         socket.socket.shutdown(here, socket.SHUT_WR)
                         while socket.socket.recv(here, 2**16):
                             pass
@@ -78,7 +80,7 @@ class TlsProxy:
                         _relay(here, there)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay)
-        self._server.daemon_threads = True  # a client may keep its connection
+        self._server.daemon_threads = True  # a client may keep its connection open
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
@@ -99,7 +101,7 @@ class TlsProxy:
 def _relay(here: ssl.SSLSocket, there: socket.socket) -> None:
     other = {here: there, there: here}
     while True:
-        # What was decrypted already, no system call knows of.
+        # No system call reports bytes that are already decrypted.
         ready = [here] if here.pending() else select.select(list(other), [], [])[0]
         for one in ready:
             content = one.recv(2**16)

@@ -1,4 +1,4 @@
-"""Tracing a tiny model takes five seconds, so each is traced once a run."""
+"""A cache of traced tiny models: tracing one takes five seconds, so each is traced once."""
 
 import hashlib
 import json
@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from tests.support.made_once import made_once
 
-#: A larger model goes through the exporter each time: hashing and keeping it would cost too.
+#: A model with more weights is traced each time, because hashing and keeping it would cost too
+#: much.
 MOST_WEIGHTS = 1_000_000
 
 
 class TracedOnce:
-    """Stands in for `write_fp32` in an export: gives the graph that an equal model got before.
+    """A stand-in for `write_fp32` in an export, which returns the graph of an equal model.
 
-    An export still compares what it wrote with its checkpoint, so that the graph of another model
-    would fail it.
+    An export still compares its graph with its checkpoint, so the graph of another model would
+    fail.
     """
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
@@ -52,7 +53,7 @@ class TracedOnce:
 
 
 def digest_of(graph: Any, names: list[str]) -> str:
-    """Return what tells this model from others: its modules, their options, and all weights."""
+    """Return a digest of all that makes up a model: its modules, their options, its weights."""
     options = {name: value for name, value in vars(graph).items() if not name.startswith("_")}
     config = graph.transformer.config
     settings = {**config.to_dict(), "_name_or_path": "", "by": config._attn_implementation}

@@ -1,4 +1,4 @@
-"""A tiny Triton model repository, written by hand: what it answers can be worked out by hand."""
+"""A tiny hand-written Triton model repository, whose answers can be worked out by hand."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ input [{name: "x" data_type: TYPE_FP32 dims: [-1]}]
 output [{name: "y" data_type: TYPE_FP32 dims: [-1]}]
 instance_group [{kind: KIND_CPU}]
 """
-#: It imports Lanner, too, as the models that Lanner makes do.
+#: It imports Lanner too, as the models that Lanner makes do.
 DOUBLE = """\
 import lanner, triton_python_backend_utils as pb_utils
 
@@ -36,12 +36,12 @@ def write_triton_model(repository: Path, name: str = "double", code: str = DOUBL
 
 
 def processes(of: Path) -> list[int]:
-    """Running processes that name a repository: the server and the stubs of its models."""
+    """Return the processes that name a repository: the server and the stubs of its models."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes()
-        except OSError:  # it has just gone
+        except OSError:  # it has just ended
             continue
         if str(of).encode() in command:
             found.append(int(path.parent.name))

@@ -1,7 +1,7 @@
-"""Triton model repositories, written by hand, of which the linter has nothing to say.
+"""Hand-written Triton model repositories in which the linter finds nothing.
 
-`ONNX`, `PYTHON` and `ENSEMBLE` are clean as they stand on `MACHINE`; a test changes one place of
-them and knows its line.
+`ONNX`, `PYTHON` and `ENSEMBLE` are clean on `MACHINE`. A test changes one place of them and knows
+its line.
 """
 
 from pathlib import Path
@@ -73,7 +73,7 @@ FILES = {"onnxruntime": "model.onnx", "python": "model.py", "tensorrt": "model.p
 def write_model(
     repository: Path, name: str, config: str, *files: str, versions: tuple[str, ...] = ("1",)
 ) -> Path:
-    """A model with these files in each version; without any, with the one of its backend."""
+    """Write a model with these files in each version; by default with its backend's file."""
     backend = next((word for word in FILES if f'backend: "{word}"' in config), "")
     (repository / name).mkdir(parents=True)
     for version in versions:
@@ -100,7 +100,7 @@ def check(repository: Path, machine: ServingMachine = MACHINE) -> list[Finding]:
 def faults(
     repository: Path, machine: ServingMachine = MACHINE
 ) -> list[tuple[str, int, str, str, str]]:
-    """File, line, severity, rule and problem of each finding."""
+    """Return the file, line, severity, rule and problem of each finding."""
     return [
         (
             str(found.file.relative_to(repository)),

@@ -1,8 +1,8 @@
-"""An artifact small enough to work its vectors out by hand: word lookup and mean.
+"""An artifact so small that its vectors can be worked out by hand: word lookup and mean.
 
 The words "a" to "f" have ids 2 to 7, "[PAD]" 0 and "[UNK]" 1. Word number i (from 0 for "a") has
-the vector of zeros with a 1 at place i modulo 4, plus 0.5 at place 3 for "[UNK]" alone. So "a b"
-is [0.5, 0.5, 0, 0], "a a b" is [2/3, 1/3, 0, 0] and "e" is the same as "a".
+the vector of zeros with a 1 at place i modulo 4. Only "[UNK]" has 0.5 at place 3. So "a b" is [0.5,
+0.5, 0, 0], "a a b" is [2/3, 1/3, 0, 0] and "e" is the same as "a".
 """
 
 import json
@@ -84,7 +84,7 @@ def write_mean_graph(path: Path) -> None:
         if len(word) == 1:
             table[row, (row - 2) % DIMENSION] = 1
     table[VOCABULARY["[UNK]"], 3] = 0.5
-    table[VOCABULARY["[PAD]"]] = 1e6  # a mask that is not applied shows at once
+    table[VOCABULARY["[PAD]"]] = 1e6  # so that a mask that is not applied shows at once
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),

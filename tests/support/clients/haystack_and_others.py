@@ -1,4 +1,4 @@
-"""Haystack's clients of OpenAI and Cohere, that of infinity, and that of TEI."""
+"""Haystack's clients for OpenAI and Cohere, infinity's client, and TEI's client."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""LangChain's clients of OpenAI, Hugging Face and Cohere, each as its documents show it."""
+"""LangChain's clients for OpenAI, Hugging Face and Cohere, each as its documentation shows it."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ url = sys.argv[1]
 openai = OpenAIEmbeddings(
     base_url=f"{url}/v1", api_key="none", model="words", check_embedding_ctx_length=False
 )
-# Its own client takes names of the hub alone; that of huggingface_hub takes an address.
+# LangChain's own client accepts only names on the hub; the one of huggingface_hub accepts a URL.
 hub = HuggingFaceEndpointEmbeddings(model="sentence-transformers/words")
 hub.client = InferenceClient(f"{url}/models/words")
 cohere = CohereEmbeddings(base_url=url, cohere_api_key="none", model="words")

@@ -35,7 +35,7 @@ print(
                 vectors("openai", f"{url}/v1"),
                 vectors("hosted_vllm", f"{url}/v1"),
                 vectors("infinity", f"{url}/infinity"),
-                # It would ask huggingface.co for the task otherwise.
+                # Without input_type, LiteLLM asks huggingface.co for the task.
                 vectors("huggingface", f"{url}/models/words", input_type="embed"),
                 vectors("cohere", f"{url}/v2/embed"),
             ],

@@ -1,4 +1,4 @@
-"""LlamaIndex's clients of OpenAI, Text Embeddings Inference and Cohere."""
+"""LlamaIndex's clients for OpenAI, Text Embeddings Inference and Cohere."""
 
 import json
 import sys

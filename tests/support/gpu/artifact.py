@@ -1,5 +1,4 @@
-"""The artifact of `tests.support.word_artifact` with an fp16 graph and engines of TensorRT
-beside."""
+"""The artifact of `tests.support.word_artifact` with an fp16 graph and TensorRT engines."""
 
 import json
 from collections.abc import Sequence
@@ -16,13 +15,16 @@ from lanner.artifact.manifest import Variant
 from lanner.machine.gpu import Gpu
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
-#: Of an engine for something else.
+#: For an engine built for another GPU.
 FOR_L4: dict[str, Any] = {"gpu": "NVIDIA L4", "compute_capability": "8.9"}
 PROFILES = [Profile((1, 2), (4, 2), (8, 2)), Profile((1, MAX_TOKENS), (4, 4), (8, MAX_TOKENS))]
 
 
 def build(profiles: Sequence[Profile] = PROFILES, **changes: Any) -> EngineBuild:
-    """For the H100 and the TensorRT of `tests.support.gpu.host_tensorrt`, but for the changes."""
+    """Return a build for the H100 and the TensorRT of `tests.support.gpu.host_tensorrt`.
+
+    The arguments change it.
+    """
     return replace(BUILD, profiles=list(profiles), **changes)
 
 
@@ -31,8 +33,8 @@ def add_engines(directory: Path, *, independence: float = 1.0, **builds: EngineB
 
     Args:
         directory: The artifact.
-        independence: The cosine that the quality card says of them.
-        builds: By precision, what it was built for.
+        independence: The batch independence of the engines in the quality card, a cosine.
+        builds: The build of each engine, by precision.
     """
     write_mean_graph(directory / "model.fp16.onnx")
     variants = [

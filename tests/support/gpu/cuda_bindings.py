@@ -1,6 +1,6 @@
-"""The real Python bindings of CUDA: those that are installed, and the generation before.
+"""The real Python bindings of CUDA: the installed ones, and the generation before.
 
-`make test` installs that one into build/tensorrt.
+`make test` installs the older generation into build/tensorrt.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.gpu.tensorrt_bindings import DIRECTORY
 
-#: Of CUDA; the first is that of this environment.
+#: The generations of the bindings; the first is the one of this environment.
 GENERATIONS = ("", "cuda12")
 
 _DESCRIBE = """\
@@ -41,12 +41,14 @@ print(json.dumps({
 
 @functools.cache
 def describe(generation: str) -> dict[str, Any]:
-    """Return the content of the bindings, in a process of its own: one holds one generation.
+    """Describe the bindings from a process of its own, because a process holds one generation.
 
-    Skips the test where they are not installed.
+    Skips the test if they are not installed.
 
-    `version`; by name the `signatures`; the errors that are `lasting` until the process ends; the
-    address of a `stream`; how many values came of calls that `failed`, and why; a `text`.
+    Returns:
+        The `version`; the `signatures` by name; the errors that are `lasting` until the process
+            ends; the address of a `stream`; the number of values that `failed` calls return, and
+            their reason; a `text`.
     """
     directory = DIRECTORY / generation
     if not (directory / "cuda").is_dir() and generation:

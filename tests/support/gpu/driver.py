@@ -1,7 +1,7 @@
 """A driver library that answers as NVIDIA's would, for machines without a GPU.
 
-It is compiled from C, so that the calls of `lanner.machine.gpu` go through the real interface: by
-name, with pointers, in the sizes of C.
+It is compiled from C. So the calls of `lanner.machine.gpu` go through the real interface: by name,
+with pointers, in C's sizes.
 """
 
 import shutil
@@ -26,11 +26,11 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 
 def write_driver(directory: Path, *, count: int = 1, init: int = 0) -> Path:
-    """Compile one.
+    """Compile a driver.
 
     Args:
-        directory: Where to.
-        count: How many GPUs it finds.
+        directory: The directory for the library.
+        count: The number of GPUs that it finds.
         init: The CUresult of its start.
     """
     compiler = shutil.which("cc")

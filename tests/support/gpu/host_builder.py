@@ -1,7 +1,8 @@
-"""A stand-in for TensorRT's builder without a GPU: it takes a graph, and gives it back.
+"""A stand-in for TensorRT's builder without a GPU: it takes a graph and returns it.
 
-Its engines are the graphs themselves, which ONNX Runtime can run. `tests/test_tensorrt_builder.py`
-holds its names and arguments against those of the real bindings.
+Its engines are the graphs themselves, which ONNX Runtime can run.
+`tests/export/tensorrt/test_names.py` compares its names and arguments with those of the real
+bindings.
 """
 
 import enum
@@ -28,7 +29,7 @@ class MemoryPoolType(enum.Enum):
 
 
 class Log:
-    """As `lanner.engines.tensorrt.library.open_log` gives one."""
+    """The log that `lanner.engines.tensorrt.library.open_log` returns."""
 
     def __init__(self) -> None:
         self.last_error = ""
@@ -129,14 +130,14 @@ class IProgressMonitor:
 
 
 class HostBuilder:
-    """Stands for the module ``tensorrt``.
+    """A stand-in for the module ``tensorrt``.
 
     Attributes:
-        log: Where it says what went wrong.
-        failure: What the builder says instead of giving an engine; empty where it gives one.
-        refused: Of the parser, name, operator and reason of each node that it refuses.
-        configs: Of each build, what the builder was told.
-        networks: And what it was given.
+        log: The log for errors.
+        failure: The builder's error if it must fail; empty to build an engine.
+        refused: The parser, name, operator and reason of each node to refuse.
+        configs: The settings of each build.
+        networks: The network of each build.
     """
 
     __version__ = VERSION

@@ -1,10 +1,9 @@
-"""CUDA in the memory of the host: what `lanner.engines.tensorrt.cuda` calls, as its documentation
-says it.
+"""CUDA in host memory: the calls of `lanner.engines.tensorrt.cuda`, as CUDA documents them.
 
-Nothing that is put on a stream is done before the stream is waited for, and what is captured is not
-done at all, so that a wait, a copy or a launch that is missing leaves the wrong numbers behind.
-There are two GPUs, each thread has its own current one, and what is made must be on the first.
-Errors, flags and kinds are those of the real bindings.
+A task on a stream runs only when the stream is waited for, and a captured task does not run at all.
+So a missing wait, copy or launch leaves wrong numbers behind. There are two GPUs; each thread has
+its own current one, and everything must be made on the first. Errors, flags and kinds are those of
+the real bindings.
 """
 
 # ruff: noqa: N802, N815 (the names are those of CUDA)
@@ -28,9 +27,9 @@ class HostStream:
     """A queue of tasks.
 
     Attributes:
-        waiting: What is not done yet.
-        captured: What is being captured; None where nothing is.
-        is_spoilt: Whether the capture met what cannot be captured.
+        waiting: The tasks that have not run.
+        captured: The tasks of the current capture; None without a capture.
+        is_spoilt: True if the capture met a call that cannot be captured.
     """
 
     def __init__(self) -> None:
@@ -46,18 +45,18 @@ class HostStream:
 
 
 class HostCuda:
-    """Stands for the module ``cuda.bindings.runtime``.
+    """A stand-in for the module ``cuda.bindings.runtime``.
 
     Attributes:
-        memory_bytes: What the GPU has.
-        launches: How many graphs were launched.
-        graphs: How many there are, that can be launched.
-        captured: How many were captured and not destroyed.
-        last_error: What failed last, until it is asked for.
-        lost: What every call fails with from now on, if anything.
-        allocations: What was allocated and not freed, by address.
-        most_allocations: How many there were at most.
-        streams: Those that are not destroyed, by handle.
+        memory_bytes: The memory of the GPU.
+        launches: The number of graph launches.
+        graphs: The number of graphs that can be launched.
+        captured: The number of captured graphs that are not destroyed.
+        last_error: The last error, until it is asked for.
+        lost: The error that every call returns from now on, or None.
+        allocations: The memory that is allocated and not freed, by address.
+        most_allocations: The highest number of allocations at once.
+        streams: The streams that are not destroyed, by handle.
     """
 
     def __init__(self, memory_bytes: int = 2**30) -> None:
@@ -76,7 +75,7 @@ class HostCuda:
         self.cudaGetErrorString = real.cudaGetErrorString
 
     def failed(self, error: Any) -> Any:
-        """An error, which is the last one from now on."""
+        """Return an error, and keep it as the last one."""
         self.last_error = error
         return error
 
@@ -106,7 +105,7 @@ class HostCuda:
         return SUCCESS, self._allocate(size)
 
     def _allocate(self, size: int) -> int:
-        # Not cleared, as on a GPU.
+        # not zeros, as on a GPU
         block = (ctypes.c_byte * size)(*(b"\x7f" * size))
         self.allocations[ctypes.addressof(block)] = block
         self.most_allocations = max(self.most_allocations, len(self.allocations))

@@ -1,11 +1,10 @@
-"""TensorRT in the memory of the host, over `tests.support.gpu.host_cuda`: a small model, and
-TensorRT's rules.
+"""TensorRT in host memory, over `tests.support.gpu.host_cuda`: a small model and TensorRT's rules.
 
-Of each text the model answers the sum of the tokens that are seen, how many are seen, the first and
-the last of them, so that neither filling nor a text beside it changes anything. What TensorRT calls
-undefined is refused here: a graph whose context was changed since, a capture before a first run,
-two threads at one engine, an error of CUDA that is left over.
-`tests/test_tensorrt_names.py` holds its names against the real ones.
+For each text the model returns the sum, the number, the first and the last of its visible tokens.
+So neither padding nor another text changes the answer. The behavior that TensorRT calls undefined
+is an error here: a graph whose context has changed, a capture before a first run, two threads at
+one engine, an unread error of CUDA. `tests/export/tensorrt/test_names.py`
+compares its names with the real ones.
 """
 
 import enum
@@ -51,14 +50,15 @@ class Log:
 
 
 def write_plan(path: Path, profiles: Sequence[Profile], **changes: Any) -> EngineBuild:
-    """A file that `HostTensorRt` loads, and what it says of its build.
+    """Write a file that `HostTensorRt` loads, and return the record of its build.
 
     Args:
-        path: Where to.
-        profiles: The shapes that it takes.
-        changes: Of the tensors' ``types`` by name; ``answers`` a row a ``"text"`` or a ``"token"``;
-            ``captures`` whether it can be captured, or ``"fails"`` where CUDA does not notice;
-            ``unaddressed`` tensors whose address is refused; ``workspace_bytes`` a token.
+        path: The file.
+        profiles: The shapes that it accepts.
+        changes: ``types`` of the tensors by name; ``answers``, a row for each ``"text"`` or
+            ``"token"``; ``captures``, True if it can be captured, or ``"fails"`` if CUDA does not
+            notice; ``unaddressed``, tensors whose address is refused; ``workspace_bytes`` for each
+            token.
     """
     types = {"input_ids": "INT64", "attention_mask": "INT64", "sentence_embedding": "FLOAT"}
     content = {
@@ -79,7 +79,7 @@ def expected(inputs: dict[str, NDArray[np.int64]], answers: str = "text") -> NDA
 
     Args:
         inputs: int64 [batch, length].
-        answers: A row a ``"text"``, [batch, 4], or a ``"token"``, [batch, length, 2].
+        answers: A row for each ``"text"``, [batch, 4], or for each ``"token"``, [batch, length, 2].
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     seen = mask > 0
@@ -93,12 +93,12 @@ def expected(inputs: dict[str, NDArray[np.int64]], answers: str = "text") -> NDA
 
 
 class HostTensorRt:
-    """Stands for the module ``tensorrt``.
+    """A stand-in for the module ``tensorrt``.
 
     Attributes:
-        contexts: How many contexts were made.
-        runs: The shape of every run, graphs included, in their order.
-        refuses_last: Whether the last input refuses every shape.
+        contexts: The number of contexts made.
+        runs: The shape of every run in order, graphs included.
+        refuses_last: True if the last input refuses every shape.
     """
 
     __version__ = VERSION
@@ -163,7 +163,7 @@ class ICudaEngine:
         assert strategy == ExecutionContextAllocationStrategy.USER_MANAGED
         self._trt.cuda.require_first_gpu()
         assert self._is_free.acquire(blocking=False), "two threads are at one engine"
-        time.sleep(0.001)  # as the real one, it lets other threads run meanwhile
+        time.sleep(0.001)  # as in the real one, other threads run meanwhile
         self._trt.contexts += 1
         self._is_free.release()
         return IExecutionContext(self, self._trt, self._log, self._content)

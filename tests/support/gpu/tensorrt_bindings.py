@@ -1,11 +1,11 @@
 """The real Python bindings of TensorRT, imported on a machine without its libraries.
 
-`make test` installs those of two generations into build/tensorrt. They are linked to libnvinfer and
-its parser, which take a GPU's worth of room and are not there. So a copy of the extension is
-imported that names none of them as needed, and whose nine functions of these libraries are another
-one, which always answers 0: what pybind11 registers is then there as on a GPU machine, every class,
-method, signature and enumeration. Only what calls into TensorRT cannot be run: `Builder` says that
-its factory gave nothing, which is what it says where CUDA is missing, too.
+`make test` installs two generations of them into build/tensorrt. They are linked to libnvinfer and
+its parser, which are too large to install here. So the tests import a copy of the extension that
+needs no library of TensorRT. The nine functions from those libraries are replaced by one function
+that always returns 0. All that pybind11 registers is then present as on a GPU machine: every class,
+method, signature and enumeration. Only calls into TensorRT fail: `Builder` says that its factory
+returned nothing, as it also does without CUDA.
 """
 
 import functools
@@ -34,7 +34,7 @@ _FUNCTIONS = (
     b"getPluginRegistry",
     b"initLibNvInferPlugins",
 )
-#: In every C library; it takes nothing and answers 0.
+#: A function in every C library; it takes nothing and returns 0.
 _ANSWERS_ZERO = b"sched_yield"
 _LOAD, _DYNAMIC = 1, 2  # kinds of program headers
 _END, _NEEDED, _STRINGS, _IGNORED = 0, 1, 5, 0x6FFFFEF0  # kinds of dynamic entries
@@ -64,7 +64,7 @@ print(json.dumps({
 
 
 def require_bindings(generation: str) -> Path:
-    """The bindings as they were installed; skips the test where they are not."""
+    """Return the directory of the installed bindings; skip the test without them."""
     directory = DIRECTORY / f"tensorrt{generation}"
     if not (directory / _EXTENSION).is_file():
         pytest.skip(f"needs the bindings of TensorRT {generation}: make test installs them")
@@ -80,7 +80,7 @@ def describe(generation: str) -> dict[str, Any]:
 def run(generation: str, code: str, *arguments: str) -> str:
     """Run Python code with the bindings as `trt`, and return its output.
 
-    In a process of its own, because one process holds one generation.
+    It runs in a process of its own, because a process holds one generation.
     """
     installed = require_bindings(generation)
     with tempfile.TemporaryDirectory() as scratch:
