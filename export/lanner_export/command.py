@@ -82,7 +82,7 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser.add_argument(
         "--pooling",
         choices=POOLINGS,
-        help="how the vectors of a text's tokens become one, where the checkpoint does not say it "
+        help="the way to make one vector of a text's tokens, if the checkpoint does not name it "
         "(default: mean)",
     )
     parser.add_argument(
@@ -108,20 +108,19 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--quality-data",
         metavar="FILE",
         type=Path,
-        help="labelled data to report quality on, .csv or .jsonl: sentence1,sentence2,score "
-        "(embed, score), text,label (classify), text,entities (tag)",
+        help="labelled data to measure quality with, .csv or .jsonl; the columns are "
+        "sentence1,sentence2,score (embed, score), text,label (classify) or text,entities (tag)",
     )
     parser.add_argument(
         "--budget",
         metavar="MEASURE:BOUND",
         type=options.argument(QualityBudget.parse),
-        help="the most that int8 may lose: spearman:0.3, accuracy:0.5 or f1:0.5 (points x100, with "
-        "--quality-data), or without labels the least agreement: cosine:0.995, neighbours@10:0.9, "
-        "rank_correlation:0.99 or agreement:0.99; products stay in float32 until it is met",
+        help="with --quality-data, the most that int8 may lose in points x100: spearman:0.3, "
+        "accuracy:0.5 or f1:0.5; without labels, the least agreement: cosine:0.995, "
+        "neighbours@10:0.9, rank_correlation:0.99 or agreement:0.99; products stay in float32 "
+        "until the bound holds",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace an artifact that is at --output"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the artifact at --output")
     parser.set_defaults(run=run)
 
 

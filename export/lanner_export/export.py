@@ -335,8 +335,8 @@ def _room_explained(output: Path) -> Iterator[None]:
 def _require_products(loaded: Checkpoint, budget: QualityBudget) -> None:
     if isinstance(loaded.graph, LookupTable):
         msg = (
-            f"{loaded.source['checkpoint']} holds static vectors, of which int8 has no products "
-            f"that could stay in float32 for the budget {budget.argument}: leave --budget out, and "
-            "see in the quality card what int8 loses"
+            f"{loaded.source['checkpoint']} holds static vectors, which have no products that "
+            f"could stay in float32 for the budget {budget.argument}: leave --budget out, and see "
+            "the loss of int8 in the quality card"
         )
         raise UnsupportedError(msg)

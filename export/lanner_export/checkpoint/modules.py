@@ -64,8 +64,8 @@ def read_modules(directory: Path) -> Modules:
     _require_known(path, entries, SUPPORTED_MODULES)
     if names[:2] != ["Transformer", "Pooling"]:
         msg = (
-            f"{path} lists {', '.join(names) or 'nothing'}, and Lanner exports a Transformer "
-            "followed by Pooling, and then what comes"
+            f"{path} lists {', '.join(names) or 'nothing'}, but Lanner exports only lists that "
+            "begin with a Transformer and Pooling"
         )
         raise UnsupportedError(msg)
     places = [(name, place) for name, (_, place) in zip(names, entries, strict=True)]
@@ -126,8 +126,8 @@ def refuse_outside(path: Path, what: str) -> NoReturn:
         CheckpointError: Always.
     """
     msg = (
-        f"{path} names {what}, which is not in the checkpoint: Lanner reads nothing else, so take "
-        "it out of the file, and put what is needed into the checkpoint"
+        f"{path} names {what}, which is not in the checkpoint: Lanner reads nothing outside of it, "
+        "so remove the name from the file, and put the needed files into the checkpoint"
     )
     raise CheckpointError(msg)
 

@@ -70,8 +70,8 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
     warnings = []
     if switch_off_dropout(own):
         warnings.append(
-            f"{path} leaves out merges by chance (BPE-dropout), which is for training: the "
-            "artifact makes the same tokens each time"
+            f"{path} drops merges at random (BPE dropout), which is meant for training: the "
+            "artifact drops none, so a text always gets the same tokens"
         )
     if lowercases:
         rest = [] if own.normalizer is None else [own.normalizer]

@@ -43,8 +43,8 @@ def write_embedding_ranges(
     vectors = vectors[vectors.any(axis=1)]
     if len(vectors) < _FEWEST_VECTORS:
         warn(
-            f"only {len(vectors)} vectors came of {texts.source}, so that int8 and uint8 vectors "
-            "of other texts may be clipped: pass some hundred texts with --calibration"
+            f"{texts.source} gave only {len(vectors)} vectors, so int8 and uint8 vectors of other "
+            "texts may be clipped: pass a few hundred texts with --calibration"
         )
     if not len(vectors):
         return None

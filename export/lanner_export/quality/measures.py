@@ -218,7 +218,7 @@ def _entities(model: TaggingModel, texts: TaggedTexts) -> _Task:
     if not any(gold):
         msg = (
             f"no entity of the labelled texts lies within the first {model.max_seq_length} tokens, "
-            "which are measured: use shorter texts, or a larger --max-tokens"
+            "and only these are measured: use shorter texts, or a larger --max-tokens"
         )
         raise InputError(msg)
 

@@ -289,7 +289,7 @@ def _logits_parity(
     for text, expected, found in zip(inputs, reference, alone, strict=True):
         if expected.shape != found.shape:
             msg = (
-                f"the artifact tokenises {shown(text)!r} differently from its checkpoint: "
+                f"the artifact tokenizes {shown(text)!r} differently from its checkpoint: "
                 f"{found.shape[0]} instead of {expected.shape[0]}. Nothing was written"
             )
             raise ParityError(msg)

@@ -192,8 +192,8 @@ def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpo
     if names not in _MODULES and names not in [(*each, "Normalize") for each in _MODULES]:
         kinds = " or ".join(" + ".join(each) for each in _MODULES)
         msg = (
-            f"{directory} is made of {', '.join(names) or 'no modules'}, and of its kind Lanner "
-            f"exports {kinds}, and Normalize behind them"
+            f"{directory} is made of {', '.join(names) or 'no modules'}, but for static vectors "
+            f"Lanner exports only {kinds}, each with or without Normalize at the end"
         )
         raise UnsupportedError(msg)
     first = places[0][1]
@@ -320,7 +320,7 @@ def _require_mean(directory: Path) -> None:
     modes = [modes] if isinstance(modes, str) else modes
     if modes not in (["mean"], ["pooling_mode_mean_tokens"]):
         pooled = " and ".join(map(str, modes))
-        msg = f"{directory} pools by {pooled}, and of word vectors Lanner takes the mean"
+        msg = f"{directory} pools by {pooled}, but Lanner pools word vectors only by the mean"
         raise UnsupportedError(msg)
     if config.get("include_prompt", True) is False:
         msg = f"{directory} excludes its prompts from pooling, which Lanner does not export yet"

@@ -179,8 +179,8 @@ def _require_no_default_prompt(directory: Path, checkpoint: str) -> None:
     if name is not None and (settings.get("prompts") or {}).get(name):
         msg = (
             f"{checkpoint} puts its prompt {name!r} before the first text of every pair, which "
-            "Lanner does not do: take default_prompt_name out of "
-            f"{directory / SETTINGS_FILE}, and put the prompt before the texts"
+            "Lanner does not support: remove default_prompt_name from "
+            f"{directory / SETTINGS_FILE}, and put the prompt before the texts yourself"
         )
         raise UnsupportedError(msg)
 

@@ -157,12 +157,12 @@ def _pooling_warning(modules: Modules, checkpoint: str, pooling: str | None) -> 
         if pooling is not None:
             return []
         warning = (
-            f"{checkpoint} does not say how the vectors of its tokens become one, and the mean is "
-            "taken: pass --pooling with what it was trained for, for example cls"
+            f"{checkpoint} does not name its pooling, so the mean is taken: if it was trained with "
+            "another one, pass that with --pooling, for example cls"
         )
         return [warning]
     if pooling is not None:
-        msg = f"{checkpoint} says its pooling itself: leave --pooling {pooling} out"
+        msg = f"{checkpoint} names its own pooling: leave --pooling {pooling} out"
         raise UnsupportedError(msg)
     return []
 

@@ -59,8 +59,8 @@ def trim_vocabulary(
     after = [_hidden(encoder, np.array(row)) for row in ids if row]
     if any((a - b).abs().max() > _LARGEST_DIFFERENCE for a, b in zip(before, after, strict=True)):
         msg = (
-            f"{checkpoint} is a {encoder.config.model_type} model, which reads token ids otherwise "
-            "than as rows of a table: leave --vocabulary-from out"
+            f"{checkpoint} is a {encoder.config.model_type} model, which uses token ids for more "
+            "than rows of a table: leave --vocabulary-from out"
         )
         raise UnsupportedError(msg)
     # The only way to replace the vocabulary; transformers does it in train_new_from_iterator.

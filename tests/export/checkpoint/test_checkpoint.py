@@ -211,8 +211,8 @@ def test_a_pooling_that_nobody_chose_is_said(tmp_path: Path) -> None:
     assert loaded.source["pooling"] == "mean"
     (warning,) = loaded.warnings
     assert warning == (
-        f"{path} does not say how the vectors of its tokens become one, and the mean is taken: "
-        "pass --pooling with what it was trained for, for example cls"
+        f"{path} does not name its pooling, so the mean is taken: if it was trained with another "
+        "one, pass that with --pooling, for example cls"
     )
     chosen = load_checkpoint(str(path), pooling="cls")
     assert (chosen.source["pooling"], chosen.warnings) == ("cls", [])
@@ -226,7 +226,7 @@ def test_a_pooling_that_nobody_chose_is_said(tmp_path: Path) -> None:
 
 def test_a_pooling_of_its_own_stays(tiny_checkpoint: Path, classifier_checkpoint: Path) -> None:
     assert load_checkpoint(str(tiny_checkpoint)).source["pooling"] == "mean"
-    with pytest.raises(UnsupportedError, match=r"says its pooling itself: leave --pooling cls out"):
+    with pytest.raises(UnsupportedError, match=r"names its own pooling: leave --pooling cls out"):
         load_checkpoint(str(tiny_checkpoint), pooling="cls")
     with pytest.raises(
         UnsupportedError, match=r"--pooling is for the head 'embed', and .*'classify'"
@@ -253,7 +253,7 @@ def test_an_activation_of_the_checkpoint_s_own_is_refused(checkpoint: Path) -> N
 def test_a_model_without_pooling_is_refused(checkpoint: Path) -> None:
     path = checkpoint / "modules.json"
     path.write_text(json.dumps(json.loads(path.read_text())[:1]))
-    with pytest.raises(UnsupportedError, match=r"lists Transformer, and Lanner exports a Tr"):
+    with pytest.raises(UnsupportedError, match=r"lists Transformer, but Lanner exports only"):
         load_checkpoint(str(checkpoint))
 
 

@@ -101,10 +101,10 @@ def test_tokens_are_not_made_by_chance(tmp_path: Path) -> None:
     edit_json(path / "tokenizer.json", model={**content["model"], "dropout": 0.5})
     assert ids(path / "tokenizer.json") != ids(path / "tokenizer.json")
     loaded = load_checkpoint(str(path))
-    (warning,) = [warning for warning in loaded.warnings if "BPE-dropout" in warning]
+    (warning,) = [warning for warning in loaded.warnings if "BPE dropout" in warning]
     assert warning == (
-        f"{path / 'tokenizer.json'} leaves out merges by chance (BPE-dropout), which is for "
-        "training: the artifact makes the same tokens each time"
+        f"{path / 'tokenizer.json'} drops merges at random (BPE dropout), which is meant for "
+        "training: the artifact drops none, so a text always gets the same tokens"
     )
     loaded.write_tokenizer(tmp_path / "tokenizer.json")
     assert ids(tmp_path / "tokenizer.json") == expected

@@ -440,7 +440,8 @@ def test_static_vectors_have_no_products_to_keep(
     assert main(list(map(str, arguments))) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.endswith(
-        "words.vec holds static vectors, of which int8 has no products that could stay in float32 "
-        "for the budget cosine:0.9: leave --budget out, and see in the quality card what int8 loses"
+        "words.vec holds static vectors, which have no products that could stay in float32 "
+        "for the budget cosine:0.9: leave --budget out, and see the loss of int8 in the quality "
+        "card"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["words.vec"]

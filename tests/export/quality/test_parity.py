@@ -114,7 +114,7 @@ def test_logits_are_measured_by_hand(scorer_artifact: Artifact) -> None:
 def test_other_tokens_are_refused(tagger_artifact: Artifact) -> None:
     model = load(tagger_artifact.directory, variant="fp32")
     (windows,) = model.window_logits(["a man"])[1]
-    with pytest.raises(ParityError, match=r"tokenises 'a man' differently from its checkpoint: "):
+    with pytest.raises(ParityError, match=r"tokenizes 'a man' differently from its checkpoint: "):
         measure_parity([windows[0][:-1]], model, ["a man"])
 
 

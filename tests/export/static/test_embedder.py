@@ -93,7 +93,7 @@ def test_ranges_of_few_texts_are_warned_of(glove: Path, tmp_path: Path) -> None:
         warn=warnings.append,
     )
     (warning,) = warnings
-    assert warning.startswith("only 0 vectors came of unknown.txt, so that int8 and uint8 vectors")
+    assert warning.startswith("unknown.txt gave only 0 vectors, so int8 and uint8 vectors of other")
     assert made.manifest.embedding_ranges is None
     with pytest.raises(UnsupportedError, match=r"stores no ranges for int8 and uint8 vectors: ex"):
         load(made.directory, variant="fp32").encode("the", precision="int8")

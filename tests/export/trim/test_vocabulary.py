@@ -107,6 +107,6 @@ def test_token_ids_that_are_read_otherwise_are_refused() -> None:
     encoder = transformers.EsmModel(config).eval()
     with pytest.raises(
         UnsupportedError,
-        match=r"^it is a esm model, which reads token ids otherwise than as rows of",
+        match=r"^it is a esm model, which uses token ids for more than rows of a ta",
     ):
         trim(encoder, tokenizer, ["a sat on"])
