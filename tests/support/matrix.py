@@ -191,10 +191,10 @@ written from the matrix of those tests, and a test fails if the two differ.
 - The export of a real checkpoint measures what int8 costs it; the quality card shows it.
 - fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
   after each operator.
-- "Native engine" names the precisions that `engine="native"` runs, held to ONNX Runtime's
-  answers; see the [guide](guide/native.md).
-- Attention "as its parts" is right, too, but slower than as one operator. `lanner inspect`
-  shows what was fused.
+- "Native engine" names the precisions that `engine="native"` runs. Its answers are compared
+  with ONNX Runtime's; see the [guide](guide/native.md).
+- Attention "as its parts" is also right, but slower than as one operator. `lanner inspect`
+  shows the fused operators.
 
 {table}
 
