@@ -81,6 +81,6 @@ def test_a_server_elsewhere_that_others_use_and_that_remembers() -> None:
     report["server"] |= {"is_here": False, "new_texts": True}
     found = server_conditions(report)
     assert found["Server"].endswith(", on another machine")
-    assert found["Others"].startswith("1,200 requests of others reached the models meanwhile: ")
-    assert "so that the cache of the server has never seen it" in found["Cache"]
+    assert found["Others"].startswith("1,200 requests of other clients reached the models")
+    assert "so that the server's cache has never seen them" in found["Cache"]
     assert "Threads" not in found

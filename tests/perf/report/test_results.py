@@ -38,7 +38,7 @@ def test_a_report_of_a_server_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_place_for_no_page_is_found_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.json: the report is a page, give a name .* \.html$"):
+    with pytest.raises(InputError, match=r"a\.json: the report is an HTML page: give .* \.html$"):
         require_page(tmp_path / "a.json")
     with pytest.raises(InputError, match=r"^there is no directory .*/no for a\.html: make it "):
         require_page(tmp_path / "no" / "a.html")

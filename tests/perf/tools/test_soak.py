@@ -100,8 +100,8 @@ def test_wrong_use_is_one_sentence(tiny_artifact: Artifact, tmp_path: Path) -> N
     few = run_soak(tiny_artifact.directory, "--texts", 1_000, "--output", output)
     assert few.returncode == 2
     assert few.stderr.splitlines()[-1] == (
-        "python -m lanner_perf.tools.soak: error: argument --texts: must be more than 1,000, the "
-        "texts that growth counts from"
+        "python -m lanner_perf.tools.soak: error: argument --texts: must be more than 1,000, "
+        "because growth is measured from there"
     )
     gone = run_soak(tmp_path / "gone", "--output", output)
     assert gone.returncode == 1
