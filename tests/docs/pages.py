@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
-#: A comment before a block of Python that only some machines can run; it says why.
+#: A comment before a block of Python that only some machines can run; it gives the reason.
 _NOT_RUN = re.compile(r"<!-- not run: .+ -->")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -17,9 +17,9 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-        page: The file that it is in.
+        page: The file of the block.
         line: The line of its first line, from 1.
-        language: What follows the opening fence: ``python``, ``sh``, ``text``.
+        language: The word after the opening fence: ``python``, ``sh``, ``text``.
         code: Its text.
         is_run: False if a comment before it says that it cannot run everywhere.
     """
@@ -32,7 +32,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        """The file and line, for messages."""
+        """Return the file and the line, for messages."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 

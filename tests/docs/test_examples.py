@@ -1,7 +1,7 @@
-"""The examples of the documentation, run as they stand.
+"""The examples of the documentation, run unchanged.
 
 The Python of a page runs from top to bottom in one namespace, and so do the commands of a tutorial
-between it, in a directory with the artifacts that the pages name. Other commands are parsed.
+between it, in a directory with the artifacts that the pages name. Other commands are only parsed.
 """
 
 import json
@@ -24,8 +24,8 @@ from tests.docs.pages import ROOT, Block, blocks, commands, name_of, pages
 
 WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
 TUTORIALS = [page for page in WITH_PYTHON if page.parent.name == "tutorials"]
-#: Commands of a tutorial that its test leaves out: they are done already, take a minute or never
-#: return. They are parsed all the same.
+#: The commands of a tutorial that its test does not run: they are done already, take a minute or
+#: never return. They are only parsed.
 LEFT_OUT = (
     "pip ",
     "checkpoint=",
@@ -45,7 +45,7 @@ def directory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A working directory with the artifacts that the pages name."""
+    """Return a working directory with the artifacts that the pages name."""
     artifacts = {
         "minilm": minilm_artifact,
         "ranker": scorer_artifact,
@@ -62,7 +62,7 @@ def directory(
 def server(
     tritonserver: object, minilm_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The addresses of a server of the artifact minilm, started as the pages start one."""
+    """Yield the addresses of a server of the artifact minilm, started as the pages start one."""
     repository = tmp_path_factory.mktemp("served") / "repository"
     assert main(["repository", str(minilm_artifact.directory), "--output", str(repository)]) == 0
     program = str(Path(sys.executable).with_name("lanner"))
@@ -77,7 +77,7 @@ def server(
 
 
 def served(text: str, server: dict[str, str]) -> str:
-    """The text with the addresses of the test's server instead of the default ones."""
+    """Return the text with the addresses of the test's server in place of the default ones."""
     for port, url in (("8000", server["http_url"]), ("8001", server["grpc_url"])):
         text = text.replace(f"localhost:{port}", url.partition("://")[2])
     return text

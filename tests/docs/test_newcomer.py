@@ -1,7 +1,7 @@
-"""The commands of the first page, as printed, for somebody who has the wheels and no clone.
+"""The commands of the first page, as printed, for a user who has the wheels and no clone.
 
-Those of the Chinese page are the same, by `test_readme`. The export is left out, since other tests
-run it, and a real artifact stands where it would write one.
+The Chinese page has the same commands (`test_readme`). The export is left out, because other tests
+run it; a real artifact stands in its place.
 """
 
 import json
@@ -19,13 +19,13 @@ from tests.docs.pages import READMES, ROOT, blocks
 from tests.docs.test_examples import served
 
 pytestmark = pytest.mark.slow
-#: Commands for a clone, for a registry of packages, the export, and one that never returns.
+#: Commands for a clone, for a package index, the export, and one that never returns.
 LEFT_OUT = ("make ", "pip ", "export LANNER_", "lanner serve ", "checkpoint=", "lanner export ")
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheels, and the dependencies of this one."""
+    """Return the programs of an environment with the wheels, and this one's dependencies."""
     pytest.importorskip("hatchling", reason="builds the wheels")
     directory = tmp_path_factory.mktemp("newcomer")
     for source in (ROOT, ROOT / "perf"):
@@ -35,7 +35,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(wheels) == 2
     venv.create(directory / "venv", with_pip=False)
     (packages,) = (directory / "venv" / "lib").glob("python*/site-packages")
-    # A directory that a .pth names is searched, and its own .pth files, the editable installs, not.
+    # Python searches a directory that a .pth file names, but ignores the .pth files in it, such as
+    # editable installs.
     shared = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "shared.pth").write_text("\n".join(shared))
     programs = directory / "venv" / "bin"

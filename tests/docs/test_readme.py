@@ -1,4 +1,4 @@
-"""The first page: short, in two languages that say the same, and true at its first commands."""
+"""The first page: short, with the same content in two languages, and true at its first commands."""
 
 import re
 from collections import Counter
@@ -12,12 +12,12 @@ ENGLISH, CHINESE = READMES
 
 
 def prose(page: Path) -> str:
-    """The text of a page without its code."""
+    """Return the text of a page without its code."""
     return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 def code(page: Path) -> list[str]:
-    """The code of a page without its comments, which are translated."""
+    """Return the code of a page without its comments, which are translated."""
     return [re.sub(r" *#.*", "", block.code) for block in blocks(page, "sh", "python", "text")]
 
 

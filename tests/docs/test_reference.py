@@ -1,4 +1,4 @@
-"""The reference: its generated pages are complete, and its other pages are what the code says."""
+"""The reference: its generated pages are complete, and its other pages agree with the code."""
 
 import argparse
 import ast
@@ -90,7 +90,7 @@ def test_every_environment_variable_is_in_the_reference() -> None:
     used = {name for module in code for found in (reads, names) for name in found.findall(module)}
     shown = set(re.findall(r"^\| `([A-Z0-9_]+)`", text("configuration.md"), flags=re.M))
     assert used >= {"LANNER_TRITONSERVER", "ORT_DISABLE_TELEMETRY", "CUDA_VISIBLE_DEVICES"}
-    assert shown - {"HF_HUB_OFFLINE"} == used  # that one is read by a library
+    assert shown - {"HF_HUB_OFFLINE"} == used  # a library reads that file
 
 
 def records() -> Iterator[tuple[str, Any]]:

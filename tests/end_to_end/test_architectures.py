@@ -1,7 +1,7 @@
 """Every cell of the support table: a tiny random checkpoint through the whole export.
 
-The export compares whole answers with the checkpoint in its own framework, so that one which passes
-here is right; the counts say how much of it is fused.
+The export compares whole answers with the checkpoint in its own framework, so a cell that passes is
+right. The counts show the fused operators.
 """
 
 from dataclasses import replace
@@ -59,7 +59,7 @@ def test_it_answers_as_its_checkpoint_does(
     work = [count_operations(artifact.file(f"model.{p}.onnx")) for p in ("fp32", "int8")]
     assert work[0].flop_per_token_squared > 0
     assert work[0] == work[1]
-    # What is not fused is said, and nothing is said of what is.
+    # A warning names the operators that are not fused, and no others.
     warnings = [text for text in warnings if "--pooling" not in text]
     assert all(bool(counts.get("Attention")) != ("attentions" in text) for text in warnings)
     assert bool(warnings) or counts["Attention"] == 2
@@ -76,7 +76,7 @@ def test_it_answers_as_its_checkpoint_does(
 
 
 def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """int8 as it is loaded on another processor (test_other_processor.py emulates one)."""
+    """Return int8 as another processor loads it (test_other_processor.py emulates one)."""
     path, generator = artifact.file("model.int8.onnx"), np.random.default_rng(0)
     feed = {name: generator.integers(5, 30, (3, 9)) for name in artifact.manifest.inputs}
     feed["attention_mask"] = np.ones((3, 9), np.int64)

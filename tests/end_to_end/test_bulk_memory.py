@@ -12,7 +12,7 @@ from lanner.files.texts import shipped_sentences
 from lanner.triton.server.installation import Installation
 from lanner_perf.subjects.hosting import THROUGH, hosted
 
-#: The most that the larger file may take, of what the smaller takes.
+#: The most memory for the larger file, relative to the smaller.
 _MOST_GROWTH = 1.2
 _PROGRAM = """\
 import json, sys
@@ -25,7 +25,7 @@ sys.exit(status)
 
 
 def peak_mb(model: str, rows: int, work: Path) -> float:
-    """The most resident memory of a program that encodes so many texts, each another one."""
+    """Return the peak memory of a program that encodes this many different texts."""
     source, output = work / f"{rows}.txt", work / f"{rows}.npy"
     sentences = shipped_sentences()
     with source.open("w", encoding="utf-8") as file:
@@ -47,6 +47,6 @@ def test_memory_does_not_grow_with_the_file(
 ) -> None:
     with hosted(str(word_artifact), through) as model:
         peaks_mb = [peak_mb(model, rows, tmp_path) for rows in (20_000, 100_000)]
-    # Whatever else, it took Python and numpy.
+    # At least Python and numpy must be in it.
     assert peaks_mb[0] > 20
     assert peaks_mb[1] / peaks_mb[0] <= _MOST_GROWTH

@@ -1,4 +1,4 @@
-"""The examples run, on a tiny base, and the data that they ship is what they take it for."""
+"""The examples run on a tiny base model, and the data that they ship have the expected form."""
 
 import csv
 import importlib
@@ -34,7 +34,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ModuleType]:
-    """A script, imported as Python runs it: its folder comes first on the path."""
+    """Import a script as Python runs it: its folder comes first on the path."""
     pytest.importorskip("accelerate", reason="the trainers need the dev extra")
     datasets = pytest.importorskip("datasets", reason="the trainers need the dev extra")
     transformers = pytest.importorskip("transformers")
@@ -81,7 +81,7 @@ def test_an_encoder_that_is_given_is_taken(
     compared = example.main([*options, *encoder, "--epochs", "1", "--max-steps", "1"])
     assert compared.columns["Lanner fp32"] == compared.columns["fine-tuned"]
     made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"scorer.checkpoint", "scorer.lanner"}  # and no encoder
+    assert made == {"scorer.checkpoint", "scorer.lanner"}  # and without an encoder
 
 
 @pytest.mark.parametrize("example", ["finetune_tagger"], indirect=True)
@@ -91,7 +91,7 @@ def test_entities_become_labels_of_tokens_and_a_score(example: ModuleType) -> No
     labels = [example.bio_label([ana, porto], *token) for token in tokens]  # Ana Sousa in Porto.
     names = [example.LABELS[n] if n != example.IGNORED else None for n in labels]
     assert names == [None, "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O", None]
-    # Of 2 found and 2 expected one is right: precision and recall are both a half.
+    # One of 2 found and 2 expected entities is right: precision and recall are both a half.
     half = [[ana, example.Span("ORG", 13, 18)]]
     assert example.entity_f1(half, [[ana, porto]]) == 0.5
     assert example.entity_f1([[]], [[ana, porto]]) == 0

@@ -91,12 +91,12 @@ def test_a_quantized_vector_is_that_of_sentence_transformers(
         reference.encode(texts), precision, model.embedding_ranges()
     )
     assert vectors.dtype == expected.dtype
-    # A last digit may differ before rounding, which moves a byte by one or turns a bit.
+    # The last digit may differ before rounding, which changes a byte by one or flips a bit.
     assert (vectors == expected).mean() > 0.99
     keeps = model.similarity_pairwise(vectors, model.encode(texts))
     if precision in ("int8", "uint8"):
         assert keeps.min() > 0.999
-    else:  # what the signs of normally distributed components keep
+    else:  # the value for signs of normally distributed components
         assert keeps.mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.02)
     alone = np.stack([model.encode(text, precision=precision) for text in texts[:20]])
     assert (alone == vectors[:20]).mean() > 0.99
@@ -211,7 +211,7 @@ def test_a_stopped_export_leaves_nothing(
 ) -> None:
     output = str(tmp_path / "stopped.lanner")
     command = [str(PROGRAM), "export", str(minilm_checkpoint), "--output", output]
-    # Where these tests run in the background, an interrupt is ignored, and a child inherits that.
+    # A background job ignores an interrupt, and its children inherit that.
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

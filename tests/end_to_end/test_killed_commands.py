@@ -1,7 +1,7 @@
-"""Two hundred kills at random moments lose, double, halve and refuse nothing.
+"""After two hundred kills at random moments nothing is lost, doubled, halved or refused.
 
-Each run goes on from whatever the killed one left, and in the end the command succeeds as if
-nothing had happened.
+Each run continues from what the killed one left, and in the end the command succeeds as if it had
+never been killed.
 """
 
 import json
@@ -42,11 +42,11 @@ def kill(
     seed: int,
     look: Callable[[int], None],
 ) -> None:
-    """Kill a command at random moments until it was running that many times.
+    """Kill a command at random moments, until it was running at this many kills.
 
     Args:
-        commands: Runs it.
-        arguments: Its arguments.
+        commands: The runner.
+        arguments: The arguments of the command.
         times: The number of kills.
         seed: The seed of the moments.
         look: Called after each run, with the number of kills.
@@ -58,7 +58,7 @@ def kill(
     look(0)
     kills = 0
     while kills < times:
-        # Beyond the end, so that a run that ended is in the middle of things, too.
+        # Beyond the end, because the end of a run is a moment too.
         kills += commands.killed(*arguments, after_s=moments.uniform(0, 1.1 * takes_s))
         look(kills)
     commands.run(*arguments)
@@ -76,7 +76,7 @@ def test_repositories(commands: Commands, word_artifact: Path, tmp_path: Path) -
     before = dict.fromkeys(("words", "words_text"), 0)
 
     def look(kills: int) -> None:
-        """Whatever is there can be served; and each run adds one version to each, or none."""
+        """Check that each run adds one version or none to each model, and that it can be served."""
         for name, count in before.items():
             model = repository / name
             found = version_directories(model) if model.exists() else []
@@ -134,7 +134,7 @@ def test_encoded_files(commands: Commands, word_artifact: Path, tmp_path: Path) 
             path_of(output).unlink()
 
     kill(commands, *command, output, times=ENCODES, seed=22, look=look)
-    assert list(place.iterdir()) == []  # the last one was looked at, and removed
+    assert list(place.iterdir()) == []  # the last one was checked and removed
 
 
 def test_tunings(commands: Commands, word_artifact: Path) -> None:

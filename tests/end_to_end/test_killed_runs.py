@@ -1,4 +1,4 @@
-"""Runs of `lanner encode` that are killed at random moments end in the bytes of an unbroken run."""
+"""Killed runs of `lanner encode` that are continued end with the bytes of an unbroken run."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from lanner.files.partial import directory_of
 from lanner.files.texts import shipped_sentences
 from lanner.files.vectors import FORMATS
 
-#: With more chunks than the default, so that a kill within a second finds some that are finished.
+#: More chunks than by default, so that a kill within a second finds finished ones.
 _PROGRAM = """\
 import sys, lanner.files.bulk
 from lanner.commands import main
@@ -25,7 +25,7 @@ _ROWS, _BAD_ROW_EVERY, _KILLS = 6_000, 1_000, 5
 
 
 def write_rows(path: Path) -> Path:
-    """Shipped sentences, each row another one, with an id, a column of mixed types and bad rows."""
+    """Write different shipped sentences, with an id, a column of mixed types and bad rows."""
     sentences = shipped_sentences()
     with path.open("w", encoding="utf-8") as file:
         for row in range(_ROWS):
@@ -65,7 +65,7 @@ def test_killed_runs_go_on_to_the_same_bytes(
     unbroken_s = time.monotonic() - begin
     moments = np.random.default_rng(0)
     kills = resumed = outputs = 0
-    # An output that becomes whole before all kills are done is compared, and begun anew.
+    # If the output is complete before all kills are done, it is compared, and the run starts again.
     while kills < _KILLS or directory_of(output).exists() or not outputs:
         resumed += (directory_of(output) / "state.json").exists()
         with started(word_artifact, source, output) as process:
@@ -77,7 +77,7 @@ def test_killed_runs_go_on_to_the_same_bytes(
                 kills += 1
             else:
                 require_done(process)
-        # A kill may come when all is done but the end of the process.
+        # A kill may come when only the end of the process is left.
         if output.exists() and not directory_of(output).exists():
             outputs += 1
             assert file_sha256(output) == file_sha256(whole)

@@ -1,7 +1,7 @@
-"""int8 on a processor without VNNI, or without AVX: emulated, where this one has them.
+"""int8 on an emulated processor without VNNI, or without AVX.
 
-The artifacts are exported here, and loaded and asked in one process for each kind of processor. An
-emulator has no AVX-512: of a machine without it, the comparison with VNNI is left out.
+The artifacts are exported here, and one process for each kind of processor loads and asks them. An
+emulator has no AVX-512, so on a machine without it the comparison with VNNI is left out.
 """
 
 import json
@@ -40,8 +40,7 @@ pytestmark = [pytest.mark.other_processor, pytest.mark.no_transformers, pytest.m
 
 Answers = dict[str, NDArray[np.float32]]
 ROOT = Path(__file__).parents[2]
-#: What stands for all where the processor has nothing of its own; layers of the last two share
-#: their weights.
+#: The cells that stand for all others; layers of the last two share their weights.
 FEW = [BERT, ALBERT, DEBERTA] = [("BERT", "embed"), ("ALBERT", "classify"), ("DeBERTa", "tag")]
 
 
@@ -79,7 +78,7 @@ def jobs(
     make_cell: MakeCell,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[Job]:
-    """The cells that are tested, one on all cores, one in OpenVINO, and a graph that saturates."""
+    """Return the jobs: the tested cells, all cores, OpenVINO, and a graph that saturates."""
     asked = [getattr(item, "callspec", None) for item in request.session.items]
     found = [spec.params["cell"] for spec in asked if spec is not None and "cell" in spec.params]
     paths = {
@@ -95,26 +94,26 @@ def jobs(
 
 @pytest.fixture(scope="module")
 def here(jobs: list[Job]) -> Answers:
-    """The answers of this processor."""
+    """Return the answers of this processor."""
     return all_answers(jobs)
 
 
 @pytest.fixture(scope="module")
 def haswell(jobs: list[Job], tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """The answers of a processor with AVX2 alone."""
+    """Return the answers of a processor with AVX2 but without newer instructions."""
     return emulated("Haswell", jobs, tmp_path_factory.mktemp("haswell"))
 
 
 @pytest.fixture(scope="module")
 def nehalem(jobs: list[Job], tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """The answers of a processor without AVX to a few jobs."""
+    """Return the answers of a processor without AVX to a few jobs."""
     names = {*map(name_of, FEW), "saturating"}
     few = [job for job in jobs if job.name in names]
     return emulated("Nehalem", few, tmp_path_factory.mktemp("nehalem"))
 
 
 def require_same(artifact: Artifact, one: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-    """The same by the measure of batch independence."""
+    """Check that answers are the same by the measure of batch independence."""
     if artifact.manifest.head == "embed":
         assert row_cosines(one, other).min() >= BATCH_INDEPENDENT_COSINE
     else:
@@ -124,7 +123,7 @@ def require_same(artifact: Artifact, one: NDArray[np.float32], other: NDArray[np
 
 
 def require_answers(artifact: Artifact, name: str, found: Answers, others: Answers) -> None:
-    """One that loads, that does not depend on the batch, and that is the same elsewhere."""
+    """Check that a variant loads, does not depend on the batch, and is the same elsewhere."""
     assert f"{name} error" not in found, found.get(f"{name} error")
     require_same(artifact, found[f"{name} alone"], found[f"{name} together"])
     require_same(artifact, found[f"{name} alone"], others[f"{name} alone"])
@@ -175,7 +174,7 @@ def test_openvino_promises_what_it_keeps(
     for found in (here, haswell):
         if found["openvino promised"]:
             require_same(artifact, found["openvino alone"], found["openvino together"])
-        # Right in any case, if not the same in every batch.
+        # It is always right, but not the same in every batch.
         cosines = row_cosines(found["openvino alone"], found[f"{name_of(BERT)} alone"])
         assert cosines.min() >= 0.99
 
@@ -191,7 +190,7 @@ def test_with_vnni_and_without_the_answers_are_the_same(haswell: Answers, here: 
 def test_an_export_without_vnni_writes_the_same_file(
     cell: tuple[str, str], tmp_path: Path, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Export as if this processor had none: an emulator takes minutes to import torch alone."""
+    """Export as if this processor had no VNNI: an emulator takes minutes only to import torch."""
     made = make_cell(*cell)
     slow = replace(this_machine(), cpu_flags=("avx2",))
     monkeypatch.setattr(onnxruntime, "this_machine", lambda: slow)

@@ -85,7 +85,7 @@ def served(
     tagger_artifact: Artifact,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
-    """Every head on one server; and one whose text model calls its token model."""
+    """Yield a server with every head, and with a model whose text model calls its token model."""
     artifacts = dict(
         zip(
             HEADS,
@@ -145,7 +145,7 @@ def test_a_text_model_may_call_the_token_model(served: Served) -> None:
 
 @pytest.mark.parametrize("suffix", ["", "_text"])
 def test_callers_of_all_lengths_batch_and_get_their_own(served: Served, suffix: str) -> None:
-    """Each text's cosine with itself in process is 0.9999 or more, whatever it is batched with."""
+    """Check that each text's cosine with itself in process is at least 0.9999 in every batch."""
     model = lanner.connect(served.server.grpc_url, f"embed{suffix}")
     texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
     expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(texts)
@@ -216,7 +216,7 @@ def test_a_version_that_is_not_there_is_named(served: Served) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_what_cannot_be_answered_fails_alone(served: Served, protocol: str) -> None:
-    """A request that the model refuses leaves those alone that it came with."""
+    """Check that a refused request does not affect the requests in its batch."""
     url = served.server.grpc_url if protocol == "grpc" else served.server.http_url
     model = lanner.connect(url, "embed")
     engine = model.runner.engine
@@ -353,12 +353,12 @@ def test_a_server_that_is_killed_and_comes_back(
     gone, off = f"no server answers at {server.grpc_url}", " broke the connection off"
     assert gone in messages
     assert messages <= {gone, server.grpc_url + off}
-    assert not any("TLS" in str(error) for error in failed)  # it is known that it wants none
+    assert not any("TLS" in str(error) for error in failed)  # it is known that none is used
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(patient.encode, "a man")
         with start(repository, tritonserver, http=http, grpc=grpc):
             np.testing.assert_allclose(waiting.result(), expected, atol=1e-5)
-            # A channel tries to connect again once a second.
+            # A channel connects again once a second.
             wait_for(lambda: not outcomes(lambda _: model.encode("a man"), calls=1))
             np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
 
@@ -420,7 +420,7 @@ def test_a_text_model_puts_the_named_prompt_before_each_text(
         found = model.search(["b"], ["a", "c", "b c"], k=3)
         np.testing.assert_allclose(found.scores, [[0.5**0.5, 0.5, 0]], atol=1e-6)
         assert found.indices.tolist() == [[0, 2, 1]]
-        with ThreadPoolExecutor(8) as threads:  # requests with other prompts share batches
+        with ThreadPoolExecutor(8) as threads:  # requests with different prompts share batches
             names = ["query", "none"] * 20
             vectors = threads.map(lambda name: model.encode("b", prompt_name=name).tolist(), names)
             assert list(vectors) == [[0.5, 0.5, 0, 0], [0, 1, 0, 0]] * 20

@@ -1,4 +1,4 @@
-"""Encrypted ways to a real server, its certificates and the client's, and headers that it wants."""
+"""Encrypted connections to a real server, certificates of both sides, and required headers."""
 
 import asyncio
 import json
@@ -31,18 +31,18 @@ pytestmark = pytest.mark.no_transformers
 
 PROGRAM = Path(sys.executable).with_name("lanner")
 Start = Callable[..., TritonServer]
-#: Of `tests.support.word_artifact`, by hand.
+#: Worked out by hand for `tests.support.word_artifact`.
 A_B = [0.5, 0.5, 0, 0]
 
 
 class Ways(NamedTuple):
-    """Ways to one model.
+    """The ways to one model.
 
     Attributes:
-        directory: Of the PEM files: ``root`` and ``stranger.root``, who signed; ``client`` and
-            ``stranger``, clients.
-        urls: Addresses by protocol: ``plain``, ``tls``; ``mutual`` for clients with a certificate;
-            ``elsewhere`` and ``old`` with a certificate for another host, and of the past.
+        directory: The directory of the PEM files: ``root`` and ``stranger.root`` sign, ``client``
+            and ``stranger`` are clients.
+        urls: Addresses by protocol: ``plain``; ``tls``; ``mutual`` for clients with a certificate;
+            ``elsewhere`` and ``old`` with a certificate for another host, and an expired one.
     """
 
     directory: Path
@@ -73,7 +73,7 @@ def start(tritonserver: Installation, repository: Path) -> Iterator[Start]:
 
         def start(*options: str) -> TritonServer:
             ports: dict[str, Any] = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-            # Clients keep their connections, and are not waited for.
+            # Clients keep their connections open; the server ends without waiting for them.
             server = TritonServer(
                 repository, **ports, options=options, installation=tritonserver, grace_s=0
             )
@@ -84,7 +84,7 @@ def start(tritonserver: Installation, repository: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def ways(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
-    """Servers with gRPC over TLS, each with a proxy before its HTTP, which Triton leaves plain."""
+    """Yield servers with gRPC over TLS; a proxy adds TLS for HTTP, which Triton does not have."""
     directory = tmp_path_factory.mktemp("tls")
     ours, stranger = trustme.CA(), trustme.CA()
     trusted = root(ours, directory / "root.pem")
@@ -122,7 +122,7 @@ def ways(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way
     ("way", "files"),
     [
         ("tls", ["root"]),
-        ("tls", ["root", "client", "client"]),  # which nobody asks for
+        ("tls", ["root", "client", "client"]),  # nobody asks for it
         ("mutual", ["root", "client", "client"]),
         ("mutual", ["root", "both"]),
     ],
@@ -178,7 +178,7 @@ NO_TLS = "{url} does not speak TLS ({}): write {other}://, or the port that does
         ("elsewhere", "http", ["root"], ServerError, OF_ANOTHER),
         ("old", "grpc", ["root"], ServerError, TOO_OLD),
         ("old", "http", ["root"], ServerError, TOO_OLD),
-        # A server of gRPC does not say that it is this.
+        # A gRPC server does not report this reason.
         ("mutual", "grpc", ["root"], ServerUnavailableError, UNKNOWN),
         ("mutual", "http", ["root"], ServerError, NO_CLIENT),
         (
@@ -206,7 +206,7 @@ def test_who_is_not_let_in(
         ("tls", "grpc", "grpc", ServerUnavailableError, WITHOUT),
         ("tls", "http", "http", ServerUnavailableError, WITHOUT),
         ("plain", "grpc", "grpcs", ServerError, NO_TLS),
-        # Triton's HTTP waits for nothing to end, and closes.
+        # Triton's HTTP server closes at once.
         ("plain", "http", "https", ServerUnavailableError, UNKNOWN),
         ("plain", "http", "grpcs", ServerUnavailableError, UNKNOWN),
         ("plain", "http", "grpc", ServerUnavailableError, WITHOUT),
@@ -225,7 +225,7 @@ def test_ports_of_something_else(
 
 
 def pattern(message: str, url: str, protocol: str) -> str:
-    """Of the whole message; what a library says stands in brackets, and is its own."""
+    """Compare the whole message; the words of a library are in brackets, and its own."""
     scheme = url.partition(":")[0]
     other = scheme.removesuffix("s") if scheme.endswith("s") else f"{scheme}s"
     said = message.format("SAID", url=url, protocol=protocol, other=other)
@@ -247,7 +247,7 @@ def test_commands_take_certificates(ways: Ways, protocol: str) -> None:
     good = similarity(*options)
     assert (good.returncode, good.stdout, good.stderr) == (0, "0.7071\n", "")  # half of root 2
     bad = similarity(*options[1:])
-    # One line: what gRPC has to say by itself is not wanted.
+    # One line: gRPC's own output must not appear.
     assert re.match(pattern(f"lanner: error: {UNTRUSTED}", url, protocol), bad.stderr)
     assert bad.returncode == 1
 

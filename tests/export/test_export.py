@@ -226,7 +226,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_work(
     assert names(tmp_path) == []
 
 
-@pytest.mark.usefixtures("tiny_artifact")  # its graph is traced already
+@pytest.mark.usefixtures("tiny_artifact")  # its graph is already traced
 def test_a_disk_that_fills_up_is_said(tiny_checkpoint: Path, tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))

@@ -68,7 +68,7 @@ def test_the_same_options_are_the_same_search(tmp_path: Path) -> None:
         overwrite=True,
         precisions=("int8",),
         budget=QualityBudget.parse("cosine:0.9"),
-        # A file's name is nothing: its content is.
+        # Only the content of a file counts, not its name.
         calibration=(tmp_path / "texts.txt").rename(tmp_path / "moved.txt"),
         keep_layers=[0, 2],
     )

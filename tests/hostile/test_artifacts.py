@@ -1,4 +1,4 @@
-"""Artifacts, stored choices and partial outputs of a forger."""
+"""Forged artifacts, stored choices and partial outputs."""
 
 import io
 import json
@@ -47,7 +47,7 @@ def memory() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact with all that a manifest can say."""
+    """Write an artifact with every member that a manifest can have."""
     directory = write_word_artifact(tmp_path_factory.mktemp("hostile") / "words.lanner")
     extremes = np.array([[-2.0] * 4, [2.0] * 4], np.float32)
     EmbeddingRanges(extremes, np.ones(4, np.float32)).write(directory / RANGES)
@@ -99,7 +99,7 @@ def full(directory: Path, **changes: Any) -> None:
 
 
 def card(content: dict[str, Any]) -> dict[str, Any]:
-    """A quality card with everything that one can hold."""
+    """Return a quality card with every member that it can have."""
     figures = {"value": 80.0, "interval": [79.0, 81.0]}
     compared = {**figures, "difference": -0.1, "difference_interval": [-0.2, 0.1]}
     parity = {
@@ -133,7 +133,7 @@ def card(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-#: The same file for other heads: the graph answers four numbers.
+#: The same file serves for other heads: the graph returns four numbers.
 HEADS: dict[str, dict[str, Any]] = {
     "embed": {},
     "classify": {
@@ -154,7 +154,7 @@ HEADS: dict[str, dict[str, Any]] = {
 
 
 def everything(directory: Path) -> None:
-    """All that reads what an artifact says of itself."""
+    """Call everything that reads an artifact's descriptions."""
     artifact = Artifact.open(directory)
     artifact.verify()
     quality = artifact.quality()
@@ -221,7 +221,7 @@ _CARD_FIGURES = {"cosine_min": 1.0, "cosine_mean": 1.0, "batch_independence_cosi
 
 
 def full_with_card(artifact: Path, head: str) -> None:
-    """Sign the files as they are, whatever the card holds."""
+    """Sign the files as they are, whatever the card contains."""
     path = artifact / QUALITY_FILE
     content = path.read_bytes()
     path.write_text(json.dumps({"variants": {"fp16": {}}}))
@@ -237,7 +237,7 @@ def full_with_card(artifact: Path, head: str) -> None:
 def test_files_of_an_artifact(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Tokenizers, vocabularies, ranges and graphs: read by libraries that trust them."""
+    """Forge tokenizers, vocabularies, ranges and graphs, which libraries read without checks."""
     directory = tmp_path_factory.mktemp("files") / "words.lanner"
     write_word_artifact(directory)
     extremes = np.array([[-2.0] * 4, [2.0] * 4], np.float32)
@@ -294,7 +294,7 @@ TEXTS = "\n".join(json.dumps({"id": n, "text": f"text {n}"}) for n in range(6)) 
 
 
 def bulk(directory: Path, suffix: str, *, stops: bool = False) -> None:
-    """An encoding of six rows in two chunks; one that stops has made the first."""
+    """Encode six rows in two chunks; a run that is stopped has finished the first."""
 
     def encode(texts: list[str]) -> Any:
         if stops and "text 5" in texts:

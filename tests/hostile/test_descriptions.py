@@ -1,4 +1,4 @@
-"""The service against its own description and that of TEI, driven by schemathesis: `make clients`.
+"""The service against its own description and TEI's, tested by schemathesis: `make clients`.
 
 TEI_DESCRIPTION names TEI's file, `docs/openapi.json` of its repository. SCHEMATHESIS_EXAMPLES=100
 makes more than 10,000 cases of each.
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = Path(__file__).parents[2] / "build/clients/schemathesis/bin/schemathesis"
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "2")
-#: No 5xx, and no answer of another status, type or shape than is described.
+#: No 5xx, and no answer with a status, type or form that is not described.
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -48,7 +48,7 @@ def service(
 
 
 def drive(service: Service, description: str) -> int:
-    """Drive a service by a description, and return the number of cases."""
+    """Test a service by a description, and return the number of cases."""
     if not PROGRAM.is_file():
         pytest.skip("schemathesis is not there: make clients")
     options = {
@@ -86,7 +86,7 @@ def test_our_own_description_holds(service: Service) -> None:
 
 
 def deviating(description: dict[str, Any]) -> dict[str, Any]:
-    """The description of TEI, with what differs here (docs/guide/serve.md)."""
+    """Return the description of TEI with Lanner's differences (docs/guide/serve.md)."""
     paths = description["paths"]
     for operations in paths.values():
         for operation in operations.values():

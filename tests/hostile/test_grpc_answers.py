@@ -1,4 +1,4 @@
-"""Answers over gRPC that no Triton gives."""
+"""Answers over gRPC that Triton never gives."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -89,7 +89,7 @@ of_routes = st.sampled_from(("ModelMetadata", "ModelConfig", "ModelInfer"))
 @cases(300)
 @given(data=st.data())
 def test_bytes(server: Server, data: st.DataObject) -> None:
-    """Messages that the schema reads otherwise, or not at all."""
+    """Answer with messages that the schema reads differently, or not at all."""
     head = data.draw(st.sampled_from(sorted(ANSWERS)))
     server.become(head)
     route = data.draw(of_routes)
@@ -101,7 +101,7 @@ def test_bytes(server: Server, data: st.DataObject) -> None:
 @cases(250)
 @given(data=st.data())
 def test_messages(server: Server, data: st.DataObject) -> None:
-    """Other tensors, configurations and versions."""
+    """Answer with other tensors, configurations and versions."""
     head = data.draw(st.sampled_from(sorted(ANSWERS)))
     server.become(head)
     kind = data.draw(st.sampled_from(("tensors", "raw", "config", "carried", "versions")))
@@ -128,7 +128,7 @@ def test_messages(server: Server, data: st.DataObject) -> None:
 
 
 def _spoil(made: Any, data: st.DataObject) -> None:
-    """Let an answer disagree with itself."""
+    """Let an answer contradict itself."""
     if not made.outputs:
         return
     output = made.outputs[0]
@@ -165,7 +165,7 @@ def _spoil(made: Any, data: st.DataObject) -> None:
 @cases(100)
 @given(data=st.data())
 def test_refusals(server: Server, data: st.DataObject) -> None:
-    """Any status, with any words, and trailers."""
+    """Answer with any status, any text, and trailers."""
     server.become("embed")
     code = data.draw(st.sampled_from([code for code in grpc.StatusCode if code.value[0]]))
     words = (

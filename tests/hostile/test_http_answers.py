@@ -1,4 +1,4 @@
-"""Answers over HTTP that no Triton gives."""
+"""Answers over HTTP that Triton never gives."""
 
 import gzip
 import json
@@ -155,7 +155,7 @@ def test_what_triton_answers_is_an_answer(server: Server, head: str) -> None:
 @cases(550)
 @given(data=st.data())
 def test_documents(server: Server, data: st.DataObject) -> None:
-    """Metadata, configurations and the heads of tensors, as JSON."""
+    """Answer with forged metadata, configurations and heads of tensors, as JSON."""
     head = data.draw(st.sampled_from(sorted(ANSWERS)))
     server.become(head)
     kind = data.draw(st.sampled_from(("/m", "/config", "/config", "carried", "/infer", "/infer")))
@@ -183,7 +183,7 @@ def test_tensors(server: Server, data: st.DataObject) -> None:
 @cases(300)
 @given(data=st.data())
 def test_messages(server: Server, data: st.DataObject) -> None:
-    """Bytes that are HTTP no longer, and connections that end too early."""
+    """Answer with bytes that are not HTTP, and end connections too early."""
     server.become("embed")
     route = data.draw(st.sampled_from(sorted(server.answers)))
     content = server.whole("embed")[route]

@@ -1,4 +1,4 @@
-"""Files of Parquet whose footers and pages lie: errors in words, in bounded memory and time."""
+"""Parquet files with false footers and pages: clear errors, in bounded memory and time."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""The benchmark's own parts; what it measures is not a test's business."""
+"""The parts of the benchmark; the tests do not check the figures."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`lanner bench` as people call it; what it measures is not a test's business."""
+"""`lanner bench` as people call it; the tests do not check the figures."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ GIVE_ONE = f"give one of {MODELS}, --compare OLD NEW, --render RESULT"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: object, status: int = 1) -> str:
-    """The error of a call that must fail, without the program's name."""
+    """Return the error of a call that must fail, without the program's name."""
     assert main(["bench", *map(str, options)]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -69,7 +69,7 @@ def test_against_the_checkpoint_and_some_suites(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("torch", reason="the reference")
-    monkeypatch.chdir(tmp_path)  # what is made for peers goes into build/ here
+    monkeypatch.chdir(tmp_path)  # files for peers go into build/ here
     options: list[object] = [tiny_artifact.directory, "--checkpoint", tiny_checkpoint, "--quick"]
     options += ["--suites", "latency,quality", "--against", "torch"]
     assert main(["bench", *map(str, options)]) == 0

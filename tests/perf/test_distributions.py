@@ -1,4 +1,4 @@
-"""Two distributions: Lanner without its benchmarks, and lanner-bench with nothing else."""
+"""Two distributions: Lanner without its benchmarks, and lanner-bench with only them."""
 
 import email
 import importlib.metadata
@@ -19,7 +19,7 @@ _BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel
 
 
 def wheel_of(source: Path, directory: Path) -> zipfile.ZipFile:
-    """The wheel, as pip has hatchling build it, without a network."""
+    """Build the wheel as pip does with hatchling, without a network."""
     command = [sys.executable, "-c", _BUILD, str(directory)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,8 @@ def test_the_benchmarks_are_whole_and_alone(tmp_path: Path) -> None:
         )
         names = set(tracked.stdout.split()) or {"command.py", "py.typed"}
         files = {name.removeprefix("lanner_perf/") for name in wheel.namelist()}
-        # What the program reads beside its modules: a template, and what peers are installed from.
+        # The files that the program reads besides its modules: a template, and the requirements of
+        # the peers.
         assert {"py.typed", "report/report.html.jinja", "peers/requirements/light.txt"} <= files
         assert {name for name in names if (source / name).is_file()} <= files
         assert text_of(wheel, "entry_points.txt").split("\n")[:2] == [
@@ -77,7 +78,7 @@ def test_without_its_distribution_bench_says_what_to_install(
     without = [entry for entry in everything if entry.name != "bench"]
     monkeypatch.setattr("lanner.commands.entry_points", lambda **_: without)
     assert main(["bench", "some.lanner", "--checkpoint", "there", "--quick"]) == 1
-    monkeypatch.setenv("COLUMNS", "200")  # a line of the help would break within the name
+    monkeypatch.setenv("COLUMNS", "200")  # otherwise a line of the help breaks within the name
     message = "lanner: error: lanner bench is not installed: pip install lanner-bench\n"
     assert capsys.readouterr().err == message
     with pytest.raises(SystemExit, match=r"^0$"):

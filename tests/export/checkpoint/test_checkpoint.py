@@ -23,7 +23,7 @@ from lanner_export.loading import load_checkpoint
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy that a test may break."""
+    """Return a copy that a test may break."""
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
 
 
@@ -244,7 +244,7 @@ def test_an_unknown_module_is_refused_by_name(checkpoint: Path, kind: str) -> No
 
 
 def test_an_activation_of_the_checkpoint_s_own_is_refused(checkpoint: Path) -> None:
-    # sentence-transformers would take Tanh instead, and say so in a log.
+    # sentence-transformers would use Tanh instead, and only log it.
     edit_json(checkpoint / "2_Dense" / "config.json", activation_function="own.Activation")
     with pytest.raises(UnsupportedError, match=r"names the activation 'own.Activation', which is"):
         load_checkpoint(str(checkpoint))
@@ -258,7 +258,7 @@ def test_a_model_without_pooling_is_refused(checkpoint: Path) -> None:
 
 
 def test_the_reference_cuts_where_the_artifact_does(tmp_path: Path) -> None:
-    # RoBERTa counts its positions from 2 on: of 60, two can never be used.
+    # RoBERTa counts positions from 2 on, so two of 60 can never be used.
     from transformers import RobertaConfig, RobertaModel  # noqa: PLC0415
 
     config = RobertaConfig(

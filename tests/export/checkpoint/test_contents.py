@@ -21,7 +21,7 @@ from lanner_export.loading import load_checkpoint
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy that a test may break, beside which lies another."""
+    """Return a copy that a test may break, with another checkpoint beside it."""
     shutil.copytree(tiny_checkpoint, tmp_path / "other")
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
 
@@ -92,7 +92,7 @@ def test_an_index_of_weights_does_not_lead_out(checkpoint: Path) -> None:
 
 def test_files_of_a_tokenizer_do_not_lead_out(checkpoint: Path) -> None:
     settings = checkpoint / "tokenizer_config.json"
-    # Its author's machine had it; here it is nothing.
+    # The path existed on its author's machine; here it names nothing.
     edit_json(settings, special_tokens_map_file="/home/author/.cache/special_tokens_map.json")
     load_checkpoint(str(checkpoint))
     edit_json(settings, vocab_file="../other/tokenizer.json")
@@ -122,7 +122,7 @@ def test_an_adapter_is_never_passed_over(checkpoint: Path, place: str) -> None:
         load_checkpoint(str(checkpoint))
     settings = {"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"}
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
-    for name in ("config.json", "model.safetensors", "modules.json"):  # which adapters do without
+    for name in ("config.json", "model.safetensors", "modules.json"):  # adapters lack these files
         (checkpoint / name).unlink()
     with pytest.raises(
         UnsupportedError, match=r"holds a LORA adapter of bert-base-uncased \(.*adapter_config.json"
@@ -219,7 +219,7 @@ def test_a_limit_that_is_no_number(classifier_checkpoint: Path, tmp_path: Path, 
     path = Path(shutil.copytree(classifier_checkpoint, tmp_path / "it"))
     edit_json(path / "tokenizer_config.json", model_max_length=limit)
     if limit == 1e999:
-        assert load_checkpoint(str(path)).max_tokens == 64  # that of its positions
+        assert load_checkpoint(str(path)).max_tokens == 64  # the number of its positions
         return
     with pytest.raises(
         CheckpointError, match=r"limits an input to .*, which must be a number of t"

@@ -1,4 +1,4 @@
-"""Token ids are those of the checkpoint's tokenizer.json, whatever transformers makes of it."""
+"""Token ids are those of the checkpoint's tokenizer.json, whatever transformers builds from it."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_tokenizer_that_is_rebuilt_is_put_right(
     loaded = load_checkpoint(str(path))
     loaded.write_tokenizer(tmp_path / "tokenizer.json")
     assert ids(tmp_path / "tokenizer.json") == ids(path / "tokenizer.json")
-    # The reference reads the same, or a comparison with it would say nothing.
+    # The reference reads the same file; otherwise a comparison would prove nothing.
     found = loaded.model.tokenizer(list(TEXTS))["input_ids"]
     assert found == ids(path / "tokenizer.json")
 
@@ -108,9 +108,9 @@ def test_tokens_are_not_made_by_chance(tmp_path: Path) -> None:
     )
     loaded.write_tokenizer(tmp_path / "tokenizer.json")
     assert ids(tmp_path / "tokenizer.json") == expected
-    # The reference reads the same, or parity would fail by chance.
+    # The reference reads the same file; otherwise parity would fail at random.
     assert loaded.model.tokenizer(list(TEXTS))["input_ids"] == expected
-    # So does the runtime, whoever wrote the artifact.
+    # The runtime does the same, whoever wrote the artifact.
     own = RuntimeTokenizer(path / "tokenizer.json", TokenizerRecord("tokenizer.json", None, 0))
     assert own.encode(TEXTS) == expected
 

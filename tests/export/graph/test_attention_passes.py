@@ -17,7 +17,7 @@ from lanner_export.graph.attention_passes import (
 
 INPUTS = "int64[n, t] input_ids, int64[n, t] attention_mask, float[n, t, 8] x"
 OUTPUT = "float[n, t, 8] z"
-#: Who may see whom, [batch, 1, length, length]: all but padding.
+#: The tokens that each token may see, [batch, 1, length, length]: all but padding.
 MASK = """
 seen = Cast<to=9>(attention_mask)
 keys = Unsqueeze(seen, axes_key)
@@ -27,7 +27,7 @@ length = Slice(both, one, two)
 shape = Concat<axis=0>(batch, one, length, length)
 mask = Expand(keys, shape)
 """
-#: No further than some tokens away, as ModernBERT's local layers see.
+#: Each token sees only tokens nearby, as in ModernBERT's local layers.
 WINDOW = (
     MASK.replace("mask = Expand", "padding = Expand")
     + """
@@ -176,7 +176,7 @@ def test_tokens_of_a_prompt_are_seen_as_others_are(cap: str) -> None:
 
 
 def test_a_least_value_is_no_cap() -> None:
-    # As a divisor is kept from 0.
+    # For example to keep a divisor from 0.
     body = "least = Clip(attention_mask, one_)\nsums = Cast<to=1>(least)\n"
     body += "many = ReduceSum<keepdims=0>(sums)\n" + MASK + MERGED.replace("z = Add(p, bo)", "")
     model = attention(body + "y = Add(p, bo)\nz = Div(y, many)\n")
@@ -293,7 +293,7 @@ def test_a_bias_on_values_beside_rotary_embeddings_goes() -> None:
         "places": np.tile(np.arange(7), (3, 1)),
     }
     model = graph(INPUTS, OUTPUT, MASK + turned, arrays)
-    # Queries and keys are turned, values are not.
+    # Queries and keys are rotated, values are not.
     require_same(model, move_value_bias, feeds(), count=1, compared=ROWS > 0)
 
 

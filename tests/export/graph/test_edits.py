@@ -73,7 +73,7 @@ def test_producers_and_only_consumers() -> None:
     assert producer(add.inputs[0], "Add") is None
     assert only_consumer(add.outputs[0], "Relu") is relu
     assert only_consumer(add.outputs[0], "Neg") is None
-    model.graph.outputs.append(add.outputs[0])  # the caller sees it as well
+    model.graph.outputs.append(add.outputs[0])  # the caller sees the change too
     assert only_consumer(add.outputs[0], "Relu") is None
 
 

@@ -1,4 +1,4 @@
-"""Fused operators are counted, with whichever generation of transformers runs these tests.
+"""Fused operators are counted, with the generation of transformers that runs these tests.
 
 `make test` runs them with both.
 """
@@ -17,9 +17,9 @@ from lanner_export.graph.fusion import count_fused_ops, count_written_ops, lost_
 
 def test_every_layer_of_minilm_is_fused(minilm_artifact: Artifact) -> None:
     counts = {v.name: v.fused_ops for v in minilm_artifact.manifest.variants}
-    # 6 layers: an attention, a GELU and two layer norms each, and the norm of the embeddings.
+    # 6 layers with an attention, a GELU and two layer norms each, and the norm of the embeddings.
     assert counts["fp32"] == {"Attention": 6, "Gelu": 6, "LayerNormalization": 13}
-    # Six products a layer: query, key, value, attention's output and the two of the feed-forward.
+    # Six products in each layer: query, key, value, attention's output and two of the feed-forward.
     assert counts["int8"] == {**counts["fp32"], "MatMulIntegerToFloat": 36}
 
 
@@ -34,7 +34,7 @@ def test_a_graph_without_fusion_has_no_counts(word_artifact: Path) -> None:
 
 
 def test_a_file_is_counted_as_it_stands(tiny_artifact: Artifact) -> None:
-    # The products of int8 stand between their quantizations; only ONNX Runtime makes one of them.
+    # The products of int8 stand between quantizations; only ONNX Runtime fuses them into one.
     expected = {"Attention": 2, "Gelu": 2, "LayerNormalization": 5}
     assert count_written_ops(tiny_artifact.file("model.int8.onnx")) == expected
 

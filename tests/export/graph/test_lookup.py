@@ -110,7 +110,7 @@ def test_int8_is_near_float32_whatever_the_size_of_a_row(tmp_path: Path) -> None
     generator = np.random.default_rng(0)
     sizes = 10.0 ** generator.integers(-20, 20, (1000, 1))
     values = (generator.normal(size=(1000, 300)) * sizes).astype(np.float32)
-    values[7] = 1e-45  # the smallest float that there is
+    values[7] = 1e-45  # the smallest positive float
     vectors = run(
         tmp_path, LookupTable(word_rows(tmp_path, values)), [[i] for i in range(1000)], "int8"
     )
@@ -139,7 +139,7 @@ def test_the_table_lies_beside_the_graph_and_stays_as_it_is(tmp_path: Path, prec
     bytes_a_number = 1 if precision == "int8" else 4
     size = data_path(path).stat().st_size
     assert 0 <= size - 30_000 * (200 * bytes_a_number + 8) < 30_000 * 4 + 3 * 2**16
-    # ONNX Runtime may fold what is constant; of the rows, that would be the whole table in floats.
+    # ONNX Runtime may fold constants; folding the rows would make the whole table float32.
     open_session(path, save_optimized_to=tmp_path / "optimized.onnx")
     optimized = onnx.load(tmp_path / "optimized.onnx", load_external_data=False)
     rows = next(t for t in optimized.graph.initializer if t.name == "rows")

@@ -68,7 +68,7 @@ def test_weights_stay_in_the_file(tmp_path: Path) -> None:
         tensor = found[name]
         assert tensor is not None
         np.testing.assert_array_equal(tensor.numpy(), array)
-    save(model, tmp_path / "again.onnx")  # from the one file into the other
+    save(model, tmp_path / "again.onnx")  # from one file into the other
     again = {t.name: t.raw_data for t in onnx.load(tmp_path / "again.onnx").graph.initializer}
     assert again == {name: array.tobytes() for name, array in WEIGHTS.items()}
 

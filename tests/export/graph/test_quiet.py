@@ -24,7 +24,7 @@ def test_an_error_passes() -> None:
 def test_logging_works_afterwards(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logging.root, "handlers", [])  # as in a program that set none up
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a program without handlers
     with quiet():
         logging.info("what gives the root logger a handler")
     logging.getLogger("program").warning("a record of the program's own")

@@ -27,7 +27,7 @@ FEED = {
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `bert_checkpoint`, but with biases that are not zero, as a trained model's are."""
+    """Write `bert_checkpoint` with biases that are not zero, as in a trained model."""
     directory = bert_checkpoint(tmp_path_factory.mktemp("biased") / "model", dense=False)
     model = bert_model()
     torch.manual_seed(3)
@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def traced(checkpoint: Path) -> Path:
-    """The graph as torch traced it."""
+    """Return the graph as torch traced it."""
     path = checkpoint.with_name("traced.onnx")
     loaded = load_checkpoint(str(checkpoint))
     assert not isinstance(loaded.graph, LookupTable)
@@ -51,7 +51,7 @@ def traced(checkpoint: Path) -> Path:
 
 #: Passes that find nothing in a Sentence-BERT.
 OF_OTHERS: set[str] = set()
-# Without the first the biases of values are not found: transposes stand between.
+# Without the first pass, transposes stand between, and the biases of values are not found.
 NEEDED = {"attention-without-transposes": {"move-value-bias"}}
 
 
@@ -63,7 +63,7 @@ def test_every_pass_but_one_finds_something_in_a_sentence_bert(
     (expected,) = answers(model, FEED)
     left_out = {name, *NEEDED.get(name or "", ()), *OF_OTHERS}
     if transformers.__version__.startswith("4."):
-        left_out.add("one-mask")  # its mask is one of floats, which is added to the scores
+        left_out.add("one-mask")  # its mask consists of floats that are added to the scores
     assert rewrite(model, without=[name] if name else []) == [n for n in NAMES if n not in left_out]
     (found,) = answers(model, FEED)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The graph against sentence-transformers: poolings, Dense, Normalize; both measured end to end."""
+"""The graph against sentence-transformers, end to end: poolings, Dense and Normalize."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def write(checkpoint: Path, path: Path) -> None:
 
 
 def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
-    """The modules of sentence-transformers, as its own forward runs them."""
+    """Run the modules of sentence-transformers as its own forward does."""
     model = load_checkpoint(str(checkpoint)).model
     with torch.no_grad():
         features = {name: torch.from_numpy(value) for name, value in feed.items()}
@@ -55,7 +55,7 @@ def reference(checkpoint: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
         ),
         pytest.param(("cls", "mean", "max"), False, True, id="three, one after the other"),
         pytest.param(("lasttoken", "weightedmean"), True, False, id="two, Dense"),
-        # Alone what is above together.
+        # All modules above together.
         *(
             pytest.param(*options, id=name, marks=pytest.mark.slow)
             for name, options in {
@@ -74,7 +74,7 @@ def test_the_graph_answers_as_the_modules_do(
     path = bert_checkpoint(tmp_path / "model", pooling=pooling, dense=dense, normalize=normalize)
     write(path, tmp_path / "model.onnx")
     engine = open_engine("onnxruntime", tmp_path / "model.onnx")
-    # Other batch sizes and lengths than those that were traced, 1 and the longest among them.
+    # Batch sizes and lengths other than the traced ones, among them 1 and the longest.
     for seed, (rows, longest) in enumerate([(1, 1), (1, 9), (4, 5), (2, 64)]):
         feed = random_batch(seed, rows, longest)
         np.testing.assert_allclose(engine.run(feed), reference(path, feed), rtol=1e-4, atol=1e-5)
@@ -118,7 +118,7 @@ def tiny_artifact_graph(tiny_artifact: Artifact) -> onnx.ModelProto:
 
 
 def test_token_types_that_are_constant_are_no_input(tmp_path: Path) -> None:
-    # The type-0 row must still be added: it is random here, so leaving it out would show.
+    # The row of type 0 must still be added. It is random here, so leaving it out would show.
     path = plain_checkpoint(tmp_path / "typed", bert_model(type_vocab_size=3))
     write(path, tmp_path / "model.onnx")
     feed = random_batch(0, 3, 8)

@@ -1,6 +1,6 @@
-"""Half precision; every architecture is converted in `tests/test_architectures.py`.
+"""Half precision; `tests/end_to_end/test_architectures.py` converts every architecture.
 
-What a graph gives is computed by its emulation, which rounds as a GPU does, on any machine.
+The answers of a graph are computed by its emulation, which rounds as a GPU does, on any machine.
 """
 
 from pathlib import Path
@@ -35,10 +35,10 @@ LOWEST = np.array(np.finfo(np.float32).min)
 
 
 class Graph:
-    """A graph by hand: the rows of a table go through some operators, and end as sentence vectors.
+    """Write a graph by hand: the rows of a table go through some operators to sentence vectors.
 
     Args:
-        path: Where it goes.
+        path: The file.
         table: The row of each token id, float32 [ids, 4].
     """
 
@@ -60,12 +60,12 @@ class Graph:
         return name
 
     def mask(self) -> str:
-        """The attention mask, float32 [batch, length, 1]."""
+        """Return the attention mask, float32 [batch, length, 1]."""
         mask = self.node("Cast", "attention_mask", to=onnx.TensorProto.FLOAT)
         return self.node("Unsqueeze", mask, self.constant([2], np.int64))
 
     def mean(self, hidden: str, weights: str) -> str:
-        """The mean over the tokens, after a product with the identity, as of a last layer."""
+        """Return the mean over the tokens, after a product with the identity as the last layer."""
         hidden = self.node("MatMul", hidden, self.constant(IDENTITY))
         axis = self.constant([1], np.int64)
         weighted = self.node("Mul", hidden, weights)
@@ -110,7 +110,7 @@ def run_half(fp32: Path, precision: str, *batch: Any) -> Any:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_variance_beyond_65504_is_right(tmp_path: Path, precision: str, squared: str) -> None:
     with np.errstate(over="ignore"):
-        assert np.isinf(np.float16(300) * np.float16(300))  # what a graph all in fp16 would add up
+        assert np.isinf(np.float16(300) * np.float16(300))  # as a graph all in fp16 would add up
     graph = Graph(tmp_path / "fp32.onnx", [[0, 0, 0, 0], [300, -300, 300, -300]])
     last = graph.constant([-1], np.int64)
     centred = graph.node("Sub", graph.tokens, graph.node("ReduceMean", graph.tokens, last))
@@ -127,7 +127,7 @@ def test_a_variance_beyond_65504_is_right(tmp_path: Path, precision: str, square
 @pytest.mark.parametrize("weighted", ["alike", "by position"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_pooling_sum_beyond_65504_is_right(tmp_path: Path, precision: str, weighted: str) -> None:
-    # 400 tokens of 200 add up to 80000, and the last one times its position is that already.
+    # 400 tokens of 200 add up to 80,000, and so does the last one times its position.
     graph = Graph(tmp_path / "fp32.onnx", [[0, 0, 0, 0], [200, 1, 0, -200]])
     weights = graph.mask()
     if weighted == "by position":
@@ -141,8 +141,8 @@ def test_a_pooling_sum_beyond_65504_is_right(tmp_path: Path, precision: str, wei
 def test_a_token_to_which_all_is_hidden_attends_alike(
     tmp_path: Path, precision: str, fused: bool
 ) -> None:
-    # The lowest float32 would be -infinity in either type. Queries and keys are zeros, so that
-    # every score is the mask alone, and each token gets the mean of the values.
+    # The lowest float32 would be -infinity in either type. Queries and keys are zeros, so every
+    # score is only the mask, and each token gets the mean of the values.
     graph = Graph(tmp_path / "fp32.onnx", [[0, 0, 0, 0], [2, 0, 0, -8], [4, 0, 1, 8]])
     hidden = graph.node("Sub", graph.constant(1), graph.mask())
     hidden = graph.node("Unsqueeze", hidden, graph.constant([1], np.int64))
@@ -169,8 +169,8 @@ def test_a_token_to_which_all_is_hidden_attends_alike(
 def test_the_emulation_rounds_what_an_operator_gives(
     tmp_path: Path, precision: str, exact: int
 ) -> None:
-    # From here on the type has even numbers alone, and a tie goes to the one that is divisible by
-    # four: 2049 becomes 2048, and 2051 becomes 2052.
+    # From here on the type has only even numbers, and a tie goes to the multiple of four: 2049
+    # becomes 2048, and 2051 becomes 2052.
     graph = Graph(tmp_path / "fp32.onnx", [[0, 0, 0, 0], [exact, exact + 2, -exact, exact / 2]])
     graph.mean(graph.node("Add", graph.tokens, graph.constant(1)), graph.mask())
     path = graph.write()

@@ -17,8 +17,8 @@ from lanner_export.graph.fusion import count_fused_ops  # noqa: E402
 from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic  # noqa: E402
 from lanner_export.precision.ranges import Range  # noqa: E402
 
-#: Words looked up, a product and its residual, a second product of the same weights and input, and
-#: one of few columns.
+#: A word lookup, a product and its residual, a second product with the same weights and input, and
+#: one with few columns.
 BODY = """
 x = Gather(words, input_ids)
 p = MatMul(x, w)

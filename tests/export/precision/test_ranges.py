@@ -24,7 +24,7 @@ from lanner_export.precision.ranges import (
         (Range(0.0, 2.55), 0.01, 0),
         (Range(-2.55, 0.0), 0.01, 255),
         (Range(-0.55, 2.0), 0.01, 55),
-        (Range(1.0, 2.55), 0.01, 0),  # 0 has a step, whatever was seen
+        (Range(1.0, 2.55), 0.01, 0),  # 0 has a step of its own, whatever the values
         (Range(-2.55, -1.0), 0.01, 255),
         (Range(0.0, 0.0), 1.0, 0),
     ],
@@ -37,7 +37,7 @@ def test_a_range_has_255_steps_and_one_is_0(limits: Range, scale: float, zero: i
 
 
 def test_the_least_squares() -> None:
-    # All values within steps of 1 are told apart exactly up to 255, so nothing is clipped.
+    # Steps of 1 represent all values up to 255 exactly, so nothing is clipped.
     exact = Histogram(np.ones(255, np.int64), np.arange(256, dtype=np.float64) + 0.5)
     assert least_squares(exact).high == pytest.approx(255.5, rel=0.03)
     # A million values at 1 and one at 1,000. Clipped at 200 its error is 640,000; the others have

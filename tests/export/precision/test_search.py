@@ -1,4 +1,4 @@
-"""The search for products that stay in float32, on models of which it is known what int8 breaks."""
+"""The search for products that stay in float32, on models in which int8 breaks known products."""
 
 import json
 import os
@@ -38,9 +38,9 @@ from lanner_export.quality.parity import answers
 from lanner_export.texts.calibration import CalibrationTexts
 from lanner_export.texts.quality_data import QualityData
 
-pytestmark = pytest.mark.no_transformers  # it begins with a graph
+pytestmark = pytest.mark.no_transformers  # the export begins with a graph
 
-#: What `broken` breaks.
+#: The products that `broken` breaks.
 BROKEN = ["encoder.layer.0.output.dense", "encoder.layer.1.output.dense"]
 LABELS = {
     "BertForSequenceClassification": dict(enumerate("xyz")),
@@ -49,9 +49,9 @@ LABELS = {
 
 
 def broken(kind: str) -> Any:
-    """A BERT whose last product of each layer takes one value that dwarfs all others.
+    """Return a BERT in which the last product of each layer reads one huge value.
 
-    Its weight there is as small, so that float32 answers as well as ever.
+    The weight of that value is equally small, so float32 answers as before.
     """
     import torch  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def broken(kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def broken_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
-    """By the class of transformers, in fp32 alone: as int8 it would not be accepted."""
+    """Return the artifact of a transformers class, in fp32 only: its int8 would be refused."""
     made: dict[str, Artifact] = {}
     directory = tmp_path_factory.mktemp("broken")
 
@@ -80,11 +80,11 @@ def broken_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 class Trials:
-    """A search of an artifact's fp32 graph, and the trials that it loaded.
+    """A search on an artifact's fp32 graph, and the trials that it loaded.
 
     Attributes:
-        opened: How many.
-        steps: What progress it told.
+        opened: The number of loaded trials.
+        steps: The reported progress.
     """
 
     def __init__(self, artifact: Artifact, directory: Path, budget: str, **options: Any) -> None:
@@ -97,7 +97,7 @@ class Trials:
         source.write_bytes(artifact.file("model.fp32.onnx").read_bytes())
         self.int8 = int8_of(artifact, source)
         fp32 = self.load(source)
-        # A checkpoint answers as fp32 does, which parity has shown.
+        # A checkpoint gives the answers of fp32, as parity has shown.
         reference = RememberedReference(lambda inputs: answers(fp32, inputs, batch_size=32))
         parsed = QualityBudget.parse(budget)
         self.search = Search(
@@ -187,7 +187,7 @@ def test_what_matters_stays_and_nothing_else(embed: Artifact, tmp_path: Path) ->
 def test_trials_are_bounded(embed: Artifact, tmp_path: Path) -> None:
     trials = Trials(embed, tmp_path, "cosine:0.995", most_trials=3)
     kept = trials.search.run()
-    # Nothing, all but one of the 8 groups, and the half.
+    # No group, all but one of the 8 groups, and half of them.
     assert len([step for step in trials.steps if "trial" in step]) == 3
     assert trials.opened == 3 + 8
     assert set(BROKEN) <= set(kept)
@@ -204,7 +204,7 @@ def test_a_budget_that_cannot_be_met(tiny_artifact: Artifact, tmp_path: Path) ->
     trials = Trials(tiny_artifact, tmp_path, "rank_correlation:1")
     with pytest.raises(BudgetError) as caught:
         trials.search.run()
-    # All but one group: of two in float32 the word embeddings alone are int8.
+    # All but one group: with two in float32, only the word embeddings are int8.
     last = next(step for step in trials.steps if "trial 2" in step)
     number = int(last.split(" with ")[1].split()[0])
     rest = [
@@ -224,7 +224,7 @@ def test_a_budget_that_cannot_be_met(tiny_artifact: Artifact, tmp_path: Path) ->
 
 
 def labelled(directory: Path, artifact: Artifact, trials: Trials) -> QualityData:
-    """Texts with the labels that fp32 gives them: it is never wrong."""
+    """Return texts with the labels that fp32 gives them, so that fp32 is never wrong."""
     texts = shipped_sentences()[::3]
     path = directory / "labelled.jsonl"
     model: Any = trials.load(artifact.file("model.fp32.onnx"))
@@ -320,12 +320,12 @@ def test_a_search_that_was_stopped_goes_on(embed: Artifact, tmp_path: Path) -> N
         stopped.search.run()
     assert not (tmp_path / "trial.onnx").exists()
     journal = stopped.search.journal.path
-    journal.write_bytes(journal.read_bytes()[:-10])  # of 4 trials, the last was half written
+    journal.write_bytes(journal.read_bytes()[:-10])  # 4 trials, the last of them half written
     again = Trials(embed, tmp_path, "cosine:0.995")
     assert again.search.run() == expected
     assert again.steps[0] == "int8 search: goes on with 3 trials of an earlier run"
     assert again.opened == whole.opened - 3
-    # Another budget of the same measure knows them too; other labels or inputs know none.
+    # Another budget of the same measure uses the trials too; other labels or inputs use none.
     looser = Trials(embed, tmp_path, "cosine:0.5")
     assert looser.search.run() == []
     assert looser.opened == 0
@@ -341,7 +341,7 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
     checkpoint = plain_checkpoint(tmp_path / "broken", broken("BertModel"))
     output = tmp_path / "made" / "b.lanner"
     calibration = tmp_path / "texts.txt"
-    calibration.write_text("\n\n".join(shipped_sentences()[::8]))  # empty lines are passed over
+    calibration.write_text("\n\n".join(shipped_sentences()[::8]))  # empty lines are skipped
 
     def stop(step: str) -> None:
         if "trial 4" in step:
@@ -350,10 +350,10 @@ def test_an_export_keeps_its_budget(tmp_path: Path, capsys: pytest.CaptureFixtur
     budget = QualityBudget.parse("cosine:0.995")
     with pytest.raises(KeyboardInterrupt):
         export(checkpoint, output, calibration=calibration, budget=budget, progress=stop)
-    # What was found outlives it, even in a directory that was made for the output.
+    # The trials survive, even in a directory that was made for the output.
     assert [path.name for path in output.parent.iterdir()] == [".b.lanner.search.jsonl"]
     options = ["--calibration", str(calibration), "--precision", "int8"]
-    # Another process traces the same graph, to the byte.
+    # Another process traces the same graph, byte for byte.
     done = subprocess.run(
         [
             Path(sys.executable).with_name("lanner"),

@@ -47,7 +47,7 @@ def test_it_is_the_same_again() -> None:
 
 
 def test_draws_without_a_measure_are_left_out() -> None:
-    # Of two rows, half of all draws have the same row twice, and so no ranks.
+    # With two rows, half of all draws have the same row twice, and so no ranks.
     items = np.array([[1.0, 1.0], [2.0, 2.0]])
     values = resampled(statistic.spearman, items)
     assert 0.4 < np.isnan(values).mean() < 0.6

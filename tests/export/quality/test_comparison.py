@@ -82,7 +82,7 @@ def test_what_a_task_reaches_and_loses(
         assert found["difference"] == pytest.approx(found["value"] - task["checkpoint"]["value"])
         low, high = found["interval"]
         assert low < found["value"] < high
-        # On the same rows two models differ less than either moves.
+        # On the same rows, two models differ by less than each of them varies.
         below, above = found["difference_interval"]
         assert below <= found["difference"] <= above
         assert above - below < high - low
@@ -98,7 +98,7 @@ def test_a_trimmed_checkpoint_is_compared_with_its_source(
     trimmed = reference_of(tiny_checkpoint, "embed", tmp_path)
 
     def untrimmed(inputs: Any) -> list[np.ndarray]:
-        """Vectors with more dimensions, by which all texts are nearer to each other."""
+        """Return vectors with more dimensions, in which all texts are nearer to each other."""
         return [np.append(vector, [1.0, 2.0]).astype(np.float32) for vector in trimmed(inputs)]
 
     quality = measure_quality(
@@ -109,7 +109,7 @@ def test_a_trimmed_checkpoint_is_compared_with_its_source(
         lambda _: None,
         source=RememberedReference(untrimmed),
     )
-    # Vectors of two widths have no cosine. What is added to all changes no ranks.
+    # Vectors of two widths have no cosine. Adding the same to all changes no ranks.
     for figures in quality["agreement"]["variants"].values():
         ranks = {"neighbours@10", "rank_correlation"}
         assert set(figures) == {"cosine", *ranks, *(f"source_{name}" for name in ranks)}
@@ -131,7 +131,7 @@ def test_other_tokens_have_no_labels_to_compare(
     reference = reference_of(tagger_checkpoint, "tag", tmp_path)
 
     def untrimmed(inputs: Any) -> list[np.ndarray]:
-        """One token more in each text."""
+        """Return one more token for each text."""
         return [np.vstack([logits, logits[-1:]]) for logits in reference(inputs)]
 
     (tmp_path / "texts.jsonl").write_text(

@@ -1,4 +1,4 @@
-"""The measures of all heads against what their frameworks answer."""
+"""The measures of all heads against the answers of their frameworks."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def by_name(model: Model, reference: RememberedReference, inputs: Sequence[Any])
 
 
 def require_perfect(measures: dict[str, Measure], fp32: Model) -> None:
-    """fp32 only rounds differently, and a checkpoint agrees with itself."""
+    """Check that fp32 only rounds differently, and that a checkpoint agrees with itself."""
     for measure in measures.values():
         assert measure.of_checkpoint().value == pytest.approx(1)
         assert measure.of_model(fp32).value == pytest.approx(1, abs=1e-3)
@@ -97,7 +97,7 @@ def test_vectors(tiny_checkpoint: Path, tiny_artifact: Artifact, tmp_path: Path)
     framework = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     for ours, theirs in ((task.of_checkpoint(), framework), (task.of_model(int8), int8)):
         expected = 100 * evaluator(theirs)["spearman_cosine"]
-        assert ours.value == pytest.approx(expected, abs=0.2)  # ties of nearly equal cosines
+        assert ours.value == pytest.approx(expected, abs=0.2)  # ties between nearly equal cosines
         assert ours.items.shape == (30, 2)
         assert task.statistic(ours.items) == ours.value
 
@@ -191,7 +191,7 @@ def test_classes(
 
 
 def read_as(artifact: Artifact, **changes: Any) -> Model:
-    """The same graph, whose logits mean something else."""
+    """Return the same graph with another meaning of its logits."""
     (variant,) = [variant for variant in artifact.manifest.variants if variant.name == "fp32"]
     return open_model(
         replace(artifact.manifest, **changes),
@@ -249,7 +249,7 @@ def test_entities(tagger_checkpoint: Path, tagger_artifact: Artifact, tmp_path: 
     framework = spans_of(
         texts, pipeline("token-classification", tagger_checkpoint, aggregation_strategy="simple")
     )
-    # Of what the framework finds, every other entity is right, and one of each text was missed.
+    # Of the entities of the framework, every other one is right, and one of each text was missed.
     gold = [[*sorted(spans)[::2], Span("LOC", 0, 2)] for spans in framework]
     (tmp_path / "texts.jsonl").write_text(
         "".join(
@@ -279,7 +279,7 @@ def share_same(ours: list[Any], theirs: list[Any]) -> float:
 
 
 def f1(found: list[set[Span]], gold: list[list[Span]]) -> float:
-    """Twice the right ones over all that were found and all that were to be found."""
+    """Return twice the right entities over all that were found and all that exist."""
     right = sum(len(a & set(b)) for a, b in zip(found, gold, strict=True))
     return 200 * right / (sum(map(len, found)) + sum(len(set(b)) for b in gold))
 

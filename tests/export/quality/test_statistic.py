@@ -68,11 +68,11 @@ def test_kept_neighbours_by_hand() -> None:
     found = statistic.neighbours_kept(ours, theirs, name="euclidean")
     assert found.shape == (13,)
     assert found[0] == 0.8  # 3 ... 10 of 1 ... 10 are kept, 11 and 12 are new
-    # The nearest of 12 are 2 ... 11. Then text 1 is as far from it as text 4, 8, and text 2 as far
-    # as text 3, 9, and the lower row wins: 1, 2 and 4 ... 11. So 2 and 4 ... 11 are kept.
+    # The nearest of 12 are 2 ... 11. Then text 1 is as far from it as text 4 (8), and text 2
+    # as far as text 3 (9), and the lower row wins: 1, 2 and 4 ... 11. So 2 and 4 ... 11 are kept.
     assert found[12] == 0.9
     assert statistic.neighbours_kept(ours, ours, name="euclidean").tolist() == [1] * 13
-    # Of few texts all are neighbours.
+    # With few texts, all are neighbors.
     assert statistic.neighbours_kept(ours[:3], theirs[:3], name="euclidean").tolist() == [1] * 3
     assert statistic.neighbours_kept(ours[:1], theirs[:1], name="euclidean").tolist() == [1]
 

@@ -1,4 +1,4 @@
-"""Static vectors through the whole export and the runtime; each kind by itself in its own tests."""
+"""Static vectors through the whole export and the runtime; other tests have each kind alone."""
 
 import json
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_each_format_gives_the_same_vectors(
     else:
         vectors.save_word2vec_format(str(path), binary=kind.endswith("binary"))
     other = export(path, tmp_path / "out.lanner", precisions=["fp32"])
-    texts = ["the falcon flies", "a bird over the hills"]  # what all split alike
+    texts = ["the falcon flies", "a bird over the hills"]  # texts that all split alike
     expected = load(artifact.directory, variant="fp32").encode(texts)
     np.testing.assert_allclose(load(other.directory).encode(texts), expected, atol=1e-6)
     assert other.manifest.architecture.model_type in (kind, "gensim KeyedVectors")

@@ -1,4 +1,4 @@
-"""Every kind is compared with its own library, through the graph in ONNX Runtime."""
+"""Every kind of static vectors against its own library, through the graph in ONNX Runtime."""
 
 import json
 import warnings
@@ -40,7 +40,7 @@ ROWS = RANDOM.normal(size=(len(WORDS), 6)).astype(np.float32)
 
 
 def answer(directory: Path, checkpoint: StaticCheckpoint, texts: list[str]) -> NDArray[np.float32]:
-    """The vectors by what an artifact would hold: the tokenizer's file and the graph."""
+    """Return the vectors by the artifact's means: the tokenizer's file and the graph."""
     path = directory / "written-tokenizer.json"
     checkpoint.write_tokenizer(path)
     if isinstance(checkpoint.tokenizer, Path):
@@ -74,7 +74,7 @@ def require_parity(
 
 
 def model2vec(directory: Path, tokenizer: Tokenizer | None = None, **arguments: Any) -> Any:
-    """A StaticModel, saved; its table has a row of large numbers for the unknown word."""
+    """Save a StaticModel whose table has a row of large numbers for the unknown word."""
     static_model = pytest.importorskip("model2vec").StaticModel
     rows = np.vstack([np.full((1, 6), 1e3, np.float32), ROWS])
     vectors = arguments.pop("vectors", rows)

@@ -1,4 +1,4 @@
-"""Each kind against its own library on the corpus, and by hand on words that the corpus has not."""
+"""Each kind against its own library on the corpus, and by hand on words outside of it."""
 
 import warnings
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from lanner_export.trim.trimming import Corpus, Trimming  # noqa: E402
 WORDS = ["the", "falcon", "flies", "猫", "Guitar", "x"]
 ROWS = np.random.default_rng(0).normal(size=(len(WORDS), 6)).astype(np.float32)
 ROW = dict(zip(WORDS, ROWS.astype(np.float64), strict=True))
-#: Knows "falcon", "Guitar" and "x"; as it stands, without its full stop, and in lower case.
+#: Words looked up as they are, without the full stop, and in lower case.
 CORPUS = Corpus("corpus.txt", ["falcon Guitar", "unknown", "falcon. X x", "Guitar"])
 
 
@@ -40,7 +40,7 @@ def save(directory: Path, modules: list[Any]) -> Path:
 
 
 def weighted_words(directory: Path) -> Path:
-    """The falcon counts three times, "the" is passed over, and there is a row for padding."""
+    """Save word embeddings with a weight of 3 for "falcon" and the stop word "the"."""
     modules = sentence_transformers.sentence_transformer.modules
     words = modules.WordEmbeddings.from_text_file(
         str(glove(directory)), tokenizer=modules.tokenizer.WhitespaceTokenizer(stop_words=["the"])
@@ -50,7 +50,7 @@ def weighted_words(directory: Path) -> Path:
 
 
 def static_embedding(directory: Path) -> Path:
-    """Two tokens at most, of which the first are cut; unknown words have a row of fives."""
+    """Save an embedding that keeps the last two tokens; unknown words have a row of fives."""
     tokenizer = word_level_tokenizer(WORDS)
     tokenizer.enable_truncation(2, direction="left")
     table = np.vstack([np.full((1, 6), 5, np.float32), ROWS])
@@ -59,7 +59,7 @@ def static_embedding(directory: Path) -> Path:
 
 
 def model2vec(directory: Path) -> Path:
-    """Each word has the row of the word before it, times its number."""
+    """Save a model in which each word has the row of the word before it, times its number."""
     static_model = pytest.importorskip("model2vec").StaticModel
     model = static_model(
         ROWS,
@@ -152,6 +152,6 @@ def test_an_answer_that_would_change_is_refused(tmp_path: Path) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
     static = read_static_checkpoint(glove(tmp_path), tmp_path / "rows")
-    other = replace(static, max_tokens=1)  # its reference still has no limit
+    other = replace(static, max_tokens=1)  # its reference has no limit yet
     with pytest.raises(ExportError, match=r"^it would answer the corpus differently with the voca"):
         trim_static_vocabulary(other, CORPUS.texts, "it", tmp_path)

@@ -70,7 +70,7 @@ def save_keyed_with_table_beside(path: Path) -> None:
 def test_what_gensim_saves_is_read(
     tmp_path: Path, save: Any, form: str, *, is_compressed: bool
 ) -> None:
-    path = tmp_path / "vectors"  # no ending: the content says what it is
+    path = tmp_path / "vectors"  # without a suffix, the content decides
     save(path)
     if is_compressed:
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -352,7 +352,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(
 
 
 def test_a_model_of_fasttext_is_named(tmp_path: Path) -> None:
-    # Its first fields: the magic number, the version, the dimension, the window.
+    # The first fields of a FastText model: the magic number, the version, the dimension, the
+    # window.
     path = tmp_path / "cc.en.300.bin"
     path.write_bytes(struct.pack("<4i", 793712314, 12, 300, 5) + bytes(100))
     assert is_word_vectors(path)

@@ -3,9 +3,9 @@
 import pytest
 from tests.support.gpu.tensorrt_bindings import GENERATIONS, describe, run
 
-#: What 10.13 has and 11.4 has not, by NVIDIA's own list
-#: (https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/), except
-#: REJECT_EMPTY_ALGORITHMS and WEIGHTLESS, which it leaves out. It names DIRECT_IO, which is there.
+#: Names that 10.13 has and 11.4 lacks, from NVIDIA's own list
+#: (https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/). That list omits
+#: REJECT_EMPTY_ALGORITHMS and WEIGHTLESS, and wrongly has DIRECT_IO.
 REMOVED_FLAGS = {
     "BF16",
     "FP16",

@@ -34,7 +34,7 @@ from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings
 from lanner_export.tensorrt.builder import HARDWARE_LEVELS, build_engine
 from lanner_export.tensorrt.graph import TensorRTGraph, write_tensorrt_graph
 
-#: What holds an object of TensorRT in the builder, and its class.
+#: The variables of the builder module that hold an object of TensorRT, with its class.
 HOLDERS = {
     "builder": "Builder",
     "network": "INetworkDefinition",
@@ -112,11 +112,11 @@ def test_what_was_asked_for_is_told(graph: Path, trt: HostBuilder, tmp_path: Pat
 
 
 def test_an_interrupt_stops_the_builder(graph: Path, trt: HostBuilder, tmp_path: Path) -> None:
-    """And is not raised into it: TensorRT would print it and lose it."""
+    """Check that the signal is not raised into TensorRT, which would print and drop it."""
 
     def told(phase: str, done: int, count: int) -> None:
         if done == 1:
-            signal.raise_signal(signal.SIGTERM)  # the other one is ignored in background jobs
+            signal.raise_signal(signal.SIGTERM)  # background jobs ignore the other signal
 
     with interruption.handled(), pytest.raises(SystemExit):
         build_engine(graph, tmp_path / "model.plan", PLAN, told)
@@ -199,7 +199,7 @@ def test_why_a_build_failed_is_said(
 def test_memory_that_ran_out_before_the_end_is_why(
     graph: Path, trt: HostBuilder, tmp_path: Path
 ) -> None:
-    """Kernels without room are passed over, and then there is none for a node (TensorRT #2643)."""
+    """Check that kernels without memory are skipped, until a node has none (TensorRT #2643)."""
     trt.log.recent = [
         "Unused Input: token_type_ids",
         "Requested amount of GPU memory (8589934592 bytes) could not be allocated.",
@@ -252,7 +252,7 @@ monitor.phase_finish("Building")
 
 
 def attributes() -> list[tuple[str, str]]:
-    """Return the attributes that the builder uses: ``("config", "set_flag")`` and so on."""
+    """Return the attributes that the builder module uses: ``("config", "set_flag")`` and so on."""
     tree = ast.parse(inspect.getsource(builder))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return [(ast.unparse(node.value), node.attr) for node in found]

@@ -1,6 +1,6 @@
-"""From an artifact to the engines in it, with a builder that gives the graph back.
+"""From an artifact to the engines in it, with a builder that returns the graph.
 
-What is then compared is the real graph of TensorRT, run by ONNX Runtime as it rounds; see
+The engine's answers are those of the real TensorRT graph in ONNX Runtime, with its rounding; see
 `tests.support.gpu.host_builder`.
 """
 
@@ -41,7 +41,7 @@ from lanner_export.tensorrt.building import EngineRequest, build_engines, plan_e
 from lanner_export.tensorrt.edges import edge_shapes
 from lanner_export.texts.calibration import CalibrationTexts, calibration_texts
 
-pytestmark = pytest.mark.no_transformers  # it begins with an artifact
+pytestmark = pytest.mark.no_transformers  # the command begins with an artifact
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 80 * 2**30, "570.86.15", "12.8")
 A100 = Gpu("NVIDIA A100-SXM4-40GB", "8.0", 40 * 2**30, "570.86.15", "12.8")
@@ -50,13 +50,13 @@ FP16 = "fp16-nvidia-h100-80gb-hbm3-sm90-10.13.3.9"
 
 
 class Machine:
-    """One with a GPU: what it builds, and what its engines do beside what their graph says.
+    """A machine with a GPU: its builds, and changes to the answers of its engines.
 
     Attributes:
         trt: The builder.
-        shapes: Of the batches that engines ran.
-        held: How many engines the GPU held at the start of each build.
-        spoil: Changes what an engine answers.
+        shapes: The shapes of the batches that engines ran.
+        held: The number of engines on the GPU at the start of each build.
+        spoil: Changes the answers of an engine.
     """
 
     def __init__(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_an_engine_of_the_same_name_gives_way(artifact: Artifact, machine: Machi
     build = new.choose(FP16).build
     assert build is not None
     assert [profile.largest for profile in build.profiles] == [(4, 8)]
-    # What is longer than every profile was not asked.
+    # Inputs longer than every profile were not sent.
     assert max(length for _, length in machine.shapes) == 8
 
 
@@ -220,7 +220,7 @@ def nan(answer: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def nan_in_full_batches(answer: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Those of the texts that are compared before are smaller.
+    # The texts that are compared before have smaller shapes.
     return nan(answer) if len(answer) == 64 else answer
 
 
@@ -405,7 +405,7 @@ def test_static_vectors(word_artifact: Path, tmp_path: Path) -> None:
 
 
 def test_links_are_not_written_through(artifact: Artifact, machine: Machine) -> None:
-    """A reader that has the old artifact open keeps the old files."""
+    """Check that a reader of the old artifact keeps the old files."""
     path = artifact.directory / "manifest.json"
     with path.open("rb") as old:
         before = FileRecord.of(path)

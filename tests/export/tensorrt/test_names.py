@@ -1,4 +1,4 @@
-"""Every name of TensorRT and CUDA that the engine uses is there in the real packages."""
+"""The real packages have every name of TensorRT and CUDA that the engine uses."""
 
 import ast
 import inspect
@@ -15,15 +15,16 @@ from lanner.engines.tensorrt import cuda, deserialized
 from lanner.engines.tensorrt import library as tensorrt_library
 from lanner.machine.gpu import this_gpu
 
-#: What holds an object of TensorRT in `lanner.engines.tensorrt.deserialized`, and its class.
+#: The variables of `lanner.engines.tensorrt.deserialized` that hold an object of TensorRT, with its
+#: class.
 HOLDERS = {"self._engine": "ICudaEngine", "engine": "ICudaEngine", "raw": "IExecutionContext"}
 HOLDERS |= {"self._raw": "IExecutionContext", "runtime": "Runtime"}
-#: And what holds the package itself.
+#: The variables that hold the package itself.
 PACKAGES = {"self._trt", "trt"}
 
 
 def used(module: ModuleType, holders: set[str]) -> set[tuple[str, str]]:
-    """The names that a module takes of what these hold."""
+    """Return the attributes of these variables that a module uses."""
     tree = ast.parse(inspect.getsource(module))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {(ast.unparse(n.value), n.attr) for n in found if ast.unparse(n.value) in holders}

@@ -1,4 +1,4 @@
-"""Rotary positions as their parts, on numbers that are turned by hand."""
+"""Rotary positions as their parts, on numbers that are rotated by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,12 @@ def run(model: ir.Model, path: Path, cosine: Turns, sine: Turns) -> Any:
 
 
 def turns(*values: float, pairs: int) -> Turns:
-    """The same for both rows; of each token one value for all its pairs."""
+    """Return angles that are the same for both rows, with one value for all pairs of a token."""
     return np.repeat(np.asarray([[values]] * 2, np.float32).reshape(2, 2, 1), pairs, axis=2)
 
 
 def test_pairs_are_turned(tmp_path: Path) -> None:
-    """The first token by nothing, the second by a right angle: (a, b) becomes (-b, a)."""
+    """Rotate the first token by nothing, the second by a right angle: (a, b) becomes (-b, a)."""
     model = rotary(["batch", 1, "length", 6], 3)
     assert expand_rotary(model) == 1
     operators = [node.op_type for node in model.graph][:-1]

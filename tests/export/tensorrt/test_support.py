@@ -1,4 +1,4 @@
-"""The operators that the parsers accept, and that every architecture's graph uses only those."""
+"""The operators that the parsers accept; every architecture's graph uses only these."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def test_a_table_says_where_it_is_from(version: str) -> None:
     assert support.note
     assert support.opset[0] == 9
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
-    # What the document lists beside ONNX's own operators, from before it had them.
+    # The document also lists operators that onnx-tensorrt had before ONNX did.
     known |= {"ImageScaler", "ParametricSoftplus", "ScaledTanh", "SpaceToDepth"}
     assert set(support.operators) - known <= {"Scatter", "Upsample", "Swish", "TensorScatter"}
 

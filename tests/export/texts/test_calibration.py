@@ -10,7 +10,7 @@ from lanner_export.texts.calibration import MOST_TEXTS, CalibrationTexts, calibr
 def test_the_shipped_sentences_are_the_default() -> None:
     texts = calibration_texts(None)
     assert texts.texts[: len(shipped_sentences())] == shipped_sentences()
-    assert max(map(len, texts.texts)) > 3 * max(map(len, shipped_sentences()))  # joined ones
+    assert max(map(len, texts.texts)) > 3 * max(map(len, shipped_sentences()))  # joined texts
     assert texts.to_json() == {
         "data": "sentences shipped with Lanner",
         "texts": len(texts.texts),

@@ -56,7 +56,7 @@ def texts(path: Path, content: str) -> LabelledTexts:
 def test_labels_by_name_or_number(tmp_path: Path) -> None:
     found = texts(tmp_path / "a.csv", 'label,text\ndelivery,a\n7,"b, c"\nreturn|refund,d\n1,e\n')
     assert found.inputs == ["a", "b, c", "d", "e"]
-    # "7" is the name of the third label, and the number of none.
+    # "7" is the name of the third label; there is no label with the number 7.
     assert found.holding(NAMES, is_many=False).argmax(axis=1).tolist() == [0, 2, 1, 1]
     found = texts(tmp_path / "a.jsonl", lines({"text": "a", "label": 2}, {"text": "b", "label": 0}))
     assert found.holding(NAMES, is_many=False).argmax(axis=1).tolist() == [2, 0]

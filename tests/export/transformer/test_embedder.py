@@ -42,7 +42,7 @@ def test_prompts_are_pooled_or_only_read(
     )
     framework, model = reference(path), exported(path, tmp_path / "out")
     for options in ({}, {"prompt_name": "query"}, {"prompt": "our "}, {"prompt": ""}):
-        # A text at a time: sentence-transformers 5 pads before it counts the prompt.
+        # One text at a time: sentence-transformers 5 pads before it counts the prompt.
         expected = np.stack([framework.encode(text, **options) for text in TEXTS])
         np.testing.assert_allclose(model.encode(TEXTS, **options), expected, atol=1e-5)
     assert model.manifest.pools_prompt == include_prompt
@@ -94,7 +94,7 @@ def test_the_similarity_of_the_checkpoint(tmp_path: Path, name: str) -> None:
     assert model.similarity_fn_name == name
     ours, theirs = model.encode(TEXTS), framework.encode(TEXTS)
     expected = framework.similarity(theirs, theirs).numpy()
-    # The root of what rounding leaves of zero is not zero.
+    # Rounding leaves a little of zero, and its square root is visible.
     np.testing.assert_allclose(model.similarity(ours, ours), expected, atol=5e-3)
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_pads_on_the_left(tmp_path: Path) -> None:
     edit_json(path / "tokenizer_config.json", padding_side="left")
     framework = reference(path)
     assert framework.tokenizer.padding_side == "left"
-    # The framework's own answers depend on the batch: positions count from the padding on.
+    # The framework's own answers depend on the batch, because positions count from the padding.
     alone = np.stack([framework.encode(text) for text in TEXTS])
     np.testing.assert_allclose(exported(path, tmp_path / "out").encode(TEXTS), alone, atol=1e-5)
 

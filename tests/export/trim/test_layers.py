@@ -15,7 +15,7 @@ LAYERS = 4
 
 
 def encoder_of(name: str, **changes: Any) -> Any:
-    """A tiny random encoder of four layers."""
+    """Return a tiny random encoder of four layers."""
     row = MATRIX[name]
     if row.since == "5" and transformers.__version__.startswith("4."):
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
@@ -35,7 +35,7 @@ def hidden(encoder: Any) -> Any:
 
 
 def pass_over(encoder: Any, kept: Sequence[int]) -> None:
-    """Make the other layers hand on what they are given."""
+    """Make the other layers return their input."""
     names = ("layer", "layers", "albert_layer_groups")
     (layers,) = (
         module
@@ -72,7 +72,7 @@ def test_it_is_the_transformer_with_the_others_passed_over(
 @pytest.mark.parametrize(
     ("count", "many", "expected"),
     [
-        (12, 6, [0, 2, 4, 7, 9, 11]),  # those of DistilBERT
+        (12, 6, [0, 2, 4, 7, 9, 11]),  # the layers of DistilBERT
         (6, 3, [0, 2, 5]),
         (6, 6, [0, 1, 2, 3, 4, 5]),
         (6, 2, [0, 5]),

@@ -18,7 +18,7 @@ pytest.importorskip("transformers", reason="needs the export extra")
 
 from lanner_export.trim.tokenizer import trim_tokenizer
 
-#: Words that are known, that are not, and what breaks careless code.
+#: Known and unknown words, and texts that break careless code.
 CORPUS = [
     *SENTENCES[:2],
     "the trains ☃ train☃",
@@ -75,7 +75,7 @@ def test_other_texts_are_split_into_characters(make: Callable[[], Any], size: in
 
 
 def test_what_was_taken_of_a_word_before_it_was_given_up() -> None:
-    # "abc" is unknown because nothing fits behind "ab". Without "ab", "a" and "##bc" would fit.
+    # "abc" is unknown because nothing fits after "ab". Without "ab", "a" and "##bc" would fit.
     whole = word_piece("? a x ab ##bc abx")
     trimmed, old_ids = trim_tokenizer(whole, ["abc", "xbc"], "it")
     assert trimmed.encode("abc xbc").tokens == ["?", "x", "##bc"]
@@ -99,7 +99,7 @@ def test_the_parts_of_what_is_joined() -> None:
 
 
 def test_the_cost_of_an_unknown_character_stays() -> None:
-    # Unknown costs 10 more than the least likely piece: -30 - 1 against -12 - 12. Without "zz"
+    # An unknown costs 10 more than the least likely piece: -30 - 1 against -12 - 12. Without "zz"
     # it would be -22 - 1, and the unknown would win.
     scores = [
         ("<unk>", 0.0),
@@ -161,7 +161,7 @@ def test_a_special_token_that_would_be_dropped() -> None:
 
 
 def test_a_corpus_that_would_be_split_differently() -> None:
-    # Where an added token ends a word, the pieces that were tried are not known: here "ab".
+    # If an added token ends a word, the pieces that were tried are not recorded: here "ab".
     whole = word_piece("? a x ab ##bc abc|")
     whole.add_tokens(["|"])
     with pytest.raises(

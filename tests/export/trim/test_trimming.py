@@ -97,7 +97,7 @@ def test_the_corpus_is_answered_as_by_the_source(head: str, request: pytest.Fixt
     for reference in (loaded.reference, loaded.source_reference):
         for found, row in zip(reference(inputs), expected, strict=True):
             np.testing.assert_allclose(found, row, rtol=0, atol=1e-5)
-    # Of other texts, only the source knows the words.
+    # Only the source knows the words of other texts.
     others = [(text, text) for text in SENTENCES[2:]] if head == "score" else SENTENCES[2:]
     unlike = zip(loaded.reference(others), whole.reference(others), strict=True)
     assert all(a.shape != b.shape or np.abs(a - b).max() > 1e-3 for a, b in unlike)

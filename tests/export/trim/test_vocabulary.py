@@ -27,7 +27,7 @@ def trim(encoder: Any, tokenizer: Any, texts: list[str] = CORPUS) -> tuple[int, 
 
 
 def hidden(encoder: Any, tokenizer: Any, texts: list[str]) -> Any:
-    """The vectors of a batch that is padded."""
+    """Return the vectors of a padded batch."""
     features = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         vectors = encoder(features["input_ids"], attention_mask=features["attention_mask"])[0]
@@ -50,11 +50,11 @@ def test_the_corpus_gets_the_vectors_that_it_had(name: str) -> None:
     assert kept == len(tokenizer) == encoder.config.vocab_size < rows
     assert encoder.get_input_embeddings().weight.shape[0] == kept
     np.testing.assert_allclose(hidden(encoder, tokenizer, CORPUS), before, rtol=0, atol=1e-5)
-    assert len(hidden(encoder, tokenizer, ["reset"])) > len(other)  # it is spelt now
+    assert len(hidden(encoder, tokenizer, ["reset"])) > len(other)  # spelt out
 
 
 def word_tokenizer(words: str) -> Any:
-    """A tokenizer of whole words, "<pad>" and "<unk>" among them."""
+    """Return a tokenizer of whole words, with "<pad>" and "<unk>" among them."""
     tokenizer = word_level_tokenizer([])
     vocabulary = {word: number for number, word in enumerate(words.split())}
     tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")  # noqa: S106 (no secret)
@@ -73,7 +73,7 @@ def test_the_configuration_knows_the_new_ids() -> None:
     assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3]) == ["sat", "on", "<unk>", "<pad>"]
     assert config.pad_token_id == tokenizer.pad_token_id == 3
     assert encoder.get_input_embeddings().padding_idx == 3
-    assert (config.bos_token_id, config.eos_token_id) == (None, 2)  # there is no "cat" any more
+    assert (config.bos_token_id, config.eos_token_id) == (None, 2)  # "cat" is gone
 
 
 def test_positions_that_begin_behind_the_padding_id_stay() -> None:
@@ -100,7 +100,7 @@ def test_a_special_token_without_a_row_would_be_dropped() -> None:
 
 
 def test_token_ids_that_are_read_otherwise_are_refused() -> None:
-    # ESM blots the token out whose number its own embeddings remember.
+    # ESM masks the token whose id its embeddings remember.
     config = {**config_of("BERT", "embed"), "pad_token_id": 1, "token_dropout": True}
     tokenizer = word_tokenizer("unused <pad> <unk> a cat sat on")
     config = transformers.EsmConfig(**{**config, "vocab_size": 7, "mask_token_id": 5})

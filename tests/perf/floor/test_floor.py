@@ -1,4 +1,4 @@
-"""The arithmetic of the floor, by hand."""
+"""The arithmetic of the floor, worked out by hand."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def a_peak(tflop_per_s: float, spread: float = 0.02) -> Peak:
 
 
 def some_peaks(spread: float = 0.02) -> Peaks:
-    """A machine of 0.5 and 2 tera-operations a second, without bfloat16."""
+    """Return the peaks of a machine with 0.5 and 2 tera-operations a second, without bfloat16."""
     return {
         "fp32": a_peak(0.5, spread),
         "bf16": None,
@@ -68,7 +68,7 @@ def some_peaks(spread: float = 0.02) -> Peaks:
 
 
 def a_floor(spread: float = 0.02) -> Floor:
-    """Of a text of n tokens: 1,000,000 + 20,000,000 n + 10,000 n² operations."""
+    """Return operations: 1,000,000 + 20,000,000 n + 10,000 n² for a text of n tokens."""
     operations = Operations(1_000_000, 20_000_000, 10_000, 10_000_000, ())
     lengths = {"short": [10, 20, 30], "mixed": [100]}
     return floor_of(operations, lengths, some_peaks(spread), threads=2)

@@ -13,7 +13,7 @@ from lanner_perf.floor.operations import Operations, count_operations  # noqa: E
 
 
 def write(path: Path, body: str, **constants: tuple[int, ...]) -> Path:
-    """A graph of token ids, with zeros of such shapes; ``bytes`` is of int8."""
+    """Write a graph of token ids, with zeros of these shapes; the type ``bytes`` is int8."""
     model = onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["": 23]> g (int64[b,n] input_ids) => (float y) {{{body}}}'
     )
@@ -44,11 +44,11 @@ def test_each_kind_of_product_by_hand(tmp_path: Path) -> None:
     assert found == Operations(
         flop_per_text=2 * 12 * 5,
         flop_per_token=2 * 8 * 12,
-        flop_per_token_squared=2 * 12 + 2 * 12,  # queries by keys, and weights by values
+        flop_per_token_squared=2 * 12 + 2 * 12,  # queries times keys, and weights times values
         weights=8 * 12 + 5 * 12,
         matrices=((8, 12), (12, 5)),
     )
-    # Texts of one and of three tokens: 120 + 192 + 48, and 120 + 3 x 192 + 9 x 48.
+    # For texts of one and of three tokens: 120 + 192 + 48, and 120 + 3 x 192 + 9 x 48.
     assert found.flop([1, 3]) == 360 + 1128
 
 
@@ -116,7 +116,7 @@ def test_a_matrix_of_several_layers_is_held_once(tmp_path: Path) -> None:
 
 
 def test_work_of_no_text_is_not_counted(tmp_path: Path) -> None:
-    # Of weights alone, which is folded away; and of positions, which a batch shares.
+    # A product of weights alone, which is folded away, and one of positions, which a batch shares.
     path = write(
         tmp_path / "model.onnx",
         """

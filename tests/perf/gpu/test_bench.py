@@ -1,4 +1,4 @@
-"""The benchmark of a GPU, as far as a CPU goes: everything but its figures."""
+"""The benchmark of a GPU without one: everything except its figures."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from lanner_perf.gpu.record import write_report
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 ON_CPU = ["--device", "cpu", "--models", "tiny", "--seconds", "0.01"]
 SMALL = [*ON_CPU, "--batches", "1,3", "--lengths", "8,16"]
-#: What stands for ONNX Runtime where a library takes the process along.
+#: A stand-in for ONNX Runtime in which a library ends the process.
 CRASH = "import os, sys\nsys.stderr.write('no room for this\\n')\nos.kill(os.getpid(), 9)\n"
 
 
@@ -126,7 +126,7 @@ def test_it_goes_on_where_it_was_cut_short(
     output = tmp_path / "gpu.json"
     one = [*ON_CPU, "--batches", "1", "--lengths"]
     first = measure(output, *one, "8")
-    # No time for a start: nothing is lost, and what is missing is said.
+    # Without time for a start nothing is lost, and the missing shapes are named.
     cut = measure(output, *one, "8,16", "--resume", "--minutes", "0.001")
     assert cut["figures"] == first["figures"]
     assert {row["reason"] for row in cut["left_out"]} == {"no time was left: --resume goes on"}
@@ -201,7 +201,7 @@ def test_on_a_gpu(tmp_path: Path) -> None:
     arguments = ["--models", "MiniLM-L6", "--batches", "1,8", "--lengths", "32"]
     report = measure(tmp_path / "gpu.json", *arguments, "--seconds", "0.1")
     measured = {row["subject"] for row in report["figures"]}
-    # The others may not be installed.
+    # The other subjects may not be installed.
     assert {"torch-fp16", "torch-fp16-graph"} <= measured
     assert all(0 < row["peak_fraction"] < 1 for row in report["figures"])
     assert report["gpu"]["name"]

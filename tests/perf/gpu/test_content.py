@@ -60,7 +60,7 @@ not measured: torch-fp16, 128 x 512 of BERT-large: CUDA out of memory"""
 
 def test_plots_of_what_there_is() -> None:
     pytest.importorskip("matplotlib", reason="needs lanner-bench")
-    # One subject was not measured alone, and peaks may be unknown.
+    # One subject was not measured with a single text, and peaks may be unknown.
     report = report_of(("torch-fp16", 1), ("tensorrt-fp16", 8), gpu=H100)
     report["figures"][1]["peak_fraction"] = None
     charts = {chart.name: chart for chart in gpu_charts(report)}

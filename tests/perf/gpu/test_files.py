@@ -1,4 +1,4 @@
-"""The files made from a model for the subjects, as far as a CPU can run them."""
+"""The files made from a model for the subjects, tested on a CPU."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def rounded(path: Path) -> OnnxRuntimeEngine:
-    """A graph in half precision, run as a GPU rounds."""
+    """Run a half-precision graph with the rounding of a GPU."""
     emulation = path.with_name("emulation.onnx")
     write_emulation(path, emulation)
     return OnnxRuntimeEngine(emulation)
@@ -82,7 +82,7 @@ def test_an_engine_has_a_profile_for_each_length(
         Profile((1, 16), (4, 16), (4, 16)),
         Profile((1, 32), (4, 32), (4, 32)),
     ]
-    # What stands for the builder gives the graph back.
+    # The stand-in for the builder returns the graph.
     inputs = inputs_of(4, 16)
     answer = rounded(path).run(inputs)
     assert least_cosine(answer, model.expected()[4, 16]) > 0.99999
@@ -97,6 +97,6 @@ def test_what_cannot_be_made_is_not_tried_twice(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=rf"^model.fp32.onnx {reason}"):
         model.onnx("fp32")
     in_the_way.rmdir()
-    # Nor in another process, and whatever is made of it says so, too.
+    # Another process fails too, and so does everything that is made from it.
     with pytest.raises(BenchmarkError, match=rf"^expected.npz {reason}"):
         Model("tiny", "cpu", str(tmp_path / "tiny"), [1], [8]).expected()

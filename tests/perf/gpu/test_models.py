@@ -5,7 +5,7 @@ from lanner_perf.gpu.models import MODELS, Shape, inputs_of
 
 
 def test_the_work_of_a_run() -> None:
-    # Of a token and layer: 2 x (4 x 32 x 32 + 2 x 32 x 64) and 4 x 16 x 32.
+    # For each token and layer: 2 x (4 x 32 x 32 + 2 x 32 x 64) and 4 x 16 x 32.
     assert Shape(layers=2, hidden=32, heads=2, inner=64).flop(3, 16) == 2 * 48 * (16_384 + 2_048)
     # BERT-base has 85 million weights in its layers' products.
     base = MODELS["BERT-base"]

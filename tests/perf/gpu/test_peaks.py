@@ -4,7 +4,7 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner_perf.gpu.peaks import gpu_state, measure_peaks, parse_state, torch_facts
 
-#: What nvidia-smi answers of one GPU.
+#: The answer of nvidia-smi for one GPU.
 ANSWER = "P0, 1755, 2619, 1980, 690.31, 700.00, 54, Enabled, Enabled, Disabled\n"
 
 
@@ -43,5 +43,5 @@ def test_a_gpu_has_a_peak_for_each_precision_and_a_state() -> None:
     assert peaks.keys() == {"fp32", "tf32", "fp16", "bf16"}
     assert peaks["fp16"] > peaks["fp32"] > 1e11
     state = gpu_state()
-    # Empty in a container without nvidia-smi.
+    # It is empty in a container without nvidia-smi.
     assert not state or float(state["clocks.sm"]) > 0

@@ -1,4 +1,4 @@
-"""The models in PyTorch, and whether what they answer tells a right subject from a wrong one."""
+"""The models in PyTorch, and that their answers tell a right subject from a wrong one."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_half_precision_is_told_from_a_wrong_answer(minilm: SentenceVectors, len
     inputs = inputs_of(4, length)
     expected = Reference(minilm, "cpu")(inputs)
     assert least_cosine(TorchRun(minilm, device="cpu", half=True)(inputs), expected) > 0.99999
-    # Of other texts the vectors are other ones.
+    # Different texts have different vectors.
     assert off_diagonal(expected).max() < 0.95
     for wrong in (expected[::-1], expected * np.float32(np.nan)):
         with pytest.raises(BenchmarkError, match=r"not those of PyTorch in float32 \(smallest"):
@@ -83,6 +83,6 @@ def test_a_cuda_graph_answers_as_it_was_captured(minilm: SentenceVectors, compil
         expected = reference(inputs)
         for _ in range(2):
             assert least_cosine(run(inputs), expected) > LEAST_COSINE
-        # A captured run reads what it is given anew.
+        # A captured run reads its inputs again at each launch.
         other = {**inputs, "input_ids": np.roll(inputs["input_ids"], 1, axis=1)}
         assert least_cosine(run(other), reference(other)) > LEAST_COSINE

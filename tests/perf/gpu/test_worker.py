@@ -6,7 +6,7 @@ from lanner_perf.gpu.worker import LEAST_RUNS, WARM_UP_RUNS, Timing, least_cosin
 
 
 def test_what_times_say() -> None:
-    # Of three times the 99th percentile lies 0.98 of the way from the second to the third.
+    # The 99th percentile of three times lies 0.98 of the way from the second to the third.
     timing = Timing.of([0.003, 0.001, 0.002], batch=4, cosine=0.99999)
     assert timing == Timing(
         p50_ms=2.0, p99_ms=2.98, texts_per_s=2_000.0, runs=3, smallest_cosine=0.99999

@@ -1,4 +1,4 @@
-"""Other heads beside their own framework; what is measured is not a test's business."""
+"""The other heads beside their own framework; the tests do not check the figures."""
 
 from dataclasses import replace
 from pathlib import Path

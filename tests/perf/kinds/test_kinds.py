@@ -1,4 +1,4 @@
-"""The loading code of the peers' runtimes, as far as it needs none of them."""
+"""The loading code of the peers' runtimes, as far as it works without them."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ from lanner_perf.kinds.ctranslate2 import pooled
 from lanner_perf.kinds.infinity import answer_concurrently
 from lanner_perf.kinds.plain import Embedding
 
-#: Two texts of two and one tokens; what stands after them is padding.
+#: Two texts of two tokens and one token; the values after them are padding.
 HIDDEN = np.array([[[3, 0], [0, 4]], [[6, 8], [99, 99]]], np.float32)
 LENGTHS = np.array([2, 1])
 

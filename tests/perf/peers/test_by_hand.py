@@ -1,4 +1,4 @@
-"""Graphs that a person makes by hand, measured in Lanner's place."""
+"""Hand-made graphs, measured in Lanner's place."""
 
 import json
 import sys
@@ -23,10 +23,11 @@ def test_they_are_measured_beside_the_variants(
 ) -> None:
     from lanner_export.export import export  # noqa: PLC0415
 
-    # Stock quantization refuses a Dense module: it takes a transposed weight for a wrong shape.
+    # Stock quantization refuses a Dense module, because it reads the shape of a transposed weight
+    # wrongly.
     checkpoint = bert_checkpoint(tmp_path / "checkpoint", dense=False)
     artifact = export(checkpoint, tmp_path / "tiny.lanner")
-    monkeypatch.chdir(tmp_path)  # what is made for peers goes into build/ here
+    monkeypatch.chdir(tmp_path)  # files for peers go into build/ here
     options: list[object] = [artifact.directory, "--checkpoint", checkpoint, "--quick", "--json"]
     options += ["--against", ",".join(BY_HAND), "--suites", "latency,throughput,quality"]
     options += ["--pairs", write_pairs(tmp_path / "pairs.csv"), "--threads", 1]
@@ -40,7 +41,7 @@ def test_they_are_measured_beside_the_variants(
         "lanner fp32",
         "lanner int8",
     ]
-    # The stock file answers as the checkpoint does, but its scales move with the batch.
+    # The stock file gives the checkpoint's answers, but its scales depend on the batch.
     assert rows["stock quantize_dynamic"]["quality"]["cosine_mean"] > 0.9
     moves = {name: 1 - row["quality"]["batch_independence_cosine"] for name, row in rows.items()}
     assert moves["stock quantize_dynamic"] > 3e-5
@@ -67,7 +68,7 @@ def test_what_cannot_be_made_has_its_reason(
     )
     assert specs == []
     stock, fused = left_out
-    # With a Dense module: the quantizer transposes its weight, and not the shape that it noted.
+    # With a Dense module: the quantizer transposes its weight, but not the shape that it noted.
     assert stock["reason"].endswith("differ in dimension 0: (32) vs (12)")
     assert fused == {
         "name": "dynamic int8, QAttention",

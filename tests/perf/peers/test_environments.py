@@ -1,4 +1,4 @@
-"""Environments, made for real of a package that is a few bytes large."""
+"""Real environments, made from a package of a few bytes."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def test_the_requirements_are_pinned() -> None:
         assert lines, name
         assert all("==" in line and "+" not in line for line in lines), name
         torch = [line for line in lines if line.startswith("torch==")]
-        assert torch in ([], ["torch==2.13.0"])  # another may bring gigabytes for CUDA
+        assert torch in ([], ["torch==2.13.0"])  # another version may bring gigabytes for CUDA
 
 
 @pytest.mark.slow
@@ -60,9 +60,9 @@ def test_it_is_made_once_and_anew_where_it_asks_for_something_else(tmp_path: Pat
     mark = environment.directory / "mark"
     mark.touch()
     environment.make()
-    assert mark.exists()  # it was taken as it was
+    assert mark.exists()  # it was reused unchanged
 
-    # What cannot be installed leaves what was there, and nothing beside it.
+    # A failed installation leaves the old environment, and nothing beside it.
     pins.write_text("no-such-package==1\n")
     assert not environment.is_made()
     with pytest.raises(

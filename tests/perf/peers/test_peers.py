@@ -1,4 +1,4 @@
-"""The peers; each that is installed answers for real, the others are skipped."""
+"""The peers; each installed one answers for real, the others are skipped."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from lanner_perf.subjects.subject import Subject
 ROOT = Path(__file__).parents[3]
 INSTALLED = ROOT / ENVIRONMENTS
 MADE = ROOT / WORK
-#: The last is cut: it has more tokens than the checkpoint takes.
+#: The last text is cut, because it has more tokens than the checkpoint accepts.
 TEXTS = [
     "a man plays a guitar",
     "the train leaves at seven",
@@ -41,7 +41,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of modules that every peer has: without the Dense one."""
+    """Write a checkpoint of modules that every peer supports: without the Dense one."""
     pytest.importorskip("torch", reason="the reference")
     return bert_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", dense=False)
 
@@ -69,7 +69,7 @@ def test_every_peer_can_be_made_and_loaded() -> None:
         assert callable(loader_of(peer.kind))
         assert peer.environment in ("", *NAMES)
         assert peer.recipe in ("", *recipes.RECIPES)
-        # Only what computes in eight bits may answer as it does.
+        # Only peers that compute in eight bits may have any cosine.
         assert (peer.least_cosine is None) == ("int8" in peer.title)
     assert known["openvino-f32"].options == {
         "compute": "f32",
@@ -110,7 +110,7 @@ def test_without_their_environments_every_peer_has_a_reason(
     }
     assert reasons["FastEmbed fp32"].startswith("the environment 'light' could not be made: ")
     assert reasons["infinity torch fp32"].startswith("the environment 'infinity' could not be")
-    # What was verified once is not started again.
+    # A verified peer is not started again.
     assert "verifying sentence-transformers torch bf16" in told
     told.clear()
     assert all_peers(*arguments, names=["torch-bf16"], progress=told.append).specs == made.specs

@@ -38,7 +38,7 @@ def test_how_near_an_answer_must_be(cosine: float, least: float | None, expected
 @pytest.mark.slow
 def test_what_answers_something_else_is_left_out(tmp_path: Path) -> None:
     right = bert_checkpoint(tmp_path / "right", dense=False)
-    wrong = bert_checkpoint(tmp_path / "wrong", dense=True)  # twelve numbers more or less
+    wrong = bert_checkpoint(tmp_path / "wrong", dense=True)  # vectors with other numbers
 
     def subject(name: str, path: Path, **options: str) -> MadePeer:
         peer = Peer(name, KIND, least_cosine=0.999)
@@ -62,7 +62,7 @@ def test_what_answers_something_else_is_left_out(tmp_path: Path) -> None:
     assert reasons["other"] == "its vectors have the shape [5, 12], the checkpoint's [5, 32]"
     assert reasons["gone"].startswith(f"gone on {tmp_path}/gone: ")
     assert told == ["verifying same", "verifying other", "verifying gone"]
-    # Verdicts are kept, what failed is tried again.
+    # Verdicts are kept; failures are tried again.
     told.clear()
     assert verified(made, place, SENTENCES, 1, told.append).subjects == judged.subjects
     assert told == ["verifying other", "verifying gone"]

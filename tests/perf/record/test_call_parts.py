@@ -4,7 +4,8 @@ from lanner_perf.record.call_parts import PARTS, call_parts
 from lanner_perf.subjects.callers import Call, Calls
 from lanner_perf.subjects.totals import Totals
 
-#: 10 requests of 4 ms each, to a server that was asked 2 more; the cache answered 3 of the 12.
+#: 10 requests of 4 ms each, to a server that got 2 more from others; the cache answered 3 of the
+#: 12.
 TOTALS = Totals(
     requests=10,
     request_s=0.040,

@@ -34,7 +34,7 @@ def test_every_figure_has_a_name_a_unit_and_its_rounds() -> None:
     assert list(found["cold_start.first_answer_ms"].rounds) == [100]
     assert found["memory.peak_mb"].label == "memory peak MB"
     assert found["quality.spearman"].median == 86.6
-    assert "memory.imported_mb" not in found  # None: the kind does not say
+    assert "memory.imported_mb" not in found  # None: the kind does not report it
 
 
 def test_where_a_call_to_a_server_spends_its_time() -> None:
@@ -77,7 +77,7 @@ def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
     part = ratio(figure(450, 440, 500), figure(500, 400, 500))
     assert part is not None
     assert part.rounds == pytest.approx((0.9, 1.1, 1.0))
-    assert part.median == pytest.approx(1.0)  # that of the medians would be 0.9
+    assert part.median == pytest.approx(1.0)  # the ratio of the medians would be 0.9
 
 
 def test_without_as_many_rounds_the_median_stands_for_each() -> None:

@@ -13,7 +13,7 @@ from lanner_perf.report.compare import Change, compare, comparison_text
 
 
 def faster(report: dict[str, Any], factor: float, name: str = LANNER) -> dict[str, Any]:
-    """The report with other short texts/s of one subject."""
+    """Return the report with other short texts a second for one subject."""
     for row in report["subjects"]:
         if row["name"] == name:
             speed = row["throughput"]["short"]

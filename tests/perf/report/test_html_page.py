@@ -1,4 +1,4 @@
-"""The pages of a report: its numbers, its names however odd, and what is absent."""
+"""The pages of a report: their numbers, odd names, and the parts that are left out."""
 
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -23,7 +23,7 @@ ODD = "<script>alert('&')</script> 猎隼 🦅 $x_1$ | \""
 
 
 class Page(HTMLParser):
-    """The rows of its tables as text, its tags, and the texts that stand for images."""
+    """The rows of a page's tables as text, its tags, and the descriptions of its images."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def test_what_was_not_measured_is_absent() -> None:
     for row in report["subjects"]:
         for key in ("latency_by_length", "throughput_by_length", "concurrency", "open_loop"):
             del row[key]
-        row["latency_by_length"] = {}  # asked for, and no length was possible
+        row["latency_by_length"] = {}  # requested, but no length was possible
     del report["subjects"][1]["quality"]
     report["left_out"] = []
     page = page_of(report)

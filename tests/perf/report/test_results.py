@@ -24,7 +24,7 @@ def test_a_report_is_a_page_with_everything_beside_it(tmp_path: Path) -> None:
     assert "](a.b-memory.png)" in (tmp_path / "a.b.md").read_text()
     page = (tmp_path / "a.b.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 8
-    assert "http" not in page  # it needs nothing beside it
+    assert "http" not in page  # the page needs no other file
     assert read_result(tmp_path / "a.b.json") == bench_report()
 
 

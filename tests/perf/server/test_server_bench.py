@@ -1,4 +1,4 @@
-"""`lanner bench` of a model on a real Triton server; what it measures is not a test's business."""
+"""`lanner bench` of a model on a real Triton server; the tests do not check the figures."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from lanner_perf.record.call_parts import PARTS
 from lanner_perf.report.extent import Extent
 from lanner_perf.server.server_bench import ServerRequest, bench_server
 
-#: What is loaded; of `half` the text model alone, and of `scorer` not the text model.
+#: The loaded models; of `half` only the text model exists, of `scorer` only the token model.
 LOADED = ("tiny", "tiny_text", "cached", "cached_text", "half_text", "scorer", "double")
 NO_CACHE = (
     "tiny is served without a cache: make its repository with 'lanner repository "
@@ -73,7 +73,7 @@ def measured(capsys: pytest.CaptureFixture[str], *options: object) -> dict[str, 
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: object) -> str:
-    """The error of a job that must fail, without the program's name."""
+    """Return the error of a job that must fail, without the program's name."""
     assert main(["bench", *map(str, options)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -104,7 +104,8 @@ def test_a_model_is_measured_whole_beside_itself_in_process(
         assert {point["failed"] for point in row["concurrency"].values()} == {0}
     for row in report["subjects"][1:]:
         for callers, point in row["concurrency"].items():
-            # A call is a mean of texts, a request one of requests: slow ones of few weigh more.
+            # A call's mean is over texts, a request's over requests, so slow requests with few
+            # texts weigh more.
             own = [name for name in PARTS if callers == "1" or name != "client_ms"]
             assert min(point[name] for name in own) > 0
             assert sum(point[name] for name in PARTS) == pytest.approx(point["call_ms"])
@@ -165,7 +166,7 @@ def test_a_cache_is_measured_with_texts_that_are_new_and_that_were_seen(
     ]
     hits = [row["concurrency"]["1"].get("cached_percent") for row in report["subjects"]]
     assert (hits[0], hits[3:5]) == (None, [100, 100])
-    assert max(hits[1:3]) < 20  # of texts of one or two words there are not many
+    assert max(hits[1:3]) < 20  # there are not many texts of one or two words
     assert all(row["quality"]["cosine_min"] > 0.9999 for row in report["subjects"])
     assert report["server"]["new_texts"]
     assert [model["has_cache"] for model in report["server"]["models"]] == [True, True]
@@ -179,7 +180,7 @@ def test_a_model_that_asks_for_a_cache_where_there_is_none(
     tritonserver: Installation,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And a server that goes away while it is measured."""
+    """Check that a server may end while it is measured."""
     serving = Serving(response_cache=True)
     repository = tmp_path / "repository"
     write_repository(

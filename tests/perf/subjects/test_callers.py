@@ -19,7 +19,7 @@ from lanner_perf.suites.open_loop import summary as open_summary
 
 
 class Overloaded(Exception):  # noqa: N818 (the runtime's name)
-    """As the runtime calls its own."""
+    """Stands for the runtime's error of the same name."""
 
 
 def test_callers_share_the_texts_out() -> None:
@@ -53,7 +53,8 @@ def test_what_is_refused_and_what_fails_is_told_apart() -> None:
 
 
 def test_a_latency_counts_from_the_arrival() -> None:
-    # Three arrive at once, and one caller takes 20 ms for each: the second waits for the first.
+    # Three texts arrive at once, and one caller takes 20 ms for each: the second waits for the
+    # first.
     calls = open_loop(lambda _: time.sleep(0.02), ["a"], [0.0, 0.0, 0.0], callers=1, patience_s=60)
     for place, call in enumerate(calls.calls, start=1):
         assert call.due_s == 0
@@ -73,13 +74,13 @@ def test_who_falls_behind_is_cut_short() -> None:
     arrivals_s = [0.0, 0.0, 0.0, 1e6]
     calls = open_loop(lambda _: time.sleep(0.6), ["a"], arrivals_s, callers=1, patience_s=0.5)
     assert calls.is_cut_short
-    # The last is not due, and so is not waiting.
+    # The last call is not due yet, so it does not count as waiting.
     assert [call.outcome for call in calls.calls] == ["answered", "waiting", "waiting"]
     assert all(call.end_s >= 0.6 for call in calls.calls)
 
 
 def test_callers_that_sleep_are_woken_when_it_is_over() -> None:
-    # The second caller would else sleep until its arrival in eleven days.
+    # Otherwise the second caller would sleep until its arrival in eleven days.
     calls = open_loop(
         lambda _: time.sleep(0.6), ["a"], [0.0, 0.0, 0.0, 1e6], callers=2, patience_s=0.5
     )
@@ -128,7 +129,7 @@ def test_texts_that_were_never_seen_are_timed_and_no_others() -> None:
     assert size == 8
     assert [len(text.split()) for text in asked] == [5, 2, 0] * 60
     assert {word for text in asked for word in text.split()} == set(" ".join(texts).split())
-    # There are 7^5 texts of 5 words: that two of these 60 are the same is rare, and that ten never.
+    # There are 7^5 texts of 5 words: among these 60, two equal ones are rare, and ten do not occur.
     assert len(set(asked[::3])) > 50
     answers.encode(["a", "b"], 4)
     assert seen[-1] == (["a", "b"], 4)  # of quality: what the texts as they are answer
@@ -181,7 +182,7 @@ def test_what_a_dispatcher_adds() -> None:
     overheads_ms = Answers(loaded).overheads_ms(["a", "b"])
     assert called == ["a", "dispatched a", "bare a", "b", "bare b", "dispatched b"]
     assert len(overheads_ms) == 2
-    assert min(overheads_ms) > 10  # it slept 20 ms beyond an engine that only noted its name
+    assert min(overheads_ms) > 10  # the dispatcher slept 20 ms, the engine only noted its name
     assert Answers(loaded._replace(dispatch=None)).overheads_ms(["a"]) == []
 
 
@@ -230,7 +231,7 @@ def test_an_open_loop_in_figures() -> None:
         Call(0.02, 0.1, "waiting"),
     ]
     figures = open_summary([Calls(calls, "x", is_cut_short=True)], 80.0)
-    # Of 10, 30 and 80 ms: what waits is no less slow for not being answered.
+    # Of 10, 30 and 80 ms: a call that still waits counts with its waiting time.
     assert figures["p50_ms"] == pytest.approx(30)
     assert figures["p99_ms"] == pytest.approx(79)
     assert figures["offered_per_s"] == 80
@@ -259,7 +260,7 @@ def test_arrivals_are_those_of_a_poisson_process() -> None:
     mean = sum(gaps) / len(gaps)
     variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
     assert len(arrivals_s) == 5_001
-    # Of an exponential distribution the deviation is the mean.
+    # The standard deviation of an exponential distribution is its mean.
     assert mean == pytest.approx(1e-3, rel=0.05)
     assert variance**0.5 == pytest.approx(1e-3, rel=0.05)
 

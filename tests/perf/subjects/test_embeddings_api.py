@@ -1,4 +1,4 @@
-"""The client of the dialect of OpenAI that benchmarks use, at a real service."""
+"""The benchmarks' client of OpenAI's API, at a real service."""
 
 import socket
 import threading
@@ -36,7 +36,7 @@ def test_callers_share_the_requests_and_each_is_timed(endpoint: Endpoint) -> Non
     assert len(times) == 20
     assert all(0 <= sent_s < answered_s for sent_s, answered_s in times)
     first_answer_s = min(answered_s for _, answered_s in times)
-    # Three are sent at once, and each other one when an answer has made its connection free.
+    # Three are sent at once; each later one when an answer has freed its connection.
     assert sum(sent_s < first_answer_s for sent_s, _ in times) == 3
     assert {sent_s for sent_s, _ in times[3:]} <= {answered_s for _, answered_s in times}
     with pytest.raises(RuntimeError, match="the service answers 404"):

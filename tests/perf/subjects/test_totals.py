@@ -1,4 +1,4 @@
-"""The counts of a client and a real server; test_call_parts.py has the arithmetic."""
+"""The counts of a client and a real server; test_call_parts.py tests the arithmetic."""
 
 import os
 import threading
@@ -61,12 +61,12 @@ def test_what_is_counted_is_what_was_sent(server: TritonServer, protocol: str) -
     for number in range(7):
         model.encode(f"{protocol} {'man ' * number}")
     for _ in range(2):
-        model.encode(f"{protocol} ")  # remembered
+        model.encode(f"{protocol} ")  # from the cache
     found = counter().since(before)
     assert (found.requests, found.served) == (9, 9)
     assert (found.cached, found.texts, found.runs) == (2, 7, 7)
-    # The model answers before the server stops its clock, so that the parts may exceed what the
-    # client waited by a little; another unit would be a thousand times as much or as little.
+    # The model answers before the server stops its clock, so the parts may exceed the client's wait
+    # by a little. A wrong unit would be a factor of a thousand.
     assert found.queue_s > 0
     assert found.request_s / 100 < found.compute_s + found.queue_s < 10 * found.request_s
     other.encode(f"somebody else over {protocol}")
@@ -84,7 +84,7 @@ def test_the_process_of_a_server_here(server: TritonServer) -> None:
         process = server_process(url.partition("://")[2])
         assert process.pid == server.pid
         assert cpu_s(process) > 0
-        assert process.children(recursive=True)  # what runs its models
+        assert process.children(recursive=True)  # the processes that run its models
     assert server_process(f"localhost:{os.getpid() % 1000 + 1}") is None
 
 
@@ -93,7 +93,7 @@ def test_the_process_of_a_server_here(server: TritonServer) -> None:
     [
         ("localhost:8001", True),
         ("127.0.0.1:1", True),
-        ("192.0.2.1:8001", False),  # of documentation alone (RFC 5737)
+        ("192.0.2.1:8001", False),  # an address reserved for documentation (RFC 5737)
         ("no-such-host.invalid:8001", False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Subjects that go away in the middle, and what is measured without them."""
+"""Subjects that end in the middle of a suite, and the measurements without them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""That the tool works; its times are measured on a quiet machine."""
+"""The tool runs and reports; its times are measured on a quiet machine."""
 
 import json
 import subprocess

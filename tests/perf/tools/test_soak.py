@@ -1,4 +1,4 @@
-"""That the soak works; how memory grows over 100,000 texts of a real model is not a test's time."""
+"""The soak runs and reports; a run over 100,000 texts of a real model takes too long here."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def test_growth_counts_from_the_baseline() -> None:
 def test_texts_reach_from_a_word_to_beyond_the_limit() -> None:
     words = [len(text.split()) for text in islice(random_texts(40), 1_000)]
     assert (min(words), max(words)) == (1, 50)
-    # Evenly over the logarithm: the square root of 50 is the middle.
+    # The logarithm is uniform, so the median is the square root of 50.
     assert sum(count <= 7 for count in words) == pytest.approx(500, abs=50)
     assert list(islice(random_texts(40), 5)) == list(islice(random_texts(40), 5))
 
@@ -59,7 +59,7 @@ def test_a_short_soak_holds_and_is_written(tiny_artifact: Artifact, tmp_path: Pa
     for parts in report["parts_mb_by_threads"].values():
         assert list(parts) == ["python_and_lanner", "engine_package", "tokenizer", "engine"]
         assert sum(part["resident_mb"] for part in parts.values()) > 20
-        # No more than what is resident, and less where a library is mapped by others too.
+        # At most the resident memory, and less if other processes map the same library.
         assert all(part["proportional_mb"] <= part["resident_mb"] + 1 for part in parts.values())
     assert done.stdout.startswith(f"{report['artifact']} fp32 in onnxruntime, 2 threads, 3 callers")
 
@@ -86,7 +86,7 @@ def test_a_short_soak_of_a_client(
 def test_memory_that_grows_fails(
     scorer_artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A bound below what is there already: nothing else in this run differs from one that holds.
+    # A bound below the present memory: nothing else in this run differs from one that holds.
     monkeypatch.setattr(soak, "MOST_GROWTH", 0.5)
     output = tmp_path / "soak.json"
     options = [str(scorer_artifact.directory), "--texts", "1100", "--output", str(output)]

@@ -30,7 +30,7 @@ def test_every_plot_in_black_and_white_with_words() -> None:
     ]
     for chart in charts:
         pixels = np.asarray(Image.open(BytesIO(chart.png)).convert("RGB")).astype(int)
-        assert np.ptp(pixels, axis=2).max() == 0, chart.name  # no colour
+        assert np.ptp(pixels, axis=2).max() == 0, chart.name  # no colored axes, marks or words
         assert (pixels[:, :, 0] < 64).sum() > 1_000, chart.name  # axes, marks and words
         assert ElementTree.fromstring(chart.svg).tag.endswith("svg")  # noqa: S314 (our own)
         assert chart.alt
@@ -50,7 +50,7 @@ def test_a_server_has_the_parts_of_its_calls_and_no_quality_of_its_own() -> None
     )
     assert ElementTree.fromstring(charts["call-parts"].svg).tag.endswith("svg")  # noqa: S314
     alone = server_report()
-    alone["subjects"] = alone["subjects"][2:3]  # nothing in process, and no one else
+    alone["subjects"] = alone["subjects"][2:3]  # nothing in process, and no other subject
     assert "call-parts" in {chart.name for chart in draw_charts(alone)}
 
 
