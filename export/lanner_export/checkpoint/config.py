@@ -11,7 +11,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 from lanner_export.checkpoint.modules import read_json
 
 #: Fields, and words in names of fields, for code other than transformers': other positions,
-#: products, normalisations or layers.
+#: products, normalizations or layers.
 _OTHER_FIELDS = frozenset(
     {"feed_forward_type", "activation_function", "qk_norm", "qk_layernorm", "pre_norm"}
 )

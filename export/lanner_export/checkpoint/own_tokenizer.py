@@ -13,7 +13,7 @@ from lanner.files.texts import shipped_sentences
 from lanner.text.splitting import is_of_library, switch_off_dropout
 
 TOKENIZER_FILE = "tokenizer.json"
-#: Texts that normalisers and pre-tokenizers of different kinds read differently.
+#: Texts that normalizers and pre-tokenizers of different kinds read differently.
 _PROBES = (
     "a",
     "Äpfel und ÉCLAIRS, straße",
@@ -49,7 +49,7 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
     """Replace the tokenizer that transformers made by the checkpoint's own `tokenizer.json`.
 
     transformers builds some tokenizers anew, by the name of their class or the type of the model:
-    with a normaliser, a pre-tokenizer or special tokens that the file does not have. A comparison
+    with a normalizer, a pre-tokenizer or special tokens that the file does not have. A comparison
     with the checkpoint cannot find that, because its reference would be as wrong.
 
     Args:

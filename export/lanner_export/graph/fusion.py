@@ -1,7 +1,7 @@
 """Counting the fused operators of the graph that ONNX Runtime really runs.
 
 A fusion disappears silently when a framework changes its code. So fused operators are counted after
-ONNX Runtime's own optimisation, with the settings of the runtime.
+ONNX Runtime's own optimization, with the settings of the runtime.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ _LAYER_NORM_OPS = ("LayerNormalization", "SkipLayerNormalization")
 
 
 def count_fused_ops(path: Path) -> dict[str, int]:
-    """Count each of `FUSED_OPS` in the optimised graph, without those that do not occur.
+    """Count each of `FUSED_OPS` in the optimized graph, without those that do not occur.
 
     Args:
         path: An ONNX file.

@@ -1,4 +1,4 @@
-"""The ONNX graph of static vectors: look up rows, average them, normalise.
+"""The ONNX graph of static vectors: look up rows, average them, normalize.
 
 The table is in one file next to the graph, which ONNX Runtime maps into memory. It is written block
 by block, so it is never in memory as a whole.

@@ -1,7 +1,7 @@
 """Parity of an artifact's answers with its checkpoint's, measured in the runtime itself.
 
 The reference is the checkpoint in its own framework, from text to vector or logits, so the
-comparison includes tokenisation, truncation and pooling, not only the graph.
+comparison includes tokenization, truncation and pooling, not only the graph.
 """
 
 import math

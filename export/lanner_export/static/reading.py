@@ -122,7 +122,7 @@ def read_static_checkpoint(
     """Read a checkpoint of static vectors.
 
     A file of word vectors has no settings: texts are split at white space without stop words, only
-    unknown words are lower-cased, as in sentence-transformers, and the mean is not normalised.
+    unknown words are lower-cased, as in sentence-transformers, and the mean is not normalized.
 
     Args:
         path: The directory or file.

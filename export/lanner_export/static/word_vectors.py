@@ -1,6 +1,6 @@
 """Reading word vectors: GloVe and word2vec text, word2vec binary, gensim's own format.
 
-A file is recognised by its content. It is read once, as a stream: memory holds the list of words
+A file is recognized by its content. It is read once, as a stream: memory holds the list of words
 and one block of rows.
 """
 

@@ -1,7 +1,7 @@
-"""Attention rewritten as the two products and the softmax that TensorRT recognises and fuses.
+"""Attention rewritten as the two products and the softmax that TensorRT recognizes and fuses.
 
 The parser of TensorRT 10.13 does not know ONNX's Attention, and later parsers turn it into a layer
-that fails if there is no fused kernel. This module writes the form that all of them recognise
+that fails if there is no fused kernel. This module writes the form that all of them recognize
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/transformers-fused-attention.html,
 its second method):
 

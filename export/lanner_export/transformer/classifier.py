@@ -202,7 +202,7 @@ def _model(directory: Path, checkpoint: str, head: str) -> tuple[Any, list[str]]
 
     model_class = getattr(transformers, f"AutoModel{CLASS_OF_TASK[HEADS[head].task]}")
     model, info = load_transformers(model_class, directory, checkpoint)
-    # transformers initialises missing weights at random.
+    # transformers initializes missing weights at random.
     if missing := sorted(info["missing_keys"]):
         msg = (
             f"{checkpoint} lacks {len(missing)} weights of the head {head!r} "

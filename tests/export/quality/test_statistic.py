@@ -72,7 +72,7 @@ def test_kept_neighbours_by_hand() -> None:
     # as far as text 3 (9), and the lower row wins: 1, 2 and 4 ... 11. So 2 and 4 ... 11 are kept.
     assert found[12] == 0.9
     assert statistic.neighbours_kept(ours, ours, name="euclidean").tolist() == [1] * 13
-    # With few texts, all are neighbors.
+    # With few texts, all are neighbours.
     assert statistic.neighbours_kept(ours[:3], theirs[:3], name="euclidean").tolist() == [1] * 3
     assert statistic.neighbours_kept(ours[:1], theirs[:1], name="euclidean").tolist() == [1]
 
