@@ -123,7 +123,7 @@ serve: $(VENV)/installed $(TRITON)/installed ## serve the demo's artifact with a
 	$(VENV)/bin/lanner repository build/minilm.lanner --output build/repository
 	$(VENV)/bin/lanner serve build/repository $(SERVE_ARGS)
 
-bench: $(VENV)/installed ## measure the demo's artifact beside everyone else: build/bench.html
+bench: $(VENV)/installed ## measure the demo's artifact beside other runtimes: build/bench.html
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/lanner bench build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/bench.html $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_ARGS)
