@@ -45,8 +45,8 @@ def test_a_server_has_the_parts_of_its_calls_and_no_quality_of_its_own() -> None
     charts = {chart.name: chart for chart in draw_charts(server_report())}
     assert "quality" not in charts
     assert charts["call-parts"].alt == (
-        "Stacked bars of the milliseconds of a call: client, network, queue, model. For one caller: "
-        "The lowest is 6.00 of in process, the highest 16.00 of by hand, gRPC."
+        "Stacked bars of the milliseconds of a call: client, network, queue, model. For one "
+        "caller: The lowest is 6.00 of in process, the highest 16.00 of by hand, gRPC."
     )
     assert ElementTree.fromstring(charts["call-parts"].svg).tag.endswith("svg")  # noqa: S314
     alone = server_report()
