@@ -147,10 +147,13 @@ class Connection:
             writer.write(head.encode() + body)
             found = await reader.readuntil(b"\r\n\r\n")
             length = int(found.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            return int(found.split(b" ", 2)[1]), await reader.readexactly(length)
+            answer = int(found.split(b" ", 2)[1]), await reader.readexactly(length)
         except BaseException:  # an answer that nobody took must not be the next one
             self.close()
             raise
+        if b"\r\nconnection: close\r\n" in found:
+            self.close()
+        return answer
 
     def close(self) -> None:
         """Close it."""

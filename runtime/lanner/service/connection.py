@@ -29,6 +29,8 @@ except ImportError as error:
     raise MissingExtraError(what, "service", "uvicorn") from error
 
 _log = logging.getLogger("lanner.service")
+#: Seconds at the end in which requests that clients have sent before may still arrive.
+_LAST_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
-        self._is_paused = False
+        self._is_paused = self._is_ending = False
         self._unread: asyncio.Future[None] | None = None
 
     @property
@@ -141,12 +143,17 @@ class Connection(asyncio.Protocol):
         self._leave()
 
     def shutdown(self) -> None:
-        """End after the answer to the request that runs."""
+        """End after the answer to the request that runs, or that is on its way already."""
         self._waiting.clear()
+        self._is_ending = True
         if self._current is None:
-            self.transport.close()
+            self._loop.call_later(_LAST_S, self._end)
         else:
             self._current.keeps_alive = False
+
+    def _end(self) -> None:
+        if self._current is None:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than the service writes, but not for ever."""
@@ -256,6 +263,8 @@ class Connection(asyncio.Protocol):
             self._arriving.complete()
 
     def _start(self, incoming: Incoming) -> None:
+        if self._is_ending:
+            incoming.keeps_alive = False
         self._current, incoming.due_s = incoming, time.monotonic()
         self._task = self._loop.create_task(self._respond(incoming))
         self._state.tasks.add(self._task)

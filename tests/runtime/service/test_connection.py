@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from tests.runtime.service.test_app import head, held
 from tests.support.service import Service, serving
 from tests.support.word_artifact import write_word_artifact
 
+from lanner.service import connection as connection_module
 from lanner.service.connection import Connection
 from lanner.service.incoming import Incoming
 
@@ -79,6 +81,44 @@ def test_requests_behind_one_that_runs_stay_with_their_client(words: Path) -> No
         engine.may_go.set()
         client.settimeout(10)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def told_to_end(service: Service) -> None:
+    """Tell the only connection that the service ends."""
+    server = service.door._server
+    assert server is not None
+    (connection,) = server.server_state.connections
+    ended = threading.Event()
+
+    def end() -> None:
+        connection.shutdown()
+        ended.set()
+
+    connection._loop.call_soon_threadsafe(end)  # type: ignore[union-attr]
+    assert ended.wait(10)
+
+
+def test_a_request_that_is_on_its_way_at_the_end_is_answered(
+    words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_LAST_S", 30.0)
+    with serving({"words": words}) as service, connected(service) as client:
+        client.sendall(head(len(BODY)) + BODY)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
+        told_to_end(service)
+        client.sendall(head(len(BODY)) + BODY)
+        answer = client.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nconnection: close\r\n" in answer
+        assert client.recv(1 << 16) == b""
+
+
+def test_an_idle_connection_is_closed_at_the_end(words: Path) -> None:
+    with serving({"words": words}) as service, connected(service) as client:
+        client.sendall(head(len(BODY)) + BODY)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
+        told_to_end(service)
+        assert client.recv(1 << 16) == b""
 
 
 def test_a_header_cannot_begin_another() -> None:
