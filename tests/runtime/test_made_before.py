@@ -17,10 +17,11 @@ from lanner.triton.server.server import TritonServer
 
 MADE = Path(__file__).parents[1] / "data" / "made-by-0.1.0"
 PUBLIC = json.loads((MADE / "public.json").read_text(encoding="utf-8"))
-#: Taken away on purpose; the changelog says so.
+#: Removed on purpose; the changelog says so.
 REMOVED_ARGUMENTS = {"connect": {"shared_memory"}}
 REMOVED_OPTIONS = {"export": {"--calibration-method"}}
-#: Positional arguments under another name, which nobody types: `lanner serve` takes artifacts too.
+#: Positional arguments with another name, which users do not type: `lanner serve` also takes
+#: artifacts.
 RENAMED_POSITIONALS = {"serve": {"repository": "targets"}}
 #: The vectors of "a" and "a b": the mean of the unit vectors of their words.
 TEXTS, VECTORS = ["a", "a b"], [[1, 0, 0, 0], [0.5, 0.5, 0, 0]]
@@ -42,7 +43,7 @@ def test_a_public_function_takes_the_arguments_that_it_took(name: str) -> None:
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return
     missing = set(PUBLIC["names"][name]) - REMOVED_ARGUMENTS.get(name, set()) - set(parameters)
-    # What took any options names them now.
+    # Functions that accepted any options now name them.
     assert missing <= {"options"}, f"{name} no longer takes {missing}"
 
 

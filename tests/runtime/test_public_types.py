@@ -1,4 +1,4 @@
-"""The types of the public names; `typing_cases.py` has what type checkers make of them."""
+"""The types of the public names; type checkers check `typing_cases.py`."""
 
 import inspect
 from collections.abc import Callable

@@ -23,7 +23,7 @@ def a_model_of_any_head() -> None:
     assert_type(model.encode("a"), Vector[np.float32])
     assert_type(model.classify("a"), Classification)
     assert_type(model.score(PAIRS), Scores)
-    # It goes where one of a head goes.
+    # A model of this head is accepted wherever one of a head is.
     assert_type(lanner.retrieve(model, model, "a", ["b"]), list[Hit])
 
 

@@ -1,4 +1,4 @@
-"""Bounds on what somebody else wrote."""
+"""Bounds on files that somebody else wrote."""
 
 import os
 from pathlib import Path

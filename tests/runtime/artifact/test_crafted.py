@@ -1,4 +1,4 @@
-"""Artifacts of a forger: whatever stands in their files, there are only errors of Lanner."""
+"""Forged artifacts: whatever their files contain, they cause only errors of Lanner."""
 
 import json
 import random
@@ -57,7 +57,7 @@ def changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def use(directory: Path) -> None:
-    """Everything that reads what an artifact says of itself."""
+    """Call everything that reads an artifact's descriptions."""
     artifact = Artifact.open(directory)
     artifact.verify()
     describe(artifact, artifact.quality())

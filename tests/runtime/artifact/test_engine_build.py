@@ -35,7 +35,7 @@ def test_the_file_name_says_gpu_precision_and_version() -> None:
 
 
 def test_what_a_package_adds_to_the_version_is_not_in_the_file_name() -> None:
-    # The wheels of 10.13.3.9 say this of themselves.
+    # The wheels of 10.13.3.9 name these versions.
     build = replace(BUILD, tensorrt="10.13.3.9.post1")
     assert build.file_name("fp16") == BUILD.file_name("fp16")
     assert build.refusal(**H100, tensorrt="10.13.3.9") == ""

@@ -56,7 +56,7 @@ def test_a_changed_byte_anywhere_is_found(word_artifact: Path, data: st.DataObje
 
 
 def test_every_digit_may_change(word_artifact: Path) -> None:
-    # 1e9, 22e13216 and "\\ud800" are valid JSON that cannot be written again.
+    # 1e9, 22e13216 and "\\ud800" are valid JSON that cannot be written in canonical form.
     path = word_artifact / MANIFEST_FILE
     raw = path.read_bytes()
     for place in [n for n, byte in enumerate(raw) if chr(byte).isdigit()]:

@@ -28,7 +28,7 @@ def _keep_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*arguments: object) -> int:
     try:
         return main([str(argument) for argument in arguments])
-    except SystemExit as stop:  # argparse's own way out
+    except SystemExit as stop:  # argparse ends the program
         return int(stop.code or 0)
 
 

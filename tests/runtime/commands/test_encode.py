@@ -192,7 +192,7 @@ def test_an_interrupted_run_is_gone_on_with(
 
 @pytest.fixture
 def stopped(word_artifact: Path, tmp_path: Path) -> list[object]:
-    """The options of a run that wrote two rows and met a bad one."""
+    """Return the options of a run that wrote two rows and met a bad one."""
     source = write(tmp_path / "in.jsonl", *[{"text": text} for text in ("a", "b", "c")], "{oops")
     options = [word_artifact, "--input", source, "--output", tmp_path / "out.npy"]
     assert run(*options) == 1

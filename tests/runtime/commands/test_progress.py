@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that have gone by."""
+    """A clock of the seconds that have gone by."""
     now_s = [1_000.0]
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
     return now_s
@@ -29,7 +29,7 @@ def test_a_log_gets_a_line_a_minute(clock: list[float], capsys: pytest.CaptureFi
             rows.skip(1_000)
             clock[0] += 25
             progress.show(rows.position)
-    # In 75 s 3,000 texts of 9,000, so that 6,000 are left; of the first 1,000 nothing counts.
+    # In 75 s 3,000 of 9,000 texts are done, so 6,000 are left. The first 1,000 are not counted.
     assert capsys.readouterr().err == (
         "4,000 texts, 40 texts/s, 02:30 left\n7,000 texts, 40 texts/s, 01:15 left\n"
     )

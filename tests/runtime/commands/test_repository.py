@@ -25,7 +25,7 @@ def _keep_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*arguments: object) -> int:
     try:
         return main(["repository", *map(str, arguments)])
-    except SystemExit as stop:  # argparse's own way out
+    except SystemExit as stop:  # argparse ends the program
         return int(stop.code or 0)
 
 
@@ -230,7 +230,7 @@ def test_findings_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_without_its_extra_it_says_so(word_artifact: Path, tmp_path: Path) -> None:
-    # In a process of its own, since modules imported anew would differ from those of other tests.
+    # A process of its own, because newly imported modules would differ from those of other tests.
     program = (
         "import sys; sys.modules['tritonclient.grpc.model_config_pb2'] = None\n"
         "from lanner.commands import main; sys.exit(main(sys.argv[1:]))"

@@ -36,7 +36,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*arguments: object) -> int:
     try:
         return main(["tune", *map(str, arguments)])
-    except SystemExit as stop:  # argparse's own way out
+    except SystemExit as stop:  # argparse ends the program
         return int(stop.code or 0)
 
 
@@ -250,7 +250,7 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
     subprocess.run([*arguments, "--goal", "latency"], capture_output=True, check=True)
     path = tuning_file(Artifact.open(word_artifact))
     before = path.read_bytes()
-    # Its first round takes half a minute; how many rounds there are depends on what they find.
+    # The first round takes half a minute; the number of rounds depends on their results.
     endless = _PROGRAM.replace("least_round_s=0.0, most_round_s=0.0", "most_inputs=10**8")
     endless = endless.replace("most_inputs=8192", "least_round_s=30, most_round_s=30")
     assert "least_round_s=30" in endless
@@ -259,7 +259,7 @@ def test_a_stop_leaves_the_earlier_file(word_artifact: Path) -> None:
         [*arguments, "--goal", "throughput"],
         stderr=subprocess.PIPE,
         text=True,
-        # In a background job the tests themselves may have it ignored.
+        # If the tests run as a background job, they may ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None

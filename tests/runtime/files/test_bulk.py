@@ -17,12 +17,12 @@ from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows
 from lanner.files.vectors import FORMATS
 
-#: The whole text of a chunk goes into each of its vectors, as the last bits of real ones do.
+#: The whole text of a chunk affects each of its vectors, as the last bits of real ones may.
 WIDTH = 3
 
 
 class Killed(BaseException):
-    """Stands for a kill: nobody catches it."""
+    """Stands for a kill, because nothing catches it."""
 
 
 def encode(texts: list[str]) -> NDArray[np.float32]:
@@ -81,7 +81,7 @@ def test_no_rows_at_all(tmp_path: Path, suffix: str) -> None:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count what a run does to files; where the count is set below 0, 0 kills it."""
+    """Count the operations of a run on files; at a count of 0, raise a kill."""
     count = [0]
 
     def counted(module: object, name: str) -> None:
@@ -185,7 +185,7 @@ def test_a_bad_row_keeps_what_was_done_before_it(tmp_path: Path) -> None:
     ):
         run(source, output)
     assert not output.exists()
-    # A mended row is not among those that were done.
+    # A repaired row is not among the finished ones.
     write_jsonl(source, [*texts[:4], "eeeee", "f"])
     assert run(source, output).earlier_rows == 4
     run(source, tmp_path / "whole.jsonl")
@@ -243,7 +243,7 @@ def test_what_differs_from_the_earlier_run_is_refused(tmp_path: Path) -> None:
     write_jsonl(source, ["a"])
     with pytest.raises(InputError, match=r"the first 2 rows of .* are not those"):
         run(source, output, identity=fp32, skips_bad_rows=True)
-    assert left(tmp_path) == [".out.npy.partial", "in.jsonl"]  # nothing of it was lost
+    assert left(tmp_path) == [".out.npy.partial", "in.jsonl"]  # no row was lost
     outcome = run(source, output, identity=int8, restart=True)
     assert (outcome.earlier_rows, outcome.written.rows) == (0, 1)
     assert left(tmp_path) == ["in.jsonl", "out.npy"]
@@ -271,7 +271,7 @@ def test_rows_that_were_added_are_encoded_too(tmp_path: Path) -> None:
     with source.open("a") as file:
         file.write("\n")
         file.write(json.dumps({"text": "ccc"}))
-    # The line that was the last one has another end now.
+    # The line that was last now ends differently.
     with pytest.raises(InputError, match=r"the first 2 rows of .* are not those"):
         run(source, output)
 

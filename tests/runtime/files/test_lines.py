@@ -14,7 +14,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def found(path: Path | str, columns: Columns, **options: str) -> list[object]:
-    """Values of good rows, and messages of bad ones without the directory."""
+    """Return the values of good rows, and the messages of bad ones without the directory."""
     with open_rows(path, columns, **options) as rows:
         return [
             dict(row.values)

@@ -22,7 +22,7 @@ VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)
 
 
 def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: Any) -> Any:
-    """The table as it is written in chunks of so many rows, each by a writer of its own."""
+    """Return the table, written in chunks of so many rows, each by a writer of its own."""
     every = [row for row in rows if isinstance(row, Row)]
     layout = Layout(rows, vectors[:0], **options)
     writer = ParquetFile(layout)

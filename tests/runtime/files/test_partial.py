@@ -94,7 +94,7 @@ def test_damage_is_named(tmp_path: Path, damage: str) -> None:
         {"rows": 10**30},
         {"rows": True},
         {"vectors": 3},
-        {"rows": 0, "vectors": 0},  # and yet bytes
+        {"rows": 0, "vectors": 0},  # which is still bytes
         {"skipped": 1},
         {"bytes": 10**12},
         {"bytes": 3.0},
@@ -148,7 +148,7 @@ def test_an_identity_of_other_keys(
 def test_a_state_without_its_body_is_discarded(tmp_path: Path) -> None:
     output = tmp_path / "out.npy"
     begin(output, b"abc", rows=2)
-    (directory_of(output) / "body").rename(output)  # and then came a kill
+    (directory_of(output) / "body").rename(output)  # and then the kill came
     with partial_file(output) as partial:
         partial.recall({"v": 1}, restart=False)
         assert partial.written == Written()
@@ -245,7 +245,7 @@ def test_a_lock_whose_file_was_removed_keeps_nobody_out(
     lock = fcntl.flock
 
     def flock(handle: int, operation: int) -> None:
-        # Another process ends between the opening of its lock and the locking here.
+        # Another process ends between the opening of the lock and the locking here.
         if not removed:
             removed.append(directory / "lock")
             shutil.rmtree(directory)

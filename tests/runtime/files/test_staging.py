@@ -83,7 +83,7 @@ def test_there_is_no_moment_without_the_old_or_the_new(tmp_path: Path) -> None:
         def read() -> set[str]:
             found = set()
             while not stop.is_set():
-                # One look: between two, the first directory may have gone.
+                # One look: the first directory may vanish between two looks.
                 found.add("there" if output.exists() else "gone")
             return found
 
@@ -146,7 +146,7 @@ def test_two_runs_at_once_make_no_directory_together(tmp_path: Path) -> None:
     with staged_file(tmp_path / "file") as first, staged_file(tmp_path / "file") as second:
         first.write(b"first")
         second.write(b"second")
-    assert (tmp_path / "file").read_bytes() == b"first"  # which was finished last
+    assert (tmp_path / "file").read_bytes() == b"first"  # the one that finished last
     assert names(tmp_path) == ["file", "out"]
 
 

@@ -19,7 +19,7 @@ def rows_of(rows: Rows) -> list[Row]:
 
 
 def write(path: Path, rows: Rows, vectors: NDArray[Any], chunk: int, **options: Any) -> bytes:
-    """The file as it is written in chunks of so many rows."""
+    """Return the file, written in chunks of so many rows."""
     writer = vector_file(path.suffix, Layout(rows, vectors[:0], **options))
     every = rows_of(rows)
     with path.open("wb") as body:

@@ -1,7 +1,8 @@
 """The adapters for KeyBERT and BERTopic, with the real libraries if they are installed.
 
-Both take an embedder by one rule, in `select_backend`: an instance of their class `BaseEmbedder` is
-taken as it is, and `embed` is called with texts. The stand-in has that class and nothing else.
+Both libraries accept an embedder by one rule, in `select_backend`: an instance of their class
+`BaseEmbedder` is used unchanged, and `embed` is called with texts. The stand-in has only that
+class.
 """
 
 import importlib

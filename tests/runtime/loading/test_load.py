@@ -19,7 +19,7 @@ from lanner.loading.load import load
 from lanner.machine.gpu import this_gpu
 from lanner.machine.machine import this_machine
 
-#: What keeps the `tokenizers` library from making its pool, or bounds it.
+#: The environment variables that keep the `tokenizers` library from making its pool, or bound it.
 POOL_VARIABLES = ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS")
 
 
@@ -167,4 +167,4 @@ print(len(names))
         return int(count)
 
     assert threads_of(2) >= 1 + 5
-    assert threads_of(1) <= 2  # its own, and perhaps one that runs batches
+    assert threads_of(1) <= 2  # its own thread, and perhaps one that runs batches

@@ -18,7 +18,7 @@ from lanner.loading.selection import refusal_here, select
 from lanner.machine.gpu import this_gpu
 from lanner.machine.machine import this_machine
 
-#: What a machine without a GPU takes.
+#: The choice of a machine without a GPU.
 ON_CPU = ("int8" if this_machine().has_fast_int8 else "fp32", "onnxruntime", "cpu")
 
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
@@ -26,7 +26,7 @@ needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machin
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A machine with a GPU and TensorRT; what is put into the dictionary is installed, too."""
+    """A machine with a GPU and TensorRT; packages put into the dictionary are installed too."""
     installed: dict[str, str] = {}
     monkeypatch.setattr(selection, "this_gpu", lambda: H100)
     monkeypatch.setattr(selection, "require_gpu", lambda _: H100)
@@ -132,7 +132,7 @@ def test_an_engine_is_found_by_a_precision_that_nothing_else_has(
     [
         {"fp16": build(**FOR_L4)},
         {"fp16": build(tensorrt="11.4.0.106")},
-        {"fp16": build(PROFILES[:1])},  # two tokens, and the model takes four
+        {"fp16": build(PROFILES[:1])},  # two tokens, but the model accepts four
         {"fp16": build(), "independence": 0.99},
         {},
     ],
@@ -151,7 +151,7 @@ def test_an_engine_that_may_not_be_picked(
 def test_the_driver_is_not_asked_where_nothing_would_use_it(
     word_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that asked it cannot fork any more and use a GPU there."""
+    """A process that has asked the driver cannot fork and use a GPU in the child."""
 
     def ask() -> None:
         pytest.fail("the driver is asked")
@@ -165,7 +165,7 @@ def test_where_onnxruntime_gpu_is_installed(word_artifact: Path, gpu: dict[str, 
     gpu["onnxruntime-gpu"] = "1.31.1"
     artifact = add_engines(word_artifact)
     assert selected(artifact, variant="fp32") == ("fp32", "onnxruntime", "cuda")
-    # Laid out for a CPU.
+    # in the layout for a CPU
     assert selected(artifact, variant="int8") == ("int8", "onnxruntime", "cpu")
     assert selected(artifact, device="cpu") == ON_CPU
 
@@ -191,7 +191,7 @@ def test_int8_for_cpus_does_not_go_to_a_gpu(word_artifact: Path, gpu: dict[str, 
             r"holds no engine of TensorRT that runs here \(.* 11.4.0.106, but .*', or load 'fp32'$",
         ),
         (
-            # Of two that do not run neither is named.
+            # If neither of two runs, neither is named.
             {"fp16": build(**FOR_L4), "int8": build(**FOR_L4)},
             "int8",
             r": build it here with 'lanner build-engine .* --precision int8', or load 'fp32'$",

@@ -69,7 +69,7 @@ def test_load_takes_it(artifact: Artifact) -> None:
         ({"engine": "onnxruntime", "variant": "fp32"}, ("fp32", 1, 64)),
         ({"workers": 2}, ("fp32", 2, 64)),
         ({"token_budget": 7}, ("fp32", 1, 7)),
-        # Of another variant, nothing of the choice is left.
+        # For another variant, nothing of the choice holds.
         ({"variant": "int8"}, ("int8", 2, 512)),
         ({"variant": "int8", "token_budget": 7}, ("int8", 2, 7)),
     ],
@@ -98,7 +98,7 @@ def test_another_machine_number_of_threads_or_version_has_its_own(
     assert stored_choice(artifact, threads=1) is None
     store_choice(artifact, alone, threads=1)
     falcon = replace(this_machine(), cpu="Falcon 1")
-    # The same name, as an emulator or a hypervisor leaves it, and other instructions.
+    # The same name, as under an emulator or a hypervisor, but other instructions.
     emulated = replace(this_machine(), cpu_flags=("avx2",))
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(tuning, "this_machine", lambda: emulated)

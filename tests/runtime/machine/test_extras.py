@@ -1,4 +1,4 @@
-"""The extras: what the distribution says of them, and what messages say to install."""
+"""The extras: the distribution's metadata, and the extras that messages name."""
 
 import ast
 import re
@@ -80,7 +80,7 @@ def test_an_engine_names_a_declared_extra_and_package() -> None:
 
 
 def messages() -> Iterator[tuple[Path, str]]:
-    """The extras that the sources name, in strings and where one is missing."""
+    """Return the extras that the sources name, in strings and for missing packages."""
     for root in ("runtime", "export", "perf"):
         for path in sorted((_ROOT / root).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -12,7 +12,7 @@ from lanner.machine import interruption
 
 @pytest.fixture(autouse=True)
 def _interrupt_is_not_ignored() -> Iterator[None]:
-    # Where these tests run in the background, it would be.
+    # If these tests run in the background, it would be ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -32,7 +32,7 @@ def test_a_swallowed_signal_stops_before_the_result_is_known(
                 signal.raise_signal(number)
     assert raised is KeyboardInterrupt or caught.value.args == (128 + number,)
     assert list(tmp_path.iterdir()) == []
-    interruption.check()  # answered, and forgotten with the block
+    interruption.check()  # it was answered, and the block has forgotten it
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:

@@ -33,7 +33,7 @@ def test_int8_is_fast_only_with_vnni_or_amx(flags: tuple[str, ...], fast: bool) 
 
 def test_the_processor_says_the_same_as_the_kernel() -> None:
     kernel = machine._cpu_name_and_flags()[1]
-    # An emulator aside, whatever the kernel leaves out the processor may still have.
+    # Except under an emulator, the processor may have instructions that the kernel does not list.
     assert kernel.isdisjoint(cpuid.missing_flags())
     assert cpuid.missing_flags() < set(machine.NOTABLE_CPU_FLAGS)
 
@@ -48,7 +48,7 @@ def test_numpy_finds_the_same_instructions() -> None:
 
 
 def test_flags_that_the_processor_has_not_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As under `qemu-x86_64 -cpu Haswell`, where /proc/cpuinfo is that of the machine below.
+    # As under `qemu-x86_64 -cpu Haswell`, where /proc/cpuinfo is that of the host machine.
     text = "model name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f avx512_vnni\n"
     monkeypatch.setattr(Path, "read_text", lambda _self: text)
     monkeypatch.setattr(machine, "missing_flags", lambda: frozenset({"avx512f", "avx512_vnni"}))

@@ -28,7 +28,7 @@ def test_agreement_of_labels_by_hand() -> None:
     a = scores([0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.1, 0.9])
     b = scores([0.6, 0.4], [0.6, 0.4], [0.7, 0.3], [0.6, 0.7])
     assert agreement(a, b, head="classify", activation="softmax") == 0.75
-    # Where any number of labels may hold, the last text has one more.
+    # If any number of labels may hold, the last text has one more.
     assert agreement(a, b, head="classify", activation="sigmoid") == 0.5
 
 

@@ -53,7 +53,8 @@ def test_scores_are_those_of_the_pipeline(
 def test_pairs_are_those_of_the_pipeline(
     model: ClassificationModel, classifier_checkpoint: Path
 ) -> None:
-    pairs = PAIRS[:1] + PAIRS[2:]  # the pipeline takes a pair with an empty second text for single
+    # The pipeline reads a pair with an empty second text as a single text.
+    pairs = PAIRS[:1] + PAIRS[2:]
     pipeline = transformers.pipeline(
         "text-classification", model=str(classifier_checkpoint), device="cpu"
     )

@@ -143,7 +143,7 @@ def test_a_dimension_out_of_range_is_refused(word_model: EmbeddingModel, dimensi
 
 @pytest.fixture
 def ranged_model(word_artifact: Path) -> EmbeddingModel:
-    """The words with ranges from -1 on in steps of 1/128, and a mean length of 1/2."""
+    """Write the words with ranges from -1 on in steps of 1/128, and a mean length of 1/2."""
     extremes = np.array([[-1] * DIMENSION, [127 / 128] * DIMENSION], dtype=np.float32)
     lengths = np.full(DIMENSION, 0.5, dtype=np.float32)
     EmbeddingRanges(extremes, lengths).write(word_artifact / "ranges.npy")
@@ -224,7 +224,7 @@ def test_bytes_are_as_near_as_floats(ranged_model: EmbeddingModel, precision: st
 
 def test_bits_are_as_near_as_they_agree(ranged_model: EmbeddingModel) -> None:
     vectors = ranged_model.encode(["a", "b", "a b"], precision="binary")
-    # Of four dimensions, not of the eight bits of the byte.
+    # Of the four dimensions, not of the eight bits of the byte.
     expected = [[1, 0, 0.5], [0, 1, 0.5], [0.5, 0.5, 1]]
     np.testing.assert_allclose(ranged_model.similarity(vectors, vectors), expected, atol=1e-6)
     np.testing.assert_allclose(ranged_model.similarity_pairwise(vectors, vectors), 1, atol=1e-6)
@@ -355,7 +355,7 @@ def test_a_bad_text_far_behind_is_counted_from_the_first(word_model: EmbeddingMo
 
 
 def test_a_forked_child_may_call(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Set, it would make the tokenizers library use its threads in the child too, and hang.
+    # If it is set, the tokenizers library uses its threads in the child too, and hangs.
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     command = [sys.executable, "-c", FORK, str(word_artifact)]
     done = subprocess.run(command, timeout=60, check=False, capture_output=True)

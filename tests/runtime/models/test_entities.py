@@ -1,4 +1,4 @@
-"""Joining by hand; against transformers' pipeline it is tested in test_tagging."""
+"""The joining of tokens, by hand; test_tagging compares it with transformers' pipeline."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A head is a record and a class; nothing else knows its name."""
+"""A head is a record and a class; no other code knows its name."""
 
 import ast
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def test_what_a_head_takes_and_answers(
 
 
 class WidthModel(EmbeddingModel):
-    """The length of each text's vector."""
+    """A model that answers with the length of each text's vector."""
 
     def measure(self, texts: Sequence[str]) -> list[float]:
         return [float(np.linalg.norm(row)) for row in self.outputs(texts)]

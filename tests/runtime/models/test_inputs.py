@@ -1,4 +1,4 @@
-"""The sequences that all methods take alike, and those that none takes."""
+"""The sequences that all methods accept, and those that none accepts."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ TEXTS = ["a b", "c", "d d"]
 
 def column(kind: str, texts: list[Any]) -> Any:
     if kind == "series":
-        # With an index that is not its places.
+        # Its index differs from the positions.
         return pytest.importorskip("pandas").Series(texts, index=range(7, 7 + len(texts)))
     if kind == "polars":
         return pytest.importorskip("polars").Series(texts)

@@ -8,7 +8,7 @@ from lanner.loading.load import load
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.scoring import ScoringModel
 
-# In the vectors of `tests.support.word_artifact`, "a", "e" and "a a" are one direction and "b"
+# In the vectors of `tests.support.word_artifact`, "a", "e" and "a a" have one direction and "b" has
 # another.
 CORPUS = ["b", "a", "e", "c", "a a", "d"]
 

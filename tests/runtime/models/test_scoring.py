@@ -187,7 +187,7 @@ def test_predict_gives_tensors_on_request(model: ScoringModel) -> None:
 
 
 def test_large_logits_are_no_fault(tmp_path: Path) -> None:
-    # Single precision rounds a price of some thousands by more than 1e-4.
+    # float32 rounds a price of some thousands by more than 1e-4.
     torch = pytest.importorskip("torch")
     names = {0: "price"}
     bert = bert_model(

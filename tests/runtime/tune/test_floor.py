@@ -107,7 +107,7 @@ def test_half_precision_must_be_asked_for_by_a_budget(
             raise EngineError(msg)
         return open_engine("onnxruntime", path, **options)
 
-    # As where the engine that it was made for has no kernels for it, and another has.
+    # The engine that it was made for may have no kernels for it, while another has.
     monkeypatch.setattr(loading, "open_engine", open_other)
     monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME, replace(ONNXRUNTIME, name="other")))
     found = refusals(floor_of(word_artifact, "cosine:0.99"))
@@ -169,7 +169,7 @@ def test_cosines_need_an_fp32_variant(word_artifact: Path) -> None:
 
 
 class Skewed:
-    """ONNX Runtime, and something is wrong with what it answers."""
+    """ONNX Runtime with skewed answers."""
 
     name = "skewed"
     run_tokens = 0

@@ -92,7 +92,7 @@ def test_rounds_are_counted_and_no_time_is_promised(
     monkeypatch.setattr(module, "ask", ask)
     timer.plan(4)
     timer.run([ALONE], rounds=2, step="in turn")
-    assert told == [  # warming up is no round
+    assert told == [  # warm-up does not count as a round
         "in turn: round 1 of at most 4, 0 s so far",
         "in turn: round 1 of at most 4, 3 s so far",
         "in turn: round 2 of at most 4, 6 s so far",

@@ -39,7 +39,7 @@ DEFAULT = configuration("fp32", 2)
 
 @pytest.fixture
 def artifact(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    """Whose default is fp32, on any machine, and that one engine runs."""
+    """Return an artifact whose default is fp32 on any machine, and that one engine runs."""
     artifact = Artifact.open(word_artifact)
     monkeypatch.setattr(quality_floor, "ENGINES", (ONNXRUNTIME,))
     monkeypatch.setattr(Artifact, "safe_variants", lambda self: self.manifest.variants)
@@ -49,7 +49,7 @@ def artifact(word_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
 def tuned_by(
     cost: Cost, artifact: Artifact, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> tuple[Tuning, list[list[Configuration]]]:
-    """Tune with costs by configuration and by how often each was timed; and who met whom."""
+    """Tune with costs by configuration and number of timings; return the contests too."""
     times: dict[Configuration, int] = {}
     contests = []
 
@@ -75,7 +75,7 @@ def test_the_fastest_is_chosen(artifact: Artifact, monkeypatch: pytest.MonkeyPat
     tuning, contests = tuned_by(lambda c, _: costs.get(c, 1.0), artifact, monkeypatch)
     assert (tuning.default, tuning.choice) == (DEFAULT, best)
     assert tuning.of(best).speedup.median == 2
-    # Two variants, one and two workers, four token budgets; an engine at a time.
+    # Two variants, one and two workers, four token budgets; one engine at a time.
     assert [len(contest) for contest in contests[:4]] == [4, 4, 4, 4]
     assert sum(map(len, contests[4:-2])) == 9  # the better half, and the default
     assert contests[-2][:3] == [DEFAULT, best, configuration("int8", 2, 256)]
@@ -90,7 +90,7 @@ def test_what_the_noise_made_fast_is_not_chosen(
     lucky = configuration("int8", 1, 256)
 
     def cost(one: Configuration, time: int) -> float:
-        # Twice as fast in the first 7 rounds, and in the last contest in 7 of 9.
+        # Twice as fast in the first 7 rounds, and in 7 of 9 rounds of the last contest.
         return 0.5 if one == lucky and time not in (9, 12) else 1.0
 
     tuning, contests = tuned_by(cost, artifact, monkeypatch)
@@ -124,7 +124,7 @@ def test_what_is_hopeless_is_timed_no_more(
 ) -> None:
     tuning, contests = tuned_by(lambda c, _: 1.0 if c == DEFAULT else 2.1, artifact, monkeypatch)
     assert tuning.choice == DEFAULT
-    # The passes alone, an engine at a time.
+    # Only the passes, one engine at a time.
     assert all(len({(one.variant, one.workers) for one in c}) == 1 for c in contests)
     assert max(len(one.costs) for one in tuning.measured) == 2
 
@@ -132,7 +132,7 @@ def test_what_is_hopeless_is_timed_no_more(
 def test_latency_has_one_token_budget(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning, _ = tuned_by(lambda *_: 1.0, artifact, monkeypatch, goal="latency", threads=12)
     tried = {one.configuration for one in tuning.measured}
-    # Of 1, 2, 3, 4, 6 and 12 four evenly spaced, and the last.
+    # Of 1, 2, 3, 4, 6 and 12: four evenly spaced, and the last.
     workers_tried = (1, 2, 4, 6, 12)
     assert tried == {configuration(v, n) for v in ("fp32", "int8") for n in workers_tried}
 
@@ -145,7 +145,7 @@ def test_below_the_floor_nothing_is_measured(
 
     monkeypatch.setattr(QualityFloor, "refusal", refusal)
     tuning, _ = tuned_by(lambda *_: 1.0, artifact, monkeypatch)
-    # The plain default is below it: that of what is left takes its place.
+    # The plain default is below the floor: the default of the remaining variants takes its place.
     assert tuning.default == tuning.choice == configuration("int8", 2)
     assert {one.configuration.variant for one in tuning.measured} == {"int8"}
     (refused,) = tuning.refused

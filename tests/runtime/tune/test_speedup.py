@@ -29,7 +29,7 @@ def test_intervals_are_those_of_the_binomial_distribution() -> None:
 
 
 def test_a_speedup_is_of_paired_rounds() -> None:
-    # The machine was half as fast in the second round, which neither side is to blame for.
+    # The machine was half as fast in the second round, for both sides.
     found = Speedup.of([3.0, 6.0, 3.3], [2.0, 4.0, 2.0])
     assert (found.median, found.low) == (1.5, 1.5)
     assert found.high == pytest.approx(1.65)

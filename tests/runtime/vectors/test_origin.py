@@ -1,4 +1,4 @@
-"""Stored vectors say what made them, and a search with another variant warns."""
+"""Stored vectors record their origin, and a search with another variant warns."""
 
 import json
 import logging

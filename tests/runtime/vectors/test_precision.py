@@ -11,7 +11,7 @@ from lanner.vectors import precision as embedding_precision
 from lanner.vectors.precision import PRECISIONS, QuantizedVectors, quantize_embeddings
 
 VECTORS = np.array([[-1.0, 0.0, 0.5], [0.25, -0.001, 7.0]], dtype=np.float32)
-# A step is 1/128 of the first two dimensions, and the third has but one value.
+# A step is 1/128 in the first two dimensions; the third has only one value.
 RANGES = np.array([[-1, -1, 0.5], [127 / 128, 127 / 128, 0.5]], dtype=np.float32)
 BYTES = [[0, 128, 0], [160, 127, 6]]
 

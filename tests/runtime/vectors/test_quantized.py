@@ -14,7 +14,7 @@ from lanner.vectors.similarity import SIMILARITY_NAMES, Vectors
 from lanner.vectors.similarity import search as float_search
 from lanner.vectors.similarity import similarity as float_similarity
 
-# Of eight places the two sides differ in two and eight.
+# The two sides differ in two and in eight of the eight places.
 A = [[1, 1, 1, 1, -1, -1, -1, -1]]
 B = [[1, 1, 1, -1, 1, -1, -1, -1], [-1, -1, -1, -1, 1, 1, 1, 1]]
 
@@ -141,7 +141,7 @@ def test_rescoring_by_hand() -> None:
     rescored = search(query, corpus, k=1, rescore_multiplier=2)
     assert rescored.indices.tolist() == [[2]]
     assert rescored.scores.tolist() == exact.scores[:, :1].tolist()
-    # Row 0 comes before row 1 as bits, so that only three candidates bring row 1 in.
+    # As bits, row 0 comes before row 1, so only three candidates include row 1.
     corpus = quantized([[-1, 1, -1, 1], [1, -1, -1, 1]], "binary")
     assert search(query, corpus, k=1, rescore_multiplier=1).indices.tolist() == [[0]]
     assert search(query, corpus, k=1, rescore_multiplier=2).indices.tolist() == [[1]]

@@ -89,11 +89,11 @@ def test_an_export_stores_them(tiny_artifact: Artifact) -> None:
     record = tiny_artifact.manifest.embedding_ranges
     assert record is not None
     assert record.data == "sentences shipped with Lanner"
-    assert record.vectors == len(shipped_sentences()) + 5  # five are joined of several
+    assert record.vectors == len(shipped_sentences()) + 5  # five vectors are joined from several
     model = load(tiny_artifact.directory, variant="fp32")
     vectors = model.encode(shipped_sentences())
     lowest, highest = model.embedding_ranges()
-    # Twice as wide: what they were measured on keeps a quarter of the width on both sides.
+    # Twice as wide: the calibration vectors leave a quarter of the width free on both sides.
     margin = (highest - lowest) / 4
     assert (vectors >= lowest + 0.999 * margin).all()
     assert (vectors <= highest - 0.999 * margin).all()

@@ -104,7 +104,7 @@ def test_an_unknown_similarity_names_those_there_are() -> None:
 def test_search_by_hand() -> None:
     corpus = [[0.0, 1.0], [1.0, 0.0], [0.6, 0.8], [1.0, 0.0]]
     found = search([1.0, 0.0], corpus, k=3)
-    assert found.indices.tolist() == [[1, 3, 2]]  # of two alike, the lower row first
+    assert found.indices.tolist() == [[1, 3, 2]]  # of two equal rows, the lower one first
     np.testing.assert_allclose(found.scores, [[1, 1, 0.6]], atol=1e-6)
     assert found.indices.dtype == np.int64
     assert found.scores.dtype == np.float32

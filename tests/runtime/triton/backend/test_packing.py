@@ -37,7 +37,7 @@ class SumEngine:
     ) -> NDArray[np.float32]:
         self.fed.append({name: tensor.tolist() for name, tensor in inputs.items()})
         values = inputs["input_ids"] + 10 * inputs.get("token_type_ids", np.array(0))
-        # Filling is answered with what nobody may see.
+        # Padding is answered with values that must never appear.
         values = np.where(inputs["attention_mask"] == 0, 1_000, values)[..., None]
         if self.by_token:
             return values.astype(np.float32)
@@ -132,7 +132,7 @@ def test_only_a_beginning_is_not_pooled(mask: list[int]) -> None:
 def test_types_go_with_their_tokens() -> None:
     made = manifest(dimension=1, inputs=TYPED)
     left = tensors([[0, 5, 6], [1, 2, 3]], [[0, 1, 1], [1, 1, 1]], [[7, 0, 1], [1, 1, 1]])
-    right = tensors([[4, 0]], [[1, 0]], [[1, 7]])  # of filling it may be any
+    right = tensors([[4, 0]], [[1, 0]], [[1, 7]])  # padding may have any value
     assert answers(left, right, made=made) == [[[21], [36]], [[14]]]
 
 
@@ -242,4 +242,4 @@ def test_a_token_type_that_the_model_does_not_know(of_token: int) -> None:
     given = tensors([[0, 9], [9, 1]], types=[[0, 1], [1, of_token]])
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         TokenRequest.of(given, manifest(inputs=TYPED))
-    TokenRequest.of(given, manifest())  # which takes none
+    TokenRequest.of(given, manifest())  # a model without token types

@@ -1,6 +1,6 @@
-"""The call of a token model on a GPU, with what stands for the backend's own module.
+"""The call of a token model on a GPU, with a stand-in for the backend's own module.
 
-Without a GPU the real one runs in `tests/test_triton_end_to_end.py`.
+Without a GPU, `tests/end_to_end/test_triton.py` runs the real one.
 """
 
 import importlib
@@ -19,7 +19,7 @@ BUCKETS = (4, 8)
 
 
 class Tensor:
-    """As python_backend/src/pb_tensor.cc has it: only what lies in CPU memory becomes an array."""
+    """Return an array as python_backend/src/pb_tensor.cc does: only from CPU memory."""
 
     def __init__(self, name: str, array: NDArray[Any], memory: int = CPU) -> None:
         self.name, self._array, self._memory = name, array, memory
@@ -32,7 +32,7 @@ class Tensor:
 
 
 class InferenceRequest:
-    """A request to a model on a GPU, which answers the sum of each row."""
+    """A request to a model on a GPU that answers the sum of each row."""
 
     error: ClassVar[str | None] = None
 
@@ -70,7 +70,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(sys.modules, backend.__name__, backend)
     monkeypatch.delitem(sys.modules, "lanner.triton.backend.token_model", raising=False)
     module = importlib.import_module("lanner.triton.backend.token_model")
-    # Whoever imports it next finds the real one, or none.
+    # Later imports must find the real module, or none.
     monkeypatch.delitem(sys.modules, "lanner.triton.backend.token_model")
     served: Any = SimpleNamespace(version="3", buckets=BUCKETS)
     return module.BackendEngine("model", served, output="sentence_embedding")

@@ -20,7 +20,7 @@ from tests.support.tls import identity, root
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``root``, and ``one`` and ``two`` of it; ``text`` and ``empty`` hold neither."""
+    """Write ``root``, and ``one`` and ``two`` signed by it; ``text`` and ``empty`` are neither."""
     directory = tmp_path_factory.mktemp("files")
     authority = trustme.CA()
     root(authority, directory / "root.pem")

@@ -1,4 +1,4 @@
-"""gRPC beside servers that do not answer, and behind proxies."""
+"""gRPC with servers that do not answer, and behind proxies."""
 
 import socket
 import threading
@@ -67,7 +67,7 @@ GOOD = Service([1, 2], np.array([0.5, 2], "<f4").tobytes())
 
 @contextmanager
 def relay(port: int, delay_s: float = 0) -> Iterator[tuple[int, threading.Event]]:
-    """A port before another one; while the event is set, it takes what is sent and is silent."""
+    """Yield a port before another one; while the event is set, it accepts data and stays silent."""
     is_silent = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -153,7 +153,7 @@ def test_a_swallowed_connection_is_left_behind() -> None:
         is_silent.set()
         with pytest.raises(DeadlineError):
             ask(made, timeout_s=0.5)
-        is_silent.clear()  # for new connections: the old one has lost what was sent
+        is_silent.clear()  # for new connections: the old one has lost the sent data
         assert made.client is not first
         assert ask(made, timeout_s=10).tolist() == [[0.5, 2]]
         made.close()

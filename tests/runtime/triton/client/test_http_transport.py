@@ -1,4 +1,4 @@
-"""HTTP beside servers that answer what no Triton does."""
+"""HTTP with servers whose answers Triton would never give."""
 
 import gzip
 import json

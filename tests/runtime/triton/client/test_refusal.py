@@ -135,7 +135,7 @@ def test_a_refusal_names_the_version_that_was_asked_for() -> None:
 
 
 CONNECTING = "failed to connect to all addresses; last error: "
-#: What gRPC 1.85 and Python 3.11 said of a real server (`test_triton_tls`).
+#: The messages of gRPC 1.85 and Python 3.11 about a real server (`test_triton_tls`).
 BORING = (
     "UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:"
     "1000007d:SSL routines:OPENSSL_internal:"

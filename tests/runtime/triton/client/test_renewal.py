@@ -1,5 +1,7 @@
-"""Calls of a model that its server exchanges meanwhile; see `tests.runtime.models.test_embedding`
-for the rest."""
+"""Calls of a model whose version changes on its server during the call.
+
+`tests.runtime.models.test_embedding` has the other tests.
+"""
 
 import re
 from collections.abc import Mapping
@@ -25,9 +27,9 @@ from lanner.triton.client.renewal import MOST_RENEWALS, Renewal
 
 
 class Server:
-    """Runs a version of a model, in which each token counts by the number of the version.
+    """A server of a model in which each token counts by the number of its version.
 
-    From then on that it has been asked so many times, another.
+    After each of the given numbers of requests the version changes.
     """
 
     def __init__(self, *changes_at: int) -> None:
@@ -40,7 +42,7 @@ class Server:
 
 
 class VersionEngine:
-    """Answers of one version: the version, and the last token of each row."""
+    """Answers with the version and the last token of each row."""
 
     name, run_tokens = "version", 0
 
@@ -69,7 +71,7 @@ def runner(server: Server) -> Runner:
 
 
 def tokenizer(directory: Path, version: int) -> Tokenizer:
-    """In version 1 "a" is token 2, and one more in each version after it."""
+    """Return a version's tokenizer: "a" is token 2 in version 1, and one more in each later one."""
     vocabulary = {word: number + version - 1 for word, number in VOCABULARY.items()}
     path = directory / f"{version}.json"
     Words(WordLevel(vocabulary, unk_token="[UNK]")).save(str(path))  # noqa: S106
@@ -77,7 +79,7 @@ def tokenizer(directory: Path, version: int) -> Tokenizer:
 
 
 def connected(directory: Path, server: Server, calls: Calls | None = None) -> EmbeddingModel:
-    """A model that goes with its server."""
+    """Return a model whose version follows its server's."""
 
     def renew(model: Model) -> None:
         model.tokenizer = tokenizer(directory, server.version)

@@ -63,7 +63,7 @@ def test_what_is_no_address(url: str) -> None:
 
 def test_options_of_an_address() -> None:
     assert Address.parse("grpc://host", headers=None, root_certificates=None).headers == {}
-    # The names of headers are in lower case in HTTP/2, and in any case in HTTP/1.
+    # Names of headers are in lower case in HTTP/2, and in any case in HTTP/1.
     headers = {"Authorization": "Bearer x", "x-1_2.3": ""}
     address = Address.parse("https://host", headers=headers, private_key=None)
     assert address.headers == {"authorization": "Bearer x", "x-1_2.3": ""}

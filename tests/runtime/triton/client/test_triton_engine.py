@@ -26,7 +26,7 @@ IDS = {"input_ids": np.array([[5, 6], [7, 8], [9, 1]]), "attention_mask": np.one
 
 
 class FirstOfEachRow:
-    """A transport: after the errors that it is given, it answers with how each row begins."""
+    """A transport that raises the given errors, and then answers with each row's first token."""
 
     def __init__(self, *errors: LannerError, version: str = "1", dtype: Any = np.float32) -> None:
         self.errors = list(errors)
@@ -63,7 +63,7 @@ class FirstOfEachRow:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waiting times, each the longest that chance allows; nobody waits."""
+    """Return the waiting times, each the longest that chance allows; the tests do not wait."""
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     monkeypatch.setattr("random.uniform", lambda _, most: most)
@@ -203,7 +203,7 @@ def test_nobody_waits_beyond_the_deadline(
     transport = FirstOfEachRow(*[away() for _ in range(9)])
     with pytest.raises(ServerUnavailableError, match=r"^no server$"):
         engine(transport, retries=9).run(IDS, deadline_s=100.5)
-    # 0.1 s and 0.2 s are within half a second, and 0.4 s more are not.
+    # 0.1 s and 0.2 s fit into half a second, but 0.4 s more do not.
     assert waits == [0.1, 0.2]
     assert [options[3] for options in transport.options] == pytest.approx([0.5, 0.4, 0.2])
 

@@ -164,7 +164,7 @@ def test_its_variant() -> None:
         "",
     )
     assert served({}).variant(manifest()).name == ""
-    # The parameter is that of the newest version, and an older one may have another variant.
+    # The parameter is that of the newest version; an older one may have another variant.
     assert served({"lanner_variant": "int8"}).variant(manifest(variants=[FP32])) == FP32
 
 
@@ -199,7 +199,7 @@ def test_what_unpacks_to_more_than_any_model_carries(
         served(parameters | {"lanner_file.1.tokenizer.json": bomb}).artifact(),
     ):
         pass
-    # Many small ones are one large one.
+    # Many small files add up to a large one.
     small = base64.b64encode(zlib.compress(b" " * 60_000, 9)).decode()
     many = {f"lanner_file.1.{name}.json": small for name in "ab"}
     with (

@@ -32,7 +32,7 @@ def write_artifact(
     vocabulary: dict[str, int] = VOCABULARY,
     **changes: Any,
 ) -> None:
-    """Make an artifact of a version; the models in it are no models."""
+    """Make an artifact of a version; its model files are not models."""
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 (not a secret)
     if truncation is not None:
         tokenizer.enable_truncation(truncation)
@@ -46,7 +46,7 @@ def write_artifact(
 
 
 def write_pair(repository: Path) -> tuple[Path, Path]:
-    """The versions of a model and of the one that takes text."""
+    """Return the versions of a model, and of the model that takes text."""
     model = write_model(repository, "minilm", ONNX) / "1"
     text = write_model(repository, "minilm_text", PYTHON) / "1"
     write_artifact(model)
@@ -128,7 +128,7 @@ def test_a_file_that_python_imports_from_a_version(tmp_path: Path, name: str) ->
 def test_a_package_in_a_version(tmp_path: Path) -> None:
     _, text = write_pair(tmp_path)
     (text / "tokenizers").mkdir()
-    (text / "notes.md").touch()  # which nothing imports
+    (text / "notes.md").touch()  # no file imports it
     assert [(found.rule, found.file.name) for found in check(tmp_path)] == [
         ("foreign-file", "tokenizers")
     ]
@@ -221,7 +221,7 @@ def test_an_engine_of_this_gpu(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", f'default_model_filename: "{FOR_H100}"\n{TENSORRT}', FOR_H100)
     for gpus in [(H100,), (L4, H100)]:
         assert check(tmp_path, machine_of(*gpus)) == []
-    # What the package of 10.13.3.9 adds to the version is of the package alone.
+    # The package of 10.13.3.9 adds a suffix to the version that only the package has.
     assert check(tmp_path, machine_of(H100, tensorrt="10.13.3.9.post1")) == []
     assert check(tmp_path, machine_of(H100, tensorrt=None)) == []
 
@@ -301,7 +301,7 @@ def test_a_python_model_with_nothing_but_engines(tmp_path: Path) -> None:
         f"{FOR_L4}: it was built for NVIDIA L4 (compute capability 8.9), but this machine has "
         "NVIDIA H100 80GB HBM3 (9.0)"
     )
-    # What the manifest says goes before the name.
+    # The manifest's version counts more than the name.
     compatible = {"hardware_compatibility": "ampere_plus", "is_version_compatible": True}
     write_artifact(version, variants=engine_variants(FOR_L4, **compatible))
     assert check(tmp_path, machine_of(H100, tensorrt="10.14.1.48")) == []
@@ -322,7 +322,7 @@ def test_the_truncation_of_a_damaged_tokenizer_is_not_looked_at(tmp_path: Path) 
 def test_a_configuration_that_carries_the_files_of_something_else(
     word_artifact: Path, tmp_path: Path, name: str
 ) -> None:
-    """Two writers at once could mix them; a client would tokenise for another model."""
+    """Two writers at once could mix the files; a client would tokenize for another model."""
     repository, other = tmp_path / "repository", tmp_path / "other"
     write_repository([word_artifact], repository, variant="fp32")
     assert check(repository) == []

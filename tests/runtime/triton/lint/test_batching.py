@@ -44,7 +44,7 @@ def test_dynamic_batching_without_a_batch_size(tmp_path: Path) -> None:
 
 def test_dynamic_batching_with_the_batch_size_left_out(tmp_path: Path) -> None:
     write_model(tmp_path, "minilm", changed(ONNX, "max_batch_size: 8\n", ""))
-    # Line 13 is that of dynamic_batching, as one line above it is gone.
+    # Line 13 is that of dynamic_batching, because one line above it is removed.
     assert [(found.line, found.rule) for found in check(tmp_path)] == [(13, "never-batches")]
 
 
@@ -205,7 +205,7 @@ def test_openvino_without_padding_of_batches(tmp_path: Path, parameter: str, lin
 
 @pytest.mark.parametrize("parameter", ["", PADDING], ids=["without padding", "with padding"])
 def test_openvino_answers_nothing_where_the_length_is_free(tmp_path: Path, parameter: str) -> None:
-    """So all repositories that Lanner wrote for it."""
+    """All repositories that an earlier Lanner wrote for this backend have this form."""
     write_model(tmp_path, "minilm", FREE_LENGTH + parameter, "model.xml", "model.bin")
     problem = "no request to minilm is answered: the length of input_ids, attention_mask is free"
     assert faults(tmp_path) == [(CONFIG, 5, "error", "openvino-free-length", problem)]

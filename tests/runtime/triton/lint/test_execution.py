@@ -35,7 +35,7 @@ FILE = 'default_model_filename: "model.onnx"\n'
 
 @pytest.fixture(scope="module")
 def signed_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A product with signed weights."""
+    """Write a product with signed weights."""
     onnx = pytest.importorskip("onnx", reason="needs the export extra")
     text = """
     <ir_version: 10, opset_import: ["": 20]> g (uint8[n, 2] x) => (int32[n, 2] y)
@@ -83,7 +83,7 @@ def parameter(key: str, value: str) -> str:
 
 
 def threads(directory: Path, config: str, machine: ServingMachine) -> list[tuple[int, str]]:
-    """Line and problem of what is said of the threads."""
+    """Return line and problem of each finding about threads."""
     write_model(directory, "minilm", config, *ALL_FILES)
     found = check(directory, machine)
     return [(row.line, row.problem) for row in found if row.rule == "too-many-threads"]
@@ -94,27 +94,27 @@ def threads(directory: Path, config: str, machine: ServingMachine) -> list[tuple
     [
         (ONNX, 1, 17, 2, 2, 1),
         (ONNX.replace(INTRA, parameter("intra_op_thread_count", "3")), 4, 17, 6, 2, 3),
-        # 0, or no parameter, is a thread for each core.
+        # 0, or no parameter, means a thread for each core.
         (ONNX.replace(INTRA, parameter("intra_op_thread_count", "0")), 4, 17, 8, 2, 4),
         (changed(ONNX, INTRA, ""), 4, 12, 8, 2, 4),
-        # Without a count, or a group, there are two instances.
+        # Without a count, or without a group, there are two instances.
         (changed(ONNX, " count: 2", ""), 1, 17, 2, 2, 1),
         (changed(ONNX, GROUP, ""), 1, 14, 2, 2, 1),
-        # Between the operators too: 2 + 3 - 1 of each instance.
+        # Threads between operators count too: 2 + 3 - 1 for each instance.
         (
             ONNX.replace(INTRA, parameter("intra_op_thread_count", "2"))
             + parameter("execution_mode", "1")
             + parameter("inter_op_thread_count", "3"),
             *(4, 17, 8, 2, 4),
         ),
-        # One pool of 4, of which one thread is the caller's, and 2 callers.
+        # One pool of 4 threads, one of which is the caller's, and 2 callers.
         (
             ONNX.replace(INTRA, parameter("intra_op_thread_count", "4"))
             + parameter("share_session_between_instances", "true"),
             *(4, 17, 5, 2, 4),
         ),
         (PYTHON + parameter("threads", "3"), 2, 10, 3, 1, 3),
-        # Lanner's own share the cores, but each has one.
+        # Lanner's own models share the cores, but each has at least one thread.
         (
             PYTHON + parameter("lanner_input", "text") + "instance_group { count: 3 }",
             *(2, 11, 3, 3, 1),
@@ -143,17 +143,17 @@ def test_the_remedy_fits_the_cores(tmp_path: Path) -> None:
     ("config", "machine"),
     [
         (ONNX, ServingMachine(cores=2)),
-        # Between the operators there are threads in parallel execution alone.
+        # Only parallel execution has threads between operators.
         (ONNX + parameter("inter_op_thread_count", "9"), ServingMachine(cores=2)),
         (changed(ONNX, "KIND_CPU", "KIND_GPU").replace(INTRA, ""), GPU),
         (changed(ONNX, GROUP, "").replace(INTRA, ""), GPU),
-        # Of other people's Python nobody knows.
+        # The linter knows nothing about other people's Python.
         (PYTHON + "instance_group { count: 9 }", ServingMachine(cores=2)),
         (
             PYTHON + parameter("lanner_input", "text") + "instance_group { count: 2 }",
             ServingMachine(cores=3),
         ),
-        # This one has its engine elsewhere.
+        # This model has its engine elsewhere.
         (
             PYTHON
             + parameter("lanner_input", "text")

@@ -29,7 +29,7 @@ input { name: "i" dims: [ -1,
 output { name: "o" dims: [ ] }
 """
 
-#: Worked out by hand, by counting.
+#: Counted by hand.
 LINES = {
     "name": 2,
     "parameters": 5,
@@ -52,7 +52,7 @@ LINES = {
     "output.dims": 17,
 }
 
-#: What is not there, and where what it would be in begins.
+#: Missing fields get the first line of the message that would contain them.
 PARENTS = {
     "backend": 1,
     'parameters["none"]': 1,
@@ -96,7 +96,7 @@ def test_windows_line_ends_count_once() -> None:
     comments=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))),
 )
 def test_comment_lines_shift_what_is_below_them(place: int, comments: list[str]) -> None:
-    # Line 9 goes on with the string of line 8, and a comment may stand between the two.
+    # Line 9 continues the string of line 8, and a comment may stand between the two.
     rows = TEXT.split("\n")
     text = "\n".join([*rows[:place], *(f"# {comment}" for comment in comments), *rows[place:]])
     lines = FieldLines(text)

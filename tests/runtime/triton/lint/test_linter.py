@@ -27,7 +27,7 @@ from lanner.triton.lint import repository_model, serving_machine
 from lanner.triton.lint.finding import Rule
 from lanner.triton.lint.linter import lint
 
-#: One line for each fault, so that its line can be told from the text.
+#: One line for each fault, so that a line identifies its fault.
 FAULTY = """\
 name: "other"
 backend: "onnxruntime"
@@ -91,7 +91,7 @@ def test_findings_are_sorted_by_file_and_line(tmp_path: Path) -> None:
     write_model(tmp_path, "a", FAULTY)
     found = check(tmp_path)
     assert [(row.file, row.line) for row in found] == sorted((row.file, row.line) for row in found)
-    # The sum of the threads belongs to no model, and the missing warm-up to no line of its own.
+    # The sum of the threads belongs to no model, and the missing warm-up has no line of its own.
     rules = {row.rule: row.line for row in found if row.file.parent.name == "a"}
     assert rules == {**LINES, "no-warm-up": 1}
     assert [row.rule for row in found if row.file == tmp_path] == ["too-many-threads"]

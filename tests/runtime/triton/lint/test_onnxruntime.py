@@ -26,7 +26,7 @@ def test_threads_without_a_number_are_pinned(tmp_path: Path, parameter: str, lin
 
 
 def made(artifact: Path, repository: Path, variant: str) -> Path:
-    """A repository for the backend onnxruntime, on a machine as the linter's."""
+    """Write a repository for the backend onnxruntime, on a machine like the linter's."""
     serving = Serving(backend="onnxruntime", cores=MACHINE.cores)
     write_repository(
         [artifact], repository, variant=variant, serving=serving, names=["minilm"], with_text=False

@@ -76,7 +76,7 @@ def test_a_parameter_that_is_not_there(tmp_path: Path) -> None:
     model = read(write_model(tmp_path, "minilm", ONNX))
     assert model.parameter("lanner_buckets") == "2,4"
     assert model.parameter("none") is None
-    # Asking must not make one, as protobuf's maps do.
+    # Asking must not create a member, as protobuf's maps do.
     assert "none" not in model.config.parameters
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_parsed_is_a_finding(
     assert (found.file, found.line) == (directory / "config.pbtxt", int(place.partition(":")[0]))
     assert (found.severity, found.rule) == ("error", "config-syntax")
     assert found.problem.startswith(f"it is not a model configuration: {place} : ")
-    assert found.problem.endswith(problem)  # the middle is protobuf's
+    assert found.problem.endswith(problem)  # the middle part is protobuf's
     assert found.remedy == "fix that line; the fields are those of Triton's model_config.proto"
 
 

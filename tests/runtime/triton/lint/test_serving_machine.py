@@ -12,7 +12,7 @@ from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
 def give_gpu(
     monkeypatch: pytest.MonkeyPatch, directory: Path, script: str | None, tensorrt: str = ""
 ) -> None:
-    """A container that was given one of several GPUs, and an nvidia-smi that does a script."""
+    """Set up a container with one of several GPUs, and a script in place of nvidia-smi."""
     for name in ("nvidiactl", "nvidia3"):
         (directory / name).touch()
     monkeypatch.setattr(serving_machine, "DEVICES", directory)

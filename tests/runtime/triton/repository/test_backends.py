@@ -22,7 +22,7 @@ from lanner.triton.repository.serving import BACKENDS, Serving
 from lanner.triton.repository.tensorrt import engine_lengths, graph_specs, most_texts
 from lanner.triton.repository.write import write_repository
 
-#: Profiles of one length each, of a range each, and one for everything.
+#: Profiles of one length each, of a range each, and one for all lengths.
 FIXED = [Profile((1, n), (8, n), (32, n)) for n in (16, 64, 128)]
 RANGES = [Profile((1, 1), (8, 32), (32, 32)), Profile((1, 33), (8, 64), (16, 64))]
 WIDE = [Profile((1, 1), (8, 64), (64, 128))]
@@ -75,7 +75,7 @@ def test_serving_is_fitted_to_the_engine() -> None:
     assert few.max_batch_size == 8
     own = fitted(Serving(backend="tensorrt", buckets=(32, 64)), made, plan(RANGES))
     assert own.buckets == (32, 64)
-    # Other backends fill up by themselves.
+    # Other backends pad by themselves.
     python = Serving(device="cuda")
     assert fitted(python, made, plan(RANGES)) == python
 
@@ -126,7 +126,7 @@ def test_graphs_are_of_few_texts_of_each_bucket() -> None:
 
 
 def test_graphs_of_profiles_of_one_length_are_of_that_length() -> None:
-    """Triton tries every spec with every profile, and logs an error for what that does not take."""
+    """Triton tries every spec with every profile, and logs an error if the two do not fit."""
     serving = Serving(backend="tensorrt", max_batch_size=32)
     sizes = [1, 2, 4, 8, 16, 32]
     assert graph_specs(build(FIXED), ["input_ids"], (16, 64, 128), serving) == [
@@ -183,7 +183,7 @@ def test_a_text_model_that_calls_an_engine_needs_no_gpu() -> None:
 def test_onnxruntime_on_cuda() -> None:
     config = configured(FP32, Serving(backend="onnxruntime", device="cuda"))
     assert str(config.instance_group[0]) == "count: 1\nkind: KIND_GPU\n"
-    # All of its optimizations, which are not those of a CPU; and fp32 is no TF32.
+    # All of TensorRT's optimizations, which differ from those of a CPU; fp32 must not become TF32.
     expected = """optimization { execution_accelerators { gpu_execution_accelerator {
         name: "cuda" parameters { key: "use_tf32" value: "0" } } } }"""
     assert config.optimization == parse_config(expected, Path("expected")).optimization
@@ -219,7 +219,7 @@ def test_python_on_cuda() -> None:
     for text in (False, True):
         config = configured(FP32, Serving(device="cuda"), text=text)
         assert config.parameters["device"].string_value == "cuda"
-        # Its code takes the first GPU whichever an instance is for, so it has one instance there.
+        # Its code takes the first GPU for every instance, so it has one instance there.
         assert str(config.instance_group[0]) == "count: 1\ngpus: 0\nkind: KIND_GPU\n"
 
 
@@ -256,7 +256,7 @@ def test_a_repository_for_a_gpu(
     model = tmp_path / "r" / "words"
     name = read_config(model / "config.pbtxt").default_model_filename
     assert name == f"model{Path(file).suffix}"
-    # As it is: what is fast on a CPU is not fused into it.
+    # The file is unchanged: fusions that are fast on a CPU are not made.
     assert (model / "1" / name).read_bytes() == artifact.file(file).read_bytes()
     assert {found.rule for found in lint(tmp_path / "r")} <= {"no-gpu"}
 

@@ -142,7 +142,7 @@ def test_token_types_may_be_left_out_where_the_model_fills_them_in() -> None:
 
 IN_PYTHON = parameters(lanner_input="text", lanner_variant="fp32", engine="auto")
 TOKEN_MODEL = parameter("token_model", "m")
-#: Of each head its tensors, and what runs before it is ready.
+#: The tensors of each head, and the runs before the model is ready.
 TEXT_MODELS = {
     "embed": (TEXT + VECTOR, text_sample("text")),
     "score": (
@@ -176,7 +176,7 @@ def test_a_text_model_with_an_engine_of_its_own(head: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_a_text_model_beside_a_token_model(backend: str, head: str) -> None:
     own = IN_PYTHON + TOKEN_MODEL + parameter("lanner_buckets", "4")
-    # A server that is still loading its models runs none of them, so it cannot warm up.
+    # A server that still loads its models runs none of them, so it cannot warm up.
     expected = beginning("m_text", "python") + TEXT_MODELS[head][0] + CPU + own
     assert of_text(manifest(head), backend=backend) == parsed(expected)
 
@@ -187,7 +187,7 @@ def test_a_text_model_takes_names_of_prompts_if_one_has_a_text() -> None:
     ending = warmup + CPU + IN_PYTHON
     expected = beginning("m_text", "python") + tensors + name + ending
     assert of_text(manifest(prompts={"query": "q: ", "document": ""})) == parsed(expected)
-    # sentence-transformers writes both names, without a text, for models that have none.
+    # sentence-transformers writes both names, with empty texts, for models without prompts.
     expected = beginning("m_text", "python") + tensors + ending
     assert of_text(manifest(prompts={"query": "", "document": ""})) == parsed(expected)
 
@@ -196,7 +196,7 @@ def test_a_text_model_that_shares_an_engine_in_python() -> None:
     own = CPU + IN_PYTHON + TOKEN_MODEL
     expected = beginning("m_text", "python") + TEXT_MODELS["embed"][0] + own
     assert of_text(shares_engine=True) == parsed(expected)
-    # Its token model keeps the version before the newest, and stays as it is otherwise.
+    # Its token model keeps the version before the newest, and is otherwise unchanged.
     alone, called = token(), token(shares_engine=True)
     assert called.version_policy.latest.num_versions == 2
     called.version_policy.latest.num_versions = 1
@@ -347,7 +347,7 @@ def test_each_comment_stands_before_what_it_is_about() -> None:
         assert lines[0].startswith(comment)
         fields = [line for line in lines if not line.startswith("#")]
         assert fields[0].startswith(field)
-        # All of the comment comes first.
+        # The whole comment comes first.
         assert lines[-len(fields) :] == fields
 
 

@@ -92,7 +92,7 @@ def test_a_delay_ends_with_a_full_batch() -> None:
 def test_buckets_are_of_the_backends_that_do_not_pack(backend: str) -> None:
     assert Serving().lengths(64) == ()
     assert Serving(backend=backend).lengths(64) == (16, 24, 32, 48, 64)
-    # Without a limit they end at 512.
+    # Without a limit the buckets end at 512.
     assert Serving(backend=backend).lengths(None)[-3:] == (256, 384, 512)
 
 

@@ -43,13 +43,13 @@ from lanner.triton.repository.write import WrittenModel, write_repository
 from lanner.vectors.ranges import EmbeddingRanges
 
 TEXTS = ["a b", "c", "", "zzz a"]
-#: Those that run on a CPU.
+#: The backends that run on a CPU.
 BACKENDS = ("python", "onnxruntime")
 
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as the linter's machine has."""
+    """Return as many cores as the linter's machine has."""
     monkeypatch.setattr("lanner.triton.repository.onnxruntime.available_cores", lambda: 2)
 
 
@@ -191,7 +191,7 @@ def test_the_linter_has_nothing_to_say(
     artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
     write(artifact.directory, repository, serving=Serving(backend=backend))
     assert check(repository) == []
-    # A second version changes nothing of that.
+    # A second version changes none of that.
     write(artifact.directory, repository, serving=Serving(backend=backend))
     assert check(repository) == []
 
@@ -278,7 +278,7 @@ def test_one_configuration_loads_versions_of_other_variants(
         directory = repository / "tiny" / version
         assert files(directory) == sorted([*ARTIFACT, "embedding_ranges.npy", "model.onnx"])
         artifact = Artifact.open(directory)
-        artifact.verify()  # what the manifest recorded is what is there
+        artifact.verify()  # the manifest's record agrees with the file
         assert [(one.name, one.file) for one in artifact.manifest.variants] == [
             (variant, "model.onnx")
         ]
@@ -311,7 +311,7 @@ def test_one_configuration_loads_engines_of_two_versions_of_tensorrt(
 def test_a_version_for_another_backend_is_not_kept(
     word_artifact: Path, repository: Path, backends: tuple[str, str]
 ) -> None:
-    """Triton loads no version of a model where it fails to load one."""
+    """If Triton fails to load one version of a model, it loads none of them."""
     for backend, kept in zip(backends, (2, 1), strict=True):
         write(word_artifact, repository, serving=Serving(backend=backend, shares_engine=True))
         config = read_config(repository / "words" / "config.pbtxt")
@@ -475,7 +475,7 @@ def test_a_damaged_older_version_is_named(word_artifact: Path, repository: Path)
 
 @contextmanager
 def no_file_above(limit_bytes: int) -> Iterator[None]:
-    """The system refuses to let a file grow beyond that, as it does on a disk without room."""
+    """Limit the size of files in the block, so that writing fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
     try:
@@ -484,8 +484,8 @@ def no_file_above(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-#: The files of the artifact of words have up to 2,000 bytes each; a configuration, which carries
-#: some of them, has more.
+#: The files of the word artifact have up to 2,000 bytes each; a configuration contains some of them
+#: and is larger.
 @pytest.mark.parametrize("limit_bytes", [10, 2_500])
 def test_a_model_that_finds_no_room_is_taken_back(
     word_artifact: Path, repository: Path, limit_bytes: int
@@ -500,7 +500,7 @@ def test_a_model_that_finds_no_room_is_taken_back(
     ):
         write(word_artifact, repository)
     assert not repository.exists() or files(repository) == []
-    # What is there can be gone on with.
+    # The repository can still be written to.
     assert [model.version for model in write(word_artifact, repository)] == [1, 1]
     before = contents(repository)
     with (
@@ -524,7 +524,7 @@ def test_a_text_model_that_finds_no_room_leaves_its_token_model(
         write(word_artifact, repository)
     assert [path.name for path in repository.iterdir()] == ["words"]
     monkeypatch.undo()
-    # What is there can be gone on with.
+    # The repository can still be written to.
     assert [model.version for model in write(word_artifact, repository)] == [2, 2]
 
 
@@ -604,7 +604,7 @@ def test_what_is_no_artifact(tmp_path: Path, repository: Path) -> None:
 def test_int8_for_onnxruntime_is_laid_out_for_the_processor_that_writes(
     tiny_artifact: Artifact, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Made with VNNI and served without it saturates, and the check says so; not so the reverse."""
+    """int8 written with VNNI and served without it saturates; the check reports this."""
     elsewhere = ServingMachine(cores=2, has_fast_int8=False)
     answers = []
     for name, flags, is_signed in (

@@ -1,4 +1,4 @@
-"""Writers of a repository that are killed at any step, or come two at once."""
+"""Writers of a repository that are killed at any step, or that write at the same time."""
 
 import os
 import shutil
@@ -19,11 +19,11 @@ from lanner.triton.repository.writing import put_in_place, writing
 
 
 class Killed(BaseException):
-    """Stands for a kill: nobody catches it, and nothing is cleaned up behind it."""
+    """Stands for a kill, because nothing catches it or cleans up after it."""
 
 
 class Steps:
-    """Counts what is done to files; the step of a number, from 1, is not done any more."""
+    """Counts the operations on files; the step with the given number, from 1, is not done."""
 
     def __init__(self, patch: pytest.MonkeyPatch, last: int) -> None:
         self.count, self.last = 0, last
@@ -87,7 +87,7 @@ def test_killed_at_any_step_the_same_command_goes_on(
             Steps(patch, last)
             with pytest.raises(Killed):
                 write(repository)
-        if repository.is_dir():  # whatever is there may be served
+        if repository.is_dir():  # the repository can be served at every step
             for model in repository.glob("[!.]*"):
                 assert (model / "config.pbtxt").is_file(), last
                 assert list(model.glob("[0-9]*")), last
@@ -145,7 +145,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 def test_temporary_files_are_outside_if_they_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that starts meanwhile takes any directory inside for a model."""
+    """A server that starts meanwhile would take any directory inside for a model."""
     repository = tmp_path / "repository"
     with writing(repository, []) as work:
         assert work.parent == tmp_path

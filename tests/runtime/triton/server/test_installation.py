@@ -1,4 +1,4 @@
-"""The search for a server, in fake layouts; `test_server` starts a real one."""
+"""The search for a server, in fake directories; `test_server` starts a real one."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ def make_server(root: Path) -> Path:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """The program in a wheel whose Python backend is for the Python that runs."""
+    """Return the program in a wheel whose Python backend is for the running Python."""
     binary = make_server(tmp_path / "wheel" / "pytriton" / "tritonserver")
     add(binary, "backends/python/libtriton_python.so", "backends/python/__pycache__/a.pyc")
     add(binary, f"python_backend_stubs/{PYTHON}/triton_python_backend_stub")
@@ -162,7 +162,7 @@ def test_a_wheel_is_laid_out_and_not_written_to(
     expected = [f"{work}/python/libpython", f"{wheel.parents[3]}/nvidia_pytriton.libs", "/before"]
     assert libraries == expected
     assert environment["PATH"].split(":")[0] == f"{work}/python/bin"
-    # As isolated as the stub is, this Python imports what the process does, and that numpy first.
+    # This Python is as isolated as the stub. It imports what the process does, that numpy first.
     code = (
         "import numpy, of_this_process, sys; from importlib.util import find_spec; "
         "print(find_spec('lanner').origin, numpy.__file__, sys.dont_write_bytecode, sep='\\n')"

@@ -92,7 +92,7 @@ def test_a_server_gets_ready_answers_and_leaves_nothing(make: Make, repository: 
 
 
 def test_a_repository_anywhere_is_served(make: Make, tmp_path: Path) -> None:
-    """The Python backend puts the path into a shell's command."""
+    """The Python backend puts the path into a shell command."""
     repository = write_triton_model(tmp_path / f"it's \N{SNOWMAN}; touch {tmp_path}" / "a b")
     with make(repository=repository) as server:
         assert infer(server, [2]) == [4]
@@ -129,7 +129,7 @@ def _wait_for(condition: Callable[[], object]) -> None:
 def test_options_of_triton_go_through_and_win(make: Make) -> None:
     options = ["--model-control-mode=explicit", "--cache-config", "local,size=2000000"]
     with make(options=options) as server:
-        assert server.models() == [{"name": "double"}]  # it is there, and not loaded
+        assert server.models() == [{"name": "double"}]  # it exists, but is not loaded
         post(f"{server.http_url}/v2/repository/models/double/load", {})
         assert infer(server, [4]) == [8]
         assert '{\\"size\\":\\"2000000\\"}' in server.log.text
@@ -146,7 +146,7 @@ def test_nothing_is_imported_from_the_working_directory(
     for name in ("wave.py", "numpy.py", "lanner.py", "this_is_not_there.py"):
         (tmp_path / "here" / name).write_text(ran)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.syspath_prepend("")  # as `python -m lanner` has it
+    monkeypatch.syspath_prepend("")  # as for `python -m lanner`
     with pytest.raises(RepositoryError, match=r"No module named 'this_is_not_there'"), make():
         pass
     assert not (tmp_path / "ran").exists()
