@@ -23,16 +23,17 @@ class Encoder {
 
   void run(float* output) {
     embed();
-    for (const Layer& layer : model_.layers) run_layer(layer);
+    for (std::size_t i = 0; i < model_.layers.size(); ++i)
+      run_layer(model_.layers[i], model_.layers[(i + 1) % model_.layers.size()]);
     member_.wait();
     run_head(output);
   }
 
  private:
   // out = epilogue(rows x linear). Each member must have its share of the rows ready; all of `out` is
-  // ready for all afterwards.
+  // ready for all afterwards. The product after it has the weights `next`.
   void multiply(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count,
-                Epilogue epilogue, FloatRows out) {
+                Epilogue epilogue, FloatRows out, const Linear& next) {
     const auto panels = member_.share(linear.panels());
     if (linear.bytes()) {
       const ByteRows bytes = scratch_.bytes(linear.depth());
@@ -40,8 +41,8 @@ class Encoder {
       model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
                               rows_from(bytes, share.begin));
       member_.wait();
-      model_.kernels.product(bytes, count, linear.byte_weights(), panels.begin, panels.end, epilogue,
-                             out, scratch_.widened(member_.rank()));
+      model_.kernels.product(bytes, count, linear.byte_weights(), panels.begin, panels.end,
+                             next.panel(member_.share(next.panels()).begin), epilogue, out);
     } else {
       member_.wait();
       model_.kernels.float_product(rows, count, linear.float_weights(), panels.begin, panels.end,
@@ -80,7 +81,7 @@ class Encoder {
     normalize(sums, model_.embedding_norm, width);
     if (model_.has_projection)
       multiply(model_.projection, model_.projection_input, sums, block_.tokens(), {},
-               scratch_.hidden());
+               scratch_.hidden(), model_.layers.front().weights->query_key_value);
   }
 
   std::size_t position(std::size_t start, std::size_t token) const {
@@ -92,17 +93,18 @@ class Encoder {
     return config.position_offset + token - start - static_cast<std::size_t>(padding);
   }
 
-  void run_layer(const Layer& layer) {
+  void run_layer(const Layer& layer, const Layer& next) {
     const LayerWeights& w = *layer.weights;
     const std::size_t tokens = block_.tokens();
     const FloatRows hidden = scratch_.hidden();
     const FloatRows heads = scratch_.wide(w.query_key_value.columns());
     const FloatRows context = scratch_.context(w.attention_output.depth());
-    multiply(w.query_key_value, layer.attention_input, hidden, tokens, {}, heads);
+    multiply(w.query_key_value, layer.attention_input, hidden, tokens, {}, heads,
+             w.attention_output);
     attend(heads, context);
     member_.wait();
     multiply(w.attention_output, layer.attention_output_input, context, tokens,
-             {Activation::none, true}, hidden);
+             {Activation::none, true}, hidden, w.intermediate);
     normalize(hidden, w.attention_norm, model_.hidden_width());
     const FloatRows inner = scratch_.wide(w.intermediate.columns());
     const auto activation = static_cast<Activation>(model_.config.activation);
@@ -111,8 +113,9 @@ class Encoder {
       if (tokens > kInnerRows) member_.wait();
       const std::size_t count = std::min(kInnerRows, tokens - row);
       const FloatRows part = rows_from(hidden, row);
-      multiply(w.intermediate, layer.intermediate_input, part, count, {activation, false}, inner);
-      multiply(w.output, layer.output_input, inner, count, {Activation::none, true}, part);
+      multiply(w.intermediate, layer.intermediate_input, part, count, {activation, false}, inner, w.output);
+      multiply(w.output, layer.output_input, inner, count, {Activation::none, true}, part,
+               row + count < tokens ? w.intermediate : next.weights->query_key_value);
     }
     normalize(hidden, w.norm, model_.hidden_width());
   }
@@ -152,7 +155,8 @@ class Encoder {
     }
     for (const Dense& dense : model_.dense) {
       const FloatRows to = scratch_.head(turn++ % 2);
-      multiply(dense.linear, dense.input, rows, count, {dense.activation, false}, to);
+      multiply(dense.linear, dense.input, rows, count, {dense.activation, false}, to,
+               dense.linear);
       rows = to;
     }
     const std::size_t width = model_.output_size;

@@ -30,13 +30,12 @@ void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
       std::max({all * 3 * attention, inner * inner_width, all * model.embedding_width()}));
   context_ = arena_->take<float>(all * attention);
   for (auto& head : heads_) head = arena_->take<float>(all * head_stride_);
-  bytes_ = arena_->take<std::uint8_t>(bytes);
+  element_bytes_ = model.kernels.element_bytes;
+  bytes_ = arena_->take<std::uint8_t>(bytes * element_bytes_);
   scales_ = arena_->take<float>(all);
   zero_pairs_ = arena_->take<std::int32_t>(all);
   attention_size_ = round_up(attention_workspace(longest, model.head_width()), kLanes);
   attention_ = arena_->take<float>(members * attention_size_);
-  widened_size_ = model.kernels.widens ? round_up(bytes, kPanel) : 0;
-  widened_ = arena_->take<std::int16_t>(members * widened_size_);
   rows_ = rows;
   longest_ = longest;
   members_ = members;

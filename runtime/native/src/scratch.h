@@ -20,21 +20,18 @@ class Scratch {
   FloatRows context(std::size_t stride) const { return {context_, stride}; }
   FloatRows head(std::size_t index) const { return {heads_[index], head_stride_}; }
   ByteRows bytes(std::size_t stride) const {
-    return {bytes_, stride, scales_, zero_pairs_};
+    return {bytes_, stride * element_bytes_, scales_, zero_pairs_};
   }
   float* attention(std::size_t member) const { return attention_ + member * attention_size_; }
-  // 16-bit copies of bytes_, for instruction sets that multiply those.
-  std::int16_t* widened(std::size_t member) const { return widened_ + member * widened_size_; }
 
  private:
   std::size_t rows_ = 0, longest_ = 0, members_ = 0;
-  std::size_t hidden_stride_ = 0, head_stride_ = 0, attention_size_ = 0, widened_size_ = 0;
+  std::size_t hidden_stride_ = 0, head_stride_ = 0, attention_size_ = 0, element_bytes_ = 0;
   std::unique_ptr<Arena> arena_;
   float *hidden_ = nullptr, *wide_ = nullptr, *context_ = nullptr, *heads_[2] = {};
   float *scales_ = nullptr, *attention_ = nullptr;
   std::uint8_t* bytes_ = nullptr;
   std::int32_t* zero_pairs_ = nullptr;
-  std::int16_t* widened_ = nullptr;
 };
 
 // The most rows that the two products after attention take at once: what is between them, in

@@ -20,7 +20,6 @@ constexpr TileConfiguration kConfiguration;
 // 16 x 64 sums in registers 0 to 3; 4 and 5 have rows, 6 and 7 weights. Rows beyond the last are
 // multiplied too and not looked at.
 struct Tile {
-  using Element = std::uint8_t;
   static constexpr std::size_t rows = 16;
   static void begin() { _tile_loadconfig(&kConfiguration); }
   static void end() { _tile_release(); }
@@ -53,6 +52,8 @@ struct Tile {
 };
 
 }  // namespace
+
+#include "product.h"
 
 #include "kernel_table.h"
 

@@ -1,11 +1,10 @@
 // AVX2 and FMA without VNNI: Intel since Haswell, AMD since Zen.
 #include "vector_avx2.h"
 
-#include "avx_tile.h"
+#include "widened_product.h"
 
 namespace {
 constexpr std::size_t kFloatRows = 6, kFloatVectors = 1;
-using Tile = AvxTile<Avx2Tile>;
 }  // namespace
 
 #include "kernel_table.h"

@@ -7,8 +7,7 @@
 
 namespace {
 
-struct VnniTile {
-  using Element = std::uint8_t;
+struct Tile {
   static constexpr std::size_t rows = 6;
   static void begin() {}
   static void end() {}

@@ -2,10 +2,10 @@
 #include "vector_avx512.h"
 
 #include "avx512_tile.h"
+#include "product.h"
 
 namespace {
 constexpr std::size_t kFloatRows = 8, kFloatVectors = 2;
-using Tile = VnniTile;
 }  // namespace
 
 #include "kernel_table.h"

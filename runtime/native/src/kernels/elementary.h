@@ -1,7 +1,7 @@
 // Elementary functions over 16 lanes. libm's differ from machine to machine, so they are our own.
 #pragma once
 
-#include "four.h"
+#include "together.h"
 
 namespace {
 
@@ -39,23 +39,29 @@ LN_INLINE Floats tanh(Floats x) {
   return fma(broadcast(2.0f), logistic(add(x, x)), broadcast(-1.0f));
 }
 
-// x * Phi(x), Phi the normal distribution. Phi(x) - 1/2 = x * P(x^2) on [-4.75, 4.75], with P a
-// minimax polynomial in 2 x^2 / 4.75^2 - 1 (so that its coefficients do not cancel), weighted so that
-// x * Phi(x) is within 4e-6 for every x. tests/fit_gelu.py finds the coefficients (Lawson's method).
-LN_INLINE Four gelu_erf(Four x) {
-  const Four inside = clamp(x, -4.75f, 4.75f);
-  const Four t = fma(mul(inside, inside), broadcast(2.0f / (4.75f * 4.75f)), broadcast(-1.0f));
-  Four p = four(broadcast(0x1.4f9cb6p-10f));
-  p = fma(p, t, broadcast(-0x1.ee46f0p-9f));
-  p = fma(p, t, broadcast(0x1.48ba34p-8f));
-  p = fma(p, t, broadcast(-0x1.d5d0cep-8f));
-  p = fma(p, t, broadcast(0x1.b7468ap-7f));
-  p = fma(p, t, broadcast(-0x1.62b4d4p-6f));
-  p = fma(p, t, broadcast(0x1.f21ed0p-6f));
-  p = fma(p, t, broadcast(-0x1.4c55bep-5f));
-  p = fma(p, t, broadcast(0x1.b41a6ep-5f));
-  p = fma(p, t, broadcast(-0x1.2dbe06p-4f));
-  p = fma(p, t, broadcast(0x1.30a2f2p-3f));
+// x * Phi(x), Phi the normal distribution. Phi(x) - 1/2 = x * P(x^2) on [-5.2, 5.2], with P a
+// minimax polynomial in 2 x^2 / 5.2^2 - 1 (so that its coefficients do not cancel), weighted so that
+// x * Phi(x) is within 9e-7, as near as x / 2 * (1 + erf(x / sqrt(2))) comes in fp32.
+// tests/fit_gelu.py finds the coefficients (Lawson's method).
+template <std::size_t N>
+LN_INLINE Together<N> gelu_erf(Together<N> x) {
+  const Together<N> inside = clamp(x, -5.2f, 5.2f);
+  const Together<N> t = fma(mul(inside, inside), broadcast(2.0f / (5.2f * 5.2f)), broadcast(-1.0f));
+  Together<N> p = all<N>(broadcast(0x1.5a7d12p-13f));
+  p = fma(p, t, broadcast(-0x1.15ece4p-11f));
+  p = fma(p, t, broadcast(0x1.7377d6p-11f));
+  p = fma(p, t, broadcast(-0x1.184352p-10f));
+  p = fma(p, t, broadcast(0x1.4d38d2p-9f));
+  p = fma(p, t, broadcast(-0x1.45bdaep-8f));
+  p = fma(p, t, broadcast(0x1.089824p-7f));
+  p = fma(p, t, broadcast(-0x1.9667a0p-7f));
+  p = fma(p, t, broadcast(0x1.28d2cep-6f));
+  p = fma(p, t, broadcast(-0x1.958776p-6f));
+  p = fma(p, t, broadcast(0x1.05da40p-5f));
+  p = fma(p, t, broadcast(-0x1.471428p-5f));
+  p = fma(p, t, broadcast(0x1.99d02ep-5f));
+  p = fma(p, t, broadcast(-0x1.157a7ep-4f));
+  p = fma(p, t, broadcast(0x1.166cf2p-3f));
   return mul(x, clamp(fma(inside, p, broadcast(0.5f)), 0.0f, 1.0f));
 }
 
@@ -71,14 +77,16 @@ LN_INLINE Floats activated(lanner::Activation activation, Floats x) {
     case lanner::Activation::relu: return max(x, broadcast(0.0f));
     case lanner::Activation::silu: return mul(x, logistic(x));
     case lanner::Activation::tanh: return tanh(x);
-    case lanner::Activation::gelu_erf: return gelu_erf(four(x)).v[0];
+    case lanner::Activation::gelu_erf: return gelu_erf(all<1>(x)).v[0];
     case lanner::Activation::none: break;
   }
   return x;
 }
-LN_INLINE Four activated(lanner::Activation activation, Four x) {
+template <std::size_t N>
+LN_INLINE Together<N> activated(lanner::Activation activation, Together<N> x) {
+  if (activation == lanner::Activation::none) return x;
   if (activation == lanner::Activation::gelu_erf) return gelu_erf(x);
-  return each_of_four([&](int i) { return activated(activation, x.v[i]); });
+  return each_of<N>([&](std::size_t i) { return activated(activation, x.v[i]); });
 }
 
 }  // namespace

@@ -17,16 +17,17 @@ inline constexpr std::size_t kMaxDepth = 32768;
 
 enum class Activation : std::uint32_t { none, gelu_erf, gelu_tanh, relu, silu, tanh };
 
-// Rows of unsigned bytes: value = scales[row] * (byte - zero point of the row).
+// Rows of unsigned bytes: value = scales[row] * (byte - zero point of the row). Instruction sets that
+// multiply 16-bit integers keep each byte in one.
 struct ByteRows {
   std::uint8_t* data;
-  std::size_t stride;
+  std::size_t stride;  // in bytes
   float* scales;
   std::int32_t* zero_pairs;  // see zero_pair()
 };
 
 // Signed weights [depth, columns] in panels [columns / 64][depth / 4][64][4], depth a multiple of
-// 64. VNNI and AMX read them as they are, and AVX2 widens them.
+// 64. VNNI and AMX read them as they are, and AVX2 widens them as it goes.
 struct ByteWeights {
   const std::int8_t* panels;
   std::size_t depth;
@@ -103,11 +104,12 @@ constexpr std::size_t attention_workspace(std::size_t tokens, std::size_t width)
 }
 
 struct Kernels {
-  bool widens;  // product() needs its workspace
-  // Columns [64 * first, 64 * last) of rows x weights. `workspace` has rows x depth 16-bit integers.
+  std::size_t element_bytes;  // of each byte in ByteRows
+  // Columns [64 * first, 64 * last) of rows x weights. `next` is the panel that will be read after
+  // these, to bring it into the cache.
   void (*product)(const ByteRows& rows, std::size_t count, const ByteWeights& weights,
-                  std::size_t first, std::size_t last, Epilogue epilogue, FloatRows out,
-                  std::int16_t* workspace);
+                  std::size_t first, std::size_t last, const std::int8_t* next, Epilogue epilogue,
+                  FloatRows out);
   void (*float_product)(FloatRows rows, std::size_t count, const FloatWeights& weights,
                         std::size_t first, std::size_t last, Epilogue epilogue, FloatRows out);
   void (*norm)(FloatRows rows, std::size_t count, std::size_t padded_width, const Norm& norm);

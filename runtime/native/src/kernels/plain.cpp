@@ -7,7 +7,6 @@ namespace {
 constexpr std::size_t kFloatRows = 8, kFloatVectors = 1;
 
 struct Tile {
-  using Element = std::uint8_t;
   static constexpr std::size_t rows = 8;
   static void begin() {}
   static void end() {}
@@ -25,6 +24,8 @@ struct Tile {
 };
 
 }  // namespace
+
+#include "product.h"
 
 #include "kernel_table.h"
 

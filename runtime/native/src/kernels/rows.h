@@ -15,11 +15,11 @@ void norm(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
   const float width = static_cast<float>(norm.width);
   for (std::size_t i = 0; i < count; ++i) {
     float* row = rows.data + i * rows.stride;
-    Four total = four(zero);
+    Four total = all<4>(zero);
     for (std::size_t j = 0; j < padded_width; j += 64)
       for (std::size_t k = 0; k < 4; ++k) total.v[k] = add(total.v[k], load(row + j + 16 * k));
     const Floats mean = broadcast(sum(total) / width);
-    Four squares = four(zero);
+    Four squares = all<4>(zero);
     for (std::size_t j = 0; j < padded_width; j += 64) {
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = j + 16 * k;
@@ -37,7 +37,7 @@ void norm(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
 
 // The bytes of a row reach from its least to its greatest value, 0 included.
 LN_INLINE lanner::Quantization range_of(const float* row, std::size_t width) {
-  Four low = four(broadcast(0.0f)), high = low;
+  Four low = all<4>(broadcast(0.0f)), high = low;
   for (std::size_t j = 0; j < width; j += 64) {
     for (std::size_t k = 0; k < 4; ++k) {
       const Floats x = load(row + j + 16 * k);
@@ -56,14 +56,22 @@ void quantize(lanner::FloatRows rows, std::size_t count, std::size_t padded_widt
               const lanner::Quantization& given, const lanner::ByteRows& out) {
   for (std::size_t i = 0; i < count; ++i) {
     const float* row = rows.data + i * rows.stride;
-    std::uint8_t* to = out.data + i * out.stride;
+    auto* to = reinterpret_cast<Element*>(out.data + i * out.stride);
     const lanner::Quantization q = given.per_row ? range_of(row, padded_width) : given;
     out.scales[i] = q.scale;
     out.zero_pairs[i] = lanner::zero_pair(q.zero_point);
+    // As ONNX has it: round(x / scale) + zero point. A product with the inverse and one step of
+    // correction is the quotient as a division rounds it, for less.
     const Floats inverse = broadcast(q.scale > 0.0f ? 1.0f / q.scale : 0.0f);
-    const Floats zero_point = broadcast(static_cast<float>(q.zero_point));
-    for (std::size_t j = 0; j < padded_width; j += 16)
-      store_bytes(to + j, clamp(fma(load(row + j), inverse, zero_point), 0.0f, 255.0f));
+    const Floats negative_scale = broadcast(-q.scale);
+    const float least = static_cast<float>(-q.zero_point) * q.scale;
+    const float most = static_cast<float>(255 - q.zero_point) * q.scale;
+    for (std::size_t j = 0; j < padded_width; j += 16) {
+      const Floats x = clamp(load(row + j), least, most);
+      const Floats quotient = mul(x, inverse);
+      const Floats rest = fma(quotient, negative_scale, x);
+      store_rounded(to + j, fma(rest, inverse, quotient), q.zero_point);
+    }
   }
 }
 

@@ -85,14 +85,21 @@ LN_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
           _mm256_add_epi32(sum.high, _mm256_madd_epi16(a.high, b.high))};
 }
 
-LN_INLINE void store_bytes(std::uint8_t* to, Floats x) {
+LN_INLINE __m256i rounded(Floats x, std::int32_t zero_point) {
+  const __m256i zero = _mm256_set1_epi32(zero_point);
   // Packing works within halves of 128 bits: 0-3 8-11 | 4-7 12-15.
-  const __m256i words =
-      _mm256_packus_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
-  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  const __m256i words = _mm256_packus_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(x.low), zero),
+                                            _mm256_add_epi32(_mm256_cvtps_epi32(x.high), zero));
+  return _mm256_permute4x64_epi64(words, 0xd8);
+}
+LN_INLINE void store_rounded(std::int16_t* to, Floats x, std::int32_t zero_point) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded(x, zero_point));
+}
+LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
+  const __m256i words = rounded(x, zero_point);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm_packus_epi16(_mm256_castsi256_si128(ordered),
-                                    _mm256_extracti128_si256(ordered, 1)));
+                   _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                    _mm256_extracti128_si256(words, 1)));
 }
 
 LN_INLINE void transpose_eight(const float* from, std::size_t stride, float* to,

@@ -58,9 +58,9 @@ LN_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
   return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)};
 }
 
-LN_INLINE void store_bytes(std::uint8_t* to, Floats x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.v)));
+LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
+  const __m512i rounded = _mm512_add_epi32(_mm512_cvtps_epi32(x.v), _mm512_set1_epi32(zero_point));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(rounded));
 }
 
 // Pairs, then fours of floats, then the four quarters of the registers change places.

@@ -112,13 +112,13 @@ LN_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
   return sum;
 }
 
-// 16 numbers of 0 to 255, rounded to the nearest integer, halves to the even one.
-LN_INLINE void store_bytes(std::uint8_t* to, Floats x) {
+// 16 numbers, rounded to the nearest integer, halves to the even one, plus the zero point: 0 to 255.
+LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
   for (std::size_t i = 0; i < 16; ++i) {
     const float shifted = x.v[i] + 12582912.0f;  // 1.5 * 2^23: leaves no room for a fraction
     std::uint32_t bits;
     std::memcpy(&bits, &shifted, 4);
-    to[i] = static_cast<std::uint8_t>(bits);
+    to[i] = static_cast<std::uint8_t>(bits + static_cast<std::uint32_t>(zero_point));
   }
 }
 

@@ -1,0 +1,61 @@
+// What becomes of a product's exact sums: floats, with bias, activation and residual.
+#pragma once
+
+#include "elementary.h"
+
+namespace {
+
+// Sums [rows][columns], of 64 columns or of 16. `together` vectors are taken at once: those of a row
+// of 64 columns, or of as many rows of 16. Either way each number is computed alike.
+template <std::size_t together, std::size_t columns>
+struct Sums {
+  static constexpr std::size_t row_vectors = columns / 16, step = together / row_vectors;
+  const std::int32_t* sums;
+  const lanner::ByteRows& a;
+  std::size_t row;  // in `a` and `out`, of the first of these sums
+  const lanner::ByteWeights& w;
+  std::size_t column;
+  bool accumulate;
+  lanner::FloatRows out;
+
+  template <lanner::Activation activation, std::size_t N>
+  LN_INLINE void finish(const Sums& s, std::size_t from) {
+    const Together<N> x = activated(activation, each_of<N>([&](std::size_t i) __attribute__((always_inline)) {
+      const std::size_t at_row = s.row + from + i / row_vectors;
+      const std::size_t at = s.column + i % row_vectors * 16;
+      const Ints exact = add_pairs(load_ints(s.sums + from * columns + 16 * i),
+                                   load_ints(s.w.column_pairs + at),
+                                   broadcast_int(s.a.zero_pairs[at_row]));
+      // Rounded twice, as in ONNX Runtime.
+      const Floats scale = mul(load(s.w.scales + at), broadcast(s.a.scales[at_row]));
+      return add(mul(to_floats(exact), scale), load(s.w.bias + at));
+    }));
+    for (std::size_t i = 0; i < N; ++i) {
+      float* to = s.out.data + (s.row + from + i / row_vectors) * s.out.stride + s.column +
+                  i % row_vectors * 16;
+      store(to, s.accumulate ? add(load(to), x.v[i]) : x.v[i]);
+    }
+  }
+
+  template <lanner::Activation activation>
+  static void finish_rows(const Sums& s, std::size_t rows) {
+    std::size_t i = 0;
+    for (; i + step <= rows; i += step) finish<activation, together>(s, i);
+    if constexpr (step > 1)
+      for (; i < rows; ++i) finish<activation, row_vectors>(s, i);
+  }
+
+  void finish(lanner::Activation activation, std::size_t rows) const {
+    switch (activation) {
+      case lanner::Activation::gelu_erf: return finish_rows<lanner::Activation::gelu_erf>(*this, rows);
+      case lanner::Activation::gelu_tanh: return finish_rows<lanner::Activation::gelu_tanh>(*this, rows);
+      case lanner::Activation::relu: return finish_rows<lanner::Activation::relu>(*this, rows);
+      case lanner::Activation::silu: return finish_rows<lanner::Activation::silu>(*this, rows);
+      case lanner::Activation::tanh: return finish_rows<lanner::Activation::tanh>(*this, rows);
+      case lanner::Activation::none: break;
+    }
+    finish_rows<lanner::Activation::none>(*this, rows);
+  }
+};
+
+}  // namespace

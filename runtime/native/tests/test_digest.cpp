@@ -1,0 +1,43 @@
+// The same bits on every machine: the vectors of fixed encoders and inputs have a recorded digest, and
+// each instruction set that this machine has must give it.
+#include "architectures.h"
+#include "check.h"
+#include "loaded.h"
+#include "sha256.h"
+
+namespace {
+
+// Made by plain C++ on an AMD EPYC (Zen 3). A change of the arithmetic changes it, and the vectors of
+// every index that somebody has stored: say so in the CHANGELOG.
+constexpr const char* kRecorded =
+    "fd231cdf809d88ef2ebc65d154e00cddf3c60eb781011ed5d58c0b0ef548c94f";
+
+std::string digest(const char* instruction_set) {
+  Sha256 sum;
+  for (const Architecture& architecture : architectures()) {
+    const lanner::RandomModel model(architecture.config, architecture.sizes, 11);
+    Loaded loaded(model, instruction_set);
+    const lanner::RandomBatch batch({1, 2, 5, 14, 33, 70}, model, 5);
+    const std::vector<float> vectors = loaded.run(batch.view());
+    CHECK(loaded.status == LN_OK, "%s: %s", architecture.name.c_str(), loaded.error.c_str());
+    sum.add(vectors.data(), vectors.size() * sizeof(float));
+  }
+  return sum.digits();
+}
+
+}  // namespace
+
+int main() {
+  Sha256 known;
+  known.add("abc", 3);
+  CHECK(known.digits() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "SHA-256 itself");
+  for (std::size_t i = 0; i < ln_instruction_set_count(); ++i) {
+    ln_instruction_set set;
+    ln_instruction_set_get(i, &set);
+    if (!set.passed) continue;
+    const std::string found = digest(set.name);
+    CHECK(found == kRecorded, "%s: %s", set.name, found.c_str());
+  }
+  return finish("digest");
+}
