@@ -78,9 +78,10 @@ PERF = {
     "__init__": "",
     "subjects": "",
     "record": "subjects",
-    "kinds": "subjects",
+    "loading": "subjects",
+    "kinds": "subjects loading",
     "floor": "subjects",
-    "peers": "subjects record kinds",
+    "peers": "subjects record loading kinds",
     "suites": "subjects record kinds",
     "report/checks": "record peers",
     "report/plots": "record report/checks",
@@ -88,7 +89,7 @@ PERF = {
     "gpu": "subjects record report/plots report",
     "server": "subjects record kinds peers suites report",
     "bench": "subjects record kinds floor peers suites report/checks report",
-    "tools": "subjects record kinds peers suites report server bench",
+    "tools": "subjects record loading peers suites report server bench",
     "command": "record report/checks report server bench",
 }
 TABLES = {

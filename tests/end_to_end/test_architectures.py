@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.architectures import CHOSEN, MATRIX, cells, page
 from tests.support.cells import MakeCell
-from tests.support.matrix import CHOSEN, MATRIX, cells, page
 
 from lanner.artifact.artifact import Artifact
 from lanner.engines import onnxruntime
@@ -93,7 +93,7 @@ def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatc
 
 def test_the_support_table_is_this_matrix() -> None:
     text = (ROOT / "docs" / "support.md").read_text(encoding="utf-8")
-    assert text == page(), "run python -m tests.support.matrix > docs/support.md"
+    assert text == page(), "run python -m tests.support.architectures > docs/support.md"
 
 
 def test_the_guide_names_these() -> None:

@@ -12,7 +12,7 @@ import pytest
 from lanner.artifact.manifest import file_sha256
 from lanner.files.partial import directory_of
 from lanner.files.texts import shipped_sentences
-from lanner.files.vectors import FORMATS
+from lanner.files.vector_formats import FORMATS
 
 #: More chunks than by default, so that a kill within a second finds finished ones.
 _PROGRAM = """\

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.runtime.engines.onnx.test_unsigned_weights import X, expected, write
+from tests.support.architectures import CHOSEN, cells
 from tests.support.cells import MakeCell
 from tests.support.int8_answers import Job, all_answers
-from tests.support.matrix import CHOSEN, cells
 
 from lanner.artifact.artifact import (
     BATCH_INDEPENDENT_COSINE,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
+from tests.support.architectures import CLASS_OF_HEAD, MATRIX, PRECISIONS, config_of
 from tests.support.checkpoints import plain_checkpoint
-from tests.support.matrix import CLASS_OF_HEAD, MATRIX, PRECISIONS, config_of
 
 from lanner.artifact.artifact import Artifact
 

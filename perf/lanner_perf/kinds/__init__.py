@@ -7,7 +7,7 @@ they import nothing but the standard library.
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from lanner_perf.kinds.loaded import PACKAGES, AnswerMany, Encode, Loaded
+from lanner_perf.loading.loaded import PACKAGES, AnswerMany, Encode, Loaded
 
 __all__ = ["PACKAGES", "AnswerMany", "Encode", "Load", "Loaded", "loader_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from lanner_perf.kinds.loaded import Loaded, Start
+from lanner_perf.loading.loaded import Loaded, Start
 
 
 def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanner_perf.kinds.limits import bound_sessions
-from lanner_perf.kinds.loaded import Loaded, Start, size_of
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.limits import bound_sessions
+from lanner_perf.loading.loaded import Loaded, Start, size_of
+from lanner_perf.loading.plain import Embedding
 
 if TYPE_CHECKING:
     from lanner.vectors.similarity import Vectors

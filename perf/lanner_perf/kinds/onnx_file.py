@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lanner_perf.kinds.loaded import Loaded, Start, size_of
+from lanner_perf.loading.loaded import Loaded, Start, size_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanner_perf.kinds.loaded import Loaded, Start, size_of
+from lanner_perf.loading.loaded import Loaded, Start, size_of
 
 if TYPE_CHECKING:
     from lanner.vectors.similarity import Vectors

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lanner_perf.kinds.loaded import Loaded, Start
+from lanner_perf.loading.loaded import Loaded, Start
 from lanner_perf.subjects.embeddings_api import Endpoint, ask, ask_at_once, vectors_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from lanner_perf.kinds.loaded import Loaded, Start
+from lanner_perf.loading.loaded import Loaded, Start
 from lanner_perf.subjects.totals import Counter, RequestClock
 
 

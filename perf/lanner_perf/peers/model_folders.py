@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.plain import Embedding
 from lanner_perf.peers.recipes import edit_json
 
 MODEL = "model.onnx"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.plain import Embedding
 from lanner_perf.subjects.launch import program
 from lanner_perf.subjects.subject import SubjectError, last_line, subject_environment
 

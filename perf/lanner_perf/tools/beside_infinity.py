@@ -23,7 +23,7 @@ from lanner.commands.console import steps
 from lanner.commands.options import positive
 from lanner.errors import BenchmarkError
 from lanner.machine.machine import available_cores
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.plain import Embedding
 from lanner_perf.peers.peers import ENVIRONMENTS, WORK, all_peers
 from lanner_perf.report.extent import Extent
 from lanner_perf.report.results import require_page, write_report

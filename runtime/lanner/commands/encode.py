@@ -28,7 +28,7 @@ from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows
 from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
-from lanner.files.vectors import FORMATS
+from lanner.files.vector_formats import FORMATS
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.vectors.origin import Origin
 from lanner.vectors.precision import PRECISIONS
@@ -147,7 +147,7 @@ def _columns(args: argparse.Namespace) -> Columns:
         where = f"a {args.output.suffix} file"
     need(
         not kept or not where,
-        f"{where} holds the vectors alone: use a .parquet or .jsonl --output for --id-column and "
+        f"{where} holds the vectors alone: use a {_with_columns()} --output for --id-column and "
         "--keep",
     )
     need(not kept or args.input, "--id-column and --keep need --input FILE")
@@ -159,6 +159,11 @@ def _columns(args: argparse.Namespace) -> Columns:
             + (", or use --no-text" if name == TEXT else ""),
         )
     return Columns([args.column], kept, ids)
+
+
+def _with_columns() -> str:
+    """Return the suffixes of the formats with columns, for a message."""
+    return " or ".join(suffix for suffix, found in FORMATS.items() if found.holds_columns)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from lanner.files.partial import RESTART, PartialFile, Written, partial_file
 from lanner.files.rows import BadRow, Row, Rows
 from lanner.files.staging import NO_ROOM, require_output_file, staged_file
 from lanner.files.vector_file import Layout
-from lanner.files.vectors import FORMATS, vector_file
+from lanner.files.vector_formats import FORMATS, vector_file
 from lanner.models.base import TEXTS_AT_ONCE
 from lanner.vectors.origin import Origin, path_of
 
@@ -61,7 +61,7 @@ class Bulk:
     Attributes:
         rows: The input, unread.
         encode: Turns texts into vectors [n, width].
-        output: The file to write, with one of `lanner.files.vectors.FORMATS`.
+        output: The file to write, with one of `lanner.files.vector_formats.FORMATS`.
         identity: The other settings that the vectors depend on, as JSON: an earlier run with
             another identity cannot be continued.
         origin: What makes the vectors: written into the output, or beside it.

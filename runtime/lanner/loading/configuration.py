@@ -6,7 +6,7 @@ from typing import Self
 from lanner.artifact.artifact import Artifact
 from lanner.engines import find_engine
 from lanner.loading.selection import select
-from lanner.running.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET
+from lanner.running.defaults import GPU_TOKEN_BUDGET, TOKEN_BUDGET
 
 #: Batches at once on a GPU: one is prepared while the other runs.
 _GPU_WORKERS = 2

@@ -19,8 +19,8 @@ from lanner.loading.tuned import stored_choice
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
-from lanner.running.batching import LEAST_SHARE, TOKEN_BUDGET
-from lanner.running.runner import MAX_WAITING, Part, Runner, feed
+from lanner.running.defaults import LEAST_SHARE, MAX_WAITING, TOKEN_BUDGET
+from lanner.running.runner import Part, Runner, feed
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from lanner.engines import Engine
 from lanner.errors import EngineError
-from lanner.running.batching import HANDOVER_TOKENS, LEAST_SHARE, pad, plan_batches
+from lanner.running.batching import pad, plan_batches
+from lanner.running.defaults import HANDOVER_TOKENS, LEAST_SHARE, MAX_WAITING
 from lanner.running.scheduler import Batch, Call, Output, Rows, Scheduler
 from lanner.text.tokenization import Encoded, Item_co
 
 #: The tensor that tells the texts of a pair apart; only some models take it.
 TYPE_IDS = "token_type_ids"
-#: The default for the most calls that wait for one model.
-MAX_WAITING = 1_024
 
 
 class Sequences(NamedTuple, Generic[Item_co]):

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.architectures import MATRIX
 from tests.support.checkpoints import plain_checkpoint
-from tests.support.matrix import MATRIX
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")

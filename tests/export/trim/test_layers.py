@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.support.matrix import MATRIX, config_of
+from tests.support.architectures import MATRIX, config_of
 
 from lanner.errors import UnsupportedError
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.architectures import CLASS_OF_HEAD, MATRIX, config_of
 from tests.support.checkpoints import (
     MAX_POSITIONS,
     SENTENCES,
@@ -9,7 +10,6 @@ from tests.support.checkpoints import (
     word_level_tokenizer,
     word_piece_tokenizer,
 )
-from tests.support.matrix import CLASS_OF_HEAD, MATRIX, config_of
 from tokenizers import models
 
 from lanner.errors import CheckpointError, UnsupportedError

@@ -13,7 +13,7 @@ from tests.support.imports import HEAVY, modules_after
 from lanner_perf.kinds import loader_of
 from lanner_perf.kinds.ctranslate2 import pooled
 from lanner_perf.kinds.infinity import answer_concurrently
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.plain import Embedding
 
 #: Two texts of two tokens and one token; the values after them are padding.
 HIDDEN = np.array([[[3, 0], [0, 4]], [[6, 8], [99, 99]]], np.float32)
@@ -49,12 +49,6 @@ def test_tokens_are_pooled(pooling: str, is_normalized: bool, expected: list[lis
     assert vectors.dtype == np.float32
 
 
-def test_how_tokens_become_a_vector_is_kept(tmp_path: Path) -> None:
-    embedding = Embedding("cls", is_normalized=False, dimension=384, max_tokens=256)
-    embedding.write(tmp_path)
-    assert Embedding.read(tmp_path) == embedding
-
-
 def test_so_many_callers_share_the_texts_out() -> None:
     texts = [f"text {number}" for number in range(10)]
     seen: list[str] = []
@@ -74,26 +68,6 @@ def test_so_many_callers_share_the_texts_out() -> None:
     assert max(together) == 3
     assert len(latencies_ms) == 10
     assert min(latencies_ms) > 0
-
-
-def test_what_libraries_read_is_set_before_they_do() -> None:
-    code = (
-        "import os; from lanner_perf.kinds.loaded import Start\n"
-        "Start({'cache': 'here'}, 3)\n"
-        "print(*(os.environ[n] for n in ('OMP_NUM_THREADS', 'HF_HUB_OFFLINE', 'HF_HOME')))"
-    )
-    assert run(code) == "3 1 here"
-
-
-def test_sessions_are_bounded() -> None:
-    pytest.importorskip("onnxruntime", reason="needs lanner-bench")
-    code = (
-        "from lanner_perf.kinds.limits import bound_sessions; bound_sessions(3)\n"
-        "from onnxruntime import SessionOptions\n"
-        "made = SessionOptions()\n"
-        "print(made.intra_op_num_threads, made.inter_op_num_threads)"
-    )
-    assert run(code) == "3 1"
 
 
 @pytest.mark.slow

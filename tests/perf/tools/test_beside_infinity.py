@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 
 from lanner.artifact.artifact import Artifact
 from lanner.errors import BenchmarkError
-from lanner_perf.kinds.plain import Embedding
+from lanner_perf.loading.plain import Embedding
 from lanner_perf.peers.environments import Environment
 from lanner_perf.peers.peers import ENVIRONMENTS
 from lanner_perf.subjects.subject import Spec

@@ -15,7 +15,7 @@ from lanner.files.bulk import Bulk, Outcome, chunks
 from lanner.files.partial import PartialFile, directory_of
 from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows
-from lanner.files.vectors import FORMATS
+from lanner.files.vector_formats import FORMATS
 
 #: The whole text of a chunk affects each of its vectors, as the last bits of real ones may.
 WIDTH = 3

@@ -15,7 +15,7 @@ from lanner.files.parquet_vectors import ParquetFile, kind_of, kind_of_all  # no
 from lanner.files.row_files import open_rows  # noqa: E402
 from lanner.files.rows import Columns, GivenRows, Row, Rows  # noqa: E402
 from lanner.files.vector_file import Layout  # noqa: E402
-from lanner.files.vectors import vector_file  # noqa: E402
+from lanner.files.vector_formats import vector_file  # noqa: E402
 from lanner.vectors.origin import Origin  # noqa: E402
 
 VECTORS = np.array([[1, 0.5], [0, -2], [3, 4]], np.float32)

@@ -17,7 +17,8 @@ from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.tagging import TaggingModel
-from lanner.running.runner import MAX_WAITING, Runner
+from lanner.running.defaults import MAX_WAITING
+from lanner.running.runner import Runner
 from lanner.text.tokenization import TextTokenizer
 from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.support.architectures import CHOSEN, MATRIX, NATIVE, cells
 from tests.support.cells import MakeCell
-from tests.support.matrix import CHOSEN, MATRIX, NATIVE, cells
 from tests.support.planned import PlanInNumpy
 from tests.support.word_artifact import write_word_artifact
 

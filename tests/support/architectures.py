@@ -1,9 +1,9 @@
 """The matrix of exports to test: every architecture with every head at every precision.
 
-`tests/end_to_end/test_architectures.py` exports each cell, and `docs/support.md` shows this matrix
-as a table:
+`tests/end_to_end/test_architectures.py` exports each cell, and `docs/support.md` is this matrix as
+a table:
 
-    python -m tests.support.matrix > docs/support.md
+    python -m tests.support.architectures > docs/support.md
 """
 
 from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from lanner.errors import InputError
 from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows, Row, Rows
 from lanner.files.vector_file import Layout, json_line
-from lanner.files.vectors import vector_file
+from lanner.files.vector_formats import vector_file
 
 
 def rows_of(rows: Rows) -> list[Row]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,27 +22,32 @@ AnswerMany = Callable[[list[str], int], list[float]]
 #: Takes a text; returns two calls with its tokens: one through the subject's dispatcher, and one of
 #: the bare engine.
 Dispatch = Callable[[str], tuple[Callable[[], object], Callable[[], object]]]
-#: Distributions whose versions a report names.
-PACKAGES = (
-    "ctranslate2",
-    "fastembed",
+#: What the environments of the peers are made with.
+_REQUIREMENTS = Path(__file__).parents[1] / "peers" / "requirements"
+#: Distributions whose versions a report names, besides those of `_REQUIREMENTS`.
+_OTHERS = (
     "grpcio",
-    "infinity_emb",
     "lanner",
-    "light-embed",
     "nncf",
     "numpy",
-    "onnxruntime",
     "openvino",
     "optimum",
     "optimum-intel",
     "optimum-onnx",
-    "sentence-transformers",
     "tokenizers",
-    "torch",
     "transformers",
     "tritonclient",
 )
+
+
+def _required() -> Iterator[str]:
+    for file in _REQUIREMENTS.glob("*.in"):
+        for line in file.read_text(encoding="utf-8").split():
+            yield re.split(r"[^\w.-]", line, maxsplit=1)[0]
+
+
+#: Distributions whose versions a report names.
+PACKAGES = tuple(sorted({*_OTHERS, *_required()}))
 
 
 class Loaded(NamedTuple):

@@ -1,4 +1,4 @@
-"""Writers of vector files by suffix: .npy and .jsonl here, .parquet in its own module."""
+"""The formats of vector files by suffix, and those that need no extra."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
