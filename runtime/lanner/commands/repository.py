@@ -57,7 +57,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-text",
         action="store_true",
-        help="omit NAME_text, the model that tokenises on the server",
+        help="omit NAME_text, the model that tokenizes on the server",
     )
 
 

@@ -48,11 +48,11 @@ class Settings:
     variant: str = _setting("auto", "the variant of artifacts", "NAME")
     device: str = _setting("auto", "cpu or cuda", "NAME")
     threads: int | None = _setting(None, "cores for the models (default: all)", "N")
-    truncate: bool = _setting(True, "cut texts beyond the model's limit where a request may say")
+    truncate: bool = _setting(True, "cut texts beyond the model's limit unless a request says not")
     openai_vocabulary: str | None = _setting(
         None,
-        "the vocabulary that token ids at /v1/embeddings are decoded with: a name of tiktoken, "
-        "such as cl100k_base, or a file of ranks (default: ids are refused)",
+        "the vocabulary for decoding token ids at /v1/embeddings: a name of tiktoken, such as "
+        "cl100k_base, or a file of ranks (default: ids are refused)",
         "NAME|FILE",
     )
     request_timeout_s: float = _setting(60.0, "seconds that an answer may take", "S")
@@ -60,7 +60,7 @@ class Settings:
     body_timeout_s: float = _setting(30.0, "seconds for the body of a request to arrive", "S")
     idle_timeout_s: float = _setting(75.0, "seconds that an idle connection is kept", "S")
     send_timeout_s: float = _setting(60.0, "seconds for a client to read an answer", "S")
-    drain_s: float = _setting(30.0, "seconds for requests in flight at the stop", "S")
+    drain_s: float = _setting(30.0, "seconds for running requests at the stop", "S")
     max_body_bytes: int = _setting(32 * 2**20, "the largest body of a request", "N")
     max_header_bytes: int = _setting(32 * 2**10, "the largest head of a request", "N")
     max_texts: int = _setting(4_096, "the most texts of a request", "N")
@@ -77,13 +77,13 @@ class Settings:
     tls_certificate: str | None = _setting(None, "a PEM file of the certificate", "FILE")
     tls_key: str | None = _setting(None, "a PEM file of its key", "FILE")
     tls_client_ca: str | None = _setting(
-        None, "a PEM file of who signs the certificates of clients, which are needed then", "FILE"
+        None, "a PEM file of the authorities for client certificates, then required", "FILE"
     )
     root_certificates: str | None = _setting(
-        None, "a PEM file of who signs the certificates of Triton (default: the system's)", "FILE"
+        None, "a PEM file of the authorities for Triton's certificate (default: system)", "FILE"
     )
     certificate_chain: str | None = _setting(
-        None, "a PEM file of the service's certificate for Triton, if that asks for one", "FILE"
+        None, "a PEM file of the service's certificate, if Triton asks for one", "FILE"
     )
     private_key: str | None = _setting(None, "a PEM file of the key of this certificate", "FILE")
     cors_origins: tuple[str, ...] = _setting(
@@ -95,7 +95,7 @@ class Settings:
     mask: tuple[str, ...] = _setting(
         (), f"personal data that is masked before a model reads it: {', '.join(KINDS)}", "KINDS"
     )
-    mask_patterns: str | None = _setting(None, "a TOML file of own patterns to mask", "FILE")
+    mask_patterns: str | None = _setting(None, "a TOML file of your own patterns to mask", "FILE")
     mask_with: str | None = _setting(
         None, "an artifact of the head tag, whose entities are masked", "DIR"
     )

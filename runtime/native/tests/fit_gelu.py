@@ -1,7 +1,7 @@
 """The polynomial of `gelu_erf` in src/kernels/elementary.h: print its coefficients and its error.
 
-Phi(x) - 1/2 = x * P(2 x^2 / cut^2 - 1) for |x| <= cut, with the least greatest error of x * Phi(x). At
-the cut it reaches a little more than 1/2, so that Phi is 0 and 1 beyond.
+Phi(x) - 1/2 = x * P(2 x^2 / cut^2 - 1) for |x| <= cut, with the least greatest error of
+x * Phi(x). At the cut it reaches a little more than 1/2, so that Phi is 0 and 1 beyond.
 Lawson's method: least squares whose weights grow where the error is large.
 """
 

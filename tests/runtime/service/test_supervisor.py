@@ -83,13 +83,13 @@ def test_a_worker_hangs_if_it_does_not_answer_in_time() -> None:
     assert worker.hangs(0.0)
     assert not worker.hangs(60.0)
     assert worker.child_conn.recv() == b"ping"
-    worker.child_conn.send(False)
-    assert not worker.hangs(0.0)
-    assert not worker.has_begun
-    worker._answered_s = -math.inf
-    worker.child_conn.send(True)
-    assert not worker.hangs(0.0)
-    assert worker.has_begun
+    begun = []
+    for answer in (False, True):
+        worker.child_conn.send(answer)
+        assert not worker.hangs(0.0)
+        begun.append(worker.has_begun)
+        worker._answered_s = -math.inf
+    assert begun == [False, True]
     worker.child_conn.close()
     worker._answered_s = -math.inf
     assert not worker.hangs(0.0)  # it ends, which its sentinel tells
