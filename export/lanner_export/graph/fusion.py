@@ -43,7 +43,7 @@ def count_fused_ops(path: Path) -> dict[str, int]:
     # Next to the file: the disk is most likely to have room there.
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=path.parent) as directory:
         optimized = Path(directory) / "optimized.onnx"
-        open_session(path, save_optimized_to=optimized, maps_weights=True)
+        open_session(path, save_optimized_to=optimized, maps_weights=True, saves_weights_apart=True)
         return count_written_ops(optimized)
 
 

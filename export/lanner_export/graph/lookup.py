@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lanner.errors import CheckpointError
 from lanner_export.graph.matrix_file import MatrixFile
+from lanner_export.graph.model_file import data_path
 from lanner_export.graph.signed_bytes import to_signed_bytes
 from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET
 
@@ -80,11 +81,6 @@ class LookupTable:
     def dimension(self) -> int:
         """Width of the vectors."""
         return self.rows.shape[1]
-
-
-def data_path(path: Path) -> Path:
-    """Return the path of a graph's table."""
-    return path.with_name(path.name + ".data")
 
 
 def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:

@@ -2,10 +2,14 @@
 
 A file is one protobuf message with its weights inside, as other exporters write it. Protobuf would
 hold the whole message in memory, more than once: here the weights are written one by one, and when
-a file is read they stay in it, mapped.
+a file is read they stay in it, mapped. A message holds at most 2 GB: more weights are external data
+of ONNX, in one file next to the graph.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
 import onnx_ir as ir
@@ -19,9 +23,36 @@ from lanner.engines.onnx.file import (
     without_weights,
 )
 
+#: The most bytes of weights within a graph's file: protobuf's limit, minus room for the graph.
+MOST_BYTES = 2**31 - 2**24
+#: ONNX's convention for external data: from this size on, weights begin where Windows can map them.
+_MAPPED_BYTES, _MAPPING, _ALIGNMENT = 2**20, 2**16, 2**6
+_Tensors = dict[str, ir.TensorProtocol]
+
+
+def data_path(path: Path) -> Path:
+    """Return the path of a graph's external weights."""
+    return path.with_name(path.name + ".data")
+
+
+def weights_file(path: Path) -> str | None:
+    """Return the name of the file of a graph's external weights; None if it has none."""
+    return next((one.name for one in files_of(path)[1:]), None)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return an ONNX file, and the file of its external weights if it has one."""
+    return [one for one in (path, data_path(path)) if one.is_file()]
+
+
+def remove(path: Path) -> None:
+    """Remove an ONNX file, and its weights with it."""
+    for one in files_of(path):
+        one.unlink()
+
 
 def load(path: Path) -> ir.Model:
-    """Load a graph, whose weights stay in the file.
+    """Load a graph, whose weights stay in their file.
 
     Args:
         path: An ONNX file, which must not change while the graph is in use.
@@ -38,30 +69,50 @@ def unmap(value: ir.Value | None) -> None:
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write a graph and its weights into one file.
+    """Write a graph with its weights into one file, or more than `MOST_BYTES` of them beside it.
 
     Args:
         model: The graph. It is as before afterwards.
-        path: The new file, not one that weights of the graph lie in.
+        path: The new file; the weights of the graph lie neither in it nor at its `data_path`.
     """
-    initializers = model.graph.initializers
-    tensors = {name: value.const_value for name, value in initializers.items()}
+    tensors = {name: value.const_value for name, value in model.graph.initializers.items()}
+    sizes = [tensor.nbytes for tensor in tensors.values() if tensor is not None]
     large = {n: t for n, t in tensors.items() if t is not None and t.nbytes >= FEWEST_BYTES}
-    try:
+    data_path(path).unlink(missing_ok=True)
+    if sum(sizes) <= MOST_BYTES:
+        _save_whole(model, large, path)
+    else:
+        _save_apart(model, large, path)
+
+
+def save_beside(model: ir.Model, path: Path) -> None:
+    """Write a graph alone, whose larger weights stay in the files that it was loaded from.
+
+    Args:
+        model: A graph of `load`, perhaps changed.
+        path: The new file, in the directory of those files.
+    """
+    path.write_bytes(ir.to_proto(model).SerializeToString())
+
+
+def _save_apart(model: ir.Model, large: _Tensors, path: Path) -> None:
+    """Write the larger weights into a file of their own; the rest stays in the graph's."""
+    data, places, end = data_path(path), dict[str, int](), 0
+    for name, tensor in large.items():
+        step = _MAPPING if tensor.nbytes >= _MAPPED_BYTES else _ALIGNMENT
+        places[name] = -(-end // step) * step
+        end = places[name] + tensor.nbytes
+    with _external(model, large, data.name, places):
+        path.write_bytes(ir.to_proto(model).SerializeToString())
+    with data.open("wb") as file:
         for name, tensor in large.items():
-            initializers[name].const_value = ir.ExternalTensor(
-                "",
-                0,
-                tensor.nbytes,
-                tensor.dtype,
-                shape=ir.Shape(tensor.shape.numpy()),
-                name=name,
-                base_dir="",
-            )
+            file.seek(places[name])
+            _write(tensor, file)
+
+
+def _save_whole(model: ir.Model, large: _Tensors, path: Path) -> None:
+    with _external(model, large, "", dict.fromkeys(large, 0)):
         proto = ir.to_proto(model)
-    finally:
-        for name, tensor in large.items():
-            initializers[name].const_value = tensor
     small = [tensor for tensor in proto.graph.initializer if tensor.name not in large]
     shells = [tensor for tensor in proto.graph.initializer if tensor.name in large]
     headers = [_header(tensor, large[tensor.name].nbytes) for tensor in shells]
@@ -76,8 +127,35 @@ def save(model: ir.Model, path: Path) -> None:
         file.write(proto.SerializeToString() + tag(GRAPH, size) + graph)
         for name, header in zip(names, headers, strict=True):
             file.write(header)
-            file.flush()  # some tensors write past Python's buffer
-            large[name].tofile(file)  # type: ignore[attr-defined]  # of every tensor since 0.1.11
+            _write(large[name], file)
+
+
+@contextmanager
+def _external(
+    model: ir.Model, large: _Tensors, location: str, places: dict[str, int]
+) -> Iterator[None]:
+    """Let the larger weights of a graph be names of places in a file, within the block."""
+    initializers = model.graph.initializers
+    try:
+        for name, tensor in large.items():
+            initializers[name].const_value = ir.ExternalTensor(
+                location,
+                places[name],
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=name,
+                base_dir="",
+            )
+        yield
+    finally:
+        for name, tensor in large.items():
+            initializers[name].const_value = tensor
+
+
+def _write(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
+    file.flush()  # some tensors write past Python's buffer
+    tensor.tofile(file)  # type: ignore[attr-defined]  # of every tensor since 0.1.11
 
 
 def _header(tensor: onnx.TensorProto, size: int) -> bytes:

@@ -15,14 +15,12 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from lanner.errors import ExportError, UnsupportedError
+from lanner.errors import ExportError
 from lanner_export.graph.model_file import save
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.rewriting import rewrite
 from lanner_export.graph.tensors import EMBEDDING, INPUTS, OPSET, TYPE_IDS
 
-#: Protobuf's limit, minus room for the graph.
-MOST_BYTES = 2**31 - 2**24
 #: The metadata of a constant that onnxscript folded: the names that it was made from.
 _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -124,15 +122,7 @@ def write_fp32(
 
     Raises:
         ExportError: torch could not trace or translate the model.
-        UnsupportedError: The weights do not fit into one ONNX file.
     """
-    size = sum(parameter.numel() for parameter in graph.parameters()) * 4
-    if size > MOST_BYTES:
-        msg = (
-            f"the checkpoint has {size / 1e9:.1f} GB of float32 weights, but an ONNX file holds at "
-            "most 2 GB: Lanner does not split weights over files yet"
-        )
-        raise UnsupportedError(msg)
     # Sizes that occur nowhere else in the graph, so that no other dimension is confused with them.
     ids = torch.ones((3, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)

@@ -24,7 +24,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from lanner.artifact.manifest import HALF_PRECISIONS
 from lanner.errors import ExportError
-from lanner_export.graph.model_file import load, save
+from lanner_export.graph.model_file import load, save, unmap
 
 _FLOAT = ir.DataType.FLOAT
 _HALF_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -120,7 +120,9 @@ class _Conversion:
                 f"{self._largest:g}: use --precision {other}"
             )
             raise ExportError(msg)
-        tensor = ir.tensor(array.astype(self._half.numpy()), self._half)
+        del array
+        unmap(value)
+        tensor = _cast_weight(value, self._half)
         rounded = ir.val(f"{value.name}_{self._precision}", const_value=tensor)
         self._graph.register_initializer(rounded)
         return rounded
@@ -149,6 +151,21 @@ def _float32_nodes(graph: ir.Graph) -> set[ir.Node]:
 def _is_token_product(node: ir.Node) -> bool:
     shape = node.outputs[0].shape
     return node.op_type in _PRODUCTS and (shape is None or len(shape) > 2)
+
+
+def _cast_weight(value: ir.Value, kind: ir.DataType) -> ir.LazyTensor:
+    """Return a weight in another type, which is made when it is written: one at a time."""
+    weight = value.const_value
+    if weight is None:
+        raise ValueError(value.name)
+
+    def make() -> ir.TensorProtocol:
+        made = ir.tensor(np.asarray(weight).astype(kind.numpy()), kind, name=value.name)
+        if isinstance(weight, ir.ExternalTensor):
+            weight.release()
+        return made
+
+    return ir.LazyTensor(make, kind, ir.Shape(weight.shape.numpy()), name=value.name)
 
 
 def _cast(value: ir.Value, kind: ir.DataType, name: str | None = None) -> ir.Node:
@@ -186,8 +203,7 @@ def write_emulation(source: Path, target: Path) -> None:
     model = load(source)
     for value in model.graph.initializers.values():
         if value.dtype in _HALF_TYPES.values():
-            array = np.asarray(value.const_value).astype(np.float32)
-            value.const_value = ir.tensor(array, name=value.name)
+            value.const_value = _cast_weight(value, _FLOAT)
             value.dtype = _FLOAT
     for node in list(model.graph):
         for output in node.outputs:

@@ -15,6 +15,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from lanner.errors import UnsupportedError
+from lanner_export.graph import model_file
 from lanner_export.graph.edits import add_constant, array_of, constant, insert, only_consumer
 from lanner_export.graph.model_file import load, save, unmap
 from lanner_export.graph.quiet import quiet
@@ -100,11 +102,23 @@ def write_int8_dynamic(source: Path, target: Path) -> None:
     Args:
         source: The float32 ONNX file.
         target: The path of the int8 file.
+
+    Raises:
+        UnsupportedError: ONNX Runtime's quantizer cannot hold the weights in one message.
     """
     model = load(source)
     small = {node.name for node in model.graph if node.op_type == "MatMul"}
     small -= {node.name for node in _nodes(model)}
     _quantize_tables(model)
+    RemoveUnusedNodesPass()(model)
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    if size > model_file.MOST_BYTES:
+        msg = (
+            f"int8-dynamic is for models of up to 2 GB, and this one has {size / 1e9:.1f} GB "
+            "beside its tables of tokens: omit it from --precision, and use int8"
+        )
+        raise UnsupportedError(msg)
     write_dynamic(model, target, operators=["MatMul"], exclude=small)
 
 

@@ -5,7 +5,6 @@ clips little and rounds coarsely, a narrow one clips more and rounds finely.
 docs/explanation/int8.md has the figures of other ways to choose a range.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import ExportError
-from lanner_export.graph.model_file import load, save
+from lanner_export.graph.model_file import load, save_beside
 from lanner_export.progress import Progress, counted, silent
 
 Feed = Mapping[str, NDArray[np.int64]]
@@ -109,13 +108,16 @@ def measure_histograms(
     """
     if not activations:
         return {}
-    with tempfile.TemporaryDirectory(prefix="lanner-", dir=source.parent) as directory:
-        path = Path(directory) / "activations.onnx"
-        model = load(source)
-        values = ir.convenience.create_value_mapping(model.graph)
-        model.graph.outputs[:] = [values[name] for name in activations]
-        save(model, path)
+    model = load(source)
+    values = ir.convenience.create_value_mapping(model.graph)
+    model.graph.outputs[:] = [values[name] for name in activations]
+    # Beside the source, which keeps the weights.
+    path = source.with_name(f"activations.{source.name}")
+    try:
+        save_beside(model, path)
         session = open_session(path, maps_weights=True)
+    finally:
+        path.unlink(missing_ok=True)
     # Two runs, so that no activation is kept: those of a large encoder would fill the memory.
     limits = np.array([(0.0, 0.0)] * len(activations))
     for outputs in _run(session, counted(feeds, progress, "calibrating, first of two runs")):

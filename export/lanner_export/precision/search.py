@@ -24,6 +24,7 @@ from lanner.errors import BudgetError
 from lanner.machine import interruption
 from lanner.machine.machine import package_versions
 from lanner.models.base import Model
+from lanner_export.graph.model_file import files_of, remove
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.quantization import Product
 from lanner_export.precision.variants import Int8
@@ -188,7 +189,7 @@ class Search:
             try:
                 value = measure(self.open_trial(trial))
             finally:
-                trial.unlink()
+                remove(trial)
             interruption.check()  # a measure that swallowed a signal may be wrong
             self.journal.note(tried, value)
         return value
@@ -218,7 +219,7 @@ class Search:
         # The manifest also holds the settings of the tokenizer, and the versions.
         manifest = replace(self.fp32.manifest, name="", created="")
         return {
-            "graph": file_sha256(self.int8.source),
+            "graph": [file_sha256(path) for path in files_of(self.int8.source)],
             "ranges": sha256(ranges.encode()).hexdigest(),
             "manifest": sha256(manifest.to_bytes()).hexdigest(),
             "measure": self.measure.name,

@@ -11,7 +11,8 @@ from lanner.running.runner import Sequences, feed
 from lanner.text.tokenization import Pair, Tokenizer
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.graph.fusion import count_fused_ops, count_written_ops
-from lanner_export.graph.lookup import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.lookup import LookupTable, write_lookup_graph
+from lanner_export.graph.model_file import remove, weights_file
 from lanner_export.graph.tensors import OPSET, TYPE_IDS
 from lanner_export.graph.tracing import write_fp32
 from lanner_export.precision.half_precision import write_half
@@ -128,7 +129,7 @@ def write_variants(
             write_half(fp32, path, precision)
         variants.append(replace(_variant(precision, path), passes=passes, **details))  # type: ignore[arg-type]
     if "fp32" not in recipe.precisions:
-        fp32.unlink()
+        remove(fp32)
     return variants
 
 
@@ -169,7 +170,7 @@ def _lookups(
         progress(f"writing the vectors in {precision}")
         path = directory / f"model.{precision}.onnx"
         write_lookup_graph(path, table, precision)
-        variants.append(replace(_variant(precision, path), weights_file=data_path(path).name))
+        variants.append(_variant(precision, path))
     return variants
 
 
@@ -181,6 +182,7 @@ def _named(precision: str, path: Path) -> Variant:
         engine="onnxruntime",
         opset=OPSET,
         fused_ops={},
+        weights_file=weights_file(path),
     )
 
 

@@ -11,6 +11,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines import open_engine
+from lanner.engines.model_file import verified_model
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import UnsupportedError
 from lanner.files.staging import require_output_file
@@ -99,7 +100,7 @@ def plan_engines(
     """
     _require_compatibility(request)
     manifest = artifact.manifest
-    source = artifact.file(fp32_variant(artifact).file)
+    source = verified_model(artifact, fp32_variant(artifact))
     limit = manifest.tokenizer.max_tokens
     if limit is None or not manifest.architecture.layers:
         msg = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Variant
 from lanner.engines import Engine, open_engine
+from lanner.engines.model_file import verified_model
 from lanner.errors import ArtifactError, ParityError
 from lanner.loading.load import open_model, open_tokenizer
 from lanner.machine.machine import available_cores
@@ -59,7 +60,7 @@ def compared(
     """
     manifest, precision = artifact.manifest, variant.precision
     own = fp32_variant(artifact)
-    exact = open_engine("onnxruntime", artifact.file(own.file), threads=available_cores())
+    exact = open_engine("onnxruntime", verified_model(artifact, own), threads=available_cores())
     fp32, model = (
         _opened(artifact, described, runs) for described, runs in ((own, exact), (variant, engine))
     )

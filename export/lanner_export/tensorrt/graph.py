@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
+from lanner_export.graph.model_file import load, save
 from lanner_export.precision.half_precision import write_half
 from lanner_export.precision.ranges import Feed
 from lanner_export.tensorrt import BASE_PRECISIONS, QUANTIZED_PRECISIONS
@@ -73,17 +74,17 @@ def write_tensorrt_graph(
     base = BASE_PRECISIONS[precision]
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=target.parent) as directory:
         scaled, rounded = Path(directory) / "scaled.onnx", Path(directory) / "rounded.onnx"
-        model = _inferred(ir.load(source))
+        model = _inferred(load(source))
         scale_queries(model)
         RemoveUnusedNodesPass()(model)
-        ir.save(model, scaled)
+        save(model, scaled)
         if base != "fp32":
             write_half(scaled, rounded, base)
-            model = _inferred(ir.load(rounded))
+            model = _inferred(load(rounded))
         attentions = expand_attention(model)
         quantized: list[str] = []
         if precision in QUANTIZED_PRECISIONS:
-            exact = _inferred(ir.load(scaled))
+            exact = _inferred(load(scaled))
             expand_attention(exact)
             found = measure_largest(_inferred(exact), feeds, precision, Path(directory))
             quantized = quantize_products(
@@ -98,7 +99,7 @@ def write_tensorrt_graph(
         model.opset_imports[""] = OPSET
         model.ir_version = _IR_VERSION
         RemoveUnusedNodesPass()(model)
-        ir.save(model, target)
+        save(model, target)
     onnx.checker.check_model(target, full_check=True)
     operators = Counter(node.op_type for node in model.graph)
     return TensorRTGraph(dict(sorted(operators.items())), attentions, quantized)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from lanner_export.graph.model_file import save
 from lanner_export.precision.ranges import Feed, Histogram, measure_histograms
 from lanner_export.tensorrt.quantization import operands
 
@@ -59,7 +60,7 @@ def measure_largest(
     names = list(dict.fromkeys(item.value for item in wanted))
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=scratch) as directory:
         path = Path(directory) / "model.onnx"
-        ir.save(model, path)
+        save(model, path)
         histograms = measure_histograms(path, names, feeds)
     method = _METHODS[precision]
     found = {name: method(histogram) for name, histogram in histograms.items()}

@@ -17,6 +17,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from lanner.errors import UnsupportedError
 from lanner_export.graph.edits import constant
+from lanner_export.graph.model_file import load
 
 #: The versions to check: the oldest that Lanner builds with, one with ONNX's Attention, and the
 #: newest whose notes were read.
@@ -94,7 +95,7 @@ def require_parsers(path: Path) -> None:
         UnsupportedError: One of `VERSIONS` does not accept a node; the message names the first such
             node, its operator and the version.
     """
-    model = ir.load(path)
+    model = load(path)
     ShapeInferencePass()(model)
     for version in VERSIONS:
         problems = parser_support(version).problems(model)

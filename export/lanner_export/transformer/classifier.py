@@ -88,6 +88,7 @@ def load_classifier(
     model, warnings = _model(directory, checkpoint, head)
     scorer = None
     if is_cross_encoder(directory):
+        del model  # of large weights the second copy would matter
         read_modules_of_cross_encoder(directory)
         _require_no_default_prompt(directory, checkpoint)
         from sentence_transformers import CrossEncoder  # noqa: PLC0415

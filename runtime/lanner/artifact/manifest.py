@@ -119,6 +119,10 @@ class Manifest:
         """Return the variant of that name, or None."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
+    def is_looked_up(self, variant: Variant) -> bool:
+        """True for static vectors, rows of a table: neither cores nor a GPU make them faster."""
+        return variant.weights_file is not None and not self.architecture.layers
+
     def to_bytes(self) -> bytes:
         """Return the canonical text of `manifest.json`, with its own digest."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}

@@ -13,6 +13,7 @@ from lanner.artifact.quality_card import QualityCard, calibration_sentence, floa
 from lanner.commands.console import print_json, show, size, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
+from lanner.engines.model_file import verified_model
 from lanner.engines.registry import NATIVE, EngineRecord
 from lanner.errors import ArtifactError, LannerError, VariantError
 from lanner.loading.selection import plans, refusal_here, select
@@ -182,7 +183,7 @@ def _unstable(artifact: Artifact, engine: EngineRecord) -> list[str]:
 def _native(artifact: Artifact) -> dict[str, str]:
     """Return the variants and why the native engine does not run them: empty if it does."""
     return {
-        variant.name: NATIVE.refuse_graph(artifact.file(variant.file))
+        variant.name: NATIVE.refuse_graph(verified_model(artifact, variant))
         for variant in artifact.manifest.variants
         if _is_graph(variant) and variant.precision in _NATIVE_PRECISIONS
     }

@@ -55,6 +55,7 @@ def open_session(
     threads: int = 1,
     save_optimized_to: Path | None = None,
     saves_weights: bool = False,
+    saves_weights_apart: bool = False,
     is_optimized: bool = False,
     maps_weights: bool = False,
 ) -> "ort.InferenceSession":
@@ -65,6 +66,8 @@ def open_session(
         threads: Threads of one call.
         save_optimized_to: The path to write the optimized graph to, or None.
         saves_weights: Write the weights next to it, in the layout of this CPU's kernels.
+        saves_weights_apart: Write the weights next to it, as they are: more than 2 GB of them do
+            not fit into its file.
         is_optimized: True if the file is a saved optimized graph.
         maps_weights: Map the weights instead of reading them into memory; the file must not change
             as long as the session is in use.
@@ -99,8 +102,9 @@ def open_session(
         if not saves_weights:  # the kernels' layout of the weights would be for nothing
             settings["session.disable_prepacking"] = "1"
     if saves_weights:
+        settings["session.save_external_prepacked_constant_initializers"] = "1"
+    if saves_weights or saves_weights_apart:
         settings |= {
-            "session.save_external_prepacked_constant_initializers": "1",
             "session.optimized_model_external_initializers_file_name": WEIGHTS_FILE,
             "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
         }

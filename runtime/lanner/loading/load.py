@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.engines import Engine, open_engine
+from lanner.engines.model_file import verified_model
 from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import InputError
 from lanner.loading.configuration import Configuration
@@ -216,13 +217,10 @@ def open_configuration(
     """
     manifest, chosen = artifact.manifest, artifact.choose(configuration.variant)
     if engine is None:
-        if chosen.weights_file is not None:
-            artifact.file(chosen.weights_file)
-        # Static vectors are looked up in a table in a separate file: one core is enough.
-        is_multiplied = chosen.weights_file is None
+        is_multiplied = not manifest.is_looked_up(chosen)
         engine = open_engine(
             configuration.engine,
-            artifact.file(chosen.file),
+            verified_model(artifact, chosen),
             precision=chosen.precision,
             threads=threads if is_multiplied else 1,
             workers=configuration.workers if is_multiplied else 1,

@@ -125,7 +125,7 @@ def cuda_candidates(artifact: Artifact) -> list[tuple[str, Variant]]:
 
 def cuda_graphs(artifact: Artifact) -> list[Variant]:
     """Return the variants that ONNX Runtime runs on a GPU, the best precision first."""
-    found = [variant for variant in artifact.manifest.variants if _runs_on_cuda(variant)]
+    found = [variant for variant in artifact.manifest.variants if _runs_on_cuda(artifact, variant)]
     return sorted(found, key=lambda variant: _CUDA_PRECISIONS.index(variant.precision))
 
 
@@ -187,15 +187,14 @@ def _no_plan(
 
 def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:
     """Return whether ``device="auto"`` takes the GPU for ONNX Runtime."""
-    runs = _runs_on_cuda(named) if named is not None else bool(cuda_graphs(artifact))
+    is_named = named is not None and _runs_on_cuda(artifact, named)
+    runs = is_named or (named is None and bool(cuda_graphs(artifact)))
     return runs and package_version("onnxruntime-gpu") is not None and this_gpu() is not None
 
 
-def _runs_on_cuda(variant: Variant) -> bool:
-    # Static vectors, a table in a separate file, gain nothing from a GPU.
-    is_multiplied = variant.weights_file is None
+def _runs_on_cuda(artifact: Artifact, variant: Variant) -> bool:
     is_able = ONNXRUNTIME.runs(variant, "cuda") and variant.precision in _CUDA_PRECISIONS
-    return is_able and is_multiplied
+    return is_able and not artifact.manifest.is_looked_up(variant)
 
 
 def _on_cuda(artifact: Artifact, variant: str, engine: str) -> Selection:

@@ -13,8 +13,17 @@ import ml_dtypes
 import onnx
 import onnx_ir as ir
 
+from lanner.engines.onnx.file import external_files
 from lanner.engines.onnxruntime import open_session
-from lanner_export.graph.model_file import load, save
+from lanner_export.graph import model_file
+from lanner_export.graph.model_file import (
+    files_of,
+    load,
+    remove,
+    save,
+    save_beside,
+    weights_file,
+)
 
 GENERATOR = np.random.default_rng(0)
 WEIGHTS = {
@@ -71,6 +80,63 @@ def test_weights_stay_in_the_file(tmp_path: Path) -> None:
     save(model, tmp_path / "again.onnx")  # from one file into the other
     again = {t.name: t.raw_data for t in onnx.load(tmp_path / "again.onnx").graph.initializer}
     assert again == {name: array.tobytes() for name, array in WEIGHTS.items()}
+
+
+def test_more_weights_than_a_message_holds_are_external(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "MOST_BYTES", 8_000)
+    path = tmp_path / "model.onnx"
+    save(graph(), path)
+    assert weights_file(path) == "model.onnx.data"
+    assert external_files(path) == {"model.onnx.data"}
+    assert path.stat().st_size < 4_000
+    onnx.checker.check_model(path)
+    proto = onnx.load(path, load_external_data=False)
+    places = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in proto.graph.initializer
+    }
+    assert set(places) == set(WEIGHTS)
+    assert not places["small"]  # it stays in the message
+    assert all(int(place["offset"]) % 64 == 0 for place in places.values() if place)
+    given = {tensor.name: tensor.raw_data for tensor in onnx.load(path).graph.initializer}
+    assert given == {name: array.tobytes() for name, array in WEIGHTS.items()}
+    # From two files into one, and back.
+    monkeypatch.undo()
+    save(load(path), tmp_path / "whole.onnx")
+    assert weights_file(tmp_path / "whole.onnx") is None
+    whole = {t.name: t.raw_data for t in onnx.load(tmp_path / "whole.onnx").graph.initializer}
+    assert whole == given
+    remove(path)
+    assert [found.name for found in tmp_path.iterdir()] == ["whole.onnx"]
+
+
+def test_a_file_that_is_written_again_leaves_no_old_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(model_file, "MOST_BYTES", 8_000)
+        save(graph(), tmp_path / "model.onnx")
+    save(graph(), tmp_path / "model.onnx")
+    assert files_of(tmp_path / "model.onnx") == [tmp_path / "model.onnx"]
+    assert [found.name for found in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("most_bytes", [8_000, 2**31])
+def test_a_graph_beside_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr(model_file, "MOST_BYTES", most_bytes)
+    save(graph(), tmp_path / "model.onnx")
+    save_beside(load(tmp_path / "model.onnx"), tmp_path / "beside.onnx")
+    assert (tmp_path / "beside.onnx").stat().st_size < 4_000
+    given = {"x": GENERATOR.normal(size=(3, 40)).astype(np.float32)}
+    answers = [
+        open_session(tmp_path / name, maps_weights=True).run(None, given)[0]
+        for name in ("model.onnx", "beside.onnx")
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
 
 
 def test_mapped_weights_answer_the_same(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def read_plan(path: Path) -> Plan:
         EngineError: The file is damaged, or its graph has something that is not known.
     """
     try:
-        graph = Graph.read(mapped(path))
-    except (ValueError, LookupError, TypeError, struct.error) as error:
+        graph = Graph.read(mapped(path), path.parent)
+    except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
         msg = f"the native engine could not read {path}: {error}; export the artifact again"
         raise EngineError(msg) from error
     try:

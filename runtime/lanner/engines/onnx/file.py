@@ -11,10 +11,21 @@ from typing import NamedTuple
 GRAPH = 7  # of ModelProto
 INITIALIZER = 5  # of GraphProto
 DATA_TYPE, TENSOR_NAME, RAW_DATA = 2, 8, 9  # of TensorProto
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
+EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto
 _EXTERNAL = 1  # of TensorProto.DataLocation
 VARINT, _EIGHT_BYTES, CONTENT, _FOUR_BYTES = 0, 1, 2, 5  # wire types
+_LOCATION = "location"  # of an external weight, its key
+#: The fields with messages that may name external weights, at any depth: of a model, a graph, a
+#: node or function, an attribute, a sparse tensor.
+_INNER: dict[str, dict[int, str]] = {
+    "model": {GRAPH: "graph", 25: "function"},
+    "graph": {1: "node", INITIALIZER: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
 #: Smaller weights stay in the message.
 FEWEST_BYTES = 1_024
 
@@ -67,6 +78,39 @@ def without_weights(path: Path) -> bytes:
         return b"".join(parts)
 
 
+def external_files(path: Path) -> set[str]:
+    """Return the places of a model's external weights, as the model names them.
+
+    Args:
+        path: An ONNX file.
+
+    Raises:
+        ValueError: The file is damaged; an IndexError if it ends too early.
+    """
+    with mapped(path) as data:
+        whole = Field(0, 0, 0, len(data), 0)
+        return set(_locations(data, whole, "model"))
+
+
+def _locations(data: mmap.mmap, message: Field, kind: str) -> Iterator[str]:
+    inner = _INNER.get(kind, {})
+    for field in inside(data, message):
+        if kind == "tensor" and field.number == EXTERNAL_DATA:
+            key, value = external_entry(data, field)
+            if key == _LOCATION:
+                yield value
+        elif field.number in inner:
+            yield from _locations(data, field, inner[field.number])
+
+
+def external_entry(data: mmap.mmap, message: Field) -> tuple[str, str]:
+    """Return the key and the value of a StringStringEntryProto."""
+    found = {
+        field.number: data[field.content : field.end].decode() for field in inside(data, message)
+    }
+    return found.get(_KEY, ""), found.get(_VALUE, "")
+
+
 def _without_weights(data: mmap.mmap, field: Field, location: str) -> bytes:
     """Return a field of the graph, with the place of a larger weight instead of its data."""
     if field.number != INITIALIZER or field.value < FEWEST_BYTES:
@@ -83,7 +127,7 @@ def _without_weights(data: mmap.mmap, field: Field, location: str) -> bytes:
     place = {"location": location, "offset": str(raw.content), "length": str(raw.value)}
     for key, value in place.items():
         entry = _text(_KEY, key) + _text(_VALUE, value)
-        tensor += tag(_EXTERNAL_DATA, len(entry)) + entry
+        tensor += tag(EXTERNAL_DATA, len(entry)) + entry
     tensor += bytes([_DATA_LOCATION << 3 | VARINT, _EXTERNAL])
     return tag(INITIALIZER, len(tensor)) + tensor
 

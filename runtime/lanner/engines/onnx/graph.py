@@ -6,6 +6,7 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 import mmap
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -14,20 +15,23 @@ from numpy.typing import NDArray
 from lanner.engines.onnx.file import (
     CONTENT,
     DATA_TYPE,
+    EXTERNAL_DATA,
     GRAPH,
     INITIALIZER,
     RAW_DATA,
     TENSOR_NAME,
     Field,
+    external_entry,
     fields,
     inside,
+    mapped,
     varint,
 )
 
 NODE, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 1, 11, 12, 13  # of GraphProto
 VALUE_NAME = 1  # of ValueInfoProto
 INT32_DATA = 5  # of TensorProto
-_DIMENSIONS, _EXTERNAL_DATA = 1, 13  # of TensorProto
+_DIMENSIONS = 1  # of TensorProto
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7
 _ATTRIBUTE_NAME, _FLOAT, _INT, _STRING, _TENSOR, _FLOATS, _INTS = 1, 2, 3, 4, 5, 7, 8
 _SUBGRAPHS = (6, 11)  # of AttributeProto
@@ -84,19 +88,24 @@ class Graph(NamedTuple):
     outputs: list[str]
 
     @classmethod
-    def read(cls, data: mmap.mmap) -> Self:
+    def read(cls, data: mmap.mmap, directory: Path | None = None) -> Self:
         """Read the graph of a model.
+
+        Args:
+            data: The mapped file.
+            directory: The directory of its external weights; None if it may have none.
 
         Raises:
             ValueError: The file is damaged, not a model, or has a tensor of another kind; an
-                IndexError if it ends too early.
+                IndexError if it ends too early; an OSError if external weights are missing.
         """
         graph = cls([], {}, [], [])
+        outside = ExternalWeights(directory)
         for field in inside(data, graph_field(data)):
             if field.number == NODE:
                 graph.nodes.append(read_node(data, field))
             elif field.number == INITIALIZER:
-                graph.tensors[text(data, field, TENSOR_NAME)] = read_tensor(data, field)
+                graph.tensors[text(data, field, TENSOR_NAME)] = read_tensor(data, field, outside)
             elif field.number == GRAPH_INPUT:
                 graph.inputs.append(text(data, field, VALUE_NAME))
             elif field.number == GRAPH_OUTPUT:
@@ -138,14 +147,52 @@ def read_node(data: mmap.mmap, message: Field) -> Node:
     return found._replace(operator=operator, has_subgraph=has_subgraph)
 
 
-def read_tensor(data: mmap.mmap, message: Field) -> Array:
+class ExternalWeights:
+    """The files of a model's external weights, each mapped once.
+
+    Args:
+        directory: Their directory; None if there is none.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._mapped: dict[str, mmap.mmap] = {}
+
+    def read(self, place: dict[str, str], dtype: np.dtype[np.generic], name: str) -> Array:
+        """Return a tensor's elements, a view of its file.
+
+        Args:
+            place: The entries of its external data.
+            dtype: The type of its elements.
+            name: Its name, for messages.
+
+        Raises:
+            ValueError: The file may not be read, or is too short.
+        """
+        location = place.get("location", "")
+        if self._directory is None or Path(location).name != location or not location:
+            msg = f"the data of {name} is in another file"
+            raise ValueError(msg)
+        if location not in self._mapped:
+            self._mapped[location] = mapped(self._directory / location)
+        size = int(place.get("length", 0)) // dtype.itemsize
+        return np.frombuffer(self._mapped[location], dtype, size, int(place.get("offset", 0)))
+
+
+def read_tensor(data: mmap.mmap, message: Field, outside: ExternalWeights | None = None) -> Array:
     """Read a TensorProto as an array, a view of the file where its data is raw.
 
+    Args:
+        data: The mapped file.
+        message: The field of the tensor.
+        outside: The files of external weights; None if the tensor may not be external.
+
     Raises:
-        ValueError: Its type is none of numpy's, its data is in another file, or the number of its
-            elements is not that of its shape.
+        ValueError: Its type is none of numpy's, its data is in another file that may not be read,
+            or the number of its elements is not that of its shape.
     """
     kind, shape, raw, parts = 0, list[int](), None, list[Array]()
+    place: dict[str, str] = {}
     for field in inside(data, message):
         if field.number == DATA_TYPE:
             kind = field.value
@@ -153,18 +200,20 @@ def read_tensor(data: mmap.mmap, message: Field) -> Array:
             shape += numbers(data, field)
         elif field.number == RAW_DATA:
             raw = field
-        elif field.number == _EXTERNAL_DATA:
-            msg = f"the data of {text(data, message, TENSOR_NAME)} is in another file"
-            raise ValueError(msg)
+        elif field.number == EXTERNAL_DATA:
+            place |= dict([external_entry(data, field)])
         elif field.number in _INLINE:
             parts.append(_inline(data, field))
     if kind not in _TYPES:
         msg = f"the tensor {text(data, message, TENSOR_NAME)} has the type {kind}"
         raise ValueError(msg)
     dtype = np.dtype(_TYPES[kind])
-    if raw is not None:
+    if place:
+        name = text(data, message, TENSOR_NAME)
+        found: Array = (outside or ExternalWeights(None)).read(place, dtype, name)
+    elif raw is not None:
         size = raw.value // dtype.itemsize
-        found: Array = np.frombuffer(data, dtype, size, raw.content)
+        found = np.frombuffer(data, dtype, size, raw.content)
     else:
         found = np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
     return found.reshape(shape)
