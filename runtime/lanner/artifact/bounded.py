@@ -18,7 +18,7 @@ from lanner.errors import LannerError
 
 #: Deepest nesting of the JSON that Lanner writes and reads, with room to spare.
 MAX_DEPTH = 64
-#: The most values of it: a list of a hundred thousand labels is a tenth of that. A value of two
+#: The most values of a JSON text, ten times a list of a hundred thousand labels. A value of two
 #: bytes takes a hundred in memory.
 MAX_VALUES = 2**20
 #: The escape of half of a surrogate pair, perhaps beside its other half.
@@ -66,9 +66,9 @@ def parse_json(raw: str | bytes) -> Any:
         ValueError: It is not JSON, holds NaN or an infinity, half of a surrogate pair or more than
             `MAX_VALUES` values, or is nested too deeply.
     """
-    # By itself `json` lets surrogates pass.
+    # `json` accepts lone surrogates.
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
-    # Each value but the first is behind one of these; those inside texts count, too.
+    # Each value except the first follows one of these characters; those inside of texts count too.
     if sum(map(text.count, ",[{")) > MAX_VALUES:
         msg = f"it holds more than {MAX_VALUES:,} values"
         raise ValueError(msg)

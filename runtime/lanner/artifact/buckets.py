@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import InputError
 
-#: Longer than any text that a model reads at once; a request is filled up to its bucket.
+#: Longer than any text that a model reads at once; a request is padded to its bucket.
 _LONGEST = 2**17
 #: The first bucket; each next one is longer by a half or a third: 16, 24, 32, 48, 64, ...
 _SHORTEST = 16

@@ -54,7 +54,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON made of one."""
+        """Read the output of `dataclasses.asdict` and JSON."""
         return cls(**{name: tuple(shape) for name, shape in content.items()})
 
 
@@ -83,7 +83,7 @@ class EngineBuild:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON made of one."""
+        """Read the output of `dataclasses.asdict` and JSON."""
         profiles = [Profile.from_json(profile) for profile in content["profiles"]]
         return cls(**{**content, "profiles": profiles})
 
@@ -136,5 +136,5 @@ def _is_version_taken(built: str, here: str, is_compatible: bool) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    # Python makes no number of thousands of digits.
+    # Python refuses to make a number of thousands of digits.
     return tuple(int(part) for part in re.findall(r"[0-9]{1,18}", version)[:4])

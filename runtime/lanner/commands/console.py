@@ -17,17 +17,18 @@ from lanner.files.rows import Rows
 from lanner.files.staging import staged_file
 from lanner.machine import interruption
 
-#: What steers a terminal or turns a line round: escapes, control characters, directions of writing.
+#: Characters that control a terminal or reverse a line: escapes, control characters, directions of
+#: writing.
 _STEERING = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-#: Progress is a bar on a terminal, and a line so often in a log.
+#: Progress is a bar on a terminal, and in a log one line in this many seconds.
 _LINE_EVERY_S = 60.0
 _KNOWN_TOTAL = "{percentage:3.0f}% |{bar}| ", ", {remaining} left"
 
 
 def printable(text: str) -> str:
-    """Return a text with nothing in it that a terminal would obey, but for line breaks and tabs."""
+    """Return a text without characters that control a terminal, except line breaks and tabs."""
     return _STEERING.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
@@ -75,7 +76,7 @@ def write_answers(
 
 def print_json(value: object) -> None:
     """Print one JSON object to stdout."""
-    # JSON has an escape of its own for what a terminal would obey.
+    # JSON has its own escapes for characters that control a terminal.
     text = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(value))
     sys.stdout.write(text + "\n")
 

@@ -112,7 +112,7 @@ def _revoke(args: argparse.Namespace) -> None:
 
 
 def _content(key: Key) -> dict[str, Any]:
-    """Return the record of a key without its hash, which is of no use to a reader."""
+    """Return the record of a key without its hash, which is useless to a reader."""
     return {name: value for name, value in key.to_json().items() if name != "sha256"}
 
 

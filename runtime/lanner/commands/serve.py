@@ -1,4 +1,4 @@
-"""`lanner serve`: the service, before models in process or on a Triton server."""
+"""`lanner serve`: the service, for models in process or on a Triton server."""
 
 import argparse
 import os
@@ -51,7 +51,7 @@ Ctrl-C or SIGTERM stops the service: requests in flight have --drain-s seconds. 
 gives them, and clients that keep a connection open, {GRACE_S} s (-- --exit-timeout-secs=N). A
 second signal ends it at once.
 """
-#: Settings that the command line has in another form.
+#: Settings that have another form on the command line.
 _NOT_FLAGS = ("models", "aliases")
 
 
@@ -166,7 +166,7 @@ def _repository(settings: Settings) -> str | None:
 
 def _serve_repository(args: argparse.Namespace, repository: str, settings: Settings) -> None:
     if not args.no_api:
-        import_module("lanner.service.server")  # a missing extra is told before a server starts
+        import_module("lanner.service.server")  # report a missing extra before a server starts
     server = TritonServer(
         repository,
         http_port=args.http_port,
@@ -187,17 +187,17 @@ def _serve_repository(args: argparse.Namespace, repository: str, settings: Setti
         else:
             _serve(_before(server, settings), said, as_json=args.json, server=server)
     except (KeyboardInterrupt, SystemExit):
-        # Running until it is told to stop is success for a server.
+        # A server that runs until it is stopped has succeeded.
         say("stopping; Ctrl-C again does not wait for requests in flight")
     finally:
         server.stop()
 
 
 def _before(server: TritonServer, settings: Settings) -> Settings:
-    """Return the settings of a service before the models of a Triton server.
+    """Return the settings of a service in front of the models of a Triton server.
 
     Raises:
-        UsageError: It has none that Lanner made, or none that takes tokens.
+        UsageError: The server has no model that Lanner made, or none that takes tokens.
     """
     made = dict(_made_by_lanner(server))
     names = [name for name, served in made.items() if not served.takes_texts]
@@ -223,7 +223,7 @@ def _before(server: TritonServer, settings: Settings) -> Settings:
 def _serve(
     settings: Settings, said: dict[str, Any], *, as_json: bool, server: TritonServer | None = None
 ) -> None:
-    """Run the service until it is told to stop."""
+    """Run the service until it is stopped."""
     from lanner.service.server import Door  # noqa: PLC0415 (an extra)
 
     door = Door(settings)
@@ -279,7 +279,7 @@ def _print(said: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _announce(server: TritonServer) -> dict[str, Any]:
-    """Say what a Triton server serves, and return the same for programs."""
+    """Describe what a Triton server serves to people, and return the same for programs."""
     models = server.models()
     for model in models:
         state = model.get("state", "not loaded").lower()
@@ -321,7 +321,7 @@ def _made_by_lanner(
     ready = [model for model in models if model.get("state") == "READY"]
     for model in sorted(ready, key=lambda one: one["name"].endswith(TEXT_SUFFIX)):
         name = model["name"]
-        with suppress(ServerError, ArtifactError, KeyError):  # not a model of Lanner's
+        with suppress(ServerError, ArtifactError, KeyError):  # not one of Lanner's models
             served = ServedModel.of(name, model["version"], server.configuration(name))
             with served.artifact():
                 pass

@@ -17,7 +17,7 @@ from lanner.loading.selection import require_device
 from lanner.text.tokenization import Pair
 from lanner.triton.client.connection import connect
 
-#: The headers of a command that is given none.
+#: The headers of a command without --header.
 HEADER_VARIABLE = "LANNER_HEADERS"
 _HEADER_FILE_BYTES = 2**16
 #: Arguments of `lanner.connect` for a server over TLS, with their help.

@@ -21,9 +21,9 @@ STANDARD_INPUT = "standard input"
 #: The longest field of a .csv. An unclosed quote takes in the rest of the file; this limit stops it
 #: before the memory is full.
 FIELD_CHARACTERS = 2**26
-#: The longest line; what is longer is a bad row, and never in memory as a whole.
+#: The longest line. A longer line is a bad row, and is never in memory as a whole.
 LINE_CHARACTERS = 2**26
-#: A line that is no CSV.
+#: A line that is not CSV.
 _NO_CSV = '"x"y\n'
 
 

@@ -1,7 +1,7 @@
-"""The footer of a .parquet file: where its columns are and how large, checked before they are read.
+"""The footer of a .parquet file: the places and sizes of its columns, checked before they are read.
 
-pyarrow ends the process where a footer contradicts itself, and believes the sizes that it says. The
-footer and the headers of pages are in Thrift's compact protocol.
+If a footer contradicts itself, pyarrow ends the process; it also believes all sizes. The footer and
+the headers of pages are in Thrift's compact protocol.
 """
 
 import os
@@ -12,15 +12,16 @@ from typing import Any, BinaryIO, NamedTuple
 from lanner.errors import InputError
 
 _MAGIC = b"PAR1"
-#: A footer of more bytes is of no file of texts: 100,000 row groups have some 30 MB.
+#: No file of texts has a larger footer: 100,000 row groups take about 30 MB.
 _MOST_BYTES = 2**28
 _MOST_DEPTH = 16
 #: The numbers of Parquet's format for the encodings by a dictionary.
 _DICTIONARIES = {2, 8}
-#: The header of a page; some hold the least and the greatest value.
+#: The bytes of a page's header to read first, and the most; some contain the least and greatest
+#: value.
 _HEADER_BYTES, _MOST_HEADER_BYTES = 2**10, 2**24
-#: A page, or a column of a row group, with more bytes must not be packed more than so many times: a
-#: page is unpacked as a whole.
+#: A page is unpacked as a whole. So a page, or a column of a row group, with more bytes than the
+#: first number may not be packed by more than the second factor.
 _PLAIN_BYTES, _MOST_PACKED = 2**28, 1_000
 
 

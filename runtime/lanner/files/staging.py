@@ -17,7 +17,7 @@ from lanner.machine import interruption
 #: The errno values that mean "disk full".
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OLD = "old"
-#: Of renameat2(2): paths are relative to the working directory; exchange two names.
+#: Flags of renameat2(2): paths are relative to the working directory; exchange two names.
 _HERE, _RENAME_EXCHANGE = -100, 2
 
 
@@ -134,14 +134,14 @@ def _exchanged(one: Path, other: Path) -> bool:
     """Exchange the names of two directories in one step; return False if that is impossible."""
     import ctypes  # noqa: PLC0415 (rarely needed)
 
-    call = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux alone has it
+    call = getattr(ctypes.CDLL(None), "renameat2", None)  # only Linux has it
     names = os.fsencode(one), os.fsencode(other)
     return call is not None and call(_HERE, names[0], _HERE, names[1], _RENAME_EXCHANGE) == 0
 
 
 @contextmanager
 def work_beside(path: Path, *, is_alone: bool = False) -> Iterator[Path]:
-    """Yield a private directory beside a path, and clear away those that killed runs left.
+    """Yield a private directory beside a path, and remove those that killed runs left.
 
     Args:
         path: The path that will be written.
@@ -153,7 +153,7 @@ def work_beside(path: Path, *, is_alone: bool = False) -> Iterator[Path]:
     prefix = f".{path.name}.lanner-"
     with ExitStack() as held:
         with ExitStack() as briefly:
-            if is_alone:  # of two that begin at once, the second must see the first
+            if is_alone:  # if two begin at once, the second must see the first
                 _locked(path.parent, briefly, is_waiting=True)
             for left in filter(_is_own, _named(path.parent, prefix)):
                 with ExitStack() as tried:
@@ -174,14 +174,14 @@ def _new_directory(parent: Path, prefix: str, held: ExitStack) -> Path:
         work = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         held.callback(shutil.rmtree, work, ignore_errors=True)
         _locked(work, held, is_waiting=True)
-        if work.exists():  # another run may have taken it for one that was left, before the lock
+        if work.exists():  # before the lock, another run may have taken it for one that was left
             return work
 
 
 def _named(directory: Path, prefix: str) -> list[Path]:
     try:
         return [entry for entry in directory.iterdir() if entry.name.startswith(prefix)]
-    except OSError:  # it may be written to, but not read
+    except OSError:  # it may be writable but not readable
         return []
 
 
@@ -212,7 +212,10 @@ def _locked(directory: Path, held: ExitStack, *, is_waiting: bool = False) -> bo
 
 
 def flush_tree(path: Path) -> None:
-    """Flush a directory with all that is in it to the disk: a rename may come there earlier."""
+    """Flush a directory and its content to the disk.
+
+    A rename may reach the disk earlier than the content.
+    """
     for entry in [*path.rglob("*"), path]:
         if not entry.is_symlink():
             flush(entry)
@@ -228,8 +231,8 @@ def flush(path: Path) -> None:
 
 
 def temporary_place() -> str:
-    """Return the directory for temporary files, or the one that was meant if none can be used."""
+    """Return the directory for temporary files, or the preferred one if none can be used."""
     try:
         return tempfile.gettempdir()
-    except OSError:  # it looks for one by writing into it
+    except OSError:  # the search tries to write into each directory
         return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 (to be named in an error)

@@ -1,1 +1,1 @@
-"""Adapters for programs that take only models of their own classes."""
+"""Adapters for programs that accept only models of their own classes."""

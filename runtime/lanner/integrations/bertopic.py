@@ -1,7 +1,7 @@
-"""An embedding backend of BERTopic.
+"""An embedding backend for BERTopic.
 
-BERTopic takes models of the libraries that it knows. For any other it loads one of its own, without
-a word. It takes a backend of its own base class as it is.
+BERTopic accepts models of the libraries that it knows. For any other model it silently loads one of
+its own. It accepts a backend of its own base class.
 """
 
 from bertopic.backend import BaseEmbedder

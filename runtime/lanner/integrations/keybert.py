@@ -1,7 +1,7 @@
-"""An embedding backend of KeyBERT.
+"""An embedding backend for KeyBERT.
 
-KeyBERT takes models of the libraries that it knows. For any other it loads one of its own, without
-a word. It takes a backend of its own base class as it is.
+KeyBERT accepts models of the libraries that it knows. For any other model it silently loads one of
+its own. It accepts a backend of its own base class.
 """
 
 from keybert.backend import BaseEmbedder

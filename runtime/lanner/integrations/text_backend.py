@@ -7,7 +7,7 @@ from lanner.vectors.similarity import Vectors
 
 
 class TextBackend:
-    """Gives a library the vectors of a model; stands before the library's own base class.
+    """Gives a library the vectors of a model; a base class that comes before the library's own.
 
     Args:
         embedding_model: A loaded model, or one on a server.

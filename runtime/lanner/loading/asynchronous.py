@@ -57,7 +57,7 @@ class AsyncModel(AwaitedMethods):
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Answer:
-        """Return what a method of the model answers, once its thread is done."""
+        """Return the answer of a method of the model, once its thread is done."""
         cancellation, context = Cancellation(), copy_context()
         context.run(current_cancellation.set, cancellation)
         work: Callable[[], Answer] = partial(context.run, method, *arguments, **options)

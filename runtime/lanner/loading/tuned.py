@@ -41,7 +41,7 @@ GOALS = {"latency": "ms p50", "throughput": "texts/s"}
 _PACKAGES = tuple(package for engine in ENGINES for package in engine.packages)
 
 _log = logging.getLogger("lanner")
-#: What the content of a file may raise that somebody else wrote, and reading it.
+#: The errors of reading a file that somebody else wrote, and of its content.
 _DAMAGED_CONTENT = (
     TooLargeError,
     ValueError,

@@ -5,7 +5,7 @@ from collections import defaultdict
 from functools import cache
 from importlib import metadata
 
-#: Those of a clone, which no message names.
+#: The extras for a clone, which no message names.
 _OF_DEVELOPERS = frozenset({"dev", "docs"})
 #: "torch>=2.13; extra == 'export'"
 _REQUIREMENT = re.compile(r"([\w.-]+).*;\s*extra\s*==\s*['\"]([\w.-]+)['\"]")
@@ -28,7 +28,7 @@ def extras() -> dict[str, tuple[str, ...]]:
 def has_package(name: str) -> bool:
     """True if a distribution is installed, of any version."""
     try:
-        metadata.distribution(name)  # its version would be read out of a long file
+        metadata.distribution(name)  # reading its version would read a long file
     except metadata.PackageNotFoundError:
         return False
     return True

@@ -102,7 +102,7 @@ def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
             name = value.strip()
         elif key.strip() == "flags":
             flags = frozenset(value.split())
-            break  # the cores of one machine are alike
+            break  # all cores of a machine are alike
     return name, flags
 
 

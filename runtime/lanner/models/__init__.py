@@ -1,1 +1,1 @@
-"""One class for each head, and what they answer."""
+"""One class for each head, and the classes of their answers."""

@@ -4,8 +4,8 @@ from typing import Any, TypedDict
 
 from lanner.errors import InputError, UnsupportedError
 
-#: The arguments of sentence-transformers that a model takes with these values alone, and the remedy
-#: for others.
+#: The arguments of sentence-transformers that a model accepts only with these values, and the
+#: remedy for other values.
 _OWN_VALUES: dict[str, tuple[tuple[object, ...], str]] = {
     "output_value": (
         ("sentence_embedding",),
@@ -41,14 +41,14 @@ class PredictDropIns(DropInOptions, total=False):
 
 
 def require_own(name: str, options: DropInOptions) -> None:
-    """Check arguments of sentence-transformers that this library has no use for.
+    """Check arguments of sentence-transformers that have no meaning here.
 
     Args:
-        name: The model's.
+        name: The name of the model.
         options: The arguments that were given.
 
     Raises:
-        UnsupportedError: One asks for something else than the model does.
+        UnsupportedError: An argument asks for something that the model does not do.
     """
     for option, value in options.items():
         if option not in _OWN_VALUES:
@@ -62,10 +62,10 @@ def require_own(name: str, options: DropInOptions) -> None:
 
 
 def given_inputs(sentences: Any, inputs: Any) -> Any:
-    """Return the inputs of a call, by whichever name it gave them.
+    """Return the inputs of a call, under either of their names.
 
     Raises:
-        InputError: It gave both.
+        InputError: Both names were given.
     """
     if inputs is None:
         return sentences

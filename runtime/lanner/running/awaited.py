@@ -1,4 +1,4 @@
-"""Calls of a runner that are awaited on an event loop, with no thread that waits for each."""
+"""Calls of a runner that an event loop awaits, without a waiting thread for each."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ class AwaitedCall(Call):
     def _tell(self, error: BaseException | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._finish, error)
-        except RuntimeError:  # the loop has ended, and nobody waits
+        except RuntimeError:  # the loop has ended, so there is no reader
             self.is_dropped = True
 
     def _finish(self, error: BaseException | None) -> None:

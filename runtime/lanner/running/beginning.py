@@ -1,4 +1,4 @@
-"""The moment at which the first batch of a caller begins to run: until then it waits."""
+"""The moment at which the first batch of a caller begins; until then the caller waits."""
 
 import time
 from contextvars import ContextVar
@@ -8,7 +8,7 @@ class Beginning:
     """Notes when a worker began with the calls of a context. Any thread may use it.
 
     Attributes:
-        at_s: The time by `time.perf_counter`, or None as long as all of them wait.
+        at_s: The time by `time.perf_counter`, or None while all calls wait.
     """
 
     __slots__ = ("at_s",)
@@ -22,5 +22,5 @@ class Beginning:
             self.at_s = time.perf_counter()
 
 
-#: Told of the first batch of the calls in this context; usually None.
+#: Notified of the first batch of the calls in this context; usually None.
 current_beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)

@@ -1,7 +1,8 @@
-"""Threads that run work in the background, each kept for the next piece.
+"""Threads that run work in the background, each kept for the next task.
 
-Unlike a `ThreadPoolExecutor` they go on after the main thread has ended, as other threads of a
-program may. They do not keep work for which no thread can be started: its caller does it.
+Unlike the threads of a `ThreadPoolExecutor`, they continue after the main thread has ended, as
+other threads of a program may. If no thread can be started, they do not keep the work: its caller
+does it.
 """
 
 import atexit
@@ -12,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 
-#: How long the end of the process waits for what is being run: a batch, for nobody by then.
+#: The longest wait of the ending process for a running batch, whose caller is gone by then.
 _LAST_WORK_S = 10.0
 
 
@@ -23,7 +24,7 @@ class _Threads:
         self.tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.lock = threading.Lock()
         self.count = self.idle = 0
-        self.pid = os.getpid()  # a fork leaves threads behind
+        self.pid = os.getpid()  # a fork has none of the threads
 
     def serve(self) -> None:
         """Run what is put into `tasks`, until that is None."""
@@ -31,12 +32,12 @@ class _Threads:
             try:
                 task()
             finally:
-                del task  # an idle thread holds nothing
+                del task  # an idle thread holds no references
                 with self.lock:
                     self.idle += 1
 
     def end(self) -> None:
-        """Make the threads end when they have done what they do."""
+        """Make the threads end after their current work."""
         for _ in range(self.count):
             self.tasks.put(None)
 
@@ -58,7 +59,7 @@ class Workers:
         """Let a thread run a function that raises nothing.
 
         Returns:
-            False if there is no thread and none can be started: nothing was done then.
+            False if no thread exists and none can be started; then nothing was done.
         """
         threads = self._threads
         with threads.lock:
@@ -70,7 +71,7 @@ class Workers:
                 except RuntimeError:  # the limit of the system, or the interpreter ends
                     return False
                 threads.count += 1
-            # Else one of them is about to be idle, and takes it.
+            # Otherwise one of them is about to be idle, and takes it.
             else:
                 threads.idle -= 1
         threads.tasks.put(work)

@@ -1,1 +1,1 @@
-"""The service: the HTTP front door before models in process or on a Triton server."""
+"""The service: HTTP in front of models in process or on a Triton server."""

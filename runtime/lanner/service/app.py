@@ -30,7 +30,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: The status in logs of a request whose client left; nobody sees it.
+#: The status in logs of a request whose client left.
 _LEFT = 499
 #: Seconds that a request may wait for the event loop before it is refused unread.
 _MOST_BEHIND_S = 0.5
@@ -44,8 +44,8 @@ class AppLimits:
         body_bytes: The largest body.
         body_s: Seconds for the body to arrive.
         request_s: Seconds that an answer may take.
-        admin_port: The port of the admin routes; None for that of all.
-        in_flight_bytes: The most bytes of all bodies that are read or answered.
+        admin_port: The port of the admin routes; None for the port of all routes.
+        in_flight_bytes: The most bytes of all bodies that are being read or answered.
     """
 
     body_bytes: int = 32 * 2**20
@@ -86,7 +86,7 @@ class App:
         self._in_flight_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run from the start of the server to its end, which the messages of ASGI tell."""
+        """Run from the start of the server to its end, as ASGI's messages announce them."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
 
@@ -117,7 +117,7 @@ class App:
         """Answer one request; a client that leaves meanwhile cancels the task."""
         headers: dict[bytes, bytes] = {}
         for name, value in incoming.headers:
-            # A header that is given twice must not be read as one and checked as the other.
+            # A repeated header must not be read as one value and checked as another.
             headers[name] = headers[name] + b", " + value if name in headers else value
         given_id = headers.get(b"x-request-id")
         request = Request(request_id(given_id), incoming.method, incoming.path, headers)
@@ -174,7 +174,7 @@ class App:
         self.log.request(
             id=request.id,
             key=None if request.key is None else request.key.name,
-            method=request.method if request.route else None,  # any word may stand there
+            method=request.method if request.route else None,  # it may be any word
             route=request.route or None,
             model=request.model or None,
             status=status,
@@ -187,10 +187,10 @@ class App:
         )
 
     def _refusal(self, error: Exception, request: Request) -> Refusal:
-        """Return the refusal for an error, and log one that the service is to blame for."""
+        """Return the refusal for an error; log errors that are the service's fault."""
         refusal = Refusal.of(error)
         if refusal.kind is Kind.BACKEND:
-            # What Lanner says of an engine holds no text; what others say may.
+            # Lanner's own messages about an engine contain no text of a user; other messages may.
             reason = str(error) if isinstance(error, LannerError) else None
             self.log.message(
                 "error", "a request failed", id=request.id, reason=reason, **raised(error)
@@ -220,7 +220,7 @@ class App:
             CancelledError: The client left before its end.
         """
         limits, take = self.limits, partial(self._take, request)
-        if incoming.is_whole:  # as a rule: a timer would take longer than all else here
+        if incoming.is_whole:  # the usual case: a timer would take longer than all else here
             body = await incoming.body(limits.body_bytes, take)
         else:
             try:
@@ -247,17 +247,17 @@ class App:
             raise Refusal(Kind.OVERLOADED, msg, retry_after_s=self.pipeline.queue.wait_s)
 
 
-#: Routes that probes may ask for at the admin port, too.
+#: Probes may also use these routes at the admin port.
 _ON_BOTH_PORTS = ("/health", "/ready")
 
 
 def _require_pace(incoming: Incoming) -> None:
-    """Check that the event loop comes to requests soon after they came.
+    """Check that the event loop reads requests soon after they arrive.
 
-    What waits for it is in no queue yet, and to read it may cost as much as to answer it.
+    Requests that wait for it are in no queue yet, and reading them may cost as much as answering.
 
     Raises:
-        Refusal: It does not.
+        Refusal: The event loop is too late.
     """
     behind_s = time.monotonic() - incoming.due_s
     if behind_s > _MOST_BEHIND_S:
@@ -266,10 +266,10 @@ def _require_pace(incoming: Incoming) -> None:
 
 
 def _check_head(request: Request, limits: AppLimits) -> None:
-    """Check what the head says of the body.
+    """Check the head's description of the body.
 
     Raises:
-        Refusal: The body is too large, or compressed: a small one can become huge.
+        Refusal: The body is too large, or compressed: a small compressed body can become huge.
     """
     if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         msg = "bodies must not be compressed: send this one without Content-Encoding"

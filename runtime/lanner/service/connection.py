@@ -58,7 +58,7 @@ class ServiceConfig(uvicorn.Config):
 
     def load(self) -> None:
         """Load the application, and the certificates in a context that follows their files."""
-        # In each process by itself: a context cannot be passed to another.
+        # Each process makes its own, because a context cannot be passed to another.
         super().load()
         certificates = open_certificates(
             self.settings, partial(self.loaded_app.log.message, "warning")
@@ -96,12 +96,12 @@ class Connection(asyncio.Protocol):
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        # A client may say that a request is its last, and send bytes behind it.
+        # A client may announce its last request, and still send bytes after it.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.port = 0
         self._url, self._headers = b"", list[tuple[bytes, bytes]]()
         self._is_in_head, self._head_bytes = False, 0
-        #: The request whose bytes arrive, the one that is answered, and those that wait for it.
+        #: The request whose bytes arrive, the request that is answered, and those that wait.
         self._arriving: Incoming | None = None
         self._current: Incoming | None = None
         self._task: asyncio.Task[None] | None = None
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         return self._state.tasks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, or refuse a connection that is one too many."""
+        """Begin, or refuse the connection if there are too many."""
         self.transport = cast("asyncio.Transport", transport)
         self.port = int(self.transport.get_extra_info("sockname")[1])
         self._state.connections.add(self)  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._head_timer = self._loop.call_later(self._limits.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End: nobody reads the answer to what runs or waits."""
+        """End: running and waiting requests have no reader any more."""
         del exc
         self._state.connections.discard(self)
         for timer in (self._head_timer, self._idle_timer, self._send_timer):
@@ -156,13 +156,13 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """Wait for a client that reads slower than the service writes, but not for ever."""
+        """Wait for a client that reads more slowly than the service writes, but not forever."""
         self._unread = self._loop.create_future()
-        # To close it would wait until the client has read all that is written.
+        # A normal close would wait until the client has read all that is written.
         self._send_timer = self._loop.call_later(self._limits.send_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: the client has read almost all."""
+        """Continue: the client has read almost everything."""
         if self._send_timer is not None:
             self._send_timer.cancel()
         if self._unread is not None and not self._unread.done():
@@ -170,17 +170,17 @@ class Connection(asyncio.Protocol):
         self._unread = None
 
     async def writable(self) -> None:
-        """Wait until the client has read almost all that was written."""
+        """Wait until the client has read almost everything that was written."""
         if self._unread is not None:
             await asyncio.shield(self._unread)
 
     def write(self, content: bytes) -> None:
-        """Write, if the connection is still there."""
+        """Write, if the connection still exists."""
         if not self.transport.is_closing():
             self.transport.write(content)
 
     def resume_reading(self) -> None:
-        """Read on, if reading was paused."""
+        """Continue reading, if it was paused."""
         if self._is_paused:
             self._is_paused = False
             if not self.transport.is_closing():
@@ -201,11 +201,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # to another protocol: the request is answered in this one
+            pass  # the client asks for another protocol: the request is answered in this one
         except httptools.HttpParserError:
             _log.warning("Invalid HTTP request received")
             self._refuse(400)
-        # Bytes behind the head are of the body, or of the next request, and not counted.
+        # Bytes after the head belong to the body, or to the next request, and are not counted.
         if self._head_bytes > self._limits.header_bytes:
             self._refuse(431)
         if self._is_in_head and self._head_timer is None and not self.transport.is_closing():
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         self._headers.append((name, value.lower() if name == b"expect" else value))
 
     def on_headers_complete(self) -> None:
-        """Begin a request: its head is there."""
+        """Begin a request, whose head is complete."""
         self._is_in_head, self._head_bytes = False, 0
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
 
     def on_message_complete(self) -> None:
-        """End a request: the next bytes are of another head."""
+        """End a request: the next bytes belong to another head."""
         if self._arriving is not None:
             self._arriving.complete()
 
@@ -271,7 +271,7 @@ class Connection(asyncio.Protocol):
         self._task.add_done_callback(self._finish)
 
     def _finish(self, task: "asyncio.Task[None]") -> None:
-        """Go on to the next request when one is answered."""
+        """Continue with the next request after an answer."""
         self._state.tasks.discard(task)
         incoming, self._current, self._task = self._current, None, None
         self._state.total_requests += 1
@@ -289,8 +289,8 @@ class Connection(asyncio.Protocol):
             self._idle_timer = self._loop.call_later(self._idle_s, self._end_idle)
 
     def _end_idle(self) -> None:
-        """Close a connection on which no request came for a while."""
-        # One timer for many requests: to begin and cancel it with each would take longer.
+        """Close a connection without a request for a while."""
+        # One timer serves many requests: starting and cancelling one for each would take longer.
         left_s = self._idle_since_s + self._idle_s - self._loop.time()
         is_busy = self._current is not None or self._is_in_head
         if left_s <= 0 and not is_busy:
@@ -305,7 +305,7 @@ class Connection(asyncio.Protocol):
             self._refuse(408)
 
     def _refuse(self, status: int, headers: bytes = b"") -> None:
-        """Refuse what is no request, and close the connection."""
+        """Refuse bytes that are not a request, and close the connection."""
         self.write(
             b"%b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
             % (STATUS_LINES[status], headers)
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._leave()
 
     def _leave(self) -> None:
-        """End the request that runs, whose answer nobody reads, and those that wait."""
+        """End the running request, whose answer has no reader, and the waiting ones."""
         self._waiting.clear()
         if self._task is not None and self._current is not None and not self._current.is_answered:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""The entrance of the service: the key of a request, its allowance, and its share of both."""
+"""The entrance of the service: the key of a request, its allowance, and its part of the service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from lanner.service.core.refusal import Kind, Refusal
 
 @dataclass
 class Entrance:
-    """The check of a request at the door: its key, and what that key may still use.
+    """The check of a request at the entrance: its key, and what that key may still use.
 
     Attributes:
-        keys: The keys that are needed; None lets everybody in.
-        rates: What each key has used.
+        keys: The required keys; None lets everybody in.
+        rates: The usage of each key.
     """
 
     keys: KeyFile | None = None

@@ -1,4 +1,4 @@
-"""The parts of a service that need files or extras, as its settings ask for them."""
+"""The parts of a service that need files or extras, according to its settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ Tell = Callable[[str], object]
 
 
 def _nobody(_: str) -> None:
-    """Take a message that nobody reads."""
+    """Ignore a message."""
 
 
 def open_keys(settings: Settings, tell: Tell = _nobody) -> KeyFile | None:

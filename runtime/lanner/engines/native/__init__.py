@@ -1,1 +1,1 @@
-"""The engine of Lanner's own CPU kernels: an ONNX graph becomes a plan, and the plan runs."""
+"""The engine with Lanner's own CPU kernels: an ONNX graph becomes a plan, and the plan runs."""

@@ -1,7 +1,7 @@
-"""Attention in a graph: the products that it reads, its heads, and its mask.
+"""Attention in a graph: its products, its heads, and its mask.
 
-Torch writes it as one operator, or as its parts where a bias of relative positions is added, and
-with transformers 4.57 where a model computes its attention itself.
+Torch writes it as one operator. It writes it as parts if a bias of relative positions is added,
+and, with transformers 4.57, if a model computes its attention itself.
 """
 
 from contextlib import suppress
@@ -16,11 +16,11 @@ from lanner.engines.native.plan import refuse
 from lanner.engines.native.products import width_of
 
 _HEADS_FIRST, _KEYS = [0, 2, 1, 3], [0, 2, 3, 1]
-#: A score with less than this added has no weight.
+#: If less than this is added to a score, its weight is zero.
 _HIDDEN = -1e30
 #: Texts of this many tokens show the buckets of long distances.
 _FAR = 300
-#: MPNet's; both are constants in transformers.
+#: The numbers of MPNet; both are constants in transformers.
 _MAX_DISTANCE = 128
 
 
@@ -45,11 +45,11 @@ class Attention(NamedTuple):
 
 
 class RelativeBias(NamedTuple):
-    """A bias of the scores by the distance of two tokens, in buckets, as MPNet has it.
+    """A bias of the scores by the distance of two tokens, in buckets, as in MPNet.
 
     Attributes:
         table: Float32 [buckets, heads].
-        max_distance: The distance from which on all share a bucket.
+        max_distance: The distance from which on all distances share a bucket.
     """
 
     table: NDArray[np.float32]
@@ -94,7 +94,7 @@ def _require_padding_mask(graph: Matcher, mask: str) -> None:
     present = inputs[MASK] > 0
     found = graph.evaluate(mask, inputs)
     length = present.shape[1]
-    if found.dtype == np.float32:  # what is added to the scores
+    if found.dtype == np.float32:  # the value that is added to the scores
         is_plain = ((found == 0) | (found < _HIDDEN)).all()
         found = found == 0 if is_plain else found
     if found.dtype != np.bool_:
@@ -179,7 +179,7 @@ def relative_bias(graph: Matcher, value: str, heads: int) -> RelativeBias:
 
 
 def buckets(length: int, count: int, max_distance: int) -> NDArray[np.int64]:
-    """Return the bucket of each pair of query and key, [length, length], as MPNet and T5 do."""
+    """Return the bucket of each pair of query and key, [length, length], as in MPNet and T5."""
     half, exact = count // 2, count // 4
     distance = np.subtract.outer(np.arange(length), np.arange(length))  # query - key
     far = np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(exact)

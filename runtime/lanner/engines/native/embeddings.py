@@ -1,6 +1,6 @@
 """The embeddings of a graph: tables, positions, token types and their norm.
 
-Torch writes positions and token types in many ways. A few probes tell what they compute.
+Torch writes positions and token types in many ways. A few probe inputs show what they compute.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from lanner.engines.onnx.graph import Array
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 _LENGTH = 7
-#: No table has as many.
+#: No table has this many rows.
 _MOST_ROWS = 2**31
 _MOST_TABLES = 3
 

@@ -127,7 +127,7 @@ def _layer(graph: Matcher, value: str, masks: set[str]) -> tuple[Layer, str]:
 def _product_and_residual(graph: Matcher, value: str) -> tuple[Product, str, str]:
     """Return the product of a sum, the name of its input, and the name of the other summand."""
     left, right = graph.take(value, "Add").inputs
-    # The first residual may be a product, too, behind the norm of the embeddings.
+    # The first residual may also be a product, after the norm of the embeddings.
     if not is_product(graph, left) or (
         is_product(graph, right) and graph.operator(source_of(graph, left)) == "LayerNormalization"
     ):

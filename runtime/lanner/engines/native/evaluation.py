@@ -1,7 +1,7 @@
 """ONNX operators in numpy, for the small parts of a graph that compute indices and masks.
 
-A few probes tell what such a part computes, however torch wrote it. Only operators that occur there
-are listed; semantics are those of https://onnx.ai/onnx/operators.
+A few probe inputs show what such a part computes, however torch wrote it. Only operators that occur
+there are listed. Their semantics are those of https://onnx.ai/onnx/operators.
 """
 
 import math
@@ -19,7 +19,7 @@ _Operator = Callable[[list[Value], Mapping[str, Any]], Any]
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
 
 
-#: More elements are no indices of a probe: a forged graph could ask for all memory.
+#: Indices of a probe have fewer elements: a forged graph could request all memory.
 _MOST_ELEMENTS = 2**24
 
 

@@ -1,4 +1,4 @@
-"""The part of a graph behind the encoder: pooling, Dense layers, the L2 norm, and a cut."""
+"""The part of a graph after the encoder: pooling, Dense layers, the L2 norm, and a cut."""
 
 from dataclasses import dataclass, field
 
@@ -12,11 +12,11 @@ _ACTIVATIONS = ("Gelu", "Relu", "Tanh")
 
 @dataclass
 class Head:
-    """The part of a graph behind the encoder.
+    """The part of a graph after the encoder.
 
     Attributes:
         pooling: From tokens to a text.
-        dense: The products with the activations behind them, the first one first.
+        dense: The products and the activations after them, in order.
         is_normalized: True if answers are divided by their L2 norm.
         kept: The number of leading values to keep; None for all.
         source: The name of the value that the encoder computes.
@@ -70,7 +70,7 @@ def _is_norm(graph: Matcher, value: str) -> bool:
 
 
 def _normalized(graph: Matcher, value: str) -> str:
-    """Take the division by the L2 norm; return the name of what is divided."""
+    """Take the division by the L2 norm; return the name of the divided value."""
     source, divisor = graph.take(value, "Div").inputs
     if graph.operator(divisor) == "Expand":
         divisor, shape = graph.take(divisor, "Expand").inputs
@@ -110,7 +110,7 @@ def _mean(graph: Matcher, value: str) -> str:
     if axes != [1] or summed.attributes.get("keepdims", 1):
         refuse(f"{named(summed)} as the sum over tokens")
     inputs = probes()
-    # A prompt that is not pooled has 2: then the graph must not read it as 1.
+    # A prompt that is not pooled has 2 in the mask; the graph must not read it as 1.
     inputs[MASK][0, 0] = 2
     found = graph.evaluate(weights, inputs)
     if found.shape[:2] != inputs[MASK].shape or (found != inputs[MASK][..., None]).any():

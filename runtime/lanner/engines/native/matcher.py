@@ -10,23 +10,23 @@ from lanner.engines.onnx.graph import Array, Graph, Node
 
 
 class Matcher:
-    """Takes the nodes of a graph one after the other and remembers which.
+    """Takes the nodes of a graph one by one, and remembers them.
 
-    Nothing of a graph may be left at the end (`require_all_taken`): what nobody took would silently
-    not be computed.
+    At the end no part of a graph may be left (`require_all_taken`): a node that was not taken would
+    silently not be computed.
 
     Args:
         graph: The graph.
 
     Raises:
-        EngineError: A node stands before one that it reads, or two write the same value.
+        EngineError: A node comes before one that it reads, or two write the same value.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._producers: dict[str, Node] = {}
         for node in graph.nodes:
-            # Whoever walks through a circle would never end.
+            # A walk through a cycle would never end.
             is_known = [
                 n in self._producers or n in graph.tensors or n in graph.inputs
                 for n in node.inputs

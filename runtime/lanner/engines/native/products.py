@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lanner.engines.native.matcher import Matcher, named
 from lanner.engines.native.plan import Activation, Tensor, refuse
 
-#: Where activations are compared: both tails, and what lies between.
+#: The points at which activations are compared: both tails, and the middle.
 _PROBE = np.linspace(-12, 12, 4_097, dtype=np.float32)
 _MOST_DIFFERENCE = 1e-5
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")

@@ -1,4 +1,4 @@
-"""Certificates of the service, read again when their files change; also those of clients."""
+"""Certificates of the service and of its clients, read again when their files change."""
 
 import ssl
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Cross-origin requests: which pages of the web may call the service from a browser.
+"""Cross-origin requests: the web pages whose scripts may call the service from a browser.
 
-Off unless origins are named. Cookies are never allowed: a key is in a header, and a page that has
-no key gets nothing from its visitor's browser.
+Off unless origins are named. Cookies are never allowed: a key is in a header, so a page without a
+key gets nothing from its visitor's browser.
 """
 
 import re
@@ -15,9 +15,9 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]+(?:[ \t]*,[ \t]*[A-Za-z0-9-]+)*")
 _MOST_HEADER_BYTES = 2048
 _METHODS = b"GET, POST, OPTIONS"
-#: The seconds for which a browser need not ask again; the longest that all browsers accept.
+#: The seconds for which a browser need not ask again, the longest that all browsers accept.
 _MAX_AGE_S = b"7200"
-#: Headers of answers that a page may read beside the few that it always may.
+#: Headers of answers that a page may read, in addition to the few that are always allowed.
 _EXPOSED = b"retry-after, retry-after-ms, x-request-id"
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -65,7 +65,7 @@ def cors_headers(
         return [*answer, (b"access-control-expose-headers", _EXPOSED)]
     answer += [(b"access-control-allow-methods", _METHODS)]
     answer += [(b"access-control-max-age", _MAX_AGE_S)]
-    # Clients send headers of their own (x-stainless-*), which carry no authority: all are allowed.
+    # Clients send headers of their own (x-stainless-*), which grant nothing, so all are allowed.
     asked = found.get(b"access-control-request-headers", b"")
     if len(asked) <= _MOST_HEADER_BYTES and _HEADER_NAMES.fullmatch(asked):
         answer.append((b"access-control-allow-headers", asked))
@@ -73,6 +73,6 @@ def cors_headers(
 
 
 def is_preflight(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Return whether a browser asks only if it may send the real request."""
+    """Return whether a browser only asks if it may send the real request."""
     names = {name for name, _ in headers}
     return method == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names

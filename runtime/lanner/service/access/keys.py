@@ -25,14 +25,14 @@ from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.errors import InputError
 from lanner.files.staging import staged_file
 
-#: The start of every key, by which scanners of secrets find one in a repository or a log.
+#: The beginning of every key, by which scanners of secrets find keys in a repository or a log.
 PREFIX = "lanner_"
 #: The most keys in a file. The counters of `rates` have room for as many.
 MOST_KEYS = 4096
 _FORMAT = 1
 _MOST_BYTES = 16 << 20
 _RANDOM_BYTES = 32
-#: The longest credentials that are looked at; a key has 50 characters.
+#: The longest credentials that are checked; a key has 50 characters.
 _MOST_CREDENTIAL_BYTES = 512
 #: The headers that carry a key: of OpenAI's, TEI's and Cohere's clients, of proxies, of Azure's.
 _HEADERS = (b"authorization", b"x-api-key", b"api-key")
@@ -342,7 +342,7 @@ def _key(record: Any) -> Key:
     if not isinstance(record, Mapping) or not record.keys() <= {
         field.name for field in fields(Key)
     }:
-        # An unknown field may be a limit, which must not be passed over.
+        # An unknown field may be a limit, which must not be ignored.
         msg = "a key has other fields than Lanner writes"
         raise ValueError(msg)
     models = record.get("models")

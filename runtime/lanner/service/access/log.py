@@ -1,8 +1,8 @@
-"""The log of the service: a line a request, and messages; no text, no key, no path of a client.
+"""The log of the service: a line for each request, and messages; no text, key or path of a client.
 
-Lines are written by a thread of their own from a bounded queue. A writer that is slow or closed
-loses lines, which are counted and reported, and never holds up or fails a request. All values are
-escaped, so no client can begin a line or steer a terminal.
+A thread writes the lines from a bounded queue. If the writer is slow or closed, lines are dropped;
+they are counted and reported, and never delay or fail a request. All values are escaped, so no
+client can begin a line or control a terminal.
 """
 
 import json
@@ -22,24 +22,26 @@ from typing import Literal
 
 Value = str | int | float | bool | None | Mapping[str, float] | Mapping[str, int]
 
-#: The most lines that wait for the writer: about 2 MiB.
+#: The most lines that wait for the writer, about 2 MiB.
 _MOST_WAITING = 8192
-#: Lines that come within this time are written together: waking the writer for each costs more
-#: than writing it.
+#: Lines that come within this time are written together, because waking the writer costs more than
+#: writing a line.
 _GATHER_S = 0.05
-#: The most seconds to wait at the end for lines that are not written.
+#: The most seconds to wait at the end for unwritten lines.
 _CLOSE_S = 2.0
-#: A request id of a client that is taken over. Any other is replaced.
+#: A client's request id that is kept. Any other id is replaced.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-#: Ids tell requests apart and are no secret. Random bytes of the system would be a call of it each.
+#: Ids distinguish requests and are no secret. The system's random bytes would need a system call
+#: for each.
 _IDS = random.Random()  # noqa: S311
-#: Made once: `json.dumps` would make an encoder for each line.
+#: Made once, because `json.dumps` makes an encoder for each line.
 _ENCODE = json.JSONEncoder(default=str).encode
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
-#: The constant beginning of a library's message: asyncio and others put values after it.
+#: The constant beginning of a library's message; asyncio and others append values to it.
 _WORDS = re.compile(r"[A-Za-z %]*")
 
-#: Seconds within which the same message of a library is written once, and of how many kinds.
+#: The seconds in which the same message of a library is written once, and the most kinds of
+#: messages.
 _REPEATED_S, _MOST_KINDS = 10.0, 1_000
 
 Level = Literal["info", "warning", "error"]
@@ -88,7 +90,7 @@ class Log:
         self._put(level, text, fields)
 
     def close(self) -> None:
-        """Write what waits, for at most two seconds, and end the thread."""
+        """Write the waiting lines, for at most two seconds, and end the thread."""
         self._closed.set()
         self._wake.set()
         if self._thread is not None:
@@ -108,7 +110,7 @@ class Log:
         return self._render(_record(level, event, fields))
 
     def _start(self) -> None:
-        # At the first line, not before: a process that forks its workers would leave them none.
+        # At the first line, because a process that forks its workers would leave them no thread.
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -149,7 +151,8 @@ class LibraryMessages(logging.Handler):
     def __init__(self, log: Log, level: int = logging.WARNING) -> None:
         super().__init__(level)
         self._log = log
-        #: By logger, message and place: when one was written, and how many were not since.
+        #: By logger, message and place: the time of the last write, and the number of unwritten
+        #: ones since.
         self._last: dict[tuple[str, str, Value], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -196,12 +199,12 @@ def _record(level: Level, event: str, fields: Mapping[str, Value]) -> dict[str, 
 
 
 def _write_all(file: int, content: bytes) -> None:
-    # Nobody reads a closed log, and a request must not fail because of it.
+    # A closed log has no reader, and a request must not fail because of it.
     with suppress(OSError):
         while content:
             try:
                 content = content[os.write(file, content) :]
-            except BlockingIOError:  # somebody else made the descriptor non-blocking
+            except BlockingIOError:  # another program made the descriptor non-blocking
                 time.sleep(_GATHER_S)
 
 
@@ -232,7 +235,7 @@ def _plain(value: object) -> str:
 
 
 def _escaped(value: object) -> str:
-    # ASCII alone: no line break of Unicode and no control character but DEL is left as it is.
+    # Only ASCII: no line break of Unicode, and no control character except DEL, stays as it is.
     return _ENCODE(value).replace("\x7f", "\\u007f")
 
 

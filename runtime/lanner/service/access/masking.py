@@ -1,7 +1,7 @@
-"""Masking: personal data in texts gives way to placeholders such as ``[EMAIL]``.
+"""Masking: placeholders such as ``[EMAIL]`` replace personal data in texts.
 
-It happens before a text is tokenised, so no model, server or cache behind sees the original. What
-was masked is counted by its kind and nowhere kept.
+Masking happens before a text is tokenized, so no model, server or cache behind it sees the
+original. Masked data is counted by its kind and not kept.
 """
 
 import time
@@ -26,7 +26,7 @@ _RECOGNISERS: dict[str, Recogniser] = {
 
 
 class Tagger(Protocol):
-    """The part of a model of the head `tag` that masks."""
+    """The part of a model with the head `tag` that masking needs."""
 
     def tag(self, texts: Sequence[str], /) -> list[list[Entity]]:
         """Return the entities of each text."""
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
     @property
     def placeholder(self) -> str:
-        """The text in its place."""
+        """Return the text in its place."""
         return f"[{self.kind.upper()}]"
 
 
@@ -141,7 +141,7 @@ class Masker:
     def _spans(
         self, text: str, entities: Sequence[Entity], deadline_s: float | None
     ) -> Iterator[tuple[int, Span]]:
-        """Yield spans with their ranks: of two that overlap, the lower one names the kind."""
+        """Yield spans with their ranks; of two that overlap, the lower rank names the kind."""
         for rank, (kind, find) in enumerate(self._recognisers.items()):
             for start, end in find(text):
                 if deadline_s is not None and time.monotonic() > deadline_s:
@@ -153,7 +153,7 @@ class Masker:
 
 
 def _merged(ranked: Iterable[tuple[int, Span]]) -> Iterator[Span]:
-    """Yield spans that do not overlap and cover all that was found."""
+    """Yield spans that do not overlap and cover everything that was found."""
     current: tuple[int, Span] | None = None
     for rank, span in sorted(ranked, key=lambda one: one[1]):
         if span.start >= span.end:

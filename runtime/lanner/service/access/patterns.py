@@ -1,4 +1,4 @@
-"""The operator's own patterns of what is masked."""
+"""The operator's own patterns for masking."""
 
 import re
 import tomllib
@@ -69,7 +69,7 @@ def _recogniser(regex: str, place: str) -> Recogniser:
         what = "masking by own patterns"
         raise MissingExtraError(what, "masking", "re2") from error
     options = re2.Options()
-    options.log_errors = False  # the error below says it
+    options.log_errors = False  # the error below explains it
     try:
         compiled: Any = re2.compile(regex, options)
     except re2.error as error:

@@ -19,7 +19,7 @@ Recogniser: TypeAlias = Callable[[str], Iterator[Bounds]]
 #: Recognisers by the kind that they find.
 Recognisers: TypeAlias = dict[str, Recogniser]
 
-#: The kinds that `--mask` names, in the order in which one wins where two overlap.
+#: The kinds for `--mask`; if two overlap, the earlier one wins.
 KINDS = ("email", "ip", "iban", "id", "card", "phone")
 
 #: Letters of scripts that are written with spaces: Latin, Greek, Cyrillic.
@@ -66,7 +66,7 @@ _ISSUERS: Sequence[tuple[int, int, Sequence[int]]] = (
     (2200, 2204, (16,)),  # Mir
 )
 _CARD_LENGTHS = range(12, 20)
-#: Digits that stand together in a card number that is written in groups.
+#: The groups of digits in a card number that is written in groups.
 _CARD_GROUPS = range(3, 9)
 #: The first two digits of a Chinese resident id.
 _PROVINCES = frozenset(
@@ -103,7 +103,7 @@ def addresses(text: str) -> Iterator[Bounds]:
     if text.count(":") >= 2:
         for found in _IPV6.finditer(text):
             address, mark, zone = found[0].partition("%")
-            if not mark:  # the point of a sentence, the colon before a list
+            if not mark:  # the period of a sentence, the colon before a list
                 address = address.rstrip(".")
                 address = address if address.endswith("::") else address.removesuffix(":")
             if _is_ipv6(address):
@@ -112,7 +112,7 @@ def addresses(text: str) -> Iterator[Bounds]:
 
 def cards(text: str) -> Iterator[Bounds]:
     """Yield the spans of card numbers: a known issuer's prefix and length, and the Luhn digit."""
-    if not _DIGIT.search(text):  # a fast no: most texts have none
+    if not _DIGIT.search(text):  # a fast way out: most texts have none
         return
     for run in _DIGITS.finditer(text):
         groups = [
@@ -133,7 +133,7 @@ def accounts(text: str) -> Iterator[Bounds]:
         return
     for found in _IBAN.finditer(text):
         candidate = found[0]
-        while len(candidate) >= _LEAST_IBAN:  # a word in capitals may follow, such as BIC
+        while len(candidate) >= _LEAST_IBAN:  # a word in capital letters may follow, such as BIC
             if _is_iban(candidate.replace(" ", "").replace("\u00a0", "")):
                 yield found.start(), found.start() + len(candidate)
                 break
@@ -175,7 +175,7 @@ def _is_ipv6(address: str) -> bool:
 
 
 def _last_group(text: str, groups: Sequence[Bounds], first: int) -> int | None:
-    """Return the last of the groups of digits that make a card number from one on, or None."""
+    """Return the last of the digit groups that make a card number from `first` on, or None."""
     found, digits = None, ""
     for index in range(first, len(groups)):
         start, end = groups[index]
@@ -238,7 +238,8 @@ def _is_german_tax_id(text: str) -> bool:
 
 def _is_german_insurance(text: str) -> bool:
     letter = f"{ord(text[8]) - ord('A') + 1:02}"
-    day, month = int(text[2:4]) % 50, int(text[4:6])  # 50 is added to a day that is used up
+    # 50 is added to a day whose numbers are used up.
+    day, month = int(text[2:4]) % 50, int(text[4:6])
     if not (1 <= day <= 31 and 1 <= month <= 12):
         return False
     weighted = (

@@ -23,11 +23,11 @@ from lanner.errors import UnsupportedError
 from lanner.service.access.keys import MOST_KEYS, Key
 
 MINUTE_S = 60.0
-#: The wait to suggest where it depends on requests that run and not on time.
+#: The suggested wait if it depends on running requests and not on time.
 BUSY_RETRY_S = 1.0
 #: The most workers that share a file.
 MOST_WORKERS = 64
-#: Sums of shares of a minute are rounded: 60 requests at 60 a minute must fit.
+#: Sums of shares of a minute are rounded, and 60 requests at 60 a minute must fit.
 _ROUNDING_S = 1e-6
 #: What an allowance counts, by column.
 _REQUESTS, _TOKENS = 0, 1
@@ -66,7 +66,7 @@ class Rates:
         running = np.frombuffer(content, np.int32, rows * MOST_WORKERS, 24 * rows)
         self._running = running.reshape(MOST_WORKERS, rows)
         self._worker = self._claim_worker()
-        # Nothing of a worker that was killed runs any more.
+        # A killed worker has no running requests.
         self._running[self._worker] = 0
         self._known: dict[str, int] = {}
 
@@ -100,11 +100,11 @@ class Rates:
         return None
 
     def charge(self, key: Key, tokens: int) -> None:
-        """Count tokens of a request that runs, beyond those that it was admitted with.
+        """Count tokens of a running request, beyond those of its admission.
 
         Args:
             key: The key of the request.
-            tokens: How many more it has, or if negative how many fewer. They may exceed the
+            tokens: The additional tokens, or if negative the missing ones. They may exceed the
                 allowance; the next requests wait for it.
         """
         if key.tokens_per_minute is None or not tokens:
@@ -133,7 +133,7 @@ class Rates:
             return row
         found = np.flatnonzero(self._owners == owner)
         if not len(found):
-            # A row that nobody uses and whose times have passed counts like an empty one.
+            # A row without a user, whose times have passed, counts like an empty one.
             free = (self._ends_s <= now_s).all(axis=1) & (self._running == 0).all(axis=0)
             found = np.flatnonzero(free)
             if not len(found):
@@ -151,7 +151,7 @@ class Rates:
             return 0
         for worker in range(MOST_WORKERS):
             try:
-                # The kernel gives the lock back when the process ends, however it ends.
+                # The kernel releases the lock when the process ends, in any way.
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + worker)
             except OSError:
                 continue
@@ -161,7 +161,7 @@ class Rates:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from the counters; within a process one thread calls."""
+        """Keep other processes from the counters; only one thread of a process calls."""
         if self._file is None:
             yield
             return

@@ -9,7 +9,7 @@ from lanner.service.core.served import ServedModel
 
 @dataclass
 class Catalogue:
-    """The models that are served. A replaced model takes over between requests.
+    """The models of the service. A replaced model takes over between requests.
 
     Attributes:
         models: The models by name.
@@ -23,7 +23,7 @@ class Catalogue:
         return iter(list(self.models.values()))
 
     def only(self, names: Collection[str]) -> "Catalogue":
-        """Return the models of these names alone, with their aliases."""
+        """Return only the models of these names, with their aliases."""
         models = {name: model for name, model in self.models.items() if name in names}
         aliases = {
             alias: name

@@ -1,4 +1,4 @@
-"""One request on its way: what came, and what is counted and logged of it."""
+"""One request on its way: its content, and its figures for metrics and logs."""
 
 import math
 import time
@@ -64,7 +64,7 @@ class Request:
         return Part(self.parts_ms, name)
 
     def run(self) -> "Run":
-        """Return a context that times what a model does: ``queue`` until it begins, ``model``."""
+        """Return a context that times a model: ``queue`` until it begins, then ``model``."""
         return Run(self.parts_ms)
 
     def accepts(self, media_type: bytes) -> bool:
@@ -73,11 +73,11 @@ class Request:
 
 
 class Part:
-    """A context that times a part of the work. A generator would take a few times as long.
+    """A context that times a part of the work; a generator would take several times as long.
 
     Args:
         parts_ms: The times of all parts.
-        name: The name of this one.
+        name: The name of this part.
     """
 
     __slots__ = ("_name", "_parts_ms", "_start_s")
@@ -112,7 +112,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         current_beginning.reset(self._token)
         end_s = time.perf_counter()
-        begun_s = self._beginning.at_s or end_s  # one that never began has waited all the time
+        begun_s = self._beginning.at_s or end_s  # if it never began, it waited all the time
         _add(self._parts_ms, "queue", begun_s - self._start_s)
         _add(self._parts_ms, "model", end_s - begun_s)
 

@@ -14,7 +14,7 @@ _TEXT = "ready"
 
 @dataclass
 class Health:
-    """Asks models for an answer, and remembers for a moment that they gave one.
+    """Asks models for an answer, and remembers a good answer for a moment.
 
     Attributes:
         kept_s: Seconds that an answer counts.
@@ -36,7 +36,7 @@ class Health:
 
     async def _require(self, served: ServedModel) -> None:
         key = (served.name, served.version)
-        # One probe for all who ask at the same time.
+        # All callers at the same time share one probe.
         async with self._locks.setdefault(served.name, asyncio.Lock()):
             if time.monotonic() - self._answered_s.get(key, -self.kept_s) < self.kept_s:
                 return

@@ -1,7 +1,7 @@
 """The way of every request through the service, whatever its dialect.
 
-The key and the limits of the body come before (`lanner.service.app`); here follow the limits of
-texts, the masks, the tokens, their rate, the queue and the model.
+The key and the limits of the body are checked before (`lanner.service.app`). This module has the
+limits of texts, the masks, the tokens, their rate, the queue and the model.
 """
 
 import math
@@ -28,9 +28,9 @@ from lanner.text.cutting import Cut
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import TEXT_SUFFIX
 
-#: How often a request is repeated because its server exchanged the model meanwhile.
+#: The number of repetitions of a request whose model the server replaces meanwhile.
 _MOST_RENEWALS = 3
-#: Texts of fewer characters than this are masked on the event loop; more in a thread.
+#: Texts with fewer characters than this are masked on the event loop, longer ones in a thread.
 _CHARACTERS_HERE = 4_000
 
 
@@ -74,7 +74,7 @@ class Pipeline:
     vocabulary: Vocabulary | None = None
 
     def only(self, names: Collection[str]) -> "Pipeline":
-        """Return the same service with the models of these names alone."""
+        """Return the same service with only the models of these names."""
         return replace(self, catalogue=self.catalogue.only(names))
 
     def model(
@@ -151,7 +151,7 @@ class Pipeline:
         masked = await self._masks(request, served, texts)
         originals, texts = texts, [one.text for one in masked] if masked else texts
         with request.part("tokenize"):
-            # Of the first windows: an estimate for the queue.
+            # Tokens of the first windows: an estimate for the queue.
             counted = await served.tokens(texts, deadline_s=self.deadline_s(request))
         count = counted.count
         self.check_tokens(count)
@@ -168,7 +168,7 @@ class Pipeline:
         ]
 
     def require_texts(self, served: ServedModel) -> None:
-        """Check that a request may bring token ids, which nothing can mask.
+        """Check that a request may contain token ids, which cannot be masked.
 
         Raises:
             Refusal: The service masks texts.

@@ -1,4 +1,4 @@
-"""The bound on what waits: tokens that were admitted and are not answered yet."""
+"""The bound on the queue: admitted tokens that are not answered yet."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ from lanner.service.core.refusal import Kind, Refusal
 
 
 class TokenQueue:
-    """Tokens on their way through the models, at most a number. For one event loop.
+    """The tokens on their way through the models, up to a number. For one event loop.
 
-    Calls run in the order in which they came (see `lanner.running.scheduler`), so the bound on
-    tokens is a bound on the wait. A request that is larger than the bound runs if nothing waits.
+    Calls run in the order of their arrival (see `lanner.running.scheduler`), so a bound on tokens
+    bounds the wait. A request that is larger than the bound runs if no other waits.
 
     Args:
         most_tokens: The most tokens that wait or run.
@@ -19,7 +19,7 @@ class TokenQueue:
     def __init__(self, most_tokens: int) -> None:
         self.most_tokens = most_tokens
         self.tokens = 0
-        #: Tokens that were answered in a second, as far as it is known: a moving average.
+        #: Tokens answered in a second, as a moving average.
         self._tokens_per_s = 0.0
 
     @contextmanager
@@ -45,7 +45,7 @@ class TokenQueue:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until about half of what waits is answered."""
+        """Return the seconds until about half of the waiting tokens are answered."""
         if not self._tokens_per_s:
             return 1.0
         return min(60.0, max(0.1, self.tokens / 2 / self._tokens_per_s))

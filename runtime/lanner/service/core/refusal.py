@@ -1,4 +1,4 @@
-"""Refusals: the reasons why the service does not answer a request, in no dialect yet."""
+"""Refusals: the reasons why the service does not answer a request, independent of the dialect."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -37,12 +37,12 @@ class Kind(Enum):
 
     @property
     def status(self) -> int:
-        """The usual HTTP status."""
+        """Return the usual HTTP status."""
         return self.value[0]
 
     @property
     def word(self) -> str:
-        """The word for programs."""
+        """Return the word for programs."""
         return self.value[1]
 
 

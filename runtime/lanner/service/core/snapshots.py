@@ -1,7 +1,7 @@
-"""The counts of all workers of a service: each writes its own to a file, and any can add them up.
+"""The counts of all workers: each writes its own to a file, and any worker can add them up.
 
-What a worker reports is what all have written, its own included: a total that one worker has shown
-is never above what another shows later, which Prometheus would take for a restart.
+Every worker reports the sum over all files, its own included. So a total that one worker has shown
+never exceeds a later total of another; Prometheus would take that for a restart.
 """
 
 import os
@@ -26,8 +26,8 @@ class Snapshot(msgspec.Struct):
     Attributes:
         pid: Its process.
         counts: Counters: the name, the labels and the value of each.
-        durations: By route, how many requests took up to each limit, and seconds of all.
-        gauges: What is so at this moment.
+        durations: By route, the numbers of requests up to each limit, and the sum of seconds.
+        gauges: The current values.
     """
 
     pid: int
@@ -64,10 +64,11 @@ class Snapshots:
         self._directory = directory
 
     def write(self, snapshot: Snapshot) -> None:
-        """Write the snapshot of this process in the place of its last one."""
+        """Write the snapshot of this process in place of its last one."""
         path = self._directory / f"{snapshot.pid}.figures"
         part = path.with_suffix(".part")
-        with suppress(OSError):  # the directory goes with the service, perhaps before a worker
+        # The directory is removed with the service, perhaps before a worker ends.
+        with suppress(OSError):
             part.write_bytes(msgspec.json.encode(snapshot))
             part.replace(path)
 

@@ -20,9 +20,9 @@ except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "orjson") from error
 
-#: The similarities that a vector's length does not matter for.
+#: The similarities for which a vector's length does not matter.
 _BY_DIRECTION = ("cosine",)
-#: How far the square of a length of 1 may be from 1 in float32.
+#: The largest distance of a squared length from 1 in float32.
 _ROUNDING = 1e-6
 
 
@@ -32,7 +32,7 @@ def to_json(value: object) -> bytes:
 
 
 def has_unit_length(served: ServedModel) -> bool:
-    """Return whether vectors are scaled to length 1 by default: their direction is what counts."""
+    """Return whether vectors are scaled to length 1 by default: only their direction counts."""
     return served.manifest.similarity in _BY_DIRECTION
 
 
@@ -46,7 +46,7 @@ def shaped(
     """Return the leading dimensions of vectors, float32 [n, dimensions], perhaps of length 1.
 
     Raises:
-        Refusal: The model has fewer dimensions, or less than 1 is asked for.
+        Refusal: The model has fewer dimensions, or less than 1 is requested.
     """
     width = vectors.shape[1]
     if dimensions is not None and not 1 <= dimensions <= width:
@@ -58,15 +58,15 @@ def shaped(
 
 
 def _of_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors of length 1: unchanged where the model itself has scaled them."""
-    # One vector in less time; as below, since half the margin covers another order of summation.
+    """Return vectors of length 1; unchanged if the model has scaled them."""
+    # A faster way for one vector; half the margin allows for another order of summation.
     if len(vectors) == 1 and abs(float(np.vdot(vectors, vectors)) - 1) <= _ROUNDING / 2:
         return vectors
     squares = np.einsum("ij,ij->i", vectors, vectors)
     is_scaled = np.abs(squares - 1) <= _ROUNDING
     if is_scaled.all():
         return vectors
-    # Row by row: what a text gets must not depend on the others.
+    # Row by row, so that a text's vector does not depend on the others.
     return np.where(is_scaled[:, np.newaxis], vectors, normalize(vectors))
 
 

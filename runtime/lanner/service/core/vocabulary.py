@@ -1,4 +1,4 @@
-"""A vocabulary of OpenAI's models: token ids that its clients send, back to texts."""
+"""A vocabulary of OpenAI's models, for turning token ids of its clients back into texts."""
 
 import base64
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Vocabulary:
             what = "openai_vocabulary"
             raise MissingExtraError(what, "tiktoken", "tiktoken") from error
         if name.endswith(".tiktoken") or Path(name).is_file():
-            # The pattern splits texts, and nothing is split here.
+            # The pattern splits texts, which is not needed here.
             return cls(
                 tiktoken.Encoding(
                     name, pat_str="[^ ]+", mergeable_ranks=_ranks(Path(name)), special_tokens={}
@@ -55,7 +55,7 @@ class Vocabulary:
             raise UsageError(msg)
         try:
             return cls(tiktoken.get_encoding(name))
-        except OSError as error:  # those of requests are such
+        except OSError as error:  # errors of the library requests are OSErrors
             msg = (
                 f"tiktoken cannot download the vocabulary {name} ({type(error).__name__}): give "
                 f"the path of a file {name}.tiktoken instead"

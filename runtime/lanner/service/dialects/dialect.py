@@ -23,9 +23,9 @@ Handler = Callable[[Request, Pipeline], Awaitable[Response]]
 Refuse = Callable[[Refusal], Response]
 Decoded = TypeVar("Decoded")
 
-#: What msgspec's messages repeat of the value.
+#: The part of msgspec's messages that repeats the value.
 _VALUE = re.compile(r"value .*?(?= - at `|$)", re.DOTALL)
-#: The header that names the texts that were cut, in every dialect.
+#: The header that names the cut texts, in every dialect.
 TRUNCATED = "x-lanner-truncated"
 
 
@@ -71,7 +71,7 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", request: Request) -> Decode
 
 
 def answered(request: Request, content: object) -> Response:
-    """Return an answer in JSON, whose writing is the part ``encode``."""
+    """Return an answer in JSON; its writing is timed as the part ``encode``."""
     with request.part("encode"):
         return Response(to_json(content))
 
@@ -80,8 +80,8 @@ def ending(truncate: bool | None, direction: str | None) -> Cut:
     """Return the end that long texts lose, from the two fields that several dialects have.
 
     Args:
-        truncate: True to cut, False to refuse, None for the default of the service.
-        direction: ``"left"``, ``"right"``, or None for that of the checkpoint.
+        truncate: True to cut, False to refuse, None for the service's default.
+        direction: ``"left"``, ``"right"``, or None for the checkpoint's.
     """
     if truncate is False:
         return "no"
@@ -91,14 +91,14 @@ def ending(truncate: bool | None, direction: str | None) -> Cut:
 
 
 def report_cut(request: Request, response: Response) -> Response:
-    """Name the texts that were cut in a header of the answer."""
+    """Name the cut texts in a header of the answer."""
     if request.cut:
         response.headers[TRUNCATED] = ",".join(map(str, request.cut[:1_000]))
     return response
 
 
 def refusal_headers(refusal: Refusal) -> dict[str, str]:
-    """Return the headers of a refusal; one that may pass has `Retry-After`, in whole seconds."""
+    """Return the headers of a refusal; a temporary one has `Retry-After`, in whole seconds."""
     if refusal.retry_after_s is None:
         return dict(refusal.headers)
     return {**refusal.headers, "retry-after": str(max(1, math.ceil(refusal.retry_after_s)))}

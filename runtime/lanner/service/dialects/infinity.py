@@ -27,7 +27,7 @@ _CLASSIFY = msgspec.json.Decoder(Classify)
 
 
 async def embeddings(request: Request, pipeline: Pipeline) -> Response:
-    """Answer ``POST /embeddings``, where 0 dimensions are all of them."""
+    """Answer ``POST /embeddings``, in which 0 dimensions mean all."""
     asked = decode(openai.DECODER, request)
     asked.dimensions = asked.dimensions or None
     return await openai.embedded(request, pipeline, asked)
@@ -50,7 +50,7 @@ async def models(request: Request, pipeline: Pipeline) -> Response:
 
 
 async def rerank(request: Request, pipeline: Pipeline) -> Response:
-    """Answer ``POST /infinity/rerank``: a document is its text, and not an object."""
+    """Answer ``POST /infinity/rerank``: a document is a text, not an object."""
     asked = decode(ranking.DECODER, request)
     results, served = await ranking.ranked(request, pipeline, asked)
     if asked.return_documents:
@@ -80,8 +80,8 @@ async def classify(request: Request, pipeline: Pipeline) -> Response:
     return report_cut(request, answered(request, content))
 
 
-#: The routes without a version are those of infinity's own default, `/rerank` aside, which TEI and
-#: vLLM have, too.
+#: The routes without a version are infinity's defaults, except `/rerank`, which TEI and vLLM also
+#: have.
 ROUTES = (
     Route("POST", "/infinity/rerank", rerank, openai.refuse, ranking.Rerank),
     *(

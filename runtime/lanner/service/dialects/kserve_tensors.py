@@ -18,7 +18,7 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.vectors import to_json
 
 HEADER_BYTES = b"inference-header-content-length"
-#: The types of the tensors that Lanner's models take and give.
+#: The types of the tensors that Lanner's models take and return.
 _DTYPES = {"INT64": "<i8", "INT32": "<i4", "FP32": "<f4"}
 _NAMES = {"i8": "INT64", "f4": "FP32"}
 _MOST_DIMENSIONS = 4
@@ -70,7 +70,7 @@ def read(request: Request) -> tuple[Infer, dict[str, Tensor]]:
     """Return the JSON of a request, and its tensors by name; BYTES are object arrays of bytes.
 
     Raises:
-        Refusal: It is no such request.
+        Refusal: It is not such a request.
     """
     body, said = request.body, request.headers.get(HEADER_BYTES)
     length = len(body)
@@ -136,7 +136,7 @@ def _of_json(data: list[Any], dtype: str | None, count: int) -> Tensor:
 
 
 def _of_bytes(part: memoryview, count: int) -> Tensor:
-    """Return BYTES: each element is its length, 4 bytes, and its content."""
+    """Return BYTES: each element is its length in 4 bytes, and its content."""
     values: list[bytes] = []
     place = 0
     while place < len(part) and len(values) < count:

@@ -24,7 +24,7 @@ _IDS = (
     "input holds token ids, which are of another model's vocabulary: send texts instead, in "
     "LangChain with OpenAIEmbeddings(check_embedding_ctx_length=False)"
 )
-#: Fewer ids than this are decoded on the event loop; more in a thread.
+#: Fewer ids than this are decoded on the event loop, more in a thread.
 _IDS_HERE = 4_000
 _CREATED = int(time.time())
 _RAW = "application/octet-stream"
@@ -55,7 +55,7 @@ async def embeddings(request: Request, pipeline: Pipeline) -> Response:
 
 
 async def embedded(request: Request, pipeline: Pipeline, asked: Embeddings) -> Response:
-    """Return the answer with the vectors that a body asks for."""
+    """Return the answer with the vectors that a body requests."""
     texts = await _texts(asked.input, pipeline)
     served, alias = pipeline.model(request, asked.model, "embed")
     prompt = served.prompt(asked.prompt_name if alias is None else alias)

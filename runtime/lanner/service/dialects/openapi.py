@@ -10,7 +10,7 @@ from lanner._version import __version__
 from lanner.service.dialects.dialect import Route
 
 _REF = "#/components/schemas/{name}"
-#: The statuses that any route may answer besides 200.
+#: The statuses besides 200 that any route may return.
 _REFUSED = {
     "400": "The request is not as the route needs it.",
     "401": "A key is needed.",

@@ -1,4 +1,4 @@
-"""Ranks of documents: what the dialects share, and the dialect of Jina, vLLM and infinity."""
+"""Ranks of documents: common parts of the dialects, and the dialect of Jina, vLLM and infinity."""
 
 import secrets
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ DECODER = msgspec.json.Decoder(Rerank)
 
 
 def is_of_documents(request: Request) -> bool:
-    """Return whether a body has documents, as Jina's and Cohere's, and not texts, as TEI's."""
+    """Return whether a body has documents, as in Jina and Cohere, and not texts, as in TEI."""
     return b'"documents"' in request.body and b'"texts"' not in request.body
 
 
@@ -127,12 +127,13 @@ def answer(
 
 
 async def _shortened(documents: list[str], served: ServedModel, most_tokens: int) -> list[str]:
-    """Return documents of at most so many tokens each."""
+    """Return documents of at most this many tokens each."""
     tokenizer = served.model.tokenizer
     if most_tokens < 1 or not isinstance(tokenizer, Tokenizer):
         msg = f"max_tokens_per_doc must be at least 1, not {most_tokens}"
         raise Refusal(Kind.INVALID, msg, param="max_tokens_per_doc")
-    # A token has at least a character, so most documents need no tokens to be known as short.
+    # A token has at least one character, so most documents are short enough without counting
+    # tokens.
     long = [index for index, text in enumerate(documents) if len(text) > most_tokens]
     if not long:
         return documents

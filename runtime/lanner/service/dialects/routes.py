@@ -1,4 +1,4 @@
-"""All routes, and the one that a request takes."""
+"""All routes, and the choice of a request's route."""
 
 import re
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/openapi.json", description, tei_answers.refuse),
     Route("GET", "/docs", docs, tei_answers.refuse),
 )
-#: The shapes of refusals where no route answers, by the beginning of the path.
+#: The forms of refusals if no route matches, by the beginning of the path.
 _REFUSALS: tuple[tuple[str, Refuse], ...] = (
     ("/infinity/", openai.refuse),
     ("/v1/rerank", ranking.refuse),

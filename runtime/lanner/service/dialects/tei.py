@@ -124,7 +124,7 @@ async def similarity(request: Request, pipeline: Pipeline) -> Response:
 
 
 async def rerank(request: Request, pipeline: Pipeline) -> Response:
-    """Answer ``POST /rerank``, or what Jina's clients send to the same path."""
+    """Answer ``POST /rerank``; Jina's clients send their requests to the same path."""
     if ranking.is_of_documents(request):
         return await ranking.rerank(request, pipeline)
     asked = decode(_RERANK, request)
@@ -166,7 +166,7 @@ async def predict(request: Request, pipeline: Pipeline) -> Response:
 
 
 def _predicted(inputs: str | list[str | list[str]]) -> tuple[list[str | tuple[str, str]], bool]:
-    """Return the texts and pairs to classify, and whether there is one."""
+    """Return the texts and pairs to classify, and True if there is only one."""
     if isinstance(inputs, str):
         return [inputs], True
     if inputs and all(isinstance(one, str) for one in inputs):
@@ -205,7 +205,7 @@ def first_model(request: Request, pipeline: Pipeline) -> ServedModel:
 
 
 def _name(request: Request, given: str | None) -> str | None:
-    """Return the name of the model in the body or, before it, in the path."""
+    """Return the name of the model in the path or, without one, in the body."""
     return request.values[0] if request.values else given
 
 

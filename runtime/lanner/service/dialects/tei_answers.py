@@ -1,4 +1,4 @@
-"""The answers of TEI that are not of one route: refusals, times, the description of a model."""
+"""The answers of TEI that belong to no route: refusals, times, the description of a model."""
 
 import math
 import time
@@ -32,7 +32,7 @@ def refuse(refusal: Refusal) -> Response:
 
 
 def add_times(request: Request, answer: Response) -> None:
-    """Add TEI's headers of times in whole milliseconds, and of what was counted."""
+    """Add TEI's headers with times in whole milliseconds, and with counts."""
     parts = request.parts_ms
     total_ms = (time.perf_counter() - request.start_s) * 1e3
     answer.headers |= {

@@ -1,4 +1,4 @@
-"""The route ``/`` of TEI: the task of the model, as Hugging Face's clients post it."""
+"""The route ``/`` of TEI: the task of the model, as Hugging Face's clients send it."""
 
 from dataclasses import replace
 from typing import Literal
@@ -36,7 +36,7 @@ async def root(request: Request, pipeline: Pipeline) -> Response:
     request.values = (served.name,)
     answers = {"embed": tei.embed, "score": tei.rerank, "classify": tei.predict}
     answer = answers.get(served.head, tag)
-    # The clients of Hugging Face post sentences to compare to the same address.
+    # Hugging Face's clients send sentences to compare to the same address.
     if (
         answer is tei.embed
         and b'"source_sentence"' in request.body

@@ -1,4 +1,4 @@
-"""The routes of TEI that tokenise: texts to tokens and back."""
+"""The routes of TEI that tokenize: texts to tokens and back."""
 
 import msgspec
 
@@ -32,7 +32,7 @@ _TOKENIZE, _DECODE = msgspec.json.Decoder(Tokenize), msgspec.json.Decoder(Decode
 
 
 async def tokenize(request: Request, pipeline: Pipeline) -> Response:
-    """Answer ``POST /tokenize``: the tokens of each text, none of them cut."""
+    """Answer ``POST /tokenize``: the tokens of each text, uncut."""
     asked = decode(_TOKENIZE, request)
     served, tokenizer = _tokenizer(request, pipeline, asked.model)
     given = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
