@@ -141,7 +141,12 @@ class Manifest:
             CorruptArtifactError: The manifest was changed after it was written.
         """
         path = directory / MANIFEST_FILE
-        if not directory.is_dir():
+        try:
+            is_there = directory.is_dir()
+        except OSError as error:  # for example a name that is too long
+            msg = f"{str(directory)[:100]} cannot be opened ({error.strerror}): check the path"
+            raise ArtifactError(msg) from None
+        if not is_there:
             msg = f"{directory} is not a directory: pass one that 'lanner export' wrote"
             raise ArtifactError(msg)
         try:

@@ -20,6 +20,7 @@ from lanner.loading.tuned import stored_choice
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
+from lanner.models.inputs import require_count, require_path, require_str
 from lanner.running.defaults import LEAST_SHARE, MAX_WAITING, TOKEN_BUDGET
 from lanner.running.runner import Part, Runner, feed
 from lanner.text.tokenization import Tokenizer
@@ -27,6 +28,8 @@ from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
 
 _log = logging.getLogger("lanner")
+#: An engine starts them all, whether there are cores for them or not.
+_MOST_THREADS = 1_024
 
 
 class LoadOptions(TypedDict, total=False):
@@ -111,6 +114,8 @@ def load(
         InputError: A number is less than 1, or there are more workers than threads, or the device
             is none or not of that engine.
     """
+    require_path(path=path, **({} if engine_cache is None else {"engine_cache": engine_cache}))
+    require_str(engine=engine, variant=variant, device=device)
     if "://" in str(path):
         msg = f"{path} is the address of a server, not a directory: lanner.connect(url, name)"
         raise InputError(msg)
@@ -130,6 +135,9 @@ def load(
     require_counts(
         threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
     )
+    if threads > (most := max(_MOST_THREADS, available_cores())):
+        msg = f"threads must be at most {most:,}, not {threads}"
+        raise InputError(msg)
     if workers is not None and workers > threads:
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
@@ -184,12 +192,12 @@ def require_counts(**counts: int | None) -> None:
     """Check that numbers are at least 1.
 
     Raises:
+        InputTypeError: A number is none; the message names it.
         InputError: A number is less than 1; the message names it.
     """
     for name, value in counts.items():
-        if value is not None and value < 1:
-            msg = f"{name} must be at least 1, not {value}"
-            raise InputError(msg)
+        if value is not None:
+            require_count(name, value)
 
 
 def open_configuration(

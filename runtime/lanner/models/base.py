@@ -21,6 +21,7 @@ from lanner.errors import (
     UnsupportedError,
 )
 from lanner.models.drop_in import ModelCardData
+from lanner.models.inputs import require_count
 from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError
 from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.long_texts import current_deadline_s
@@ -341,7 +342,8 @@ def deadline_after(timeout_ms: float | None) -> float | None:
     """
     if timeout_ms is None:
         return None
-    if not (timeout_ms > 0 and math.isfinite(timeout_ms)):
+    is_number = isinstance(timeout_ms, int | float | np.number) and not isinstance(timeout_ms, bool)
+    if not (is_number and timeout_ms > 0 and math.isfinite(timeout_ms)):
         msg = f"timeout_ms must be a number of milliseconds above 0, not {timeout_ms}"
         raise InputError(msg)
     return time.monotonic() + timeout_ms / 1e3
@@ -351,11 +353,10 @@ def require_batch_size(batch_size: int) -> None:
     """Check the batch size.
 
     Raises:
-        InputError: `batch_size` is less than 1.
+        InputTypeError: `batch_size` is not a whole number.
+        InputError: It is less than 1.
     """
-    if batch_size < 1:
-        msg = f"batch_size must be at least 1, not {batch_size}"
-        raise InputError(msg)
+    require_count("batch_size", batch_size)
 
 
 def as_tensor(values: NDArray[Any] | np.float32) -> "torch.Tensor":

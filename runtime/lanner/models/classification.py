@@ -7,8 +7,7 @@ from typing import Any, overload
 import numpy as np
 
 from lanner.artifact.activation import Scores
-from lanner.errors import InputError
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
 
@@ -98,9 +97,8 @@ class ClassificationModel(LogitsModel):
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
         """
-        if top_k is not None and top_k < 1:
-            msg = f"top_k must be at least 1, not {top_k}"
-            raise InputError(msg)
+        if top_k is not None:
+            require_count("top_k", top_k)
         single = isinstance(texts, str)
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
         logits = self.logits(

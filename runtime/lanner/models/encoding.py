@@ -1,5 +1,6 @@
 """Texts to vectors: `encode`, its prompts and its precisions."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
@@ -15,7 +16,7 @@ from lanner.models.base import (
     require_batch_size,
 )
 from lanner.models.drop_in import EncodeDropIns, given_inputs, require_own
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_count, require_str, text_list
 from lanner.running.runner import Sequences
 from lanner.text.tokenization import Pair, check_texts
 from lanner.vectors.precision import (
@@ -313,17 +314,21 @@ class EncodingModel(Model):
 
     def _dimension(self, truncate_dim: int | None) -> int:
         width = self.manifest.dimension
-        if truncate_dim is not None and not 1 <= truncate_dim <= width:
+        if truncate_dim is None:
+            return width
+        if not 1 <= require_count("truncate_dim", truncate_dim, least=-sys.maxsize) <= width:
             msg = f"truncate_dim must be from 1 to {width}, not {truncate_dim}"
             raise InputError(msg)
-        return width if truncate_dim is None else truncate_dim
+        return truncate_dim
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         if prompt is not None:
+            require_str(prompt=prompt)
             return prompt
         name = prompt_name if prompt_name is not None else self.default_prompt_name
         if name is None:
             return ""
+        require_str(prompt_name=name)
         if name not in self.prompts:
             known = ", ".join(map(repr, self.prompts)) or "none"
             msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"

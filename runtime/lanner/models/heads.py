@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Manifest
-from lanner.errors import HeadError
+from lanner.errors import HeadError, InputTypeError
 from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
 from lanner.models.embedding import EmbeddingModel
@@ -92,8 +92,12 @@ def require_class(manifest: Manifest, wanted: type[Model] | None, place: str) ->
         place: Where the manifest was found, for the message.
 
     Raises:
+        InputTypeError: `wanted` is not a class of models.
         HeadError: Its head has another class.
     """
+    if wanted is not None and not (isinstance(wanted, type) and issubclass(wanted, Model)):
+        msg = f"head must be a class such as lanner.EmbeddingModel, not {wanted!r}"
+        raise InputTypeError(msg)
     found = model_class(manifest)
     if wanted is not None and not issubclass(found, wanted):
         msg = (

@@ -1,11 +1,52 @@
-"""Sequences that methods take: lists, arrays, columns of tables and whatever yields texts."""
+"""Arguments of methods: sequences of texts in any form, and options of the right type."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
-from lanner.errors import InputTypeError
+from lanner.errors import InputError, InputTypeError
+
+
+def require_count(name: str, value: object, *, least: int = 1) -> int:
+    """Return an argument that must be a whole number.
+
+    Raises:
+        InputTypeError: It is another kind of value; True and False are no numbers.
+        InputError: It is less than `least`.
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        msg = f"{name} must be a whole number, not {type(value).__name__}"
+        raise InputTypeError(msg)
+    if value < least:
+        msg = f"{name} must be at least {least}, not {value}"
+        raise InputError(msg)
+    return int(value)
+
+
+def require_str(**values: object) -> None:
+    """Check arguments that must be strings.
+
+    Raises:
+        InputTypeError: One is not; the message names it.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str):
+            msg = f"{name} must be a str, not {type(value).__name__}"
+            raise InputTypeError(msg)
+
+
+def require_path(**values: object) -> None:
+    """Check arguments that must be paths.
+
+    Raises:
+        InputTypeError: One is not; the message names it.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str | os.PathLike):
+            msg = f"{name} must be a path, not {type(value).__name__}"
+            raise InputTypeError(msg)
 
 
 def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lanner.artifact.heads import Head
-from lanner.errors import HeadError, InputError
+from lanner.errors import HeadError, InputError, InputTypeError
+from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_count, text_list
 from lanner.models.scoring import ScoringModel
 
 
@@ -92,6 +93,9 @@ def retrieve(
         InputError: `k` or `candidates` is less than 1, or the vectors do not fit the corpus.
     """
     for name, model, head in (("encoder", encoder, Head.EMBED), ("scorer", scorer, Head.SCORE)):
+        if not isinstance(model, Model):
+            msg = f"the {name} of retrieve must be a loaded model, not {type(model).__name__}"
+            raise InputTypeError(msg)
         if model.manifest.head != head:
             msg = (
                 f"the {name} of retrieve must have the head {head!r}, but "
@@ -99,9 +103,7 @@ def retrieve(
             )
             raise HeadError(msg)
     for name, value in (("k", k), ("candidates", candidates)):
-        if value < 1:
-            msg = f"{name} must be at least 1, not {value}"
-            raise InputError(msg)
+        require_count(name, value)
     # Hits index by position; the column of a table may have an index of its own.
     corpus = text_list(corpus, "retrieve", "a sequence of texts as its corpus")
     queries = [query] if isinstance(query, str) else text_list(query, "retrieve")

@@ -9,7 +9,7 @@ from lanner.artifact.activation import Scores
 from lanner.errors import InputTypeError, UnsupportedError
 from lanner.models.base import converted
 from lanner.models.drop_in import PredictDropIns, given_inputs, require_own
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.tokenization import Pair
 from lanner.vectors.precision import Vector
@@ -251,12 +251,14 @@ class ScoringModel(LogitsModel):
         Args:
             query: The text that each document is paired with.
             documents: The texts to rank.
-            top_k: The number of documents to return, or None for all.
+            top_k: The number of documents to return, at least 1, or None for all.
             batch_size: The most pairs in one batch.
             return_documents: Of sentence-transformers, and without effect: the texts are always
                 there.
             options: Those of `predict`.
         """
+        if top_k is not None:
+            require_count("top_k", top_k)
         documents = text_list(documents, "rank", "a sequence of texts")
         pairs = [(query, document) for document in documents]
         scores = self.predict(pairs, batch_size, **options)

@@ -26,7 +26,7 @@ from lanner.models.entities import (
     join_entities,
     parse_tags,
 )
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_str, text_list
 from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
 from lanner.text.windows import Window
@@ -101,6 +101,7 @@ class TaggingModel(Model):
             DeadlineError: The time is up.
         """
         require_batch_size(batch_size)
+        require_str(aggregation_strategy=aggregation_strategy)
         if aggregation_strategy not in AGGREGATION_STRATEGIES:
             msg = (
                 f"there is no aggregation_strategy {aggregation_strategy!r}: "

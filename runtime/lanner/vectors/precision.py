@@ -193,7 +193,7 @@ def require_precision(precision: str | None) -> str:
         InputError: The precision is unknown.
     """
     name = "float32" if precision is None else precision
-    if name not in PRECISIONS:
+    if not isinstance(name, str) or name not in PRECISIONS:
         msg = f"there is no precision {name!r}: use {', '.join(PRECISIONS)}"
         raise InputError(msg)
     return name

@@ -16,6 +16,7 @@ from lanner.loading.load import feed_of, open_tokenizer, require_counts
 from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
+from lanner.models.inputs import require_count, require_path, require_str
 from lanner.models.tagging import TaggingModel
 from lanner.running.defaults import MAX_WAITING
 from lanner.running.runner import Runner
@@ -154,6 +155,16 @@ def connect(
         request_tokens=request_tokens,
         max_waiting=max_waiting,
     )
+    require_str(url=url, name=name, version=version)
+    files = {
+        "artifact": artifact,
+        "root_certificates": root_certificates,
+        "private_key": private_key,
+        "certificate_chain": certificate_chain,
+    }
+    require_path(**{name: path for name, path in files.items() if path is not None})
+    require_count("retries", retries, least=0)
+    require_count("priority", priority, least=0)
     require_counts(
         requests_at_once=requests_at_once, request_tokens=request_tokens, max_waiting=max_waiting
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lanner.errors import (
     InputError,
+    InputTypeError,
     UsageError,
 )
 from lanner.triton.client.certificates import tls_context
@@ -119,11 +120,11 @@ class Address:
             protocol,
             f"{host}:{usual_port if port is None else port}",
             is_encrypted,
-            headers=_sendable(headers or {}),
+            headers=_sendable({} if headers is None else headers),
             **{name: Path(path) for name, path in files.items() if path is not None},
         )
         for path in (address.root_certificates, address.private_key, address.certificate_chain):
-            if path is not None and not path.is_file():
+            if path is not None and not _is_file(path):
                 msg = f"there is no file {path}, which {url} was to be reached with"
                 raise InputError(msg)
             if path is not None and not is_encrypted:
@@ -252,8 +253,18 @@ def queue_timeout_us(timeout_s: float | None) -> int | None:
     return None if timeout_s is None else max(1, int(timeout_s * 1e6))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # for example a name that is too long
+        return False
+
+
 def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers for both protocols: HTTP/2 has names in lower case."""
+    if not isinstance(headers, Mapping):
+        msg = f"headers must be a dict of names and values, not {type(headers).__name__}"
+        raise InputTypeError(msg)
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             msg = f"no header can be called {name!r}: use letters, digits, '-', '_' and '.'"
