@@ -44,7 +44,10 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--output", metavar="DIR", required=True, type=Path, help="the artifact to make"
     )
     parser.add_argument(
-        "--head", choices=HEADS, default="auto", help="what the model answers (default: auto)"
+        "--head",
+        choices=HEADS,
+        default="auto",
+        help="the head to export (default: auto, the one of the checkpoint)",
     )
     parser.add_argument(
         "--precision",
@@ -71,13 +74,13 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--max-tokens",
         metavar="N",
         type=options.positive,
-        help="longest input (default: the checkpoint's own limit)",
+        help="the longest input in tokens (default: the checkpoint's own limit)",
     )
     parser.add_argument(
         "--truncate-dim",
         metavar="N",
         type=options.positive,
-        help="leading dimensions of a vector to keep (default: the checkpoint's own)",
+        help="keep only the first N dimensions of a vector (default: as the checkpoint does)",
     )
     parser.add_argument(
         "--pooling",
@@ -94,15 +97,15 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--keep-layers",
         metavar="LIST|N",
         type=_layers,
-        help="layers to keep: numbers from 0, comma-separated (0,2,4; a single one: 4,), or the "
-        "number of layers, evenly spaced from the first to the last (default: all)",
+        help="the layers to keep: their numbers from 0, such as 0,2,4 (one alone: 4,), or how "
+        "many, which are then spaced evenly from the first to the last (default: all)",
     )
     parser.add_argument(
         "--vocabulary-from",
         metavar="FILE",
         type=Path,
-        help="texts (.txt, .csv, .jsonl): keep only their tokens, special tokens and single "
-        "characters; these texts are split as before (default: keep all tokens)",
+        help="keep only the tokens of the texts in this .txt, .csv or .jsonl file, special tokens "
+        "and single characters; these texts keep their tokens (default: all tokens)",
     )
     parser.add_argument(
         "--quality-data",

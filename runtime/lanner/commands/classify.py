@@ -19,14 +19,17 @@ def add_parser(subparsers: Subparsers) -> None:
     add_input_options(parser, pairs=True)
     parser.add_argument("--pairs", action="store_true", help="classify pairs of texts")
     parser.add_argument(
-        "--top-k", metavar="N", type=positive, help="labels with scores to show (default: all)"
+        "--top-k",
+        metavar="N",
+        type=positive,
+        help="show the N best labels with their scores (default: all)",
     )
     parser.add_argument(
         "--threshold",
         metavar="P",
         type=float,
         default=0.5,
-        help="the score from which a label of a multi-label classifier holds (default: 0.5)",
+        help="the least score of a label that a multi-label classifier gives (default: 0.5)",
     )
     parser.set_defaults(run=run)
 

@@ -74,7 +74,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--input-format",
         choices=[suffix[1:] for suffix in TEXT_SUFFIXES],
-        help="the format of --input, if its name does not end in it (stdin: txt)",
+        help="the format of --input, if its suffix does not tell (default of stdin: txt)",
     )
     parser.add_argument(
         "--id-column",
@@ -85,19 +85,25 @@ def add_parser(subparsers: Subparsers) -> None:
         "--keep",
         metavar="COLUMN[,COLUMN...]",
         default="",
-        help="copy these columns to the output, too",
+        help="copy these columns to the output",
     )
     parser.add_argument("--no-text", action="store_true", help="omit the texts from the output")
     parser.add_argument(
         "--on-bad-row",
         choices=("fail", "skip"),
         default="fail",
-        help="what to do with a bad row (default: fail; finished chunks are kept)",
+        help="a row without a usable text ends the run, whose finished chunks stay, or is left out "
+        "(default: fail)",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="discard the results of an earlier run"
+        "--restart",
+        action="store_true",
+        help="begin again, and discard what an earlier run has finished",
     )
-    parser.add_argument("--prompt-name", help="name of the checkpoint's prompt to use")
+    parser.add_argument(
+        "--prompt-name",
+        help="the name of a prompt of the checkpoint, such as query, to put before each text",
+    )
     parser.add_argument("--normalize", action="store_true", help="scale the vectors to length 1")
     parser.add_argument(
         "--truncate-dim",

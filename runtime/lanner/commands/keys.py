@@ -58,13 +58,14 @@ def add_parser(subparsers: Subparsers) -> None:
             option_of(name),
             metavar="N",
             type=positive,
-            help=f"the most {meaning} (default: any number)",
+            help=f"the most {meaning} (default: no limit)",
         )
     parser.add_argument(
         "--expires",
         metavar="TIME",
         type=argument(expiry),
-        help="the end of the key: 90d, 12h, 30m, or a date or time in UTC (default: never)",
+        help="when the key expires: after 90d, 12h or 30m, or at a date or time in UTC "
+        "(default: never)",
     )
     parser.set_defaults(run=run)
 

@@ -22,7 +22,7 @@ HEADER_VARIABLE = "LANNER_HEADERS"
 _HEADER_FILE_BYTES = 2**16
 #: Arguments of `lanner.connect` for a server over TLS, with their help.
 CERTIFICATES = {
-    "root_certificates": "trusted CA certificates (default: those of the system)",
+    "root_certificates": "the CA certificates to trust (default: those of the system)",
     "certificate_chain": "your certificate, if the server asks for one",
     "private_key": "the key of your certificate (default: in the file of the certificate)",
 }
@@ -40,20 +40,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         default="auto",
-        help="fp32, int8, bf16, the name or precision of an engine, or auto: the choice of 'lanner "
-        "tune', or the fastest safe one",
+        help="the variant to run, by its name or precision, such as int8, or auto: the choice of "
+        "'lanner tune', or else the fastest whose answers do not depend on the batch",
     )
     parser.add_argument(
         "--engine",
         default="auto",
-        help=f"{', '.join(engine_names())}, or auto: the installed one that is usually fastest",
+        help=f"{', '.join(engine_names())}, or auto: the usually fastest of those installed",
     )
     parser.add_argument(
         "--device",
         type=argument(require_device),
         default="auto",
-        help="cpu, cuda (an NVIDIA GPU), or auto: the GPU if TensorRT has an engine for it, or "
-        "onnxruntime-gpu is installed",
+        help="cpu, cuda (an NVIDIA GPU), or auto: the GPU if the artifact has an engine for it or "
+        "onnxruntime-gpu is installed, else the CPU",
     )
     parser.add_argument(
         "--engine-cache",
@@ -72,11 +72,12 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:VALUE",
         action="append",
         default=[],
-        help="send this to the server with every request, for example an authorisation; @FILE "
-        f"reads such lines from a file, unseen by others (default: those of {HEADER_VARIABLE})",
+        help="a header of every request to the server, such as 'authorization: Bearer KEY'; @FILE "
+        "reads headers from a file, so that a list of processes does not show them (default: "
+        f"those of {HEADER_VARIABLE})",
     )
     for name, what in CERTIFICATES.items():
-        help_text = f"for grpcs:// and https://, in PEM: {what}"
+        help_text = f"for grpcs:// and https://, a PEM file of {what}"
         parser.add_argument(option_of(name), metavar="FILE", help=help_text)
 
 
@@ -196,15 +197,15 @@ def add_input_options(
     parser.add_argument(
         "--input",
         metavar="FILE",
-        help="a .txt, .csv, .jsonl or .parquet file of texts; - for stdin"
-        + (" (of pairs: all but .txt)" if pairs else ""),
+        help="a .txt, .csv, .jsonl or .parquet file of texts, or - for stdin"
+        + ("; a file of pairs is no .txt" if pairs else ""),
     )
     parser.add_argument(
-        "--column", default="text", help="column or key of the text (default: text)"
+        "--column", default="text", help="the column or key of the texts (default: text)"
     )
     if pairs:
         parser.add_argument(
-            "--pair-column", metavar="COLUMN", help="column or key of the second text of a pair"
+            "--pair-column", metavar="COLUMN", help="the column or key of the second text of a pair"
         )
     parser.add_argument(
         "--output",

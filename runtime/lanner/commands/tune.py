@@ -52,9 +52,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "--min-quality",
         metavar="MEASURE:BOUND",
         type=argument(QualityBudget.parse),
-        help="cosine:0.99 (embed) or agreement:0.99 with the fp32 variant, measured here; or by "
-        "the quality card neighbours@10:0.9 or rank_correlation:0.98, or points x100 that may be "
-        "lost: spearman:0.2, accuracy:0.5, f1:0.5 (default: the variants that auto may take here)",
+        help="the quality that a choice must keep. Measured here, against fp32: cosine:0.99 (head "
+        "embed) or agreement:0.99 (other heads). Read from the quality card: neighbours@10:0.9 or "
+        "rank_correlation:0.98, or the points x100 that may be lost, spearman:0.2, accuracy:0.5 or "
+        "f1:0.5 (default: only variants that auto may take)",
     )
     parser.add_argument(
         "--texts",
@@ -63,13 +64,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "a .csv or .jsonl file of pairs (default: sentences shipped with Lanner)",
     )
     parser.add_argument(
-        "--column", default="text", help="column of a .csv or key of a .jsonl (default: text)"
+        "--column", default="text", help="the column or key of the texts (default: text)"
     )
     parser.add_argument(
         "--pair-column",
         default="text_pair",
         metavar="COLUMN",
-        help="column or key of the second text of a pair (default: text_pair)",
+        help="the column or key of the second text of a pair (default: text_pair)",
     )
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: all that are allowed)"
