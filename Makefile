@@ -52,7 +52,7 @@ export ORT_DISABLE_TELEMETRY := 1
 	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints clean
 
 help:            ## show the targets
-	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1  /p; s/^\([a-z0-9-]*\):  *## /  make \1  /p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/installed $(VENV4)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make -j2 setup takes half the time
 
@@ -165,13 +165,13 @@ gpu-here:
 	@$(or $(GPU_PYTHON),$(PYTHON)) -c "import ctypes; exit(ctypes.CDLL('libcuda.so.1').cuInit(0))" 2>/dev/null || \
 		{ echo "error: this needs an NVIDIA GPU, but none answers here (libcuda.so.1 is missing, or its driver finds no GPU): run it on a machine with one" >&2; exit 1; }
 
-passes: $(VENV)/installed ## measure what each rewrite of the graph gains
+passes: $(VENV)/installed ## measure the gain of each rewrite of the graph: build/passes.md
 	$(VENV)/bin/python -m lanner_perf.tools.passes $(CHECKPOINT) --output build/passes.md
 
 peers: $(VENV)/installed ## install what the report compares with, in environments of their own
 	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers
 
-clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## drive the service by other people's clients and by schemathesis
+clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## call the service with clients of other projects and with schemathesis
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/runtime/service/test_clients_elsewhere.py \
 		tests/hostile/test_descriptions.py $(PYTEST_ARGS)
 
@@ -215,7 +215,7 @@ $(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constrain
 native: $(NATIVE)/installed ## build the native engine's kernels for .venv, if there is a compiler
 	@cat $<
 
-bench-native: $(VENV)/installed $(NATIVE)/installed ## the native engine beside ONNX Runtime, pass or fail: build/native.json; PAIRS=pairs.csv
+bench-native: $(VENV)/installed $(NATIVE)/installed ## measure the native engine beside ONNX Runtime, and fail below its bounds: build/native.json; PAIRS=pairs.csv
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json $(if $(PAIRS),--pairs $(PAIRS))
 
@@ -231,7 +231,7 @@ test-native: $(NATIVE)/wheels ## run the C++ tests of the native engine's kernel
 	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core
 	cd $(NATIVE)/core && $(CURDIR)/$(NATIVE)/wheels/bin/ctest --output-on-failure
 
-bench-kernels: $(NATIVE)/wheels ## measure each instruction set against its limit, and a token by part
+bench-kernels: $(NATIVE)/wheels ## measure each instruction set against its limit, and the time of a token by part
 	$(CORE) -B $(NATIVE)/core
 	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core benchmark
 	$(NATIVE)/core/tests/benchmark
