@@ -22,7 +22,7 @@ RUNTIME = {
     "_version": "",
     "machine": "errors",
     "vectors": "errors",
-    "artifact": "errors machine",
+    "artifact": "errors",
     "text": "errors artifact",
     "engines/tensorrt": "errors machine artifact",
     "engines/onnx": "",

@@ -8,7 +8,10 @@ from typing import Any
 
 from lanner.artifact.artifact import QUALITY_FILE, README_FILE
 from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
+from lanner.artifact.quality_card import measured_label
+from lanner.engines import Engine, open_engine
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
+from lanner.engines.registry import NATIVE
 from lanner.loading.load import open_model
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
@@ -43,20 +46,33 @@ class Draft:
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """Return its variants by name, opened in the runtime."""
-        return {
+        """Return its variants by name, opened in the runtime; int8 also in the native engine.
+
+        The native engine is left out where ``engine="auto"`` would not take it.
+        """
+        models = {
             variant.name: self.opened(variant, self.directory / variant.file)
             for variant in self.manifest.variants
         }
+        for variant in self.manifest.variants:
+            file = self.directory / variant.file
+            if variant.precision == "int8" and _runs_natively(variant, file):
+                label = measured_label(variant.name, NATIVE.name)
+                models[label] = self._model(variant, open_engine(NATIVE.name, file))
+        return models
 
     def opened(self, variant: Variant, file: Path) -> Model:
         """Open a variant in the runtime, or its emulation if no CPU has its precision."""
         path = measurable(file, variant.precision, self.directory.parent)
+        engine = OnnxRuntimeEngine(path, precision=variant.precision, maps_weights=True)
+        return self._model(variant, engine)
+
+    def _model(self, variant: Variant, engine: Engine) -> Model:
         return open_model(
             self.manifest,
             variant,
             tokenizer=self.directory / TOKENIZER_FILE,
-            engine=OnnxRuntimeEngine(path, precision=variant.precision, maps_weights=True),
+            engine=engine,
             workers=available_cores(),
             measures_overflow=True,
         )
@@ -77,3 +93,8 @@ class Draft:
 
     def _files(self) -> dict[str, FileRecord]:
         return {path.name: FileRecord.of(path) for path in sorted(self.directory.iterdir())}
+
+
+def _runs_natively(variant: Variant, file: Path) -> bool:
+    """True if the native engine is installed, knows the graph, and is fast on this machine."""
+    return not (NATIVE.reason_against(variant, file) or NATIVE.slow_here())

@@ -157,7 +157,7 @@ def test_every_head_through_the_program(
     checkpoint, output = request.getfixturevalue(f"{name}_checkpoint"), tmp_path / "out.lanner"
     exported = lanner("export", checkpoint, "--output", output, "--json")
     assert exported.returncode == 0, exported.stderr
-    assert set(json.loads(exported.stdout)["quality"]["variants"]) == {"fp32", "int8"}
+    assert set(json.loads(exported.stdout)["quality"]["variants"]) >= {"fp32", "int8"}
     shown = lanner("inspect", output)
     assert f"out: {head}, bert, 2 layers" in shown.stdout
     answered = lanner(head, output, *arguments, "--json")

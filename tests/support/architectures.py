@@ -192,7 +192,8 @@ written from the matrix of those tests, and a test fails if the two differ.
 - fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
   after each operator.
 - "Native engine" names the precisions that `engine="native"` runs. Its answers are compared
-  with ONNX Runtime's; see the [guide](guide/native.md).
+  with ONNX Runtime's. `engine="auto"` takes it for int8 if it is installed; see the
+  [guide](guide/native.md).
 - Attention "as its parts" is also right, but slower than as one operator. `lanner inspect`
   shows the fused operators.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lanner.artifact.manifest import Variant
 from lanner.artifact.quality_budget import NEIGHBOURS_KEPT, RANK_CORRELATION, SIMILARITY_RANKS
+from lanner.engines import find_engine
 from lanner.errors import ParityError
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import this_machine
@@ -81,7 +82,8 @@ def measure_quality(
         progress(f"parity of {name}")
         parity = measure_parity(expected, model, inputs)
         require_parity(parity, model.variant.precision, name)
-        measured[name] = {"bytes": _bytes(model.variant, directory), **parity.to_json()}
+        size = _bytes(model.variant, directory)
+        measured[name] = {"bytes": size, **_engine(model), **parity.to_json()}
     content: dict[str, Any] = {
         "texts": len(inputs),
         "data": f"{_SHIPPED}, and adversarial texts",
@@ -97,6 +99,14 @@ def measure_quality(
 
 def _bytes(variant: Variant, directory: Path) -> int:
     return sum((directory / name).stat().st_size for name in variant.files)
+
+
+def _engine(model: Model) -> dict[str, str]:
+    """Return the engine of the figures and, for int8, where it has the scales from."""
+    name = model.runner.engine.name
+    record = find_engine(name)
+    is_scaled = record is not None and model.variant.precision == "int8"
+    return {"engine": name, **({"scales": record.scales} if is_scaled and record else {})}
 
 
 def _agreement(

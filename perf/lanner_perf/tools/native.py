@@ -69,13 +69,10 @@ def quality(artifact: Artifact, pairs_file: Path | None) -> dict[str, dict[str, 
     for name, variant, engine in (
         ("fp32", "fp32", "onnxruntime"),
         ("onnxruntime int8", "int8", "onnxruntime"),
-        ("native int8", "int8", "native"),
+        ("native int8", "int8", "native-static"),
         ("native int8, scales per token", "int8", "native"),
     ):
         model: Any = lanner.load(artifact.directory, variant=variant, engine=engine, threads=1)
-        if name.endswith("per token"):
-            path = artifact.file(model.manifest.variant("int8").file)
-            model.runner.engine = NativeEngine(path, is_per_token=True)
         found = model.encode(texts)
         vectors[name] = found / np.linalg.norm(found, axis=1, keepdims=True)
     reference = vectors.pop("fp32")

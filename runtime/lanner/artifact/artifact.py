@@ -14,7 +14,6 @@ from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import FileRecord, Manifest, Variant, file_sha256
 from lanner.artifact.quality_budget import FORMER_NAMES
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
-from lanner.machine.machine import this_machine
 
 QUALITY_FILE = "quality.json"
 _MOST_QUALITY_BYTES = 2**24
@@ -73,6 +72,20 @@ class Artifact:
             ArtifactError: The manifest does not list the file, or its name leaves the artifact.
             CorruptArtifactError: The file is missing, truncated or changed.
         """
+        path = self.unverified(name)
+        if file_sha256(path) != self.manifest.files[name].sha256:
+            raise _corrupt(
+                path, "was changed after it was written (its SHA-256 is not the manifest's)"
+            )
+        return path
+
+    def unverified(self, name: str) -> Path:
+        """Return the path of one file, after verifying its size alone, for a first look.
+
+        Raises:
+            ArtifactError: See `file`.
+            CorruptArtifactError: The file is missing, truncated, or no file.
+        """
         record = self.manifest.files.get(name)
         if record is None:
             msg = f"the manifest of {self.directory} lists no file {name!r}"
@@ -82,8 +95,7 @@ class Artifact:
             msg = f"{self.directory} names the file {name!r} outside itself: do not use it"
             raise ArtifactError(msg)
         if problem := _difference(path, record):
-            msg = f"{path} {problem}: copy it again from its source, or export again"
-            raise CorruptArtifactError(msg)
+            raise _corrupt(path, problem)
         return path
 
     def verify(self, but: Collection[str] = ()) -> None:
@@ -123,10 +135,10 @@ class Artifact:
         return content
 
     def choose(self, variant: str = "auto") -> Variant:
-        """Return the variant of that name, or for ``"auto"`` the fastest that is safe here.
+        """Return the variant of that name, or for ``"auto"`` the fastest that is safe.
 
-        ``"auto"`` takes int8 if the CPU multiplies bytes fast and exactly (VNNI, AMX) and the
-        measured batch independence is good enough (`is_batch_independent`), otherwise fp32.
+        ``"auto"`` takes int8 if its measured batch independence is good enough
+        (`is_batch_independent`), otherwise fp32: the same on every processor.
 
         Raises:
             VariantError: There is no variant of that name.
@@ -136,8 +148,8 @@ class Artifact:
             if safe := self.safe_variants():
                 return safe[0]
             msg = (
-                f"{self.directory} holds no variant that is safe to pick by default on this "
-                f"machine; name one of: {', '.join(names)}"
+                f"{self.directory} holds no variant that is safe to pick by default; "
+                f"name one of: {', '.join(names)}"
             )
             raise VariantError(msg)
         chosen = self.manifest.variant(variant)
@@ -153,16 +165,14 @@ class Artifact:
         return chosen
 
     def safe_variants(self) -> list[Variant]:
-        """Return the variants that ``"auto"`` may take on this machine, the fastest first."""
+        """Return the variants that ``"auto"`` may take on a CPU, the fastest first."""
         found = map(self.manifest.variant, ["fp32"] if self.why_not_int8() else ["int8", "fp32"])
         return [variant for variant in found if variant is not None]
 
     def why_not_int8(self) -> str:
-        """Return the reason why ``"auto"`` does not take int8 here, or an empty string."""
+        """Return the reason why ``"auto"`` does not take int8, or an empty string."""
         if self.manifest.variant("int8") is None:
             return "the artifact holds no int8"
-        if not this_machine().has_fast_int8:
-            return "int8 needs a processor with VNNI or AMX, which this one lacks"
         is_safe = self.is_batch_independent("int8")
         return "" if is_safe else "the answers of int8 depend on the batch"
 
@@ -217,6 +227,9 @@ def _difference(path: Path, record: FileRecord) -> str:
     if size != record.bytes:
         how = "truncated" if size < record.bytes else "longer than when it was written"
         return f"is {how} ({size:,} bytes, the manifest says {record.bytes:,})"
-    if file_sha256(path) != record.sha256:
-        return "was changed after it was written (its SHA-256 is not the manifest's)"
     return ""
+
+
+def _corrupt(path: Path, problem: str) -> CorruptArtifactError:
+    msg = f"{path} {problem}: copy it again from its source, or export again"
+    return CorruptArtifactError(msg)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from lanner.artifact.manifest import FileRecord, Manifest, Variant
 
 _UNKNOWN = "-"
+_IN = " in "
 #: Up to this many products are named; more are counted.
 _MOST_PRODUCTS = 3
 _TASK_TITLES = {"spearman": "Spearman x100", "accuracy": "accuracy %", "f1": "entity F1 x100"}
@@ -67,6 +68,11 @@ def float32_sentence(variant: Variant) -> str:
     return f"{shown}, for the budget {variant.budget}" if variant.budget else shown
 
 
+def measured_label(variant: str, engine: str) -> str:
+    """Return the name in `quality.json` of a variant in another engine than its own."""
+    return f"{variant}{_IN}{engine}"
+
+
 def variant_bytes(files: Mapping[str, FileRecord], variant: Variant) -> int:
     """Return the size of a variant's file, plus that of a separate file of weights."""
     return sum(files[name].bytes for name in variant.files)
@@ -109,10 +115,20 @@ class QualityCard:
         """Describe int8 on other processors; empty without an int8 variant."""
         if not any(v.precision == "int8" and v.calibration for v in self.manifest.variants):
             return ""
-        return (
+        return self._scales + (
             "In ONNX Runtime int8 answers the same on any x86-64 processor. In OpenVINO on a "
             "processor without VNNI its answers depend on the batch (a cosine of 0.9956 was "
             "measured of a text alone and in a batch), so it is never picked there."
+        )
+
+    @property
+    def _scales(self) -> str:
+        """Say which engine measures scales; empty if the card has no figures of one."""
+        if not any(f.get("scales") == "token" for f in self.quality["variants"].values()):
+            return ""
+        return (
+            "The native engine measures a scale for each token; the figures of int8 alone are of "
+            "ONNX Runtime, with the scales of the artifact. "
         )
 
     @property
@@ -167,15 +183,25 @@ class QualityCard:
         rows = [("variant", "MB", "of fp32", *(column.title for column in (*agreed, *parity)))]
         variants = self.manifest.variants
         fp32 = next((self._bytes(v) for v in variants if v.precision == "fp32"), None)
-        for variant in variants:
+        for label, variant in self._measured():
             size = self._bytes(variant)
             share = f"{size / fp32:.2f}x" if fp32 else _UNKNOWN
             figures = [
-                *_figures(agreement["variants"].get(variant.name, {}), agreed),
-                *_figures(self.quality["variants"][variant.name], parity),
+                *_figures(agreement["variants"].get(label, {}), agreed),
+                *_figures(self.quality["variants"][label], parity),
             ]
-            rows.append((variant.name, f"{size / 1e6:.1f}", share, *figures))
+            rows.append((label, f"{size / 1e6:.1f}", share, *figures))
         return Section(f"against the checkpoint: {title}", rows)
+
+    def _measured(self) -> list[tuple[str, Variant]]:
+        """Return the variants by their names in `quality.json`, those in other engines as well."""
+        labels: list[str] = list(self.quality["variants"])
+        return [
+            (label, variant)
+            for variant in self.manifest.variants
+            for label in labels
+            if variant.name in (label, label.partition(_IN)[0])
+        ]
 
     @property
     def _is_of_vectors(self) -> bool:

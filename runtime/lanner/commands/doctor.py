@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
                 f"memory     {machine.memory_bytes / 2**30:.1f} GiB",
                 f"gpu        {gpu or f'none: {missing_gpu()}'}",
                 *([f"tensorrt   {' '.join(filter(None, tensorrt_here()))}"] if gpu else []),
-                f"precision  {default_precision()} by default: {_why()}",
+                f"precision  {default_precision()} by default, {_why()}",
                 f"bf16       {_bf16()}",
                 f"engines    {_engines()}",
                 *(f"           native {line}" for line in _native()),
@@ -106,7 +106,7 @@ def _is_installed(package: str) -> bool:
 
 
 def installed_engines() -> dict[str, str]:
-    """Return the installed engines and their versions; `engine="auto"` prefers the first."""
+    """Return the installed engines and their versions."""
     found = {engine.name: engine.version for engine in ENGINES if engine.runs_graphs}
     return {name: version for name, version in found.items() if version is not None}
 
@@ -130,8 +130,8 @@ def native_instruction_sets() -> dict[str, bool]:
 
 
 def default_precision() -> str:
-    """Return the precision that `variant="auto"` prefers on this machine."""
-    return "int8" if this_machine().has_fast_int8 else "fp32"
+    """Return the precision that `variant="auto"` prefers on a CPU."""
+    return "int8"
 
 
 def has_nvidia_driver() -> bool:
@@ -187,9 +187,13 @@ def _bf16() -> str:
 
 
 def _why() -> str:
-    if this_machine().has_fast_int8:
-        return "this CPU multiplies bytes fast and exactly (VNNI or AMX)"
-    return (
-        "this CPU has neither VNNI nor AMX; int8 gives the same answers in onnxruntime but takes "
-        "longer, and in openvino its answers depend on the batch"
-    )
+    """Return the engine that `engine="auto"` takes for int8 here, and why not the native one."""
+    if not NATIVE.is_installed:
+        reason = "lanner-native, which is usually the fastest, is not installed"
+    elif reason := NATIVE.slow_here():
+        reason = f"{NATIVE.name} is not taken, since {reason}"
+    else:
+        return f"in {NATIVE.name}, for each encoder that it knows"
+    found = [e.name for e in ENGINES if e.is_automatic and e.runs_graphs and e.is_installed]
+    others = [name for name in found if name != NATIVE.name]
+    return f"in {others[0]}; {reason}" if others else reason

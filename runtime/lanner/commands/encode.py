@@ -23,6 +23,7 @@ from lanner.commands.source import (
     is_url,
     load_model,
 )
+from lanner.engines import find_engine
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
@@ -285,7 +286,8 @@ def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[st
     """
     runner = model.runner
     engine = runner.engine.name
-    packages = ["numpy", "tokenizers", engine, f"{engine}-gpu"]
+    record = find_engine(engine)
+    packages = ["numpy", "tokenizers", *(() if record is None else record.packages)]
     if args.output:
         packages += FORMATS[args.output.suffix].packages
     options = {name: value for name, value in vars(args).items() if name not in MAY_DIFFER}

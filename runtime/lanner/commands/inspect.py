@@ -15,7 +15,13 @@ from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES, find_engine
 from lanner.engines.model_file import verified_model
 from lanner.engines.registry import NATIVE, EngineRecord
-from lanner.errors import ArtifactError, LannerError, VariantError
+from lanner.errors import (
+    ArtifactError,
+    EngineError,
+    LannerError,
+    MissingExtraError,
+    VariantError,
+)
 from lanner.loading.selection import plans, refusal_here, select
 from lanner.loading.tuned import Choice, stored_choice
 from lanner.machine.machine import available_cores
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
             "tuned": tuned,
             "engines_refused_here": engines,
             "native": _native(artifact),
+            "activation_scales": _scales(artifact),
         }
         print_json({**content, "quality": quality, **here})
     else:
@@ -86,11 +93,14 @@ def describe(artifact: Artifact, quality: dict[str, Any]) -> str:
 def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
     manifest = artifact.manifest
     try:
-        variant, _, device = select(artifact)
-        picked = f"{variant.name} on this machine{'' if device == 'cpu' else ', on its GPU'}"
-    except VariantError:  # int8 alone, on a CPU that cannot run it exactly: never the default
+        variant, engine, device = select(artifact)
+        where = "" if device == "cpu" else ", on its GPU"
+        picked = f"{variant.name} in {engine} on this machine{where}"
+    except (VariantError, EngineError):  # each depends on its batch: never the default
         picked = "none on this machine: name a variant"
-    tuned = _stored(artifact)
+    except MissingExtraError:
+        picked = f"{artifact.choose().name}; no engine is installed"
+    tuned, scales = _stored(artifact), _scales(artifact)
     size_bytes = sum(record.bytes for record in manifest.files.values())
     header: list[tuple[object, ...]] = [("variant", "opset", "fused operators", "")]
     variants: list[tuple[object, ...]] = [
@@ -121,6 +131,7 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
             f"  default     {picked}",
             *_lines(f"  native      {_native_sentence(artifact)}", indent=14),
+            *(_lines(f"  scales      {_scales_sentence(artifact)}", indent=14) if scales else []),
             *(_lines(f"  tuned       {tuned}", indent=14) if tuned else []),
             "",
             table(header + variants),
@@ -189,13 +200,36 @@ def _native(artifact: Artifact) -> dict[str, str]:
     }
 
 
+def _scales(artifact: Artifact) -> dict[str, str]:
+    """Return where each engine for CPUs has the scales of int8 activations from."""
+    if artifact.manifest.variant("int8") is None:
+        return {}
+    return {e.name: e.scales for e in ENGINES if e.runs_graphs}
+
+
+def _scales_sentence(artifact: Artifact) -> str:
+    scales = _scales(artifact)
+    by_token = [name for name, kind in scales.items() if kind == "token"]
+    static = [name for name, kind in scales.items() if kind == "static"]
+    return f"{', '.join(by_token)}: one for each token; {', '.join(static)}: the artifact's"
+
+
 def _native_sentence(artifact: Artifact) -> str:
     reasons = _native(artifact)
     runs = [name for name, reason in reasons.items() if not reason]
     refused = next((reason for reason in reasons.values() if reason), "no variant is fp32 or int8")
-    by_name = f"runs {', '.join(runs)} if engine='native' is named"
-    installed = "" if NATIVE.is_installed else "; lanner-native is not installed"
-    return by_name + installed if runs else f"none: {refused}"
+    if not runs:
+        return f"none: {refused}"
+    usual = "auto takes it for int8" if "int8" in runs else "auto takes it for int8 alone"
+    return f"runs {', '.join(runs)}; {_native_reason() or usual}"
+
+
+def _native_reason() -> str:
+    """Return the reason why ``"auto"`` takes the native engine for no artifact here, or nothing."""
+    if not NATIVE.is_installed:
+        return "lanner-native is not installed"
+    reason = NATIVE.slow_here()
+    return f"auto does not take it, since {reason}" if reason else ""
 
 
 def _is_graph(variant: Variant) -> bool:

@@ -15,10 +15,11 @@ class Engine(Protocol):
         """Name of the engine in the manifest and in `lanner.load`."""
 
     @property
-    def run_tokens(self) -> int:
-        """Fixed cost of a run, in tokens.
+    def run_tokens(self) -> int | None:
+        """Fixed cost of a run, in tokens; None for an engine that takes packed texts.
 
-        Texts of different callers run together if padding them to one length costs less.
+        Texts of different callers run together if padding them to one length costs less. Packed
+        texts lie one behind the other without padding.
         """
 
     def run(
@@ -31,7 +32,8 @@ class Engine(Protocol):
         """Run one batch on the cores of one worker.
 
         Args:
-            inputs: The tensors that the manifest names, int64 [batch, length].
+            inputs: The tensors that the manifest names, int64 [batch, length]; of packed texts
+                the ids and types, int32 [tokens] each, and `lanner.engines.STARTS`.
             is_alone: True if nothing else runs or waits: the batch may take the cores of all
                 workers, if that is faster. It may slow down calls that come meanwhile.
             deadline_s: The time by `time.monotonic` at which the caller stops waiting, or None.

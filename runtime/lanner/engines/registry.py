@@ -4,13 +4,14 @@ A new engine is a module with its class, a record here, a test and a page of the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.manifest import Variant
+from lanner.engines.native.availability import why_not, why_slow
 from lanner.engines.protocol import Engine
-from lanner.errors import EngineError, LannerError, MissingExtraError, VariantError
+from lanner.errors import EngineError, LannerError, VariantError
 from lanner.machine.gpu import missing_gpu, require_gpu
 from lanner.machine.machine import TENSORRT_PACKAGES, has_module, package_version, this_machine
 
@@ -69,9 +70,14 @@ class EngineRecord:
         model_format: ``"onnx"`` for every graph of an artifact, or a format that no other engine
             shares.
         best_precisions: Precisions for which ``"auto"`` prefers this engine to those before it.
+        scales: Where the scale of an int8 activation is from: ``"static"``, the artifact's, or
+            ``"token"``, measured for each token.
         refuse: Returns the reason why the machine cannot run the engine, whatever is installed, or
             an empty string.
-        is_automatic: True if ``"auto"`` may take the engine; others are taken by name.
+        is_automatic: True if ``"auto"`` and `lanner tune` may take the engine; others are taken by
+            name.
+        slow_here: Returns the reason why the installed engine is slow on this machine, or an empty
+            string; ``"auto"`` then prefers all others.
         refuse_graph: Returns the reason why the engine does not run a model file of its format, or
             an empty string; it reads the graph, not the weights.
         batch_dependence: Returns the reason why the answers to a variant depend on the batch on
@@ -88,8 +94,10 @@ class EngineRecord:
     open: Callable[[Opening], Engine]
     model_format: str = "onnx"
     best_precisions: frozenset[str] = frozenset()
+    scales: str = "static"
     is_automatic: bool = True
     refuse: Callable[[], str] = str
+    slow_here: Callable[[], str] = str
     refuse_graph: Callable[[Path], str] = _no_reason
     batch_dependence: Callable[[Variant], str] = _never
 
@@ -113,6 +121,18 @@ class EngineRecord:
         made_for = find_engine(variant.engine)
         formats = made_for is not None and made_for.model_format == self.model_format
         return formats and device in self.devices
+
+    def reason_against(self, variant: Variant, file: Path | None) -> str:
+        """Return the reason why ``"auto"`` cannot take the engine, or an empty string.
+
+        Args:
+            variant: A variant of a kind that the engine runs.
+            file: Its model file; None to leave the graph out of account.
+        """
+        if not self.is_installed:
+            return f"{self.packages[0]} is not installed"
+        dependence = self.batch_dependence(variant)
+        return dependence or ("" if file is None else self.refuse_graph(file))
 
     def refusal(self) -> str:
         """Return the reason why the engine does not run on this machine, or an empty string."""
@@ -199,21 +219,18 @@ def _refuse_tensorrt() -> str:
     return ""
 
 
-def _refuse_graph_natively(path: Path) -> str:
-    """Return the reason why the native engine does not run a graph, or an empty string."""
-    from lanner.engines.native.reading import read_plan  # noqa: PLC0415 (for who asks)
-
-    try:
-        read_plan(path)
-    except EngineError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return ""
-
-
 def _open_native(opening: Opening) -> Engine:
     from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
 
     return NativeEngine(opening.path, threads=opening.threads, workers=opening.workers)
+
+
+def _open_native_static(opening: Opening) -> Engine:
+    from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
+
+    return NativeEngine(
+        opening.path, threads=opening.threads, workers=opening.workers, is_per_token=False
+    )
 
 
 ONNXRUNTIME = EngineRecord(
@@ -255,15 +272,25 @@ NATIVE = EngineRecord(
     modules=("lanner_native",),
     packages=("lanner-native",),
     devices=("cpu",),
-    is_automatic=False,
-    refuse_graph=_refuse_graph_natively,
+    best_precisions=frozenset({"int8"}),
+    scales="token",
+    slow_here=why_slow,
+    refuse_graph=why_not,
     open=_open_native,
+)
+NATIVE_STATIC = replace(
+    NATIVE,
+    name="native-static",
+    title="Lanner's own kernels with the artifact's scales",
+    scales="static",
+    is_automatic=False,
+    open=_open_native_static,
 )
 #: All engines. Among those that run the same files, the one that is usually fastest comes first. On
 #: a CPU with VNNI OpenVINO runs int8 in 0.9 of ONNX Runtime's time for shapes that repeat, but it
 #: takes 5 ms more for each new shape, the time of six texts, and more memory; fp32 is as fast in
 #: both.
-ENGINES = (ONNXRUNTIME, OPENVINO, NATIVE, TENSORRT)
+ENGINES = (ONNXRUNTIME, OPENVINO, NATIVE, NATIVE_STATIC, TENSORRT)
 
 
 def engine_names() -> list[str]:
@@ -274,31 +301,6 @@ def engine_names() -> list[str]:
 def find_engine(name: str) -> EngineRecord | None:
     """Return the record of an engine, or None if there is no engine of that name."""
     return next((engine for engine in ENGINES if engine.name == name), None)
-
-
-def choose_engine(variant: Variant) -> str:
-    """Return the engine for ``engine="auto"`` on a CPU: the fastest that is installed.
-
-    Raises:
-        MissingExtraError: No engine is installed.
-        EngineError: The answers of the only installed engine would depend on the batch here.
-    """
-    able = [e for e in ENGINES if e.is_automatic and e.runs(variant, "cpu")]
-    if not able:
-        return variant.engine
-    able.sort(key=lambda engine: variant.precision not in engine.best_precisions)
-    first, *others = [engine for engine in ENGINES if engine in able]
-    found = next((engine for engine in able if engine.is_installed), None)
-    if found is None:
-        what, alternative = "running a model in process", others[0].extra if others else ""
-        raise MissingExtraError(what, first.extra, first.modules[0], alternative=alternative)
-    if reason := found.batch_dependence(variant):
-        msg = (
-            f"the variant {variant.name} does not run in {found.name} by default, since {reason}: "
-            f"pip install 'lanner[{first.extra}]', load fp32, or name engine={found.name!r}"
-        )
-        raise EngineError(msg)
-    return found.name
 
 
 def open_engine(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest, Variant
-from lanner.engines import Engine, open_engine
-from lanner.engines.model_file import verified_model
+from lanner.engines import Engine, open_engine, passed_over
+from lanner.engines.model_file import seen_model, verified_model
 from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import InputError
 from lanner.loading.configuration import Configuration
@@ -22,7 +22,7 @@ from lanner.models.base import Model
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.inputs import require_count, require_path, require_str
 from lanner.running.defaults import LEAST_SHARE, MAX_WAITING, TOKEN_BUDGET
-from lanner.running.runner import Part, Runner, feed
+from lanner.running.runner import Part, Runner, feed, feed_packed
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
@@ -72,20 +72,24 @@ def load(
     and the same number of threads, if there is one (see `lanner.loading.tuned`), or from the
     defaults below. Given arguments win; a stored choice of another engine or variant is ignored.
 
-    Without ``variant`` one artifact answers in int8 on a processor with VNNI and in fp32 on others,
-    which are two spaces of vectors: name the variant where vectors are stored or compared between
-    machines. The logger ``lanner`` says at INFO which variant was taken, and why.
+    The vectors of two variants are not comparable, and those of two engines are not quite the same:
+    name both where vectors are stored or compared between machines, unless ``"auto"`` finds the
+    same engines everywhere. The native engine gives the same bits on every processor. The logger
+    ``lanner`` says at INFO which variant and engine were taken, and why.
 
     Args:
         path: A directory that ``lanner export`` wrote.
         head: The class that the caller expects, for example `lanner.EmbeddingModel`; an artifact of
             another head is refused before it is loaded. None for any: type checkers then see the
             methods of all heads.
-        engine: ``"onnxruntime"``, ``"openvino"`` or another that ``lanner doctor`` names, or
-            ``"auto"``: the installed one that is usually fastest (see
-            `lanner.engines.choose_engine`).
-        variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe on this machine
-            (see `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO on CPUs
+        engine: ``"native"``, ``"onnxruntime"``, ``"openvino"`` or another that ``lanner doctor``
+            names, or ``"auto"``: the installed one that is usually fastest, for int8 the native
+            engine if it knows the encoder (see `lanner.engines.choose_engine`).
+            ``"native-static"`` is the native engine with the artifact's scales instead of a scale
+            for each token.
+        variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe: int8, unless
+            its answers depend on the batch by the quality card (see
+            `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO on CPUs
             that have it. ``"fp16"`` is for GPUs, and slow on a CPU. A TensorRT engine can be named
             by its precision with ``engine="tensorrt"``, or if no graph has that precision.
         device: ``"cpu"``, ``"cuda"`` for the first visible NVIDIA GPU, or ``"auto"``: the GPU if a
@@ -167,8 +171,9 @@ def load(
         engine_cache=None if engine_cache is None else Path(engine_cache),
     )
     is_tuned = choice is not None and decided is choice.configuration
-    why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, variant)
-    _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
+    if _log.isEnabledFor(logging.INFO):
+        why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, **asked)
+        _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
     model.reopen = again
     return model
 
@@ -177,15 +182,27 @@ def _named(configuration: Configuration) -> tuple[str, str, str]:
     return configuration.variant, configuration.engine, configuration.device
 
 
-def _why(artifact: Artifact, configuration: Configuration, asked: str) -> str:
-    """Return the reason why a variant was selected."""
-    if asked != "auto":
-        return f"variant={asked!r} was asked for"
+def _why(
+    artifact: Artifact, configuration: Configuration, *, engine: str, variant: str, device: str
+) -> str:
+    """Return the reasons why a variant and an engine were selected."""
     if configuration.device != "cpu":
-        return "the best precision for the GPU of this machine"
-    if configuration.variant != "fp32":
-        return "the fastest variant, exact on this processor (VNNI or AMX)"
-    return artifact.why_not_int8() or "the only variant for a CPU"
+        named = f"device={device!r} was asked for" if device != "auto" else ""
+        return named or "the best precision for the GPU of this machine"
+    reasons = [
+        f"{name}={asked!r} was asked for"
+        for name, asked in (("variant", variant), ("engine", engine))
+        if asked != "auto"
+    ]
+    if variant == "auto":
+        is_int8 = configuration.variant == "int8"
+        fastest = "the fastest variant, the same on every processor"
+        reasons.append(fastest if is_int8 else artifact.why_not_int8() or "the only safe variant")
+    if engine == "auto":
+        chosen = artifact.choose(configuration.variant)
+        others = passed_over(chosen, seen_model(artifact, chosen), configuration.engine)
+        reasons += [f"not in {name}, since {reason}" for name, reason in others.items()]
+    return "; ".join(reasons)
 
 
 def require_counts(**counts: int | None) -> None:
@@ -285,7 +302,7 @@ def open_model(
         tokenizer=open_tokenizer(tokenizer, manifest, threads=threads),
         runner=Runner(
             engine,
-            feed=feed_of(manifest),
+            feed=feed_of(manifest, is_packed=engine.run_tokens is None),
             workers=workers,
             token_budget=token_budget,
             max_waiting=max_waiting,
@@ -299,13 +316,19 @@ def open_model(
     return cast("AnyModel", model)
 
 
-def feed_of(manifest: Manifest) -> Callable[[Sequence[Part[Any]]], Mapping[str, NDArray[Any]]]:
-    """Return the function that makes the tensors of a batch for a model."""
-    return partial(
-        feed,
-        pad_token_id=manifest.tokenizer.pad_token_id,
-        known_tokens=manifest.architecture.vocabulary_size,
-    )
+def feed_of(
+    manifest: Manifest, *, is_packed: bool = False
+) -> Callable[[Sequence[Part[Any]]], Mapping[str, NDArray[Any]]]:
+    """Return the function that makes the tensors of a batch for a model.
+
+    Args:
+        manifest: The manifest of the model.
+        is_packed: True for an engine that takes packed texts.
+    """
+    known_tokens = manifest.architecture.vocabulary_size
+    if is_packed:
+        return partial(feed_packed, known_tokens=known_tokens)
+    return partial(feed, pad_token_id=manifest.tokenizer.pad_token_id, known_tokens=known_tokens)
 
 
 def open_tokenizer(

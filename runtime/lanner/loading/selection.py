@@ -10,8 +10,9 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild
 from lanner.artifact.manifest import Variant
 from lanner.engines import DEVICES, ENGINES, choose_engine, find_engine
+from lanner.engines.model_file import seen_model
 from lanner.engines.registry import ONNXRUNTIME, TENSORRT
-from lanner.errors import InputError, LannerError, VariantError
+from lanner.errors import EngineError, InputError, LannerError, VariantError
 from lanner.machine.gpu import missing_gpu, require_gpu, this_gpu
 from lanner.machine.machine import has_module, package_version
 
@@ -75,8 +76,7 @@ def select(
             return Selection(plan, TENSORRT.name, "cuda")
         if device == "cuda" or _takes_cuda(artifact, named):
             return _on_cuda(artifact, variant, engine)
-    chosen = artifact.choose(variant)
-    return Selection(chosen, choose_engine(chosen) if engine == "auto" else engine, "cpu")
+    return _on_cpu(artifact, variant, engine)
 
 
 def require_device(device: str) -> str:
@@ -183,6 +183,34 @@ def _no_plan(
     return f"{artifact.directory} holds no {what} {why}".rstrip() + (
         f": build it here with '{build}'{remedy}"
     )
+
+
+def _on_cpu(artifact: Artifact, variant: str, engine: str) -> Selection:
+    """Select a variant and an engine for the CPU.
+
+    Raises:
+        VariantError: There is no such variant, or none is safe to pick.
+        EngineError: No installed engine runs a safe variant as it must.
+        MissingExtraError: No engine is installed.
+    """
+    asked = find_engine(engine)
+    wanted = [artifact.choose(variant)]
+    if variant == "auto":
+        wanted += artifact.safe_variants()[1:]
+        if asked is not None:
+            wanted = [v for v in wanted if not asked.batch_dependence(v)] or wanted
+    if engine != "auto":
+        return Selection(wanted[0], engine, "cpu")
+    refused: LannerError | None = None
+    for chosen in wanted:
+        try:
+            found = choose_engine(chosen, seen_model(artifact, chosen))
+        except EngineError as error:
+            refused = refused or error
+        else:
+            return Selection(chosen, found, "cpu")
+    assert refused is not None  # noqa: S101 (each was)
+    raise refused
 
 
 def _takes_cuda(artifact: Artifact, named: Variant | None) -> bool:

@@ -14,7 +14,7 @@ def plan_batches(
     token_budget: int = TOKEN_BUDGET,
     max_texts: int | None = None,
     workers: int = 1,
-    run_tokens: int = 0,
+    run_tokens: int | None = 0,
     least_share: int = LEAST_SHARE,
 ) -> list[NDArray[np.int64]]:
     """Group texts by length so that the total cost of padding and of runs is least.
@@ -25,14 +25,17 @@ def plan_batches(
     and 0.92 of the time for calls of 16, 32, 64 and 256 sentences; in fp32 0.88, 0.82, 0.69 and
     0.95.
 
+    Packed texts are not padded: batches are filled up to the budget, and nothing else matters.
+
     Args:
         lengths: Tokens of each text, int64 [n].
-        token_budget: The most padded tokens (texts x longest) of a batch. A text that exceeds the
-            budget gets a batch of its own.
+        token_budget: The most padded tokens (texts x longest) of a batch, or tokens of packed
+            texts. A text that exceeds the budget gets a batch of its own.
         max_texts: The most texts of a batch, or None for no such limit.
         workers: The number of batches that run at once. Batches are made smaller where there would
             be fewer than this, so that no worker is idle.
-        run_tokens: The fixed cost of a batch, in tokens, on top of its padded tokens.
+        run_tokens: The fixed cost of a batch, in tokens, on top of its padded tokens; None for
+            packed texts.
         least_share: Calls with fewer tokens than this are not split among workers.
 
     Returns:
@@ -46,6 +49,8 @@ def plan_batches(
         # Half a text more than the even share: no worker is left with a remainder.
         share = -(-int(lengths.sum()) // workers) + int(lengths.max()) // 2
         token_budget = min(token_budget, max(share, least_share))
+    if run_tokens is None:
+        return _filled(lengths[order], order, token_budget, max_texts or len(order))
     found, counts = np.unique(-lengths, return_counts=True)
     longest = [max(1, -length) for length in found.tolist()]
     most = [max(1, token_budget // length) for length in longest]
@@ -57,6 +62,27 @@ def plan_batches(
         texts = order[ends[first] : ends[last]]
         batches += np.array_split(texts, -(-len(texts) // most[first]))
     batches.sort(key=lambda batch: len(batch) * lengths[batch[0]], reverse=True)
+    return batches
+
+
+def _filled(
+    lengths: NDArray[np.int64], order: NDArray[np.int64], token_budget: int, max_texts: int
+) -> list[NDArray[np.int64]]:
+    """Return batches of packed texts, each as full as the budget allows.
+
+    Args:
+        lengths: Tokens of each text, longest first.
+        order: The indices of these texts.
+        token_budget: See `plan_batches`.
+        max_texts: See `plan_batches`.
+    """
+    ends = np.cumsum(lengths)
+    batches, first, before = [], 0, 0
+    while first < len(order):
+        last = int(np.searchsorted(ends, before + token_budget, "right"))
+        last = min(max(last, first + 1), first + max_texts)
+        batches.append(order[first:last])
+        first, before = last, int(ends[last - 1])
     return batches
 
 

@@ -5,12 +5,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from itertools import accumulate, chain
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.engines import Engine
+from lanner.engines import STARTS, Engine
 from lanner.errors import EngineError
 from lanner.running.batching import pad, plan_batches
 from lanner.running.defaults import HANDOVER_TOKENS, LEAST_SHARE, MAX_WAITING
@@ -81,7 +82,7 @@ class Runner:
         engine: The engine that runs a batch.
         feed: A function that makes the tensors of a batch, such as `feed` of this module.
         workers: The number of batches that run at once.
-        token_budget: The most padded tokens in one batch.
+        token_budget: The most padded tokens in one batch, or tokens of packed texts.
         max_waiting: The most calls that wait while all workers are busy.
         least_share: Calls with fewer tokens than this are not split among workers.
         width: How wide the answer to a sequence, or to each of its tokens, must be; None for any.
@@ -190,21 +191,25 @@ class Runner:
         sequences: Sequences[Sized] = call.sequences
         if len(sequences.items) == 1:  # one sequence is one batch: skip the planning
             if length := len(sequences.items[0]):
-                call.batches.append(Batch(call, np.zeros(1, np.int64), length))
+                call.batches.append(Batch(call, np.zeros(1, np.int64), length, length))
             return
         lengths = np.fromiter(map(len, sequences.items), np.int64, len(sequences.items))
         rows = np.flatnonzero(lengths)
         lengths = lengths[rows]
+        run_tokens = self.engine.run_tokens
         batches = plan_batches(
             lengths,
             token_budget=self.token_budget,
             max_texts=call.most_rows,
             workers=self.workers,
-            run_tokens=self.engine.run_tokens + HANDOVER_TOKENS,
+            run_tokens=None if run_tokens is None else run_tokens + HANDOVER_TOKENS,
             least_share=self.least_share,
         )
         # The first row of a batch is its longest: see `plan_batches`.
-        call.batches = deque(Batch(call, rows[batch], int(lengths[batch[0]])) for batch in batches)
+        call.batches = deque(
+            Batch(call, rows[batch], int(lengths[batch[0]]), int(lengths[batch].sum()))
+            for batch in batches
+        )
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
         tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])
@@ -265,11 +270,10 @@ def feed(
     Raises:
         UnknownTokenError: A token is beyond the table, which some engines would read as others.
     """
-    ids, mask = pad([some.items[row] for some, rows in parts for row in rows], pad_token_id)
+    ids, mask = pad(_items(parts), pad_token_id)
     if known_tokens is not None and ids.max(initial=0) >= known_tokens:
         number = int(np.flatnonzero((ids >= known_tokens).any(axis=1))[0])
-        rows_of_all = np.concatenate([np.asarray(rows) for _, rows in parts])
-        raise UnknownTokenError(int(ids[number].max()), int(rows_of_all[number]))
+        raise _unknown_token(parts, number, int(ids[number].max()))
     start = 0
     for sequences, rows in parts:
         if sequences.unpooled_tokens:
@@ -280,3 +284,49 @@ def feed(
         types = [some.type_ids[row] for some, rows in parts for row in rows if some.type_ids]
         tensors[TYPE_IDS], _ = pad(types, 0)
     return tensors
+
+
+def feed_packed(
+    parts: Sequence[Part[Sequence[int]]], known_tokens: int | None = None
+) -> Mapping[str, NDArray[np.int32]]:
+    """Return the tensors of one batch of packed texts, int32 [tokens] each and `STARTS`.
+
+    Args:
+        parts: Sequences and the indices of those meant, from one call or several.
+        known_tokens: The rows of the model's table of tokens; None to take any token.
+
+    Raises:
+        UnknownTokenError: A token is beyond the table.
+    """
+    items = _items(parts)
+    starts = np.array([0, *accumulate(map(len, items))], np.int32)
+    try:
+        ids = _joined(items, int(starts[-1]))
+        is_known = known_tokens is None or ids.max(initial=0) < known_tokens
+    except OverflowError:  # a token beyond int32
+        is_known = False
+    if not is_known:
+        most = min(known_tokens or 2**31, 2**31) - 1
+        number = next(n for n, item in enumerate(items) if max(item) > most)
+        raise _unknown_token(parts, number, int(max(items[number])))
+    tensors = {"input_ids": ids, STARTS: starts}
+    if parts[0][0].type_ids is not None:
+        types = [some.type_ids[row] for some, rows in parts for row in rows if some.type_ids]
+        tensors[TYPE_IDS] = _joined(types, len(ids))
+    return tensors
+
+
+def _joined(items: Sequence[Sequence[int]], count: int) -> NDArray[np.int32]:
+    if len(items) == 1:  # a list, or an array
+        return np.array(items[0], np.int32)
+    return np.fromiter(chain.from_iterable(items), np.int32, count)
+
+
+def _items(parts: Sequence[Part[Item_co]]) -> list[Item_co]:
+    return [some.items[row] for some, rows in parts for row in rows]
+
+
+def _unknown_token(parts: Sequence[Part[Any]], number: int, token_id: int) -> UnknownTokenError:
+    """Return the error for a token in the sequence of that number among all parts."""
+    rows = np.concatenate([np.asarray(rows) for _, rows in parts])
+    return UnknownTokenError(token_id, int(rows[number]))

@@ -38,11 +38,13 @@ class Batch(NamedTuple):
         call: The call that the sequences belong to.
         rows: Indices of the call's sequences, int64 [batch].
         longest: The number of tokens of the longest.
+        tokens: The number of tokens of all.
     """
 
     call: "Call"
     rows: Rows
     longest: int
+    tokens: int
 
 
 @dataclass(eq=False)
@@ -124,8 +126,8 @@ class Scheduler:
     Args:
         run: Runs batches of one call or several together; the output rows are in their order.
         workers: The number of runs at once.
-        token_budget: The most padded tokens in one run.
-        run_tokens: The fixed cost of a run, in tokens; see `lanner.engines.Engine`.
+        token_budget: The most padded tokens in one run, or tokens of packed texts.
+        run_tokens: The fixed cost of a run, in tokens, or None; see `lanner.engines.Engine`.
         max_waiting: The most calls that wait.
     """
 
@@ -135,7 +137,7 @@ class Scheduler:
         *,
         workers: int,
         token_budget: int,
-        run_tokens: int,
+        run_tokens: int | None,
         max_waiting: int,
     ) -> None:
         self._run = run
@@ -343,28 +345,34 @@ class Scheduler:
         return taken
 
 
-def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int) -> list[Batch]:
+def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int | None) -> list[Batch]:
     """Return the batches to run together: the first, and others of about its length.
 
-    A batch joins if the padding it adds costs less than a run of its own.
+    A batch joins if the padding it adds costs less than a run of its own. Packed batches join in
+    the order in which they came.
 
     Args:
         waiting: The batches in the order in which they came. The first always runs, so no batch
             waits forever.
-        most_tokens: The most padded tokens of all batches together.
-        run_tokens: The fixed cost of a run, in tokens.
+        most_tokens: The most padded tokens of all batches together, or tokens of packed ones.
+        run_tokens: The fixed cost of a run, in tokens; None for packed batches.
     """
     if not waiting:
         return []
-    first = waiting[0]
-    taken = [first]
-    rows, longest, most_rows = len(first.rows), first.longest, first.call.most_rows
-    # Nearest first: once a distant length has padded all others, more distant ones would seem free.
-    for batch in sorted(waiting[1:], key=lambda other: abs(other.longest - first.longest)):
+    first, others = waiting[0], waiting[1:]
+    if run_tokens is not None:
+        # Nearest first: once a distant length has padded all others, more of them would seem free.
+        others = sorted(others, key=lambda other: abs(other.longest - first.longest))
+    taken, rows, tokens, longest = [first], len(first.rows), first.tokens, first.longest
+    most_rows = first.call.most_rows
+    for batch in others:
         new_rows, new_longest = rows + len(batch.rows), max(longest, batch.longest)
         padding = (new_longest - longest) * rows + (new_longest - batch.longest) * len(batch.rows)
+        tokens += batch.tokens
         most_rows = min(most_rows, batch.call.most_rows)
-        if padding > run_tokens or new_rows > most_rows or new_rows * new_longest > most_tokens:
+        is_worth = run_tokens is None or padding <= run_tokens
+        size = tokens if run_tokens is None else new_rows * new_longest
+        if not is_worth or new_rows > most_rows or size > most_tokens:
             break
         taken.append(batch)
         rows, longest = new_rows, new_longest

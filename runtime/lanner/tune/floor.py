@@ -12,6 +12,7 @@ from lanner.artifact.quality_budget import (
     SIMILARITY_RANKS,
     QualityBudget,
 )
+from lanner.artifact.quality_card import measured_label
 from lanner.engines import ENGINES, find_engine
 from lanner.errors import EngineError, MissingExtraError, UnsupportedError
 from lanner.loading.configuration import Configuration
@@ -22,7 +23,7 @@ from lanner.text.tokenization import Pair
 
 #: An engine must agree with the engine that the quality card was measured with: the least mean
 #: cosine of vectors, and the largest mean difference of scores. bf16, which OpenVINO uses on some
-#: CPUs, keeps a cosine of 0.9999.
+#: CPUs, keeps a cosine of 0.9999. One with scales of its own may instead be nearer to fp32.
 ENGINE_COSINE, ENGINE_DIFFERENCE = 0.999, 0.01
 #: Padded tokens of the mixed batches; some models read thousands of tokens per text.
 _TOKENS_TOGETHER = 8_192
@@ -72,13 +73,16 @@ class QualityFloor:
 
     @property
     def candidates(self) -> list[tuple[str, Variant]]:
-        """Return every installed engine of the device with every variant that it runs there."""
+        """Return the installed engines of the device, each with every variant that it runs there.
+
+        Engines that are taken by name alone are left out.
+        """
         if self.device == "cuda":
             return cuda_candidates(self.artifact)
         return [
             (engine.name, variant)
             for engine in ENGINES
-            if engine.is_installed
+            if engine.is_installed and engine.is_automatic
             for variant in self._manifest.variants
             if engine.runs(variant, "cpu")
         ]
@@ -87,7 +91,7 @@ class QualityFloor:
         """Return the reason against a variant in an engine, or an empty string."""
         record = find_engine(engine)
         dependence = "" if record is None else record.batch_dependence(variant)
-        if reason := self._refused_by_card(variant) or dependence:
+        if reason := self._refused_by_card(engine, variant) or dependence:
             return reason
         try:
             alone, together = self._rows_of(engine, variant.name)
@@ -99,17 +103,19 @@ class QualityFloor:
         except (EngineError, MissingExtraError) as error:
             return str(error)
 
-    def _refused_by_card(self, variant: Variant) -> str:
+    def _refused_by_card(self, engine: str, variant: Variant) -> str:
         if not self.artifact.is_batch_independent(variant.name):
             return "its answers depend on the batch"
         if self.budget is None:
             if self.device == "cuda":
                 return ""
             is_safe = variant in self.artifact.safe_variants()
-            return "" if is_safe else "not exact or not fast on this CPU: name a --min-quality"
+            return "" if is_safe else "auto does not take it: name a --min-quality"
         if self.budget.measure not in _CARD_MEASURES:
             return ""
-        checkpoint, value = self._on_card(self.budget, variant.name)
+        own = measured_label(variant.name, engine)
+        label = own if own in self._quality["variants"] else variant.name
+        checkpoint, value = self._on_card(self.budget, label)
         if self.budget.is_met(checkpoint, value):
             return ""
         lost = f" ({checkpoint - value:.2f} lost)" if self.budget.needs_labels else ""
@@ -117,17 +123,35 @@ class QualityFloor:
 
     def _refused_by_engine(self, engine: str, variant: Variant, alone: Rows) -> str:
         expected = self._expected(engine, variant)
-        if self._manifest.head_record.answers_vectors:
-            cosine = float(row_cosines(expected, alone).mean())
-            if cosine >= ENGINE_COSINE:
-                return ""
-            return f"answers differ from {variant.engine} (cosine {cosine:.4f})"
-        difference = float(
-            score_differences(expected, alone, activation=self._manifest.activation).mean()
-        )
-        if difference <= ENGINE_DIFFERENCE:
+        if self._is_nearer_to_fp32(engine, alone, expected):
             return ""
-        return f"answers differ from {variant.engine} (scores off by {difference:.4f})"
+        distance = self._distance(expected, alone)
+        if self._manifest.head_record.answers_vectors:
+            if distance <= 1 - ENGINE_COSINE:
+                return ""
+            return f"answers differ from {variant.engine} (cosine {1 - distance:.4f})"
+        if distance <= ENGINE_DIFFERENCE:
+            return ""
+        return f"answers differ from {variant.engine} (scores off by {distance:.4f})"
+
+    def _is_nearer_to_fp32(self, engine: str, alone: Rows, expected: Rows) -> bool:
+        """True for an engine with scales of its own that loses no more than the card's engine.
+
+        Both differ from fp32, each in its own way, so they need not agree with each other.
+        """
+        record = find_engine(engine)
+        has_fp32 = any(variant.precision == "fp32" for variant in self._manifest.variants)
+        if record is None or record.scales == "static" or not has_fp32:
+            return False
+        fp32 = self._expected(engine, self._reference)
+        return self._distance(fp32, alone) <= self._distance(fp32, expected)
+
+    def _distance(self, expected: Rows, found: Rows) -> float:
+        """Return how far answers are from others: 1 - mean cosine, or the scores' difference."""
+        if self._manifest.head_record.answers_vectors:
+            return 1 - float(row_cosines(expected, found).mean())
+        activation = self._manifest.activation
+        return float(score_differences(expected, found, activation=activation).mean())
 
     def _refused_by_measure(self, engine: str, alone: Rows) -> str:
         if self.budget is None or self.budget.measure in _CARD_MEASURES:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lanner.artifact.artifact import Artifact
+from lanner.engines.registry import NATIVE
 from lanner.loading.load import load
 from lanner.models.base import Model
 
@@ -46,12 +47,20 @@ def test_parity_texts_are_real_and_adversarial() -> None:
 
 def test_the_card_says_what_was_measured(tiny_artifact: Artifact) -> None:
     quality = tiny_artifact.quality()
-    assert set(quality["variants"]) == {"fp32", "int8"}
+    natively = ["int8 in native"] if NATIVE.is_installed and not NATIVE.slow_here() else []
+    assert list(quality["variants"]) == ["fp32", "int8", *natively]
     assert quality["variants"]["fp32"]["cosine_min"] >= 0.99999
     assert quality["variants"]["fp32"]["largest_difference"] <= 1e-4
     for name, measured in quality["variants"].items():
         assert measured["batch_independence_cosine"] >= 0.9999
-        assert measured["bytes"] == (tiny_artifact.directory / f"model.{name}.onnx").stat().st_size
+        file = tiny_artifact.directory / f"model.{name.partition(' in ')[0]}.onnx"
+        assert measured["bytes"] == file.stat().st_size
+        assert measured["engine"] == ("native" if name in natively else "onnxruntime")
+        scales = {"fp32": None, "int8": "static", "int8 in native": "token"}
+        assert measured.get("scales") == scales[name]
+        if name in natively:
+            assert measured["batch_independence_cosine"] == pytest.approx(1, abs=1e-6)
+            assert measured["cosine_mean"] > quality["variants"]["int8"]["cosine_mean"]
     assert quality["machine"]["cpu"]
     assert quality["versions"] == tiny_artifact.manifest.versions
     agreement = quality["agreement"]

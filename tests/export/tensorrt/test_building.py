@@ -298,8 +298,8 @@ def test_a_damaged_engine_is_built_again_or_left_out(
     new.verify()
     name = FP16.replace("fp16", precision)
     assert [v.name for v in new.manifest.variants if v.build is not None] == [name]
-    assert set(new.quality()["variants"]) == {"fp32", "int8", name}
-    assert set(new.quality()["agreement"]["variants"]) == {"fp32", "int8", name}
+    for figures in (new.quality()["variants"], new.quality()["agreement"]["variants"]):
+        assert set(figures) - {"int8 in native"} == {"fp32", "int8", name}
     left_out = f", without {FP16}, whose file is damaged" if precision == "bf16" else ""
     assert steps[-1] == f"adding the {precision} engine{left_out}"
 

@@ -83,6 +83,18 @@ def test_a_task(card: QualityCard) -> None:
     ]
 
 
+def test_a_variant_in_another_engine_has_a_row_of_its_own(card: QualityCard) -> None:
+    natively = {**vectors(0.99, "b"), "engine": "native", "scales": "token"}
+    card.quality["variants"]["int8 in native"] = natively
+    card.quality["agreement"]["variants"]["int8 in native"] = {"cosine": 0.9988}
+    (_, comparison) = card.sections()
+    assert [row[:4] for row in comparison.rows[1:]] == [
+        ("fp32", "90.3", "1.00x", "1.0000"),
+        ("int8", "23.5", "0.26x", "0.9880"),
+        ("int8 in native", "23.5", "0.26x", "0.9988"),
+    ]
+
+
 def test_a_task_of_a_trimmed_checkpoint(card: QualityCard) -> None:
     trimmed = task(
         measure="accuracy",

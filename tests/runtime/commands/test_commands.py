@@ -336,35 +336,41 @@ def test_inspect_verifies_and_describes(
     content = json.loads(capsys.readouterr().out)
     assert content["verified"] is True
     assert content["architecture"]["layers"] == 2
-    assert set(content["quality"]["variants"]) == {"fp32", "int8"}
+    assert set(content["quality"]["variants"]) >= {"fp32", "int8"}
+    assert content["activation_scales"] == {
+        "onnxruntime": "static",
+        "openvino": "static",
+        "native": "token",
+        "native-static": "static",
+    }
+    assert "native: one for each token; onnxruntime, openvino, native-static: the artifact's" in (
+        " ".join(text.split())
+    )
 
 
-def test_without_vnni_inspect_and_doctor_say_what_depends_on_it(
+def test_without_vnni_inspect_says_what_depends_on_it(
     tiny_artifact: Artifact, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(flags: tuple[str, ...], *command: object) -> str:
         machine = replace(this_machine(), cpu_flags=flags)
-        for module in ("engines.registry", "commands.doctor", "artifact.artifact"):
-            monkeypatch.setattr(f"lanner.{module}.this_machine", lambda: machine)
+        monkeypatch.setattr("lanner.engines.registry.this_machine", lambda: machine)
         assert run(*command) == 0
         return " ".join(capsys.readouterr().out.split())
 
     line = "int8 in openvino: its answers depend on the batch on a processor without VNNI"
     inspect = ("inspect", tiny_artifact.directory)
     assert line in said(("avx2",), *inspect)
-    assert "default fp32 on this machine" in said(("avx2",), *inspect)
     assert line not in said(("avx512_vnni",), *inspect)
-    assert "default int8 on this machine" in said(("avx512_vnni",), *inspect)
+    for flags in (("avx2",), ("avx512_vnni",)):
+        assert re.search(
+            r"default int8 in (native|onnxruntime) on this mach", said(flags, *inspect)
+        )
     for flags, expected in ((("avx2",), {"openvino": ["int8"]}), (("avx512_vnni",), {})):
         assert json.loads(said(flags, *inspect, "--json"))["batch_dependent_here"] == expected
     everywhere = "In ONNX Runtime int8 answers the same on any x86-64 processor. In OpenVINO on a "
     assert everywhere in said(("avx512_vnni",), *inspect)
     readme = (tiny_artifact.directory / "README.md").read_text(encoding="utf-8")
     assert everywhere in readme
-    assert (
-        "fp32 by default: this CPU has neither VNNI nor AMX; int8 gives the same answers in "
-        "onnxruntime but takes longer, and in openvino its answers depend on the batch"
-    ) in said(("avx2",), "doctor")
 
 
 def test_inspect_finds_a_changed_byte(
@@ -396,7 +402,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"engines +onnxruntime \d+\.\d+", text)
     assert run("doctor", "--json") == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["default_precision"] in ("fp32", "int8")
+    assert content["default_precision"] == "int8"
     assert content["missing"]["onnxruntime"] == []
     assert content["versions"]["lanner"] == "0.1.0"
     assert next(iter(content["engines"])) == "onnxruntime"

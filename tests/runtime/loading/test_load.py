@@ -1,13 +1,12 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.word_artifact import write_manifest
+from tests.support.word_artifact import write_manifest, write_word_artifact
 
-from lanner.artifact import artifact as artifact_module
+from lanner.engines import registry
 from lanner.errors import (
     ArtifactError,
     EngineError,
@@ -17,7 +16,6 @@ from lanner.errors import (
 )
 from lanner.loading.load import load
 from lanner.machine.gpu import this_gpu
-from lanner.machine.machine import this_machine
 
 #: The environment variables that keep the `tokenizers` library from making its pool, or bound it.
 POOL_VARIABLES = ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS")
@@ -78,28 +76,48 @@ def test_the_address_of_a_server_is_named() -> None:
         load("grpc://localhost:8001")
 
 
+FASTEST = "the fastest variant, the same on every processor"
+
+
+NOT_NATIVE = "not in native, since lanner-native is not installed"
+BY_ENGINE, BY_VARIANT = "engine='onnxruntime' was asked for", "variant='fp32' was asked for"
+
+
 @pytest.mark.parametrize(
-    ("flags", "variant", "said"),
+    ("asked", "said"),
     [
-        ("avx512_vnni", "auto", "int8 in onnxruntime on cpu: the fastest variant, exact on this "),
-        ("avx2", "auto", "fp32 in onnxruntime on cpu: int8 needs a processor with VNNI or AMX, "),
-        ("avx512_vnni", "fp32", "fp32 in onnxruntime on cpu: variant='fp32' was asked for"),
+        ({}, f"int8 in onnxruntime on cpu: {FASTEST}; {NOT_NATIVE}"),
+        ({"variant": "fp32"}, f"fp32 in onnxruntime on cpu: {BY_VARIANT}"),
+        ({"engine": "onnxruntime"}, f"int8 in onnxruntime on cpu: {BY_ENGINE}; {FASTEST}"),
+        (
+            {"engine": "onnxruntime", "variant": "fp32"},
+            f"fp32 in onnxruntime on cpu: {BY_VARIANT}; {BY_ENGINE}",
+        ),
     ],
+    ids=str,
 )
-def test_the_variant_and_its_reason_are_said_once(
-    flags: str,
-    variant: str,
+def test_the_variant_the_engine_and_their_reasons_are_said_once(
+    asked: dict[str, str],
     said: str,
     word_artifact: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    machine = replace(this_machine(), cpu_flags=(flags,))
-    monkeypatch.setattr(artifact_module, "this_machine", lambda: machine)
+    monkeypatch.setattr(registry, "has_module", lambda name: name == "onnxruntime")
     with caplog.at_level("INFO", "lanner"):
-        load(word_artifact, engine="onnxruntime", variant=variant, device="cpu")
+        load(word_artifact, device="cpu", **asked)  # type: ignore[call-overload]
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{word_artifact} runs as {said}")
+    assert record.getMessage() == f"{word_artifact} runs as {said}"
+
+
+def test_int8_that_depends_on_the_batch_is_left_out_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_word_artifact(tmp_path / "moody", batch_independence=0.99)
+    with caplog.at_level("INFO", "lanner"):
+        load(path, engine="onnxruntime", device="cpu")
+    said = caplog.records[0].getMessage()
+    assert said.endswith("was asked for; the answers of int8 depend on the batch")
 
 
 FORK = """

@@ -16,10 +16,9 @@ from lanner.errors import EngineError, InputError, MissingExtraError, VariantErr
 from lanner.loading import selection
 from lanner.loading.selection import refusal_here, select
 from lanner.machine.gpu import this_gpu
-from lanner.machine.machine import this_machine
 
 #: The choice of a machine without a GPU.
-ON_CPU = ("int8" if this_machine().has_fast_int8 else "fp32", "onnxruntime", "cpu")
+ON_CPU = ("int8", "onnxruntime", "cpu")
 
 needs_no_gpu = pytest.mark.skipif(this_gpu() is not None, reason="needs a machine without a GPU")
 

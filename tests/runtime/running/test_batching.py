@@ -55,6 +55,26 @@ def test_a_text_over_the_budget_gets_a_batch_of_its_own() -> None:
     assert plan([50, 4, 4], budget=8) == [[0], [1, 2]]
 
 
+def test_packed_texts_fill_the_budget_whatever_their_lengths() -> None:
+    lengths = np.array([9, 50, 5, 5, 4, 30], np.int64)
+    found = plan_batches(lengths, token_budget=40, run_tokens=None)
+    assert [batch.tolist() for batch in found] == [[1], [5, 0], [2, 3, 4]]
+    pairs = plan_batches(lengths, token_budget=400, max_texts=2, run_tokens=None)
+    assert [batch.tolist() for batch in pairs] == [[1, 5], [0, 2], [3, 4]]
+
+
+@given(LENGTHS.map(lambda lengths: [1 + length for length in lengths]), st.integers(1, 3))
+def test_packed_texts_are_all_planned_once_within_the_budget(
+    lengths: list[int], workers: int
+) -> None:
+    found = plan_batches(
+        np.array(lengths, np.int64), token_budget=512, workers=workers, run_tokens=None
+    )
+    assert sorted(index for batch in found for index in batch) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in batch) <= 512 for batch in found)
+    assert sum(map(len, found)) == 0 or len(found) <= sum(lengths) // 128 + workers
+
+
 def test_what_is_less_than_a_batch_for_each_worker_is_cut_smaller() -> None:
     lengths = np.array([40, 40, 30, 30], np.int64)
     together = plan_batches(lengths, token_budget=512, run_tokens=20)

@@ -1,13 +1,21 @@
 import re
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lanner.errors import EngineError
-from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError, feed
+from lanner.running.runner import (
+    NotFiniteError,
+    Runner,
+    Sequences,
+    UnknownTokenError,
+    feed,
+    feed_packed,
+)
 
 
 class SumEngine:
@@ -48,6 +56,35 @@ def test_a_token_beyond_the_table_is_named_by_its_row() -> None:
         assert (failed.value.token_id, failed.value.row) == (token, row)
     with pytest.raises(UnknownTokenError, match=r"^the input at index 1 has the token 99, which"):
         feed([(Sequences([[1, 2], [3]]), [0, 1])], pad_token_id=99, known_tokens=9)
+
+
+def test_a_packed_feed_by_hand() -> None:
+    of_a_server: Any = Sequences([np.array([4])], [np.array([1])])  # type: ignore[list-item]
+    parts = [
+        (Sequences([[5, 6], [7], [8, 9, 10]], [[0, 1], [0], [0, 0, 1]]), [0, 2]),
+        (of_a_server, [0]),
+    ]
+    tensors = feed_packed(parts)
+    assert {name: array.tolist() for name, array in tensors.items()} == {
+        "input_ids": [5, 6, 8, 9, 10, 4],
+        "starts": [0, 2, 5, 6],
+        "token_type_ids": [0, 1, 0, 0, 1, 1],
+    }
+    assert {array.dtype for array in tensors.values()} == {np.dtype(np.int32)}
+    one = feed_packed([(Sequences([[5], [7, 8]]), [1])])
+    assert {name: array.tolist() for name, array in one.items()} == {
+        "input_ids": [7, 8],
+        "starts": [0, 2],
+    }
+
+
+@pytest.mark.parametrize("token", [12, 2**31, 2**40])
+def test_a_packed_token_beyond_the_table_is_named_by_its_row(token: int) -> None:
+    parts = [(Sequences([[5, 6], [9], [7, 10]]), [1, 2]), (Sequences([[3], [4, token]]), [1])]
+    for known in (12, None) if token > 12 else (12,):
+        with pytest.raises(UnknownTokenError) as failed:
+            feed_packed(parts, known_tokens=known)
+        assert (failed.value.token_id, failed.value.row) == (token, 1)
 
 
 def test_token_types_are_padded_with_zero() -> None:

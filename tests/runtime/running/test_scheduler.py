@@ -24,7 +24,9 @@ Rows = list[int]
 def call(*batches: Rows, longest: int = 4, **options: object) -> Call:
     """A call whose batches hold these rows; the answer to a row is the row itself."""
     made = Call(None, **options)  # type: ignore[arg-type]
-    made.batches = deque(Batch(made, np.array(rows), longest) for rows in batches)
+    made.batches = deque(
+        Batch(made, np.array(rows), longest, longest * len(rows)) for rows in batches
+    )
     return made
 
 
@@ -264,7 +266,7 @@ def lengths(taken: list[Batch]) -> list[int]:
 
 
 def texts_of(*longest: int, most_rows: int = 100) -> list[Batch]:
-    return [Batch(Call(None, most_rows=most_rows), np.array([0]), n) for n in longest]
+    return [Batch(Call(None, most_rows=most_rows), np.array([0]), n, n) for n in longest]
 
 
 def test_nothing_waits() -> None:
@@ -292,6 +294,14 @@ def test_no_more_than_the_budget_or_a_caller_allows() -> None:
     assert lengths(coalesce(texts_of(*[10] * 9), most_tokens=64, run_tokens=4)) == [10] * 6
     few = texts_of(*[10] * 3, most_rows=2)
     assert lengths(coalesce(few, most_tokens=64, run_tokens=4)) == [10] * 2
+
+
+def test_packed_texts_of_any_lengths_run_together_in_the_order_they_came() -> None:
+    taken = coalesce(texts_of(10, 40, 2, 13, 1), most_tokens=64, run_tokens=None)
+    assert lengths(taken) == [10, 40, 2]
+    assert lengths(coalesce(texts_of(100, 2), most_tokens=64, run_tokens=None)) == [100]
+    few = texts_of(*[10] * 3, most_rows=2)
+    assert lengths(coalesce(few, most_tokens=64, run_tokens=None)) == [10] * 2
 
 
 @contextmanager
@@ -352,7 +362,7 @@ def test_work_goes_on_after_the_main_thread_has_ended() -> None:
         "def late():\n"
         "    threading.main_thread().join()\n"
         "    call = Call(None)\n"
-        "    call.batches = deque(Batch(call, np.array([row]), 1) for row in range(9))\n"
+        "    call.batches = deque(Batch(call, np.array([row]), 1, 1) for row in range(9))\n"
         "    print(sorted(int(rows[0]) for rows, _ in scheduler.run(call)))\n"
         "threading.Thread(target=late).start()\n"
     )

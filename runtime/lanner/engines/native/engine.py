@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engines.native.embeddings import IDS, MASK, TYPES
-from lanner.engines.native.plan import Pooling, Tensor
+from lanner.engines.native.plan import STARTS, Pooling, Tensor
 from lanner.engines.native.reading import read_plan
 from lanner.errors import EngineError, MissingExtraError
 
@@ -17,9 +17,6 @@ try:
 except ImportError as error:
     what = "the native engine"
     raise MissingExtraError(what, "native", "lanner_native") from error
-
-#: A run costs next to nothing beside its tokens.
-RUN_TOKENS = 0
 
 
 class InstructionSet(NamedTuple):
@@ -58,17 +55,17 @@ class NativeEngine:
         path: The variant's model file, which must not change while the engine is in use.
         threads: Cores to use.
         workers: The usual number of batches at once; each has ``threads // workers`` cores.
-        is_per_token: Measure the scale of each token's bytes, instead of the artifact's scales.
+        is_per_token: Measure the scale of each token's int8 activations; False for the scales of
+            the artifact, which ONNX Runtime takes.
         instruction_set: A name of `instruction_sets`; empty for the fastest that this processor
             has and that passed its self-test.
 
     Raises:
-        EngineError: The graph has something that the engine does not know, or the processor lacks
-            the instruction set.
+        EngineError: The graph has something that the engine does not know, or no scales, or the
+            processor lacks the instruction set.
     """
 
-    name = "native"
-    run_tokens = RUN_TOKENS
+    run_tokens = None
 
     def __init__(
         self,
@@ -76,13 +73,14 @@ class NativeEngine:
         *,
         threads: int = 1,
         workers: int = 1,
-        is_per_token: bool = False,
+        is_per_token: bool = True,
         instruction_set: str = "",
     ) -> None:
+        self.name = "native" if is_per_token else "native-static"
         self._threads, self._worker_threads = threads, max(1, threads // workers)
         plan = read_plan(path)
-        if is_per_token and not plan.is_quantized():
-            msg = f"{path} has no products in int8, so no bytes to scale: leave is_per_token out"
+        if not is_per_token and not plan.is_quantized():
+            msg = f"{path} has no products in int8, so no scales: use engine='native'"
             raise EngineError(msg)
         tensors: dict[str, Tensor] = {
             name: np.ascontiguousarray(values)  # type: ignore[misc]  # of either kind
@@ -105,43 +103,52 @@ class NativeEngine:
 
     def run(
         self,
-        inputs: Mapping[str, NDArray[np.int64]],
+        inputs: Mapping[str, NDArray[Any]],
         *,
         is_alone: bool = False,
         deadline_s: float | None = None,
     ) -> NDArray[np.float32]:
-        """Run one batch without its padding; see `lanner.engines.Engine.run`."""
-        mask = inputs[MASK] > 0
-        lengths = mask.sum(axis=1)
-        _require_padding_behind(mask, lengths)
-        starts = np.zeros(len(mask) + 1, np.int32)
-        np.cumsum(lengths, out=starts[1:])
-        plan = self._plan
+        """Run one batch of packed texts, or of padded ones; see `lanner.engines.Engine.run`."""
+        packed = inputs if STARTS in inputs else _packed(inputs)
+        starts, plan = packed[STARTS], self._plan
         is_by_token = plan.pooling == Pooling.NONE
-        rows = int(starts[-1]) if is_by_token else len(mask)
+        rows = int(starts[-1]) if is_by_token else len(starts) - 1
         output = np.empty((rows, self._model.output_size), np.float32)
-        types = _packed(inputs[TYPES], mask) if plan.takes_types else None
+        types = packed[TYPES] if plan.takes_types else None
         threads = self._threads if is_alone else self._worker_threads
         try:
-            self._model.run(_packed(inputs[IDS], mask), types, starts, output, threads)
+            self._model.run(packed[IDS], types, starts, output, threads)
         except lanner_native.NativeError as error:
             msg = f"the native engine could not run the batch: {error.args[1]}"
             raise EngineError(msg) from error
         output = output[:, : plan.dimension]
-        if not is_by_token:
-            return output
-        padded = np.zeros((*mask.shape, output.shape[1]), np.float32)
-        padded[mask] = output
-        return padded
+        return _by_text(output, starts, inputs.get(MASK)) if is_by_token else output
 
 
-def _packed(values: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the values of tokens, one text after the other.
+def _by_text(
+    output: NDArray[np.float32], starts: NDArray[Any], mask: NDArray[Any] | None
+) -> NDArray[np.float32]:
+    """Return the rows of tokens by text, float32 [texts, longest, width]; zeros behind each."""
+    lengths = np.diff(starts)
+    longest = int(lengths.max(initial=0)) if mask is None else mask.shape[1]
+    padded = np.zeros((len(lengths), longest, output.shape[1]), np.float32)
+    padded[np.arange(longest) < lengths[:, None]] = output
+    return padded
+
+
+def _packed(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int32]]:
+    """Return a padded batch as packed texts.
 
     Numbers beyond int32 become one that no table has, so that the core refuses them.
     """
-    found = values[mask]
-    return np.clip(found, -1, np.iinfo(np.int32).max).astype(np.int32)
+    mask = inputs[MASK] > 0
+    lengths = mask.sum(axis=1)
+    _require_padding_behind(mask, lengths)
+    starts = np.zeros(len(mask) + 1, np.int32)
+    np.cumsum(lengths, out=starts[1:])
+    most = np.iinfo(np.int32).max
+    tensors = {n: np.clip(v[mask], -1, most).astype(np.int32) for n, v in inputs.items()}
+    return {**tensors, STARTS: starts}
 
 
 def _require_padding_behind(mask: NDArray[np.bool_], lengths: NDArray[np.int64]) -> None:

@@ -12,6 +12,11 @@ from lanner.errors import EngineError
 
 Tensor = NDArray[np.float32] | NDArray[np.int8]
 
+#: The tensor of packed texts that tells where each begins and the last ends, int32 [texts + 1].
+STARTS = "starts"
+#: The end of the message about a graph that is not known.
+REMEDY = ": load the artifact in another engine (engine='onnxruntime')"
+
 
 class Activation(IntEnum):
     """The activations of ``ln_activation``."""
@@ -122,8 +127,5 @@ def refuse(what: str) -> NoReturn:
     Raises:
         EngineError: Always.
     """
-    msg = (
-        f"the native engine does not know {what}: load the artifact in another engine "
-        "(engine='onnxruntime')"
-    )
+    msg = f"the native engine does not know {what}{REMEDY}"
     raise EngineError(msg)

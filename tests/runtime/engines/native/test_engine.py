@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from tests.runtime.engines.native.test_reading import batch, texts
 from tests.support.planned import PlanInNumpy
+from tests.support.word_artifact import write_word_artifact
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main
-from lanner.engines import choose_engine, find_engine, open_engine
+from lanner.engines import find_engine, open_engine
 from lanner.engines.native.plan import Pooling
 from lanner.engines.native.reading import read_plan
 from lanner.errors import EngineError, MissingExtraError
@@ -23,7 +24,7 @@ from lanner.tune.workload import Workload
 
 pytest.importorskip("lanner_native", reason="lanner-native is not built (make native)")
 
-from lanner.engines.native.engine import NativeEngine, instruction_sets
+from lanner.engines.native.engine import InstructionSet, NativeEngine, instruction_sets
 
 Feed = dict[str, NDArray[np.int64]]
 HEADS = ("tiny", "scorer", "classifier", "tagger")
@@ -128,7 +129,8 @@ def test_the_bits_of_a_real_checkpoint_depend_on_nothing_but_the_text(
         "input_ids": np.array([[*row, *[0] * (longest - len(row))] for row in ids]),
         "attention_mask": np.array([[1] * len(row) + [0] * (longest - len(row)) for row in ids]),
     }
-    require_same_bits(path, inputs)
+    for is_per_token in (True, False):
+        require_same_bits(path, inputs, is_per_token=is_per_token)
     together = model.encode(sentences)
     for sentence, vector in zip(sentences, together, strict=True):
         assert model.encode(sentence).tobytes() == vector.tobytes()
@@ -150,10 +152,72 @@ def test_a_model_of_every_head_answers_with_it(
     assert all(entity.label in ("PER", "LOC") for entity in tagger.tag("a man plays"))
 
 
-def test_auto_does_not_take_it_yet(tiny_artifact: Artifact) -> None:
-    variant = tiny_artifact.manifest.variant("int8")
-    assert variant is not None
-    assert choose_engine(variant) == "onnxruntime"
+def test_auto_takes_it_for_int8_alone(tiny_artifact: Artifact) -> None:
+    model: Any = load(tiny_artifact.directory)
+    assert (model.variant.name, model.runner.engine.name) == ("int8", "native")
+    exact: Any = load(tiny_artifact.directory, variant="fp32")
+    assert exact.runner.engine.name == "onnxruntime"
+
+
+def test_auto_takes_another_engine_for_a_graph_that_it_does_not_know(
+    tiny_artifact: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_word_artifact(tmp_path / "words.lanner")
+    with caplog.at_level("INFO", "lanner"):
+        model: Any = load(tmp_path / "words.lanner", device="cpu")
+    assert (model.variant.name, model.runner.engine.name) == ("int8", "onnxruntime")
+    said = caplog.records[0].getMessage()
+    assert "; not in native, since the native engine does not know " in said
+    assert "load the artifact in another engine" not in said
+
+
+@pytest.mark.parametrize(
+    ("sets", "reason"),
+    [
+        ([("avx2", True, True, False)], "the self-test of avx2 failed"),
+        ([("avx2", True, False, False)], "it has no kernels for this processor"),
+    ],
+    ids=["failed", "missing"],
+)
+def test_auto_takes_another_engine_where_plain_code_alone_is_left(
+    sets: list[tuple[str, bool, bool, bool]],
+    reason: str,
+    tiny_artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = [InstructionSet(*item) for item in [*sets, ("plain", True, True, True)]]
+    monkeypatch.setattr("lanner.engines.native.engine.instruction_sets", lambda: found)
+    with caplog.at_level("INFO", "lanner"):
+        model: Any = load(tiny_artifact.directory, device="cpu")
+    assert (model.variant.name, model.runner.engine.name) == ("int8", "onnxruntime")
+    assert caplog.records[0].getMessage().endswith(f"; not in native, since {reason}")
+    main(["inspect", str(tiny_artifact.directory)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"runs fp32, int8; auto does not take it, since {reason}" in shown
+    main(["doctor"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"int8 by default, in onnxruntime; native is not taken, since {reason}" in shown
+
+
+def test_the_scales_of_the_artifact_are_asked_for_by_the_name_of_the_engine(
+    tiny_artifact: Artifact,
+) -> None:
+    texts = ["a man plays", "the guitar"]
+    by_name: dict[str, Any] = {
+        name: load(tiny_artifact.directory, engine=name, variant="int8").encode(texts)
+        for name in ("native", "native-static", "onnxruntime")
+    }
+    path = tiny_artifact.file("model.int8.onnx")
+    static = open_engine("native-static", path)
+    assert static.name == "native-static"
+    assert NativeEngine(path).name == "native"
+    assert not np.array_equal(by_name["native"], by_name["native-static"])
+    near, far = (
+        np.abs(by_name[name] - by_name["onnxruntime"]).max() for name in ("native-static", "native")
+    )
+    assert near < far
 
 
 def changed(inputs: Feed, name: str, place: tuple[int, int], value: int) -> Feed:
@@ -193,9 +257,11 @@ def test_an_unknown_instruction_set_is_refused(tiny_artifact: Artifact) -> None:
         NativeEngine(path, instruction_set="sse9")
 
 
-def test_scales_of_tokens_are_for_int8(tiny_artifact: Artifact) -> None:
-    with pytest.raises(EngineError, match="has no products in int8, so no bytes to scale"):
-        NativeEngine(tiny_artifact.file("model.fp32.onnx"), is_per_token=True)
+def test_scales_of_the_artifact_are_for_int8(tiny_artifact: Artifact) -> None:
+    with pytest.raises(
+        EngineError, match="has no products in int8, so no scales: use engine='native'"
+    ):
+        open_engine("native-static", tiny_artifact.file("model.fp32.onnx"))
 
 
 def test_plain_code_passes_its_self_test_and_each_set_says_what_it_is() -> None:

@@ -1,0 +1,43 @@
+"""The reasons why ``engine="auto"`` does not take the native engine."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from lanner.errors import EngineError, MissingExtraError
+
+#: Always there, and several times slower than another engine's own kernels.
+_PLAIN = "plain"
+
+
+def why_not(file: Path) -> str:
+    """Return the reason why the engine does not run a model file, or an empty string."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror})"
+    return _refusal(file, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _refusal(file: Path, *_: int) -> str:
+    from lanner.engines.native.plan import REMEDY  # noqa: PLC0415 (for who asks)
+    from lanner.engines.native.reading import read_plan  # noqa: PLC0415
+
+    try:
+        read_plan(file)
+    except EngineError as error:
+        return str(error).removeprefix(f"{file}: ").removesuffix(REMEDY)
+    return ""
+
+
+def why_slow() -> str:
+    """Return the reason why the installed engine would run in plain C++, or an empty string."""
+    try:
+        from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
+    except MissingExtraError as error:
+        return str(error)
+    fast = [item for item in instruction_sets() if item.runs_here and item.name != _PLAIN]
+    if any(item.is_correct for item in fast):
+        return ""
+    failed = ", ".join(item.name for item in fast)
+    return f"the self-test of {failed} failed" if failed else "it has no kernels for this processor"
