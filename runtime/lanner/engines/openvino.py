@@ -56,8 +56,9 @@ finally:
     if _hides_telemetry:
         del sys.modules[_TELEMETRY]
 
-# OpenVINO makes its table of numpy's types when it is first needed, and meanwhile waits for the
-# interpreter, which another thread may hold that waits for the table. Make it before any thread.
+# OpenVINO makes a table of numpy's types on first use, and waits for the interpreter lock
+# meanwhile. Another thread may hold that lock and wait for the table. So the table is made here,
+# before any thread starts.
 ov.Tensor(np.zeros(1, np.int64)).data  # noqa: B018
 
 #: The ONNX reader of 2026.0 does not know Attention, and that of 2026.2 silently gets it wrong:
@@ -189,7 +190,7 @@ class OpenVinoEngine:
                 return_free_memory()
 
     def leave_threads_behind(self) -> None:
-        """Keep the requests of a forked child from being destroyed: they would wait for threads."""
+        """Keep a forked child's requests: destroying one would wait for threads it lacks."""
         # Not from the queues: a thread that the child lacks may have locked them.
         for request in self._made:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
@@ -204,8 +205,8 @@ def _after_fork() -> None:
         return
     for engine in _ENGINES:
         engine.leave_threads_behind()
-    # OpenVINO ends its threads when the process ends, and would wait for those that only the
-    # parent has: end without it. glibc has on_exit, which hands _exit the status.
+    # At the end of the process OpenVINO waits for its threads, but only the parent has them. So the
+    # child ends without OpenVINO's cleanup. glibc's on_exit passes the status to _exit.
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit"):
         libc.on_exit(libc._exit, None)
@@ -224,9 +225,9 @@ class _SignalStack(ctypes.Structure):
 def _kept_signal_stack() -> Iterator[None]:
     """Give the thread its own alternate signal stack back.
 
-    On processors with AMX OpenVINO's plugin registers one of its own with the thread that loads it,
-    and unmaps it in whichever thread the last reference goes. In between, or after, a signal would
-    be handled on memory that is not there.
+    On processors with AMX, OpenVINO's plugin registers a signal stack of its own in the thread that
+    loads it. It unmaps that stack in whichever thread drops the last reference. A signal in between
+    or afterwards would be handled on memory that does not exist.
     """
     set_stack = getattr(ctypes.CDLL(None), "sigaltstack", None)
     before = _SignalStack()

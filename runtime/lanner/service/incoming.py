@@ -1,4 +1,4 @@
-"""Requests as they arrive, and answers in one write each."""
+"""Requests as they arrive, and their answers, each sent in one write."""
 
 import asyncio
 from collections.abc import Callable, Sequence, Sized
@@ -9,44 +9,44 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 #: The first line of an answer, by its status.
 STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}".encode() for one in HTTPStatus}
-#: Bytes of a body that may wait for an application that does not read it yet.
+#: The most bytes of a body that wait in memory while the application does not read.
 _MOST_UNREAD = 64 * 2**10
 
 
 class Sender(Protocol):
-    """The connection of a request, as far as its answer needs it."""
+    """The part of a request's connection that its answer needs."""
 
     port: int
 
     @property
     def running(self) -> Sized:
-        """The tasks of all requests that came and are not answered."""
+        """The tasks of all requests that have come and are not answered yet."""
 
     @property
     def server_headers(self) -> RawHeaders:
         """The headers of every answer."""
 
     def write(self, content: bytes) -> None:
-        """Write, if the connection is still there."""
+        """Write, if the connection still exists."""
 
     async def writable(self) -> None:
         """Wait until the client has read almost all that was written."""
 
     def resume_reading(self) -> None:
-        """Read on, if reading was paused."""
+        """Continue to read, if reading was paused."""
 
 
 class Incoming:
-    """A request as it arrives: its head, and as much of its body as is there.
+    """A request as it arrives: its head, and the part of its body that has come.
 
     Attributes:
-        method: The method of HTTP.
-        path: The path, without the query, its escapes decoded.
+        method: The HTTP method.
+        path: The decoded path, without the query.
         headers: The headers as they came, names in lower case; a name may come twice.
         port: The port of the service that it came to.
-        is_whole: True if all of the body is there.
+        is_whole: True if the whole body has come.
         running: The tasks of all requests of the process.
-        due_s: The time by `time.monotonic` at which its turn to be answered came.
+        due_s: The time, by `time.monotonic`, since which this request is the next to be answered.
     """
 
     __slots__ = (
@@ -97,10 +97,10 @@ class Incoming:
         return b"".join(self._parts) if self._size <= most_bytes else None
 
     async def answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        """Send an answer; wait before that for a client that has not read the last one.
+        """Send an answer, after the client has read almost all of the previous one.
 
         Args:
-            status: The status of HTTP.
+            status: The HTTP status.
             headers: The headers, `content-length` among them.
             body: The body.
         """
@@ -117,7 +117,7 @@ class Incoming:
         self._connection.write(b"%b\r\n\r\n%b" % (head, b"" if self.method == "HEAD" else body))
 
     def take(self, part: bytes) -> bool:
-        """Take a part of the body; return whether more should wait until this is read."""
+        """Take a part of the body; return True if the reader should pause until it is read."""
         if self.is_answered:
             return False
         self._parts.append(part)
@@ -126,7 +126,7 @@ class Incoming:
         return self._waiter is None and self._size > _MOST_UNREAD
 
     def complete(self) -> None:
-        """Note that all of the body is there."""
+        """Note that the whole body has come."""
         self.is_whole = True
         self._wake()
 

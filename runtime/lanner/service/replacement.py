@@ -1,4 +1,4 @@
-"""New versions of artifacts: loaded beside the old ones, which they replace between requests."""
+"""Load new versions of artifacts beside the old ones, and exchange them between requests."""
 
 import asyncio
 import os
@@ -10,20 +10,20 @@ from lanner.errors import LannerError
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.served import ServedModel
 
-#: Loads the version of a model: by its name and the number of the version.
+#: Loads a new version of a model; takes its name and the version number.
 Open = Callable[[str, int], ServedModel]
 State = tuple[str, int, int, int]
 
 
 class Replacement:
-    """Watches directories, and replaces the models whose artifact is another one by now.
+    """Watches directories, and replaces a model when its directory holds another artifact.
 
     Args:
         catalogue: The models.
-        directories: The directories of those that are in process, by name.
+        directories: The directories of the models in this process, by name.
         open_model: Loads a new version.
-        every_s: Seconds between looks.
-        tell: Takes a message when a new version takes over, or cannot.
+        every_s: Seconds between two looks at the directories.
+        tell: Takes a message when a new version takes over, or cannot be used.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Replacement:
             for name, path in self._directories.items():
                 state = _state(path)
                 if state is None or state == self._states[name]:
-                    continue  # a directory that is being exchanged has no manifest for a moment
+                    continue  # while a directory is exchanged, it has no manifest for a moment
                 self._states[name] = state
                 await self._replace(name)
 
@@ -59,13 +59,13 @@ class Replacement:
         except (LannerError, OSError) as error:
             self._tell(f"the new version of {name} is not used: {error}")
             return
-        # Requests that run keep the old one, and it goes with the last of them.
+        # Running requests keep the old model, which is freed after the last of them.
         self._catalogue.models[name] = after
         self._tell(f"version {after.version} of {name} takes over")
 
 
 def _state(directory: Path) -> State | None:
-    """Return what changes when an artifact is replaced, or None if there is none."""
+    """Return the facts that a replaced artifact changes, or None if there is no artifact."""
     try:
         real = os.path.realpath(directory)
         status = (Path(real) / MANIFEST_FILE).stat()
@@ -75,10 +75,10 @@ def _state(directory: Path) -> State | None:
 
 
 def _require_alike(before: ServedModel, after: ServedModel) -> None:
-    """Check that the answers of a new version have the same meaning.
+    """Check that the answers of a new version have the same meaning as before.
 
     Raises:
-        LannerError: They have not.
+        LannerError: Their meaning is different.
     """
     for what in ("head", "dimension", "similarity", "labels", "activation"):
         old, new = getattr(before.manifest, what), getattr(after.manifest, what)

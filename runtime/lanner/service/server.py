@@ -41,11 +41,11 @@ except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "uvicorn") from error
 
-#: Threads for what takes long beside the models' own: many texts to tokenise, entities to join.
+#: Threads for long work besides the models' own threads: tokenizing many texts, joining entities.
 _THREADS = 8
-#: Seconds without an answer after which a worker is ended, and replaced.
+#: A worker that does not answer for this many seconds is ended and replaced.
 _HANGS_S = 60.0
-#: Seconds between looks of a worker at its parent.
+#: A worker looks at its parent once in this many seconds.
 _PARENT_S = 1.0
 #: The exit code of a worker that cannot start.
 STARTUP_FAILURE = 3
@@ -56,9 +56,9 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
 
     Args:
         settings: The settings.
-        shared: The directory in which all workers count what keys use and what is answered; None
-            counts in memory for one.
-        parent: The process that a worker ends with, or None.
+        shared: The directory in which all workers count the use of keys and the answers; None
+            counts in memory, for a single process.
+        parent: The process whose end also ends this worker, or None.
 
     Raises:
         LannerError: A model cannot be loaded or reached, or a file cannot be used.
@@ -116,7 +116,7 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
 
 
 def _open_in_worker(settings: Settings, shared: Path, parent: int) -> App:
-    """Open the application of a worker; end the process with a sentence if that fails."""
+    """Open the application of a worker; if that fails, write the reason and end the process."""
     try:
         return open_app(settings, shared, parent)
     except LannerError as error:
@@ -127,14 +127,14 @@ def _open_in_worker(settings: Settings, shared: Path, parent: int) -> App:
 
 
 async def _end_with(parent: int) -> None:
-    """End a worker whose parent was killed: nobody else would, and it holds the port."""
+    """End this worker if its parent is killed: nobody else would end it, and it holds the port."""
     while os.getppid() == parent:
         await asyncio.sleep(_PARENT_S)
     signal.raise_signal(signal.SIGTERM)
 
 
 class Door:
-    """The service, listening: bound to its ports at once, answering once it runs.
+    """The listening service: binds its ports at once, and answers as soon as it runs.
 
     Args:
         settings: The settings.
@@ -151,7 +151,7 @@ class Door:
         self._sockets = [_bound(settings.host, settings.port)]
         if settings.admin_port is not None:
             self._sockets.append(_bound(settings.host, settings.admin_port))
-        #: The port that it listens on.
+        #: The port that the service listens on.
         self.port = int(self._sockets[0].getsockname()[1])
 
     @property
@@ -173,18 +173,18 @@ class Door:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def serve(self, tell: Callable[[App | None], object] = lambda _: None) -> None:
-        """Serve until the process is told to stop; requests in flight are finished within a limit.
+        """Serve until told to stop; requests in flight may finish within a time limit.
 
         Args:
-            tell: Called with the application when the models are loaded; with several processes
-                each loads its own, and it is called with None before.
+            tell: Called with the application when the models are loaded. With several workers each
+                loads its own models, so `tell` is called earlier, with None.
 
         Raises:
             LannerError: A model cannot be loaded, or a worker cannot start.
         """
         settings = self.settings
         if settings.admin_port is not None:
-            # The port that was taken, where 0 was asked for.
+            # If port 0 was asked for, this is the port that the system chose.
             settings = replace(settings, admin_port=int(self._sockets[1].getsockname()[1]))
         with self._closing(), self._stopped_by_signals():
             if settings.workers == 1:
@@ -221,9 +221,10 @@ class Door:
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM, which are raised again behind the block.
+        """Stop at SIGINT and SIGTERM, and raise the signal again after the block.
 
-        uvicorn does so as long as it runs; one that comes just before would leave it half begun.
+        uvicorn does the same, but only while it runs. A signal just before that would leave it half
+        started.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""The settings of the service: flags, environment variables and a TOML file, one name for each."""
+"""The settings of the service: the same names as flags, environment variables and TOML keys."""
 
 import os
 import re
@@ -15,16 +15,16 @@ from lanner.service.access.personal_data import KINDS
 from lanner.service.access.phones import DEFAULT_REGIONS
 from lanner.service.access.rates import MOST_WORKERS
 
-#: The beginning of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
+#: The prefix of the environment variables: ``LANNER_SERVE_PORT`` is ``--port``.
 PREFIX = "LANNER_SERVE_"
-#: The variable for the file of settings.
+#: The variable that names the file of settings.
 FILE_VARIABLE = "LANNER_SERVE_CONFIG"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _URLS = ("grpc://", "grpcs://", "http://", "https://")
 
 
 def _setting(default: Any, help_text: str, metavar: str = "") -> Any:
-    """Return a field of `Settings` with what the command line says of it."""
+    """Return a field of `Settings` with its help text for the command line."""
     return field(default=default, metadata={"help": help_text, "metavar": metavar})
 
 
@@ -33,7 +33,7 @@ class Settings:
     """The settings of a service. The names are those of the flags, with underscores.
 
     Attributes:
-        models: The targets, by the names that clients ask for: directories or URLs.
+        models: The targets (directories or URLs) by the names that clients use.
     """
 
     models: dict[str, str] = field(default_factory=dict)
@@ -114,17 +114,17 @@ class Settings:
         flags: Mapping[str, Any] | None = None,
         targets: Sequence[str] = (),
     ) -> Self:
-        """Return settings from a file, the environment and flags; the later win.
+        """Return the settings: flags win, then the environment, then the file.
 
         Args:
-            file: A TOML file with the names of the attributes, and tables ``models`` and
-                ``aliases``; None for that of the environment, if it names one.
+            file: A TOML file with the names of the attributes, and the tables ``models`` and
+                ``aliases``; None takes the file that the environment names, if any.
             environment: The environment; None for that of the process.
-            flags: The flags that were given, by the names of the attributes.
+            flags: The given flags, by the names of the attributes.
             targets: Directories or URLs, or ``NAME=TARGET``; they replace those of the file.
 
         Raises:
-            UsageError: A setting is unknown, or its value is of another type or out of range.
+            UsageError: A setting is unknown, or its value has the wrong type or is out of range.
         """
         found: dict[str, Any] = {}
         environment = dict(os.environ) if environment is None else environment
@@ -149,18 +149,18 @@ class Settings:
         return replace(cls(), **values).checked()
 
     def with_aliases(self, pairs: Sequence[str]) -> Self:
-        """Return the settings with further aliases, ``ALIAS=MODEL``.
+        """Return the settings with more aliases, each as ``ALIAS=MODEL``.
 
         Raises:
-            UsageError: One is of no model.
+            UsageError: An alias names no model.
         """
         return replace(self, aliases={**self.aliases, **dict(map(_pair, pairs))}).checked()
 
     def checked(self) -> Self:
-        """Return the settings if their values are in range.
+        """Check that all values are in range, and return the settings.
 
         Raises:
-            UsageError: One is not.
+            UsageError: A value is out of range.
         """
         self._require_numbers()
         if self.log not in SHAPES:
@@ -207,7 +207,7 @@ class Settings:
 
     @property
     def triton_certificates(self) -> dict[str, str]:
-        """The files for TLS on the way to a Triton server, by the arguments of `lanner.connect`."""
+        """The TLS files for a Triton server, by the arguments of `lanner.connect`."""
         names = ("root_certificates", "certificate_chain", "private_key")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -218,10 +218,10 @@ class Settings:
 
 
 def named(targets: Sequence[str]) -> dict[str, str]:
-    """Return targets by name: ``NAME=TARGET``, or the name of the directory.
+    """Return targets by name, from ``NAME=TARGET`` or from the name of the directory.
 
     Raises:
-        UsageError: Two have the same name, or one has none that a client can ask for.
+        UsageError: Two targets have the same name, or a name cannot be used by clients.
     """
     found: dict[str, str] = {}
     for target in targets:
@@ -253,10 +253,10 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a value in the type of its attribute; text, of the environment, is read.
+    """Convert a value to the type of its attribute; values from the environment are text.
 
     Raises:
-        UsageError: It is of another type.
+        UsageError: The value does not fit the type.
     """
     kinds = get_args(hint) or (hint,)
     wanted = next((kind for kind in (bool, int, float, str) if kind in kinds), None)

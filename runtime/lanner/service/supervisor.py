@@ -1,4 +1,4 @@
-"""The parent of the workers: it replaces those that end or hang, and at SIGHUP each of them."""
+"""The parent of the workers: replaces workers that end or hang, and all of them at SIGHUP."""
 
 import time
 from collections.abc import Callable
@@ -15,14 +15,14 @@ except ImportError as error:
     what = "the service"
     raise MissingExtraError(what, "service", "uvicorn") from error
 
-#: Seconds between looks at signals and hung workers; a worker that ends is seen at once.
+#: Seconds between two looks at signals and hung workers; the end of a worker is noticed at once.
 _LOOK_S = 0.2
-#: Seconds between questions to a worker.
+#: Seconds between two questions to a worker.
 _ASK_EVERY_S = 1.0
 
 
 class Worker(Process):
-    """A process that serves, and what is known of it.
+    """A serving process and its state.
 
     Args:
         config: The configuration of its server.
@@ -31,15 +31,16 @@ class Worker(Process):
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
-        #: True once it has said that it serves.
+        #: True once the worker has said that it serves.
         self.has_begun = False
         self._asked_s: float | None = None
         self._answered_s = time.monotonic()
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         super().start()
-        # The parent's copy would keep the pipe open, and its reader waiting, when the worker ends.
+        # With the parent's copy open, the reader of the pipe would still wait after the worker
+        # ends.
         self.child_conn.close()
 
     @property
@@ -49,12 +50,12 @@ class Worker(Process):
 
     @property
     def has_failed_to_start(self) -> bool:
-        """True if it ended by itself before it served: another would end the same way."""
+        """True if the process ended by itself before it served; a new one would end alike."""
         code = self.process.exitcode
         return not self.has_begun and code is not None and code > 0
 
     def hangs(self, timeout_s: float) -> bool:
-        """Return whether it has not answered for a while; ask it now and then, and never wait."""
+        """Return True if the worker has not answered for too long. The call never waits."""
         now_s = time.monotonic()
         try:
             while self.parent_conn.poll():
@@ -75,8 +76,9 @@ class Worker(Process):
 class Supervisor(Multiprocess):
     """Runs the workers of a service until it is told to stop.
 
-    uvicorn's own asks one worker after the other and waits for each: one that had just begun, or
-    that died while it was asked, kept it for up to a minute from seeing that another had died.
+    uvicorn's own supervisor asks one worker after another and waits for each answer. A worker that
+    had just started, or that died during the question, could delay it for up to a minute, and
+    meanwhile it did not see that another worker had died.
 
     Args:
         config: The configuration of the workers' servers.
@@ -91,8 +93,8 @@ class Supervisor(Multiprocess):
     ) -> None:
         super().__init__(config, sockets)
         self._tell = tell
-        #: Workers that SIGHUP has still to replace, the one that takes the place of the first of
-        #: them, and those that finish their requests.
+        #: Workers that SIGHUP has still to replace, the new worker for the first of them, and the
+        #: workers that finish their last requests.
         self._to_renew: list[Worker] = []
         self._successor: Worker | None = None
         self._retired: list[Worker] = []
@@ -138,12 +140,12 @@ class Supervisor(Multiprocess):
                 self._has_failed = True
                 self.should_exit.set()
                 return
-            # The code of a worker that a signal has ended is the negative number of the signal.
+            # If a signal ended the worker, its code is the negative number of the signal.
             self._tell(f"a worker ended with exit code {worker.exitcode}, and is replaced")
             self.processes[index] = self._started()
 
     def restart_all(self) -> None:
-        """Begin to replace each worker by a new one, which serves before the old one stops."""
+        """Begin to replace all workers; each new one serves before its old one stops."""
         self._to_renew = list(self.processes)
 
     def handle_ttin(self) -> None:
@@ -158,10 +160,10 @@ class Supervisor(Multiprocess):
             self._retire(self.processes.pop())
 
     def _renew(self) -> None:
-        """Go on with the replacement of all workers."""
+        """Continue the replacement of all workers."""
         self._to_renew = [one for one in self._to_renew if one in self.processes]
         if not self._to_renew:
-            if self._successor is not None:  # the one that it was for has ended meanwhile
+            if self._successor is not None:  # the worker that it should replace has ended meanwhile
                 self._retire(self._successor)
                 self._successor = None
             return

@@ -20,7 +20,7 @@ from lanner.triton.contract.tensors import TEXT_SUFFIX
 
 SCHEMES = ("grpc://", "grpcs://", "http://", "https://")
 _ENCRYPTED = ("grpcs://", "https://")
-#: The queue of a model must never be the one that is full: the service bounds its tokens before.
+#: The service bounds the waiting tokens itself, so the model's own queue must never fill up.
 _ANY_NUMBER = 1 << 30
 
 
@@ -49,15 +49,15 @@ def open_target(
     """Return the model of a target.
 
     Args:
-        name: The name for clients, and for a server of Triton that of its model.
-        target: A directory of an artifact, or the address of a running server, perhaps with the
-            name of the model there behind it: ``grpc://localhost:8001/minilm``.
+        name: The name for clients; on a Triton server also the name of the model there.
+        target: The directory of an artifact, or the address of a running server. An address may end
+            in the model's name on that server: ``grpc://localhost:8001/minilm``.
         settings: The settings.
-        threads: Threads for what takes long.
-        version: The number of its version.
+        threads: Threads for long work.
+        version: The version number.
 
     Raises:
-        UsageError: The server tokenises the texts of the model.
+        UsageError: The server tokenizes the texts of the model.
         LannerError: See `lanner.load` and `lanner.connect`.
     """
     if is_url(target):
@@ -79,7 +79,7 @@ def open_target(
             )
             raise UsageError(msg)
         return ServedModel(name, remote, threads=threads, version=version)
-    # A link that is moved meanwhile must not give one version's tokenizer to another's weights.
+    # Resolve a link only once: if it moves meanwhile, tokenizer and weights must be of one version.
     directory = Path(os.path.realpath(target))
     if not (directory / MANIFEST_FILE).is_file():
         msg = f"{target} is not an artifact: it has no {MANIFEST_FILE}"
@@ -96,11 +96,11 @@ def open_target(
 
 
 def require_targets(settings: Settings) -> None:
-    """Check that every target can be one, without loading it.
+    """Check that every target is usable, without loading it.
 
     Raises:
-        UsageError: There is none, one is neither an artifact nor an address, or the certificates
-            for Triton would not be used.
+        UsageError: There is no target, one is neither an artifact nor an address, or the
+            certificates for Triton would not be used.
     """
     if not settings.models:
         msg = "there is nothing to serve: name an artifact, a Triton repository or an address"
@@ -116,11 +116,11 @@ def require_targets(settings: Settings) -> None:
 
 
 def check_artifacts(settings: Settings) -> None:
-    """Check that artifacts have what the settings name, without loading their weights.
+    """Check that the artifacts fit the settings, without loading their weights.
 
     Raises:
-        LannerError: One is damaged or has no such variant or prompt, there is no such engine or
-            device, or the artifact that masks has another head than `tag`.
+        LannerError: An artifact is damaged or lacks a variant or prompt, an engine or device does
+            not exist, or the artifact for masking has another head than `tag`.
     """
     if settings.engine not in ("auto", *engine_names()):
         msg = f"there is no engine {settings.engine!r}: use {', '.join(engine_names())} or 'auto'"

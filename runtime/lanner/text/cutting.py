@@ -1,4 +1,4 @@
-"""Texts cut to a model's limit: from either end or not at all, with what was cut told."""
+"""Cut texts to a model's limit, from either end or not at all, and say which were cut."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -11,7 +11,7 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.text.tokenization import Pair, TextTokenizer, Tokenizer
 from lanner.text.words import WordTokenizer
 
-#: The end that long texts lose: None for that of the checkpoint, ``"no"`` to refuse them.
+#: The end that long texts lose: None for the checkpoint's choice, ``"no"`` to refuse them.
 Cut = Literal["left", "right", "no"] | None
 
 
@@ -127,7 +127,7 @@ class Cutter:
 def _too_long(
     index: int, encoding: Encoding, tokenizer: Tokenizer, text: str | Pair
 ) -> TooLongError:
-    """Return the error for one text; the tokens of a very long one were not all counted."""
+    """Return the error for one text; the tokens of a very long text were not all counted."""
     special = sum(encoding.special_tokens_mask)
     tokens = len(encoding.ids) + sum(len(more.ids) - special for more in encoding.overflowing)
     parts = (text,) if isinstance(text, str) else text

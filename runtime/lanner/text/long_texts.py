@@ -1,8 +1,9 @@
-"""Long texts are read as far as their limit goes, with the tokens that the whole would have.
+"""Split only the part of a long text that decides the kept tokens.
 
-The `tokenizers` library splits all of a text before it cuts it: ten million characters take half a
-minute and gigabytes, for a limit of a few hundred tokens. Here a piece of the text is split; a
-larger one if the piece does not settle what the kept tokens are.
+The `tokenizers` library splits all of a text before it cuts it. Ten million characters take half a
+minute and gigabytes, even for a limit of a few hundred tokens. This module splits a piece of the
+text instead, and a larger piece if the first does not settle the kept tokens. The tokens are those
+of the whole text.
 """
 
 import re
@@ -22,36 +23,38 @@ from tokenizers import Tokenizer as _Tokenizer
 from lanner.errors import DeadlineError
 from lanner.text.splitting import Splitter
 
-#: Characters for each token of the limit that are read first: English has 4.7, Chinese 1.
+#: Characters per token of the limit in the first piece: English has 4.7, Chinese 1.
 _CHARACTERS_PER_TOKEN = 6
 _MORE_CHARACTERS = 256
-#: How much larger the next piece is.
+#: The next piece is this many times larger.
 _GROWTH = 4
-#: Whole words behind the kept tokens, or before them, that keep the end of a piece away from them.
+#: Whole words between the kept tokens and the end of a piece, so that this end cannot change them.
 _WORDS_BETWEEN = 8
-#: Where a tokenizer knows no words: by how much pieces differ that must give the same tokens.
+#: For tokenizers without words: pieces that are this much shorter must give the same tokens.
 _SHORTER = (1, 2, 3, 5, 7, 11, 64)
-#: What is kept of a run in which nothing but its being long counts.
+#: Characters that are kept of a long run, where only the fact that it is long counts.
 _KEPT = 1_000
-#: So many of the characters that are kept must be more than marks, which a normalizer may drop.
+#: At least this many kept characters must not be marks, because a normalizer may drop marks.
 _LETTERS = 400
 _MARKS = re.compile(r"[\u0300-\u036f]+")
-#: What BERT's tokenizers make words of their own; in and beside these are Chinese characters.
+#: Characters that are words of their own for BERT's tokenizers: Chinese ones, and those around
+#: them.
 _ALONE = ((0x2E80, 0x9FFF), (0xF900, 0xFAFF))
-#: Behind it are Chinese characters, and hardly anything else: looking at all takes a second.
+#: The search ends here: behind it are almost only Chinese characters, and reading all takes a
+#: second.
 _LAST_IN_WORDS = 0x1FFFF
-#: Regular expressions hold the interpreter, so they look at so much at once.
+#: Regular expressions hold the interpreter, so each call reads only this many characters.
 _CHARACTERS_AT_ONCE = 2**16
 
 
 Found = TypeVar("Found")
 
-#: When who asks for tokens stops waiting, by `time.monotonic`; None for never.
+#: When the caller stops waiting for its tokens, by `time.monotonic`; None for never.
 current_deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=None)
 
 
 def require_time() -> None:
-    """Give up where nobody waits any longer.
+    """Stop if nobody waits for the tokens any more.
 
     Raises:
         DeadlineError: The deadline of this context has passed.
@@ -62,7 +65,9 @@ def require_time() -> None:
 
 
 def in_time(work: Callable[[], Found], deadline_s: float | None) -> Found:
-    """Return `work()`. At the deadline it is left to a thread, because nothing interrupts it.
+    """Return `work()`, or give up at the deadline.
+
+    Nothing can interrupt the work, so a thread goes on with it after the deadline.
 
     Raises:
         DeadlineError: The deadline passes first.
@@ -95,13 +100,13 @@ def _too_late() -> DeadlineError:
 class LongTexts:
     """Finds the piece of a long text that settles its tokens.
 
-    Immutable but for what it learns of its tokenizer, so any number of threads may use it.
+    Any number of threads may use it: it changes only when it learns something about its tokenizer.
 
     Args:
-        tokenizer: With truncation.
-        max_tokens: Its limit.
-        cuts_left: Whether what is too long loses its beginning.
-        split: Splits several texts with it.
+        tokenizer: A tokenizer with truncation.
+        max_tokens: Its limit in tokens.
+        cuts_left: True if a text that is too long loses its beginning.
+        split: Splits several texts with the tokenizer.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class LongTexts:
         self._split = split
         self._is_word_piece = isinstance(tokenizer.model, models.WordPiece)
         self._cuts_left = cuts_left
-        #: Texts up to so many characters are read whole.
+        #: Texts of at most this many characters are read whole.
         self.most_characters = max_tokens * _CHARACTERS_PER_TOKEN + _MORE_CHARACTERS
         self._runs: list[re.Pattern[str]] | None = None
 
@@ -123,7 +128,7 @@ class LongTexts:
 
         Args:
             text: A text of more than `most_characters`.
-            encoding: Of its first piece, with its words.
+            encoding: The encoding of its first piece, with words.
 
         Raises:
             DeadlineError: The time of `current_deadline_s` is up before a larger piece is read.
@@ -134,7 +139,7 @@ class LongTexts:
             require_time()
             size *= _GROWTH
             piece = self._squeezed(self._piece(text, size))
-            # A batch lets other threads go on, which a single text does not.
+            # Other threads can run while a batch is split, but not while a single text is.
             (encoding,) = self._split([piece])
         return piece, encoding
 
@@ -142,7 +147,7 @@ class LongTexts:
         return text[-size:] if self._cuts_left else text[:size]
 
     def _is_settled(self, piece: str, encoding: Encoding) -> bool:
-        """Return whether the kept tokens are those of every longer piece."""
+        """Return True if every longer piece has the same kept tokens."""
         if not encoding.overflowing:
             return False
         kept = [word for word in encoding.word_ids if word is not None]
@@ -152,8 +157,8 @@ class LongTexts:
         distance = min(kept) - min(cut) if self._cuts_left else max(cut) - max(kept)
         if distance > _WORDS_BETWEEN:
             return True
-        # All of it is one word, as without a splitting into words it is: see whether its other end
-        # makes a difference. With WordPiece it does, by the length of the word alone.
+        # The piece is a single word, as every piece is for a tokenizer without words. Test whether
+        # its far end changes the kept tokens. With WordPiece it does: by the word's length alone.
         if self._is_word_piece or len(cut) < len(kept):
             return False
         shorter = [self._piece(piece, len(piece) - less) for less in _SHORTER]
@@ -161,7 +166,7 @@ class LongTexts:
         return all(other.ids == encoding.ids for other in others)
 
     def _squeezed(self, text: str) -> str:
-        """Return a text of the same tokens without endless runs."""
+        """Return a text with the same tokens, its endless runs shortened."""
         if self._runs is None:
             self._runs = [run for run, sample in _runs() if self._is_only_long(sample)]
         for run in self._runs:
@@ -173,7 +178,7 @@ class LongTexts:
         return text
 
     def _is_only_long(self, sample: str) -> bool:
-        """Return whether a run of such characters has the same tokens however long it is."""
+        """Return True if a run of these characters has the same tokens at any length."""
         runs = [
             (sample * (length // len(sample) + 1))[:length]
             for length in (_KEPT, _KEPT + 1, 2 * _KEPT, 10 * _KEPT + 3)
@@ -181,7 +186,7 @@ class LongTexts:
         around = (("", ""), ("x ", " y"))
         texts = [f"{before}{run}{after}" for run in runs for before, after in around]
         found = self._split(texts)
-        # Not by cutting them to nothing but the run: all must fit.
+        # A sample that was cut proves nothing, so all must fit.
         is_whole = not any(encoding.overflowing for encoding in found)
         alone, among = found[::2], found[1::2]
         return is_whole and all(
@@ -191,7 +196,7 @@ class LongTexts:
 
 @cache
 def _runs() -> list[tuple[re.Pattern[str], str]]:
-    """Run that may count for nothing but their being long, each with a sample that shows it.
+    """Return the kinds of runs whose length may not matter, each with a sample to test that.
 
     A word that is too long for WordPiece is one unknown token, whatever letters, marks and symbols
     it holds.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from tokenizers import Encoding
 from tokenizers import Tokenizer as _Tokenizer
 
-#: Other threads stand still while a single text is split, for 10 ms with so many characters; they
-#: go on while a batch is.
+#: Splitting a single text stops all other threads: for 10 ms at this many characters. A batch does
+#: not stop them.
 CHARACTERS_HELD = 10_000
 
 
@@ -96,10 +96,10 @@ class Splitter:
 
 
 def switch_off_dropout(tokenizer: _Tokenizer) -> bool:
-    """Let a tokenizer split a text in the same way each time.
+    """Switch off BPE-dropout, so that a tokenizer splits a text in the same way each time.
 
-    BPE-dropout (arXiv:1910.13267) leaves out merges by chance. It is for training, and the library
-    does it at each call.
+    BPE-dropout (arXiv:1910.13267) leaves out merges at random. It is meant for training, but the
+    library applies it in each call.
 
     Returns:
         True if it was on.
@@ -111,7 +111,7 @@ def switch_off_dropout(tokenizer: _Tokenizer) -> bool:
 
 
 def is_of_library(error: BaseException) -> bool:
-    """Return whether the `tokenizers` library raised an error; its panics are no `Exception`."""
+    """Return True if the `tokenizers` library raised an error; its panics are no `Exception`."""
     return type(error) is Exception or type(error).__name__ == "PanicException"
 
 

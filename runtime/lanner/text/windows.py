@@ -1,7 +1,7 @@
 """Overlapping windows of a long text, which is split piece by piece.
 
-An encoding of the `tokenizers` library takes some 200 bytes a token: ten million characters would
-be gigabytes. Here a token is sixteen bytes.
+An encoding of the `tokenizers` library takes about 200 bytes per token, so ten million characters
+would take gigabytes. Here a token takes 16 bytes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,23 +17,25 @@ from tokenizers import Tokenizer as _Tokenizer
 from lanner.errors import InputError
 from lanner.text.long_texts import require_time
 
-#: Characters that are split at once.
+#: Characters of a piece.
 _PIECE = 50_000
-#: How much larger a piece is read if it and the next one do not agree,
+#: If a piece and the next one do not agree, a piece this many times larger is read.
 _GROWTH = 4
-#: and the most characters of one.
+#: The most characters of a piece.
 _MOST_CHARACTERS = 800_000
-#: Neighbouring pieces share so many characters,
+#: Neighboring pieces share this many characters.
 _SHARED = 4_096
-#: and take over from each other where so many tokens, of so many words, are the same in both.
+#: The next piece takes over where this many tokens, from this many words, are the same in both.
 _AGREED, _WORDS = 64, 8
-#: Where a piece cannot grow, so many tokens of one word will do, but with WordPiece.
+#: Within one huge word this many equal tokens are enough, except for WordPiece.
 _AGREED_IN_A_WORD = 8
-#: A token of more characters than any vocabulary has: one of an unknown word.
+#: A token with more characters than any vocabulary entry: a token for an unknown word.
 _ENDLESS = 1_000
-#: A piece begins with a token of the one before it, if one begins within so many characters.
+#: A piece begins where a token of the previous piece begins, if one begins within this many
+#: characters.
 _NEAR = 256
-#: So many blanks, of which no token has any, separate what is before them from what is behind.
+#: A run of this many blanks, which have no tokens, separates the text before it from the text
+#: behind it.
 _BLANKS = 16
 
 
@@ -46,7 +48,7 @@ class Window(Protocol):
 
     @property
     def special_tokens_mask(self) -> Sequence[int]:
-        """1 for each token that the text itself does not have, and otherwise 0."""
+        """1 for each special token, which is not part of the text; otherwise 0."""
 
     @property
     def offsets(self) -> Sequence[tuple[int, int]]:
@@ -90,18 +92,18 @@ class Tokens(NamedTuple):
         return int(np.argmax(np.append(self.offsets[:, 0] >= character, True)))
 
     def around(self, character: int) -> int | None:
-        """Return the index of the endless token in which a character is, or None."""
+        """Return the index of the endless token that contains a character, or None."""
         starts, ends = self.offsets[:, 0], self.offsets[:, 1]
         is_around = (starts < character) & (character < ends) & (ends - starts > _ENDLESS)
         return int(np.argmax(is_around)) if is_around.any() else None
 
     def touches(self, characters: range) -> bool:
-        """Return whether a token has one of these characters."""
+        """Return True if a token covers one of these characters."""
         starts, ends = self.offsets[:, 0], self.offsets[:, 1]
         return bool(((starts < characters.stop) & (ends > characters.start)).any())
 
     def begins_near(self, character: int) -> int:
-        """Return where the last token before a character begins, or the character if none does."""
+        """Return where the last token before a character begins; if none is near, the character."""
         before = self.offsets[: self.first_from(character), 0]
         return int(before[-1]) if len(before) and before[-1] > character - _NEAR else character
 
@@ -109,25 +111,25 @@ class Tokens(NamedTuple):
 def tokens_of(
     text: str, split: Callable[[str], Encoding], *, by_words: bool = False, index: int = 0
 ) -> Tokens:
-    """Return all tokens of a text, as splitting the whole of it gives them.
+    """Return all tokens of a text, the same that splitting the whole text would give.
 
-    A word of more than `_MOST_CHARACTERS` has tokens that the whole could have, too: of several
-    ways to split it that are equally good, another may be taken.
+    One exception is a word of more than `_MOST_CHARACTERS`. If several ways to split it are equally
+    good, the tokens may be those of another way than the whole text would get.
 
     Args:
         text: A long text.
         split: Returns all tokens of a piece, without special ones.
-        by_words: True if the tokens of a word may depend on all of it, as those of WordPiece do.
+        by_words: True if the tokens of a word may depend on the whole word, as with WordPiece.
         index: The text's index, for messages.
 
     Raises:
         DeadlineError: The time of `current_deadline_s` is up before the next piece is split.
-        InputError: Millions of characters are of one word, whose tokens depend on all of it.
+        InputError: Millions of characters are one word, and its tokens depend on the whole word.
     """
     found: list[Tokens] = []
     start, size = 0, _PIECE
     piece = Tokens.of(split(text[:size]), 0)
-    # The tokens of the piece count from here on; what is before it is found.
+    # The tokens of the piece count from this seam on; those before it are in `found`.
     seam = _Seam(0, 0, 0)
     while start + size < len(text):
         require_time()
@@ -146,10 +148,10 @@ def tokens_of(
                 f"{size:,} of them are one word: split it, or remove what is no text"
             )
             raise InputError(msg)
-        else:  # one word goes on and on
+        else:  # the word is longer than the piece
             size *= _GROWTH
             again = Tokens.of(split(text[start : start + size]), start)
-            # What the pieces before have already is not repeated.
+            # Leave out the tokens that earlier pieces have given.
             piece = again.part(seam.begin_in(again))
         if seam.token_start is not None:
             piece.offsets[0, 0] = seam.token_start
@@ -158,14 +160,15 @@ def tokens_of(
 
 
 class _Seam(NamedTuple):
-    """The place at which a piece takes over from the one before it.
+    """The place at which a piece takes over from the previous one.
 
     Attributes:
-        end: The number of tokens of the piece before that count.
-        begin: The index of the first token of the following piece that counts.
-        character: The index of the character that this token begins at; of an endless one, of a
-            character within.
-        token_start: Where an endless token begins, before the following piece; None for another.
+        end: The number of tokens that count in the previous piece.
+        begin: The index of the first token that counts in the following piece.
+        character: The index of the character that this token begins at; for an endless token, the
+            index of a character within it.
+        token_start: For an endless token, the index of its first character, before the following
+            piece; otherwise None.
     """
 
     end: int
@@ -183,16 +186,16 @@ class _Seam(NamedTuple):
 def _seam(
     text: str, piece: Tokens, following: Tokens, middle: int, *, in_word: bool
 ) -> _Seam | None:
-    """Return the seam of two pieces about the middle of what they share, or None for none."""
+    """Return the seam of two pieces near the middle of their common part; None without one."""
     end, begin = piece.first_from(middle), following.first_from(middle)
     tail, head = (some.part(i, i + _AGREED) for some, i in ((piece, end), (following, begin)))
     if _agree(tail, head, in_word=in_word):
         return _Seam(end, begin, int(following.offsets[begin, 0]))
-    # The token at the middle is endless in both: an unknown word, or unknown characters.
+    # The token at the middle is endless in both pieces: an unknown word, or unknown characters.
     ours, theirs = piece.around(middle), following.around(middle)
     if ours is not None and theirs is not None and piece.ids[ours] == following.ids[theirs]:
         return _Seam(ours, theirs, middle, int(piece.offsets[ours, 0]))
-    # Nothing but blanks, of which no token has any.
+    # Only blanks are at the middle, and blanks have no tokens.
     blanks = _blanks(text, middle)
     if len(blanks) >= _BLANKS and not (piece.touches(blanks) or following.touches(blanks)):
         return _Seam(end, begin, middle)
@@ -200,7 +203,7 @@ def _seam(
 
 
 def _blanks(text: str, middle: int) -> range:
-    """Return the indices of the blanks around an index, as far as two pieces go."""
+    """Return the indices of the blanks around an index, as far as the two pieces reach."""
     before, after = text[max(0, middle - _PIECE) : middle], text[middle : middle + _PIECE]
     return range(
         middle - len(before) + len(before.rstrip()), middle + len(after) - len(after.lstrip())
@@ -208,14 +211,14 @@ def _blanks(text: str, middle: int) -> range:
 
 
 def _agree(one: Tokens, other: Tokens, *, in_word: bool) -> bool:
-    """Return whether two pieces have the same tokens, enough to go on from them.
+    """Return True if two pieces have the same tokens, and enough of them to join the pieces.
 
-    Within a word, tokens may depend on its other end.
+    Within a word, tokens may depend on the far end of the word.
     """
     count = min(len(one.ids), len(other.ids))
     is_enough = count == _AGREED and len(np.unique(one.words)) >= _WORDS
     if in_word and not is_enough:
-        if count < _AGREED:  # where the piece ends, its tokens are parts of the text's
+        if count < _AGREED:  # near the end of a piece, tokens may be parts of the text's tokens
             count //= 2
         is_enough = count >= _AGREED_IN_A_WORD
     pairs = zip(one.part(0, count)[:2], other.part(0, count)[:2], strict=True)
@@ -255,12 +258,11 @@ class _LongTextWindow:
 
 
 def windows_of(tokens: Tokens, first: Encoding, library: _Tokenizer) -> list[Window]:
-    """Return the windows that the library's truncation makes of a text.
+    """Return the windows that the library's truncation would make of a text.
 
     Args:
         tokens: All tokens of the text.
-        first: The window of the library for the text's first tokens, whose special tokens are
-            those of all windows.
+        first: The library's window of the text's first tokens; all windows get its special tokens.
         library: The tokenizer, with truncation.
     """
     inner = np.flatnonzero(np.array(first.special_tokens_mask) == 0)

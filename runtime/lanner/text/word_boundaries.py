@@ -1,8 +1,8 @@
-"""The ends of words in a text, by its characters, for tokenizers that do not tell them.
+"""Find the ends of words in a text by its characters, for tokenizers that do not mark them.
 
-White space ends a word, and a punctuation character is a word of its own, as BERT's tokenizer has
-it. A combining mark belongs to the character before it. Scripts without blanks between words do not
-show where words end.
+White space ends a word, and a punctuation character is a word of its own, as in BERT's tokenizer. A
+combining mark belongs to the character before it. Scripts without blanks between words do not show
+where words end.
 """
 
 import re
@@ -40,16 +40,16 @@ class _Kind(Enum):
 
 
 def lacks_blanks(text: str) -> bool:
-    """Return whether words of a text cannot be told, since its script has no blanks."""
+    """Return True if a text does not show its words, because its script has no blanks."""
     return _SEVERAL_WITHOUT_BLANKS.search(text) is not None
 
 
 def boundary_before(text: str, index: int) -> Boundary:
-    """Tell what lies between a character of a text and the one before it.
+    """Classify the place between a character of a text and the one before it.
 
     Args:
         text: The text.
-        index: The index of the character; at the edges of the text there is the end of a word.
+        index: The index of the character; both edges of the text count as the end of a word.
     """
     if not 0 < index < len(text):
         return Boundary.WORD
@@ -73,7 +73,7 @@ def _kind(character: str) -> _Kind:
     category = unicodedata.category(character)
     if character.isspace() or category == "Cc" or character == _ZERO_WIDTH_SPACE:
         return _Kind.SPACE
-    if category[0] == "M" or category == "Cf":  # also joiners, and what chooses a glyph
+    if category[0] == "M" or category == "Cf":  # also joiners, and characters that choose a glyph
         return _Kind.MARK
     if category[0] == "P" or (character.isascii() and not character.isalnum()):
         return _Kind.PUNCTUATION

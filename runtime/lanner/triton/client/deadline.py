@@ -1,7 +1,7 @@
-"""Sockets whose waiting has an end: a deadline counts for a whole answer, not for each byte of it.
+"""Sockets with a deadline for a whole answer, not for each byte of it.
 
-A socket's timeout restarts with each byte, so a server that drips bytes would hold its caller for
-ever.
+A socket's own timeout restarts with each byte, so a server that sends a byte now and then would
+hold its caller for ever.
 """
 
 import io

@@ -1,22 +1,22 @@
-"""Messages of gRPC that are counted before they are read.
+"""Count the parts of gRPC messages before the messages are parsed.
 
-An empty part of a message is two bytes, and a hundred in memory: 256 MB of them would be ten
+An empty part takes two bytes in a message but a hundred in memory: 256 MB of them would become ten
 gigabytes.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-#: Messages of fewer bytes are small however many parts they have.
+#: Messages below this size are small in memory too, however many parts they have.
 _SMALL_BYTES = 2**16
-#: The most parts of a message, those of its parts included; answers have some ten for each tensor.
+#: The most parts of a message, nested ones included; an answer has about ten per tensor.
 _MOST_PARTS = 2**17
 #: Numbers of variable length take up to eight bytes for each of theirs.
 _BYTES_PER_PART = 16
 
 
 class CountedChannel:
-    """A channel of gRPC whose answers are counted before they are read.
+    """A gRPC channel that counts the parts of each answer before it is parsed.
 
     Args:
         channel: The channel.
@@ -43,14 +43,14 @@ class CountedChannel:
 
 
 def require_few_parts(data: bytes, descriptor: Any) -> None:
-    """Check that a message has no more parts than an answer has.
+    """Check that a message has no more parts than an answer can have.
 
     Args:
         data: The message.
         descriptor: The descriptor of its type, as `Message.DESCRIPTOR`.
 
     Raises:
-        ValueError: It has more, or is damaged.
+        ValueError: The message has more parts, or is damaged.
     """
     left = _MOST_PARTS
     places = [(0, len(data), descriptor)]
