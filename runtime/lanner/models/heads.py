@@ -95,7 +95,8 @@ def require_class(manifest: Manifest, wanted: type[Model] | None, place: str) ->
         InputTypeError: `wanted` is not a class of models.
         HeadError: Its head has another class.
     """
-    if wanted is not None and not (isinstance(wanted, type) and issubclass(wanted, Model)):
+    given: object = wanted  # from callers that no type checker has seen
+    if given is not None and not (isinstance(given, type) and issubclass(given, Model)):
         msg = f"head must be a class such as lanner.EmbeddingModel, not {wanted!r}"
         raise InputTypeError(msg)
     found = model_class(manifest)

@@ -93,8 +93,9 @@ def retrieve(
         InputError: `k` or `candidates` is less than 1, or the vectors do not fit the corpus.
     """
     for name, model, head in (("encoder", encoder, Head.EMBED), ("scorer", scorer, Head.SCORE)):
-        if not isinstance(model, Model):
-            msg = f"the {name} of retrieve must be a loaded model, not {type(model).__name__}"
+        given: object = model  # from callers that no type checker has seen
+        if not isinstance(given, Model):
+            msg = f"the {name} of retrieve must be a loaded model, not {type(given).__name__}"
             raise InputTypeError(msg)
         if model.manifest.head != head:
             msg = (

@@ -260,7 +260,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+def _sendable(headers: object) -> dict[str, str]:
     """Return headers for both protocols: HTTP/2 has names in lower case."""
     if not isinstance(headers, Mapping):
         msg = f"headers must be a dict of names and values, not {type(headers).__name__}"
