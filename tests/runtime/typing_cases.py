@@ -51,6 +51,13 @@ def what_encode_answers(model: EmbeddingModel, many: list[str], precision: str) 
     assert_type(model.encode_document(many), Matrix[np.float32])
 
 
+def what_is_known_of_long_texts(model: EmbeddingModel, many: list[str]) -> None:
+    assert_type(model.count_tokens("a"), int)
+    assert_type(model.count_tokens(many), NDArray[np.int64])
+    assert_type(model.cut_indices(many), list[int])
+    assert_type(model.encode(many, on_long="chunk", chunk_overlap=8), Matrix[np.float32])
+
+
 def what_is_made_of_vectors(model: EmbeddingModel, many: list[str]) -> None:
     vectors = model.encode(many)
     assert_type(model.similarity(vectors, vectors), NDArray[np.float32])

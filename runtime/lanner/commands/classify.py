@@ -3,7 +3,7 @@
 import argparse
 
 from lanner.commands.console import shows_progress, write_answers
-from lanner.commands.options import Subparsers, add_command, need, positive
+from lanner.commands.options import Subparsers, add_command, add_on_long_option, need, positive
 from lanner.commands.source import add_input_options, add_model_options, load_model, read_input
 
 _EXAMPLES = """\
@@ -31,6 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=0.5,
         help="the least score of a label that a multi-label classifier gives (default: 0.5)",
     )
+    add_on_long_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace) -> None:
     inputs = read_input(args, as_pairs=args.pairs)
     model = load_model(args)
     found = model.classify(
-        inputs, top_k=args.top_k, threshold=args.threshold, show_progress_bar=shows_progress(args)
+        inputs,
+        top_k=args.top_k,
+        threshold=args.threshold,
+        show_progress_bar=shows_progress(args),
+        on_long=args.on_long,
     )
     answers = []
     for item, classification in zip(inputs, found, strict=True):

@@ -24,6 +24,7 @@ from lanner.commands.source import (
     load_model,
 )
 from lanner.engines import find_engine
+from lanner.errors import UnsupportedError
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
@@ -35,6 +36,7 @@ from lanner.vectors.origin import Origin
 from lanner.vectors.precision import PRECISIONS
 
 Encode = Callable[[list[str]], NDArray[Any]]
+CountCut = Callable[[list[str]], int]
 
 #: Options in which a resumed run may differ from the earlier one, with the reasons.
 MAY_DIFFER = frozenset(
@@ -119,11 +121,28 @@ def add_parser(subparsers: Subparsers) -> None:
         help="int8 or uint8: one byte per dimension, by the ranges that the artifact stores; "
         "binary or ubinary: one bit per dimension (default: float32)",
     )
+    parser.add_argument(
+        "--on-long",
+        choices=("truncate", "error", "chunk"),
+        default="truncate",
+        help="a text longer than the model's limit: cut it, and count such texts; refuse it; or "
+        "give it the mean of the vectors of overlapping chunks (default: truncate)",
+    )
+    parser.add_argument(
+        "--chunk-overlap",
+        metavar="N",
+        type=int,
+        help="tokens of a chunk that the next one repeats (default: an eighth of it)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     check_input_options(args)
+    need(
+        args.chunk_overlap is None or args.on_long == "chunk",
+        "--chunk-overlap is for --on-long chunk",
+    )
     columns = _columns(args)
     with _rows(args, columns) as rows:
         model = load_model(args)
@@ -133,7 +152,10 @@ def run(args: argparse.Namespace) -> None:
             normalize_embeddings=args.normalize,
             truncate_dim=args.truncate_dim,
             precision=args.precision,
+            on_long=args.on_long,
+            chunk_overlap=args.chunk_overlap,
         )
+        count_cut = _counter(args, model)
         summary = {
             "dimension": args.truncate_dim or model.manifest.dimension,
             "precision": args.precision,
@@ -141,9 +163,21 @@ def run(args: argparse.Namespace) -> None:
             "engine": model.runner.engine.name,
         }
         if args.output is None:
-            _print(args, rows, encode, summary)
+            _print(args, rows, encode, summary, count_cut)
         else:
-            _write(args, rows, encode, summary, _identity(args, model, columns))
+            identity = _identity(args, model, columns)
+            _write(args, rows, encode, summary, identity, count_cut)
+
+
+def _counter(args: argparse.Namespace, model: Any) -> CountCut | None:
+    """Return the function that counts the texts that are cut; None if none is, or none is known."""
+    if args.on_long != "truncate":
+        return None
+    try:
+        model.cut_indices([])
+    except UnsupportedError:  # a server tokenises
+        return None
+    return lambda texts: len(model.cut_indices(texts, prompt_name=args.prompt_name))
 
 
 def _columns(args: argparse.Namespace) -> Columns:
@@ -189,7 +223,11 @@ def _input_format(args: argparse.Namespace) -> str:
 
 
 def _print(
-    args: argparse.Namespace, rows: Rows, encode: Encode, summary: Mapping[str, Any]
+    args: argparse.Namespace,
+    rows: Rows,
+    encode: Encode,
+    summary: Mapping[str, Any],
+    count_cut: CountCut | None,
 ) -> None:
     """Print vectors to stdout: chunk by chunk, or as one JSON object."""
     layout = Layout(rows, encode([]), with_text=not args.no_text)
@@ -197,11 +235,13 @@ def _print(
         layout.require_json()
     embeddings: list[Any] = []
     bad_rows: list[str] = []
-    texts = skipped = 0
+    texts = skipped = cut = 0
     with Progress(rows) as progress:
         progress.show(0)
         for chunk in chunks(rows, skips_bad_rows=args.on_bad_row == "skip"):
-            vectors = encode([row.values[args.column] for row in chunk.rows])
+            given = [row.values[args.column] for row in chunk.rows]
+            cut += 0 if count_cut is None else count_cut(given)
+            vectors = encode(given)
             if args.json:
                 embeddings += vectors.tolist()
             else:
@@ -213,8 +253,11 @@ def _print(
             progress.show(texts)
     if skipped:
         say(_skipped(skipped, bad_rows))
+    if cut:
+        say(_cut(cut))
     if args.json:
-        print_json({"texts": texts, **summary, "embeddings": embeddings})
+        known = None if count_cut is None else cut
+        print_json({"texts": texts, **summary, "cut_texts": known, "embeddings": embeddings})
 
 
 def _write(
@@ -223,6 +266,7 @@ def _write(
     encode: Encode,
     summary: Mapping[str, Any],
     identity: Mapping[str, Any],
+    count_cut: CountCut | None,
 ) -> None:
     """Write vectors to a file."""
     done: Written | None = None
@@ -244,6 +288,7 @@ def _write(
             with_text=not args.no_text,
             skips_bad_rows=args.on_bad_row == "skip",
             restart=args.restart,
+            count_cut=count_cut,
             progressed=progressed,
         )
         try:
@@ -252,7 +297,8 @@ def _write(
             if done is not None and done.rows:
                 say(f"the same command continues behind row {done.rows:,}")
             raise
-    _tell(args, written, {**summary, "resumed_behind_row": earlier_rows})
+    known = None if count_cut is None else written.cut
+    _tell(args, written, {**summary, "resumed_behind_row": earlier_rows, "cut_texts": known})
 
 
 def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]) -> None:
@@ -261,6 +307,8 @@ def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]
     say(f"{what} in {args.output}, by {summary['variant']} in {summary['engine']}")
     if written.skipped:
         say(_skipped(written.skipped, written.bad_rows))
+    if written.cut:
+        say(_cut(written.cut))
     if args.json:
         print_json(
             {
@@ -271,6 +319,14 @@ def _tell(args: argparse.Namespace, written: Written, summary: Mapping[str, Any]
                 "bad_rows": written.bad_rows,
             }
         )
+
+
+def _cut(count: int) -> str:
+    """Describe the texts that were cut, and the ways out."""
+    return (
+        f"{count:,} texts are longer than the model's limit and were cut: refuse them with "
+        "--on-long error, or encode them in parts with --on-long chunk"
+    )
 
 
 def _skipped(count: int, messages: Sequence[str]) -> str:

@@ -117,3 +117,14 @@ def need(condition: object, message: str) -> None:
     """
     if not condition:
         raise UsageError(message)
+
+
+def add_on_long_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--on-long``, of the commands that answer a text or pair as a whole."""
+    parser.add_argument(
+        "--on-long",
+        choices=("truncate", "warn", "error"),
+        default="truncate",
+        help="an input longer than the model's limit: cut it, cut it and say how many were, or "
+        "refuse it (default: truncate)",
+    )

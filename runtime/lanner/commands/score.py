@@ -3,7 +3,7 @@
 import argparse
 
 from lanner.commands.console import shows_progress, write_answers
-from lanner.commands.options import Subparsers, add_command
+from lanner.commands.options import Subparsers, add_command, add_on_long_option
 from lanner.commands.source import add_input_options, add_model_options, load_model, read_input
 
 _EXAMPLES = """\
@@ -17,13 +17,15 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "score", summary="score pairs of texts", examples=_EXAMPLES)
     add_model_options(parser)
     add_input_options(parser, pairs=True)
+    add_on_long_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     pairs = read_input(args, as_pairs=True)
     model = load_model(args)
-    scores = model.score(pairs, show_progress_bar=shows_progress(args)).tolist()
+    found = model.score(pairs, show_progress_bar=shows_progress(args), on_long=args.on_long)
+    scores = found.tolist()
     answers = [
         {"text": left, "text_pair": right, "score": score}
         for (left, right), score in zip(pairs, scores, strict=True)

@@ -32,6 +32,7 @@ BAD_ROWS_SHOWN = 5
 #: byte of a vector.
 _MAY_DIFFER = frozenset(
     {"rows", "encode", "output", "identity", "origin", "skips_bad_rows", "restart", "progressed"}
+    | {"count_cut"}
 )
 
 
@@ -68,6 +69,7 @@ class Bulk:
         with_text: Write the texts, too.
         skips_bad_rows: Skip bad rows instead of failing.
         restart: Discard the results of an earlier run.
+        count_cut: Counts the texts that `encode` cuts; None if nobody asks.
         progressed: Called with the progress: after skipping rows of earlier runs, and after each
             chunk.
     """
@@ -80,6 +82,7 @@ class Bulk:
     with_text: bool = True
     skips_bad_rows: bool = False
     restart: bool = False
+    count_cut: Callable[[list[str]], int] | None = None
     progressed: Callable[[Written], None] = lambda _: None
 
     def run(self) -> Outcome:
@@ -108,11 +111,14 @@ class Bulk:
                     if writer.rewrites_start:
                         partial.leave_unchecked(body)
                 for chunk in self._chunks(partial):
+                    cut = 0
                     if chunk.rows:
-                        texts = self.rows.columns.texts[0]
-                        vectors = self.encode([row.values[texts] for row in chunk.rows])
-                        writer.append(body, chunk.rows, vectors)
-                    partial.commit(body, self._written(partial.written, chunk, dict(writer.state)))
+                        column = self.rows.columns.texts[0]
+                        texts = [row.values[column] for row in chunk.rows]
+                        cut = 0 if self.count_cut is None else self.count_cut(texts)
+                        writer.append(body, chunk.rows, self.encode(texts))
+                    now = self._written(partial.written, chunk, dict(writer.state))
+                    partial.commit(body, replace(now, cut=now.cut + cut))
                     self.progressed(partial.written)
             self._put(writer.finish(partial.body, partial.written.vectors))
             partial.remove()

@@ -51,6 +51,7 @@ class Written:
         digest: The digest of the input so far; see `lanner.files.rows.Rows.digest`.
         skipped: The number of skipped bad rows.
         bad_rows: The messages of the first of these.
+        cut: The number of texts that were cut to the model's limit.
         writer: The state of the writer.
     """
 
@@ -62,6 +63,7 @@ class Written:
     digest: str = ""
     skipped: int = 0
     bad_rows: list[str] = field(default_factory=list)
+    cut: int = 0
     writer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,6 +75,7 @@ class Written:
             0 <= self.unchecked_bytes <= self.bytes
             and min(self.vectors, self.skipped) >= 0
             and self.vectors + self.skipped <= self.rows
+            and 0 <= self.cut <= self.vectors
             and bool(self.bad_rows) is bool(self.skipped)
             and (self.rows > 0 or self.bytes == 0)
         )

@@ -24,6 +24,7 @@ from lanner.models.drop_in import ModelCardData
 from lanner.models.inputs import require_count
 from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError
 from lanner.running.scheduler import Call, Output, Rows
+from lanner.text.lengths import CountsTokens
 from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair, TextTokenizer
 
@@ -56,7 +57,7 @@ def call_once(model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
     return answer(model.runner)
 
 
-class Model:
+class Model(CountsTokens):
     """A loaded variant. Any number of threads may call it at once.
 
     `lanner.load` and `lanner.connect` make it. As a context manager it is closed at the end of the

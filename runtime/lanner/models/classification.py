@@ -9,6 +9,7 @@ import numpy as np
 from lanner.artifact.activation import Scores
 from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
+from lanner.text.lengths import OnLongInput, require_on_long, tell_long
 from lanner.text.tokenization import Pair
 
 
@@ -51,6 +52,7 @@ class ClassificationModel(LogitsModel):
         threshold: float = 0.5,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> Classification: ...
 
@@ -63,6 +65,7 @@ class ClassificationModel(LogitsModel):
         threshold: float = 0.5,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> list[Classification]: ...
 
@@ -74,6 +77,7 @@ class ClassificationModel(LogitsModel):
         threshold: float = 0.5,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> Classification | list[Classification]:
         """Label texts or pairs.
@@ -84,6 +88,8 @@ class ClassificationModel(LogitsModel):
             threshold: The score from which a label of a multi-label classifier holds.
             batch_size: The most texts in one batch; the token budget bounds it too.
             show_progress_bar: Show progress on stderr; None means no.
+            on_long: ``"truncate"`` cuts a long text, of a pair the longer one first; ``"warn"``
+                also logs how many were cut; ``"error"`` refuses it before anything runs.
             timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
@@ -93,7 +99,10 @@ class ClassificationModel(LogitsModel):
 
         Raises:
             InputTypeError: An item is neither a text nor a pair; the message names its index.
-            InputError: `top_k` is less than 1, or a text is not valid Unicode.
+            InputError: `top_k` is less than 1, a text is not valid Unicode, or there is no such
+                `on_long`.
+            TooLongError: `on_long` is ``"error"``, and a text is longer than the model's limit.
+            UnsupportedError: A server tokenises, so that long texts are unknown here.
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
         """
@@ -101,6 +110,8 @@ class ClassificationModel(LogitsModel):
             require_count("top_k", top_k)
         single = isinstance(texts, str)
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
+        require_on_long(on_long, OnLongInput)
+        tell_long(self.manifest.name, self.tokenizer, inputs, on_long)
         logits = self.logits(
             inputs,
             batch_size=batch_size,

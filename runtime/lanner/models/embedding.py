@@ -1,7 +1,7 @@
 """The head `embed`: texts to vectors, and what is done with them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
@@ -12,6 +12,8 @@ from lanner.errors import InputError
 from lanner.models.base import Texts, as_tensor
 from lanner.models.encoding import EncodingModel
 from lanner.models.inputs import texts_or_vectors
+from lanner.text.lengths import cut_indices
+from lanner.text.tokenization import check_texts
 from lanner.vectors import quantized as _similarity
 from lanner.vectors.origin import Origin
 from lanner.vectors.precision import QuantizedVectors, packed_width
@@ -174,6 +176,25 @@ class EmbeddingModel(EncodingModel):
             name=self.similarity_fn_name,
             rescore_multiplier=rescore_multiplier,
         )
+
+    def cut_indices(
+        self, texts: Sequence[str], prompt_name: str | None = None, prompt: str | None = None
+    ) -> list[int]:
+        """Return the indices of the texts that `encode` cuts, in their order.
+
+        Args:
+            texts: The texts.
+            prompt_name: The value passed to `encode`.
+            prompt: The value passed to `encode`.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: An item is not valid Unicode, or there is no such prompt.
+            UnsupportedError: A server tokenises the texts of this model.
+        """
+        before = self._prompt(prompt_name, prompt)
+        check_texts(texts)
+        return cut_indices(self.tokenizer, [before + text for text in texts])
 
     def _warn_of_origin(self, vectors: Path) -> None:
         """Log once for a file that its vectors are of another variant or engine than this model."""

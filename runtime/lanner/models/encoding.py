@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from lanner.models.base import (
     Model,
     Texts,
     converted,
+    deadline_after,
     require_batch_size,
 )
 from lanner.models.drop_in import EncodeDropIns, given_inputs, require_own
-from lanner.models.inputs import require_count, require_str, text_list
-from lanner.running.runner import Sequences
+from lanner.models.inputs import require_count, require_str, text_list, typed_as
+from lanner.running.runner import Runner, Sequences
+from lanner.text.lengths import OnLong, chunks_of, require_on_long, tell_long
 from lanner.text.tokenization import Pair, check_texts
+from lanner.vectors.means import means_of
 from lanner.vectors.precision import (
     BYTE_PRECISIONS,
     Float32,
@@ -37,24 +41,15 @@ if TYPE_CHECKING:
 
     Encoded = NDArray[np.float32 | np.int8 | np.uint8] | torch.Tensor | list[torch.Tensor]
 
-Method = TypeVar("Method")
-
 
 class EncodeOptions(EncodeDropIns, total=False):
     """The arguments of `encode` that do not change the type of its answer."""
 
     normalize_embeddings: bool
     truncate_dim: int | None
+    on_long: OnLong
+    chunk_overlap: int | None
     timeout_ms: float | None
-
-
-def _typed_as(_: Method) -> Callable[[Callable[..., object]], Method]:
-    """Give a method the overloads of another one."""
-
-    def typed(method: Callable[..., object]) -> Method:
-        return cast("Method", method)
-
-    return typed
 
 
 class EncodingModel(Model):
@@ -186,6 +181,8 @@ class EncodingModel(Model):
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        on_long: OnLong = "truncate",
+        chunk_overlap: int | None = None,
         timeout_ms: float | None = None,
         **others: Unpack[EncodeDropIns],
     ) -> "Encoded":
@@ -206,6 +203,9 @@ class EncodingModel(Model):
             convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
             normalize_embeddings: Scale the vectors to length 1.
             truncate_dim: The number of leading dimensions to keep, or None for all.
+            on_long: ``"truncate"`` cuts a long text, ``"warn"`` also logs how many, ``"error"``
+                refuses it first, ``"chunk"`` gives the mean of overlapping chunks with the prompt.
+            chunk_overlap: The tokens of a chunk that the next one repeats; None for an eighth.
             timeout_ms: Milliseconds after which to give up, or None for never.
             others: Other arguments of sentence-transformers, which take their defaults alone.
 
@@ -217,8 +217,9 @@ class EncodingModel(Model):
         Raises:
             InputTypeError: An item is not a string; the message names its index.
             InputError: An argument is out of range, or there is no such prompt or precision.
-            UnsupportedError: The artifact stores no ranges for int8 and uint8, or one of `others`
-                asks for something else than the model does.
+            TooLongError: `on_long` is ``"error"``, and a text is longer than the model's limit.
+            UnsupportedError: The artifact stores no ranges for int8 and uint8, one of `others` asks
+                for something else than the model does, or `on_long` is asked of a text model.
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
         """
@@ -232,9 +233,16 @@ class EncodingModel(Model):
         dimension = self._dimension(truncate_dim)
         single = isinstance(texts_given, str)
         texts = [texts_given] if single else text_list(texts_given, "encode")
-        vectors = self._encode(
-            texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar, timeout_ms
-        )
+        require_on_long(on_long)
+        before = self._prompt(prompt_name, prompt)
+        if on_long != "truncate":
+            check_texts(texts)
+            tell_long(self.manifest.name, self.tokenizer, [before + t for t in texts], on_long)
+        if chunk_overlap is not None:
+            require_count("chunk_overlap", chunk_overlap, least=0)
+        is_chunked = on_long == "chunk"
+        run = partial(self._encode_chunks, chunk_overlap) if is_chunked else self._encode
+        vectors = run(texts, before, batch_size, show_progress_bar, timeout_ms)
         if dimension < vectors.shape[1]:
             vectors = np.ascontiguousarray(vectors[:, :dimension])
         if normalize_embeddings:
@@ -249,14 +257,14 @@ class EncodingModel(Model):
             to_tensor=convert_to_tensor,
         )
 
-    @_typed_as(encode)
+    @typed_as(encode)
     def encode_query(
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
         """Call `encode` with the checkpoint's prompt for queries, if it has one."""
         return self._encode_as(("query",), sentences, arguments, options)
 
-    @_typed_as(encode)
+    @typed_as(encode)
     def encode_document(
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
@@ -361,3 +369,32 @@ class EncodingModel(Model):
             show_progress_bar=show_progress_bar,
             timeout_ms=timeout_ms,
         )
+
+    def _encode_chunks(
+        self,
+        overlap: int | None,
+        texts: list[str],
+        prompt: str,
+        batch_size: int,
+        is_shown: bool | None,
+        timeout_ms: float | None,
+    ) -> Vectors:
+        """Return the mean of the vectors of each text's chunks."""
+        deadline_s = deadline_after(timeout_ms)
+
+        def answer(runner: Runner) -> Vectors:
+            chunks, counts = chunks_of(self.tokenizer, texts, prompt, overlap)
+            is_pooled = self.manifest.pools_prompt or not prompt
+            unpooled = 0 if is_pooled else self.tokenizer.count_prompt_tokens(prompt)
+            vectors = self._rows_of(
+                runner,
+                chunks,
+                lambda some: Sequences(some, unpooled_tokens=unpooled),
+                lambda _: None,
+                batch_size=batch_size,
+                is_shown=bool(is_shown),
+                deadline_s=deadline_s,
+            )
+            return means_of(vectors, counts)
+
+        return self.of_one_version(answer)

@@ -61,6 +61,7 @@ class AwaitedMethods:
 
     model: AnyModel
 
+    count_tokens = _awaited(Model.count_tokens)
     encode = _awaited(EmbeddingModel.encode)
     encode_query = _awaited(EmbeddingModel.encode_query)
     encode_document = _awaited(EmbeddingModel.encode_document)

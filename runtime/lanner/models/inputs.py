@@ -1,12 +1,14 @@
 """Arguments of methods: sequences of texts in any form, and options of the right type."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from lanner.errors import InputError, InputTypeError
+
+Method = TypeVar("Method")
 
 
 def require_count(name: str, value: object, *, least: int = 1) -> int:
@@ -47,6 +49,15 @@ def require_path(**values: object) -> None:
         if not isinstance(value, str | os.PathLike):
             msg = f"{name} must be a path, not {type(value).__name__}"
             raise InputTypeError(msg)
+
+
+def typed_as(_: Method) -> Callable[[Callable[..., object]], Method]:
+    """Give a method the overloads of another one."""
+
+    def typed(method: Callable[..., object]) -> Method:
+        return cast("Method", method)
+
+    return typed
 
 
 def text_list(texts: Any, method: str, what: str = "a str or a sequence of str") -> list[Any]:

@@ -11,6 +11,7 @@ from lanner.models.base import converted
 from lanner.models.drop_in import PredictDropIns, given_inputs, require_own
 from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
+from lanner.text.lengths import OnLongInput, require_on_long, tell_long
 from lanner.text.tokenization import Pair
 from lanner.vectors.precision import Vector
 
@@ -29,6 +30,7 @@ class PromptedOptions(PredictDropIns, total=False):
 
     prompt_name: str | None
     prompt: str | None
+    on_long: OnLongInput
 
 
 class PredictOptions(PromptedOptions, total=False):
@@ -58,6 +60,7 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> np.float32: ...
 
@@ -68,6 +71,7 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> Vector[np.float32]: ...
 
@@ -77,6 +81,7 @@ class ScoringModel(LogitsModel):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         *,
+        on_long: OnLongInput = "truncate",
         timeout_ms: float | None = None,
     ) -> np.float32 | Vector[np.float32]:
         """Score pairs of texts, on the scale that the checkpoint was trained for.
@@ -85,6 +90,8 @@ class ScoringModel(LogitsModel):
             pairs: Pairs of texts, or one pair.
             batch_size: The most pairs in one batch; the token budget bounds it too.
             show_progress_bar: Show progress on stderr; None means no.
+            on_long: ``"truncate"`` cuts a long pair, its longer text first; ``"warn"`` also logs
+                how many were cut; ``"error"`` refuses it before anything runs.
             timeout_ms: Milliseconds after which to give up, or None for never.
 
         Returns:
@@ -94,7 +101,9 @@ class ScoringModel(LogitsModel):
 
         Raises:
             InputTypeError: An item is not a pair of strings; the message names its index.
-            InputError: A text is not valid Unicode.
+            InputError: A text is not valid Unicode, or there is no such `on_long`.
+            TooLongError: `on_long` is ``"error"``, and a pair is longer than the model's limit.
+            UnsupportedError: A server tokenises, so that long pairs are unknown here.
             Overloaded: Too many calls wait for the model already.
             DeadlineError: The time is up.
         """
@@ -105,6 +114,8 @@ class ScoringModel(LogitsModel):
             if isinstance(item, str):
                 msg = f"score takes pairs of texts, but the item at index {index} is one text"
                 raise InputTypeError(msg)
+        require_on_long(on_long, OnLongInput)
+        tell_long(self.manifest.name, self.tokenizer, inputs, on_long)
         logits = self.logits(
             inputs,
             batch_size=batch_size,
@@ -202,6 +213,7 @@ class ScoringModel(LogitsModel):
         inputs: Pairs | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        on_long: OnLongInput = "truncate",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         **others: Unpack[PredictDropIns],
@@ -215,6 +227,7 @@ class ScoringModel(LogitsModel):
             inputs: See `sentences`.
             prompt_name: None, since Lanner's cross-encoders have no prompts.
             prompt: None, likewise.
+            on_long: See `score`.
             convert_to_numpy: False gives a list of torch tensors, one per pair; needs torch.
             convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
             others: Other arguments of sentence-transformers, which take their defaults alone.
@@ -228,7 +241,8 @@ class ScoringModel(LogitsModel):
             msg = f"{self.manifest.name} has no prompt {asked!r}: put it before the texts"
             raise UnsupportedError(msg)
         ask: Callable[..., np.float32 | Vector[np.float32]] = self.score
-        scores = ask(given_inputs(sentences, inputs), batch_size, show_progress_bar)
+        pairs = given_inputs(sentences, inputs)
+        scores = ask(pairs, batch_size, show_progress_bar, on_long=on_long)
         return converted(
             scores,
             is_single=np.ndim(scores) == 0,

@@ -14,7 +14,7 @@ from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import ArtifactError, InputError, InputTypeError
 from lanner.text.long_texts import LongTexts, current_deadline_s, in_time
 from lanner.text.splitting import Splitter, is_of_library, switch_off_dropout
-from lanner.text.windows import Window, tokens_of, windows_of
+from lanner.text.windows import Tokens, Window, tokens_of, windows_of
 
 Pair = tuple[str, str]
 #: Fewer characters are split within 100 ms.
@@ -252,13 +252,17 @@ class Tokenizer:
         finally:
             current_deadline_s.reset(before)
 
-    def _windows_of_long(self, text: str, index: int) -> list[Window]:
-        tokens = tokens_of(
+    def tokens_of_long(self, text: str, index: int = 0) -> Tokens:
+        """Return all tokens of a long text, which is split piece by piece; see `tokens_of`."""
+        return tokens_of(
             text,
             lambda piece: self.whole([piece], add_special_tokens=False)[0],
             by_words=isinstance(self._tokenizer.model, models.WordPiece),
             index=index,
         )
+
+    def _windows_of_long(self, text: str, index: int) -> list[Window]:
+        tokens = self.tokens_of_long(text, index)
         if not len(tokens.ids):
             return list(self._split([""]))
         start = int(tokens.offsets[0, 0])
@@ -268,6 +272,10 @@ class Tokenizer:
         """Count the prompt's tokens without the ending special token; see `TextTokenizer`."""
         encoding = self._encode([prompt], check_texts)[0]
         return len(encoding.ids) - (encoding.special_tokens_mask[-1:] == [1])
+
+    def count_special_tokens(self, *, is_pair: bool = False) -> int:
+        """Return the number of tokens that are put around a text or a pair."""
+        return self._tokenizer.num_special_tokens_to_add(is_pair)
 
     @property
     def continuation_mark(self) -> str:

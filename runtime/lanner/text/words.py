@@ -67,6 +67,7 @@ class WordTokenizer:
         self._stop_words = vocabulary.stop_words
         self._do_lower_case = vocabulary.do_lower_case
         self.max_tokens = max_tokens
+        self.max_characters: int | None = None
         self._has_warned = False
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -91,6 +92,10 @@ class WordTokenizer:
     def count_prompt_tokens(self, prompt: str) -> int:
         """Return the number of known words; see `lanner.text.tokenization.TextTokenizer`."""
         return len(self._encode(prompt))
+
+    def count_special_tokens(self, *, is_pair: bool = False) -> int:
+        """Return 0: the model reads words alone; see `lanner.text.tokenization.Tokenizer`."""
+        return 0
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = []

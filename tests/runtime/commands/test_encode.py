@@ -137,6 +137,7 @@ def test_bad_rows_are_skipped_and_told(
         "engine": "onnxruntime",
         "resumed_behind_row": 0,
         "output": str(output),
+        "cut_texts": 0,
         "skipped_rows": 2,
         "bad_rows": bad,
     }
@@ -286,3 +287,49 @@ def test_without_pyarrow_parquet_says_what_to_install(
     assert capsys.readouterr().err == f"lanner: error: writing .parquet files {remedy}"
     assert run(word_artifact, "--input", tmp_path / "in.parquet") == 1
     assert capsys.readouterr().err == f"lanner: error: reading .parquet files {remedy}"
+
+
+LONG = "a b c d e f"  # four words are read
+
+
+def test_cut_texts_are_counted_over_a_resumed_run(
+    word_artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = write(tmp_path / "in.txt", LONG, "a", "b", LONG, LONG)
+    arguments = ["--input", source, "--output", tmp_path / "out.npy", "--json"]
+    real = EmbeddingModel.encode
+
+    def stopped(self: EmbeddingModel, texts: Any, *rest: Any, **options: Any) -> Any:
+        if texts == ["b", LONG]:
+            raise KeyboardInterrupt
+        return cast("Any", real)(self, texts, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingModel, "encode", stopped)
+        assert run(word_artifact, *arguments) == 130
+    assert run(word_artifact, *arguments) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["cut_texts"] == 3
+    assert (
+        "3 texts are longer than the model's limit and were cut: refuse them with --on-long error, "
+        "or encode them in parts with --on-long chunk\n" in shown.err
+    )
+
+
+def test_long_texts_are_refused_or_encoded_in_parts(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(word_artifact, "a", LONG, "--on-long", "error") == 1
+    message = "the text at index 1 has 6 tokens, and the model reads at most 4: shorten it, or"
+    assert message in capsys.readouterr().err
+    assert run(word_artifact, LONG, "--json", "--on-long", "chunk", "--chunk-overlap", 0) == 0
+    shown = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(shown["embeddings"], [[0.375, 0.375, 0.125, 0.125]], atol=1e-7)
+    assert shown["cut_texts"] is None
+    assert run(word_artifact, LONG, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["cut_texts"] == 1
+    assert run(word_artifact, "a", "--chunk-overlap", 1) == 2
+    assert "--chunk-overlap is for --on-long chunk" in capsys.readouterr().err
