@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +62,9 @@ async def overload(url: Served, texts: list[str], args: argparse.Namespace) -> d
     begin_s = time.monotonic()
     await _by_callers(url, ask, _CALLERS)
     rate = asked.statuses[200] / (time.monotonic() - begin_s)
+    if not rate:
+        msg = "the service answers nothing within its deadline: give it more with --deadline-s"
+        raise BenchmarkError(msg)
     asked = Asked()
     idle = [Connection(url) for _ in range(_KEPT)]
     for connection in idle:  # clients keep their connections
@@ -192,9 +195,13 @@ def killing_workers(url: Served) -> Callable[[], Awaitable[None]]:
     random = np.random.default_rng(SEED)
 
     async def kill() -> None:
-        while len(workers := url.workers()) < url.count:
-            await asyncio.sleep(0.02)
-        os.kill(int(random.choice(workers)), signal.SIGKILL)
+        is_killed = False
+        while not is_killed:
+            while len(workers := url.workers()) < url.count:
+                await asyncio.sleep(0.02)
+            with suppress(ProcessLookupError):  # one that was killed before
+                os.kill(int(random.choice(workers)), signal.SIGKILL)
+                is_killed = True
 
     return kill
 

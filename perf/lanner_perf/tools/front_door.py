@@ -213,18 +213,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--calls", type=positive, default=1_000, help="calls of a figure's round")
     parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--engine", default="auto", help="of both, such as native or onnxruntime")
+    parser.add_argument("--variant", default="auto", help="of both, such as int8 or fp32")
     parser.add_argument("--triton", action="store_true", help="before a Triton server, too")
     args = parser.parse_args(argv)
     require_output_file(args.output)
     texts = list(shipped_sentences())
     np.random.default_rng(SEED).shuffle(texts)
-    model = load(args.artifact, head=EmbeddingModel)
+    model = load(args.artifact, head=EmbeddingModel, engine=args.engine, variant=args.variant)
     is_normalized = model.similarity_fn_name == "cosine"
     expected = model.encode(texts[:8], normalize_embeddings=is_normalized)
     # First: where there is no Triton server, nothing has been measured in vain.
     triton = before_triton(args.artifact, texts, args.calls, args.rounds) if args.triton else None
     near, far = list[Figures](), list[Figures]()
-    with served(f"{_MODEL}={args.artifact}", _MODEL) as service:
+    options = ("--engine", args.engine, "--variant", args.variant)
+    with served(f"{_MODEL}={args.artifact}", _MODEL, *options) as service:
         with service.endpoint.connect() as connection:
             found = vectors_of(ask(connection, service.endpoint.request(texts[:8])))
         if not np.allclose(found, expected, atol=1e-4):
@@ -243,6 +246,7 @@ def main(argv: list[str] | None = None) -> None:
     content: dict[str, Any] = {
         "machine": asdict(this_machine()),
         "load_average": os.getloadavg(),
+        "model": repr(model),
         "versions": package_versions(*_PACKAGES),
         "in_process": asdict(here),
         "service": asdict(there),

@@ -8,8 +8,6 @@ from lanner.errors import InputError, UsageError
 
 T = TypeVar("T")
 Subparsers = Any  # argparse does not name the type of add_subparsers()
-#: Stands for a text "--" while argparse splits the arguments; no argument has a zero byte.
-_DASHES = "\0--"
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,18 +32,11 @@ class Parser(argparse.ArgumentParser):
             end = args.index("--") if "--" in args else len(args)
             self.set_defaults(**{self.rest: args[end + 1 :]})
             args = args[:end]
-        if "--" in args:  # behind the first another one is a text, which argparse would drop
-            end = args.index("--") + 1
-            args = [*args[:end], *(_DASHES if text == "--" else text for text in args[end:])]
         self._is_within = True
         try:
-            found, rest = self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_within = False
-        for name, value in vars(found).items():
-            if isinstance(value, list) and _DASHES in value:
-                setattr(found, name, ["--" if one == _DASHES else one for one in value])
-        return found, rest
 
 
 def add_command(

@@ -82,8 +82,7 @@ def open_session(
     # Memory patterns are planned for every shape of a batch, keep their memory, and gain nothing:
     # 19.3 against 19.2 ms for 512 tokens of all-MiniLM-L6-v2, 1.12 against 1.13 ms for 12.
     options.enable_mem_pattern = False
-    # Warnings are about graph internals, not for users; what an error says is raised as well.
-    options.log_severity_level = 4
+    options.log_severity_level = 3  # warnings are about graph internals, not for users
     settings = {
         # Threads that spin while waiting for the next call take cores from other work.
         "session.force_spinning_stop": "1",
@@ -128,10 +127,7 @@ def open_session(
         )
         raise EngineError(msg) from error
     except Exception as error:  # ONNX Runtime's own exceptions share no base but Exception
-        reason = first_line(error)
-        if "bad_alloc" in reason:
-            reason = "there is not enough memory for it"
-        msg = f"ONNX Runtime {ort.__version__} could not load {path}: {reason}"
+        msg = f"ONNX Runtime {ort.__version__} could not load {path}: {first_line(error)}"
         raise EngineError(msg) from error
     # The session would keep the whole file in memory, for a restart with other providers.
     session._model_bytes = None

@@ -152,13 +152,6 @@ def test_wrong_usage_exits_with_2(
     assert message in err
 
 
-def test_a_text_of_two_dashes_is_a_text() -> None:
-    args = parser().parse_args(["similarity", "x", "--json", "--", "--", "--"])
-    assert (args.model, args.texts, args.json) == ("x", ["--", "--"], True)
-    args = parser().parse_args(["encode", "x", "--", "--", "-a", "--json"])
-    assert (args.texts, args.json) == (["--", "-a", "--json"], False)
-
-
 @pytest.mark.parametrize(("text", "layers"), [("3", 3), ("0,2", (0, 2)), ("4,", (4,)), ("-1", -1)])
 def test_layers_are_a_list_or_a_number(text: str, layers: int | tuple[int, ...]) -> None:
     arguments = ["export", "x", "--output", "y", "--keep-layers", text]

@@ -233,24 +233,6 @@ def test_a_damaged_graph_is_one_sentence(tmp_path: Path, word_artifact: Path) ->
         open_engine("onnxruntime", path)
 
 
-def test_too_little_memory_is_one_sentence(
-    word_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    severities = []
-
-    def refuse(_: object, options: Any, **__: object) -> None:
-        severities.append(options.log_severity_level)
-        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Load model failed:std::bad_alloc")
-
-    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
-    with pytest.raises(
-        EngineError,
-        match=r"^ONNX Runtime \S+ could not load .*: there is not enough memory for it$",
-    ):
-        open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
-    assert severities == [4]  # nothing of it is written to stderr
-
-
 def test_a_wrong_feed_is_one_sentence(word_artifact: Path) -> None:
     engine = open_engine("onnxruntime", word_artifact / "model.fp32.onnx")
     with pytest.raises(EngineError, match=r"^ONNX Runtime could not run the batch: .+$"):
