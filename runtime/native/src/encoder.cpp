@@ -131,7 +131,7 @@ class Encoder {
       const float* query = heads.data + row * heads.stride + head * width;
       model_.kernels.attention({query, query + all, query + 2 * all, heads.stride,
                                 static_cast<std::size_t>(starts[sequence + 1] - starts[sequence]),
-                                width, model_.relative_bias(head),
+                                width, model_.config.attention_scale, model_.relative_bias(head),
                                 context.data + row * context.stride + head * width, context.stride,
                                 scratch_.attention(member_.rank())});
     }

@@ -45,7 +45,7 @@ Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, b
     const Part& part = parts[p];
     if (const float* bias = tensors.find_floats(part.name + ".bias", {part.columns}))
       for (std::size_t j = 0; j < part.columns; ++j)
-        bias_[starts[p] + (spread_rows ? j : spread(j, part))] = bias[j] * part.factor;
+        bias_[starts[p] + (spread_rows ? j : spread(j, part))] = bias[j];
     if (bytes)
       pack_bytes(tensors, part, *weights[p], starts[p], spread_rows);
     else
@@ -71,7 +71,7 @@ void Linear::pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& wei
   }
   for (std::size_t j = 0; j < part.columns; ++j) {
     const std::size_t column = start + (spread_rows ? j : spread(j, part));
-    scales_[column] = scales[j] * part.factor;
+    scales_[column] = scales[j];
     column_pairs_[column] = column_pair(sums[j]);
   }
 }
@@ -83,7 +83,7 @@ void Linear::pack_floats(const Part& part, const float* weight, std::size_t star
     for (std::size_t j = 0; j < part.columns; ++j) {
       const std::size_t column = start + (spread_rows ? j : spread(j, part));
       float_panels_[column / kPanel * kPanel * depth_ + row * kPanel + column % kPanel] =
-          weight[k * part.columns + j] * part.factor;
+          weight[k * part.columns + j];
     }
   }
 }

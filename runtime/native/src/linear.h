@@ -18,7 +18,6 @@ struct Part {
   std::size_t columns;
   std::size_t run;       // columns (or rows) in a row: those of a head
   std::size_t padded_run;
-  float factor = 1.0f;   // multiplies its columns
 };
 
 // Rows x weights + bias, with weights of bytes or of floats.

@@ -100,14 +100,11 @@ void Model::load_layers(Tensors& tensors) {
   weights.resize(config.layer_groups);
   for (std::size_t g = 0; g < weights.size(); ++g) {
     const std::string name = "layer." + std::to_string(g) + ".";
-    const auto heads = [&](const char* part, float factor) {
-      return Part{name + "attention." + part, hidden, attention, config.head_size, head_width(),
-                  factor};
+    const auto heads = [&](const char* part) {
+      return Part{name + "attention." + part, hidden, attention, config.head_size, head_width()};
     };
     LayerWeights& w = weights[g];
-    // Scores are scaled once for all, in the query's weights.
-    w.query_key_value = Linear(arena_, tensors, {heads("query", config.attention_scale), heads("key", 1.0f),
-                                         heads("value", 1.0f)});
+    w.query_key_value = Linear(arena_, tensors, {heads("query"), heads("key"), heads("value")});
     w.attention_output = Linear(arena_, tensors,
                                 {{name + "attention.output", attention, hidden, config.head_size,
                                   head_width()}},

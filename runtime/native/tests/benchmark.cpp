@@ -72,7 +72,7 @@ class Parts {
         for (std::size_t head = 0; head < kHeads; ++head) {
           const float* query = heads.data + row * heads.stride + head * width;
           model_.kernels.attention({query, query + all, query + 2 * all, heads.stride, length_, width,
-                                    nullptr, context.data + row * context.stride + head * width,
+                                    1.0f, nullptr, context.data + row * context.stride + head * width,
                                     context.stride, scratch_.attention(0)});
         }
     });

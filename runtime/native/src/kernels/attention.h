@@ -5,12 +5,12 @@
 
 namespace {
 
-// Softmax of one row of scores, in place. Lanes beyond `tokens` become 0.
-LN_INLINE void softmax(float* scores, std::size_t tokens, const float* bias) {
+// Softmax of one row of scores times `scale`, plus `bias`, in place. Lanes beyond `tokens` become 0.
+LN_INLINE void softmax(float* scores, std::size_t tokens, float scale, const float* bias) {
   const Floats lowest = broadcast(-3e38f);
   Floats peak = lowest;
   for (std::size_t j = 0; j < tokens; j += 16) {
-    Floats x = load(scores + j);
+    Floats x = mul(load(scores + j), broadcast(scale));
     if (bias) x = add(x, load(bias + j));
     x = first(tokens - j < 16 ? tokens - j : 16, x, lowest);
     store(scores + j, x);
@@ -45,7 +45,7 @@ void attention(const lanner::AttentionHead& head) {
     float_block(rows, head.query + row * head.stride, head.stride, keys, padded, head.width, scores,
                 padded, padded);
     for (std::size_t i = 0; i < rows; ++i)
-      softmax(scores + i * padded, tokens,
+      softmax(scores + i * padded, tokens, head.scale,
               head.relative_bias ? head.relative_bias - (row + i) : nullptr);
     float_block(rows, scores, padded, values, head.width, tokens,
                 head.output + row * head.output_stride, head.output_stride, head.width);

@@ -87,6 +87,7 @@ struct AttentionHead {
   std::size_t stride;
   std::size_t tokens;
   std::size_t width;           // a multiple of 16
+  float scale;                 // of the products of queries and keys
   const float* relative_bias;  // of distance 0 (key - query); nullptr: none
   float* output;
   std::size_t output_stride;
