@@ -42,7 +42,8 @@ class Encoder {
                               rows_from(bytes, share.begin));
       member_.wait();
       model_.kernels.product(bytes, count, linear.byte_weights(), panels.begin, panels.end,
-                             next.panel(member_.share(next.panels()).begin), epilogue, out);
+                             (next.bytes() ? next : linear).panel(member_.share(next.panels()).begin),
+                             epilogue, out);
     } else {
       member_.wait();
       model_.kernels.float_product(rows, count, linear.float_weights(), panels.begin, panels.end,

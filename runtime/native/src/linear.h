@@ -35,9 +35,9 @@ class Linear {
   ByteWeights byte_weights() const {
     return {panels_, depth_, scales_, bias_, column_pairs_};
   }
-  // A panel of weights in bytes, or nullptr.
+  // A panel of weights in bytes.
   const std::int8_t* panel(std::size_t index) const {
-    return panels_ == nullptr ? nullptr : panels_ + index * kPanel * depth_;
+    return panels_ + index * kPanel * depth_;
   }
   FloatWeights float_weights() const { return {float_panels_, depth_, bias_}; }
 
