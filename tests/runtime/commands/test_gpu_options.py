@@ -109,7 +109,7 @@ def test_inspect_says_which_engines_run_here(
     add_engines(word_artifact, fp16=build(), int8=build(**FOR_L4))
     assert main(["inspect", str(word_artifact)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "default tensorrt-fp16 on this machine, on its GPU" in said
+    assert "default tensorrt-fp16 in tensorrt on this machine, on its GPU" in said
     assert "profiles up to 8 x 2, 8 x 4; runs here" in said
     refusal = (
         "it was built for NVIDIA L4 (compute capability 8.9), but this machine has NVIDIA H100 "
