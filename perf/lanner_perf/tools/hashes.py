@@ -1,10 +1,10 @@
-"""Write the hashes of the files that a requirement file's pins may install.
+"""Write the hashes of all files that the pins of a requirement file may install.
 
     python -m lanner_perf.tools.hashes requirements/triton.txt
     python -m lanner_perf.tools.hashes constraints.txt --output hashed.txt --without torch
 
-uv asks the package index (`pip install uv`). Of its files those are kept that Lanner's platforms
-install: wheels for Linux on x86-64 and ARM and for Python 3.11 to 3.13, and source distributions.
+uv asks the package index (`pip install uv`). Only files for Lanner's platforms are kept: wheels for
+Linux on x86-64 and ARM with Python 3.11 to 3.13, and source distributions.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from lanner.files.staging import staged_file
 
 #: The minor versions of Python 3 that pyproject.toml names.
 MINORS = (11, 12, 13)
-#: Later than any: some releases need a later patch of the first of them than others.
+#: A patch version above all real ones, because some packages need a recent patch of 3.11.
 PATCH = 99
 ARCHITECTURES = ("x86_64", "aarch64")
 #: The pinned name and version of each package, and the SHA-256 of its files.
@@ -62,7 +62,7 @@ def requirement_of(line: str) -> Requirement | None:
 
 
 def locked(text: str, uv: str) -> dict[str, Any]:
-    """Return what uv writes into a pylock.toml for the pins of a requirement file.
+    """Return the content of the pylock.toml that uv writes for the pins of a requirement file.
 
     Raises:
         LannerError: uv is missing, or fails.
@@ -105,7 +105,7 @@ def _file_name(file: Mapping[str, Any]) -> str:
 
 
 def fits(file_name: str) -> bool:
-    """Return whether a wheel can be installed on a platform of Lanner's."""
+    """Return True if a wheel can be installed on one of Lanner's platforms."""
     try:
         *_, tags = parse_wheel_filename(file_name)
     except InvalidWheelFilename:
@@ -134,8 +134,8 @@ def hashed_lines(text: str, hashes: Hashes, without: Iterable[str] = ()) -> Iter
     """Yield the lines of a requirement file, each pin with its hashes.
 
     Args:
-        text: The file; hashes that it has already are replaced.
-        hashes: Those of each pin.
+        text: The content of the file; hashes in it are replaced.
+        hashes: The hashes of each pin.
         without: Names of packages to leave out.
 
     Raises:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from lanner.vectors.similarity import Vectors, normalize
 
-#: What rounding leaves between the length of a normalized vector and 1.
+#: Rounding moves the length of a normalized vector away from 1 by less than this.
 _UNIT_ERROR = 1e-3
 
 
@@ -13,11 +13,11 @@ def means_of(vectors: Vectors, counts: NDArray[np.int64]) -> Vectors:
     """Return the mean of each text's vectors, of length 1 if all of them have length 1.
 
     Args:
-        vectors: float32 [parts, dim], those of a text one after the other.
-        counts: int64 [texts], the number of parts of each; one at least.
+        vectors: float32 [parts, dim]; the parts of a text follow each other.
+        counts: int64 [texts], the number of parts of each text, at least 1.
 
     Returns:
-        float32 [texts, dim]. The vector of a text of one part is that of the part.
+        float32 [texts, dim]. A text with one part gets the vector of that part, bit for bit.
     """
     if not len(counts):
         return vectors
