@@ -141,6 +141,8 @@ class Connection:
         body = json.dumps({"input": texts, "encoding_format": "base64"}).encode()
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
+            if self._streams is not None and self._streams[0].at_eof():
+                self.close()  # the service has closed it: it was idle for long
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
