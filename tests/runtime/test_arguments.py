@@ -96,6 +96,12 @@ def test_methods(model: lanner.EmbeddingModel) -> None:
     assert try_all(lanner.retrieve, encoder=model, scorer=model, query="a", corpus=["b"]) > 90
 
 
+def test_an_artifact(artifact: Path) -> None:
+    assert try_all(lanner.Artifact.open, directory=artifact) > 15
+    with pytest.raises(InputTypeError, match=r"^the directory of an artifact must be a path, not"):
+        lanner.Artifact.open(5)  # type: ignore[arg-type]
+
+
 def test_what_is_wrong_is_named(artifact: Path, model: lanner.EmbeddingModel) -> None:
     with pytest.raises(InputTypeError, match=r"^batch_size must be a whole number, not float$"):
         model.encode(["a"], batch_size=2.5)  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 Nothing here needs an engine: an artifact is readable without torch, transformers or onnxruntime.
 """
 
+import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any, Self
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.artifact.manifest import FileRecord, Manifest, Variant, file_sha256
 from lanner.artifact.quality_budget import FORMER_NAMES
-from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
+from lanner.errors import ArtifactError, CorruptArtifactError, InputTypeError, VariantError
 
 QUALITY_FILE = "quality.json"
 _MOST_QUALITY_BYTES = 2**24
@@ -55,8 +56,13 @@ class Artifact:
         """Open an artifact and verify its manifest (other files are verified when they are used).
 
         Raises:
+            InputTypeError: `directory` is no path.
             ArtifactError: It is not an artifact, is damaged, or has a newer format.
         """
+        given: object = directory  # from callers that no type checker has seen
+        if not isinstance(given, str | os.PathLike):
+            msg = f"the directory of an artifact must be a path, not {type(given).__name__}"
+            raise InputTypeError(msg)
         path = Path(directory)
         artifact = cls(path, Manifest.read(path))
         artifact._require_usual_sizes()

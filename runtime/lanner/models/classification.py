@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy as np
 
 from lanner.artifact.activation import Scores
-from lanner.models.inputs import require_count, text_list
+from lanner.models.inputs import require_count, require_number, text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.lengths import OnLongInput, require_on_long, tell_long
 from lanner.text.tokenization import Pair
@@ -108,6 +108,7 @@ class ClassificationModel(LogitsModel):
         """
         if top_k is not None:
             require_count("top_k", top_k)
+        require_number("threshold", threshold)
         single = isinstance(texts, str)
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
         require_on_long(on_long, OnLongInput)

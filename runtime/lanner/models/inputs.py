@@ -27,6 +27,17 @@ def require_count(name: str, value: object, *, least: int = 1) -> int:
     return int(value)
 
 
+def require_number(name: str, value: object) -> None:
+    """Check an argument that must be a number.
+
+    Raises:
+        InputTypeError: It is another kind of value; True and False are no numbers.
+    """
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        msg = f"{name} must be a number, not {type(value).__name__}"
+        raise InputTypeError(msg)
+
+
 def require_str(**values: object) -> None:
     """Check arguments that must be strings.
 

@@ -1,7 +1,7 @@
 """The head `tag`: the entities of a text, with character offsets."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast, overload
 
 import numpy as np
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lanner.artifact.activation import Scores, softmax
 from lanner.artifact.manifest import Manifest
-from lanner.errors import InputError
+from lanner.errors import InputError, InputTypeError
 from lanner.models.base import (
     ManyTexts,
     Model,
@@ -112,6 +112,10 @@ class TaggingModel(Model):
         listed = [texts] if isinstance(texts, str) else text_list(texts, "tag")
         check_texts(listed)
         tags = parse_tags(self.manifest.labels)
+        given: object = ignore_labels  # from callers that no type checker has seen
+        if not isinstance(given, Iterable):
+            msg = f"ignore_labels must be labels, not {type(given).__name__}"
+            raise InputTypeError(msg)
         ignored = (ignore_labels,) if isinstance(ignore_labels, str) else ignore_labels
         deadline_s = deadline_after(timeout_ms)
         found: list[list[Entity]] = []

@@ -110,7 +110,7 @@ def require_on_long(on_long: str, allowed: object = OnLong) -> None:
     Raises:
         InputError: There is no such value.
     """
-    if on_long not in get_args(allowed):
+    if not isinstance(on_long, str) or on_long not in get_args(allowed):
         msg = f"on_long must be one of {', '.join(get_args(allowed))}, not {on_long!r}"
         raise InputError(msg)
 

@@ -98,6 +98,8 @@ def test_top_k(model: ClassificationModel) -> None:
     assert list(best.scores.items()) == list(whole.scores.items())[:2]
     with pytest.raises(InputError, match=r"top_k must be at least 1, not 0"):
         model.classify("a", top_k=0)
+    with pytest.raises(InputTypeError, match=r"^threshold must be a number, not str$"):
+        model.classify("a", threshold="0.5")  # type: ignore[call-overload]
 
 
 def test_one_text_gives_one_answer(model: ClassificationModel) -> None:

@@ -203,6 +203,10 @@ def test_an_unknown_strategy_is_refused(model: TaggingModel) -> None:
         InputError, match=r"no aggregation_strategy 'none': use simple, first, average, max"
     ):
         model.tag("a", aggregation_strategy="none")
+    with pytest.raises(InputTypeError, match=r"^aggregation_strategy must be a str, not NoneType$"):
+        model.tag("a", aggregation_strategy=None)  # type: ignore[call-overload]
+    with pytest.raises(InputTypeError, match=r"^ignore_labels must be labels, not int$"):
+        model.tag("a", ignore_labels=5)  # type: ignore[call-overload]
 
 
 def test_another_head_is_named(model: TaggingModel) -> None:
