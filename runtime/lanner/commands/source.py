@@ -41,7 +41,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--variant",
         default="auto",
         help="the variant to run, by its name or precision, such as int8, or auto: the choice of "
-        "'lanner tune', or else the fastest whose answers do not depend on the batch",
+        "'lanner tune', or else the default on this machine, which 'lanner inspect' shows",
     )
     parser.add_argument(
         "--engine",
