@@ -22,6 +22,7 @@ _EXAMPLES = """\
   lanner export path/to/checkpoint --output small.lanner --vocabulary-from texts.txt --keep-layers 3
   lanner export path/to/checkpoint --output mine.lanner --budget cosine:0.995
   lanner export path/to/classifier --output duplicates.lanner --head score
+  lanner export path/to/lora-adapter --output mine.lanner --base path/to/its/base
 """
 
 
@@ -92,6 +93,17 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "--positive-label",
         metavar="LABEL",
         help="with --head score: the label whose probability is the score (default: second of two)",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="DIR|NAME",
+        help="of an adapter (LoRA): the checkpoint that it was trained for (default: the weights "
+        "beside it, or the directory that its configuration names)",
+    )
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="read weights that are pickles (.bin), by torch's safe unpickling of tensors alone",
     )
     parser.add_argument(
         "--keep-layers",
@@ -169,6 +181,8 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 truncate_dim=args.truncate_dim,
                 pooling=args.pooling,
                 positive_label=args.positive_label,
+                base=args.base,
+                allow_pickle=args.allow_pickle,
                 keep_layers=args.keep_layers,
                 vocabulary_from=args.vocabulary_from,
                 quality_data=args.quality_data,

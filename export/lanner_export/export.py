@@ -71,6 +71,8 @@ def export(
     truncate_dim: int | None = None,
     pooling: str | None = None,
     positive_label: str | None = None,
+    base: str | None = None,
+    allow_pickle: bool = False,
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
     quality_data: Path | None = None,
@@ -96,6 +98,9 @@ def export(
             tokens become one; None for the mean.
         positive_label: The label whose probability the head ``"score"`` returns, if there are
             several; None for the second of two.
+        base: The checkpoint that an adapter (LoRA) was trained for, a directory or a hub name; None
+            for the weights beside it, or the directory that its configuration names.
+        allow_pickle: Read weights that are pickles (``.bin``), by torch's safe unpickling.
         keep_layers: The layers to keep, by their numbers from 0, or the number of layers, evenly
             spaced from the first to the last; None for all.
         vocabulary_from: Texts (.txt, .csv, .jsonl): only their tokens, special tokens and single
@@ -115,7 +120,8 @@ def export(
         UnsupportedError: Lanner does not export this kind of checkpoint.
         ParityError: The answers of a variant differ from the (trimmed) checkpoint's.
         BudgetError: int8 cannot meet the budget.
-        UsageError: There is no data to measure the budget with.
+        UsageError: There is no data to measure the budget with, or no adapter for the base.
+        MissingExtraError: The package that merges adapters is not installed.
         ExportError: A text of `vocabulary_from` would be split differently.
         InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
@@ -131,6 +137,8 @@ def export(
         truncate_dim=truncate_dim,
         pooling=pooling,
         positive_label=positive_label,
+        base=base,
+        allow_pickle=allow_pickle,
         keep_layers=keep_layers,
         vocabulary_from=vocabulary_from,
         quality_data=quality_data,
@@ -221,6 +229,8 @@ class Export:
             truncate_dim=options.truncate_dim,
             pooling=options.pooling,
             positive_label=options.positive_label,
+            base=options.base,
+            allow_pickle=options.allow_pickle,
             trimming=self._trimming,
             scratch=scratch,
         )

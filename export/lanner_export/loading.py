@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner_export import HEADS
 from lanner_export.checkpoint.checkpoint import Checkpoint, Reference, local_directory
-from lanner_export.checkpoint.contents import foreign_head, require_inside, require_no_adapter
+from lanner_export.checkpoint.contents import foreign_head, require_inside
 from lanner_export.checkpoint.heads import infer_head
 from lanner_export.static.embedder import load_static_embedder
 from lanner_export.static.reading import is_static_checkpoint
 from lanner_export.transformer.classifier import load_classifier
 from lanner_export.transformer.embedder import load_embedder
+from lanner_export.transformer.preparing import prepare
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming
 
 
@@ -31,6 +33,8 @@ def load_checkpoint(
     truncate_dim: int | None = None,
     pooling: str | None = None,
     positive_label: str | None = None,
+    base: str | None = None,
+    allow_pickle: bool = False,
     trimming: Trimming = NO_TRIMMING,
     scratch: Path | None = None,
 ) -> Checkpoint:
@@ -45,25 +49,39 @@ def load_checkpoint(
         pooling: One of `POOLINGS`, for a checkpoint that does not say it; None for the mean.
         positive_label: The label whose probability the head `score` returns, if there are several;
             None for the second of two.
+        base: The checkpoint that an adapter was trained for; None for the weights beside it, or
+            the directory that its configuration names.
+        allow_pickle: Read weights in pickles, by torch's safe unpickling.
         trimming: The layers and the vocabulary to keep.
-        scratch: A directory with room for the vectors of a file, which stay there while the
-            checkpoint is in use. Only static vectors need it.
+        scratch: A directory with room for the vectors of a file, or for merged or converted
+            weights, which stay there while the checkpoint is in use. Others do not need it.
 
     Raises:
         CheckpointError: The checkpoint is missing, incomplete or unreadable.
         UnsupportedError: The architecture, head or a module cannot be exported, or an argument has
             no meaning for the head.
         ExportError: A text of the corpus would be split differently.
-        InputError: The checkpoint holds static vectors, and there is no `scratch`.
+        InputError: The checkpoint needs a `scratch`, and there is none.
+        UsageError: A base was given, and there is no adapter.
+        MissingExtraError: The package that merges adapters is not installed.
     """
     if head not in HEADS:
         msg = f"there is no head {head!r}: use {', '.join(HEADS)}"
         raise UnsupportedError(msg)
     path = Path(checkpoint)
     directory = (
-        path if path.is_file() and is_static_checkpoint(path) else local_directory(checkpoint)
+        path
+        if path.is_file() and is_static_checkpoint(path)
+        else local_directory(checkpoint, with_pickles=allow_pickle)
     )
-    warnings = _require_own_contents(directory, checkpoint, head)
+    added: dict[str, Any] = {}
+    if directory.is_dir():
+        require_inside(directory)
+        prepared = prepare(
+            directory, checkpoint, base=base, allow_pickle=allow_pickle, scratch=scratch
+        )
+        directory, added = prepared.directory, prepared.source
+    warnings = _require_own_head(directory, checkpoint, head)
     if is_static_checkpoint(directory):
         _require_plain_embed(checkpoint, head, truncate_dim, pooling, positive_label, trimming)
         if scratch is None:
@@ -90,7 +108,9 @@ def load_checkpoint(
     else:
         load = partial(load_classifier, directory, checkpoint, head, positive_label=positive_label)
         loaded = load(max_tokens=max_tokens, trimming=trimming)
-    loaded = replace(loaded, warnings=[*warnings, *loaded.warnings])
+    loaded = replace(
+        loaded, warnings=[*warnings, *loaded.warnings], source={**loaded.source, **added}
+    )
     if not loaded.trimming:
         return loaded
     return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
@@ -101,12 +121,8 @@ def _asks_for_vectors(head: str) -> bool:
     return head in HEAD_RECORDS and HEAD_RECORDS[head].answers_vectors
 
 
-def _require_own_contents(directory: Path, checkpoint: str, head: str) -> list[str]:
-    """Refuse what a directory holds beside its model and would be left out without a word."""
-    if not directory.is_dir():
-        return []
-    require_inside(directory)
-    require_no_adapter(directory, checkpoint)
+def _require_own_head(directory: Path, checkpoint: str, head: str) -> list[str]:
+    """Refuse a head that a directory holds beside its model and that would be left out silently."""
     other = foreign_head(directory)
     if other is None:
         return []

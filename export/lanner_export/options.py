@@ -14,7 +14,7 @@ from lanner_export.graph.rewriting import require_passes
 MAY_DIFFER = frozenset(
     {
         # The search compares the traced graph, which represents the checkpoint.
-        "checkpoint",
+        *("checkpoint", "base", "allow_pickle"),
         # The journal is next to its output.
         *("output", "overwrite"),
         # Trials of int8 do not depend on the other variants; a budget's measure is compared, and
@@ -38,6 +38,8 @@ class Options:
     truncate_dim: int | None
     pooling: str | None
     positive_label: str | None
+    base: str | None
+    allow_pickle: bool
     keep_layers: int | Sequence[int] | None
     vocabulary_from: Path | None
     quality_data: Path | None

@@ -22,6 +22,10 @@ from lanner_export.graph.tracing import LogitsGraph, SentenceGraph
 Reference = Callable[[Sequence[str | Pair]], list[NDArray[np.float32]]]
 
 
+#: The files of a hub name that an export reads.
+_OF_HUB = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint, loaded in float32 on the CPU and ready to be traced.
@@ -76,8 +80,12 @@ class Checkpoint:
     scored_label: str | None = None
 
 
-def local_directory(checkpoint: str) -> Path:
+def local_directory(checkpoint: str, *, with_pickles: bool = False) -> Path:
     """Return the directory of a checkpoint, or of the snapshot of a hub name.
+
+    Args:
+        checkpoint: The directory or name.
+        with_pickles: Take the pickles of a hub name along.
 
     Raises:
         CheckpointError: It is neither a directory nor a known hub name.
@@ -101,7 +109,7 @@ def local_directory(checkpoint: str) -> Path:
         with quiet():
             return Path(
                 snapshot_download(
-                    checkpoint, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+                    checkpoint, allow_patterns=[*_OF_HUB, *(["*.bin"] if with_pickles else [])]
                 )
             )
     except Exception as error:  # the hub client raises many unrelated types

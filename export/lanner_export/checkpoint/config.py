@@ -41,6 +41,7 @@ def read_config(directory: Path, checkpoint: str) -> Any:
     raw = read_json(path, f"{checkpoint} is not a checkpoint")
     # A model type that transformers also knows would load, and compute something else.
     _require_no_code(raw, checkpoint)
+    _require_floats(raw, checkpoint)
     _require_plausible(raw, path)
     tokenizer = directory / "tokenizer_config.json"
     if tokenizer.is_file():
@@ -69,6 +70,18 @@ def _require_no_code(content: dict[str, Any], checkpoint: str) -> None:
         "checkpoints: use one that transformers itself carries"
     )
     raise UnsupportedError(msg)
+
+
+def _require_floats(raw: dict[str, Any], checkpoint: str) -> None:
+    quantized = raw.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else None
+        msg = (
+            f"{checkpoint} has weights that {method or 'another library'} quantized, which Lanner "
+            "does not read: load it, call dequantize(), save that, and export it; --precision int8 "
+            "quantizes it again"
+        )
+        raise UnsupportedError(msg)
 
 
 def _require_plausible(raw: dict[str, Any], path: Path) -> None:

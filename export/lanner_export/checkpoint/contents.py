@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lanner.errors import CheckpointError, UnsupportedError
+from lanner.errors import CheckpointError
 from lanner_export.checkpoint.modules import (
     MODULES_FILE,
     is_inside,
@@ -28,9 +28,6 @@ _READ_WHOLE = (
 _MOST_BYTES = 2**28
 #: Files of settings that frameworks read.
 _SETTINGS = ("config.json", "sentence_*_config.json", "*embedding_config.json")
-#: The files of adapters from PEFT and from AdapterHub's library.
-_ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER_WEIGHTS = ("adapter_model.*", "pytorch_adapter.bin")
 #: Classifiers that other libraries keep beside an encoder -> the library.
 _FOREIGN_HEADS = {
     "config_setfit.json": "SetFit",
@@ -88,29 +85,6 @@ def require_inside(directory: Path) -> None:
             exists = os.path.exists(place / value)  # noqa: PTH110 (also of names that no file has)
             if exists and not is_inside(place / value, directory):
                 refuse_outside(path, f"{name} {value!r}")
-
-
-def require_no_adapter(directory: Path, checkpoint: str) -> None:
-    """Refuse a checkpoint with an adapter: its weights alone give other answers.
-
-    Raises:
-        UnsupportedError: There is one; the message says how to make one checkpoint of both.
-    """
-    found = sorted(directory.rglob(_ADAPTER_CONFIG))
-    for pattern in _ADAPTER_WEIGHTS:
-        found += sorted(directory.rglob(pattern))
-    if not found:
-        return
-    path, kind = found[0], "an adapter"
-    if path.name == _ADAPTER_CONFIG:
-        settings = read_json(path, "an adapter's settings")
-        base = settings.get("base_model_name_or_path")
-        kind = f"a {settings.get('peft_type') or 'PEFT'} adapter" + (f" of {base}" if base else "")
-    msg = (
-        f"{checkpoint} holds {kind} ({path.relative_to(directory)}), which Lanner does not apply: "
-        "merge it into the weights with merge_and_unload, save that, and export it"
-    )
-    raise UnsupportedError(msg)
 
 
 def foreign_head(directory: Path) -> str | None:

@@ -16,6 +16,8 @@ SETTINGS_FILE = "config_sentence_transformers.json"
 _WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
 #: The prefix of sentence-transformers' own classes; any other class is code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
+#: Modules that choose other modules by the kind of a text.
+_SEVERAL_WAYS = ("Router", "Asym")
 #: Settings of a Transformer module that cut or extend some texts otherwise than others.
 _READING_SETTINGS = ("query_length", "document_length", "query_expansion", "processing_kwargs")
 #: The prefix of a Dense module's activation; for any other, sentence-transformers uses Tanh.
@@ -152,6 +154,14 @@ def require_plain_transformer(directory: Path) -> None:
 
 def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:
     for kind, _ in entries:
+        if kind.startswith(TRUSTED_PREFIX) and kind.rpartition(".")[2] in _SEVERAL_WAYS:
+            msg = (
+                f"{path} has the module {kind}, which takes queries and documents different ways, "
+                "and an artifact has one: save each way as a checkpoint of its own "
+                "(SentenceTransformer(modules=[*router.sub_modules['query'], ...]).save), and "
+                "export both"
+            )
+            raise UnsupportedError(msg)
         if not kind.startswith(TRUSTED_PREFIX) or kind.rpartition(".")[2] not in supported:
             msg = (
                 f"{path} has the module {kind}, which Lanner does not export: "
@@ -211,7 +221,8 @@ def require_safetensors(directory: Path, *, is_needed: bool) -> None:
     if pickled and not has_safe:
         msg = (
             f"{directory} holds its weights only as a pickle ({pickled[0]}), which can run code "
-            "when it is read: save it as safetensors with save_pretrained, and export that"
+            "when it is read: save it as safetensors with save_pretrained, or pass --allow-pickle, "
+            "which reads tensors alone"
         )
         raise CheckpointError(msg)
     if is_needed and not has_safe:

@@ -110,26 +110,6 @@ def test_the_manifest_keeps_no_path_of_this_machine(
     assert load_checkpoint(".").source["checkpoint"] == "checkpoint"
 
 
-@pytest.mark.parametrize("place", [".", "adapters/mine"])
-def test_an_adapter_is_never_passed_over(checkpoint: Path, place: str) -> None:
-    adapter = checkpoint / place
-    adapter.mkdir(parents=True, exist_ok=True)
-    (adapter / "adapter_model.safetensors").touch()
-    with pytest.raises(
-        UnsupportedError,
-        match=r"holds an adapter \(.*adapter_model.safetensors\), which Lanner does not apply: m",
-    ):
-        load_checkpoint(str(checkpoint))
-    settings = {"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"}
-    (adapter / "adapter_config.json").write_text(json.dumps(settings))
-    for name in ("config.json", "model.safetensors", "modules.json"):  # adapters lack these files
-        (checkpoint / name).unlink()
-    with pytest.raises(
-        UnsupportedError, match=r"holds a LORA adapter of bert-base-uncased \(.*adapter_config.json"
-    ):
-        load_checkpoint(str(checkpoint))
-
-
 @pytest.mark.parametrize(
     ("file", "library"),
     [
