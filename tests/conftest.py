@@ -16,8 +16,10 @@ from tests.support.cells import Cell, MakeCell, export_cell, require_known
 from tests.support.checkpoints import (
     bert_checkpoint,
     bert_model,
+    colbert_checkpoint,
     cross_encoder_checkpoint,
     plain_checkpoint,
+    sparse_checkpoint,
 )
 from tests.support.made_once import made_once
 from tests.support.traced_once import TracedOnce
@@ -143,6 +145,29 @@ def tagger_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
             directory, bert_model(kind="BertForTokenClassification", id2label=labels)
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def splade_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded random SPLADE model, saved by sentence-transformers."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    return made_once(tmp_path_factory, "splade", sparse_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def splade_artifact(splade_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of `splade_checkpoint`. Do not change it."""
+    return exported(splade_checkpoint, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def colbert_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of a seeded random encoder of tokens. Do not change it."""
+    multi = pytest.importorskip("sentence_transformers", reason="needs the export extra")
+    if not hasattr(multi, "MultiVectorEncoder"):
+        pytest.skip("needs sentence-transformers 6")
+    checkpoint = made_once(tmp_path_factory, "colbert", colbert_checkpoint)
+    return exported(checkpoint, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ RUNTIME = {
     "engines": "errors machine artifact engines/tensorrt engines/onnx engines/native",
     "running": "errors text engines",
     "models": "errors vectors artifact text running",
+    "retrieval": "errors artifact models",
     "files": "errors machine vectors artifact models",
     "loading": "errors _version machine vectors artifact text engines/tensorrt engines running "
     "models files",
@@ -52,7 +53,7 @@ RUNTIME = {
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
     "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
     "triton/server service/access service",
-    "__init__": "errors _version vectors artifact models loading triton/client",
+    "__init__": "errors _version vectors artifact models retrieval loading triton/client",
     "__main__": "commands",
 }
 EXPORT = {

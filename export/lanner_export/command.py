@@ -124,7 +124,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="FILE",
         type=Path,
         help="labelled data to measure quality with, .csv or .jsonl; the columns are "
-        "sentence1,sentence2,score (embed, score), text,label (classify) or text,entities (tag)",
+        "sentence1,sentence2,score (embed, sparse, tokens, score), text,label (classify) or "
+        "text,entities (tag)",
     )
     parser.add_argument(
         "--budget",
@@ -132,8 +133,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         type=options.argument(QualityBudget.parse),
         help="with --quality-data, the most that int8 may lose in points x100: spearman:0.3, "
         "accuracy:0.5 or f1:0.5; without labels, the least agreement: cosine:0.995, "
-        "neighbours@10:0.9, rank_correlation:0.99 or agreement:0.99; products stay in float32 "
-        "until the bound holds",
+        "neighbours@10:0.9, terms@20:0.9, rank_correlation:0.99 or agreement:0.99; products stay "
+        "in float32 until the bound holds",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the artifact at --output")
     parser.set_defaults(run=run)

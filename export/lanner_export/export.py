@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lanner._version import __version__
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import (
@@ -44,6 +46,7 @@ from lanner_export.texts.calibration import calibration_texts
 from lanner_export.texts.quality_data import QualityData
 from lanner_export.trim.trimming import Corpus, Trimming
 
+QUERY_WEIGHTS_FILE = "query_weights.npy"
 ARTIFACT_SUFFIX = ".lanner"
 _VERSIONED_PACKAGES = (
     "torch",
@@ -181,6 +184,8 @@ class Export:
             checkpoint = self._load(staged.parent)
             self._require_room(checkpoint, staged)
             tokenizer = checkpoint.write_tokenizer(staged / TOKENIZER_FILE)
+            if checkpoint.query_weights is not None:
+                np.save(staged / QUERY_WEIGHTS_FILE, checkpoint.query_weights)
             draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer), self._tell)
             draft.add_variants(self._write_variants(draft))
             self._warn_of_lost_fusions(draft)
@@ -267,6 +272,9 @@ class Export:
             labels=checkpoint.labels,
             activation=checkpoint.activation,
             scored_label=checkpoint.scored_label,
+            max_active_dims=checkpoint.max_active_dims,
+            query_weights=None if checkpoint.query_weights is None else QUERY_WEIGHTS_FILE,
+            late_interaction=checkpoint.late_interaction,
         )
 
     def _write_variants(self, draft: Draft) -> list[Variant]:

@@ -22,6 +22,8 @@ from lanner_export.static.reading import is_static_checkpoint
 from lanner_export.transformer.classifier import load_classifier
 from lanner_export.transformer.embedder import load_embedder
 from lanner_export.transformer.preparing import prepare
+from lanner_export.transformer.sparse_encoder import load_sparse_encoder
+from lanner_export.transformer.token_encoder import load_token_encoder
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming
 
 
@@ -102,7 +104,14 @@ def load_checkpoint(
         if value is not None and head != owner:
             msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
-    if HEAD_RECORDS[head].answers_vectors:
+    load: Callable[..., Checkpoint]
+    if head == Head.SPARSE:
+        load = partial(load_sparse_encoder, directory, checkpoint)
+        loaded = load(max_tokens=max_tokens, trimming=trimming)
+    elif head == Head.TOKENS:
+        load = partial(load_token_encoder, directory, checkpoint)
+        loaded = load(max_tokens=max_tokens, trimming=trimming)
+    elif HEAD_RECORDS[head].embeds:
         load = partial(load_embedder, directory, checkpoint, pooling=pooling, drops_head=drops_head)
         loaded = load(max_tokens=max_tokens, truncate_dim=truncate_dim, trimming=trimming)
     else:
@@ -118,7 +127,7 @@ def load_checkpoint(
 
 def _asks_for_vectors(head: str) -> bool:
     """True if the caller named a head of vectors, so that the checkpoint's own may be left out."""
-    return head in HEAD_RECORDS and HEAD_RECORDS[head].answers_vectors
+    return head in HEAD_RECORDS and HEAD_RECORDS[head].embeds
 
 
 def _require_own_head(directory: Path, checkpoint: str, head: str) -> list[str]:

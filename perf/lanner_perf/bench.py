@@ -102,8 +102,15 @@ def bench(request: Request, progress: Progress) -> dict[str, Any]:
 
 def specs(artifact: Artifact, checkpoint: str) -> list[Spec]:
     """Return the specs: the reference, which is the checkpoint's framework, then each variant."""
-    if not artifact.manifest.head_record.answers_vectors:
+    record = artifact.manifest.head_record
+    if not record.answers_vectors:
         return head_specs(artifact, checkpoint)
+    if not record.embeds:
+        msg = (
+            f"{artifact.directory} has the head {record.head!r}, which lanner bench does not "
+            "measure: 'lanner tune' measures its engines"
+        )
+        raise UnsupportedError(msg)
     variants = [
         Spec(f"lanner {variant.name}", "lanner", str(artifact.directory), {"variant": variant.name})
         for variant in artifact.manifest.variants

@@ -14,9 +14,11 @@ from lanner.loading.load import load
 from lanner.models.classification import Classification, ClassificationModel
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.entities import Entity
-from lanner.models.retrieval import Hit, retrieve
 from lanner.models.scoring import ScoringModel
+from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import TokensModel
+from lanner.retrieval import Hit, retrieve
 from lanner.triton.client.connection import connect, connect_async
 from lanner.vectors.precision import quantize_embeddings
 from lanner.vectors.similarity import SearchResult
@@ -32,7 +34,9 @@ __all__ = [
     "LannerError",
     "ScoringModel",
     "SearchResult",
+    "SparseModel",
     "TaggingModel",
+    "TokensModel",
     "__version__",
     "connect",
     "connect_async",

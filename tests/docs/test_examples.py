@@ -42,6 +42,8 @@ def directory(
     scorer_artifact: Artifact,
     classifier_artifact: Artifact,
     tagger_artifact: Artifact,
+    splade_artifact: Artifact,
+    colbert_artifact: Artifact,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
@@ -51,6 +53,8 @@ def directory(
         "ranker": scorer_artifact,
         "intents": classifier_artifact,
         "tagger": tagger_artifact,
+        "splade": splade_artifact,
+        "colbert": colbert_artifact,
     }
     for name, artifact in artifacts.items():
         (tmp_path / f"{name}.lanner").symlink_to(artifact.directory)

@@ -103,6 +103,7 @@ def records() -> Iterator[tuple[str, Any]]:
     yield "### `tokenizer`", get_type_hints(manifest)["tokenizer"]
     yield "### `variants`", get_args(get_type_hints(manifest)["variants"])[0]
     yield "### `build`", build
+    yield "### `late_interaction`", get_args(get_type_hints(manifest)["late_interaction"])[0]
     yield "### `embedding_ranges`", get_args(get_type_hints(manifest)["embedding_ranges"])[0]
 
 

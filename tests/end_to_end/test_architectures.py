@@ -40,7 +40,12 @@ def test_it_answers_as_its_checkpoint_does(
     assert ("token_type_ids" in artifact.manifest.inputs) == has_types
     quality = artifact.quality()["variants"]
     assert quality["fp32"]["largest_difference"] <= 1e-4
-    if head == "embed":
+    if head == "tokens":
+        assert quality["fp32"]["cosine_min"] >= 0.99999
+        assert quality["int8"]["cosine_mean"] >= 0.98
+        assert quality["fp16"]["cosine_mean"] >= 0.99999
+        assert quality["bf16"]["cosine_mean"] >= 0.9997
+    elif head in ("embed", "sparse"):
         assert quality["fp32"]["cosine_min"] >= 0.99999
         assert quality["int8"]["cosine_min"] >= 0.98
         assert quality["fp16"]["cosine_min"] >= 0.99999
@@ -67,6 +72,10 @@ def test_it_answers_as_its_checkpoint_does(
     loaded = load(artifact.directory)
     if head == "embed":
         assert loaded.encode("a man plays").shape == (artifact.manifest.dimension,)
+    elif head == "sparse":
+        assert loaded.encode_sparse("a man plays").shape == (1, artifact.manifest.dimension)
+    elif head == "tokens":
+        assert loaded.encode_tokens("a man plays").shape[1] == artifact.manifest.dimension
     elif head == "score":
         assert loaded.score([("a man", "a guitar")]).shape == (1,)
     elif head == "classify":

@@ -39,7 +39,7 @@ from lanner.triton.server.stubs import stubs
 
 pytestmark = pytest.mark.no_transformers
 
-HEADS = ("embed", "score", "classify", "tag")
+HEADS = ("embed", "score", "classify", "tag", "sparse", "tokens")
 TEXTS = [
     "a man is eating",
     "two dogs",
@@ -83,13 +83,22 @@ def served(
     scorer_artifact: Artifact,
     classifier_artifact: Artifact,
     tagger_artifact: Artifact,
+    splade_artifact: Artifact,
+    colbert_artifact: Artifact,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     """Yield a server with every head, and with a model whose text model calls its token model."""
     artifacts = dict(
         zip(
             HEADS,
-            (tiny_artifact, scorer_artifact, classifier_artifact, tagger_artifact),
+            (
+                tiny_artifact,
+                scorer_artifact,
+                classifier_artifact,
+                tagger_artifact,
+                splade_artifact,
+                colbert_artifact,
+            ),
             strict=True,
         )
     )
@@ -112,6 +121,11 @@ def served(
 def ask(model: Any, head: str) -> Any:
     if head == "embed":
         return model.encode(TEXTS)
+    if head == "sparse":
+        return model.encode_sparse(TEXTS).toarray()
+    if head == "tokens":
+        tasks = ("document", "query")
+        return np.concatenate([v for t in tasks for v in model.encode_tokens(TEXTS, task=t)])
     if head == "score":
         return model.score(PAIRS)
     if head == "classify":

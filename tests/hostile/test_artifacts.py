@@ -21,7 +21,7 @@ from tests.support.word_artifact import write_manifest, write_word_artifact
 from lanner.artifact import manifest as manifest_module
 from lanner.artifact.artifact import QUALITY_FILE, Artifact
 from lanner.artifact.engine_build import EngineBuild, Profile
-from lanner.artifact.manifest import MANIFEST_FILE, RangesRecord, Variant
+from lanner.artifact.manifest import MANIFEST_FILE, LateInteraction, RangesRecord, Variant
 from lanner.commands import inspect
 from lanner.files.bulk import Bulk
 from lanner.files.partial import directory_of
@@ -150,6 +150,8 @@ HEADS: dict[str, dict[str, Any]] = {
         "embedding_ranges": None,
     },
     "tag": {"similarity": "", "labels": list("wxyz"), "embedding_ranges": None},
+    "sparse": {"similarity": "dot", "max_active_dims": 3},
+    "tokens": {"similarity": "maxsim", "late_interaction": LateInteraction(4, 4, 3, 2)},
 }
 
 

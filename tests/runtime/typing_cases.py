@@ -86,6 +86,19 @@ def what_the_other_heads_answer(
     assert_type(tagger.tag(["a"]), list[list[Entity]])
 
 
+def what_a_sparse_model_answers(model: lanner.SparseModel) -> None:
+    vectors = model.encode_sparse(["a"])
+    assert_type(model.decode_sparse(vectors, top_k=3), list[list[tuple[str, float]]])
+    assert_type(model.similarity(vectors, vectors), NDArray[np.float32])
+
+
+def what_a_model_of_tokens_answers(model: lanner.TokensModel) -> None:
+    assert_type(model.encode_tokens("a", task="query"), NDArray[np.float32])
+    many = model.encode_tokens(["a"])
+    assert_type(many, list[NDArray[np.float32]])
+    assert_type(model.similarity(many, many), NDArray[np.float32])
+
+
 def what_is_retrieved(encoder: EmbeddingModel, scorer: ScoringModel) -> None:
     assert_type(lanner.retrieve(encoder, scorer, "a", ["b"]), list[Hit])
     assert_type(lanner.retrieve(encoder, scorer, ["a"], ["b"], k=3), list[list[Hit]])

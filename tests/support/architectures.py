@@ -26,6 +26,8 @@ CLASS_OF_HEAD = {
     "score": ("ForSequenceClassification", 1),
     "classify": ("ForSequenceClassification", 3),
     "tag": ("ForTokenClassification", len(LABELS)),
+    "sparse": ("ForMaskedLM", 0),
+    "tokens": ("Model", 0),
 }
 
 
@@ -134,6 +136,8 @@ CHOSEN = {
     ("XLM-RoBERTa", "classify"),
     ("MPNet", "tag"),
     ("ModernBERT", "score"),
+    ("DistilBERT", "sparse"),
+    ("RoBERTa", "tokens"),
 }
 
 
@@ -187,7 +191,11 @@ exports it for that head, and compares the answers at each precision with those 
 checkpoint's own framework, with each generation of transformers that is named. The table is
 written from the matrix of those tests, and a test fails if the two differ.
 
-- fp32 reproduces vectors within a cosine of 0.99999 and logits within 1e-4.
+- fp32 reproduces vectors within a cosine of 0.99999, and logits and weights of terms within 1e-4.
+- `sparse` is made of the checkpoint's masked language model (`--head sparse`), or of a SPLADE
+  model as sentence-transformers saves it.
+- `tokens` is made of the checkpoint's encoder (`--head tokens`), or of a ColBERT model as PyLate or
+  sentence-transformers saves it, which needs sentence-transformers 6.
 - The export of a real checkpoint measures what int8 costs it; the quality card shows it.
 - fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
   after each operator.

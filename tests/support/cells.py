@@ -61,5 +61,13 @@ def export_cell(name: str, head: str, directory: Path) -> None:
     model: Any = getattr(transformers, row.prefix + CLASS_OF_HEAD[head][0])(config).eval()
     checkpoint = plain_checkpoint(directory / CHECKPOINT, model, row.tokenizer())
     warnings: list[str] = []
-    export(checkpoint, directory / ARTIFACT, precisions=PRECISIONS, warn=warnings.append)
+    # Their checkpoints are encoders, too.
+    named = head if head in ("sparse", "tokens") else "auto"
+    export(
+        checkpoint,
+        directory / ARTIFACT,
+        head=named,
+        precisions=PRECISIONS,
+        warn=warnings.append,
+    )
     (directory / WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")

@@ -209,6 +209,101 @@ def bert_checkpoint(
     return directory
 
 
+def sparse_checkpoint(
+    directory: Path,
+    *,
+    pooling: str = "max",
+    activation: str = "relu",
+    max_tokens: int = 16,
+    model: Any = None,
+    **options: Any,
+) -> Path:
+    """A SPLADE checkpoint, saved by sentence-transformers itself."""
+    from sentence_transformers import SparseEncoder  # noqa: PLC0415
+    from sentence_transformers.sparse_encoder import modules  # noqa: PLC0415
+
+    model = model or bert_model(kind="BertForMaskedLM")
+    plain = plain_checkpoint(directory.with_name(directory.name + "-plain"), model)
+    parts = [
+        modules.Transformer(str(plain), transformer_task="fill-mask", max_seq_length=max_tokens),
+        modules.SpladePooling(pooling_strategy=pooling, activation_function=activation),
+    ]
+    SparseEncoder(modules=parts, device="cpu", **options).save(str(directory))
+    return directory
+
+
+def inference_free_checkpoint(directory: Path, **options: Any) -> Path:
+    """A sparse encoder that looks queries up in a table, saved by sentence-transformers itself."""
+    import torch  # noqa: PLC0415
+    from sentence_transformers import SparseEncoder  # noqa: PLC0415
+    from sentence_transformers.sparse_encoder import modules  # noqa: PLC0415
+
+    plain = plain_checkpoint(
+        directory.with_name(directory.name + "-plain"), bert_model(kind="BertForMaskedLM")
+    )
+    transformer = modules.Transformer(str(plain), transformer_task="fill-mask", max_seq_length=16)
+    torch.manual_seed(2)
+    weight = torch.rand(len(transformer.tokenizer))
+    weight[5:20] = 0
+    router = modules.Router.for_query_document(
+        query_modules=[modules.SparseStaticEmbedding(transformer.tokenizer, weight)],
+        document_modules=[transformer, modules.SpladePooling("max")],
+    )
+    SparseEncoder(modules=[router], device="cpu", **options).save(str(directory))
+    return directory
+
+
+def colbert_checkpoint(
+    directory: Path,
+    *,
+    prompts: dict[str, str] | None = None,
+    similarity: str = "maxsim",
+    strategy: str | None = "fixed",
+    attends: bool = False,
+    skips_in: tuple[str, ...] = ("document",),
+    query_length: int | None = None,
+) -> Path:
+    """An encoder of tokens, saved by sentence-transformers' MultiVectorEncoder (from version 6 on).
+
+    Queries are expanded to 12 tokens, documents have 16 at most, and "?" and "." have no vector.
+    """
+    import torch  # noqa: PLC0415
+    from sentence_transformers import MultiVectorEncoder  # noqa: PLC0415
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer  # noqa: PLC0415
+    from sentence_transformers.multi_vector_encoder.modules import (  # noqa: PLC0415
+        MultiVectorMask,
+    )
+
+    plain = plain_checkpoint(directory.with_name(directory.name + "-plain"))
+    expansion = {"strategy": strategy, "attend": attends, "length": 12} if strategy else None
+    torch.manual_seed(1)
+    modules = [
+        Transformer(
+            str(plain),
+            max_seq_length=32,
+            document_length=16,
+            query_length=query_length,
+            query_expansion=expansion,
+        ),
+        Dense(
+            32,
+            12,
+            bias=False,
+            activation_function=torch.nn.Identity(),
+            module_input_name="token_embeddings",
+        ),
+        MultiVectorMask(skiplist_words=["?", "."], skiplist_tasks=list(skips_in)),
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    MultiVectorEncoder(
+        modules=modules,
+        device="cpu",
+        prompts={"query": "a man ", "document": "the "} if prompts is None else prompts,
+        similarity_fn_name=similarity,
+    ).save_pretrained(str(directory))
+    return directory
+
+
 def cross_encoder_checkpoint(directory: Path, *, labels: int = 1, **options: Any) -> Path:
     """Write a cross-encoder, saved by sentence-transformers itself."""
     from sentence_transformers import CrossEncoder  # noqa: PLC0415

@@ -20,6 +20,7 @@ from lanner.artifact.manifest import (
     MANIFEST_FILE,
     Architecture,
     FileRecord,
+    LateInteraction,
     Manifest,
     TokenizerRecord,
     Variant,
@@ -75,16 +76,63 @@ def write_manifest(directory: Path, **changes: Any) -> None:
     (directory / MANIFEST_FILE).write_bytes(replace(manifest, files=files, **changes).to_bytes())
 
 
-def write_mean_graph(path: Path) -> None:
+def write_token_artifact(directory: Path, **changes: Any) -> None:
+    """Make an artifact of this kind one of the head `tokens`, whose tokens are their rows.
+
+    Queries are expanded by "f" to four tokens; documents have three at most, and "c" no vector.
+    """
+    late = LateInteraction(4, 3, 4, VOCABULARY["f"], False, [VOCABULARY["c"]], ["document"])
+    for name in ("fp32", "int8"):
+        write_token_graph(directory / f"model.{name}.onnx")
+    own = {"head": "tokens", "similarity": "maxsim", "outputs": ["token_embeddings"], "prompts": {}}
+    write_manifest(directory, **{**own, "late_interaction": late, **changes})
+
+
+def write_token_graph(path: Path) -> None:
     import onnx  # noqa: PLC0415 (an extra)
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
 
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        # What is not read is answered all the same.
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Sign", ["mask"], ["sign"]),
+        helper.make_node("Unsqueeze", ["sign", "last"], ["column"]),
+        helper.make_node("Mul", ["rows", "column"], ["token_embeddings"]),
+    ]
+    shape = ["batch", "length"]
+    answer = ["batch", "length", DIMENSION]
+    graph = helper.make_graph(
+        nodes,
+        "tokens",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("token_embeddings", TensorProto.FLOAT, answer)],
+        [
+            numpy_helper.from_array(_table(), "table"),
+            numpy_helper.from_array(np.array([-1]), "last"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path)
+
+
+def _table() -> Any:
     table = np.zeros((len(VOCABULARY), DIMENSION), np.float32)
     for word, row in VOCABULARY.items():
         if len(word) == 1:
             table[row, (row - 2) % DIMENSION] = 1
     table[VOCABULARY["[UNK]"], 3] = 0.5
     table[VOCABULARY["[PAD]"]] = 1e6  # so that a mask that is not applied shows at once
+    return table
+
+
+def write_mean_graph(path: Path) -> None:
+    import onnx  # noqa: PLC0415 (an extra)
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
@@ -108,7 +156,7 @@ def write_mean_graph(path: Path) -> None:
             )
         ],
         [
-            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(_table(), "table"),
             numpy_helper.from_array(np.array([-1]), "last"),
             numpy_helper.from_array(np.array([1]), "one"),
         ],

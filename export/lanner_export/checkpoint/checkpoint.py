@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.artifact.manifest import Architecture, TokenizerRecord, file_sha256
+from lanner.artifact.manifest import (
+    Architecture,
+    LateInteraction,
+    TokenizerRecord,
+    file_sha256,
+)
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import Pair
 from lanner.vectors.similarity import SIMILARITY_NAMES
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.quiet import quiet
-from lanner_export.graph.tracing import LogitsGraph, SentenceGraph
+from lanner_export.graph.tracing import LogitsGraph, SentenceGraph, TermsGraph, TokensGraph
 
 #: Returns the answers of the checkpoint in its own framework, one input at a time: a vector [dim]
-#: for the head `embed`, logits [labels] for `score` and `classify`, and logits [tokens, labels] of
-#: the first `max_tokens` tokens, special ones included, for `tag`. All are float32.
+#: for the heads `embed` and `sparse`, logits [labels] for `score` and `classify`, and logits
+#: [tokens, labels] of the first `max_tokens` tokens, special ones included, for `tag`, and vectors
+#: [tokens, dim] for `tokens`: of a document, and behind them of a query if it is read otherwise.
+#: All are float32.
 Reference = Callable[[Sequence[str | Pair]], list[NDArray[np.float32]]]
 
 
@@ -55,11 +62,14 @@ class Checkpoint:
         labels: The labels of the logits, in order.
         activation: One of `lanner.artifact.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` returns, if there are several.
+        max_active_dims: The most terms that the head `sparse` gives a text; None for no limit.
+        query_weights: The weight of each term in a query that is read without inference, or None.
+        late_interaction: How the head `tokens` reads queries and documents, or None.
     """
 
     head: str
     model: Any
-    graph: SentenceGraph | LogitsGraph | LookupTable
+    graph: SentenceGraph | LogitsGraph | TermsGraph | TokensGraph | LookupTable
     inputs: tuple[str, ...]
     output: str
     reference: Reference
@@ -78,6 +88,9 @@ class Checkpoint:
     labels: list[str] = field(default_factory=list)
     activation: str = "identity"
     scored_label: str | None = None
+    max_active_dims: int | None = None
+    query_weights: NDArray[np.float32] | None = None
+    late_interaction: LateInteraction | None = None
 
 
 def local_directory(checkpoint: str, *, with_pickles: bool = False) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from lanner.errors import CheckpointError
 from lanner_export.checkpoint.modules import (
     MODULES_FILE,
+    ROUTER_FILE,
     is_inside,
     module_entries,
     read_json,
@@ -99,7 +100,11 @@ def _places(directory: Path) -> list[Path]:
     """Return the directories of the modules, and the checkpoint's own."""
     path = directory / MODULES_FILE
     entries = module_entries(path) if path.is_file() else []
-    return list(dict.fromkeys([directory, *(place for _, place in entries)]))
+    places = [directory, *(place for _, place in entries)]
+    for place in places[1:]:
+        if (place / ROUTER_FILE).is_file():
+            places += [path for path in sorted(place.iterdir()) if path.is_dir()]
+    return list(dict.fromkeys(places))
 
 
 def _named_places(content: Any) -> Iterator[tuple[str, str]]:

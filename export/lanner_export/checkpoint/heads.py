@@ -8,7 +8,13 @@ from lanner.artifact.heads import HEADS, AnswerKind, Head
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.tokenization import check_texts
 from lanner_export.checkpoint.config import read_config
-from lanner_export.checkpoint.modules import MODULES_FILE, read_json, read_settings
+from lanner_export.checkpoint.modules import (
+    MODULES_FILE,
+    is_sparse_encoder,
+    is_token_encoder,
+    read_json,
+    read_settings,
+)
 
 #: Task -> its default head; the later of two heads with one task.
 _HEAD_OF_TASK = {record.task: record.head for record in HEADS.values()}
@@ -65,6 +71,10 @@ def infer_head(directory: Path, checkpoint: str) -> Head:
             Lanner does not export.
     """
     is_scorer = is_cross_encoder(directory)
+    if is_sparse_encoder(directory):
+        return Head.SPARSE
+    if is_token_encoder(directory):
+        return Head.TOKENS
     if (directory / MODULES_FILE).is_file() and not is_scorer:
         return Head.EMBED
     config = read_config(directory, checkpoint)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,16 +11,26 @@ from lanner.errors import CheckpointError, UnsupportedError
 
 #: Modules of sentence-transformers, by class name, whose forward is plain tensor arithmetic.
 SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
+#: The names of the module with a masked language model.
+_LANGUAGE_MODELS = ("Transformer", "MLMTransformer")
+#: Modules of sparse encoders alone.
+_SPARSE_MODULES = ("MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding")
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
+ROUTER_FILE = "router_config.json"
 #: The files of weights, whole or in parts.
 _WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json")
+#: Modules of an encoder of tokens behind its transformer. The mask says which of them count.
+TOKEN_MODULES = ("Dense", "LayerNorm", "Normalize", "Dropout", "MultiVectorMask")
+#: PyLate's name of a module that sentence-transformers loads as its own.
+_PYLATE_DENSE = "pylate.models.Dense.Dense"
 #: The prefix of sentence-transformers' own classes; any other class is code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
 #: Modules that choose other modules by the kind of a text.
 _SEVERAL_WAYS = ("Router", "Asym")
 #: Settings of a Transformer module that cut or extend some texts otherwise than others.
-_READING_SETTINGS = ("query_length", "document_length", "query_expansion", "processing_kwargs")
+_LATE_SETTINGS = ("query_length", "document_length", "query_expansion")
+_READING_SETTINGS = (*_LATE_SETTINGS, "processing_kwargs")
 #: The prefix of a Dense module's activation; for any other, sentence-transformers uses Tanh.
 _ACTIVATION_PREFIX = "torch.nn.modules."
 
@@ -31,10 +42,12 @@ class Modules:
     Attributes:
         library: The library that saved it: ``"sentence-transformers"`` or ``"transformers"``.
         places: The directories of the modules by class name, the transformer's first.
+        query: The directory of the table that queries are looked up in, or None.
     """
 
     library: str
     places: list[tuple[str, Path]]
+    query: Path | None = None
 
     @property
     def transformer(self) -> Path:
@@ -76,6 +89,133 @@ def read_modules(directory: Path) -> Modules:
         if name == "Dense":
             _require_known_activation(place)
     return Modules("sentence-transformers", places)
+
+
+def read_sparse_modules(directory: Path) -> Modules:
+    """Read the modules of a sparse encoder; without a list the directory is the language model.
+
+    Raises:
+        CheckpointError: The list is broken.
+        UnsupportedError: They are not a masked language model and SPLADE's pooling.
+    """
+    path = directory / MODULES_FILE
+    if not path.is_file():
+        return Modules("transformers", [("Transformer", directory)])
+    entries = module_entries(path)
+    names = [kind.rpartition(".")[2] for kind, _ in entries]
+    query = None
+    if names == ["Router"] and entries[0][0].startswith(TRUSTED_PREFIX):
+        query, entries = _routes(entries[0][1])
+        names = [kind.rpartition(".")[2] for kind, _ in entries]
+    is_known = all(kind.startswith(TRUSTED_PREFIX) for kind, _ in entries)
+    is_splade = len(names) == 2 and names[0] in _LANGUAGE_MODELS and names[1] == "SpladePooling"
+    if not is_known or not is_splade:
+        msg = (
+            f"{path} lists {', '.join(names) or 'nothing'}, and of sparse encoders Lanner exports "
+            "a masked language model followed by SpladePooling, alone or as the route of documents "
+            "beside a SparseStaticEmbedding for queries: export one of those"
+        )
+        raise UnsupportedError(msg)
+    require_plain_transformer(entries[0][1])
+    places = [("Transformer", entries[0][1]), (names[1], entries[1][1])]
+    return Modules("sentence-transformers", places, query)
+
+
+def _routes(directory: Path) -> tuple[Path, list[tuple[str, Path]]]:
+    """Return the table of queries, and the modules of documents, of a Router.
+
+    Raises:
+        CheckpointError: Its settings are broken, or name a place outside.
+        UnsupportedError: It has other routes.
+    """
+    path = directory / ROUTER_FILE
+    content = read_json(path, "a Router needs its settings")
+    try:
+        kinds = {str(name): str(kind) for name, kind in content["types"].items()}
+        routes = {
+            str(task): [(kinds[name], directory / name) for name in names]
+            for task, names in content["structure"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} does not list types and structure of routes: {str(error)[:200]}"
+        raise CheckpointError(msg) from None
+    for _, place in (module for modules in routes.values() for module in modules):
+        if not is_inside(place, directory):
+            refuse_outside(path, f"the module {str(place)!r}")
+    queries = [kind for kind, _ in routes.get("query", []) if kind.startswith(TRUSTED_PREFIX)]
+    is_table = [kind.rpartition(".")[2] for kind in queries] == ["SparseStaticEmbedding"]
+    if set(routes) != {"query", "document"} or not is_table or len(routes["query"]) > 1:
+        found = "; ".join(
+            f"{task}: {', '.join(kind.rpartition('.')[2] for kind, _ in modules)}"
+            for task, modules in routes.items()
+        )
+        msg = (
+            f"{path} has the routes {found}, and Lanner exports one of queries by "
+            "SparseStaticEmbedding and one of documents: export the directory of a route"
+        )
+        raise UnsupportedError(msg)
+    table = routes["query"][0][1]
+    if "path" in read_json(table / "config.json", "a table of queries needs its settings"):
+        refuse_outside(table / "config.json", "a path of its weights")
+    return table, routes["document"]
+
+
+def is_sparse_encoder(directory: Path) -> bool:
+    """True if sentence-transformers saved a sparse encoder there, of whatever modules."""
+    path = directory / MODULES_FILE
+    if not path.is_file():
+        return False
+    entries = module_entries(path)
+    names = {kind.rpartition(".")[2] for kind, _ in entries}
+    if names == {"Router"} and (entries[0][1] / ROUTER_FILE).is_file():
+        types = read_json(entries[0][1] / ROUTER_FILE, "a Router needs its settings").get("types")
+        names = {str(kind).rpartition(".")[2] for kind in dict(types or {}).values()}
+    settings = read_settings(directory) or {}
+    return settings.get("model_type") == "SparseEncoder" or bool(names & {*_SPARSE_MODULES})
+
+
+def read_token_modules(directory: Path) -> Modules:
+    """Read the modules of an encoder of tokens, as PyLate or sentence-transformers saved it.
+
+    Raises:
+        CheckpointError: The list is broken.
+        UnsupportedError: A module is not one of `TOKEN_MODULES`.
+    """
+    path = directory / MODULES_FILE
+    if not path.is_file():
+        msg = (
+            f"{directory} holds no {MODULES_FILE}: load it with sentence-transformers' "
+            "MultiVectorEncoder, save it with save_pretrained, and export that"
+        )
+        raise UnsupportedError(msg)
+    entries = [
+        (TRUSTED_PREFIX + "Dense" if kind == _PYLATE_DENSE else kind, place)
+        for kind, place in module_entries(path)
+    ]
+    _require_known(path, entries, ("Transformer", *TOKEN_MODULES))
+    places = [(kind.rpartition(".")[2], place) for kind, place in entries]
+    if not places or places[0][0] != "Transformer":
+        msg = f"{path} begins with no Transformer, which Lanner needs of an encoder of tokens"
+        raise UnsupportedError(msg)
+    require_plain_transformer(places[0][1], allowed=_LATE_SETTINGS)
+    for name, place in places:
+        if name == "Dense":
+            _require_known_activation(place)
+    return Modules("sentence-transformers", places)
+
+
+def is_token_encoder(directory: Path) -> bool:
+    """True if PyLate or sentence-transformers saved an encoder of tokens there, or ColBERT did."""
+    path = directory / MODULES_FILE
+    if not path.is_file():
+        config = directory / "config.json"
+        classes = read_json(config, "a config").get("architectures") if config.is_file() else []
+        return isinstance(classes, list) and "HF_ColBERT" in classes
+    settings = read_settings(directory) or {}
+    kinds = [kind for kind, _ in module_entries(path)]
+    return settings.get("model_type") in ("MultiVectorEncoder", "ColBERT") or any(
+        kind.startswith("pylate.") or kind.endswith(".MultiVectorMask") for kind in kinds
+    )
 
 
 def read_modules_of_cross_encoder(directory: Path) -> None:
@@ -134,8 +274,12 @@ def refuse_outside(path: Path, what: str) -> NoReturn:
     raise CheckpointError(msg)
 
 
-def require_plain_transformer(directory: Path) -> None:
+def require_plain_transformer(directory: Path, allowed: Sequence[str] = ()) -> None:
     """Refuse settings of a Transformer module that cut or extend texts as Lanner does not.
+
+    Args:
+        directory: The module's directory.
+        allowed: Those that the head takes.
 
     Raises:
         CheckpointError: The file of the settings is broken.
@@ -144,7 +288,7 @@ def require_plain_transformer(directory: Path) -> None:
     for path in sorted(directory.glob("sentence_*_config.json")):
         content = read_json(path, "a Transformer module needs its settings")
         for name in _READING_SETTINGS:
-            if content.get(name):
+            if content.get(name) and name not in allowed:
                 msg = (
                     f"{path} has the setting {name} {content[name]!r}, which Lanner does not "
                     f"export: take it out, and cut texts with --max-tokens"

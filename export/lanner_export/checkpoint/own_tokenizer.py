@@ -1,12 +1,12 @@
 """The checkpoint's own `tokenizer.json`, which alone decides the token ids."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import AddedToken, Tokenizer, normalizers
 
 from lanner.errors import CheckpointError
 from lanner.files.texts import shipped_sentences
@@ -45,7 +45,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise CheckpointError(msg) from error
 
 
-def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) -> list[str]:
+def restore_own_tokenizer(
+    tokenizer: Any, directory: Path, *, lowercases: bool, markers: Sequence[str] = ()
+) -> list[str]:
     """Replace the tokenizer that transformers made by the checkpoint's own `tokenizer.json`.
 
     transformers builds some tokenizers anew, by the name of their class or the type of the model:
@@ -56,6 +58,7 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
         tokenizer: The fast tokenizer of transformers; it is changed.
         directory: The directory of the file; without a file nothing is done.
         lowercases: True if sentence-transformers puts lower-casing before the tokenizer.
+        markers: Tokens that stand for themselves in a text, whatever the file says of them.
 
     Returns:
         A sentence for the user if the two differ, and one if tokens were made by chance.
@@ -76,6 +79,9 @@ def restore_own_tokenizer(tokenizer: Any, directory: Path, *, lowercases: bool) 
     if lowercases:
         rest = [] if own.normalizer is None else [own.normalizer]
         own.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+    for marker in markers:
+        if own.encode(marker, add_special_tokens=False).tokens != [marker]:
+            own.add_special_tokens([AddedToken(marker, normalized=False, special=True)])
     _require_total(own, path)
     switch_off_dropout(tokenizer.backend_tokenizer)
     text = _difference(own, tokenizer.backend_tokenizer)

@@ -89,6 +89,80 @@ class LogitsGraph(torch.nn.Module):
         return logits
 
 
+class TermsGraph(torch.nn.Module):
+    """A module from token ids to weights of terms: SPLADE's pooling of a masked language model.
+
+    Args:
+        model: A model of transformers for masked language modelling.
+        pooling: ``"max"`` or ``"sum"`` over the tokens of a text.
+        logarithms: The number of times that log(1 + x) is taken of a positive logit, 1 or 2.
+    """
+
+    def __init__(self, model: Any, *, pooling: str, logarithms: int) -> None:
+        super().__init__()
+        self.transformer = model
+        self.pooling, self.logarithms = pooling, logarithms
+        self.needs_positions = _is_rotary(model)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return float32 [batch, vocabulary] for two inputs int64 [batch, length]."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
+        # A logit of padding becomes 0, which is the weight of a term that no token has.
+        logits = self.transformer(**inputs).logits * attention_mask.unsqueeze(-1).to(torch.float32)
+        if self.pooling == "max":
+            # The logarithms keep the order, and one token of many is cheaper to take them of.
+            return self._weights(logits.amax(dim=1))
+        return self._weights(logits).sum(dim=1)
+
+    def _weights(self, logits: torch.Tensor) -> torch.Tensor:
+        weights = logits.relu()
+        for _ in range(self.logarithms):
+            weights = weights.log1p()
+        return weights
+
+
+class TokensGraph(torch.nn.Module):
+    """A module from token ids to a vector for each token.
+
+    Tokens that are answered but not read have 2 in the attention mask.
+
+    Args:
+        transformer: A transformer of transformers, without a head.
+        rest: The modules behind it, of sentence-transformers, which change `token_embeddings`.
+        attends_all: True if there are no such tokens.
+
+    Attributes:
+        unfit_passes: The rewrites that would change its answers: they take what is not read for
+            filling, whose answer nobody reads.
+    """
+
+    def __init__(self, transformer: Any, rest: Sequence[Any], *, attends_all: bool) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.rest = torch.nn.ModuleList(rest)
+        self.attends_all = attends_all
+        self.unfit_passes: tuple[str, ...] = () if attends_all else ("one-mask",)
+        self.needs_positions = _is_rotary(transformer)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return float32 [batch, length, dim] for two inputs int64 [batch, length]."""
+        if not self.attends_all:
+            attention_mask = (attention_mask == 1).to(torch.int64)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.needs_positions:
+            inputs["position_ids"] = _positions(input_ids)
+        features = {
+            "token_embeddings": self.transformer(**inputs)[0],
+            "attention_mask": attention_mask,
+        }
+        for module in self.rest:
+            features = module(features)
+        vectors: torch.Tensor = features["token_embeddings"]
+        return vectors
+
+
 def _is_rotary(model: torch.nn.Module) -> bool:
     # Learned positions may start anywhere, for example RoBERTa's; rotary ones start at 0.
     return any("Rotary" in type(module).__name__ for module in model.modules())
@@ -101,7 +175,7 @@ def _positions(input_ids: torch.Tensor) -> torch.Tensor:
 
 
 def write_fp32(
-    graph: SentenceGraph | LogitsGraph,
+    graph: SentenceGraph | LogitsGraph | TermsGraph | TokensGraph,
     inputs: Sequence[str],
     output: str,
     path: Path,

@@ -14,7 +14,7 @@ from lanner_export.graph.fusion import count_fused_ops, count_written_ops
 from lanner_export.graph.lookup import LookupTable, write_lookup_graph
 from lanner_export.graph.model_file import remove, weights_file
 from lanner_export.graph.tensors import OPSET, TYPE_IDS
-from lanner_export.graph.tracing import write_fp32
+from lanner_export.graph.tracing import TokensGraph, write_fp32
 from lanner_export.precision.half_precision import write_half
 from lanner_export.precision.quantization import Product, products, write_int8, write_int8_dynamic
 from lanner_export.precision.ranges import METHOD, Feed, Range, measure_ranges
@@ -108,12 +108,13 @@ def write_variants(
         return _lookups(loaded.graph, recipe.precisions, directory, progress)
     fp32 = directory / "model.fp32.onnx"
     progress("tracing the graph")
+    unfit = loaded.graph.unfit_passes if isinstance(loaded.graph, TokensGraph) else ()
     passes = write_fp32(
         loaded.graph,
         loaded.inputs,
         loaded.output,
         fp32,
-        without_passes=recipe.without_passes,
+        without_passes=[*recipe.without_passes, *unfit],
     )
     variants = []
     for precision in dict.fromkeys(recipe.precisions):
@@ -206,10 +207,10 @@ def calibration_feeds(
     if not encodings:
         msg = "the tokenizer makes no token of any calibration text: give other texts"
         raise InputError(msg)
-    ids, types, _ = Sequences.of(encodings, with_types=has_types)
+    found = Sequences.of(encodings, with_types=has_types)
     sequences = Sequences(
-        [row[:_MOST_TOKENS] for row in ids],
-        None if types is None else [row[:_MOST_TOKENS] for row in types],
+        [row[:_MOST_TOKENS] for row in found.items],
+        None if found.type_ids is None else [row[:_MOST_TOKENS] for row in found.type_ids],
     )
     # One text per feed: padding would be measured as if it were text.
     return [feed([(sequences, [row])], pad_token_id=0) for row in range(len(encodings))]

@@ -1,11 +1,11 @@
 """Measures of a model's answers: against labels, or against the answers of its checkpoint.
 
-Labelled measures are in points x100: Spearman's rank correlation (heads `embed`, `score`, and
-`classify` for a regression), accuracy (`classify`; with several labels at once, all must be right)
-and the micro F1 of entities with label, start and end (`tag`). The others need no labels and are at
-most 1: the mean cosine, the share of nearest neighbours that are kept and the rank correlation of
-similarities (`embed`), the rank correlation of scores (`score`, a regression), and the share of
-equal labels (`classify`, `tag`).
+Labelled measures are in points x100: Spearman's rank correlation (heads of vectors, `score`,
+and `classify` for a regression), accuracy (`classify`; with several labels at once, all must be
+right) and the micro F1 of entities with label, start and end (`tag`). The others need no labels and
+are at most 1: the mean cosine and the rank correlation of similarities (all vectors), the
+share of nearest neighbours (`embed`) or of heaviest terms (`sparse`) that are kept, the rank
+correlation of scores (`score`, a regression), and the share of equal labels (`classify`, `tag`).
 """
 
 import math
@@ -16,10 +16,12 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.manifest import Manifest
 from lanner.artifact.quality_budget import (
     LABELLED_MEASURES,
     NEIGHBOURS_KEPT,
     SIMILARITY_RANKS,
+    TERMS_KEPT,
     agreement_measure_names,
     labelled_measure_name,
 )
@@ -31,12 +33,13 @@ from lanner.models.logits import LogitsModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
 from lanner.text.tokenization import Pair
+from lanner.vectors.late_interaction import maxsim, maxsim_pairwise
 from lanner.vectors.similarity import similarity_pairwise
 from lanner_export.checkpoint.checkpoint import Reference
 from lanner_export.progress import Progress, counted, silent
 from lanner_export.quality import statistic
 from lanner_export.quality.first_windows import FirstWindows
-from lanner_export.quality.parity import answers
+from lanner_export.quality.parity import Answers, answers
 from lanner_export.quality.statistic import Items
 from lanner_export.texts.calibration import CalibrationTexts
 from lanner_export.texts.quality_data import LabelledTexts, QualityData, TaggedTexts
@@ -46,9 +49,6 @@ MOST_INPUTS = 512
 _BATCH_SIZE = 32
 #: The score from which a label of a multi-label classifier holds: the default of `classify`.
 _THRESHOLD = 0.5
-
-#: Answers in the form of `lanner_export.checkpoint.checkpoint.Reference`.
-Answers = Sequence[NDArray[np.float32]]
 
 
 class RememberedReference:
@@ -176,20 +176,23 @@ def _task(
     if isinstance(labelled, LabelledPairs):
         if isinstance(model, ScoringModel):
             return _numbers(model, labelled.scores)
-        return _similarities(labelled, inputs, model.manifest.similarity)
+        return _similarities(labelled, inputs, model.manifest)
     classifier = cast("LogitsModel", model)
     if model.manifest.activation == "identity":
         return _numbers(classifier, labelled.numbers())
     return _labels(classifier, labelled)
 
 
-def _similarities(pairs: LabelledPairs, texts: Sequence[str | Pair], name: str) -> _Task:
+def _similarities(pairs: LabelledPairs, texts: Sequence[str | Pair], manifest: Manifest) -> _Task:
     row_of = {text: row for row, text in enumerate(texts)}
     left, right = ([row_of[text] for text in side] for side in (pairs.left, pairs.right))
 
     def items_of(given: Answers) -> Items:
-        vectors = np.stack(given)
-        scores = similarity_pairwise(vectors[left], vectors[right], name=name)
+        a, b = ([given[row] for row in rows] for rows in (left, right))
+        if manifest.head_record.by_token:
+            scores = maxsim_pairwise(a, b, name=manifest.similarity)
+        else:
+            scores = similarity_pairwise(np.stack(a), np.stack(b), name=manifest.similarity)
         return np.stack([scores, pairs.scores], axis=1)
 
     return items_of, statistic.spearman
@@ -266,6 +269,8 @@ def _comparisons(model: Model, inputs: Sequence[str | Pair]) -> dict[str, _Compa
     if isinstance(model, LogitsModel):
         return {"agreement": _logits_comparison(model)}
     by = model.manifest.similarity
+    if model.manifest.head_record.by_token:
+        return _token_comparisons(by)
 
     def cosines(ours: Answers, theirs: Answers) -> Items:
         return row_cosines(np.stack(ours), np.stack(theirs))
@@ -276,9 +281,30 @@ def _comparisons(model: Model, inputs: Sequence[str | Pair]) -> dict[str, _Compa
     def ranks(ours: Answers, theirs: Answers) -> Items:
         return statistic.similarity_correlations(np.stack(ours), np.stack(theirs), name=by)
 
+    def terms(ours: Answers, theirs: Answers) -> Items:
+        return statistic.terms_kept(np.stack(ours), np.stack(theirs))
+
     return {
         "cosine": (cosines, statistic.mean),
         NEIGHBOURS_KEPT: (neighbours, statistic.mean),
+        SIMILARITY_RANKS: (ranks, statistic.mean),
+        TERMS_KEPT: (terms, statistic.mean),
+    }
+
+
+def _token_comparisons(name: str) -> dict[str, _Comparison]:
+    """Return the comparisons of vectors of tokens."""
+
+    def cosines(ours: Answers, theirs: Answers) -> Items:
+        pairs = zip(ours, theirs, strict=True)
+        return np.array([row_cosines(a, b).mean() for a, b in pairs], np.float64)
+
+    def ranks(ours: Answers, theirs: Answers) -> Items:
+        scores = [maxsim(one, one, name=name) for one in (ours, theirs)]
+        return statistic.score_correlations(*scores)
+
+    return {
+        "cosine": (cosines, statistic.mean),
         SIMILARITY_RANKS: (ranks, statistic.mean),
     }
 

@@ -6,7 +6,7 @@ comparison includes tokenization, truncation and pooling, not only the graph.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,12 +17,12 @@ from lanner.artifact.artifact import BATCH_INDEPENDENT_COSINE, BATCH_INDEPENDENT
 from lanner.errors import ParityError
 from lanner.models.answers import row_cosines
 from lanner.models.base import Model
-from lanner.models.embedding import EmbeddingModel
 from lanner.models.logits import LogitsModel
+from lanner.models.prompts import PromptedModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import TokensModel
 from lanner.running.runner import Runner
 from lanner.text.tokenization import Pair
-from lanner.vectors.similarity import Vectors
 
 #: Texts that break careless code: empty, white space, one token, other scripts, a combining mark,
 #: NUL, a very long word, and a text beyond any encoder's limit.
@@ -50,6 +50,8 @@ _REMEDIES = {
     "--calibration, or use --precision fp32",
     "int8-dynamic": "; omit it from --precision",
 }
+#: Answers in the form of `lanner_export.checkpoint.checkpoint.Reference`.
+Answers = Sequence[NDArray[np.float32]]
 #: The remedy for infinite numbers in fp16.
 FP16_OVERFLOW = "fp16 overflows from 65504 on, so use --precision bf16"
 
@@ -148,9 +150,13 @@ class VectorParity:
         """See `Parity.to_json`."""
         return asdict(self)
 
+    def tolerance(self, precision: str) -> VectorTolerance:
+        """Return the tolerance of a precision."""
+        return VECTOR_TOLERANCES[precision]
+
     def shortfall(self, precision: str) -> Shortfall | None:
         """See `Parity.shortfall`."""
-        allowed = VECTOR_TOLERANCES[precision]
+        allowed = self.tolerance(precision)
         text, cosine = self.worst_texts[0]
         # Single precision rounds larger components by more.
         largest_difference = allowed.largest_difference * max(1.0, self.largest_component)
@@ -163,6 +169,16 @@ class VectorParity:
             ("batch independence", self.batch_independence_cosine, independence, 1),
         )
         return _shortfall(checks, f"the worst text is {text!r} with cosine {cosine:.6f}")
+
+
+@dataclass(frozen=True)
+class TokensParity(VectorParity):
+    """The differences between the vectors of tokens: as of vectors, with a row for each token."""
+
+    def tolerance(self, precision: str) -> VectorTolerance:
+        """Return the tolerance of a precision: of one token among thousands only in fp32."""
+        allowed = VECTOR_TOLERANCES[precision]
+        return allowed if precision == "fp32" else replace(allowed, cosine_min=-1.0)
 
 
 @dataclass(frozen=True)
@@ -247,16 +263,18 @@ def measure_parity(
     """
     alone = answers(model, inputs, batch_size=1)
     together = answers(_with_one_batch(model), inputs, batch_size=len(inputs))
-    if isinstance(model, EmbeddingModel):
-        return _vector_parity(np.stack(reference), np.stack(alone), np.stack(together), inputs)
+    if model.manifest.head_record.answers_vectors:
+        return _vector_parity(reference, alone, together, inputs)
     return _logits_parity(reference, alone, together, inputs, model.manifest.activation)
 
 
 def answers(model: Model, inputs: Sequence[Any], *, batch_size: int) -> list[NDArray[np.float32]]:
     """Return a model's answers in the form of `lanner_export.checkpoint.checkpoint.Reference`."""
-    if isinstance(model, EmbeddingModel):
+    if isinstance(model, TokensModel):
+        return model.read_both_ways(inputs, batch_size=batch_size)
+    if isinstance(model, PromptedModel):
         # prompt="" disables a default prompt, like for the reference.
-        return list(model.encode(inputs, prompt="", batch_size=batch_size))
+        return list(model.outputs(inputs, prompt="", batch_size=batch_size))
     if isinstance(model, TaggingModel):
         _, logits = model.window_logits(inputs, batch_size=batch_size)
         return [windows[0] for windows in logits]
@@ -266,33 +284,48 @@ def answers(model: Model, inputs: Sequence[Any], *, batch_size: int) -> list[NDA
 
 
 def _vector_parity(
-    reference: Vectors, alone: Vectors, together: Vectors, inputs: Sequence[str | Pair]
+    reference: Answers, alone: Answers, together: Answers, inputs: Sequence[str | Pair]
 ) -> VectorParity:
-    cosines = np.minimum(row_cosines(reference, alone), row_cosines(reference, together))
-    return VectorParity(
+    _require_same_shapes(reference, alone, inputs)
+    # A text has one row, or one per token.
+    is_by_token = reference[0].ndim > 1
+    of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
+    expected, single, batched = (
+        np.concatenate([np.atleast_2d(row) for row in rows])
+        for rows in (reference, alone, together)
+    )
+    cosines = np.minimum(row_cosines(expected, single), row_cosines(expected, batched))
+    worst = np.full(len(inputs), np.inf)
+    np.minimum.at(worst, of_text, cosines)
+    return (TokensParity if is_by_token else VectorParity)(
         cosine_min=float(cosines.min()),
         cosine_mean=float(cosines.mean()),
-        largest_difference=float(max(np.abs(reference - v).max() for v in (alone, together))),
-        largest_component=float(np.abs(reference).max()),
-        batch_independence_cosine=float(row_cosines(alone, together).min()),
-        worst_texts=_worst(inputs, cosines, -1),
+        largest_difference=float(max(np.abs(expected - v).max() for v in (single, batched))),
+        largest_component=float(np.abs(expected).max()),
+        batch_independence_cosine=float(row_cosines(single, batched).min()),
+        worst_texts=_worst(inputs, worst, -1),
     )
 
 
+def _require_same_shapes(reference: Answers, found: Answers, inputs: Sequence[str | Pair]) -> None:
+    """Refuse answers of other tokens than the checkpoint's."""
+    for text, expected, given in zip(inputs, reference, found, strict=True):
+        if expected.shape != given.shape:
+            msg = (
+                f"the artifact tokenizes {shown(text)!r} differently from its checkpoint: "
+                f"{given.shape[0]} instead of {expected.shape[0]}. Nothing was written"
+            )
+            raise ParityError(msg)
+
+
 def _logits_parity(
-    reference: Sequence[NDArray[np.float32]],
-    alone: Sequence[NDArray[np.float32]],
-    together: Sequence[NDArray[np.float32]],
+    reference: Answers,
+    alone: Answers,
+    together: Answers,
     inputs: Sequence[str | Pair],
     activation: str,
 ) -> LogitsParity:
-    for text, expected, found in zip(inputs, reference, alone, strict=True):
-        if expected.shape != found.shape:
-            msg = (
-                f"the artifact tokenizes {shown(text)!r} differently from its checkpoint: "
-                f"{found.shape[0]} instead of {expected.shape[0]}. Nothing was written"
-            )
-            raise ParityError(msg)
+    _require_same_shapes(reference, alone, inputs)
     # A text has one row, or one per token.
     of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
     expected, single, batched = (

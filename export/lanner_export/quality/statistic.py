@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lanner.artifact.quality_budget import NEIGHBOURS
+from lanner.artifact.quality_budget import NEIGHBOURS, TERMS
 from lanner.models.answers import row_cosines
 from lanner.vectors.similarity import Vectors, best_columns, similarity
 
@@ -93,8 +93,12 @@ def similarity_correlations(a: Vectors, b: Vectors, *, name: str) -> Items:
         For each text Spearman's rank correlation between its similarities to all other texts,
         float64 [texts].
     """
-    ranks = [rankdata(_to_others(vectors, name), axis=1) for vectors in (a, b)]
-    return correlations(*ranks)
+    return score_correlations(*(similarity(vectors, vectors, name=name) for vectors in (a, b)))
+
+
+def score_correlations(a: Vectors, b: Vectors) -> Items:
+    """Compare the rankings of two models by their similarities of all texts, [texts, texts]."""
+    return correlations(*(rankdata(_others(scores), axis=1) for scores in (a, b)))
 
 
 def correlations(a: Items, b: Items) -> Items:
@@ -109,7 +113,34 @@ def correlations(a: Items, b: Items) -> Items:
     return clipped
 
 
+def terms_kept(a: Vectors, b: Vectors) -> Items:
+    """Compare the heaviest terms of two models.
+
+    Args:
+        a: The weights of one model, [texts, terms].
+        b: The weights of the other.
+
+    Returns:
+        For each text the share of its `TERMS` heaviest terms by the second model that are among
+        those by the first, float64 [texts]. Terms without a weight count as none; a text without
+        any keeps all.
+    """
+    count = min(TERMS, b.shape[1])
+    kept = np.ones(len(b))
+    pairs = zip(a, b, best_columns(a, count), best_columns(b, count), strict=True)
+    for row, (ours, theirs, our_best, their_best) in enumerate(pairs):
+        wanted = their_best[theirs[their_best] > 0]
+        found = our_best[: len(wanted)]
+        if len(wanted):
+            kept[row] = np.isin(wanted, found[ours[found] > 0]).mean()
+    return kept
+
+
 def _to_others(vectors: Vectors, name: str) -> Vectors:
     """Return the similarities of each text to all others, [texts, texts - 1]."""
-    count = len(vectors)
-    return similarity(vectors, vectors, name=name)[~np.eye(count, dtype=bool)].reshape(count, -1)
+    return _others(similarity(vectors, vectors, name=name))
+
+
+def _others(scores: Vectors) -> Vectors:
+    """Return scores [texts, texts] without those of a text and itself, [texts, texts - 1]."""
+    return scores[~np.eye(len(scores), dtype=bool)].reshape(len(scores), -1)

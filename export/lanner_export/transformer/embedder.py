@@ -71,7 +71,7 @@ def load_embedder(
     config = read_config(modules.transformer, checkpoint)
     modules.require_weights()
     warnings = _pooling_warning(modules, checkpoint, pooling)
-    dropped = _require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
+    dropped = require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
     model = _sentence_transformer(directory, checkpoint, pooling)
     warnings += restore_own_tokenizer(
         model.tokenizer, modules.transformer, lowercases=bool(model[0].do_lower_case)
@@ -182,8 +182,20 @@ def _sentence_transformer(directory: Path, checkpoint: str, pooling: str | None)
     return model
 
 
-def _require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -> list[str]:
-    """Refuse weights that are missing, and those that transformers does not use."""
+def require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -> list[str]:
+    """Refuse weights that are missing, and those that transformers does not use.
+
+    Args:
+        directory: The directory of the transformer.
+        checkpoint: The name of the checkpoint, for messages.
+        drops_head: True if the user asked for the encoder alone.
+
+    Returns:
+        A sentence for the user if a head is left out.
+
+    Raises:
+        CheckpointError: There are such weights.
+    """
     from transformers import AutoModel  # noqa: PLC0415
 
     model, info = load_transformers(AutoModel, directory, checkpoint)

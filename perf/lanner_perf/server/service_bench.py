@@ -67,7 +67,7 @@ def bench_services(request: ServiceRequest, progress: Callable[[str], object]) -
     """
     begin_s = time.perf_counter()
     artifact, extent = Artifact.open(request.against), request.extent
-    if not artifact.manifest.head_record.answers_vectors:
+    if not artifact.manifest.head_record.embeds:
         msg = (
             f"{artifact.directory} has the head {artifact.manifest.head!r}: a benchmark of "
             "services needs an artifact that returns vectors"

@@ -198,6 +198,8 @@ class Artifact:
         most = {manifest.tokenizer.file: _MOST_TOKENIZER_BYTES}
         if manifest.embedding_ranges is not None:
             most[manifest.embedding_ranges.file] = 3 * 4 * manifest.dimension + _NPY_HEADER_BYTES
+        if manifest.query_weights is not None:
+            most[manifest.query_weights] = 4 * manifest.dimension + _NPY_HEADER_BYTES
         # An ONNX file is one protobuf message; engines of TensorRT are not.
         graphs = [variant.file for variant in manifest.variants if variant.build is None]
         for name, most_bytes in {**most, **dict.fromkeys(graphs, 2**31)}.items():

@@ -12,8 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 #: The engines that variants are made for.
 ENGINES = ("onnxruntime", "tensorrt")
-#: The similarities of vectors: the names of `lanner.vectors.similarity`, which is a layer above.
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+#: The similarities of vectors: the names of `lanner.vectors.similarity` and
+#: `lanner.vectors.late_interaction`, which are a layer above.
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan", "maxsim", "meanmaxsim")
 #: The inputs of graphs.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 #: The suffixes of an artifact's files. Python imports none of these.

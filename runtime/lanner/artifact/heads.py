@@ -14,6 +14,8 @@ class Head(StrEnum):
     SCORE = "score"
     CLASSIFY = "classify"
     TAG = "tag"
+    SPARSE = "sparse"
+    TOKENS = "tokens"
 
     def __repr__(self) -> str:
         # As that of a str, for messages.
@@ -32,6 +34,7 @@ class AnswerKind(Enum):
     """The kind of numbers in an answer: compared by their direction, or one by one."""
 
     VECTOR = "a vector"
+    TERMS = "a weight for each term of a vocabulary"
     NUMBER = "a number"
     LABELS = "a score for each label"
 
@@ -44,7 +47,8 @@ class HeadRecord:
         head: Its name.
         methods: Its methods, first the one that users look for.
         inputs: What it takes.
-        answer: What an answer is; whatever is no vector is logits, one for each label.
+        answer: What an answer is; whatever is neither a vector nor terms is logits, one for each
+            label.
         by_token: True if it answers for each token, and not for the whole text.
         reads_windows: True if a text beyond the limit is read in windows that overlap; else it is
             cut.
@@ -80,7 +84,12 @@ class HeadRecord:
     @property
     def answers_vectors(self) -> bool:
         """True if answers are vectors, which are compared by their cosine; else scores."""
-        return self.answer is AnswerKind.VECTOR
+        return self.answer in (AnswerKind.VECTOR, AnswerKind.TERMS)
+
+    @property
+    def embeds(self) -> bool:
+        """True if an answer is one dense vector for a text."""
+        return self.answer is AnswerKind.VECTOR and not self.by_token
 
     @property
     def takes_pairs(self) -> bool:
@@ -173,6 +182,51 @@ print(model.classify(["A plane is taking off."], top_k=3))""",
         call='model.tag(["a text"])',
         example="""\
 print(model.tag(["Ada Lovelace was born in London."]))""",
+    ),
+    HeadRecord(
+        head=Head.SPARSE,
+        methods=("encode_sparse", "decode_sparse", "similarity", "similarity_pairwise"),
+        inputs=InputKind.TEXTS,
+        answer=AnswerKind.TERMS,
+        task="fill-mask",
+        labelled_measure="spearman",
+        agreement_measures={
+            "cosine": "cosine",
+            "terms@20": "terms@20",
+            "rank_correlation": "rank correlation",
+        },
+        labelled_columns="sentence1,sentence2,score",
+        meaning="Cosine is the mean over the texts. terms@20 is the mean share of a text's twenty "
+        "heaviest terms that stay among its twenty heaviest. Rank correlation is the mean over the "
+        "texts of that of their similarities to all others. Batch independence is the smallest "
+        "cosine between a text's vector alone and among all the others.",
+        noun="weights of terms",
+        call='model.encode_sparse("a sentence")',
+        example="""\
+vectors = model.encode_sparse(["A plane is taking off.", "An air plane is taking off."])
+print(model.decode_sparse(vectors, top_k=5))
+print(model.similarity(vectors, vectors))""",
+    ),
+    HeadRecord(
+        head=Head.TOKENS,
+        methods=("encode_tokens", "similarity", "similarity_pairwise", "rank"),
+        inputs=InputKind.TEXTS,
+        answer=AnswerKind.VECTOR,
+        by_token=True,
+        task="feature-extraction",
+        labelled_measure="spearman",
+        agreement_measures={"cosine": "cosine", "rank_correlation": "rank correlation"},
+        labelled_columns="sentence1,sentence2,score",
+        meaning="Cosine is the mean over the texts of that over their tokens, read as documents "
+        "and as queries. Rank correlation is the mean over the texts of that of their similarities "
+        "to all others. Batch independence is the smallest cosine between a token's vectors in a "
+        "text alone and among all the others.",
+        noun="vectors of tokens",
+        call='model.encode_tokens("a sentence")',
+        example="""\
+queries = model.encode_tokens(["What takes off?"], task="query")
+documents = model.encode_tokens(["A plane is taking off.", "The cat is asleep."])
+print(model.similarity(queries, documents))""",
     ),
 )
 #: By name: a plain str finds its record, too.

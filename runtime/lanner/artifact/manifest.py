@@ -17,6 +17,7 @@ from lanner.artifact.heads import HEADS, HeadRecord
 from lanner.artifact.records import (
     Architecture,
     FileRecord,
+    LateInteraction,
     RangesRecord,
     TokenizerRecord,
     Variant,
@@ -34,6 +35,7 @@ __all__ = [
     "TOKENIZER_KINDS",
     "Architecture",
     "FileRecord",
+    "LateInteraction",
     "Manifest",
     "RangesRecord",
     "TokenizerRecord",
@@ -50,6 +52,8 @@ TOKENIZER_KINDS = ("tokenizers", "words")
 MAX_MANIFEST_BYTES = 32 * 2**20
 #: The largest width of a vector, length of a text and number of labels.
 LARGEST_SIZE = 2**24
+#: Members that release 0.1.0 does not know: only an artifact that needs one has it.
+_LATER = ("max_active_dims", "query_weights", "late_interaction")
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
 
@@ -81,6 +85,11 @@ class Manifest:
         trimming: The trimmed parts of the checkpoint: for `layers` the numbers of those `kept`, for
             `tokens` and `dimensions` their count, each with the original count in `of`; and the
             name of the `corpus` that the tokens were chosen by. Empty if nothing was trimmed.
+        max_active_dims: The most terms that the head `sparse` gives a text; None for no limit.
+        query_weights: The file with the weight of each term in a query, of a model of the head
+            `sparse` that reads queries without inference; else None.
+        late_interaction: How the head `tokens` reads queries and documents; None if it reads both
+            as they are, and answers each token.
         files: Every other file of the artifact.
     """
 
@@ -104,6 +113,9 @@ class Manifest:
     scored_label: str | None = None
     embedding_ranges: RangesRecord | None = None
     trimming: dict[str, Any] = field(default_factory=dict)
+    max_active_dims: int | None = None
+    query_weights: str | None = None
+    late_interaction: LateInteraction | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     @property
@@ -126,6 +138,9 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the canonical text of `manifest.json`, with its own digest."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        for name in _LATER:
+            if content[name] is None:
+                del content[name]
         return _canonical({**content, "sha256": _digest(content)})
 
     @classmethod
@@ -194,6 +209,7 @@ class Manifest:
     def _from_json(cls, content: dict[str, Any], path: Path) -> Self:
         try:
             ranges = content.get("embedding_ranges")
+            late = content.get("late_interaction")
             manifest = cls(
                 **{
                     **content,
@@ -201,6 +217,7 @@ class Manifest:
                     "tokenizer": TokenizerRecord(**content["tokenizer"]),
                     "variants": [Variant.from_json(variant) for variant in content["variants"]],
                     "embedding_ranges": None if ranges is None else RangesRecord(**ranges),
+                    "late_interaction": None if late is None else LateInteraction(**late),
                     "files": {name: FileRecord(**r) for name, r in content["files"].items()},
                 }
             )
@@ -222,18 +239,39 @@ class Manifest:
     def _problem(self) -> str:
         """Return the first fault, or an empty string; manifests that Lanner wrote have none."""
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
-        parts = [self, self.architecture, self.tokenizer, *ranges, *self.variants]
+        late = [] if self.late_interaction is None else [self.late_interaction]
+        parts = [self, self.architecture, self.tokenizer, *ranges, *late, *self.variants]
         builds = [variant.build for variant in self.variants if variant.build is not None]
         profiles = [profile for build in builds for profile in build.profiles]
         for part in [*parts, *builds, *profiles, *self.files.values()]:
             if name := fields.mistyped(part):
                 return f"{name!r} has the wrong type"
-        return self._wrong_number() or self._wrong_name() or self._wrong_file()
+        return (
+            self._wrong_number()
+            or self._wrong_interaction()
+            or self._wrong_name()
+            or self._wrong_file()
+        )
+
+    def _wrong_interaction(self) -> str:
+        late = self.late_interaction
+        if late is None:
+            return ""
+        longest = max(late.query_tokens, late.document_tokens)
+        if min(late.query_tokens, late.document_tokens) < 1 or longest > LARGEST_SIZE:
+            return "'query_tokens' and 'document_tokens' must be at least 1"
+        if not 0 <= late.expanded_tokens <= late.query_tokens:
+            return "'expanded_tokens' must be at most 'query_tokens'"
+        known = self.architecture.vocabulary_size
+        if not all(0 <= one < known for one in (late.expansion_token_id, *late.skipped_token_ids)):
+            return "'expansion_token_id' and 'skipped_token_ids' must be tokens of the vocabulary"
+        return ""
 
     def _wrong_number(self) -> str:
         max_tokens, max_characters = self.tokenizer.max_tokens, self.tokenizer.max_characters or 0
-        if self.dimension < 1 or (max_tokens is not None and max_tokens < 1):
-            return "'dimension' and 'max_tokens' must be at least 1"
+        counts = (self.dimension, max_tokens, self.max_active_dims)
+        if min(count for count in counts if count is not None) < 1:
+            return "'dimension', 'max_tokens' and 'max_active_dims' must be at least 1"
         sizes = [self.dimension, max_tokens or 0, max_characters]
         if max(sizes) > LARGEST_SIZE:
             return f"{max(sizes)} is more than any model has"
@@ -272,6 +310,7 @@ class Manifest:
     def _wrong_file(self) -> str:
         models = [name for variant in self.variants for name in variant.files]
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges.file]
+        ranges += [] if self.query_weights is None else [self.query_weights]
         needed = [self.tokenizer.file, *ranges, *models]
         name = fields.unfit_file_name([*needed, *self.files])
         if name is not None:

@@ -13,6 +13,9 @@ NEIGHBOURS = 10
 NEIGHBOURS_KEPT = f"neighbours@{NEIGHBOURS}"
 #: The rank correlation of a text's similarities to all others.
 SIMILARITY_RANKS = "rank_correlation"
+#: The share of a text's heaviest terms that a variant keeps, out of this many.
+TERMS = 20
+TERMS_KEPT = f"terms@{TERMS}"
 #: Names of measures in older quality cards.
 FORMER_NAMES = {"neighbours": SIMILARITY_RANKS}
 #: Measures against labels, in points x100; a budget bounds the loss.
@@ -22,6 +25,7 @@ AGREEMENT_MEASURES = {
     "cosine": "a mean cosine",
     NEIGHBOURS_KEPT: "a mean share of kept nearest neighbours",
     SIMILARITY_RANKS: "a rank correlation of similarities",
+    TERMS_KEPT: "a mean share of kept terms",
     "agreement": "an agreement",
 }
 

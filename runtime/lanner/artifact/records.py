@@ -93,6 +93,30 @@ class TokenizerRecord:
 
 
 @dataclass(frozen=True)
+class LateInteraction:
+    """The way that queries and documents of the head `tokens` are read.
+
+    Attributes:
+        query_tokens: Longest query, special tokens included.
+        document_tokens: Longest document, special tokens included.
+        expanded_tokens: The length that shorter queries are expanded to; 0 for no expansion.
+        expansion_token_id: The token that expands them.
+        attends_expansion: True if the tokens of a query read its expansion, too; else they are
+            only answered.
+        skipped_token_ids: The tokens that have no vector, usually those of punctuation.
+        skips_in: The tasks, ``"query"`` or ``"document"``, that they are skipped in.
+    """
+
+    query_tokens: int
+    document_tokens: int
+    expanded_tokens: int = 0
+    expansion_token_id: int = 0
+    attends_expansion: bool = False
+    skipped_token_ids: list[int] = field(default_factory=list)
+    skips_in: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class RangesRecord:
     """The ranges of int8 and uint8 vectors.
 

@@ -3,17 +3,16 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from lanner._version import __version__
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.commands.console import Progress, print_json, say
+from lanner.commands.encoders import CountCut, Encode, JsonOf, cut_counter, encoder, json_form
 from lanner.commands.options import Subparsers, add_command, need, option_of, positive
 from lanner.commands.source import (
     CERTIFICATES,
@@ -24,7 +23,6 @@ from lanner.commands.source import (
     load_model,
 )
 from lanner.engines import find_engine
-from lanner.errors import UnsupportedError
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
@@ -32,11 +30,9 @@ from lanner.files.rows import Columns, GivenRows, Rows
 from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
 from lanner.files.vector_formats import FORMATS
 from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner.models.prompts import PROMPTS_OF_TASK
 from lanner.vectors.origin import Origin
 from lanner.vectors.precision import PRECISIONS
-
-Encode = Callable[[list[str]], NDArray[Any]]
-CountCut = Callable[[list[str]], int]
 
 #: Options in which a resumed run may differ from the earlier one, with the reasons.
 MAY_DIFFER = frozenset(
@@ -58,6 +54,8 @@ _EXAMPLES = """\
   lanner encode minilm.lanner --input sentences.txt --output vectors.npy
   lanner encode minilm.lanner --input rows.csv --column body --output vectors.jsonl
   lanner encode minilm.lanner --input sentences.txt --precision binary --output bits.npy
+  lanner encode splade.lanner --input sentences.txt --output weights.jsonl
+  lanner encode colbert.lanner --input questions.txt --task query --output tokens.npz
   lanner encode minilm.lanner --input big.jsonl --id-column id --keep lang,url --no-text \\
       --on-bad-row skip --output vectors.parquet
   zcat big.jsonl.gz | lanner encode minilm.lanner --input - --input-format jsonl --output out.npy
@@ -115,6 +113,17 @@ def add_parser(subparsers: Subparsers) -> None:
         help="keep only the first N dimensions (Matryoshka)",
     )
     parser.add_argument(
+        "--task",
+        choices=tuple(PROMPTS_OF_TASK),
+        help="of the heads sparse and tokens: read the texts so (default of tokens: document)",
+    )
+    parser.add_argument(
+        "--max-active-dims",
+        metavar="N",
+        type=positive,
+        help="of the head sparse: the most terms of a text (default: the checkpoint's own)",
+    )
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="float32",
@@ -146,38 +155,20 @@ def run(args: argparse.Namespace) -> None:
     columns = _columns(args)
     with _rows(args, columns) as rows:
         model = load_model(args)
-        encode = partial(
-            model.encode,
-            prompt_name=args.prompt_name,
-            normalize_embeddings=args.normalize,
-            truncate_dim=args.truncate_dim,
-            precision=args.precision,
-            on_long=args.on_long,
-            chunk_overlap=args.chunk_overlap,
-        )
-        count_cut = _counter(args, model)
+        encode = encoder(args, model)
+        count_cut = cut_counter(args, model)
         summary = {
             "dimension": args.truncate_dim or model.manifest.dimension,
             "precision": args.precision,
             "variant": model.variant.name,
             "engine": model.runner.engine.name,
         }
+        json_of = json_form(model)
         if args.output is None:
-            _print(args, rows, encode, summary, count_cut)
+            _print(args, rows, encode, summary, count_cut, json_of)
         else:
             identity = _identity(args, model, columns)
-            _write(args, rows, encode, summary, identity, count_cut)
-
-
-def _counter(args: argparse.Namespace, model: Any) -> CountCut | None:
-    """Return the function that counts the texts that are cut; None if none is, or none is known."""
-    if args.on_long != "truncate":
-        return None
-    try:
-        model.cut_indices([])
-    except UnsupportedError:  # a server tokenises
-        return None
-    return lambda texts: len(model.cut_indices(texts, prompt_name=args.prompt_name))
+            _write(args, rows, encode, summary, identity, count_cut, json_of)
 
 
 def _columns(args: argparse.Namespace) -> Columns:
@@ -228,9 +219,12 @@ def _print(
     encode: Encode,
     summary: Mapping[str, Any],
     count_cut: CountCut | None,
+    json_of: JsonOf,
 ) -> None:
     """Print vectors to stdout: chunk by chunk, or as one JSON object."""
     layout = Layout(rows, encode([]), with_text=not args.no_text)
+    if json_of is not None:
+        layout = replace(layout, json_of=json_of)
     if not args.json:
         layout.require_json()
     embeddings: list[Any] = []
@@ -243,7 +237,7 @@ def _print(
             cut += 0 if count_cut is None else count_cut(given)
             vectors = encode(given)
             if args.json:
-                embeddings += vectors.tolist()
+                embeddings += map(layout.json_of, vectors)
             else:
                 for row, vector in zip(chunk.rows, vectors, strict=True):
                     sys.stdout.write(json_line(row, layout.record(row, vector)))
@@ -267,6 +261,7 @@ def _write(
     summary: Mapping[str, Any],
     identity: Mapping[str, Any],
     count_cut: CountCut | None,
+    json_of: JsonOf,
 ) -> None:
     """Write vectors to a file."""
     done: Written | None = None
@@ -289,6 +284,7 @@ def _write(
             skips_bad_rows=args.on_bad_row == "skip",
             restart=args.restart,
             count_cut=count_cut,
+            json_of=json_of,
             progressed=progressed,
         )
         try:

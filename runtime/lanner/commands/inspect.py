@@ -293,7 +293,10 @@ def answer_sentence(manifest: Manifest) -> str:
         labels += f", ... ({len(manifest.labels)} labels)"
     record = manifest.head_record
     if record.answers_vectors:
-        return f"vectors of {manifest.dimension} dimensions, compared by {manifest.similarity}"
+        what = f"{record.noun} of {manifest.dimension} dimensions"
+        if record.answer is AnswerKind.TERMS:
+            what = f"{record.noun}, {manifest.dimension:,} of them"
+        return f"{what}, compared by {manifest.similarity}"
     if record.answer is AnswerKind.NUMBER:
         of = "" if manifest.scored_label is None else f" of {manifest.scored_label!r}"
         return f"{record.noun} ({manifest.activation}{of})"

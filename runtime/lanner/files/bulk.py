@@ -11,13 +11,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from lanner.errors import InputError, OutputError
 from lanner.files.partial import RESTART, PartialFile, Written, partial_file
 from lanner.files.rows import BadRow, Row, Rows
 from lanner.files.staging import NO_ROOM, require_output_file, staged_file
-from lanner.files.vector_file import Layout
+from lanner.files.vector_file import Layout, Vectors
 from lanner.files.vector_formats import FORMATS, vector_file
 from lanner.models.base import TEXTS_AT_ONCE
 from lanner.vectors.origin import Origin, path_of
@@ -31,8 +29,10 @@ BAD_ROWS_SHOWN = 5
 #: their digest, `identity`, which has the origin, is handled separately, and the others change no
 #: byte of a vector.
 _MAY_DIFFER = frozenset(
-    {"rows", "encode", "output", "identity", "origin", "skips_bad_rows", "restart", "progressed"}
-    | {"count_cut"}
+    {
+        *("rows", "encode", "json_of", "output", "identity", "origin", "skips_bad_rows"),
+        *("restart", "progressed", "count_cut"),
+    }
 )
 
 
@@ -70,12 +70,13 @@ class Bulk:
         skips_bad_rows: Skip bad rows instead of failing.
         restart: Discard the results of an earlier run.
         count_cut: Counts the texts that `encode` cuts; None if nobody asks.
+        json_of: Turns a vector into JSON; None for a list of its numbers.
         progressed: Called with the progress: after skipping rows of earlier runs, and after each
             chunk.
     """
 
     rows: Rows
-    encode: Callable[[list[str]], NDArray[Any]]
+    encode: Callable[[list[str]], Vectors]
     output: Path
     identity: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = None
@@ -83,6 +84,7 @@ class Bulk:
     skips_bad_rows: bool = False
     restart: bool = False
     count_cut: Callable[[list[str]], int] | None = None
+    json_of: Callable[[Any], Any] | None = None
     progressed: Callable[[Written], None] = lambda _: None
 
     def run(self) -> Outcome:
@@ -95,6 +97,8 @@ class Bulk:
         """
         require_output_file(self.output)
         layout = Layout(self.rows, self.encode([]), self.with_text, self.origin)
+        if self.json_of is not None:
+            layout = replace(layout, json_of=self.json_of)
         writer = vector_file(self.output.suffix, layout)
         with partial_file(self.output) as partial, _explained(self.output, partial):
             partial.recall(self._whole_identity(), restart=self.restart)

@@ -6,7 +6,7 @@ chunks alone, never on the run that wrote them.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 
 from lanner.errors import InputError
 from lanner.files.rows import Row, Rows
+from lanner.vectors.late_interaction import TokenVectors
 from lanner.vectors.origin import Origin
+from lanner.vectors.sparse import SparseRow, SparseVectors
 
 TEXT = "text"
 EMBEDDING = "embedding"
+#: The vectors of some rows, and that of one.
+Vectors = NDArray[Any] | SparseVectors | TokenVectors
+Vector = NDArray[Any] | SparseRow
+
+
+def _numbers(vector: Any) -> Any:
+    return vector.tolist()
 
 
 @dataclass(frozen=True)
@@ -27,15 +36,18 @@ class Layout:
 
     Attributes:
         rows: The input rows; their `columns` and `types` define the kept columns.
-        vectors: An empty array [0, width] with the type of the vectors.
+        vectors: No vectors, of the type and the width of the others: an array [0, width], sparse
+            ones, or those of tokens.
         with_text: Write the text, too.
         origin: What makes the vectors, for files with metadata.
+        json_of: Turns a vector into JSON.
     """
 
     rows: Rows
-    vectors: NDArray[Any]
+    vectors: Any
     with_text: bool = True
     origin: Origin | None = None
+    json_of: Callable[[Any], Any] = _numbers
 
     def require_json(self) -> None:
         """Check that JSON has the types of all kept columns.
@@ -47,13 +59,13 @@ class Layout:
             msg = f"{problem}: keep it in a .parquet --output, or omit it"
             raise InputError(msg)
 
-    def record(self, row: Row, vector: NDArray[Any]) -> dict[str, Any]:
+    def record(self, row: Row, vector: Vector) -> dict[str, Any]:
         """Return a row as a JSON object."""
         columns = self.rows.columns
         record = {name: self.rows.json_value(row.values[name]) for name in columns.kept}
         if self.with_text:
             record[TEXT] = row.values[columns.texts[0]]
-        record[EMBEDDING] = vector.tolist()
+        record[EMBEDDING] = self.json_of(vector)
         return record
 
 
@@ -97,7 +109,7 @@ class VectorFile(ABC):
         """Write the bytes before the first row."""
 
     @abstractmethod
-    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
+    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: Any) -> None:
         """Write the rows of a chunk, at least one."""
 
     def finish(self, body: Path, count: int) -> Path:

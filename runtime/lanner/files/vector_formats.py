@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from lanner.files.rows import Row
 from lanner.files.vector_file import Layout, VectorFile, json_line
@@ -22,7 +21,7 @@ class NpyFile(VectorFile):
         """Write a header as long as the final one."""
         self._write_header(body, 0)
 
-    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
+    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: Any) -> None:
         """See `VectorFile.append`."""
         del rows
         body.write(np.ascontiguousarray(vectors).data)
@@ -55,10 +54,16 @@ class JsonlFile(VectorFile):
     def start(self, body: BinaryIO) -> None:
         """Write nothing: the file has no header."""
 
-    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
+    def append(self, body: BinaryIO, rows: Sequence[Row], vectors: Any) -> None:
         """See `VectorFile.append`."""
         for row, vector in zip(rows, vectors, strict=True):
             body.write(json_line(row, self.layout.record(row, vector)).encode())
+
+
+def _ragged_file(layout: Layout) -> VectorFile:
+    from lanner.files.ragged_vectors import ragged_file  # noqa: PLC0415 (seldom needed)
+
+    return ragged_file(layout)
 
 
 def _parquet_file(layout: Layout) -> VectorFile:
@@ -76,19 +81,24 @@ class Format:
         holds_columns: False if it holds the vectors alone, without texts and kept columns.
         names_origin: True if the file itself says what made its vectors.
         packages: The packages whose versions the bytes of a file depend on.
+        holds_dense: True if it holds vectors of one size.
+        holds_ragged: True if it holds vectors of unequal sizes: sparse ones, and those of tokens.
     """
 
     open: Callable[[Layout], VectorFile]
     holds_columns: bool = True
     names_origin: bool = False
     packages: tuple[str, ...] = ()
+    holds_dense: bool = True
+    holds_ragged: bool = False
 
 
 #: By suffix.
 FORMATS = {
     ".npy": Format(NpyFile, holds_columns=False),
     ".parquet": Format(_parquet_file, names_origin=True, packages=("pyarrow",)),
-    ".jsonl": Format(JsonlFile),
+    ".jsonl": Format(JsonlFile, holds_ragged=True),
+    ".npz": Format(_ragged_file, holds_columns=False, holds_dense=False, holds_ragged=True),
 }
 
 

@@ -26,6 +26,7 @@ from lanner.running.runner import Part, Runner, feed, feed_packed
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import WordTokenizer
 from lanner.vectors.ranges import EmbeddingRanges
+from lanner.vectors.sparse import read_weights
 
 _log = logging.getLogger("lanner")
 #: An engine starts them all, whether there are cores for them or not.
@@ -255,12 +256,13 @@ def open_configuration(
             inputs=manifest.inputs,
             engine_cache=engine_cache,
         )
-    ranges = manifest.embedding_ranges
+    ranges, weights = manifest.embedding_ranges, manifest.query_weights
     return open_model(
         manifest,
         chosen,
         tokenizer=artifact.file(manifest.tokenizer.file),
         ranges=None if ranges is None else artifact.file(ranges.file),
+        query_weights=None if weights is None else artifact.file(weights),
         engine=engine,
         workers=configuration.workers,
         token_budget=configuration.token_budget,
@@ -283,6 +285,7 @@ def open_model(
     threads: int | None = None,
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
+    query_weights: Path | None = None,
     measures_overflow: bool = False,
 ) -> AnyModel:
     """Make the model of a head around an engine; the export uses it before an artifact exists.
@@ -296,6 +299,8 @@ def open_model(
     own: dict[str, Any] = {}
     if ranges is not None:
         own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
+    if query_weights is not None:
+        own["query_weights"] = read_weights(query_weights, manifest.dimension)
     model = model_class(manifest)(
         manifest=manifest,
         variant=variant,

@@ -177,6 +177,12 @@ class Model(CountsTokens):
             )
         )
 
+    def _rows_of(self, runner: Runner, inputs: list[Any], *how: Any, **options: Any) -> Output:
+        """Return the rows of one version; `how` and the options are those of `_collect`."""
+        output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+        self._collect(runner, inputs, *how, output.__setitem__, **options)
+        return output
+
     def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> NDArray[np.float32]:
         """The graph's answer to each input, as a text model on a server gives it.
 
@@ -208,18 +214,19 @@ class Model(CountsTokens):
         """
         return self._calls(self, answer)
 
-    def _rows_of(
+    def _collect(
         self,
         runner: Runner,
         inputs: list[Any],
         tokenize: Callable[[list[Any]], Sequences[Any]],
         check: Callable[[Sequence[object]], None],
+        keep: Callable[[Rows, Output], None],
         *,
         batch_size: int,
         is_shown: bool,
         deadline_s: float | None,
-    ) -> NDArray[np.float32]:
-        output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+    ) -> None:
+        """Call `keep` with the indices of the inputs of each batch, and the graph's answers."""
 
         def tokens(start: int, end: int) -> Sequences[Any]:
             before = current_deadline_s.set(deadline_s)
@@ -236,7 +243,7 @@ class Model(CountsTokens):
             def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
                 with finite_answers(self.manifest.name, lambda row: start + row):
                     for rows, block in answers:
-                        output[rows + start] = block
+                        keep(rows + start, block)
                         advance(len(rows))
 
             if len(inputs) <= FIRST_TEXTS:
@@ -246,7 +253,7 @@ class Model(CountsTokens):
                         tokens(0, len(inputs)), max_sequences=batch_size, deadline_s=deadline_s
                     ),
                 )
-                return output
+                return
             # The next group is tokenised while the workers run the previous one.
             started: deque[tuple[int, Call]] = deque()
             try:
@@ -267,7 +274,6 @@ class Model(CountsTokens):
             finally:
                 for _, call in started:
                     call.drop()
-        return output
 
     @property
     def max_seq_length(self) -> int | None:

@@ -1,9 +1,9 @@
 """Texts to vectors: `encode`, its prompts and its precisions."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from lanner.errors import InputError, UnsupportedError
 from lanner.models.base import (
     ManyTexts,
-    Model,
     Texts,
     converted,
     deadline_after,
     require_batch_size,
 )
 from lanner.models.drop_in import EncodeDropIns, given_inputs, require_own
-from lanner.models.inputs import require_count, require_str, text_list, typed_as
+from lanner.models.inputs import require_count, text_list, typed_as
+from lanner.models.prompts import PromptedModel
 from lanner.running.runner import Runner, Sequences
 from lanner.text.lengths import OnLong, chunks_of, require_on_long, tell_long
-from lanner.text.tokenization import Pair, check_texts
+from lanner.text.tokenization import check_texts
 from lanner.vectors.means import means_of
 from lanner.vectors.precision import (
     BYTE_PRECISIONS,
@@ -52,17 +52,12 @@ class EncodeOptions(EncodeDropIns, total=False):
     timeout_ms: float | None
 
 
-class EncodingModel(Model):
+class EncodingModel(PromptedModel):
     """Texts to vectors, without what is done with them."""
 
     def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
         super().__init__(**parts)
         self._ranges = ranges
-        self.prompts = dict(self.manifest.prompts)
-        self.default_prompt_name = self.manifest.default_prompt_name
-
-    def _settings(self) -> dict[str, Any]:
-        return {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     @property
     def similarity_fn_name(self) -> str:
@@ -262,18 +257,14 @@ class EncodingModel(Model):
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
         """Call `encode` with the checkpoint's prompt for queries, if it has one."""
-        return self._encode_as(("query",), sentences, arguments, options)
+        return self._encode_as("query", sentences, arguments, options)
 
     @typed_as(encode)
     def encode_document(
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
         """Call `encode` with the checkpoint's prompt for documents, if it has one."""
-        return self._encode_as(("document", "passage", "corpus"), sentences, arguments, options)
-
-    def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> Vectors:
-        """See `Model.outputs`."""
-        return self.encode(cast("Sequence[str]", inputs), batch_size=batch_size)
+        return self._encode_as("document", sentences, arguments, options)
 
     def embedding_ranges(
         self, truncate_dim: int | None = None, *, normalize_embeddings: bool = False
@@ -307,15 +298,14 @@ class EncodingModel(Model):
 
     def _encode_as(
         self,
-        names: tuple[str, ...],
+        task: str,
         sentences: Texts | None,
         arguments: tuple[Any, ...],
         options: dict[str, Any],
     ) -> "Encoded":
         given = {**dict(zip(("prompt_name", "prompt"), arguments, strict=False)), **options}
         if given.get("prompt") is None and given.get("prompt_name") is None:
-            found = next((name for name in names if name in self.prompts), None)
-            arguments = (found, None, *arguments[2:])
+            arguments = (self.prompt_of_task(task), None, *arguments[2:])
             options = {k: v for k, v in options.items() if k not in ("prompt_name", "prompt")}
         encode: Callable[..., Encoded] = self.encode
         return encode(sentences, *arguments, **options)
@@ -328,30 +318,6 @@ class EncodingModel(Model):
             msg = f"truncate_dim must be from 1 to {width}, not {truncate_dim}"
             raise InputError(msg)
         return truncate_dim
-
-    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        if prompt is not None:
-            require_str(prompt=prompt)
-            return prompt
-        name = prompt_name if prompt_name is not None else self.default_prompt_name
-        if name is None:
-            return ""
-        require_str(prompt_name=name)
-        if name not in self.prompts:
-            known = ", ".join(map(repr, self.prompts)) or "none"
-            msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"
-            raise InputError(msg)
-        return self.prompts[name]
-
-    def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
-        """Tokenise texts with a prompt before each."""
-        tokenizer = self.tokenizer
-        if prompt:
-            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
-            texts = [prompt + text if isinstance(text, str) else text for text in texts]
-        is_pooled = self.manifest.pools_prompt or not prompt
-        unpooled_tokens = 0 if is_pooled else tokenizer.count_prompt_tokens(prompt)
-        return Sequences(tokenizer.encode(texts), unpooled_tokens=unpooled_tokens)
 
     def _encode(
         self,

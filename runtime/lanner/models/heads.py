@@ -11,11 +11,20 @@ from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.scoring import ScoringModel
+from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import TokensModel
 
 if TYPE_CHECKING:
 
-    class AnyModel(EmbeddingModel, ScoringModel, ClassificationModel, TaggingModel):
+    class AnyModel(  # type: ignore[misc]
+        EmbeddingModel,
+        SparseModel,
+        TokensModel,
+        ScoringModel,
+        ClassificationModel,
+        TaggingModel,
+    ):
         """A model of a head that is known when the artifact is opened, and not before.
 
         Type checkers see the methods of all heads. At run time it is of one of the classes, and a
@@ -29,6 +38,8 @@ MODELS: dict[str, type[Model]] = {
     Head.SCORE: ScoringModel,
     Head.CLASSIFY: ClassificationModel,
     Head.TAG: TaggingModel,
+    Head.SPARSE: SparseModel,
+    Head.TOKENS: TokensModel,
 }
 
 ModelT = TypeVar("ModelT", bound=Model)
@@ -73,6 +84,9 @@ class AwaitedMethods:
     rank = _awaited(ScoringModel.rank)
     classify = _awaited(ClassificationModel.classify)
     tag = _awaited(TaggingModel.tag)
+    encode_sparse = _awaited(SparseModel.encode_sparse)
+    decode_sparse = _awaited(SparseModel.decode_sparse)
+    encode_tokens = _awaited(TokensModel.encode_tokens)
 
     async def answered(
         self,

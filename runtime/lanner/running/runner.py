@@ -31,11 +31,14 @@ class Sequences(NamedTuple, Generic[Item_co]):
         type_ids: The text of a pair (0 or 1) that each token belongs to, or None where the graph
             does not take it.
         unpooled_tokens: The number of tokens at the start of each that are read but not pooled.
+        attended_tokens: The number of tokens of each that are read; those behind them are answered
+            and read by none, as the expansion of a query is. None if all are read.
     """
 
     items: Sequence[Item_co]
     type_ids: Sequence[Sequence[int]] | None = None
     unpooled_tokens: int = 0
+    attended_tokens: Sequence[int] | None = None
 
     @classmethod
     def of(cls, encodings: Sequence[Encoded[Item_co]], *, with_types: bool) -> "Sequences[Item_co]":
@@ -260,7 +263,8 @@ def feed(
 ) -> Mapping[str, NDArray[np.int64]]:
     """Return the tensors of one batch, int64 [batch, longest] each.
 
-    `attention_mask` is 1 for a token, 0 for padding, and 2 for a token that is read but not pooled.
+    `attention_mask` is 1 for a token, 0 for padding, and 2 for a token that is read but not pooled,
+    or by a model that answers each token answered but not read.
 
     Args:
         parts: Sequences and the indices of those meant, from one call or several.
@@ -278,6 +282,9 @@ def feed(
     for sequences, rows in parts:
         if sequences.unpooled_tokens:
             mask[start : start + len(rows), : sequences.unpooled_tokens] *= 2
+        if sequences.attended_tokens is not None:
+            for number, row in enumerate(rows, start):
+                mask[number, sequences.attended_tokens[row] :] *= 2
         start += len(rows)
     tensors = {"input_ids": ids, "attention_mask": mask}
     if parts[0][0].type_ids is not None:

@@ -117,21 +117,21 @@ class Tokenizer:
         self.overlap_tokens = overlap_tokens
 
     def cutting(self, side: Literal["left", "right"]) -> Self:
-        """Return the same tokenizer, whose long texts lose their beginning or their end.
+        """Return the same tokenizer, whose long texts lose the end of that side."""
+        return self._with(side, self.max_tokens)
 
-        Args:
-            side: The end that is lost.
-        """
-        other = copy(self)
-        other._tokenizer = _Tokenizer.from_str(self._tokenizer.to_str())
-        other._split = self._split.of(other._tokenizer)
-        other.cuts_left = side == "left"
-        if self.max_tokens is not None:
-            other._tokenizer.enable_truncation(
-                self.max_tokens, stride=self.overlap_tokens, direction=side
-            )
+    def limited(self, max_tokens: int) -> Self:
+        """Return the same tokenizer with another limit of tokens, special ones included."""
+        return self._with("left" if self.cuts_left else "right", max_tokens)
+
+    def _with(self, side: Literal["left", "right"], max_tokens: int | None) -> Self:
+        other, tokenizer = copy(self), _Tokenizer.from_str(self._tokenizer.to_str())
+        other._tokenizer, other._split = tokenizer, self._split.of(tokenizer)
+        other.cuts_left, other.max_tokens = side == "left", max_tokens
+        if max_tokens is not None:
+            tokenizer.enable_truncation(max_tokens, stride=self.overlap_tokens, direction=side)
             other._long = LongTexts(
-                other._tokenizer, self.max_tokens, cuts_left=other.cuts_left, split=other._split
+                tokenizer, max_tokens, cuts_left=other.cuts_left, split=other._split
             )
         return other
 
@@ -210,6 +210,10 @@ class Tokenizer:
         return self._tokenizer.decode_batch(
             [list(some) for some in ids], skip_special_tokens=skip_special_tokens
         )
+
+    def term_of(self, token_id: int) -> str:
+        """Return a token as the vocabulary writes it; its number where the vocabulary ends."""
+        return self._tokenizer.id_to_token(token_id) or f"[{token_id}]"
 
     def windows(
         self, texts: Sequence[str], *, deadline_s: float | None = None, first: int = 0

@@ -10,6 +10,7 @@ from lanner.artifact.quality_budget import (
     LABELLED_MEASURES,
     NEIGHBOURS_KEPT,
     SIMILARITY_RANKS,
+    TERMS_KEPT,
     QualityBudget,
 )
 from lanner.artifact.quality_card import measured_label
@@ -28,7 +29,7 @@ ENGINE_COSINE, ENGINE_DIFFERENCE = 0.999, 0.01
 #: Padded tokens of the mixed batches; some models read thousands of tokens per text.
 _TOKENS_TOGETHER = 8_192
 #: The measures that are taken from the quality card; the others are measured here.
-_CARD_MEASURES = (*LABELLED_MEASURES, NEIGHBOURS_KEPT, SIMILARITY_RANKS)
+_CARD_MEASURES = (*LABELLED_MEASURES, NEIGHBOURS_KEPT, SIMILARITY_RANKS, TERMS_KEPT)
 
 
 class QualityFloor:

@@ -53,6 +53,14 @@ def test_f1_by_hand() -> None:
     assert np.isnan(statistic.f1(items[2:]))
 
 
+def test_terms_kept_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistic, "TERMS", 2)
+    theirs = np.array([[3, 2, 1, 0], [3, 2, 1, 0], [0, 0, 5, 0], [0, 0, 0, 0]], np.float32)
+    ours = np.array([[2, 3, 1, 0], [0, 1, 2, 0], [9, 0, 5, 0], [1, 0, 0, 0]], np.float32)
+    # Both of two; one of two; the only one is second; none to keep.
+    assert statistic.terms_kept(ours, theirs).tolist() == [1, 0.5, 0, 1]
+
+
 def test_means_and_ratios_by_hand() -> None:
     assert statistic.mean(np.array([1.0, 0.0, 0.5])) == 0.5
     assert statistic.percent(np.array([1.0, 0.0, 0.0, 1.0])) == 50

@@ -299,6 +299,6 @@ def test_a_real_checkpoint_keeps_its_vectors(
 
 def feeds_of(model: Any, texts: Sequence[str]) -> list[Any]:
     encodings = model.tokenizer.encode_pairs(texts, with_types=False)
-    ids, _, _ = Sequences.of(encodings, with_types=False)
+    ids = Sequences.of(encodings, with_types=False).items
     sequences = Sequences(ids)
     return [feed([(sequences, [row])], pad_token_id=0) for row in range(len(ids))]

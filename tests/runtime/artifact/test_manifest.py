@@ -12,6 +12,7 @@ from lanner.artifact import fields
 from lanner.artifact import manifest as manifest_module
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
+from lanner.vectors.late_interaction import MAXSIM_NAMES
 from lanner.vectors.similarity import SIMILARITY_NAMES
 
 
@@ -105,7 +106,8 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
     ("changes", "problem"),
     [
         ({"dimension": "12"}, r"'dimension' has the wrong type"),
-        ({"dimension": 0}, r"'dimension' and 'max_tokens' must be at least 1"),
+        ({"dimension": 0}, r"'dimension', 'max_tokens' and 'max_active_dims' must be at least 1"),
+        ({"max_active_dims": 0}, r"and 'max_active_dims' must be at least 1"),
         ({"prompts": None}, r"'prompts' has the wrong type"),
         ({"source": []}, r"'source' has the wrong type"),
         ({"files": {}}, r"'files' lacks 'model.fp32.onnx'"),
@@ -113,7 +115,10 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ({"activation": "tanh"}, r"'activation' must be one of identity, sigmoid, softmax"),
         ({"scored_label": "x"}, r"'scored_label' must be one of None"),
         ({"tokenizer": {**TOKENIZER, "kind": "slow"}}, r"'kind' must be one of tokenizers, words"),
-        ({"tokenizer": {**TOKENIZER, "max_tokens": 0}}, r"'max_tokens' must be at least 1"),
+        (
+            {"tokenizer": {**TOKENIZER, "max_tokens": 0}},
+            r"'max_tokens' and 'max_active_dims' must be at least 1",
+        ),
         ({"embedding_ranges": RANGES}, r"'files' lacks 'ranges.npy'"),
         ({"embedding_ranges": {**RANGES, "vectors": "9"}}, r"'vectors' has the wrong type"),
         (
@@ -195,7 +200,7 @@ def test_a_manifest_that_is_no_file_or_too_large(
 
 
 def test_the_similarities_are_those_that_vectors_have() -> None:
-    assert fields.SIMILARITIES == SIMILARITY_NAMES
+    assert (*SIMILARITY_NAMES, *MAXSIM_NAMES) == fields.SIMILARITIES
 
 
 def test_foreign_files(word_artifact: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_labels_are_asked_for() -> None:
     with pytest.raises(
         UsageError,
         match=r"the budget f1:0.5 is measured against labels: pass them with --quality-data FILE, "
-        r"or use cosine or neighbours@10 or rank_correlation or agreement, by the head",
+        r"or use cosine or neighbours@10 or rank_correlation or terms@20 or agreement, by the head",
     ):
         QualityBudget.parse("f1:0.5").require_labels(has_labels=False)
 
@@ -99,6 +99,8 @@ def test_labels_are_asked_for() -> None:
         ("classify", "sigmoid", ["accuracy", "agreement"]),
         ("classify", "identity", ["spearman", "agreement"]),
         ("tag", "softmax", ["f1", "agreement"]),
+        ("sparse", "identity", ["spearman", "cosine", "terms@20", "rank_correlation"]),
+        ("tokens", "identity", ["spearman", "cosine", "rank_correlation"]),
     ],
 )
 def test_a_budget_fits_a_head(head: str, activation: str, fitting: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from tests.support.word_artifact import write_manifest, write_token_artifact
 
 from lanner.commands import encode, main, parser
 from lanner.commands.source import add_model_options
@@ -333,3 +334,93 @@ def test_long_texts_are_refused_or_encoded_in_parts(
     assert json.loads(capsys.readouterr().out)["cut_texts"] == 1
     assert run(word_artifact, "a", "--chunk-overlap", 1) == 2
     assert "--chunk-overlap is for --on-long chunk" in capsys.readouterr().err
+
+
+def sparse(word_artifact: Path) -> Path:
+    """Give the artifact the head `sparse`; its terms are "[PAD]", "[UNK]", "a" and "b"."""
+    write_manifest(word_artifact, head="sparse", similarity="dot")
+    return word_artifact
+
+
+def test_weights_of_terms_are_json(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(sparse(word_artifact), "a a a b", "zz") == 0
+    expected = [
+        {"text": "a a a b", "embedding": {"[PAD]": 0.75, "[UNK]": 0.25}},
+        {"text": "zz", "embedding": {"b": 0.5}},
+    ]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == expected
+    assert run(word_artifact, "a a a b", "--max-active-dims", 1, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["embeddings"] == [{"[PAD]": 0.75}]
+    source = write(tmp_path / "in.txt", "a a a b", "zz")
+    assert run(word_artifact, "--input", source, "--output", tmp_path / "out.jsonl") == 0
+    assert rows_of(tmp_path / "out.jsonl") == expected
+
+
+def test_weights_of_terms_are_a_matrix_of_scipy(word_artifact: Path, tmp_path: Path) -> None:
+    scipy_sparse = pytest.importorskip("scipy.sparse", reason="the reference")
+    source = write(tmp_path / "in.txt", *["a a a b", "zz", "c"] * 5)
+    output = tmp_path / "out.npz"
+    assert run(sparse(word_artifact), "--input", source, "--output", output) == 0
+    found = scipy_sparse.load_npz(output)
+    assert found.toarray().tolist() == [[0.75, 0.25, 0, 0], [0, 0, 0, 0.5], [0, 0, 1, 0]] * 5
+    content = output.read_bytes()
+    assert run(word_artifact, "--input", source, "--output", output) == 0
+    assert output.read_bytes() == content
+    assert not list(tmp_path.glob(".*partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "x.npy"], "a .npy file does not hold the weights of terms of"),
+        (["--output", "x.parquet"], "use .jsonl or .npz"),
+        (["--normalize"], "--normalize does not fit the weights of terms of"),
+        (["--truncate-dim", "2"], "--truncate-dim does not fit the weights of terms of"),
+        (["--precision", "int8"], "--precision does not fit the weights of terms of"),
+    ],
+)
+def test_what_is_for_dense_vectors_alone(
+    word_artifact: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(sparse(word_artifact), "a", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_for_sparse_vectors_alone(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(word_artifact, "a", "--output", tmp_path / "x.npz") == 2
+    assert "a .npz file does not hold the vectors of" in capsys.readouterr().err
+    assert run(word_artifact, "a", "--max-active-dims", 2) == 2
+    assert "--max-active-dims does not fit the vectors of" in capsys.readouterr().err
+    assert run(word_artifact, "a", "--task", "query") == 2
+    assert "--task does not fit the vectors of" in capsys.readouterr().err
+
+
+def test_vectors_of_tokens_are_json_and_arrays(
+    word_artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_token_artifact(word_artifact)
+    assert run(word_artifact, "a c d", "b") == 0
+    assert [json.loads(line)["embedding"] for line in capsys.readouterr().out.splitlines()] == [
+        [[1, 0, 0, 0], [0, 0, 0, 1]],
+        [[0, 1, 0, 0]],
+    ]
+    source = write(tmp_path / "in.txt", *["a c d", "b", "c"] * 3)
+    output = tmp_path / "out.npz"
+    assert run(word_artifact, "--input", source, "--output", output, "--task", "query") == 0
+    found = np.load(output)
+    assert found["starts"].tolist() == [4 * number for number in range(10)]
+    words = ["acdf", "bfff", "cfff"]
+    rows = np.eye(4)[["abcdef".index(word) % 4 for word in "".join(words)]]
+    assert found["vectors"].tolist() == rows.tolist() * 3
+    assert run(word_artifact, "a", "--max-active-dims", 1) == 2
+    assert "--max-active-dims does not fit the vectors of tokens of" in capsys.readouterr().err

@@ -40,6 +40,8 @@ def test_a_head_is_written_as_its_name() -> None:
         (Head.SCORE, InputKind.PAIRS, AnswerKind.NUMBER, True, False),
         (Head.CLASSIFY, InputKind.TEXTS_OR_PAIRS, AnswerKind.LABELS, True, False),
         (Head.TAG, InputKind.TEXTS, AnswerKind.LABELS, False, False),
+        (Head.SPARSE, InputKind.TEXTS, AnswerKind.TERMS, False, True),
+        (Head.TOKENS, InputKind.TEXTS, AnswerKind.VECTOR, False, True),
     ],
 )
 def test_what_a_head_takes_and_answers(

@@ -97,6 +97,12 @@ def test_what_is_read_but_not_pooled_is_marked() -> None:
     assert tensors["attention_mask"].tolist() == [[2, 2, 1], [2, 0, 0]]
 
 
+def test_what_is_answered_but_not_read_is_marked() -> None:
+    sequences = Sequences([[5, 6, 7], [8, 9], [1]], attended_tokens=[1, 2, 1])
+    tensors = feed([(Sequences([[3]]), [0]), (sequences, [2, 0, 1])], pad_token_id=0)
+    assert tensors["attention_mask"].tolist() == [[1, 0, 0], [1, 0, 0], [1, 2, 2], [1, 1, 0]]
+
+
 def test_every_sequence_is_answered_once_but_empty_ones() -> None:
     engine = SumEngine()
     runner = Runner(engine, feed=partial(feed, pad_token_id=0), workers=2, token_budget=4)

@@ -103,6 +103,12 @@ def _require_padding_mask(graph: Matcher, mask: str) -> None:
     # Rows of padding are never read.
     if not (attends[:, 0] == present[:, None, :])[present].all():
         refuse(f"the mask {mask!r}, which hides more or less than padding")
+    # A graph of the head `tokens` may answer tokens that none reads, which have 2.
+    if any(
+        node.operator == "Equal" and MASK in node.inputs and graph.scalar(node.inputs[1]) == 1
+        for node in graph.nodes_behind(mask)
+    ):
+        refuse(f"the mask {mask!r}, which hides tokens that are answered")
 
 
 def _in_parts(graph: Matcher, output: str, checked_masks: set[str]) -> Attention:

@@ -136,6 +136,16 @@ class Matcher:
         found = (self.graph.tensors[name] for name in self.tensors_behind(value))
         return {int(item.ravel()[0]) for item in found if item.size == 1 and item.dtype.kind == "i"}
 
+    def nodes_behind(self, value: str) -> list[Node]:
+        """Return the nodes that a value is computed by."""
+        open_, found = [value], dict[str, Node]()
+        while open_:
+            name = open_.pop()
+            if name in self._producers and name not in found:
+                found[name] = self._producers[name]
+                open_ += found[name].inputs
+        return list(found.values())
+
     def tensors_behind(self, value: str) -> set[str]:
         """Return the names of the tensors of the file that a value is computed from."""
         open_, seen = [value], set[str]()

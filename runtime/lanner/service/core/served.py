@@ -18,8 +18,8 @@ from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ModelChangedError
 from lanner.models.base import Model, finite_answers
-from lanner.models.encoding import EncodingModel
 from lanner.models.entities import Entity
+from lanner.models.prompts import PromptedModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
 from lanner.running.awaited import run_awaited
@@ -246,7 +246,7 @@ class ServedModel:
             Refusal: There is no such prompt.
         """
         model = self.model
-        if not isinstance(model, EncodingModel):
+        if not isinstance(model, PromptedModel):
             if name is None:
                 return ""
             msg = f"the model {self.name} has no prompts"

@@ -175,11 +175,14 @@ async def _of_tokens(
     if types is not None:
         of_pairs = [row[kept].tolist() for row, kept in zip(types, is_token, strict=True)]
     # Tokens that are read but not pooled, those of a prompt, are as many in each row.
-    unpooled = int((mask[0] == 2).sum()) if len(mask) else 0
-    sequences = Sequences([row.tolist() for row in rows], of_pairs, unpooled)
+    by_token = served.manifest.head_record.by_token
+    unpooled = int((mask[0] == 2).sum()) if len(mask) and not by_token else 0
+    # Of a model that answers each token, they are those at the end that are not read.
+    attended = ((mask != 0) & (mask != 2)).sum(axis=1).tolist() if by_token else None
+    sequences = Sequences([row.tolist() for row in rows], of_pairs, unpooled, attended)
     request.texts, request.tokens = len(rows), int(is_token.sum())
     pipeline.check_tokens(request.tokens)
-    shape = (len(rows), ids.shape[1]) if served.manifest.head_record.by_token else (len(rows),)
+    shape = (len(rows), ids.shape[1]) if by_token else (len(rows),)
     output = np.zeros((*shape, served.manifest.dimension), np.float32)
     try:
         with pipeline.queue.admitted(request.tokens), request.run():

@@ -24,6 +24,8 @@ class TokenRequest:
         token_ids: The token ids of each text, int64 [tokens].
         type_ids: The token types of each text, or None if the model takes none.
         unpooled_tokens: For each text, the number of tokens at the start that are not pooled.
+        attended_tokens: For each text, the number of tokens at the start that are read, of a model
+            that answers each token; None for other models.
         is_token: The positions of tokens among the padding, bool [texts, length].
     """
 
@@ -31,6 +33,7 @@ class TokenRequest:
     type_ids: list[NDArray[np.int64]] | None
     unpooled_tokens: list[int]
     is_token: NDArray[np.bool_]
+    attended_tokens: list[int] | None = None
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Self:
@@ -54,13 +57,16 @@ class TokenRequest:
         _check(ids, is_token, manifest)
         if types is not None:
             _check_types(types, is_token, manifest)
+        by_token = manifest.head_record.by_token
+        masks = [row[kept] for row, kept in zip(mask, is_token, strict=True)]
         return cls(
             [row[kept] for row, kept in zip(ids, is_token, strict=True)],
             None
             if types is None
             else [row[kept] for row, kept in zip(types, is_token, strict=True)],
-            [_unpooled(row[kept], manifest) for row, kept in zip(mask, is_token, strict=True)],
+            [0 if by_token else _unpooled(row, manifest) for row in masks],
             is_token,
+            [_attended(row, manifest) for row in masks] if by_token else None,
         )
 
 
@@ -89,7 +95,12 @@ def run_together(
         types: list[Any] = [
             of[row] for number, row in places if (of := requests[number].type_ids) is not None
         ]
-        sequences = Sequences(ids, types or None, unpooled_tokens=unpooled)
+        attended: list[int] = [
+            of[row] for number, row in places if (of := requests[number].attended_tokens)
+        ]
+        sequences = Sequences(
+            ids, types or None, unpooled_tokens=unpooled, attended_tokens=attended or None
+        )
         for rows, block in runner.run(sequences, max_sequences=_ANY_NUMBER):
             for index, answer in zip(rows, block, strict=True):
                 number, row = places[index]
@@ -127,6 +138,18 @@ def _check_types(types: NDArray[Any], is_token: NDArray[np.bool_], manifest: Man
             f"pair, not {wrong[0]}: tokenise with its own tokenizer.json"
         )
         raise InputError(msg)
+
+
+def _attended(mask: NDArray[Any], manifest: Manifest) -> int:
+    """Count the tokens of one text that are read, by the mask of its tokens."""
+    count = int((mask != 2).sum())
+    if (mask[:count] == 2).any():
+        msg = (
+            f"{manifest.name} takes 2 in {MASK} for tokens that are answered but not read, at the "
+            "end of a text alone"
+        )
+        raise InputError(msg)
+    return count
 
 
 def _unpooled(mask: NDArray[Any], manifest: Manifest) -> int:

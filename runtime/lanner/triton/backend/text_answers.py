@@ -11,10 +11,18 @@ from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.models.base import Model
-from lanner.models.embedding import EmbeddingModel
+from lanner.models.prompts import PROMPTS_OF_TASK, PromptedModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import DOCUMENT, TokensModel
 from lanner.text.tokenization import Pair
-from lanner.triton.contract.tensors import CONTINUES, OFFSETS, PROMPT_NAME, TEXT, TEXT_PAIR
+from lanner.triton.contract.tensors import (
+    CONTINUES,
+    OFFSETS,
+    PROMPT_NAME,
+    TEXT,
+    TEXT_PAIR,
+    TOKEN_MASK,
+)
 
 Tensors = dict[str, NDArray[Any]]
 #: Triton joins requests; only the token budget limits batches.
@@ -73,10 +81,13 @@ def answer_texts(requests: Sequence[TextRequest], model: Model) -> list[Tensors]
         LannerError: See the methods of the model's head.
     """
     texts = [text for request in requests for text in request.texts]
-    if model.manifest.head_record.by_token:
+    record = model.manifest.head_record
+    if record.by_token and record.answers_vectors:
+        return _token_vectors(requests, cast("TokensModel", model))
+    if record.by_token:
         return _tagged(requests, cast("TaggingModel", model), texts)
     if any(request.prompt_names for request in requests):
-        output = _prompted(requests, cast("EmbeddingModel", model))
+        output = _prompted(requests, cast("PromptedModel", model))
     else:
         output = model.outputs(texts, batch_size=_ANY_NUMBER)
     ends = np.cumsum([len(request.texts) for request in requests])
@@ -108,6 +119,30 @@ def _tagged(
     return answers
 
 
+def _token_vectors(requests: Sequence[TextRequest], model: TokensModel) -> list[Tensors]:
+    """Return the vectors of the tokens of all texts, each read as its task says."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for number, request in enumerate(requests):
+        tasks = request.prompt_names or [""] * len(request.texts)
+        for row, task in enumerate(tasks):
+            places.setdefault(task or DOCUMENT, []).append((number, row))
+    found: list[list[Any]] = [[None] * len(request.texts) for request in requests]
+    for task, of_task in places.items():
+        texts = [cast("str", requests[number].texts[row]) for number, row in of_task]
+        vectors = model.encode_tokens(texts, batch_size=_ANY_NUMBER, task=task)
+        for (number, row), one in zip(of_task, vectors, strict=True):
+            found[number][row] = one
+    answers: list[Tensors] = []
+    for of_request in found:
+        longest = max(map(len, of_request), default=0)
+        output = np.zeros((len(of_request), longest, model.manifest.dimension), np.float32)
+        mask = np.zeros((len(of_request), longest), np.int64)
+        for row, one in enumerate(of_request):
+            output[row, : len(one)], mask[row, : len(one)] = one, 1
+        answers.append({model.manifest.outputs[0]: output, TOKEN_MASK: mask})
+    return answers
+
+
 def _prompt_names(values: NDArray[Any] | None, count: int, manifest: Manifest) -> list[str]:
     if values is None:
         return []
@@ -115,15 +150,17 @@ def _prompt_names(values: NDArray[Any] | None, count: int, manifest: Manifest) -
     if len(names) != count:
         msg = f"{TEXT} has {count} texts and {PROMPT_NAME} {len(names)}: give as many"
         raise InputError(msg)
+    # Of the head `tokens`, they are the tasks.
+    prompts = manifest.prompts if manifest.late_interaction is None else PROMPTS_OF_TASK
     for name in names:
-        if name and name not in manifest.prompts:
-            known = ", ".join(map(repr, manifest.prompts)) or "none"
+        if name and name not in prompts:
+            known = ", ".join(map(repr, prompts)) or "none"
             msg = f"{manifest.name} has no prompt {name!r}: it has {known}"
             raise InputError(msg)
     return names
 
 
-def _prompted(requests: Sequence[TextRequest], model: EmbeddingModel) -> NDArray[np.float32]:
+def _prompted(requests: Sequence[TextRequest], model: PromptedModel) -> NDArray[np.float32]:
     """Return the vectors of all texts, each with its own prompt."""
     rows_of: dict[str | None, list[int]] = {}
     texts: list[str] = []
@@ -134,7 +171,7 @@ def _prompted(requests: Sequence[TextRequest], model: EmbeddingModel) -> NDArray
             texts.append(text)
     output = np.empty((len(texts), model.manifest.dimension), np.float32)
     for name, rows in rows_of.items():
-        output[rows] = model.encode(
+        output[rows] = model.outputs(
             [texts[row] for row in rows],
             prompt_name=name or None,
             prompt="" if name == "" else None,

@@ -17,15 +17,19 @@ from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.heads import AnyModel, ModelT, model_class, require_class
 from lanner.models.inputs import require_count, require_path, require_str
+from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import TokensModel
 from lanner.running.defaults import MAX_WAITING
 from lanner.running.runner import Runner
 from lanner.text.tokenization import TextTokenizer
 from lanner.triton.client.renewal import Renewal
 from lanner.triton.client.text_requests import (
     ServerEmbeddingModel,
+    ServerSparseModel,
     ServerTaggingModel,
     ServerTokenizer,
+    ServerTokensModel,
     TextEngine,
     feed_texts,
 )
@@ -34,6 +38,7 @@ from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.served_model import ServedModel
 from lanner.triton.contract.tensors import PROMPT_NAME
 from lanner.vectors.ranges import EmbeddingRanges
+from lanner.vectors.sparse import read_weights
 
 if TYPE_CHECKING:
     from lanner.triton.client.grpc_transport import GrpcTransport
@@ -47,6 +52,8 @@ REQUESTS_AT_ONCE = 2
 #: Classes of models whose server tokenises, if they differ from those with a tokenizer here.
 _TEXT_CLASSES: dict[type[Model], type[Model]] = {
     EmbeddingModel: ServerEmbeddingModel,
+    SparseModel: ServerSparseModel,
+    TokensModel: ServerTokensModel,
     TaggingModel: ServerTaggingModel,
 }
 #: The most padded tokens in one request: four batches of an engine in process, so that the fixed
@@ -236,6 +243,9 @@ class _Connection:
             ranges = manifest.embedding_ranges
             if ranges is not None:
                 own["ranges"] = EmbeddingRanges.read(artifact.file(ranges.file), manifest.dimension)
+            weights = manifest.query_weights
+            if weights is not None and not served.takes_texts:
+                own["query_weights"] = read_weights(artifact.file(weights), manifest.dimension)
             return kind(
                 manifest=manifest,
                 variant=served.variant(manifest),

@@ -13,11 +13,22 @@ from lanner.errors import EngineError, UnsupportedError
 from lanner.models.base import finite_answers
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.entities import TokenScores
+from lanner.models.prompts import PromptedModel
+from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
+from lanner.models.tokens import TokensModel
 from lanner.running.runner import NotFiniteError, Part, Runner, Sequences
 from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.triton_engine import TritonEngine
-from lanner.triton.contract.tensors import CONTINUES, OFFSETS, PROMPT_NAME, TEXT, TEXT_PAIR
+from lanner.triton.contract.tensors import (
+    CONTINUES,
+    OFFSETS,
+    PROMPT_NAME,
+    TEXT,
+    TEXT_PAIR,
+    TOKEN_MASK,
+)
+from lanner.vectors.similarity import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +174,78 @@ class TextEngine(TritonEngine):
         return output
 
 
-class ServerEmbeddingModel(EmbeddingModel):
-    """The head `embed` on a server that tokenises and puts prompts before texts."""
+class ServerPromptedModel(PromptedModel):
+    """A model on a server that tokenizes and puts prompts before texts."""
 
     def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
         tokenizer = cast("ServerTokenizer", self.tokenizer)
         return Sequences(tokenizer.encode_with_prompt(texts, prompt))
+
+
+class ServerEmbeddingModel(ServerPromptedModel, EmbeddingModel):
+    """The head `embed` on such a server."""
+
+
+class ServerSparseModel(ServerPromptedModel, SparseModel):
+    """The head `sparse` on such a server."""
+
+
+class ServerTokensModel(TokensModel):
+    """The head `tokens` on a server that tokenizes, and reads texts as their task says."""
+
+    def _encode_tokens(
+        self,
+        texts: list[str],
+        task: str,
+        prompt_name: str | None,
+        prompt: str | None,
+        *,
+        batch_size: int,
+        is_shown: bool,
+        deadline_s: float | None,
+    ) -> list[Vectors]:
+        if prompt is not None or prompt_name != self.prompt_of_task(task):
+            msg = (
+                f"the text model of {self.manifest.name} puts the prompt of the task before each "
+                "text: connect to the token model for another one, or for none"
+            )
+            raise UnsupportedError(msg)
+        check_texts(texts)
+
+        def answer(runner: Runner) -> list[Vectors]:
+            engine = cast("TritonEngine", runner.engine)
+            most = min(batch_size, engine.served.max_batch_size or batch_size)
+            found: list[Vectors] = []
+            for start in range(0, len(texts), most):
+                found += self._ask(engine, texts[start : start + most], task, deadline_s)
+            return found
+
+        return self.of_one_version(answer)
+
+    def _ask(
+        self, engine: TritonEngine, texts: Sequence[str], task: str, deadline_s: float | None
+    ) -> list[Vectors]:
+        names = (self.manifest.outputs[0], TOKEN_MASK)
+        inputs = {TEXT: _column([text.encode() for text in texts])}
+        if self.manifest.late_interaction is not None:
+            inputs[PROMPT_NAME] = _column([task.encode()] * len(texts))
+        answer = engine.answer(inputs, names, deadline_s)
+        vectors, mask = (answer[name] for name in names)
+        wanted = (*mask.shape, self.manifest.dimension)
+        is_whole = mask.ndim == 2 and len(mask) == len(texts) and vectors.shape == wanted
+        if not is_whole or vectors.dtype != np.float32 or mask.dtype.kind not in "iub":
+            msg = (
+                f"{self.manifest.name} answered tensors of the shapes {vectors.shape} and "
+                f"{mask.shape} to {len(texts)} texts: its server runs another model, make its "
+                "repository with 'lanner repository'"
+            )
+            raise EngineError(msg)
+        found = [row[kept != 0] for row, kept in zip(vectors, mask, strict=True)]
+        for index, row in enumerate(found):
+            if not np.isfinite(row).all():
+                with finite_answers(self.manifest.name, lambda row: row):
+                    raise NotFiniteError(engine.name, index)
+        return found
 
 
 class ServerTaggingModel(TaggingModel):

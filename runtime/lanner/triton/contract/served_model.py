@@ -36,6 +36,8 @@ def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) ->
     """
     manifest = artifact.manifest
     names = [] if is_text else [manifest.tokenizer.file]
+    if manifest.query_weights is not None and not is_text:
+        names.append(manifest.query_weights)
     if manifest.embedding_ranges is not None:
         names.append(manifest.embedding_ranges.file)
     paths = [artifact.directory / MANIFEST_FILE, *(artifact.file(name) for name in names)]

@@ -8,6 +8,8 @@ TEXT, TEXT_PAIR = "text", "text_pair"
 PROMPT_NAME = "prompt_name"
 #: The outputs of a text model of the head `tag` with each token's characters, INT64 [tokens, 2].
 OFFSETS, CONTINUES = "offsets", "continues"
+#: The output of a text model of the head `tokens` that tells vectors from filling, INT64 [tokens].
+TOKEN_MASK = "token_mask"  # noqa: S105 (no password)
 #: The end of a text model's name.
 TEXT_SUFFIX = "_text"
 #: Parameters of a configuration: the kind of input, the lengths that requests are padded to, and

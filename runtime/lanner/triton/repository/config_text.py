@@ -18,6 +18,7 @@ from lanner.triton.contract.tensors import (
     TEXT_KIND,
     TEXT_PAIR,
     TEXT_SUFFIX,
+    TOKEN_MASK,
     TOKEN_MODEL,
     TOKENS_KIND,
     VARIANT,
@@ -86,11 +87,13 @@ def text_config(
     if record.takes_pairs:
         pair: dict[str, Any] = {"name": TEXT_PAIR, "data_type": "TYPE_STRING", "dims": [1]}
         inputs.append(pair | ({} if record.inputs is InputKind.PAIRS else {"optional": True}))
-    if any(manifest.prompts.values()):
+    if any(manifest.prompts.values()) or manifest.late_interaction is not None:
         prompt = {"name": PROMPT_NAME, "data_type": "TYPE_STRING", "dims": [1], "optional": True}
         inputs.append(prompt)
     outputs = [_output(manifest)]
-    if record.by_token:
+    if record.by_token and record.answers_vectors:
+        outputs.append({"name": TOKEN_MASK, "data_type": "TYPE_INT64", "dims": [-1]})
+    elif record.by_token:
         outputs.append({"name": OFFSETS, "data_type": "TYPE_INT64", "dims": [-1, 2]})
         outputs.append({"name": CONTINUES, "data_type": "TYPE_INT64", "dims": [-1]})
     own: dict[str, str] = {INPUT_KIND: TEXT_KIND, VARIANT: variant.name}

@@ -211,6 +211,19 @@ def mask_more(model: Any) -> None:
     node_of(model, "GreaterOrEqual").op_type = "Less"
 
 
+def answer_what_is_not_read(model: Any) -> None:
+    """Hide tokens that have 2 in the mask, as a graph that answers without reading them does."""
+    one = onnx.numpy_helper.from_array(np.array(1), "one")
+    model.graph.initializer.append(one)
+    equal = onnx.helper.make_node("Equal", ["attention_mask", "one"], ["is_one"])
+    cast = onnx.helper.make_node("Cast", ["is_one"], ["read"], to=onnx.TensorProto.INT64)
+    for name in node_of(model, "GreaterOrEqual").input:
+        source = next(node for node in model.graph.node if node.output[0] == name)
+        source.input[0] = "read"
+    model.graph.node.insert(0, cast)
+    model.graph.node.insert(0, equal)
+
+
 def shift_weights(model: Any) -> None:
     name = node_of(model, "MatMul").input[1]
     node = next(node for node in model.graph.node if node.output[0] == name)
@@ -258,6 +271,7 @@ def another_activation(model: Any) -> None:
         (add_tensor, "what the tensor 'spare' is for"),
         (look_ahead_only, "with a cap, a cache, a causal mask or heads of its own axis"),
         (mask_more, "which hides more or less than padding"),
+        (answer_what_is_not_read, "which hides tokens that are answered"),
         (shift_weights, "the zero points of the operator DequantizeLinear"),
         (add_tables, "embeddings with more than three tables"),
         (close_a_circle, "which is not in order"),

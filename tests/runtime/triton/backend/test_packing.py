@@ -62,7 +62,7 @@ def answers(
     engine: SumEngine | None = None,
 ) -> list[Any]:
     made = made or manifest(dimension=1)
-    engine = engine or SumEngine(by_token=made.head == "tag")
+    engine = engine or SumEngine(by_token=made.head_record.by_token)
     runner = Runner(engine, feed=partial(feed, pad_token_id=9), workers=1, token_budget=64)
     read = [TokenRequest.of(request, made) for request in requests]
     outputs = run_together(read, runner, made)
@@ -243,3 +243,21 @@ def test_a_token_type_that_the_model_does_not_know(of_token: int) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         TokenRequest.of(given, manifest(inputs=TYPED))
     TokenRequest.of(given, manifest())  # a model without token types
+
+
+def test_tokens_that_are_answered_but_not_read() -> None:
+    engine = SumEngine(by_token=True)
+    made = manifest("tokens", dimension=1, labels=[], outputs=["token_embeddings"])
+    request = tensors([[0, 4, 5, 6], [7, 8, 0, 0]], [[0, 1, 2, 2], [1, 1, 0, 0]])
+    assert answers(request, made=made, engine=engine) == [
+        [[[0], [4], [5], [6]], [[7], [8], [0], [0]]]
+    ]
+    assert engine.fed == [
+        {"input_ids": [[4, 5, 6], [7, 8, 9]], "attention_mask": [[1, 2, 2], [1, 1, 0]]}
+    ]
+    with pytest.raises(
+        InputError,
+        match=r"^words takes 2 in attention_mask for tokens that are answered but not read, at the "
+        r"end of a text alone$",
+    ):
+        TokenRequest.of(tensors([[1, 2]], [[2, 1]]), made)

@@ -1,10 +1,12 @@
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.checkpoints import SENTENCES
 from tests.support.manifests import manifest
+from tests.support.word_artifact import write_token_artifact
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Manifest
@@ -214,3 +216,24 @@ def test_an_answer_does_not_depend_on_who_asks_too(tiny_artifact: Artifact) -> N
 def test_what_cannot_be_answered(left: Any, right: Any, head: str, message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         TextRequest.of(left, right, manifest(head))
+
+
+def test_vectors_of_tokens_by_hand(word_artifact: Path) -> None:
+    write_token_artifact(word_artifact)
+    model = load(word_artifact, variant="fp32", threads=1)
+    made = model.manifest
+    requests = [
+        TextRequest.of(column("a c", "d"), None, made, column("document", "query")),
+        single(["b a d"], made),
+    ]
+    first, second = answer_texts(requests, model)
+    unit = np.eye(4).tolist()
+    assert first["token_embeddings"].tolist() == [
+        [unit[0], [0] * 4, [0] * 4, [0] * 4],
+        [unit[3], unit[1], unit[1], unit[1]],
+    ]
+    assert first["token_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 1]]
+    assert second["token_embeddings"].tolist() == [[unit[1], unit[0], unit[3]]]
+    assert second["token_mask"].tolist() == [[1, 1, 1]]
+    with pytest.raises(InputError, match=r"^words has no prompt 'x': it has 'query', 'document'$"):
+        TextRequest.of(column("a"), None, made, column("x"))

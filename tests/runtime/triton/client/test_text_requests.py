@@ -10,8 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.manifests import FP32, manifest
 
-from lanner.artifact.manifest import Manifest
-from lanner.errors import InputError, InputTypeError, ModelChangedError, UnsupportedError
+from lanner.artifact.manifest import LateInteraction, Manifest
+from lanner.errors import (
+    EngineError,
+    InputError,
+    InputTypeError,
+    ModelChangedError,
+    UnsupportedError,
+)
 from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
 from lanner.models.entities import TokenScores
@@ -21,6 +27,7 @@ from lanner.triton.client.text_requests import (
     ServerEmbeddingModel,
     ServerTaggingModel,
     ServerTokenizer,
+    ServerTokensModel,
     TextEngine,
     feed_texts,
 )
@@ -318,3 +325,57 @@ def test_tags_of_a_version_that_was_exchanged() -> None:
     server.version = "2"
     with pytest.raises(ModelChangedError, match=r"^the model m_text answered with version 2, and"):
         model.tag("ab")
+
+
+def letters(texts: dict[str, list[bytes]]) -> dict[str, NDArray[Any]]:
+    """Of each letter a vector, its code, with the first letter of the task; and its mask."""
+    rows = zip(texts["text"], texts["prompt_name"], strict=True)
+    longest = max(map(len, texts["text"]))
+    vectors = np.zeros((len(texts["text"]), longest, 2), np.float32)
+    mask = np.zeros((len(texts["text"]), longest), np.int64)
+    for row, (text, task) in enumerate(rows):
+        for place, letter in enumerate(text):
+            vectors[row, place], mask[row, place] = (letter, task[0]), 1
+    return {"token_embeddings": vectors, "token_mask": mask}
+
+
+def of_tokens(**changes: Any) -> Manifest:
+    own: dict[str, Any] = {"dimension": 2, "labels": [], "similarity": "maxsim"}
+    late = LateInteraction(4, 4, 4, 2)
+    return manifest(
+        "tokens", **{**own, "outputs": ["token_embeddings"], "late_interaction": late, **changes}
+    )
+
+
+def test_vectors_of_tokens_of_a_server_by_hand() -> None:
+    server = Server(letters)
+    model = connected(ServerTokensModel, server, of_tokens(), max_batch_size=2)
+    found = model.encode_tokens(["ab", "", "c"], task="query")
+    assert [one.tolist() for one in found] == [[[97, 113], [98, 113]], [], [[99, 113]]]
+    assert server.requests == [
+        {"text": [b"ab", b""], "prompt_name": [b"query"] * 2},
+        {"text": [b"c"], "prompt_name": [b"query"]},
+    ]
+    assert model.encode_tokens("a").tolist() == [[97, 100]]
+
+
+def test_a_server_of_tokens_that_answers_something_else() -> None:
+    def answer(texts: dict[str, list[bytes]]) -> dict[str, NDArray[Any]]:
+        return {name: array[:1] for name, array in letters(texts).items()}
+
+    model = connected(ServerTokensModel, Server(answer), of_tokens())
+    with pytest.raises(
+        EngineError,
+        match=r"^words answered tensors of the shapes \(1, 1, 2\) and \(1, 1\) to 2 texts: its",
+    ):
+        model.encode_tokens(["a", "b"])
+
+    def infinite(texts: dict[str, list[bytes]]) -> dict[str, NDArray[Any]]:
+        found = letters(texts)
+        return {**found, "token_embeddings": found["token_embeddings"] * np.float32(np.inf)}
+
+    model = connected(ServerTokensModel, Server(infinite), of_tokens())
+    with pytest.raises(EngineError, match=r"^words answers NaN or an infinity to the text at inde"):
+        model.encode_tokens(["a", "b"])
+    with pytest.raises(UnsupportedError, match=r"^the text model of words puts the prompt of the"):
+        model.encode_tokens("a", prompt="b")

@@ -1,0 +1,73 @@
+"""The calls of a model by `lanner encode`, by its head and the options."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from lanner.artifact.heads import AnswerKind
+from lanner.commands.options import need
+from lanner.errors import UnsupportedError
+from lanner.files.vector_file import Vectors
+from lanner.files.vector_formats import FORMATS
+from lanner.models.tokens import DOCUMENT
+
+Encode = Callable[[list[str]], Vectors]
+CountCut = Callable[[list[str]], int]
+JsonOf = Callable[[Any], Any] | None
+
+
+def cut_counter(args: argparse.Namespace, model: Any) -> CountCut | None:
+    """Return the function that counts the texts that are cut; None if none is, or none is known."""
+    if args.on_long != "truncate" or not model.manifest.head_record.embeds:
+        return None
+    try:
+        model.cut_indices([])
+    except UnsupportedError:  # a server tokenises
+        return None
+    return lambda texts: len(model.cut_indices(texts, prompt_name=args.prompt_name))
+
+
+def encoder(args: argparse.Namespace, model: Any) -> Encode:
+    """Return the function that encodes texts, after a check that the options fit the head."""
+    record = model.manifest.head_record
+    is_ragged = record.answers_vectors and not record.embeds
+    if args.output is not None:
+        holds = "holds_ragged" if is_ragged else "holds_dense"
+        fitting = [suffix for suffix, kind in FORMATS.items() if getattr(kind, holds)]
+        need(
+            args.output.suffix in fitting,
+            f"a {args.output.suffix} file does not hold the {record.noun} of {args.model}: use "
+            f"{' or '.join(fitting)}",
+        )
+    for option, value, own in (
+        ("--normalize", args.normalize or None, not is_ragged),
+        ("--truncate-dim", args.truncate_dim, not is_ragged),
+        ("--precision", None if args.precision == "float32" else True, not is_ragged),
+        ("--on-long", None if args.on_long == "truncate" else True, not is_ragged),
+        ("--max-active-dims", args.max_active_dims, record.answer is AnswerKind.TERMS),
+        ("--task", args.task, is_ragged),
+    ):
+        need(own or value is None, f"{option} does not fit the {record.noun} of {args.model}")
+    named = {"prompt_name": args.prompt_name}
+    if record.answer is AnswerKind.TERMS:
+        limit = args.max_active_dims
+        return partial(model.sparse_vectors, **named, task=args.task, max_active_dims=limit)
+    if is_ragged:
+        return partial(model.token_vectors, **named, task=args.task or DOCUMENT)
+    return partial(
+        model.encode,
+        **named,
+        normalize_embeddings=args.normalize,
+        truncate_dim=args.truncate_dim,
+        precision=args.precision,
+        on_long=args.on_long,
+        chunk_overlap=args.chunk_overlap,
+    )
+
+
+def json_form(model: Any) -> JsonOf:
+    """Return the function that turns a vector into JSON: terms with their weights, if sparse."""
+    if model.manifest.head_record.answer is not AnswerKind.TERMS:
+        return None
+    return lambda row: dict(next(model.terms([row])))

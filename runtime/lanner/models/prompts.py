@@ -1,0 +1,80 @@
+"""The prompts that a model puts before texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.errors import InputError
+from lanner.models.base import Model
+from lanner.models.inputs import require_str, text_list
+from lanner.running.runner import Sequences
+from lanner.text.tokenization import Pair, check_texts
+
+#: Task -> the names of its prompt, of which a model's first counts; as in sentence-transformers.
+PROMPTS_OF_TASK = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+class PromptedModel(Model):
+    """A model that puts prompts before texts: by default that of `default_prompt_name`, if any."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.prompts = dict(self.manifest.prompts)
+        self.default_prompt_name = self.manifest.default_prompt_name
+
+    def _settings(self) -> dict[str, Any]:
+        return {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+
+    def outputs(
+        self,
+        inputs: Sequence[str | Pair],
+        *,
+        batch_size: int = 32,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Model.outputs`; with a prompt before each text."""
+        before = self._prompt(prompt_name, prompt)
+        return self._rows(
+            text_list(inputs, self.manifest.head_record.methods[0]),
+            lambda some: self._sequences(some, before),
+            check_texts,
+            batch_size=batch_size,
+            show_progress_bar=None,
+        )
+
+    def prompt_of_task(self, task: str | None) -> str | None:
+        """Return the name of the prompt for a task, or None; refuse other tasks."""
+        if task is None:
+            return None
+        require_str(task=task)
+        if task not in PROMPTS_OF_TASK:
+            msg = f"there is no task {task!r}: use {' or '.join(map(repr, PROMPTS_OF_TASK))}"
+            raise InputError(msg)
+        return next((name for name in PROMPTS_OF_TASK[task] if name in self.prompts), None)
+
+    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
+        if prompt is not None:
+            require_str(prompt=prompt)
+            return prompt
+        name = prompt_name if prompt_name is not None else self.default_prompt_name
+        if name is None:
+            return ""
+        require_str(prompt_name=name)
+        if name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            msg = f"{self.manifest.name} has no prompt {name!r}: it has {known}"
+            raise InputError(msg)
+        return self.prompts[name]
+
+    def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
+        """Tokenize texts with a prompt before each."""
+        tokenizer = self.tokenizer
+        if prompt:
+            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
+            texts = [prompt + text if isinstance(text, str) else text for text in texts]
+        is_pooled = self.manifest.pools_prompt or not prompt
+        unpooled_tokens = 0 if is_pooled else tokenizer.count_prompt_tokens(prompt)
+        return Sequences(tokenizer.encode(texts), unpooled_tokens=unpooled_tokens)
