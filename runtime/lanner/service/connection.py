@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         """End after the answer to the request that runs, or that is on its way already."""
         self._waiting.clear()
         self._is_ending = True
-        if self._current is None:
+        if self._current is None or self._current.is_answered:
             self._loop.call_later(_LAST_S, self._end)
         else:
             self._current.keeps_alive = False
