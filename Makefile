@@ -230,7 +230,8 @@ native: $(NATIVE)/installed ## build the native engine's kernels for .venv, if t
 
 bench-native: $(VENV)/installed $(NATIVE)/installed ## measure the native engine beside ONNX Runtime, and fail below its bounds: build/native.json; PAIRS=pairs.csv
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json $(if $(PAIRS),--pairs $(PAIRS))
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json \
+		--checkpoint $(CHECKPOINT) $(if $(PAIRS),--pairs $(PAIRS))
 
 wheels: $(NATIVE)/wheels ## build a wheel of the native engine's kernels for this Python: build/wheels
 	rm -rf build/wheels $(NATIVE)/plain

@@ -9,12 +9,13 @@ from lanner_perf.loading.loaded import Loaded, Start
 
 
 def load_lanner(path: str, options: Mapping[str, str], threads: int) -> Loaded:
-    """Load a variant of an artifact; `options` names it as ``variant``."""
+    """Load a variant of an artifact; `options` has its ``variant``, and may name an ``engine``."""
     start = Start(options, threads)
     import lanner  # noqa: PLC0415 (its import is what is timed)
 
     start.imported()
-    model = lanner.load(path, variant=options["variant"], threads=threads)
+    engine = options.get("engine", "auto")
+    model = lanner.load(path, variant=options["variant"], engine=engine, threads=threads)
     start.loaded()
     variant, files = model.variant, model.manifest.files
     facts = {
