@@ -40,9 +40,11 @@ def test_it_measures_and_says_which_bounds_are_missed(
     pairs.write_text(PAIRS, encoding="utf-8")
     arguments = [str(tiny_artifact.directory), "--pairs", str(pairs), "--output", str(output)]
     monkeypatch.setattr(native, "SHAPES", ((1, 4), (32, 16)))
+    monkeypatch.setattr(native, "speeds", lambda *_: figures(2, 0)["speeds"]["1"])
     native.main([*arguments, "--rounds", "1"])
     assert output.read_text(encoding="utf-8") == capsys.readouterr().out
     assert '"cosine_min"' in output.read_text(encoding="utf-8")
+    assert '"vectors"' in output.read_text(encoding="utf-8")
 
 
 def test_a_bound_is_missed_from_its_limit_on() -> None:
