@@ -45,7 +45,7 @@ RUNTIME = {
     "triton/server": "errors machine artifact triton/contract triton/client",
     "service/access": "errors artifact models files",
     "service/core": "errors vectors artifact text running models triton/contract service/access",
-    "service/dialects": "errors _version vectors artifact text running triton/contract "
+    "service/dialects": "errors _version vectors artifact text running models triton/contract "
     "service/core",
     "service": "errors machine artifact engines models loading triton/contract triton/client "
     "service/access service/core service/dialects",

@@ -101,7 +101,7 @@ def write_token_graph(path: Path) -> None:
         helper.make_node("Mul", ["rows", "column"], ["token_embeddings"]),
     ]
     shape = ["batch", "length"]
-    answer = ["batch", "length", DIMENSION]
+    answer: list[str | int | None] = ["batch", "length", DIMENSION]
     graph = helper.make_graph(
         nodes,
         "tokens",

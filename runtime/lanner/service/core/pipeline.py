@@ -6,9 +6,10 @@ limits of texts, the masks, the tokens, their rate, the queue and the model.
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,11 @@ from lanner.service.core.queue import TokenQueue
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel, Tokens
 from lanner.service.core.vocabulary import Vocabulary
-from lanner.text.cutting import Cut
+from lanner.text.cutting import Cut, CutTexts, TooLongError
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import TEXT_SUFFIX
+
+Answer = TypeVar("Answer")
 
 #: The number of repetitions of a request whose model the server replaces meanwhile.
 _MOST_RENEWALS = 3
@@ -156,8 +159,7 @@ class Pipeline:
         count = counted.count
         self.check_tokens(count)
         request.texts, request.tokens = len(texts), count
-        left_s = request.deadline_s - time.monotonic()
-        timeout_ms = None if math.isinf(left_s) else max(1.0, left_s * 1e3)
+        timeout_ms = self._timeout_ms(request)
         with self.queue.admitted(count), request.run():
             found = await served.tag(texts, strategy=strategy, timeout_ms=timeout_ms)
         if not masked:
@@ -166,6 +168,48 @@ class Pipeline:
             [_unmasked(entity, one, text) for entity in entities]
             for entities, one, text in zip(found, masked, originals, strict=True)
         ]
+
+    async def encoded(
+        self,
+        request: Request,
+        served: ServedModel,
+        texts: Sequence[str],
+        *,
+        cut: Callable[[Sequence[str]], CutTexts],
+        encode: Callable[[list[str], float | None], Answer],
+    ) -> Answer:
+        """Return what a model makes of texts, in a thread.
+
+        Args:
+            request: The request.
+            served: The model.
+            texts: The texts.
+            cut: Returns their tokens, for the limits and the queue, or refuses long texts.
+            encode: Returns the answer to the texts within milliseconds, or None for any time.
+
+        Raises:
+            Refusal: A limit is passed, or too much waits.
+            LannerError: The model does not answer.
+        """
+        self.check(texts)
+        masked = await self._masks(request, served, texts)
+        given = [one.text for one in masked] if masked else list(texts)
+        with request.part("tokenize"):
+            try:
+                found = await served.in_thread(partial(cut, given))
+            except TooLongError as error:
+                raise Refusal(Kind.TOO_LONG, str(error)) from None
+        count = sum(map(len, found.token_ids))
+        self.check_tokens(count)
+        request.texts, request.tokens, request.cut = len(given), count, found.cut
+        timeout_ms = self._timeout_ms(request)
+        with self.queue.admitted(count), request.run():
+            return await served.in_thread(lambda: encode(given, timeout_ms))
+
+    @staticmethod
+    def _timeout_ms(request: Request) -> float | None:
+        left_s = request.deadline_s - time.monotonic()
+        return None if math.isinf(left_s) else max(1.0, left_s * 1e3)
 
     def require_texts(self, served: ServedModel) -> None:
         """Check that a request may contain token ids, which cannot be masked.

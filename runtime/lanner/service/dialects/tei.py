@@ -1,4 +1,4 @@
-"""The dialect of Text Embeddings Inference (TEI): every route of its description."""
+"""The dialect of Text Embeddings Inference (TEI)."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ Texts = str | list[str | int | list[int]]
 
 
 class Embed(msgspec.Struct):
-    """The body of ``POST /embed``, ``/embed_all`` and ``/embed_sparse``."""
+    """The body of ``POST /embed``."""
 
     inputs: Texts
     normalize: bool = True
@@ -183,15 +183,6 @@ def _text_or_pair(item: str | list[str] | list[str | list[str]]) -> str | tuple[
     raise Refusal(Kind.INVALID, msg, param="inputs")
 
 
-async def unsupported(request: Request, pipeline: Pipeline) -> Response:
-    """Refuse ``POST /embed_all`` and ``/embed_sparse``, for which no model has a head."""
-    asked = decode(_EMBED, request)
-    head = {"embed_all": "tokens", "embed_sparse": "sparse"}[request.path.rpartition("/")[2]]
-    served, _ = pipeline.model(request, _name(request, asked.model), head)
-    msg = f"the model {served.name} has the head {served.head}, which this route does not answer"
-    raise Refusal(Kind.WRONG_HEAD, msg)
-
-
 async def info(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``GET /info``."""
     served = first_model(request, pipeline)
@@ -217,8 +208,6 @@ def timed(request: Request, answer: Response) -> Response:
 
 ROUTES = (
     Route("POST", "/embed", embed, tei_answers.refuse, Embed),
-    Route("POST", "/embed_all", unsupported, tei_answers.refuse, Embed),
-    Route("POST", "/embed_sparse", unsupported, tei_answers.refuse, Embed),
     Route("POST", "/similarity", similarity, tei_answers.refuse, Similarity),
     Route("POST", "/rerank", rerank, tei_answers.refuse, Rerank),
     Route("POST", "/predict", predict, tei_answers.refuse, Predict),

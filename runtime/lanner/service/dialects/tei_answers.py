@@ -56,6 +56,8 @@ def info(served: ServedModel, pipeline: Pipeline) -> dict[str, object]:
     }
     kinds: dict[str, dict[str, object]] = {
         "embed": {"embedding": {"pooling": "mean"}},
+        "sparse": {"embedding": {"pooling": "splade"}},
+        "tokens": {"embedding": {"pooling": "none"}},
         "score": {"reranker": classifier},
     }
     limits = pipeline.limits

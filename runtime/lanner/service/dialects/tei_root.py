@@ -7,7 +7,7 @@ import msgspec
 
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
-from lanner.service.dialects import tei
+from lanner.service.dialects import tei, tei_heads
 from lanner.service.dialects.dialect import Route, answered, decode
 from lanner.service.dialects.tei_answers import refuse
 
@@ -34,7 +34,13 @@ async def root(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /``: embeddings, similarities, ranks, labels or entities, by the model."""
     served = tei.first_model(request, pipeline)
     request.values = (served.name,)
-    answers = {"embed": tei.embed, "score": tei.rerank, "classify": tei.predict}
+    answers = {
+        "embed": tei.embed,
+        "score": tei.rerank,
+        "classify": tei.predict,
+        "sparse": tei_heads.embed_sparse,
+        "tokens": tei_heads.embed_all,
+    }
     answer = answers.get(served.head, tag)
     # Hugging Face's clients send sentences to compare to the same address.
     if (
@@ -75,6 +81,7 @@ async def tag(request: Request, pipeline: Pipeline) -> Response:
 _OWN = (
     Route("POST", "/tag", tag, refuse, Tag),
     *tei.ROUTES,
+    *tei_heads.ROUTES,
 )
 #: The routes of TEI, and the same below the name of a model: ``/models/minilm/embed``.
 ROUTES = (
