@@ -177,10 +177,10 @@ class Model(CountsTokens):
             )
         )
 
-    def _rows_of(self, runner: Runner, inputs: list[Any], *how: Any, **options: Any) -> Output:
-        """Return the rows of one version; `how` and the options are those of `_collect`."""
+    def _rows_of(self, runner: Runner, inputs: Any, split: Any, check: Any, **how: Any) -> Output:
+        """Return the rows of one version; the arguments are those of `_collect`."""
         output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
-        self._collect(runner, inputs, *how, output.__setitem__, **options)
+        self._collect(runner, inputs, split, check, output.__setitem__, **how)
         return output
 
     def outputs(self, inputs: Sequence[str | Pair], *, batch_size: int = 32) -> NDArray[np.float32]:

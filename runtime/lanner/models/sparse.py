@@ -1,7 +1,7 @@
 """The head `sparse`: texts to weights of the terms of a vocabulary (SPLADE)."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -173,9 +173,9 @@ class SparseModel(PromptedModel):
         """
         if top_k is not None:
             require_count("top_k", top_k)
-        width = np.shape(vectors)[-1] if np.ndim(vectors) else 0
-        if hasattr(vectors, "tocsr"):
-            width = cast("Any", vectors).shape[-1]
+        given: Any = vectors
+        shape = given.shape if hasattr(given, "tocsr") else np.shape(given)
+        width = shape[-1] if shape else 0
         if width != self.manifest.dimension:
             msg = (
                 f"the vectors have {width} dimensions, and the vocabulary of {self.manifest.name} "

@@ -96,7 +96,7 @@ def run_together(
             of[row] for number, row in places if (of := requests[number].type_ids) is not None
         ]
         attended: list[int] = [
-            of[row] for number, row in places if (of := requests[number].attended_tokens)
+            counts[row] for number, row in places if (counts := requests[number].attended_tokens)
         ]
         sequences = Sequences(
             ids, types or None, unpooled_tokens=unpooled, attended_tokens=attended or None
