@@ -8,8 +8,9 @@ from tests.support.checkpoints import word_rows
 
 from lanner.engines.onnxruntime import open_session
 from lanner.errors import CheckpointError
-from lanner_export.graph.lookup import LookupTable, data_path, write_lookup_graph
+from lanner_export.graph.lookup import LookupTable, write_lookup_graph
 from lanner_export.graph.matrix_file import MatrixFile
+from lanner_export.graph.model_file import data_path
 
 #: Small whole numbers with a largest of 127, which signed bytes hold exactly.
 TABLE = np.array([[127, 0, 0], [0, 127, -127], [0, 0, 0], [1, 2, 127]])

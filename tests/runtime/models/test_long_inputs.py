@@ -50,7 +50,8 @@ def test_the_mean_of_chunks(word_model: EmbeddingModel) -> None:
     found = word_model.encode(["a", LONG, ""], on_long="chunk", chunk_overlap=0)
     # "a b c d" is a quarter of each; "e f" is as "a b".
     half = np.array([0.25, 0.25, 0.25, 0.25]) / 2 + np.array([0.5, 0.5, 0, 0]) / 2
-    np.testing.assert_allclose(found, [[1, 0, 0, 0], half, [0, 0, 0, 0]], atol=1e-7)
+    expected = np.array([[1, 0, 0, 0], half, [0, 0, 0, 0]])
+    np.testing.assert_allclose(found, expected, atol=1e-7)
     # "a b c d" and "d e f".
     overlapping = word_model.encode(LONG, on_long="chunk", chunk_overlap=1)
     expected = np.array([0.25] * 4) / 2 + np.array([1, 1, 0, 1]) / 6

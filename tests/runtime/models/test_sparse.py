@@ -41,9 +41,8 @@ def model(artifact: Path) -> SparseModel:
 
 def test_texts_become_weights_of_terms(model: SparseModel) -> None:
     found = model.encode_sparse(["a a b", "c", "zz"])
-    np.testing.assert_allclose(
-        found.toarray(), [[2 / 3, 1 / 3, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0.5]], atol=1e-7
-    )
+    expected = np.array([[2 / 3, 1 / 3, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0.5]])
+    np.testing.assert_allclose(found.toarray(), expected, atol=1e-7)
     assert (found.dtype, found.nnz) == (np.float32, 4)
     assert model.decode_sparse(found) == [
         [("[PAD]", pytest.approx(2 / 3)), ("[UNK]", pytest.approx(1 / 3))],

@@ -60,7 +60,7 @@ def test_a_very_long_text_is_counted_in_pieces(tmp_path: Path) -> None:
 
 def test_what_is_cut(tmp_path: Path) -> None:
     own = tokenizer(tmp_path)
-    inputs = ["a b c d", "a b c d a", "", ("a b", "c d"), ("a", "b c")]
+    inputs: list[str | tuple[str, str]] = ["a b c d", "a b c d a", "", ("a b", "c d"), ("a", "b c")]
     assert cut_indices(own, inputs) == [1, 3]
     assert cut_indices(own, ["é b c d", "é b c d a"]) == [1]
     assert cut_indices(tokenizer(tmp_path, side="left"), inputs) == [1, 3]
