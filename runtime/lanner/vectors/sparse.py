@@ -29,8 +29,6 @@ _SHORTEST = np.float32(1e-12)
 class SparseMatrix(Protocol):
     """A sparse matrix or array of scipy, in any of its layouts."""
 
-    shape: tuple[int, ...]
-
     def tocsr(self) -> Any:
         """Return it row by row."""
 
