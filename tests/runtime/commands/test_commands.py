@@ -92,7 +92,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["encode", "dir", "a", "--input", "x.txt"], "pass either texts or --input FILE"),
         (
             ["encode", "dir", "a", "--output", "x.csv"],
-            "must end in .npy or .parquet or .jsonl, not",
+            "must end in .npy or .parquet or .jsonl or .npz, not",
         ),
         (["encode", "dir", "a", "--threads", "0"], "must be an integer of at least 1, not '0'"),
         (["encode", "dir", "a", "--precision", "int4"], "invalid choice: 'int4' (choose from"),
@@ -242,6 +242,7 @@ def test_encode_json_is_one_object(word_artifact: Path, capsys: pytest.CaptureFi
         "precision": "float32",
         "variant": "fp32",
         "engine": "onnxruntime",
+        "cut_texts": 0,
         "embeddings": [[1, 0, 0, 0]],
     }
 

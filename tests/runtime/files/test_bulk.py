@@ -17,6 +17,8 @@ from lanner.files.row_files import open_rows
 from lanner.files.rows import Columns, GivenRows
 from lanner.files.vector_formats import FORMATS
 
+#: Formats for vectors of one size.
+DENSE = [suffix for suffix, format_ in FORMATS.items() if format_.holds_dense]
 #: The whole text of a chunk affects each of its vectors, as the last bits of real ones may.
 WIDTH = 3
 
@@ -72,7 +74,7 @@ def test_a_chunk_of_long_texts_has_fewer_rows(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", DENSE)
 def test_no_rows_at_all(tmp_path: Path, suffix: str) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [])
     assert run(source, tmp_path / f"out{suffix}").written.vectors == 0
@@ -110,7 +112,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return count
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", DENSE)
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     tmp_path: Path, suffix: str, steps: list[int]
 ) -> None:
@@ -276,7 +278,7 @@ def test_rows_that_were_added_are_encoded_too(tmp_path: Path) -> None:
         run(source, output)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", DENSE)
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_done(tmp_path: Path, suffix: str) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", ["a" * 500] * 40)
     output, whole = tmp_path / f"out{suffix}", tmp_path / f"whole{suffix}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lanner.machine.machine import available_cores
+from lanner.machine.machine import available_cores, this_machine
 from lanner.triton.lint import serving_machine
 from lanner.triton.lint.serving_machine import ServingGpu, ServingMachine
 
@@ -30,7 +30,8 @@ def give_gpu(
 def test_without_a_driver_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     give_gpu(monkeypatch, tmp_path, "echo 'NVIDIA L4, 8.9'")
     (tmp_path / "nvidia3").unlink()
-    assert ServingMachine.this() == ServingMachine(available_cores())
+    fast_int8 = this_machine().has_fast_int8
+    assert ServingMachine.this() == ServingMachine(available_cores(), has_fast_int8=fast_int8)
 
 
 def test_cores_may_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -178,8 +178,12 @@ def test_vectors_are_those_of_the_artifact(
 ) -> None:
     serving = Serving(backend=backend)
     write(tiny_artifact.directory, repository, serving=serving, variant=variant)
-    expected = load(tiny_artifact.directory, variant=variant, threads=1).encode(SENTENCES)
-    found = load(repository / "tiny" / "1", variant=variant, threads=1).encode(SENTENCES)
+    expected = load(
+        tiny_artifact.directory, variant=variant, engine="onnxruntime", threads=1
+    ).encode(SENTENCES)
+    found = load(
+        repository / "tiny" / "1", variant=variant, engine="onnxruntime", threads=1
+    ).encode(SENTENCES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -283,8 +287,10 @@ def test_one_configuration_loads_versions_of_other_variants(
             (variant, "model.onnx")
         ]
         assert served(repository, "tiny", version).variant(artifact.manifest).name == variant
-        expected = load(tiny_artifact.directory, variant=variant, threads=1).encode(SENTENCES)
-        found = load(directory, variant=variant, threads=1).encode(SENTENCES)
+        expected = load(
+            tiny_artifact.directory, variant=variant, engine="onnxruntime", threads=1
+        ).encode(SENTENCES)
+        found = load(directory, variant=variant, engine="onnxruntime", threads=1).encode(SENTENCES)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
