@@ -48,7 +48,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo triton-report gpu-test gpu-bench test test-all test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help setup demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints hashes clean
 
 help:            ## show the targets
@@ -76,8 +76,13 @@ TESTS ?= not slow
 
 test: test-transformers5 test-transformers4 ## run the tests that every change needs, with both generations of transformers
 
-test-all: TESTS := slow or not slow
+test-all: TESTS := not cell
 test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
+
+# Before a release: an hour or two.
+test-cells: TESTS := cell
+test-cells: TESTS4 := tests/end_to_end tests/runtime/engines
+test-cells: test-transformers5 test-transformers4 ## run every cell of docs/support.md that test-all leaves out
 
 test-transformers5: $(VENV)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)

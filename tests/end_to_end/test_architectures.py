@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.architectures import CHOSEN, MATRIX, cells, page
+from tests.support.architectures import MATRIX, cell_cases, page
 from tests.support.cells import MakeCell
 
 from lanner.artifact.artifact import Artifact
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [pytest.param(*cell, marks=[pytest.mark.slow] * (cell not in CHOSEN)) for cell in cells()],
+    cell_cases(),
 )
 def test_it_answers_as_its_checkpoint_does(
     name: str, head: str, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch

@@ -6,10 +6,11 @@ a table:
     python -m tests.support.architectures > docs/support.md
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from tests.support.checkpoints import (
     MAX_POSITIONS,
     VOCABULARY_SIZE,
@@ -130,7 +131,7 @@ NATIVE = (
 )
 
 #: The cells that are enough for a change: each head, kind of tokenizer and kind of position once.
-#: The other cells are slow tests.
+#: Of the other cells, two of each architecture are slow tests, and make test-cells runs them all.
 CHOSEN = {
     ("BERT", "embed"),
     ("XLM-RoBERTa", "classify"),
@@ -141,11 +142,23 @@ CHOSEN = {
 }
 
 
-def cells() -> Iterator[tuple[str, str]]:
-    """Yield every architecture with each of its heads."""
-    for name, row in MATRIX.items():
-        for head in row.heads:
-            yield name, head
+def cell_cases(names: Container[str] = MATRIX, without: str = "") -> list[Any]:
+    """Return every cell as a case of a test.
+
+    Args:
+        names: The architectures.
+        without: A head to leave out.
+    """
+    cases = []
+    for place, (name, row) in enumerate(MATRIX.items()):
+        others = [head for head in row.heads if head != "embed"]
+        standing = {(name, "embed"), (name, others[place % len(others)])}
+        for cell in ((name, head) for head in row.heads if name in names and head != without):
+            marks = [] if cell in CHOSEN else [pytest.mark.slow]
+            if marks and cell not in standing:
+                marks.append(pytest.mark.cell)
+            cases.append(pytest.param(*cell, marks=marks))
+    return cases
 
 
 def config_of(name: str, head: str) -> dict[str, Any]:
@@ -189,7 +202,8 @@ _PAGE = """\
 Each cell of the table is a test. The test makes a tiny random checkpoint of that architecture,
 exports it for that head, and compares the answers at each precision with those of the
 checkpoint's own framework, with each generation of transformers that is named. The table is
-written from the matrix of those tests, and a test fails if the two differ.
+written from the matrix of those tests, and a test fails if the two differ. Every change runs two
+cells of each row, and `make test-cells` runs the others before a release.
 
 - fp32 reproduces vectors within a cosine of 0.99999, and logits and weights of terms within 1e-4.
 - `sparse` is made of the checkpoint's masked language model (`--head sparse`), or of a SPLADE
@@ -199,9 +213,9 @@ written from the matrix of those tests, and a test fails if the two differ.
 - The export of a real checkpoint measures what int8 costs it; the quality card shows it.
 - fp16 and bf16 are graphs for GPUs. No GPU has run them yet: the tests round as a GPU rounds,
   after each operator.
-- "Native engine" names the precisions that `engine="native"` runs. Its answers are compared
-  with ONNX Runtime's. `engine="auto"` takes it for int8 if it is installed; see the
-  [guide](guide/native.md).
+- "Native engine" names the precisions that `engine="native"` runs, for every head but `sparse`.
+  Its answers are compared with ONNX Runtime's. `engine="auto"` takes it for int8 if it is
+  installed; see the [guide](guide/native.md).
 - Attention "as its parts" is also right, but slower than as one operator. `lanner inspect`
   shows the fused operators.
 

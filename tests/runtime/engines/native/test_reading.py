@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.support.architectures import CHOSEN, MATRIX, NATIVE, cells
+from tests.support.architectures import MATRIX, NATIVE, cell_cases
 from tests.support.cells import MakeCell
 from tests.support.planned import PlanInNumpy
 from tests.support.word_artifact import write_word_artifact
@@ -92,11 +92,7 @@ def test_a_dense_layer_and_the_norm_of_vectors_are_in_the_plan(tiny_artifact: Ar
 @pytest.mark.transformers
 @pytest.mark.parametrize(
     ("name", "head"),
-    [
-        pytest.param(*cell, marks=[pytest.mark.slow] * (cell not in CHOSEN))
-        for cell in cells()
-        if cell[0] in NATIVE and cell[1] != "sparse"
-    ],
+    cell_cases(NATIVE, without="sparse"),
 )
 def test_a_plan_of_every_architecture_answers_as_onnxruntime_does(
     name: str, head: str, make_cell: MakeCell
