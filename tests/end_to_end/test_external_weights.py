@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,8 @@ def test_a_graph_reads_no_other_file(copy: Path, place: str) -> None:
     )
     with pytest.raises(ArtifactError, match=re.escape(message)):
         load(copy, variant="fp32")
-    if Path(place).name != place:  # whoever opens the file by itself is safe, too
+    # Whoever opens the file by itself is safe, too.
+    if Path(place).name != place and find_spec("lanner_native"):
         with pytest.raises(EngineError, match=r"is in another file; export the artifact again"):
             open_engine("native", path)
 
