@@ -26,7 +26,30 @@ _FOLDED_FROM = "pkg.onnxscript.optimizer.folded_from"
 _ANSI_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class SentenceGraph(torch.nn.Module):
+class _Graph(torch.nn.Module):
+    """A module around a transformer, which is told positions if it turns vectors by them.
+
+    Args:
+        transformer: A model of transformers.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+        # Learned positions may start anywhere, for example RoBERTa's; rotary ones start at 0.
+        self.needs_positions = any(
+            "Rotary" in type(module).__name__ for module in transformer.modules()
+        )
+
+    def _transformed(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: torch.Tensor
+    ) -> Any:
+        if self.needs_positions:
+            others["position_ids"] = _positions(input_ids)
+        return self.transformer(input_ids=input_ids, attention_mask=attention_mask, **others)
+
+
+class SentenceGraph(_Graph):
     """A module from token ids to sentence vectors: the transformer and every module behind it.
 
     Tokens of a prompt that is read but not pooled have 2 in the attention mask.
@@ -37,23 +60,18 @@ class SentenceGraph(torch.nn.Module):
     """
 
     def __init__(self, model: Any, *, dimension: int) -> None:
-        super().__init__()
         transformer, *rest = model
-        self.transformer = transformer.auto_model
+        super().__init__(transformer.auto_model)
         self.rest = torch.nn.ModuleList(rest)
         self.dimension = dimension
         self.pools_prompt = all(getattr(m, "include_prompt", True) for m in rest)
-        self.needs_positions = _is_rotary(self.transformer)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return float32 [batch, dim] for two inputs int64 [batch, length]."""
         attended = pooled = attention_mask
         if not self.pools_prompt:
             attended, pooled = attention_mask.clamp(max=1), (attention_mask == 1).to(torch.int64)
-        inputs = {"input_ids": input_ids, "attention_mask": attended}
-        if self.needs_positions:
-            inputs["position_ids"] = _positions(input_ids)
-        hidden = self.transformer(**inputs)[0]
+        hidden = self._transformed(input_ids, attended)[0]
         features = {"token_embeddings": hidden, "attention_mask": pooled}
         for module in self.rest:
             features = module(features)
@@ -61,17 +79,12 @@ class SentenceGraph(torch.nn.Module):
         return vectors[:, : self.dimension]
 
 
-class LogitsGraph(torch.nn.Module):
+class LogitsGraph(_Graph):
     """A module from token ids to logits, of a text or of each token.
 
     Args:
-        model: A model of transformers for sequence or token classification.
+        transformer: A model of transformers for sequence or token classification.
     """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.transformer = model
-        self.needs_positions = _is_rotary(model)
 
     def forward(
         self,
@@ -80,16 +93,12 @@ class LogitsGraph(torch.nn.Module):
         token_type_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return logits, float32 [batch, labels] or [batch, length, labels]."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            inputs[TYPE_IDS] = token_type_ids
-        if self.needs_positions:
-            inputs["position_ids"] = _positions(input_ids)
-        logits: torch.Tensor = self.transformer(**inputs).logits
+        types = {} if token_type_ids is None else {TYPE_IDS: token_type_ids}
+        logits: torch.Tensor = self._transformed(input_ids, attention_mask, **types).logits
         return logits
 
 
-class TermsGraph(torch.nn.Module):
+class TermsGraph(_Graph):
     """A module from token ids to weights of terms: SPLADE's pooling of a masked language model.
 
     Args:
@@ -99,18 +108,14 @@ class TermsGraph(torch.nn.Module):
     """
 
     def __init__(self, model: Any, *, pooling: str, logarithms: int) -> None:
-        super().__init__()
-        self.transformer = model
+        super().__init__(model)
         self.pooling, self.logarithms = pooling, logarithms
-        self.needs_positions = _is_rotary(model)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return float32 [batch, vocabulary] for two inputs int64 [batch, length]."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.needs_positions:
-            inputs["position_ids"] = _positions(input_ids)
+        logits = self._transformed(input_ids, attention_mask).logits
         # A logit of padding becomes 0, which is the weight of a term that no token has.
-        logits = self.transformer(**inputs).logits * attention_mask.unsqueeze(-1).to(torch.float32)
+        logits = logits * attention_mask.unsqueeze(-1).to(torch.float32)
         if self.pooling == "max":
             # The logarithms keep the order, and one token of many is cheaper to take them of.
             return self._weights(logits.amax(dim=1))
@@ -123,7 +128,7 @@ class TermsGraph(torch.nn.Module):
         return weights
 
 
-class TokensGraph(torch.nn.Module):
+class TokensGraph(_Graph):
     """A module from token ids to a vector for each token.
 
     Tokens that are answered but not read have 2 in the attention mask.
@@ -139,33 +144,23 @@ class TokensGraph(torch.nn.Module):
     """
 
     def __init__(self, transformer: Any, rest: Sequence[Any], *, attends_all: bool) -> None:
-        super().__init__()
-        self.transformer = transformer
+        super().__init__(transformer)
         self.rest = torch.nn.ModuleList(rest)
         self.attends_all = attends_all
         self.unfit_passes: tuple[str, ...] = () if attends_all else ("one-mask",)
-        self.needs_positions = _is_rotary(transformer)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return float32 [batch, length, dim] for two inputs int64 [batch, length]."""
         if not self.attends_all:
             attention_mask = (attention_mask == 1).to(torch.int64)
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.needs_positions:
-            inputs["position_ids"] = _positions(input_ids)
         features = {
-            "token_embeddings": self.transformer(**inputs)[0],
+            "token_embeddings": self._transformed(input_ids, attention_mask)[0],
             "attention_mask": attention_mask,
         }
         for module in self.rest:
             features = module(features)
         vectors: torch.Tensor = features["token_embeddings"]
         return vectors
-
-
-def _is_rotary(model: torch.nn.Module) -> bool:
-    # Learned positions may start anywhere, for example RoBERTa's; rotary ones start at 0.
-    return any("Rotary" in type(module).__name__ for module in model.modules())
 
 
 def _positions(input_ids: torch.Tensor) -> torch.Tensor:
