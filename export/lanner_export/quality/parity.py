@@ -286,14 +286,8 @@ def answers(model: Model, inputs: Sequence[Any], *, batch_size: int) -> list[NDA
 def _vector_parity(
     reference: Answers, alone: Answers, together: Answers, inputs: Sequence[str | Pair]
 ) -> VectorParity:
-    _require_same_shapes(reference, alone, inputs)
-    # A text has one row, or one per token.
+    expected, single, batched, of_text = _by_row(reference, alone, together, inputs)
     is_by_token = reference[0].ndim > 1
-    of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
-    expected, single, batched = (
-        np.concatenate([np.atleast_2d(row) for row in rows])
-        for rows in (reference, alone, together)
-    )
     cosines = np.minimum(row_cosines(expected, single), row_cosines(expected, batched))
     worst = np.full(len(inputs), np.inf)
     np.minimum.at(worst, of_text, cosines)
@@ -307,15 +301,26 @@ def _vector_parity(
     )
 
 
-def _require_same_shapes(reference: Answers, found: Answers, inputs: Sequence[str | Pair]) -> None:
-    """Refuse answers of other tokens than the checkpoint's."""
-    for text, expected, given in zip(inputs, reference, found, strict=True):
-        if expected.shape != given.shape:
+def _by_row(
+    reference: Answers, alone: Answers, together: Answers, inputs: Sequence[str | Pair]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Return the three answers row by row, and the index of each row's text.
+
+    A text has one row, or one per token.
+
+    Raises:
+        ParityError: The artifact answers other tokens than the checkpoint.
+    """
+    for text, expected, found in zip(inputs, reference, alone, strict=True):
+        if expected.shape != found.shape:
             msg = (
                 f"the artifact tokenizes {shown(text)!r} differently from its checkpoint: "
-                f"{given.shape[0]} instead of {expected.shape[0]}. Nothing was written"
+                f"{found.shape[0]} instead of {expected.shape[0]}. Nothing was written"
             )
             raise ParityError(msg)
+    of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
+    by_row = [np.concatenate(list(map(np.atleast_2d, one))) for one in (reference, alone, together)]
+    return by_row[0], by_row[1], by_row[2], of_text
 
 
 def _logits_parity(
@@ -325,13 +330,7 @@ def _logits_parity(
     inputs: Sequence[str | Pair],
     activation: str,
 ) -> LogitsParity:
-    _require_same_shapes(reference, alone, inputs)
-    # A text has one row, or one per token.
-    of_text = np.repeat(np.arange(len(inputs)), [np.atleast_2d(r).shape[0] for r in reference])
-    expected, single, batched = (
-        np.concatenate([np.atleast_2d(row) for row in rows])
-        for rows in (reference, alone, together)
-    )
+    expected, single, batched, of_text = _by_row(reference, alone, together, inputs)
     spread = float(np.ptp(expected)) or 1.0 if activation == "identity" else 1.0
     activate = ACTIVATIONS[activation]
     scores, single_scores, batched_scores = (
