@@ -16,6 +16,14 @@ from lanner.text.tokenization import Pair, check_texts
 PROMPTS_OF_TASK = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
+def with_prompt(texts: list[str], prompt: str) -> list[str]:
+    """Return texts with a prompt before each."""
+    if not prompt:
+        return texts
+    # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
+    return [prompt + text if isinstance(text, str) else text for text in texts]
+
+
 class PromptedModel(Model):
     """A model that puts prompts before texts: by default that of `default_prompt_name`, if any."""
 
@@ -72,9 +80,7 @@ class PromptedModel(Model):
     def _sequences(self, texts: list[str], prompt: str) -> Sequences[Any]:
         """Tokenize texts with a prompt before each."""
         tokenizer = self.tokenizer
-        if prompt:
-            # Leave wrong types alone: the tokenizer's error names their index, str's "+" does not.
-            texts = [prompt + text if isinstance(text, str) else text for text in texts]
+        texts = with_prompt(texts, prompt)
         is_pooled = self.manifest.pools_prompt or not prompt
         unpooled_tokens = 0 if is_pooled else tokenizer.count_prompt_tokens(prompt)
         return Sequences(tokenizer.encode(texts), unpooled_tokens=unpooled_tokens)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lanner.artifact.manifest import LateInteraction
 from lanner.models.base import ManyTexts, Texts, deadline_after, require_batch_size
 from lanner.models.inputs import text_list
-from lanner.models.prompts import PromptedModel
+from lanner.models.prompts import PromptedModel, with_prompt
 from lanner.models.scoring import Ranked
 from lanner.running.runner import Runner, Sequences
 from lanner.running.scheduler import Output, Rows
@@ -154,9 +154,7 @@ class TokensModel(PromptedModel):
             ids: list[list[int]] = []
 
             def tokenize(some: list[str]) -> Sequences[list[int]]:
-                if before:
-                    some = [before + text if isinstance(text, str) else text for text in some]
-                sequences = reading.sequences(tokenizer.encode(some))
+                sequences = reading.sequences(tokenizer.encode(with_prompt(some, before)))
                 ids.extend(sequences.items)
                 return sequences
 
