@@ -75,7 +75,7 @@ def read_modules(directory: Path) -> Modules:
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
     entries = module_entries(path)
-    names = [kind.rpartition(".")[2] for kind, _ in entries]
+    names = [_class_name(kind) for kind, _ in entries]
     _require_known(path, entries, SUPPORTED_MODULES)
     if names[:2] != ["Transformer", "Pooling"]:
         msg = (
@@ -85,9 +85,7 @@ def read_modules(directory: Path) -> Modules:
         raise UnsupportedError(msg)
     places = [(name, place) for name, (_, place) in zip(names, entries, strict=True)]
     require_plain_transformer(places[0][1])
-    for name, place in places:
-        if name == "Dense":
-            _require_known_activation(place)
+    _require_known_activations(places)
     return Modules("sentence-transformers", places)
 
 
@@ -102,11 +100,11 @@ def read_sparse_modules(directory: Path) -> Modules:
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
     entries = module_entries(path)
-    names = [kind.rpartition(".")[2] for kind, _ in entries]
+    names = [_class_name(kind) for kind, _ in entries]
     query = None
     if names == ["Router"] and entries[0][0].startswith(TRUSTED_PREFIX):
         query, entries = _routes(entries[0][1])
-        names = [kind.rpartition(".")[2] for kind, _ in entries]
+        names = [_class_name(kind) for kind, _ in entries]
     is_known = all(kind.startswith(TRUSTED_PREFIX) for kind, _ in entries)
     is_splade = len(names) == 2 and names[0] in _LANGUAGE_MODELS and names[1] == "SpladePooling"
     if not is_known or not is_splade:
@@ -143,7 +141,7 @@ def _routes(directory: Path) -> tuple[Path, list[tuple[str, Path]]]:
         if not is_inside(place, directory):
             refuse_outside(path, f"the module {str(place)!r}")
     queries = [kind for kind, _ in routes.get("query", []) if kind.startswith(TRUSTED_PREFIX)]
-    is_table = [kind.rpartition(".")[2] for kind in queries] == ["SparseStaticEmbedding"]
+    is_table = [_class_name(kind) for kind in queries] == ["SparseStaticEmbedding"]
     if set(routes) != {"query", "document"} or not is_table or len(routes["query"]) > 1:
         found = "; ".join(
             f"{task}: {', '.join(kind.rpartition('.')[2] for kind, _ in modules)}"
@@ -166,10 +164,10 @@ def is_sparse_encoder(directory: Path) -> bool:
     if not path.is_file():
         return False
     entries = module_entries(path)
-    names = {kind.rpartition(".")[2] for kind, _ in entries}
+    names = {_class_name(kind) for kind, _ in entries}
     if names == {"Router"} and (entries[0][1] / ROUTER_FILE).is_file():
         types = read_json(entries[0][1] / ROUTER_FILE, "a Router needs its settings").get("types")
-        names = {str(kind).rpartition(".")[2] for kind in dict(types or {}).values()}
+        names = {_class_name(kind) for kind in dict(types or {}).values()}
     settings = read_settings(directory) or {}
     return settings.get("model_type") == "SparseEncoder" or bool(names & {*_SPARSE_MODULES})
 
@@ -193,14 +191,12 @@ def read_token_modules(directory: Path) -> Modules:
         for kind, place in module_entries(path)
     ]
     _require_known(path, entries, ("Transformer", *TOKEN_MODULES))
-    places = [(kind.rpartition(".")[2], place) for kind, place in entries]
+    places = [(_class_name(kind), place) for kind, place in entries]
     if not places or places[0][0] != "Transformer":
         msg = f"{path} begins with no Transformer, which Lanner needs of an encoder of tokens"
         raise UnsupportedError(msg)
     require_plain_transformer(places[0][1], allowed=_LATE_SETTINGS)
-    for name, place in places:
-        if name == "Dense":
-            _require_known_activation(place)
+    _require_known_activations(places)
     return Modules("sentence-transformers", places)
 
 
@@ -298,7 +294,7 @@ def require_plain_transformer(directory: Path, allowed: Sequence[str] = ()) -> N
 
 def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:
     for kind, _ in entries:
-        if kind.startswith(TRUSTED_PREFIX) and kind.rpartition(".")[2] in _SEVERAL_WAYS:
+        if kind.startswith(TRUSTED_PREFIX) and _class_name(kind) in _SEVERAL_WAYS:
             msg = (
                 f"{path} has the module {kind}, which takes queries and documents different ways, "
                 "and an artifact has one: save each way as a checkpoint of its own "
@@ -306,7 +302,7 @@ def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple
                 "export both"
             )
             raise UnsupportedError(msg)
-        if not kind.startswith(TRUSTED_PREFIX) or kind.rpartition(".")[2] not in supported:
+        if not kind.startswith(TRUSTED_PREFIX) or _class_name(kind) not in supported:
             msg = (
                 f"{path} has the module {kind}, which Lanner does not export: "
                 f"it exports {', '.join(supported)} of sentence-transformers"
@@ -374,12 +370,16 @@ def require_safetensors(directory: Path, *, is_needed: bool) -> None:
         raise CheckpointError(msg)
 
 
-def _require_known_activation(directory: Path) -> None:
-    path = directory / "config.json"
-    activation = read_json(path, "a Dense module needs its config").get("activation_function")
-    if activation is not None and not str(activation).startswith(_ACTIVATION_PREFIX):
-        msg = (
-            f"{path} names the activation {activation!r}, which is not one of torch: "
-            "Lanner runs no code from checkpoints"
-        )
-        raise UnsupportedError(msg)
+def _require_known_activations(places: Sequence[tuple[str, Path]]) -> None:
+    for path in (place / "config.json" for name, place in places if name == "Dense"):
+        activation = read_json(path, "a Dense module needs its config").get("activation_function")
+        if activation is not None and not str(activation).startswith(_ACTIVATION_PREFIX):
+            msg = (
+                f"{path} names the activation {activation!r}, which is not one of torch: "
+                "Lanner runs no code from checkpoints"
+            )
+            raise UnsupportedError(msg)
+
+
+def _class_name(kind: object) -> str:
+    return str(kind).rpartition(".")[2]

@@ -40,7 +40,6 @@ from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
 from lanner_export.checkpoint.weights import (
     require_all_used,
     require_finite,
-    require_row_for_each_token,
     shown_names,
 )
 from lanner_export.graph.tensors import INPUTS, LOGITS, TYPE_IDS
@@ -118,7 +117,6 @@ def load_classifier(
     if scorer is not None:
         scorer[0].max_seq_length = limit  # the reference must cut where the artifact does
     left_out = trim(model.base_model, tokenizer, trimming, max_tokens=limit, checkpoint=checkpoint)
-    require_row_for_each_token(model.base_model, tokenizer.backend_tokenizer, checkpoint)
     has_types = record.takes_pairs and _needs_types(model, tokenizer)
     inputs = (*INPUTS, TYPE_IDS) if has_types else INPUTS
     return Checkpoint(

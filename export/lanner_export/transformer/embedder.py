@@ -30,7 +30,6 @@ from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
 from lanner_export.checkpoint.weights import (
     require_all_used,
     require_finite,
-    require_row_for_each_token,
     shown_names,
 )
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
@@ -109,7 +108,6 @@ def load_embedder(
         max_tokens=model.max_seq_length,
         checkpoint=checkpoint,
     )
-    require_row_for_each_token(encoder, model.tokenizer.backend_tokenizer, checkpoint)
     if kept < all_kept:
         left_out["dimensions"] = {"kept": kept, "of": all_kept}
     return Checkpoint(

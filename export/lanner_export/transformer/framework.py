@@ -89,3 +89,8 @@ def load_sentence_transformers(kind: Callable[..., Any], directory: Path, checkp
     require_tokenizer(model.tokenizer, checkpoint)
     # Half-precision weights are widened, not rounded: the artifact's reference is float32.
     return model.float().eval()
+
+
+def prompts_of(model: Any) -> dict[str, str]:
+    """Return the prompts of a model of sentence-transformers, without those that it leaves open."""
+    return {name: text for name, text in (model.prompts or {}).items() if text is not None}

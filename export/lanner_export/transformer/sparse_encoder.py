@@ -28,12 +28,15 @@ from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
 from lanner_export.checkpoint.weights import (
     require_all_used,
     require_finite,
-    require_row_for_each_token,
     shown_names,
 )
 from lanner_export.graph.tensors import INPUTS, TERMS
 from lanner_export.graph.tracing import TermsGraph
-from lanner_export.transformer.framework import load_sentence_transformers, load_transformers
+from lanner_export.transformer.framework import (
+    load_sentence_transformers,
+    load_transformers,
+    prompts_of,
+)
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -100,7 +103,6 @@ def load_sparse_encoder(
     left_out = trim(
         encoder, model.tokenizer, trimming, max_tokens=model.max_seq_length, checkpoint=checkpoint
     )
-    require_row_for_each_token(encoder, model.tokenizer.backend_tokenizer, checkpoint)
     terms = int(language_model.config.vocab_size)
     return Checkpoint(
         head=Head.SPARSE,
@@ -118,7 +120,7 @@ def load_sparse_encoder(
         max_tokens=model.max_seq_length,
         dimension=terms,
         similarity=similarity,
-        prompts={name: text for name, text in (model.prompts or {}).items() if text is not None},
+        prompts=prompts_of(model),
         default_prompt_name=model.default_prompt_name,
         source={
             **source_of(directory, checkpoint, library=modules.library),

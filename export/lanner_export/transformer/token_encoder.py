@@ -32,11 +32,11 @@ from lanner_export.checkpoint.modules import (
     read_token_modules,
 )
 from lanner_export.checkpoint.own_tokenizer import restore_own_tokenizer
-from lanner_export.checkpoint.weights import require_finite, require_row_for_each_token
+from lanner_export.checkpoint.weights import require_finite
 from lanner_export.graph.tensors import INPUTS, TOKENS
 from lanner_export.graph.tracing import TokensGraph
 from lanner_export.transformer.embedder import require_own_weights
-from lanner_export.transformer.framework import load_sentence_transformers
+from lanner_export.transformer.framework import load_sentence_transformers, prompts_of
 from lanner_export.transformer.tokenizer import write_tokenizer
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming, trim
 
@@ -88,7 +88,7 @@ def load_token_encoder(
         special_tokens=tokenizer.num_special_tokens_to_add(),
     )
     model.max_seq_length = limit
-    prompts = {name: text for name, text in (model.prompts or {}).items() if text is not None}
+    prompts = prompts_of(model)
     left_out = trim(
         encoder,
         tokenizer,
@@ -97,7 +97,6 @@ def load_token_encoder(
         max_tokens=limit,
         checkpoint=checkpoint,
     )
-    require_row_for_each_token(encoder, tokenizer.backend_tokenizer, checkpoint)
     # Last, since trimming numbers the tokens anew.
     late = _late_interaction(model, limit, checkpoint) if is_late else None
     rest = [part for part in list(model)[1:] if is_late and not _is_mask(part)]

@@ -8,6 +8,7 @@ from typing import Any, Self
 from lanner.errors import InputError
 from lanner.files.texts import read_texts
 from lanner.text.tokenization import check_texts
+from lanner_export.checkpoint.weights import require_row_for_each_token
 from lanner_export.trim.layers import keep_layers
 from lanner_export.trim.vocabulary import trim_vocabulary
 
@@ -66,6 +67,8 @@ def trim(
 ) -> dict[str, Any]:
     """Remove layers and tokens of a transformer and its tokenizer, in place.
 
+    Then the table of the transformer must have a row for each token that is left, trimmed or not.
+
     Args:
         encoder: The transformer, without its head.
         tokenizer: Its fast tokenizer of transformers.
@@ -80,7 +83,7 @@ def trim(
         that became fewer.
 
     Raises:
-        CheckpointError: A special token would be lost.
+        CheckpointError: A special token would be lost, or a token has no row.
         UnsupportedError: The transformer or its tokenizer cannot be trimmed in this way.
         ExportError: A text of the corpus would be split differently.
     """
@@ -96,4 +99,5 @@ def trim(
         )
         if rows < all_rows:
             left_out["tokens"] = {"kept": rows, "of": all_rows, "corpus": trimming.corpus.name}
+    require_row_for_each_token(encoder, tokenizer.backend_tokenizer, checkpoint)
     return left_out
