@@ -38,7 +38,8 @@ def write_rows(path: Path) -> Path:
 
 def started(model: Path, source: Path, output: Path) -> "subprocess.Popen[str]":
     options = ["--variant", "fp32", "--threads", "2", "--on-bad-row", "skip"]
-    options += ["--id-column", "id", "--keep", "extra"] if output.suffix != ".npy" else []
+    if output.suffix not in (".npy", ".npz"):
+        options += ["--id-column", "id", "--keep", "extra"]
     files = ["--input", str(source), "--output", str(output)]
     command = [sys.executable, "-c", _PROGRAM, "encode", str(model), *files, *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -150,8 +150,12 @@ HEADS: dict[str, dict[str, Any]] = {
         "embedding_ranges": None,
     },
     "tag": {"similarity": "", "labels": list("wxyz"), "embedding_ranges": None},
-    "sparse": {"similarity": "dot", "max_active_dims": 3},
-    "tokens": {"similarity": "maxsim", "late_interaction": LateInteraction(4, 4, 3, 2)},
+    "sparse": {"similarity": "dot", "max_active_dims": 3, "embedding_ranges": None},
+    "tokens": {
+        "similarity": "maxsim",
+        "late_interaction": LateInteraction(4, 4, 3, 2),
+        "embedding_ranges": None,
+    },
 }
 
 

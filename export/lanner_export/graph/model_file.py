@@ -85,6 +85,20 @@ def save(model: ir.Model, path: Path) -> None:
         _save_apart(model, large, path)
 
 
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """Return a graph as a message, which says the type of a weight once, with the weight.
+
+    ONNX lists the types of other values, too. With those of weights the bytes of the same graph
+    would depend on the order in which its weights were read.
+    """
+    proto: onnx.ModelProto = ir.to_proto(model)
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    noted = [info for info in proto.graph.value_info if info.name not in weights]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(noted)
+    return proto
+
+
 def save_beside(model: ir.Model, path: Path) -> None:
     """Write a graph alone, whose larger weights stay in the files that it was loaded from.
 
@@ -92,7 +106,7 @@ def save_beside(model: ir.Model, path: Path) -> None:
         model: A graph of `load`, perhaps changed.
         path: The new file, in the directory of those files.
     """
-    path.write_bytes(ir.to_proto(model).SerializeToString())
+    path.write_bytes(to_proto(model).SerializeToString())
 
 
 def _save_apart(model: ir.Model, large: _Tensors, path: Path) -> None:
@@ -103,7 +117,7 @@ def _save_apart(model: ir.Model, large: _Tensors, path: Path) -> None:
         places[name] = -(-end // step) * step
         end = places[name] + tensor.nbytes
     with _external(model, large, data.name, places):
-        path.write_bytes(ir.to_proto(model).SerializeToString())
+        path.write_bytes(to_proto(model).SerializeToString())
     with data.open("wb") as file:
         for name, tensor in large.items():
             file.seek(places[name])
@@ -112,7 +126,7 @@ def _save_apart(model: ir.Model, large: _Tensors, path: Path) -> None:
 
 def _save_whole(model: ir.Model, large: _Tensors, path: Path) -> None:
     with _external(model, large, "", dict.fromkeys(large, 0)):
-        proto = ir.to_proto(model)
+        proto = to_proto(model)
     small = [tensor for tensor in proto.graph.initializer if tensor.name not in large]
     shells = [tensor for tensor in proto.graph.initializer if tensor.name in large]
     headers = [_header(tensor, large[tensor.name].nbytes) for tensor in shells]

@@ -134,12 +134,8 @@ def write_dynamic(
         exclude: Names of nodes that stay in float32.
     """
     RemoveUnusedNodesPass()(model)
-    proto = ir.to_proto(ir.external_data.load_to_model(model))
-    # ONNX Runtime transposes the weights of a Gemm, and then fails on their old shapes.
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    noted = [info for info in proto.graph.value_info if info.name not in weights]
-    del proto.graph.value_info[:]
-    proto.graph.value_info.extend(noted)
+    # ONNX Runtime transposes the weights of a Gemm, and would fail on types noted before.
+    proto = model_file.to_proto(ir.external_data.load_to_model(model))
     with quiet():
         quantize_dynamic(
             proto,

@@ -79,14 +79,17 @@ def load_token_encoder(
     )
     require_finite(model, checkpoint)
     require_positions(encoder, checkpoint)
-    limit = token_limit(
+    limit_of = partial(
+        token_limit,
         encoder,
         config,
-        _document_tokens(model) if is_late else model.max_seq_length,
-        max_tokens,
-        checkpoint,
+        checkpoint=checkpoint,
         special_tokens=tokenizer.num_special_tokens_to_add(),
     )
+    limit = limit_of(_document_tokens(model) if is_late else model.max_seq_length, max_tokens)
+    # Queries are cut where the checkpoint cuts them, however long a document may be.
+    query_length = model[0].query_length if is_late else limit
+    query_limit = query_length or limit_of(model.max_seq_length, None)
     model.max_seq_length = limit
     prompts = prompts_of(model)
     left_out = trim(
@@ -98,7 +101,7 @@ def load_token_encoder(
         checkpoint=checkpoint,
     )
     # Last, since trimming numbers the tokens anew.
-    late = _late_interaction(model, limit, checkpoint) if is_late else None
+    late = _late_interaction(model, limit, query_limit, checkpoint) if is_late else None
     rest = [part for part in list(model)[1:] if is_late and not _is_mask(part)]
     longest = limit if late is None else max(late.query_tokens, late.document_tokens)
     return Checkpoint(
@@ -204,16 +207,15 @@ def _document_tokens(model: Any) -> Any:
     return model[0].document_length or model.max_seq_length
 
 
-def _late_interaction(model: Any, limit: int, checkpoint: str) -> LateInteraction:
-    """Return how the checkpoint reads queries and documents."""
+def _late_interaction(
+    model: Any, limit: int, query_tokens: int, checkpoint: str
+) -> LateInteraction:
+    """Return how the checkpoint reads queries and documents, of so many tokens at most."""
     transformer, tokenizer = model[0], model.tokenizer
     mask = _mask(model, checkpoint)
     mask.resolve_with_tokenizer(tokenizer)
     skipped = [] if mask._skiplist_ids is None else sorted(set(mask._skiplist_ids.tolist()))
-    # The reference must cut where the artifact does.
-    transformer.document_length = limit
     expansion = transformer.query_expansion
-    query_tokens = transformer.query_length or limit
     own: dict[str, Any] = {}
     if expansion is not None:
         length = int(expansion["length"])
@@ -231,6 +233,8 @@ def _late_interaction(model: Any, limit: int, checkpoint: str) -> LateInteractio
             f"{positions} positions: give it a shorter query_length"
         )
         raise CheckpointError(msg)
+    # The reference must cut where the artifact does.
+    transformer.query_length, transformer.document_length = query_tokens, limit
     return LateInteraction(
         query_tokens=int(query_tokens),
         document_tokens=limit,

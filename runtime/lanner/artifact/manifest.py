@@ -13,7 +13,7 @@ from typing import Any, Self
 from lanner.artifact import fields
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
-from lanner.artifact.heads import HEADS, HeadRecord
+from lanner.artifact.heads import HEADS, Head, HeadRecord
 from lanner.artifact.records import (
     Architecture,
     FileRecord,
@@ -56,6 +56,14 @@ LARGEST_SIZE = 2**24
 _LATER = ("max_active_dims", "query_weights", "late_interaction")
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
+
+#: The members that only one head has.
+_ONE_HEAD = {
+    "embedding_ranges": Head.EMBED,
+    "query_weights": Head.SPARSE,
+    "max_active_dims": Head.SPARSE,
+    "late_interaction": Head.TOKENS,
+}
 
 
 @dataclass(frozen=True)
@@ -284,8 +292,9 @@ class Manifest:
         return ""
 
     def _wrong_name(self) -> str:
-        if self._answers_scores and self.embedding_ranges is not None:
-            return "'embedding_ranges' are only for the head 'embed'"
+        for member, head in _ONE_HEAD.items():
+            if self.head != head and getattr(self, member) is not None:
+                return f"{member!r} is only for the head {head!r}"
         choices = (
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.word_artifact import write_manifest
 from lanner.artifact import fields
 from lanner.artifact import manifest as manifest_module
 from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
+from lanner.artifact.records import LateInteraction
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
 from lanner.vectors.late_interaction import MAXSIM_NAMES
 from lanner.vectors.similarity import SIMILARITY_NAMES
@@ -123,7 +125,17 @@ TOKENIZER = {"file": "tokenizer.json", "max_tokens": 4, "pad_token_id": 0}
         ({"embedding_ranges": {**RANGES, "vectors": "9"}}, r"'vectors' has the wrong type"),
         (
             {"embedding_ranges": RANGES, "head": "score", "labels": list("abcd")},
-            r"'embedding_ranges' are only for the head 'embed'",
+            r"'embedding_ranges' is only for the head 'embed'",
+        ),
+        (
+            {"embedding_ranges": RANGES, "head": "tokens"},
+            r"'embedding_ranges' is only for the head 'embed'",
+        ),
+        ({"query_weights": "query.npy"}, r"'query_weights' is only for the head 'sparse'"),
+        ({"max_active_dims": 3}, r"'max_active_dims' is only for the head 'sparse'"),
+        (
+            {"late_interaction": asdict(LateInteraction(4, 4)), "head": "sparse"},
+            r"'late_interaction' is only for the head 'tokens'",
         ),
         ({"name": 7}, r"'name' has the wrong type"),
         ({"name": "x" * 256}, r"'name' or 'variants' is longer than an export makes it"),
