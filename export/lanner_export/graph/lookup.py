@@ -40,6 +40,8 @@ class LookupTable:
             sentence-transformers; False to divide by the number of tokens, like model2vec.
         mapping: The row of each token, integers [tokens], or None if token i has row i.
         ignored_ids: Tokens that are ignored.
+        has_parts: True if an id may be that of a part of a word, as `lanner.text.word_parts` makes
+            them; the parts of a word then count as one token.
         normalize: True to scale the mean to length 1.
     """
 
@@ -48,6 +50,7 @@ class LookupTable:
     is_weighted_mean: bool = False
     mapping: NDArray[np.integer[Any]] | None = None
     ignored_ids: tuple[int, ...] = ()
+    has_parts: bool = False
     normalize: bool = False
 
     def __post_init__(self) -> None:
@@ -118,6 +121,11 @@ def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
 def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
     ids, mask = INPUTS
     counts = graph.node("Cast", mask, to=TensorProto.FLOAT)
+    if table.has_parts:
+        rows = graph.constant(np.array(table.vocabulary_size, np.int64))
+        others = graph.node("Cast", graph.node("Div", ids, rows), to=TensorProto.FLOAT)
+        counts = graph.node("Div", counts, graph.node("Add", others, graph.scalar(1)))
+        ids = graph.node("Mod", ids, rows)
     for token in table.ignored_ids:
         is_ignored = graph.node("Equal", ids, graph.constant(np.array(token, np.int64)))
         counts = graph.node("Where", is_ignored, graph.scalar(0), counts)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lanner.artifact.heads import Head
 from lanner.artifact.manifest import Architecture, file_sha256
+from lanner.errors import UnsupportedError
 from lanner_export.checkpoint.checkpoint import (
     Checkpoint,
     public_name,
@@ -48,6 +49,12 @@ def load_static_embedder(
     require_similarity(static.similarity, checkpoint)
     left_out: dict[str, Any] = {}
     if corpus is not None:
+        if static.parts is not None:
+            msg = (
+                f"{checkpoint} makes vectors of the parts of words, and any text may need any part:"
+                " leave --vocabulary-from out"
+            )
+            raise UnsupportedError(msg)
         texts = corpus.with_prompts(static.prompts.values())
         static = trim_static_vocabulary(whole, texts, checkpoint, scratch)
         kept, count = static.table.vocabulary_size, whole.table.vocabulary_size
@@ -77,6 +84,7 @@ def load_static_embedder(
         default_prompt_name=static.default_prompt_name,
         source=_source(path, checkpoint, static),
         trimming=left_out,
+        warnings=static.warnings,
         source_reference=_Reference(whole) if left_out else None,
     )
 

@@ -56,8 +56,9 @@ class _Unpickler(pickle.Unpickler):
             return standin
         if module_name.startswith("gensim."):
             msg = (
-                f"{self._path} holds gensim's {global_name}, but Lanner reads only vectors of "
-                "whole words: save them with model.wv.save_word2vec_format, and export that file"
+                f"{self._path} holds gensim's {global_name}, and Lanner reads only its "
+                "KeyedVectors: save it with gensim.models.fasttext.save_facebook_model, or the "
+                "vectors of whole words with model.wv.save_word2vec_format, and export that file"
             )
         else:
             msg = (

@@ -7,6 +7,7 @@ vectors. No table is in memory as a whole, except for a reference whose framewor
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lanner.artifact.manifest import TokenizerRecord
+from lanner.artifact.manifest import TokenizerRecord, WordParts
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.words import Vocabulary
 from lanner_export.checkpoint.modules import (
@@ -33,6 +34,7 @@ from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
 from lanner_export.static.reference import (
     Reference,
     model2vec_reference,
+    parts_reference,
     sentence_transformers_reference,
     word_vectors_reference,
 )
@@ -71,6 +73,8 @@ class StaticCheckpoint:
         prompts: The named prompts.
         default_prompt_name: The prompt that is used by default, or None.
         similarity: The similarity that it was trained for.
+        parts: How unknown words are made of parts; None if they are not.
+        warnings: Sentences that the user should read.
     """
 
     library: str
@@ -83,6 +87,8 @@ class StaticCheckpoint:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
+    parts: WordParts | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def dimension(self) -> int:
@@ -99,7 +105,7 @@ class StaticCheckpoint:
         )
         if isinstance(self.tokenizer, Vocabulary):
             self.tokenizer.write(path)
-            return replace(record, kind="words")
+            return replace(record, kind="words", parts=self.parts)
         content = read_json(self.tokenizer, "a static checkpoint needs its tokenizer")
         # Static vectors take no special tokens, which only the post-processor adds.
         content.update(post_processor=None, padding=None)
@@ -290,14 +296,25 @@ def _word_weights(path: Path) -> NDArray[np.float32]:
 
 def _word_vectors(path: Path, rows: Path, max_tokens: int | None) -> StaticCheckpoint:
     vectors = read_word_vectors(path, rows)
+    reference = word_vectors_reference(vectors.words, vectors.matrix, max_tokens)
+    if vectors.parts is not None:
+        reference = parts_reference(vectors.words, vectors.matrix, vectors.parts, max_tokens)
+    warnings = []
+    if vectors.left_out:
+        warnings.append(
+            f"{vectors.left_out:,} words of {path} are left out, because they are not UTF-8: no "
+            "text has them"
+        )
     return StaticCheckpoint(
         library=WORD_VECTORS,
         kind=vectors.format,
         tokenizer=Vocabulary(vectors.words),
-        table=LookupTable(vectors.matrix),
+        parts=vectors.parts,
+        table=LookupTable(vectors.matrix, has_parts=vectors.parts is not None),
         max_tokens=max_tokens,
         max_characters=None,
-        reference=word_vectors_reference(vectors.words, vectors.matrix, max_tokens),
+        reference=reference,
+        warnings=warnings,
     )
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lanner.artifact.manifest import WordParts
 from lanner.errors import CheckpointError
+from lanner.text.word_parts import buckets_of
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.graph.quiet import quiet
@@ -94,6 +96,35 @@ def word_vectors_reference(words: list[str], rows: MatrixFile, max_tokens: int |
     return lambda texts: mean_rows(
         table, [tokenizer().tokenize(text)[:max_tokens] for text in texts]
     )
+
+
+def parts_reference(
+    words: list[str], rows: MatrixFile, parts: WordParts, max_tokens: int | None
+) -> Reference:
+    """Return the mean of the vectors of words that FastText answers, by numpy.
+
+    A row counts as the share of its word: at the limit, a word may lose some of its parts.
+    """
+    ids = {word: row for row, word in enumerate(words)}
+
+    def shares(word: str) -> list[tuple[int, float]]:
+        if word in ids:
+            return [(ids[word], 1.0)]
+        buckets = buckets_of(word.encode(), parts)
+        return [(len(words) + bucket, 1 / len(buckets)) for bucket in buckets]
+
+    def encode(texts: list[str]) -> NDArray[np.float32]:
+        table = rows.array()
+        means = np.zeros((len(texts), rows.shape[1]), np.float32)
+        for mean, text in zip(means, texts, strict=True):
+            found = [share for word in text.split() for share in shares(word)][:max_tokens]
+            if found:
+                places, weights = map(list, zip(*found, strict=True))
+                total = np.array(weights) @ table[places].astype(np.float64)
+                mean[:] = total / sum(weights)
+        return means
+
+    return encode
 
 
 def mean_rows(table: LookupTable, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:

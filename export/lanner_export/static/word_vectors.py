@@ -1,4 +1,4 @@
-"""Reading word vectors: GloVe and word2vec text, word2vec binary, gensim's own format.
+"""Reading word vectors: GloVe and word2vec text, word2vec binary, gensim's own format, FastText.
 
 A file is recognized by its content. It is read once, as a stream: memory holds the list of words
 and one block of rows.
@@ -16,9 +16,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import CheckpointError, UnsupportedError
+from lanner.artifact.manifest import WordParts
+from lanner.errors import CheckpointError
 from lanner.files.staging import staged_file
 from lanner_export.graph.matrix_file import MatrixFile
+from lanner_export.static.fasttext import MAGIC, read_fasttext
 from lanner_export.static.keyed_vectors import read_keyed_vectors
 
 #: Enough for the longest possible first line.
@@ -34,8 +36,8 @@ _LINE_BYTES = 2**22
 _BINARY_BYTES = frozenset(range(9)) | frozenset(range(14, 32))
 _GZIP = b"\x1f\x8b"
 _PICKLE = b"\x80"
-#: The first four bytes of a model that FastText saved (its `FASTTEXT_FILEFORMAT_MAGIC_INT32`).
-_FASTTEXT = b"\xba\x16\x4f\x2f"
+#: One word in this many may have broken bytes; a file with more is in another encoding.
+_WHOLE_PER_BROKEN = 20
 
 GLOVE_TEXT = "glove text"
 WORD2VEC_TEXT = "word2vec text"
@@ -43,8 +45,8 @@ WORD2VEC_BINARY = "word2vec binary"
 KEYED_VECTORS = "gensim KeyedVectors"
 FASTTEXT_BINARY = "FastText model"
 
-#: A word and its vector [dimension].
-_Entry = tuple[str, NDArray[Any]]
+#: A word, or None if it is not UTF-8, and its vector [dimension].
+_Entry = tuple[str | None, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,24 @@ class WordVectors:
     Attributes:
         words: The words in the order of their rows, each once.
         dimension: Width of the vectors.
-        rows: The raw rows, little-endian float32 [words, dimension].
+        rows: The raw rows, little-endian float32 [words and buckets of parts, dimension].
         format: The format of the file, for example ``"glove text"``.
+        parts: How words that are not in the table are made of parts; None if they are not.
+        left_out: The number of words that are not UTF-8, which no text has.
     """
 
     words: list[str]
     dimension: int
     rows: Path
     format: str
+    parts: WordParts | None = None
+    left_out: int = 0
 
     @property
     def matrix(self) -> MatrixFile:
         """Return the rows as a matrix."""
-        return MatrixFile(self.rows, (len(self.words), self.dimension))
+        buckets = 0 if self.parts is None else self.parts.buckets
+        return MatrixFile(self.rows, (len(self.words) + buckets, self.dimension))
 
 
 class _Layout(NamedTuple):
@@ -89,14 +96,14 @@ def read_word_vectors(path: Path, rows: Path) -> WordVectors:
     """Read word vectors of any known format; the first of equal words counts.
 
     Args:
-        path: GloVe or word2vec text (like FastText's `.vec`), word2vec binary, or a file of
-            gensim's `KeyedVectors.save`; each may be gzip-compressed.
+        path: GloVe or word2vec text (like FastText's `.vec`), word2vec binary, a model of FastText
+            (`.bin`), or a file of gensim's `KeyedVectors.save`; each may be gzip-compressed.
         rows: The path for the raw rows.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another kind; the message names the
             line or the word.
-        UnsupportedError: It is a model of FastText, whose vectors of words are made of parts.
+        UnsupportedError: It is a classifier or a quantized model of FastText.
     """
     if not path.is_file():
         msg = f"there is no file {path}: check the path"
@@ -106,7 +113,7 @@ def read_word_vectors(path: Path, rows: Path) -> WordVectors:
         if layout is None:
             msg = (
                 f"{path} is not a file of word vectors: expected GloVe or word2vec text, "
-                "word2vec binary, or gensim's KeyedVectors"
+                "word2vec binary, a model of FastText, or gensim's KeyedVectors"
             )
             raise CheckpointError(msg)
         with _open(path) as file:
@@ -117,14 +124,25 @@ def read_word_vectors(path: Path, rows: Path) -> WordVectors:
 
 
 def _read(file: BufferedIOBase, path: Path, layout: _Layout, rows: Path) -> WordVectors:
-    dimension = layout.dimension
     if layout.format == FASTTEXT_BINARY:
-        msg = (
-            f"{path} is a model of FastText (.bin), which makes vectors of the parts of words, and "
-            "Lanner reads vectors of whole words: export the .vec file beside it, or what gensim's "
-            "load_facebook_vectors(path).save_word2vec_format(file) writes"
+        model = read_fasttext(file, path, rows)
+        found = WordVectors(
+            model.words, model.dimension, rows, layout.format, model.parts, model.left_out
         )
-        raise UnsupportedError(msg)
+    else:
+        found = _read_table(file, path, layout, rows)
+    if found.left_out * _WHOLE_PER_BROKEN > len(found.words):
+        rows.unlink()
+        msg = (
+            f"{found.left_out:,} words of {path} are not UTF-8, and {len(found.words):,} are: "
+            "convert the file, or check that it is whole"
+        )
+        raise CheckpointError(msg)
+    return found
+
+
+def _read_table(file: BufferedIOBase, path: Path, layout: _Layout, rows: Path) -> WordVectors:
+    dimension = layout.dimension
     if layout.format == KEYED_VECTORS:
         words, vectors = read_keyed_vectors(file, path)
         dimension = vectors.shape[1]
@@ -133,7 +151,8 @@ def _read(file: BufferedIOBase, path: Path, layout: _Layout, rows: Path) -> Word
         entries = _binary_entries(file, path, layout)
     else:
         entries = _text_entries(file, path, layout)
-    return WordVectors(_write_rows(entries, dimension, path, rows), dimension, rows, layout.format)
+    words, left_out = _write_rows(entries, dimension, path, rows)
+    return WordVectors(words, dimension, rows, layout.format, left_out=left_out)
 
 
 def _open(path: Path) -> BufferedIOBase:
@@ -152,7 +171,7 @@ def _sample(path: Path) -> bytes:
 
 
 def _layout(sample: bytes) -> _Layout | None:
-    if sample.startswith(_FASTTEXT):
+    if sample.startswith(MAGIC):
         return _Layout(FASTTEXT_BINARY)
     if sample.startswith(_PICKLE):
         return _Layout(KEYED_VECTORS) if b"gensim" in sample[:200] else None
@@ -201,7 +220,7 @@ def _text_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterator
                 "expected: remove or repair the line"
             )
             raise CheckpointError(msg) from None
-        yield _decoded(word, f"line {number}", path), vector
+        yield _decoded(word), vector
         found += 1
     if promised is not None and found != promised:
         _refuse_count(path, promised, str(found))
@@ -222,20 +241,29 @@ def _binary_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterat
                 raise CheckpointError(msg)
             buffer, start = buffer[start:] + more, 0
         # The original tool ends each row with a line feed, gensim does not.
-        word = _decoded(buffer[start:space].lstrip(b"\n"), f"row {number}", path)
-        yield word, np.frombuffer(buffer, "<f4", dimension, space + 1)
+        yield (
+            _decoded(buffer[start:space].lstrip(b"\n")),
+            np.frombuffer(buffer, "<f4", dimension, space + 1),
+        )
         start = space + 1 + vector_bytes
     if (buffer[start:] + file.read(_READ_BYTES)).strip(b"\n"):
         _refuse_count(path, promised, "more")
 
 
-def _write_rows(entries: Iterator[_Entry], dimension: int, path: Path, rows: Path) -> list[str]:
+def _write_rows(
+    entries: Iterator[_Entry], dimension: int, path: Path, rows: Path
+) -> tuple[list[str], int]:
+    """Write the rows; return their words, and the number of those that are not UTF-8."""
     words: dict[str, None] = {}
+    left_out = 0
     block = np.empty((max(1, _BLOCK_BYTES // max(1, 4 * dimension)), dimension), "<f4")
     filled = 0
     # Values beyond float32 become infinite, and are refused as such.
     with staged_file(rows) as file, np.errstate(over="ignore"):
         for word, vector in entries:
+            if word is None:
+                left_out += 1
+                continue
             if word in words:
                 continue
             words[word] = None
@@ -244,11 +272,11 @@ def _write_rows(entries: Iterator[_Entry], dimension: int, path: Path, rows: Pat
             if filled == len(block):
                 file.write(_finite(block, words, path))
                 filled = 0
-        if not words or not dimension:
+        if (not words and not left_out) or not dimension:
             msg = f"{path} holds no vectors: give a file that does"
             raise CheckpointError(msg)
         file.write(_finite(block[:filled], words, path))
-    return list(words)
+    return list(words), left_out
 
 
 def _finite(block: NDArray[np.float32], words: dict[str, None], path: Path) -> bytes:
@@ -277,15 +305,11 @@ def _is_number(field: bytes) -> bool:
     return True
 
 
-def _decoded(word: bytes, place: str, path: Path) -> str:
+def _decoded(word: bytes) -> str | None:
     try:
         return word.decode()
     except UnicodeDecodeError:
-        msg = (
-            f"the word in {place} of {path} is not UTF-8 ({word[:40]!r}): convert the file, or "
-            "check that it is whole"
-        )
-        raise CheckpointError(msg) from None
+        return None
 
 
 def _refuse_count(path: Path, promised: int | None, found: str) -> NoReturn:

@@ -19,8 +19,10 @@ from lanner.artifact.records import (
     FileRecord,
     LateInteraction,
     RangesRecord,
+    Segmenter,
     TokenizerRecord,
     Variant,
+    WordParts,
     file_sha256,
 )
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError, InputError
@@ -30,16 +32,21 @@ __all__ = [
     "FORMAT_VERSION",
     "HALF_PRECISIONS",
     "LARGEST_SIZE",
+    "LONGEST_PART",
     "MANIFEST_FILE",
     "MAX_MANIFEST_BYTES",
+    "MOST_TOKEN_IDS",
+    "SEGMENTERS",
     "TOKENIZER_KINDS",
     "Architecture",
     "FileRecord",
     "LateInteraction",
     "Manifest",
     "RangesRecord",
+    "Segmenter",
     "TokenizerRecord",
     "Variant",
+    "WordParts",
     "file_sha256",
     "foreign_files",
 ]
@@ -48,12 +55,18 @@ FORMAT = "lanner-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_KINDS = ("tokenizers", "words")
+SEGMENTERS = ("jieba",)
 #: Room for a hundred thousand labels.
 MAX_MANIFEST_BYTES = 32 * 2**20
 #: The largest width of a vector, length of a text and number of labels.
 LARGEST_SIZE = 2**24
+#: Characters of the longest part of a word that FastText may look up.
+LONGEST_PART = 100
 #: Members that release 0.1.0 does not know: only an artifact that needs one has it.
 _LATER = ("max_active_dims", "query_weights", "late_interaction")
+_LATER_OF_TOKENIZER = ("parts", "segmenter")
+#: Token ids are below this, so that engines may keep them as int32.
+MOST_TOKEN_IDS = 2**31
 #: Precisions of 16-bit floats, which are for GPUs.
 HALF_PRECISIONS = ("fp16", "bf16")
 
@@ -139,6 +152,12 @@ class Manifest:
         """Return the variant of that name, or None."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
+    @property
+    def token_ids(self) -> int:
+        """The number of token ids: an id of a part of a word also says how many parts there are."""
+        has_parts = self.tokenizer.parts is not None
+        return MOST_TOKEN_IDS if has_parts else self.architecture.vocabulary_size
+
     def is_looked_up(self, variant: Variant) -> bool:
         """True for static vectors, rows of a table: neither cores nor a GPU make them faster."""
         return variant.weights_file is not None and not self.architecture.layers
@@ -146,9 +165,10 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the canonical text of `manifest.json`, with its own digest."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        for name in _LATER:
-            if content[name] is None:
-                del content[name]
+        for part, later in ((content, _LATER), (content["tokenizer"], _LATER_OF_TOKENIZER)):
+            for name in later:
+                if part[name] is None:
+                    del part[name]
         return _canonical({**content, "sha256": _digest(content)})
 
     @classmethod
@@ -222,7 +242,7 @@ class Manifest:
                 **{
                     **content,
                     "architecture": Architecture(**content["architecture"]),
-                    "tokenizer": TokenizerRecord(**content["tokenizer"]),
+                    "tokenizer": TokenizerRecord.from_json(content["tokenizer"]),
                     "variants": [Variant.from_json(variant) for variant in content["variants"]],
                     "embedding_ranges": None if ranges is None else RangesRecord(**ranges),
                     "late_interaction": None if late is None else LateInteraction(**late),
@@ -248,7 +268,8 @@ class Manifest:
         """Return the first fault, or an empty string; manifests that Lanner wrote have none."""
         ranges = [] if self.embedding_ranges is None else [self.embedding_ranges]
         late = [] if self.late_interaction is None else [self.late_interaction]
-        parts = [self, self.architecture, self.tokenizer, *ranges, *late, *self.variants]
+        words = [one for one in (self.tokenizer.parts, self.tokenizer.segmenter) if one is not None]
+        parts = [self, self.architecture, self.tokenizer, *words, *ranges, *late, *self.variants]
         builds = [variant.build for variant in self.variants if variant.build is not None]
         profiles = [profile for build in builds for profile in build.profiles]
         for part in [*parts, *builds, *profiles, *self.files.values()]:
@@ -256,10 +277,25 @@ class Manifest:
                 return f"{name!r} has the wrong type"
         return (
             self._wrong_number()
+            or self._wrong_words()
             or self._wrong_interaction()
             or self._wrong_name()
             or self._wrong_file()
         )
+
+    def _wrong_words(self) -> str:
+        parts, segmenter = self.tokenizer.parts, self.tokenizer.segmenter
+        if (parts or segmenter) and self.tokenizer.kind != "words":
+            return "'parts' and 'segmenter' are only for the tokenizer 'words'"
+        if segmenter is not None and segmenter.name not in SEGMENTERS:
+            return f"'segmenter' must be one of {', '.join(SEGMENTERS)}"
+        if parts is None:
+            return ""
+        if not 1 <= parts.shortest <= parts.longest <= LONGEST_PART:
+            return f"'shortest' and 'longest' must be from 1 to {LONGEST_PART}"
+        if not 1 <= parts.buckets <= self.architecture.vocabulary_size <= LARGEST_SIZE:
+            return "'buckets' must be rows of the table"
+        return ""
 
     def _wrong_interaction(self) -> str:
         late = self.late_interaction

@@ -69,6 +69,36 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class WordParts:
+    """The parts of words that are not in a table, as FastText makes them.
+
+    Attributes:
+        buckets: The number of rows for parts, behind those of the words.
+        shortest: Characters of the shortest part.
+        longest: Characters of the longest part.
+    """
+
+    buckets: int
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The library that finds the words of texts without blanks.
+
+    Attributes:
+        name: Its name, ``"jieba"``.
+        version: Its version at the export.
+        dictionary_sha256: The digest of its dictionary, which decides what a word is.
+    """
+
+    name: str
+    version: str
+    dictionary_sha256: str
+
+
+@dataclass(frozen=True)
 class TokenizerRecord:
     """The tokenizer that turns texts into token ids.
 
@@ -82,6 +112,8 @@ class TokenizerRecord:
         max_characters: The length that a text is cut to before it is split, like in model2vec; None
             for no cut.
         unknown_token_id: The id of a word without pieces; None if every word has pieces.
+        parts: Of words: how a word that is not in the table is made of parts; None if it is not.
+        segmenter: Of words: what finds them in texts without blanks; None for blanks alone.
     """
 
     file: str
@@ -90,6 +122,20 @@ class TokenizerRecord:
     kind: str = "tokenizers"
     max_characters: int | None = None
     unknown_token_id: int | None = None
+    parts: WordParts | None = None
+    segmenter: Segmenter | None = None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON made of one."""
+        parts, segmenter = content.get("parts"), content.get("segmenter")
+        return cls(
+            **{
+                **content,
+                "parts": None if parts is None else WordParts(**parts),
+                "segmenter": None if segmenter is None else Segmenter(**segmenter),
+            }
+        )
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,14 @@ def transformer_sentence(manifest: Manifest) -> str:
     architecture = manifest.architecture
     parameters = f"{architecture.parameters / 1e6:.1f} M parameters"
     if architecture.layers == 0:
-        return f"{architecture.model_type} of {architecture.vocabulary_size:,} words, {parameters}"
+        parts = manifest.tokenizer.parts
+        buckets = 0 if parts is None else parts.buckets
+        words = f"{architecture.vocabulary_size - buckets:,} words"
+        if buckets:
+            words += f" and {buckets:,} rows for parts of words"
+        if (segmenter := manifest.tokenizer.segmenter) is not None:
+            words += f", split by {segmenter.name} {segmenter.version}"
+        return f"{architecture.model_type} of {words}, {parameters}"
     return f"{architecture.model_type}, {architecture.layers} layers, {parameters}"
 
 

@@ -330,7 +330,7 @@ def feed_of(
         manifest: The manifest of the model.
         is_packed: True for an engine that takes packed texts.
     """
-    known_tokens = manifest.architecture.vocabulary_size
+    known_tokens = manifest.token_ids
     if is_packed:
         return partial(feed_packed, known_tokens=known_tokens)
     return partial(feed, pad_token_id=manifest.tokenizer.pad_token_id, known_tokens=known_tokens)
@@ -351,7 +351,7 @@ def open_tokenizer(
     """
     record = manifest.tokenizer
     if record.kind == "words":
-        return WordTokenizer(path, record.max_tokens)
+        return WordTokenizer.of(path, record)
     # A quarter: a token at the edge of one window is well inside the next.
     overlap_tokens = (record.max_tokens or 0) // 4 if manifest.head_record.reads_windows else 0
     return Tokenizer(path, record, overlap_tokens=overlap_tokens, is_parallel=threads != 1)

@@ -1,25 +1,31 @@
-"""Word tokenizer of static word vectors: texts to word ids, by looking up whole words.
+"""Word tokenizer of static word vectors: texts to the ids of words, or of the parts of words.
 
-It gives the same ids as the `WhitespaceTokenizer` of sentence-transformers, quirks included,
-because the checkpoints were made with it.
+Without parts, it gives the same ids as the `WhitespaceTokenizer` of sentence-transformers, quirks
+included, because the checkpoints were made with it. With parts, it gives those of FastText.
 """
 
 import json
 import logging
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from lanner.artifact.manifest import TokenizerRecord, WordParts
 from lanner.errors import ArtifactError
+from lanner.text.segmentation import Segment, open_segmenter
 from lanner.text.tokenization import check_texts
 from lanner.text.word_boundaries import lacks_blanks
+from lanner.text.word_parts import part_ids
 
 #: The value of `type` in the file of a word tokenizer.
 TYPE = "lanner-words"
 _WORDS = re.compile(r"\S+")
+#: Unknown words whose parts are remembered.
+_REMEMBERED_WORDS = 2**14
 _log = logging.getLogger("lanner")
 
 
@@ -49,29 +55,57 @@ class Vocabulary:
 
 
 class WordTokenizer:
-    """A tokenizer that looks up whole words; unknown words give no token.
+    """A tokenizer that looks up whole words; unknown words give the ids of their parts, or none.
 
     Any number of threads may use it. It logs once that a text cannot be split.
 
     Args:
         path: A file that `Vocabulary.write` wrote.
         max_tokens: The most ids of a text; later ones are dropped. None for no limit.
+        parts: How unknown words are made of parts. A word is then looked up as it is written alone,
+            as FastText does. None if unknown words have no parts.
+        segment: Yields the words of a text; None to split at white space.
 
     Raises:
         ArtifactError: The file cannot be read as a vocabulary.
     """
 
-    def __init__(self, path: Path, max_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_tokens: int | None = None,
+        *,
+        parts: WordParts | None = None,
+        segment: Segment | None = None,
+    ) -> None:
         vocabulary = _read(path)
+        #: The words by their ids.
+        self.words = vocabulary.words
         self._ids = {word: row for row, word in enumerate(vocabulary.words)}
         self._stop_words = vocabulary.stop_words
         self._do_lower_case = vocabulary.do_lower_case
+        self._segment = _split if segment is None else segment
+        self._part_ids = None
+        if parts is not None:
+            find = partial(part_ids, parts=parts, words=len(vocabulary.words))
+            self._part_ids = lru_cache(_REMEMBERED_WORDS)(find)
         self.max_tokens = max_tokens
         self.max_characters: int | None = None
-        self._has_warned = False
+        self._has_warned = segment is not None
+
+    @classmethod
+    def of(cls, path: Path, record: TokenizerRecord) -> "WordTokenizer":
+        """Open the tokenizer of a manifest.
+
+        Raises:
+            ArtifactError: The file cannot be read, or the segmenter here is another one.
+            MissingExtraError: The segmenter is not installed.
+        """
+        segment = None if record.segmenter is None else open_segmenter(record.segmenter)
+        return cls(path, record.max_tokens, parts=record.parts, segment=segment)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of the known words of each text, at most `max_tokens` each.
+        """Return the ids of the words of each text, at most `max_tokens` each.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
@@ -80,12 +114,18 @@ class WordTokenizer:
         check_texts(texts)
         found = [self._encode(text) for text in texts]
         if not self._has_warned:
-            lacking = (text for text, ids in zip(texts, found, strict=True) if not ids)
+            words = len(self.words)
+            lacking = (
+                text
+                for text, ids in zip(texts, found, strict=True)
+                if not any(one < words for one in ids)
+            )
             if any(map(lacks_blanks, lacking)):
                 self._has_warned = True
                 _log.warning(
                     "a text without blanks between its words, such as Chinese or Thai, has none of "
-                    "the words of this table, and the zero vector: split it into words first"
+                    "the words of this table: split it into words first, or export the table with "
+                    "--segment jieba if it is Chinese"
                 )
         return found
 
@@ -99,14 +139,22 @@ class WordTokenizer:
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = []
-        # One word after the other, as `str.split` finds them: a long text is read up to the limit.
-        for found in _WORDS.finditer(text):
-            if len(ids) == self.max_tokens:
+        # One word after the other: a long text is read up to the limit.
+        for found in self._segment(text):
+            if self.max_tokens is not None and len(ids) >= self.max_tokens:
                 break
-            row = self._row(found[0].lower() if self._do_lower_case else found[0])
-            if row is not None:
+            word = found.lower() if self._do_lower_case else found
+            if self._part_ids is not None:
+                ids.extend(self._ids_with_parts(word))
+            elif (row := self._row(word)) is not None:
                 ids.append(row)
-        return ids
+        return ids if self.max_tokens is None else ids[: self.max_tokens]
+
+    def _ids_with_parts(self, word: str) -> tuple[int, ...]:
+        if word in self._stop_words or word.isspace() or self._part_ids is None:
+            return ()
+        row = self._ids.get(word)
+        return self._part_ids(word) if row is None else (row,)
 
     def _row(self, word: str) -> int | None:
         """Return the row of a word: as written, without punctuation, or also in lower case."""
@@ -124,6 +172,11 @@ class WordTokenizer:
             return row
         lowered = bare.lower()
         return None if lowered in self._stop_words else self._ids.get(lowered)
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield the words of a text, as `str.split` finds them."""
+    return (found[0] for found in _WORDS.finditer(text))
 
 
 def _read(path: Path) -> Vocabulary:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lanner.errors import CheckpointError, UnsupportedError
+from lanner.errors import CheckpointError
 from lanner_export.static.word_vectors import WordVectors, is_word_vectors, read_word_vectors
 
 WORDS = ["the", "猫", "🦅", "naïve", "12", "-"]
@@ -191,14 +191,14 @@ def test_more_rows_than_one_block(tmp_path: Path) -> None:
         (["a 1 2", "b 1 nan"], r"the vector of 'b' in .* has a value that is not a finite numb"),
         (["a 1 2", "b 1 2", "c inf 1"], r"the vector of 'c' in .* is not a finite number"),
         (["a 1 2", "b 1e50 2"], r"the vector of 'b' in .* not a finite number of float32: rem"),
-        (["a 1 2", b"caf\xe9 1 2"], r"the word in line 2 of .* is not UTF-8 \(b'caf\\xe9'\)"),
+        (["a 1 2", b"caf\xe9 1 2"], r"1 words of .*s\.txt are not UTF-8, and 1 are: convert the f"),
         (["3 2", "a 1 2", "b 1 2"], r"promises 3 vectors in its first line and holds 2: it was"),
         (["1 2", "a 1 2", "b 1 2"], r"promises 1 vectors in its first line and holds 2"),
         (["0 2"], r"holds no vectors"),
         (["2 0", "a", "b"], r"vectors.txt holds no vectors: give a file that does"),
         ([b"2 2", b"a " + bytes(8) + b"b " + bytes(6)], r"promises 2 vectors .* holds 1"),
         ([b"1 2", b"a " + bytes(8) + b"b " + bytes(8)], r"promises 1 vectors .* holds more"),
-        ([b"1 2", b"\xff " + bytes(8)], r"the word in row 0 of .* is not UTF-8"),
+        ([b"1 2", b"\xff " + bytes(8)], r"1 words of .* are not UTF-8, and 0 are"),
         (
             [b"1 2", b"a " + struct.pack("<2f", 1, np.nan) + b"\n"],
             r"the vector of 'a' in .* is not a finite number",
@@ -281,7 +281,7 @@ def test_whole_models_of_gensim_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "full.model"
     model.save(str(path))
     assert is_word_vectors(path)
-    message = rf"full.model holds gensim's {kind}, .*: save them with model.wv.save_word2vec_format"
+    message = rf"full.model holds gensim's {kind}, and Lanner reads only its KeyedVectors: save it"
     with pytest.raises(CheckpointError, match=message):
         read(path)
 
@@ -351,15 +351,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(
     assert table.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_model_of_fasttext_is_named(tmp_path: Path) -> None:
-    # The first fields of a FastText model: the magic number, the version, the dimension, the
-    # window.
-    path = tmp_path / "cc.en.300.bin"
-    path.write_bytes(struct.pack("<4i", 793712314, 12, 300, 5) + bytes(100))
-    assert is_word_vectors(path)
-    with pytest.raises(
-        UnsupportedError,
-        match=r"cc\.en\.300\.bin is a model of FastText \(\.bin\), which makes vectors of the "
-        r"parts of words, and Lanner reads vectors of whole words: export the \.vec file beside it",
-    ):
-        read(path)
+@pytest.mark.parametrize("is_binary", [False, True], ids=["text", "binary"])
+def test_words_with_broken_bytes_are_left_out(tmp_path: Path, *, is_binary: bool) -> None:
+    words = [*(f"w{i}".encode() for i in range(39)), "猫".encode()[:2], b"last"]
+    rows = [struct.pack("<2f", i, 1) if is_binary else b"%d 1" % i for i in range(41)]
+    lines = [word + b" " + row for word, row in zip(words, rows, strict=True)]
+    vectors, table = read(write(tmp_path / "v", b"41 2", *lines))
+    assert vectors.words == [*(f"w{i}" for i in range(39)), "last"]
+    assert vectors.left_out == 1
+    assert table[-1].tolist() == [40, 1]

@@ -120,6 +120,7 @@ def test_a_text_without_blanks_is_said_once(
     words.encode(["我爱北京天安门"])
     message = (
         "a text without blanks between its words, such as Chinese or Thai, has none of the words "
-        "of this table, and the zero vector: split it into words first"
+        "of this table: split it into words first, or export the table with --segment jieba if it "
+        "is Chinese"
     )
     assert caplog.messages == [message]

@@ -215,7 +215,7 @@ def _token_tensors(
     if any(one.ndim != 2 or one.shape != ids.shape or one.dtype.kind != "i" for one in all_of_them):
         msg = f"{', '.join(manifest.inputs)} must be integers of one shape, [texts, tokens]"
         raise Refusal(Kind.INVALID, msg, param=IDS)
-    most, size = manifest.tokenizer.max_tokens, manifest.architecture.vocabulary_size
+    most, size = manifest.tokenizer.max_tokens, manifest.token_ids
     if most is not None and ids.shape[1] > most:
         msg = f"{IDS} has {ids.shape[1]:,} tokens, and the model reads {most:,}"
         raise Refusal(Kind.TOO_LONG, msg, param=IDS)

@@ -117,7 +117,7 @@ def _check(ids: NDArray[Any], is_token: NDArray[np.bool_], manifest: Manifest) -
     if limit is not None and longest > limit:
         msg = f"{manifest.name} takes at most {limit} tokens, and a text has {longest}: cut it"
         raise InputError(msg)
-    known = manifest.architecture.vocabulary_size
+    known = manifest.token_ids
     wrong = ids[is_token & ((ids < 0) | (ids >= known))]
     if wrong.size:
         msg = (
