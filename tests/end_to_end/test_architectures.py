@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.architectures import MATRIX, cell_cases, page
-from tests.support.cells import MakeCell
+from tests.support.cells import Cell, MakeCell, export_cell, require_known
 
 from lanner.artifact.artifact import Artifact
 from lanner.engines import onnxruntime
@@ -82,6 +82,30 @@ def test_it_answers_as_its_checkpoint_does(
         assert loaded.classify("a man plays").label in ("yes", "no", "maybe")
     else:
         assert all(entity.label in ("PER", "LOC") for entity in loaded.tag("a man plays"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "T5" else [pytest.mark.slow])
+        for name, row in MATRIX.items()
+        if row.is_rare
+    ],
+)
+def test_a_rarer_architecture_has_its_checkpoint_s_vectors(name: str, tmp_path: Path) -> None:
+    require_known(name)
+    export_cell(name, "embed", tmp_path, precisions=("fp32", "int8"))
+    artifact = Cell.open(tmp_path).artifact
+    quality = artifact.quality()["variants"]
+    assert quality["fp32"]["cosine_min"] >= 0.99999
+    assert quality["int8"]["cosine_min"] >= 0.98
+    assert set(artifact.choose("fp32").fused_ops) >= MATRIX[name].fused
+    assert artifact.choose("int8").fused_ops["MatMulIntegerToFloat"] >= 10
+    # A text has the same vector beside one that is longer than all windows and buckets.
+    model = load(artifact.directory, variant="fp32")
+    texts = ["a man plays", "our train departs at seven in the morning " * 4]
+    alone = np.stack([model.encode(text) for text in texts])
+    np.testing.assert_allclose(model.encode(texts), alone, atol=1e-5)
 
 
 def require_same_without_vnni(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Artifacts of the cells of the support table, exported once in a test run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -48,7 +49,9 @@ def require_known(name: str) -> None:
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
 
 
-def export_cell(name: str, head: str, directory: Path) -> None:
+def export_cell(
+    name: str, head: str, directory: Path, *, precisions: Sequence[str] = PRECISIONS
+) -> None:
     """Export the tiny random checkpoint of a cell."""
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
@@ -67,7 +70,7 @@ def export_cell(name: str, head: str, directory: Path) -> None:
         checkpoint,
         directory / ARTIFACT,
         head=named,
-        precisions=PRECISIONS,
+        precisions=precisions,
         warn=warnings.append,
     )
     (directory / WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")

@@ -26,6 +26,14 @@ _OTHER_WORDS = frozenset(
 _SIZE = re.compile(r"(^|_)(size|dim|heads?|embeddings)$")
 _LAYERS = re.compile(r"(^|_)layers?$")
 _LARGEST_SIZE, _MOST_LAYERS = 2**24, 1_000
+#: Models that read in both directions and were not pretrained with masked words -> their class in
+#: transformers that holds the encoder alone, where AutoModel loads a decoder with it.
+_OTHER_ENCODERS = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "gemma3_text": "AutoModel",  # EmbeddingGemma
+}
 
 
 def read_config(directory: Path, checkpoint: str) -> Any:
@@ -43,9 +51,11 @@ def read_config(directory: Path, checkpoint: str) -> Any:
     _require_no_code(raw, checkpoint)
     _require_floats(raw, checkpoint)
     _require_plausible(raw, path)
-    tokenizer = directory / "tokenizer_config.json"
-    if tokenizer.is_file():
-        _require_no_code(read_json(tokenizer, "a tokenizer's settings"), checkpoint)
+    path_of_tokenizer = directory / "tokenizer_config.json"
+    tokenizer: dict[str, Any] = {}
+    if path_of_tokenizer.is_file():
+        tokenizer = read_json(path_of_tokenizer, "a tokenizer's settings")
+        _require_no_code(tokenizer, checkpoint)
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
@@ -56,6 +66,16 @@ def read_config(directory: Path, checkpoint: str) -> Any:
         raise CheckpointError(msg) from error
     _require_encoder(config, checkpoint)
     _require_own_fields(raw, config, path)
+    kind = str(
+        tokenizer.get("tokenizer_class") or raw.get("tokenizer_class") or "RoFormerTokenizer"
+    )
+    if config.model_type == "roformer" and kind.startswith("RoFormerTokenizer"):
+        msg = (
+            f"{checkpoint} has RoFormer's own tokenizer, which looks Chinese words up in a "
+            "dictionary of rjieba, and which no tokenizer.json can hold: if the checkpoint was "
+            "trained on single characters, save a BertTokenizerFast of its vocab.txt beside it"
+        )
+        raise UnsupportedError(msg)
     return config
 
 
@@ -101,13 +121,28 @@ def _require_own_fields(raw: dict[str, Any], config: Any, path: Path) -> None:
     known = {*type(config)().to_dict(), *type(config).attribute_map}
     for name, value in sorted(raw.items()):
         words = set(name.split("_"))
-        if name not in known and value and (name in _OTHER_FIELDS or words & _OTHER_WORDS):
+        if name in known or not value or ("rope" in words and _turns_by(config, value)):
+            continue
+        if name in _OTHER_FIELDS or words & _OTHER_WORDS:
             msg = (
                 f"{path} has the field {name} {value!r}, which the {config.model_type} models of "
                 "transformers do not know and other code computes with: use a checkpoint that "
                 "transformers itself carries"
             )
             raise UnsupportedError(msg)
+
+
+def _turns_by(config: Any, value: Any) -> bool:
+    """True if transformers 5 moved all numbers of a field of version 4 to its rope_parameters."""
+    numbers = _numbers(value)
+    return bool(numbers) and numbers <= _numbers(getattr(config, "rope_parameters", None))
+
+
+def _numbers(content: Any) -> set[float]:
+    if isinstance(content, dict):
+        return {number for item in content.values() for number in _numbers(item)}
+    is_number = isinstance(content, int | float) and not isinstance(content, bool)
+    return {float(content)} if is_number else set()
 
 
 def require_positions(model: Any, checkpoint: str) -> None:
@@ -141,12 +176,34 @@ def _require_encoder(config: Any, checkpoint: str) -> None:
     )
 
     # Models pretrained with masked words read in both directions.
-    is_encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    is_encoder = config.model_type in (*MODEL_FOR_MASKED_LM_MAPPING_NAMES, *_OTHER_ENCODERS)
     decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    if config.model_type in _OTHER_ENCODERS:
+        # EmbeddingGemma is a Gemma that reads in both directions.
+        decodes = encoder_class(config) == "AutoModel" and not config.use_bidirectional_attention
     if not is_encoder or decodes:
         msg = (
             f"{checkpoint} is a {config.model_type} model, which is not an encoder: Lanner exports "
             "BERT and its family (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ...)"
+        )
+        raise UnsupportedError(msg)
+
+
+def encoder_class(config: Any) -> str:
+    """Return the name of the class of transformers that loads the encoder of a checkpoint alone."""
+    return _OTHER_ENCODERS.get(config.model_type, "AutoModel")
+
+
+def require_encoder_head(config: Any, head: str, checkpoint: str) -> None:
+    """Refuse a head that transformers puts on a decoder, or that no class of it has.
+
+    Raises:
+        UnsupportedError: The model has vectors alone.
+    """
+    if config.model_type in _OTHER_ENCODERS:
+        msg = (
+            f"{checkpoint} is a {config.model_type} model, and of those Lanner exports the encoder "
+            f"alone: its heads are embed and tokens, not {head}"
         )
         raise UnsupportedError(msg)
 

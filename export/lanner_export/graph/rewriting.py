@@ -17,6 +17,7 @@ from lanner_export.graph.attention_passes import (
     move_value_bias,
     one_mask,
 )
+from lanner_export.graph.convolution_passes import products_of_convolutions
 from lanner_export.graph.embedding_passes import slice_positions
 
 
@@ -33,6 +34,7 @@ PASSES = tuple(
     Pass(apply.__name__.replace("_", "-"), apply)
     for apply in (
         slice_positions,
+        products_of_convolutions,
         attention_without_transposes,
         one_mask,
         move_value_bias,

@@ -239,13 +239,13 @@ def _name_transposed_weights(model: ir.Model) -> None:
 
 
 def _name_products(model: ir.Model) -> None:
-    """Name each matrix product after its module in the checkpoint.
+    """Name each matrix product, and each convolution, after its module in the checkpoint.
 
     Users see these names if some int8 products stay in float32.
     """
     taken = set()
     for node in model.graph:
-        if node.op_type != "MatMul":
+        if node.op_type not in ("MatMul", "Conv"):
             continue
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         name = next((scope for scope in reversed(scopes[:-1]) if scope), node.name or "product")

@@ -21,6 +21,7 @@ from lanner_export.checkpoint.checkpoint import (
 from lanner_export.checkpoint.config import (
     architecture_of,
     read_config,
+    require_encoder_head,
     require_positions,
     token_limit,
 )
@@ -80,6 +81,7 @@ def load_classifier(
         ExportError: A text of the corpus would be split differently.
     """
     config = read_config(directory, checkpoint)
+    require_encoder_head(config, head, checkpoint)
     require_safetensors(directory, is_needed=True)
     require_trained_for(config, head, checkpoint)
     record = HEADS[head]

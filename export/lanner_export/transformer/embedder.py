@@ -21,6 +21,7 @@ from lanner_export.checkpoint.checkpoint import (
 )
 from lanner_export.checkpoint.config import (
     architecture_of,
+    encoder_class,
     read_config,
     require_positions,
     token_limit,
@@ -70,7 +71,7 @@ def load_embedder(
     config = read_config(modules.transformer, checkpoint)
     modules.require_weights()
     warnings = _pooling_warning(modules, checkpoint, pooling)
-    dropped = require_own_weights(modules.transformer, checkpoint, drops_head=drops_head)
+    dropped = require_own_weights(modules.transformer, config, checkpoint, drops_head=drops_head)
     model = _sentence_transformer(directory, checkpoint, pooling)
     warnings += restore_own_tokenizer(
         model.tokenizer, modules.transformer, lowercases=bool(model[0].do_lower_case)
@@ -180,11 +181,14 @@ def _sentence_transformer(directory: Path, checkpoint: str, pooling: str | None)
     return model
 
 
-def require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -> list[str]:
+def require_own_weights(
+    directory: Path, config: Any, checkpoint: str, *, drops_head: bool
+) -> list[str]:
     """Refuse weights that are missing, and those that transformers does not use.
 
     Args:
         directory: The directory of the transformer.
+        config: Its configuration.
         checkpoint: The name of the checkpoint, for messages.
         drops_head: True if the user asked for the encoder alone.
 
@@ -194,9 +198,10 @@ def require_own_weights(directory: Path, checkpoint: str, *, drops_head: bool) -
     Raises:
         CheckpointError: There are such weights.
     """
-    from transformers import AutoModel  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
-    model, info = load_transformers(AutoModel, directory, checkpoint)
+    kind = getattr(transformers, encoder_class(config))
+    model, info = load_transformers(kind, directory, checkpoint)
     # The pooler serves BERT's next-sentence task; no vector here uses it.
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:

@@ -20,6 +20,7 @@ from lanner_export.checkpoint.checkpoint import Checkpoint, require_similarity, 
 from lanner_export.checkpoint.config import (
     architecture_of,
     read_config,
+    require_encoder_head,
     require_positions,
     token_limit,
 )
@@ -68,6 +69,7 @@ def load_sparse_encoder(
     """
     modules = read_sparse_modules(directory)
     config = read_config(modules.transformer, checkpoint)
+    require_encoder_head(config, Head.SPARSE, checkpoint)
     modules.require_weights()
     if trimming.corpus is not None:
         msg = (

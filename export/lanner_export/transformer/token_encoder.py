@@ -68,7 +68,7 @@ def load_token_encoder(
     modules = read_token_modules(directory) if is_late else read_modules(directory)
     config = read_config(modules.transformer, checkpoint)
     modules.require_weights()
-    warnings = require_own_weights(modules.transformer, checkpoint, drops_head=not is_late)
+    warnings = require_own_weights(modules.transformer, config, checkpoint, drops_head=not is_late)
     model = _model(directory, checkpoint, is_late=is_late)
     encoder, tokenizer = model[0].auto_model, model.tokenizer
     warnings += restore_own_tokenizer(

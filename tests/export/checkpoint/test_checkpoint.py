@@ -18,6 +18,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 
 pytest.importorskip("torch", reason="needs the export extra")
 
+from lanner_export.checkpoint.config import read_config
 from lanner_export.loading import load_checkpoint
 
 
@@ -137,6 +138,53 @@ def test_a_bert_that_decodes_is_refused(tmp_path: Path) -> None:
     path = plain_checkpoint(tmp_path / "decoder", bert_model(is_decoder=True))
     with pytest.raises(UnsupportedError, match=r"is a bert model, which is not an encoder"):
         load_checkpoint(str(path))
+
+
+def test_a_gemma_that_reads_in_one_direction_is_refused(tmp_path: Path) -> None:
+    from transformers import Gemma3TextConfig, Gemma3TextModel  # noqa: PLC0415
+
+    config = Gemma3TextConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=200, head_dim=8
+    )
+    path = plain_checkpoint(tmp_path / "gemma", Gemma3TextModel(config))
+    with pytest.raises(UnsupportedError, match=r"is a gemma3_text model, which is not an encoder"):
+        load_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("head", ["classify", "tag", "sparse"])
+def test_heads_of_a_decoder_are_refused(tmp_path: Path, head: str) -> None:
+    from transformers import T5Config, T5EncoderModel  # noqa: PLC0415
+
+    config = T5Config(vocab_size=200, d_model=16, d_ff=16, num_layers=1, num_heads=2)
+    path = plain_checkpoint(tmp_path / "t5", T5EncoderModel(config))
+    with pytest.raises(
+        UnsupportedError,
+        match=rf"t5 model, and of those .* its heads are embed and tokens, not {head}$",
+    ):
+        load_checkpoint(str(path), head=head)
+
+
+def test_a_tokenizer_with_a_dictionary_is_refused(tmp_path: Path) -> None:
+    from transformers import RoFormerConfig, RoFormerModel  # noqa: PLC0415
+
+    config = RoFormerConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=200
+    )
+    path = plain_checkpoint(tmp_path / "roformer", RoFormerModel(config))
+    edit_json(path / "tokenizer_config.json", tokenizer_class="RoFormerTokenizerFast")
+    with pytest.raises(UnsupportedError, match=r"own tokenizer, .* rjieba, .* BertTokenizerFast"):
+        load_checkpoint(str(path))
+
+
+def test_rotary_positions_under_their_older_names_are_read(tmp_path: Path) -> None:
+    # As the published configuration of EmbeddingGemma, which transformers 4 wrote.
+    older = {"rope_theta": 1e6, "rope_local_base_freq": 1e4}
+    gemma = {"model_type": "gemma3_text", "use_bidirectional_attention": True, **older}
+    (tmp_path / "config.json").write_text(json.dumps(gemma))
+    assert read_config(tmp_path, "gemma").model_type == "gemma3_text"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", **older}))
+    with pytest.raises(UnsupportedError, match=r"has the field rope_local_base_freq 10000.0, wh"):
+        read_config(tmp_path, "bert")
 
 
 def test_code_of_a_checkpoint_is_not_run(checkpoint: Path) -> None:
