@@ -2,7 +2,7 @@
 
 mkdocs runs this file (see `mkdocs.yml`). A page asks for generated text with a comment of its own
 line, ``<!-- generate: command-line -->``; `GENERATORS` has the names. So the reference of the
-command line, the lint rules and the extras cannot differ from the code.
+command line, the lint rules, the metrics and the extras cannot differ from the code.
 """
 
 import argparse
@@ -10,13 +10,17 @@ import importlib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lanner
 from lanner.commands import parser
+from lanner.monitoring.families import RUNTIME, Family
+from lanner.service.metrics.families import SERVICE
+from lanner.service.metrics.tei_names import FAMILIES as TEI
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -74,11 +78,24 @@ def extras() -> str:
     return "\n".join(["| extra | installs |", "|---|---|", *rows])
 
 
+def metrics(families: Iterable[Family]) -> str:
+    """Return a table of families of metrics."""
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} "
+        f"| {_cell(one.meaning)} |"
+        for one in families
+    ]
+    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows])
+
+
 #: What a page may ask for.
 GENERATORS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "lint-rules": lint_rules,
     "extras": extras,
+    "service-metrics": partial(metrics, SERVICE),
+    "model-metrics": partial(metrics, RUNTIME),
+    "tei-metrics": partial(metrics, TEI),
 }
 
 

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 RUNTIME = {
     "errors": "",
     "_version": "",
+    "monitoring": "errors",
     "machine": "errors",
     "vectors": "errors",
     "artifact": "errors",
@@ -28,7 +29,7 @@ RUNTIME = {
     "engines/onnx": "",
     "engines/native": "errors engines/onnx",
     "engines": "errors machine artifact engines/tensorrt engines/onnx engines/native",
-    "running": "errors text engines",
+    "running": "errors monitoring artifact text engines",
     "models": "errors vectors artifact text running",
     "retrieval": "errors artifact models",
     "files": "errors machine vectors artifact models",
@@ -44,16 +45,19 @@ RUNTIME = {
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/contract triton/client",
     "service/access": "errors artifact models files",
-    "service/core": "errors vectors artifact text running models triton/contract service/access",
-    "service/dialects": "errors _version vectors artifact text running models triton/contract "
-    "service/core",
-    "service": "errors machine artifact engines models loading triton/contract triton/client "
-    "service/access service/core service/dialects",
+    "service/metrics": "errors monitoring",
+    "service/core": "errors _version monitoring vectors artifact text running models "
+    "triton/contract service/access service/metrics",
+    "service/dialects": "errors _version monitoring vectors artifact text running models "
+    "triton/contract service/metrics service/core",
+    "service": "errors monitoring machine artifact engines models loading triton/contract "
+    "triton/client service/access service/metrics service/core service/dialects",
     "integrations": "vectors models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
     "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
     "triton/server service/access service",
-    "__init__": "errors _version vectors artifact models retrieval loading triton/client",
+    "__init__": "errors _version monitoring vectors artifact models retrieval loading "
+    "triton/client",
     "__main__": "commands",
 }
 EXPORT = {

@@ -18,6 +18,7 @@ from lanner.models.scoring import ScoringModel
 from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
 from lanner.models.tokens import TokensModel
+from lanner.monitoring.metrics import Metrics, metrics
 from lanner.retrieval import Hit, retrieve
 from lanner.triton.client.connection import connect, connect_async
 from lanner.vectors.precision import quantize_embeddings
@@ -32,6 +33,7 @@ __all__ = [
     "Entity",
     "Hit",
     "LannerError",
+    "Metrics",
     "ScoringModel",
     "SearchResult",
     "SparseModel",
@@ -42,6 +44,7 @@ __all__ = [
     "connect_async",
     "load",
     "load_async",
+    "metrics",
     "quantize_embeddings",
     "retrieve",
 ]

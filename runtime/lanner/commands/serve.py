@@ -215,7 +215,8 @@ def _before(server: TritonServer, settings: Settings) -> Settings:
         )
         raise UsageError(msg)
     urls = {name: f"{server.grpc_url}/{name}" for name in names}
-    settings = replace(settings, models=urls).checked()
+    metrics = settings.triton_metrics or server.metrics_url
+    settings = replace(settings, models=urls, triton_metrics=metrics).checked()
     require_targets(settings)
     return settings
 

@@ -1,6 +1,7 @@
 """Loading: from an artifact on disk to a model."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -146,6 +147,7 @@ def load(
     if workers is not None and workers > threads:
         msg = f"workers must be at most threads, not {workers} for {threads} threads"
         raise InputError(msg)
+    begin_s = time.perf_counter()
     artifact = Artifact.open(path)
     require_class(artifact.manifest, head, str(path))
     if engine_cache is not None:
@@ -176,6 +178,7 @@ def load(
         why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, **asked)
         _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
     model.reopen = again
+    model.load_s = time.perf_counter() - begin_s
     return model
 
 

@@ -22,8 +22,9 @@ from lanner.errors import (
 )
 from lanner.models.drop_in import ModelCardData
 from lanner.models.inputs import require_count
+from lanner.running.call import Call, Output, Rows
+from lanner.running.monitored import Monitored
 from lanner.running.runner import NotFiniteError, Runner, Sequences, UnknownTokenError
-from lanner.running.scheduler import Call, Output, Rows
 from lanner.text.lengths import CountsTokens
 from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair, TextTokenizer
@@ -38,7 +39,6 @@ TEXTS_AT_ONCE = 8_192
 FIRST_TEXTS = 256
 #: The most times that a call is restarted because its server exchanged the model meanwhile.
 MOST_RENEWALS = 3
-
 Answer = TypeVar("Answer")
 Values = TypeVar("Values", bound=NDArray[Any] | np.float32)
 ManyTexts = Iterable[str] | NDArray[np.str_]
@@ -57,7 +57,7 @@ def call_once(model: "Model", answer: Callable[[Runner], Answer]) -> Answer:
     return answer(model.runner)
 
 
-class Model(CountsTokens):
+class Model(Monitored, CountsTokens):
     """A loaded variant. Any number of threads may call it at once.
 
     `lanner.load` and `lanner.connect` make it. As a context manager it is closed at the end of the
@@ -80,7 +80,7 @@ class Model(CountsTokens):
         self.manifest = manifest
         self.variant = variant
         self.tokenizer = tokenizer
-        self.runner = runner
+        self._enter(runner)
         self._calls = calls
         source = manifest.source.get("checkpoint", manifest.name)
         self.model_card_data = ModelCardData(manifest.name, source, variant.name)

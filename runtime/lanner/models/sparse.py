@@ -9,8 +9,8 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.models.base import Texts, deadline_after, require_batch_size
 from lanner.models.inputs import require_count, text_list
 from lanner.models.prompts import PromptedModel
+from lanner.running.call import Output, Rows
 from lanner.running.runner import Runner
-from lanner.running.scheduler import Output, Rows
 from lanner.text.tokenization import Tokenizer, check_texts
 from lanner.vectors import sparse
 from lanner.vectors.similarity import Vectors

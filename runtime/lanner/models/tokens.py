@@ -11,8 +11,8 @@ from lanner.models.base import ManyTexts, Texts, deadline_after, require_batch_s
 from lanner.models.inputs import text_list
 from lanner.models.prompts import PromptedModel, with_prompt
 from lanner.models.scoring import Ranked
+from lanner.running.call import Output, Rows
 from lanner.running.runner import Runner, Sequences
-from lanner.running.scheduler import Output, Rows
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
 from lanner.vectors.late_interaction import ManyTokens, TokenVectors, maxsim, maxsim_pairwise
 from lanner.vectors.similarity import Vectors

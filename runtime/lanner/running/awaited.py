@@ -5,8 +5,8 @@ import time
 from collections import deque
 from collections.abc import Sized
 
+from lanner.running.call import Call, Output, Rows, deadline_error
 from lanner.running.runner import Runner, Sequences
-from lanner.running.scheduler import Call, Output, Rows, deadline_error
 
 #: Seconds of a batch that an event loop may run itself, where it has nothing else to do.
 _MOST_HERE_S = 0.01

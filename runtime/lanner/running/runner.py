@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from itertools import accumulate, chain
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engines import STARTS, Engine
-from lanner.errors import EngineError
+from lanner.errors import EngineError, ModelChangedError
+from lanner.monitoring.models import RunFigures
 from lanner.running.batching import pad, plan_batches
+from lanner.running.call import Batch, Call, Output, Rows
 from lanner.running.defaults import HANDOVER_TOKENS, LEAST_SHARE, MAX_WAITING
-from lanner.running.scheduler import Batch, Call, Output, Rows, Scheduler
+from lanner.running.scheduler import Scheduler
 from lanner.text.tokenization import Encoded, Item_co
 
 #: The tensor that tells the texts of a pair apart; only some models take it.
@@ -114,6 +117,8 @@ class Runner:
         self.least_share = least_share
         self.width, self.by_token = width, by_token
         self.measures_overflow = measures_overflow
+        #: The counts of batches.
+        self.figures = RunFigures()
         self._scheduler: Scheduler | None = None
         self._scheduler_lock = threading.Lock()
 
@@ -175,6 +180,13 @@ class Runner:
                     )
         return self._scheduler
 
+    def state(self) -> tuple[int, int, float]:
+        """Return the batches that run, the calls that wait, and seconds that the oldest waits."""
+        scheduler = self._scheduler
+        if scheduler is None or scheduler.pid != os.getpid():
+            return 0, 0, 0.0
+        return (scheduler.running, *scheduler.waiting())
+
     def _call(
         self,
         sequences: Sequences[Any],
@@ -215,6 +227,21 @@ class Runner:
         )
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
+        begin_s = time.perf_counter()
+        try:
+            output = self._answer(batches, is_alone)
+        except ModelChangedError:
+            raise
+        except BaseException:
+            self.figures.note_failure()
+            raise
+        texts = sum([len(batch.rows) for batch in batches])
+        tokens = sum([batch.tokens for batch in batches])
+        spent_s = time.perf_counter() - begin_s
+        self.figures.note(texts, tokens, spent_s, self.workers if is_alone else 1)
+        return output
+
+    def _answer(self, batches: Sequence[Batch], is_alone: bool) -> Output:
         tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])
         # A batch of several callers runs until the last of their deadlines.
         deadlines = [batch.call.deadline_s for batch in batches]

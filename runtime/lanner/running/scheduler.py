@@ -11,111 +11,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lanner.errors import CancelledError, DeadlineError, Overloaded
-from lanner.running.beginning import Beginning, current_beginning
+from lanner.errors import CancelledError, Overloaded
+from lanner.running.call import (
+    Batch,
+    Call,
+    Output,
+    Rows,
+    deadline_error,
+    is_gone,
+    note_beginning,
+)
 from lanner.running.cancellation import Cancellation, current_cancellation
 from lanner.running.workers import Workers
-
-Rows = NDArray[np.int64]
-Output = NDArray[np.float32]
 
 #: The weight of the last run in the moving average of a token's time, if it took less or more: the
 #: first run, and any that shares its core, takes a multiple.
 _WEIGHT_OF_LESS, _WEIGHT_OF_MORE = 0.5, 0.05
-
-
-class Batch(NamedTuple):
-    """Some sequences of one call that run together.
-
-    Attributes:
-        call: The call that the sequences belong to.
-        rows: Indices of the call's sequences, int64 [batch].
-        longest: The number of tokens of the longest.
-        tokens: The number of tokens of all.
-    """
-
-    call: "Call"
-    rows: Rows
-    longest: int
-    tokens: int
-
-
-@dataclass(eq=False)
-class Call:
-    """One caller's sequences on their way through an engine.
-
-    Attributes:
-        sequences: The sequences that the batches index, in the runner's own type.
-        batches: The batches that wait.
-        most_rows: The most sequences that may run together with those of this call.
-        deadline_s: The time by `time.monotonic` at which the caller stops waiting, or None.
-        is_dropped: True if nobody waits for the call any longer.
-        is_admitted: True for a part of a larger call that was admitted already.
-        may_take_all: True if its only batch may take the cores of all workers in a worker's thread,
-            as it does in the caller's.
-        beginning: Told when the first batch runs, or None.
-    """
-
-    sequences: Any
-    batches: deque[Batch] = field(default_factory=deque)
-    most_rows: int = 1 << 30
-    deadline_s: float | None = None
-    is_admitted: bool = False
-    is_dropped: bool = False
-    may_take_all: bool = False
-    beginning: Beginning | None = field(default_factory=current_beginning.get)
-    unanswered: int = 0
-    _answers: "SimpleQueue[tuple[Rows, Output] | BaseException]" = field(
-        default_factory=SimpleQueue
-    )
-
-    def answer(self, answer: tuple[Rows, Output] | BaseException) -> None:
-        """Hand an answer, or the error in its place, to the caller's thread."""
-        self._answers.put(answer)
-
-    def drop(self, reason: BaseException | None = None) -> None:
-        """Make the workers skip the waiting batches, and raise `reason`, if any, in the caller."""
-        self.is_dropped = True
-        if reason is not None:
-            self.answer(reason)
-
-    @property
-    def is_late(self) -> bool:
-        """True if the deadline has passed."""
-        return self.deadline_s is not None and time.monotonic() >= self.deadline_s
-
-    def answers(self) -> Iterator[tuple[Rows, Output]]:
-        """Yield the answer of each batch as it comes.
-
-        Raises:
-            DeadlineError: The deadline passes first.
-            CancelledError: The call was cancelled.
-            EngineError: The engine failed.
-        """
-        try:
-            while self.unanswered:
-                answer = self._next()
-                if isinstance(answer, BaseException):
-                    raise answer
-                self.unanswered -= 1
-                yield answer
-        finally:
-            self.is_dropped = True
-
-    def _next(self) -> tuple[Rows, Output] | BaseException:
-        if self.deadline_s is None:
-            return self._answers.get()
-        try:
-            return self._answers.get(timeout=max(0.0, self.deadline_s - time.monotonic()))
-        except Empty:
-            raise deadline_error() from None
 
 
 class Scheduler:
@@ -209,7 +121,7 @@ class Scheduler:
 
     def _run_here(self, call: Call, *, is_alone: bool) -> tuple[Rows, Output]:
         batch = call.batches.popleft()
-        _note_beginning([batch])
+        note_beginning([batch])
         try:
             output = self._timed([batch], is_alone)
         finally:
@@ -217,6 +129,20 @@ class Scheduler:
         if call.is_late:
             raise deadline_error()
         return batch.rows, output
+
+    @property
+    def running(self) -> int:
+        """The number of workers that run a batch now."""
+        return self._running
+
+    def waiting(self) -> tuple[int, float]:
+        """Return the number of calls that wait, and the seconds that the oldest has waited."""
+        with self._lock:
+            calls = [batch.call for batch in self._small]
+            calls += self._large
+        since_s = [call.since_s for call in calls if not call.is_dropped]
+        oldest_s = max(0.0, time.monotonic() - min(since_s)) if since_s else 0.0
+        return len(since_s), oldest_s
 
     def _timed(self, batches: Sequence[Batch], is_alone: bool) -> Output:
         """Run batches; note how long a token takes in a batch that runs alone."""
@@ -269,8 +195,8 @@ class Scheduler:
         if len(self._small) + len(self._large) < self._max_waiting:
             return False
         # Batches of callers that gave up are still in the queue: workers skip them.
-        self._small = deque(batch for batch in self._small if not _is_gone(batch.call))
-        self._large = deque(call for call in self._large if not _is_gone(call))
+        self._small = deque(batch for batch in self._small if not is_gone(batch.call))
+        self._large = deque(call for call in self._large if not is_gone(call))
         return len(self._small) + len(self._large) >= self._max_waiting
 
     def _hand_over(self) -> None:
@@ -299,7 +225,7 @@ class Scheduler:
         return len(batches) == 1 and not others and batches[0].call.may_take_all
 
     def _answer(self, batches: list[Batch], *, is_alone: bool = False) -> None:
-        _note_beginning(batches)
+        note_beginning(batches)
         try:
             output = self._timed(batches, is_alone)
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is awaited)
@@ -330,7 +256,7 @@ class Scheduler:
 
     def _take_large(self) -> list[Batch]:
         call = self._large.popleft()
-        if _is_gone(call):
+        if is_gone(call):
             return []
         batch = call.batches.popleft()
         if call.batches:
@@ -338,7 +264,7 @@ class Scheduler:
         return [batch]
 
     def _take_small(self) -> list[Batch]:
-        waiting = [batch for batch in self._small if not _is_gone(batch.call)]
+        waiting = [batch for batch in self._small if not is_gone(batch.call)]
         taken = coalesce(waiting, most_tokens=self._token_budget, run_tokens=self._run_tokens)
         ids = {id(batch) for batch in taken}
         self._small = deque(batch for batch in waiting if id(batch) not in ids)
@@ -377,24 +303,3 @@ def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int | No
         taken.append(batch)
         rows, longest = new_rows, new_longest
     return taken
-
-
-def _note_beginning(batches: list[Batch]) -> None:
-    for batch in batches:
-        if batch.call.beginning is not None:
-            batch.call.beginning.note()
-
-
-def _is_gone(call: Call) -> bool:
-    if call.is_late:
-        call.drop(deadline_error())
-    return call.is_dropped
-
-
-def deadline_error() -> DeadlineError:
-    """Return the error for a caller whose deadline has passed."""
-    msg = (
-        "the deadline passed before the answer was there: allow more time with timeout_ms, or send "
-        "less at once"
-    )
-    return DeadlineError(msg)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from lanner.errors import LannerError
+from lanner.monitoring.record import Record
 from lanner.service.access.cors import cors_headers, is_preflight
 from lanner.service.access.log import LibraryMessages, Log, raised, request_id
 from lanner.service.core.exchange import Request, Response
@@ -24,6 +25,7 @@ from lanner.service.dialects.own import ADMIN_PATHS
 from lanner.service.dialects.routes import ROUTES, Router, refuse
 from lanner.service.entrance import Entrance
 from lanner.service.incoming import Incoming, RawHeaders
+from lanner.service.metrics import families
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -84,6 +86,7 @@ class App:
         self._router = Router(ROUTES)
         self._background = background
         self._in_flight_bytes = 0
+        pipeline.figures.sources += [pipeline.queue.write, pipeline.health.write, self.write]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run from the start of the server to its end, as ASGI's messages announce them."""
@@ -167,7 +170,17 @@ class App:
                         request.body = await self._body(request, incoming)
                 return await route.answer(request, pipeline)
         except Exception as error:  # noqa: BLE001 (one bad request must not end the service)
-            return shape(self._refusal(error, request))
+            refusal = self._refusal(error, request)
+            self.refused(refusal.kind.word)
+            return shape(refusal)
+
+    def refused(self, reason: str) -> None:
+        """Count a refusal, by a word of a closed list."""
+        self.pipeline.figures.note_refusal(reason)
+
+    def write(self, record: Record) -> None:
+        """Write the bytes in flight into a record of metrics."""
+        record.set(families.BYTES_IN_FLIGHT, self._in_flight_bytes)
 
     def _note(self, request: Request, status: int, duration_s: float) -> None:
         """Write the line of a request."""

@@ -31,6 +31,8 @@ except ImportError as error:
 _log = logging.getLogger("lanner.service")
 #: Seconds at the end in which requests that clients have sent before may still arrive.
 _LAST_S = 0.3
+#: The words for metrics, by the status of the answer to what is no request.
+_REASONS = {503: "connections", 400: "malformed", 431: "head_too_large", 408: "head_too_slow"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._respond = cast(
             "Callable[[Incoming], Coroutine[None, None, None]]", config.loaded_app.respond
         )
+        self._refused = cast("Callable[[str], None]", config.loaded_app.refused)
         self._limits, self._idle_s = config.limits, config.timeout_keep_alive
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
@@ -306,6 +309,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, headers: bytes = b"") -> None:
         """Refuse bytes that are not a request, and close the connection."""
+        self._refused(_REASONS[status])
         self.write(
             b"%b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
             % (STATUS_LINES[status], headers)

@@ -5,11 +5,16 @@ from pathlib import Path
 
 from lanner.loading.load import load
 from lanner.models.tagging import TaggingModel
+from lanner.monitoring.models import Models
+from lanner.monitoring.record import Record
 from lanner.service.access.certificates import Certificates
+from lanner.service.access.expiry import CertificateExpiry
 from lanner.service.access.keys import KeyFile
 from lanner.service.access.masking import Masker
 from lanner.service.access.patterns import read_patterns
+from lanner.service.core.figures import MOST_KEYS
 from lanner.service.core.vocabulary import Vocabulary
+from lanner.service.metrics import families
 from lanner.service.settings import Settings
 from lanner.triton.client.certificates import tls_context
 
@@ -49,12 +54,15 @@ def open_certificates(settings: Settings, tell: Tell = _nobody) -> Certificates 
     return Certificates(Path(settings.tls_certificate), Path(settings.tls_key), clients, tell)
 
 
-def open_masker(settings: Settings, *, with_model: bool = True) -> Masker | None:
+def open_masker(
+    settings: Settings, *, with_model: bool = True, models: Models | None = None
+) -> Masker | None:
     """Return what masks texts, or None if nothing is to be masked.
 
     Args:
         settings: The settings.
         with_model: False leaves out the model of `mask_with`, which takes long to load.
+        models: The models in whose figures its batches count; None for those of this process.
 
     Raises:
         LannerError: A file or an extra is missing, or the model has another head than `tag`.
@@ -66,7 +74,29 @@ def open_masker(settings: Settings, *, with_model: bool = True) -> Masker | None
         patterns = read_patterns(Path(settings.mask_patterns))
     if settings.mask_with is not None and with_model:
         tagger = load(settings.mask_with, head=TaggingModel, threads=settings.threads)
+        if models is not None:
+            tagger.count_in(models, tagger.manifest.name, "")
     return Masker(settings.mask, patterns, tagger, settings.mask_regions)
+
+
+def expiries(settings: Settings, keys: KeyFile | None) -> Callable[[Record], None]:
+    """Return a function that writes when certificates and keys expire into a record of metrics.
+
+    Args:
+        settings: The settings.
+        keys: The keys, or None if requests need none.
+    """
+    certificate = settings.tls_certificate
+    expiry = None if certificate is None else CertificateExpiry(Path(certificate))
+
+    def write(record: Record) -> None:
+        if expiry is not None and (at_s := expiry.seconds()) is not None:
+            record.set(families.CERTIFICATE_EXPIRY, at_s)
+        of_keys = {} if keys is None else keys.expiries()
+        for name, at_s in sorted(of_keys.items(), key=lambda one: one[1])[:MOST_KEYS]:
+            record.set(families.KEY_EXPIRY, at_s, name)
+
+    return write
 
 
 def open_vocabulary(settings: Settings) -> Vocabulary | None:

@@ -27,9 +27,9 @@ from lanner.service.core.figures import Figures
 from lanner.service.core.pipeline import Pipeline, TextLimits
 from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
-from lanner.service.core.snapshots import Snapshots
 from lanner.service.entrance import Entrance
-from lanner.service.protection import open_keys, open_masker, open_vocabulary
+from lanner.service.metrics.snapshots import Snapshots
+from lanner.service.protection import expiries, open_keys, open_masker, open_vocabulary
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
 from lanner.service.supervisor import Supervisor
@@ -67,9 +67,12 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
     tell = partial(log.message, "warning")
     keys = open_keys(settings, tell)
     threads = ThreadPoolExecutor(_THREADS, "lanner-service")
+    figures = Figures(None if shared is None else Snapshots(shared))
+    figures.sources.append(expiries(settings, keys))
 
     def open_model(name: str, version: int) -> ServedModel:
-        return open_target(name, settings.models[name], settings, threads, version=version)
+        target = settings.models[name]
+        return open_target(name, target, settings, threads, version=version, models=figures.models)
 
     models = {name: open_model(name, 1) for name in settings.models}
     catalogue = Catalogue(models, settings.aliases)
@@ -82,9 +85,11 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
             settings.max_tokens,
             settings.truncate,
         ),
-        masker=open_masker(settings),
+        masker=open_masker(settings, models=figures.models),
         vocabulary=open_vocabulary(settings),
-        figures=Figures(None if shared is None else Snapshots(shared)),
+        figures=figures,
+        triton_metrics=settings.triton_metrics,
+        has_tei_names=settings.metrics_compat == "tei",
     )
     directories = {
         name: Path(target) for name, target in settings.models.items() if not is_url(target)
@@ -101,7 +106,7 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
     )
     background: list[Callable[[], Awaitable[None]]] = [
         replacement.run,
-        partial(pipeline.figures.share, pipeline.queue),
+        figures.share,
     ]
     if parent is not None:
         background.append(partial(_end_with, parent))

@@ -102,6 +102,15 @@ class Settings:
     mask_regions: tuple[str, ...] = _setting(
         DEFAULT_REGIONS, "countries whose local telephone numbers are masked", "CODES"
     )
+    metrics_compat: str | None = _setting(
+        None, "tei: /metrics has the names of Text Embeddings Inference, too", "NAME"
+    )
+    triton_metrics: str | None = _setting(
+        None,
+        "the address of a Triton server's metrics, which /metrics passes on (a repository's server "
+        "needs none)",
+        "URL",
+    )
     log: str = _setting("text", "the form of the log on stderr: text or json", "FORM")
     access_log: bool = _setting(True, "write a line for each request")
 
@@ -165,6 +174,12 @@ class Settings:
         self._require_numbers()
         if self.log not in SHAPES:
             msg = f"log must be {' or '.join(SHAPES)}, not {self.log!r}"
+            raise UsageError(msg)
+        if self.metrics_compat not in (None, "tei"):
+            msg = f"metrics_compat must be tei, not {self.metrics_compat!r}"
+            raise UsageError(msg)
+        if not (self.triton_metrics or "http://").startswith(("http://", "https://")):
+            msg = f"triton_metrics must begin with http:// or https://, not {self.triton_metrics!r}"
             raise UsageError(msg)
         if unknown := set(self.mask) - set(KINDS):
             msg = f"{min(unknown)!r} is nothing that can be masked: use {', '.join(KINDS)}"

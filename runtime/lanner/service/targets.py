@@ -12,6 +12,7 @@ from lanner.loading.load import load
 from lanner.loading.selection import select
 from lanner.models.heads import require_class
 from lanner.models.tagging import TaggingModel
+from lanner.monitoring.models import Models
 from lanner.service.core.served import ServedModel
 from lanner.service.settings import Settings
 from lanner.triton.client.connection import connect
@@ -45,6 +46,7 @@ def open_target(
     threads: ThreadPoolExecutor,
     *,
     version: int = 1,
+    models: Models | None = None,
 ) -> ServedModel:
     """Return the model of a target.
 
@@ -55,6 +57,7 @@ def open_target(
         settings: The settings.
         threads: Threads for long work.
         version: The version number.
+        models: See `ServedModel`.
 
     Raises:
         UsageError: The server tokenizes the texts of the model.
@@ -78,7 +81,7 @@ def open_target(
                 f"name {(there or name).removesuffix(TEXT_SUFFIX)}, the token model beside it"
             )
             raise UsageError(msg)
-        return ServedModel(name, remote, threads=threads, version=version)
+        return ServedModel(name, remote, threads=threads, version=version, models=models)
     # Resolve a link only once: if it moves meanwhile, tokenizer and weights must be of one version.
     directory = Path(os.path.realpath(target))
     if not (directory / MANIFEST_FILE).is_file():
@@ -92,7 +95,9 @@ def open_target(
         threads=settings.threads,
         max_waiting=_ANY_NUMBER,
     )
-    return ServedModel(name, model, threads=threads, directory=directory, version=version)
+    return ServedModel(
+        name, model, threads=threads, directory=directory, version=version, models=models
+    )
 
 
 def require_targets(settings: Settings) -> None:

@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lanner.errors import CancelledError, DeadlineError, EngineError, Overloaded
+from lanner.running.call import Batch, Call, Output
 from lanner.running.cancellation import Cancellation, current_cancellation
-from lanner.running.scheduler import Batch, Call, Output, Scheduler, coalesce
+from lanner.running.scheduler import Scheduler, coalesce
 
 Rows = list[int]
 
@@ -355,7 +356,8 @@ def test_work_goes_on_after_the_main_thread_has_ended() -> None:
     code = (
         "import threading, numpy as np\n"
         "from collections import deque\n"
-        "from lanner.running.scheduler import Batch, Call, Scheduler\n"
+        "from lanner.running.call import Batch, Call\n"
+        "from lanner.running.scheduler import Scheduler\n"
         "def run(batches, is_alone):\n"
         "    return np.concatenate([batch.rows for batch in batches])[:, None]\n"
         "scheduler = Scheduler(run, workers=2, token_budget=9, run_tokens=1, max_waiting=9)\n"

@@ -58,7 +58,9 @@ def test_openai_waits_as_long_as_it_is_told(words: Path) -> None:
         client = openai.OpenAI(base_url=url, api_key="none", max_retries=1)
         with client, pytest.raises(openai.RateLimitError, match="the time for this request is up"):
             client.embeddings.create(model="words", input="a")
-        counted = 'lanner_requests_total{route="/v1/embeddings",model="words",status="429"} 2'
+        counted = (
+            'lanner_requests_total{route="/v1/embeddings",model="words",key="",status="429"} 2'
+        )
         assert counted in service.get("/metrics").body.decode()
 
 

@@ -215,7 +215,9 @@ def test_metrics_are_those_of_all_workers(tmp_path: Path) -> None:
 
     try:
         wait_until_ready(running)
-        answered = b'lanner_requests_total{route="/v1/embeddings",model="words",status="200"}'
+        answered = (
+            b'lanner_requests_total{route="/v1/embeddings",model="words",key="",status="200"}'
+        )
         for _ in range(60):
             running.answers()
         deadline, totals = time.monotonic() + 10, [0]

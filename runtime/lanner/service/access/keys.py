@@ -126,6 +126,16 @@ class KeyFile:
             return None
         return key if key.is_valid(self._now()) else None
 
+    def expiries(self) -> dict[str, float]:
+        """Return the times, in seconds since the epoch, at which valid keys expire, by name."""
+        self._reload()
+        now_s = self._now()
+        return {
+            key.name: _seconds(key.expires)
+            for _, key in self._keys.values()
+            if key.expires is not None and key.is_valid(now_s)
+        }
+
     def _reload(self) -> None:
         state = _state(self._path)
         if state == self._state:

@@ -30,6 +30,7 @@ class Request:
         tokens: The number of tokens.
         cut: Indices of the texts that were cut.
         masked: What was masked: the number of each kind.
+        masked_texts: The number of texts in which something was masked.
         running: The tasks of all requests that came and are not answered, this one among them.
         parts_ms: Milliseconds of each part: ``read``, ``decode``, ``mask``, ``tokenize``,
             ``queue``, ``model`` and ``encode``.
@@ -51,6 +52,7 @@ class Request:
     tokens: int = 0
     cut: list[int] = field(default_factory=list)
     masked: dict[str, int] = field(default_factory=dict)
+    masked_texts: int = 0
     running: Sized = ()
     parts_ms: dict[str, float] = field(default_factory=dict)
 
@@ -62,10 +64,6 @@ class Request:
     def part(self, name: str) -> "Part":
         """Return a context that times a part of the work; times of the same name add up."""
         return Part(self.parts_ms, name)
-
-    def run(self) -> "Run":
-        """Return a context that times a model: ``queue`` until it begins, then ``model``."""
-        return Run(self.parts_ms)
 
     def accepts(self, media_type: bytes) -> bool:
         """Return whether the client names a media type in its `Accept` header."""
@@ -97,23 +95,31 @@ class Run:
 
     Args:
         parts_ms: The times of all parts.
+        runs: All runs; this one is among them within the block.
     """
 
-    __slots__ = ("_beginning", "_parts_ms", "_start_s", "_token")
+    __slots__ = ("_beginning", "_parts_ms", "_runs", "_token", "start_s")
 
-    def __init__(self, parts_ms: dict[str, float]) -> None:
-        self._parts_ms = parts_ms
+    def __init__(self, parts_ms: dict[str, float], runs: "dict[Run, None]") -> None:
+        self._parts_ms, self._runs = parts_ms, runs
+
+    @property
+    def has_begun(self) -> bool:
+        """True if the model runs already."""
+        return self._beginning.at_s is not None
 
     def __enter__(self) -> None:
         self._beginning = Beginning()
         self._token = current_beginning.set(self._beginning)
-        self._start_s = time.perf_counter()
+        self.start_s = time.perf_counter()
+        self._runs[self] = None
 
     def __exit__(self, *_: object) -> None:
+        del self._runs[self]
         current_beginning.reset(self._token)
         end_s = time.perf_counter()
         begun_s = self._beginning.at_s or end_s  # if it never began, it waited all the time
-        _add(self._parts_ms, "queue", begun_s - self._start_s)
+        _add(self._parts_ms, "queue", begun_s - self.start_s)
         _add(self._parts_ms, "model", end_s - begun_s)
 
 

@@ -1,17 +1,24 @@
-"""The counts of a service, in the text format of Prometheus."""
+"""The counts of a service, as Prometheus reads them."""
 
 import asyncio
-import os
-from bisect import bisect_left
-from collections import defaultdict
+from collections.abc import Callable
 
+from lanner._version import __version__
+from lanner.monitoring.models import Models
+from lanner.monitoring.record import Record, Series, summed
 from lanner.service.core.exchange import Request
-from lanner.service.core.queue import TokenQueue
-from lanner.service.core.snapshots import Labels, Snapshot, Snapshots, total
+from lanner.service.metrics import families
+from lanner.service.metrics.process import write_process
+from lanner.service.metrics.snapshots import Snapshots
 
-_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Seconds between two snapshots for the other workers.
 _SHARED_S = 1.0
+#: The most names of keys in metrics.
+MOST_KEYS = 200
+_OTHER = "other"
+
+#: Writes values into a record: gauges, as they are at that moment.
+Source = Callable[[Record], None]
 
 
 class Figures:
@@ -19,123 +26,87 @@ class Figures:
 
     Args:
         snapshots: The counts of all workers; None for a service of one.
+
+    Attributes:
+        models: The models of the service.
+        sources: Further sources of values.
+        in_flight: The number of requests that are being answered.
     """
 
     def __init__(self, snapshots: Snapshots | None = None) -> None:
         self._snapshots = snapshots
+        self.models = Models()
+        self.sources: list[Source] = []
         self.in_flight = 0
-        self._counts: dict[str, dict[Labels, float]] = defaultdict(lambda: defaultdict(float))
-        self._durations: dict[str, list[float]] = {}
+        self._record = Record()
+        self._keys: set[str] = set()
 
     def note(self, request: Request, status: int, duration_s: float) -> None:
         """Count a request that was answered."""
-        model = ("model", request.model)
-        counts = self._counts
-        counts["requests"][(("route", request.route), model, ("status", str(status)))] += 1
+        model = (request.model,)
+        add, record = self._add, self._record
+        key = "" if request.key is None else self._key(request.key.name)
+        add((families.REQUESTS.name, (request.route, request.model, key, str(status))), 1)
         if request.texts:
-            counts["texts"][(model,)] += request.texts
-            counts["tokens"][(model,)] += request.tokens
+            add((families.TEXTS.name, model), request.texts)
+            add((families.TOKENS.name, model), request.tokens)
         if request.cut:
-            counts["truncated_texts"][(model,)] += len(request.cut)
-        for kind, number in request.masked.items():
-            counts["masked"][(("kind", kind),)] += number
+            add((families.TRUNCATED.name, model), len(request.cut))
+        if request.masked:
+            add((families.MASKED_TEXTS.name, model), request.masked_texts)
+            for kind, number in request.masked.items():
+                add((families.MASKED.name, (kind,)), number)
         for part, spent_ms in request.parts_ms.items():
-            counts["part_seconds"][(("part", part), model)] += spent_ms / 1e3
-        found = self._durations.get(request.route)
-        if found is None:
-            found = self._durations[request.route] = [0.0] * (len(_BUCKETS_S) + 2)
-        found[bisect_left(_BUCKETS_S, duration_s)] += 1
-        found[-1] += duration_s
+            record.observe(families.PART_SECONDS, spent_ms / 1e3, part, request.model)
+        record.observe(families.REQUEST_SECONDS, duration_s, request.route)
 
-    def text(self, queue: TokenQueue) -> str:
-        """Return all counts as text, those of all workers together.
+    def note_refusal(self, reason: str) -> None:
+        """Count a refusal.
 
         Args:
-            queue: The queue, whose state is a gauge.
+            reason: A word of a closed list.
         """
-        own = self._snapshot(queue)
-        if self._snapshots is None:
-            return _text(total([own]))
-        self._snapshots.write(own)
-        return _text(total(self._snapshots.read()))
+        self._add((families.REFUSALS.name, (reason,)), 1)
 
-    async def share(self, queue: TokenQueue) -> None:
+    def _add(self, series: Series, number: float) -> None:
+        counts = self._record.counts
+        counts[series] = counts.get(series, 0.0) + number
+
+    def _key(self, name: str) -> str:
+        if name not in self._keys:
+            if len(self._keys) >= MOST_KEYS:
+                return _OTHER
+            self._keys.add(name)
+        return name
+
+    def record(self) -> Record:
+        """Return all counts, those of all workers together."""
+        own = self._now()
+        if self._snapshots is None:
+            return own
+        self._snapshots.write(own)
+        return summed(self._snapshots.read(), families.FAMILIES)
+
+    async def share(self) -> None:
         """Write the counts for the other workers, every second until the task is cancelled."""
         if self._snapshots is None:
             return
         try:
             while True:
-                self._snapshots.write(self._snapshot(queue))
+                self._snapshots.write(self._now())
                 await asyncio.sleep(_SHARED_S)
         finally:
-            self._snapshots.write(self._snapshot(queue))
+            self._snapshots.write(self._now())
 
-    def _snapshot(self, queue: TokenQueue) -> Snapshot:
-        counts = [
-            (name, labels, value)
-            for name, found in self._counts.items()
-            for labels, value in found.items()
-        ]
-        gauges = {
-            "queue_tokens": queue.tokens,
-            "queue_tokens_limit": queue.most_tokens,
-            "requests_in_flight": self.in_flight,
-        }
-        return Snapshot(os.getpid(), counts, self._durations, {**gauges})
-
-
-def _text(snapshot: Snapshot) -> str:
-    lines = []
-    for name, described in _COUNTERS.items():
-        lines += [
-            f"# HELP lanner_{name}_total {described}",
-            f"# TYPE lanner_{name}_total counter",
-        ]
-        of_name = sorted(one[1:] for one in snapshot.counts if one[0] == name)
-        lines += [
-            f"lanner_{name}_total{_labels(labels)} {_number(value)}" for labels, value in of_name
-        ]
-    for name, described in _GAUGES.items():
-        lines += [f"# HELP lanner_{name} {described}", f"# TYPE lanner_{name} gauge"]
-        lines.append(f"lanner_{name} {_number(snapshot.gauges[name])}")
-    return "\n".join([*lines, *_histogram(snapshot.durations)]) + "\n"
-
-
-def _histogram(durations: dict[str, list[float]]) -> list[str]:
-    name = "lanner_request_duration_seconds"
-    lines = [
-        f"# HELP {name} Time from a request's head to its answer.",
-        f"# TYPE {name} histogram",
-    ]
-    for route, found in sorted(durations.items()):
-        count = 0.0
-        for limit, more in zip((*map(str, _BUCKETS_S), "+Inf"), found[:-1], strict=True):
-            count += more
-            labels = _labels((("route", route), ("le", limit)))
-            lines.append(f"{name}_bucket{labels} {_number(count)}")
-        labels = _labels((("route", route),))
-        lines += [f"{name}_sum{labels} {found[-1]:.6f}", f"{name}_count{labels} {_number(count)}"]
-    return lines
-
-
-_GAUGES = {
-    "queue_tokens": "Tokens that were admitted and are not answered yet.",
-    "queue_tokens_limit": "The most tokens that may wait.",
-    "requests_in_flight": "Requests that are being answered.",
-}
-_COUNTERS = {
-    "requests": "Requests that were answered, by their status.",
-    "texts": "Texts and pairs that were answered.",
-    "tokens": "Tokens that were run.",
-    "truncated_texts": "Texts that were cut to the model's limit.",
-    "masked": "Personal data that was masked.",
-    "part_seconds": "Seconds spent in each part of the work.",
-}
-
-
-def _labels(labels: Labels) -> str:
-    return "{" + ",".join(f'{name}="{value}"' for name, value in labels) + "}"
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6f}"
+    def _now(self) -> Record:
+        """Return the counts and gauges of this process."""
+        counted = self._record
+        record = Record(dict(counted.counts), dict(counted.distributions))
+        record.set(families.IN_FLIGHT, self.in_flight)
+        record.set(families.WORKERS, 1)
+        record.set(families.BUILD_INFO, 1, __version__)
+        self.models.write(record)
+        write_process(record)
+        for write in self.sources:
+            write(record)
+        return record

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from lanner.artifact.heads import InputKind
 from lanner.errors import LannerError, ModelChangedError
+from lanner.monitoring.record import Record
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel
+from lanner.service.metrics import families
 
 _TEXT = "ready"
 
@@ -23,6 +25,7 @@ class Health:
 
     kept_s: float = 1.0
     timeout_s: float = 5.0
+    _are_ready: dict[str, bool] = field(default_factory=dict)
     _answered_s: dict[tuple[str, int], float] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -34,6 +37,11 @@ class Health:
         """
         await asyncio.gather(*map(self._require, models))
 
+    def write(self, record: Record) -> None:
+        """Write the readiness of each model into a record of metrics."""
+        for name, is_ready in self._are_ready.items():
+            record.set(families.MODEL_READY, float(is_ready), name)
+
     async def _require(self, served: ServedModel) -> None:
         key = (served.name, served.version)
         # All callers at the same time share one probe.
@@ -43,8 +51,10 @@ class Health:
             try:
                 await asyncio.wait_for(self._ask(served), self.timeout_s)
             except (LannerError, TimeoutError):
+                self._are_ready[served.name] = False
                 msg = f"the model {served.name} does not answer"
                 raise Refusal(Kind.UNAVAILABLE, msg) from None
+            self._are_ready[served.name] = True
             self._answered_s = {
                 name: at for name, at in self._answered_s.items() if name[0] != served.name
             }

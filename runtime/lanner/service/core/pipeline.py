@@ -66,6 +66,8 @@ class Pipeline:
         health: The readiness of the models.
         masker: Masks the texts, or None.
         vocabulary: Decodes the token ids that clients of OpenAI send, or None to refuse them.
+        triton_metrics: The address of a Triton server's metrics that `/metrics` passes on, or None.
+        has_tei_names: True if `/metrics` repeats some metrics under the names of TEI.
     """
 
     catalogue: Catalogue
@@ -75,6 +77,8 @@ class Pipeline:
     health: Health = field(default_factory=Health)
     masker: Masker | None = None
     vocabulary: Vocabulary | None = None
+    triton_metrics: str | None = None
+    has_tei_names: bool = False
 
     def only(self, names: Collection[str]) -> "Pipeline":
         """Return the same service with only the models of these names."""
@@ -129,7 +133,7 @@ class Pipeline:
             with self.queue.admitted(count):
                 waiting, start = self.queue.tokens, time.perf_counter()
                 try:
-                    with request.run():
+                    with self.queue.run(request):
                         rows = await served.rows(
                             tokens,
                             deadline_s=self.deadline_s(request),
@@ -160,7 +164,7 @@ class Pipeline:
         self.check_tokens(count)
         request.texts, request.tokens = len(texts), count
         timeout_ms = self._timeout_ms(request)
-        with self.queue.admitted(count), request.run():
+        with self.queue.admitted(count), self.queue.run(request):
             found = await served.tag(texts, strategy=strategy, timeout_ms=timeout_ms)
         if not masked:
             return found
@@ -203,7 +207,7 @@ class Pipeline:
         self.check_tokens(count)
         request.texts, request.tokens, request.cut = len(given), count, found.cut
         timeout_ms = self._timeout_ms(request)
-        with self.queue.admitted(count), request.run():
+        with self.queue.admitted(count), self.queue.run(request):
             return await served.in_thread(lambda: encode(given, timeout_ms))
 
     @staticmethod
@@ -247,6 +251,7 @@ class Pipeline:
         with request.part("mask"):
             found = work() if is_short else await served.in_thread(work)
         request.masked = counted(found)
+        request.masked_texts = sum(1 for one in found if one.spans)
         return found
 
     def check(self, inputs: Sequence[str | Pair]) -> None:

@@ -1,9 +1,13 @@
 """The bound on the queue: admitted tokens that are not answered yet."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lanner.monitoring.record import Record
+from lanner.service.core.exchange import Request, Run
 from lanner.service.core.refusal import Kind, Refusal
+from lanner.service.metrics import families
 
 
 class TokenQueue:
@@ -19,6 +23,8 @@ class TokenQueue:
     def __init__(self, most_tokens: int) -> None:
         self.most_tokens = most_tokens
         self.tokens = 0
+        #: The runs of models that wait or have begun, the oldest first.
+        self.runs: dict[Run, None] = {}
         #: Tokens answered in a second, as a moving average.
         self._tokens_per_s = 0.0
 
@@ -37,6 +43,19 @@ class TokenQueue:
             yield
         finally:
             self.tokens -= tokens
+
+    def run(self, request: Request) -> Run:
+        """Return a context that times a model: ``queue`` until it begins, then ``model``."""
+        return Run(request.parts_ms, self.runs)
+
+    def write(self, record: Record) -> None:
+        """Write the state of the queue into a record of metrics."""
+        waiting = [run.start_s for run in self.runs if not run.has_begun]
+        age_s = time.perf_counter() - min(waiting) if waiting else 0.0
+        record.set(families.QUEUE_TOKENS, self.tokens)
+        record.set(families.QUEUE_TOKENS_LIMIT, self.most_tokens)
+        record.set(families.QUEUE_REQUESTS, len(waiting))
+        record.set(families.QUEUE_AGE, age_s)
 
     def note(self, tokens: int, duration_s: float) -> None:
         """Note that a request was answered, with as many tokens waiting, in this time."""

@@ -22,10 +22,11 @@ from lanner.models.entities import Entity
 from lanner.models.prompts import PromptedModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
+from lanner.monitoring.models import Models
 from lanner.running.awaited import run_awaited
+from lanner.running.call import Output, Rows
 from lanner.running.cancellation import Cancellation, current_cancellation
 from lanner.running.runner import TYPE_IDS, Runner, Sequences
-from lanner.running.scheduler import Output, Rows
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.text.cutting import Cut, Cutter, TooLongError
 from lanner.text.long_texts import current_deadline_s
@@ -66,6 +67,7 @@ class ServedModel:
         threads: Threads for what takes long: many texts to tokenise, and entities to join.
         directory: The directory of its artifact; None for a model on a Triton server.
         version: The number of its version, which grows when its artifact is replaced.
+        models: The models in whose figures its batches count; None for those of this process.
     """
 
     def __init__(
@@ -76,7 +78,10 @@ class ServedModel:
         threads: ThreadPoolExecutor,
         directory: Path | None = None,
         version: int = 1,
+        models: Models | None = None,
     ) -> None:
+        if models is not None:
+            model.count_in(models, name, str(version))
         self.name, self.model, self.version = name, model, version
         self._directory = directory
         self._threads = threads

@@ -185,7 +185,7 @@ async def _of_tokens(
     shape = (len(rows), ids.shape[1]) if by_token else (len(rows),)
     output = np.zeros((*shape, served.manifest.dimension), np.float32)
     try:
-        with pipeline.queue.admitted(request.tokens), request.run():
+        with pipeline.queue.admitted(request.tokens), pipeline.queue.run(request):
             deadline_s = pipeline.deadline_s(request)
             for some, block in await served.blocks(sequences, deadline_s=deadline_s):
                 if block.ndim == 3:

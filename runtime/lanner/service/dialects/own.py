@@ -1,10 +1,14 @@
 """The routes of the service itself: health, readiness and metrics."""
 
+from lanner.monitoring import exposition
 from lanner.service.core.exchange import Request, Response
 from lanner.service.core.pipeline import Pipeline
 from lanner.service.core.vectors import to_json
 from lanner.service.dialects.dialect import Route
 from lanner.service.dialects.tei_answers import refuse
+from lanner.service.metrics.families import FAMILIES
+from lanner.service.metrics.tei_names import tei_text
+from lanner.service.metrics.triton_metrics import triton_metrics
 
 #: The routes that can be put on a port of their own.
 ADMIN_PATHS = ("/metrics", "/docs", "/openapi.json")
@@ -27,8 +31,13 @@ async def ready(request: Request, pipeline: Pipeline) -> Response:
 async def metrics(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``GET /metrics``: the counts in Prometheus' text format."""
     del request
-    text = pipeline.figures.text(pipeline.queue)
-    return Response(text.encode(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    record = pipeline.figures.record()
+    text = exposition.text(record, FAMILIES)
+    if pipeline.has_tei_names:
+        text += tei_text(record)
+    if pipeline.triton_metrics is not None:
+        text += await triton_metrics(pipeline.triton_metrics)
+    return Response(text.encode(), media_type=exposition.MEDIA_TYPE)
 
 
 ROUTES = (

@@ -267,8 +267,9 @@ class _Connection:
                 tokenizer = _tokenizer(served, artifact)
             model.manifest, model.variant = manifest, served.variant(manifest)
             model.tokenizer = tokenizer
-            # The last: see `Renewal.__call__`.
-            model.runner = self._runner(served, manifest)
+            runner = self._runner(served, manifest)
+            runner.figures = model.runner.figures
+            model.runner = runner  # the last: see `Renewal.__call__`
 
     def _runner(self, served: ServedModel, manifest: Manifest) -> Runner:
         make = partial(

@@ -17,7 +17,7 @@ from lanner.errors import (
     ModelUnavailableError,
     ServerUnavailableError,
 )
-from lanner.running.scheduler import deadline_error
+from lanner.running.call import deadline_error
 from lanner.triton.client.transport import Transport
 from lanner.triton.contract.served_model import ServedModel
 

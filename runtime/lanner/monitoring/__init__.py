@@ -1,0 +1,1 @@
+"""Metrics: their families, their values, and the text that Prometheus reads."""

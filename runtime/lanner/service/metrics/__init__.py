@@ -1,0 +1,1 @@
+"""Metrics of the service: families, processes, and names of other servers."""
