@@ -5,6 +5,7 @@ A stub that was killed is not replaced, and the server and its models still coun
 """
 
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ _PROCESSES = Path("/proc")
 #: the parent of a stub.
 _STAT = re.compile(rb"\d+ \(triton_python_b\w*\) (\S) (\d+) ")
 _ENDED = b"Z"
+#: The server takes note within milliseconds of a stub that it ended itself, when a model is
+#: unloaded; on a machine that is overloaded it may take longer.
+_NOTE_S = 2.0
 
 
 class Stub(NamedTuple):
@@ -61,14 +65,16 @@ class StubWatch:
     def __init__(self, server: int) -> None:
         self._server = server
         self._models: dict[int, str] = {}
-        self._ended: set[int] = set()
+        self._ended: dict[int, float] = {}
 
     def dead(self) -> list[str]:
-        """Return the models whose stubs had ended at the last call already, sorted.
+        """Return the models whose stubs ended more than two seconds ago, unnoticed, sorted.
 
-        The server takes note at once of a stub that it ended itself, when a model is unloaded.
+        Calls before the last one count: one call alone finds none.
         """
-        now = stubs(self._server)
-        self._models |= {stub.pid: stub.model for stub in now if stub.model}
-        before, self._ended = self._ended, {stub.pid for stub in now if stub.has_ended}
-        return sorted({self._models.get(pid, "a model") for pid in before & self._ended})
+        found, now = stubs(self._server), time.monotonic()
+        self._models |= {stub.pid: stub.model for stub in found if stub.model}
+        ended = [stub.pid for stub in found if stub.has_ended]
+        self._ended = {pid: self._ended.get(pid, now) for pid in ended}
+        dead = [pid for pid, since in self._ended.items() if now - since > _NOTE_S]
+        return sorted({self._models.get(pid, "a model") for pid in dead})
