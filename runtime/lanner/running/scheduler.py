@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lanner.errors import CancelledError, Overloaded
 from lanner.running.call import (
@@ -60,7 +60,7 @@ class Scheduler:
         self._small: deque[Batch] = deque()
         self._large: deque[Call] = deque()
         self._is_turn_of_large = False
-        self._running = 0
+        self._running = self._running_tokens = 0
         # A drain ends when nothing waits, so that an idle thread holds no reference to this object.
         self._threads = Workers(workers)
         #: Seconds that a token took in batches that ran alone, a moving average; 0 at first.
@@ -92,6 +92,7 @@ class Scheduler:
             runs_here = is_first and len(call.batches) == 1
             if runs_here:
                 is_alone, drains_here = self._running == 0, False
+                self._begin(call.batches)
                 self._running += 1
             else:
                 is_alone, drains_here = False, not self._enqueue(call)
@@ -116,6 +117,7 @@ class Scheduler:
         with self._lock:
             if self._running or self._small or self._large:
                 return None
+            self._begin(call.batches)
             self._running += 1
         return self._run_here(call, is_alone=call.may_take_all)
 
@@ -125,7 +127,7 @@ class Scheduler:
         try:
             output = self._timed([batch], is_alone)
         finally:
-            self._hand_over()
+            self._hand_over(batch)
         if call.is_late:
             raise deadline_error()
         return batch.rows, output
@@ -199,9 +201,16 @@ class Scheduler:
         self._large = deque(call for call in self._large if not is_gone(call))
         return len(self._small) + len(self._large) >= self._max_waiting
 
-    def _hand_over(self) -> None:
+    def _begin(self, batches: Iterable[Batch]) -> int:
+        """Note that batches run; return their tokens, to be taken off when they have run."""
+        tokens = sum(batch.tokens for batch in batches)
+        self._running_tokens += tokens
+        return tokens
+
+    def _hand_over(self, batch: Batch) -> None:
         """End a run in a caller's thread: a worker takes over the batches that wait by now."""
         with self._lock:
+            self._running_tokens -= batch.tokens
             is_left = bool(self._small or self._large)
             drains_here = is_left and not self._threads.submit(self._drain)
             if not is_left:
@@ -210,12 +219,15 @@ class Scheduler:
             self._drain()
 
     def _drain(self) -> None:
+        tokens = 0
         while True:
             with self._lock:
+                self._running_tokens -= tokens
                 batches = self._take()
                 if not batches:
                     self._running -= 1
                     return
+                tokens = self._begin(batches)
                 is_alone = self._is_alone(batches)
             self._answer(batches, is_alone=is_alone)
 
@@ -265,13 +277,27 @@ class Scheduler:
 
     def _take_small(self) -> list[Batch]:
         waiting = [batch for batch in self._small if not is_gone(batch.call)]
-        taken = coalesce(waiting, most_tokens=self._token_budget, run_tokens=self._run_tokens)
+        # Callers that ask again when they are answered would otherwise all end up in one batch,
+        # with one worker at work.
+        tokens = sum(batch.tokens for batch in waiting) + self._running_tokens
+        taken = coalesce(
+            waiting,
+            most_tokens=self._token_budget,
+            enough_tokens=max(-(-tokens // self._workers), self._run_tokens or 0),
+            run_tokens=self._run_tokens,
+        )
         ids = {id(batch) for batch in taken}
         self._small = deque(batch for batch in waiting if id(batch) not in ids)
         return taken
 
 
-def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int | None) -> list[Batch]:
+def coalesce(
+    waiting: Sequence[Batch],
+    *,
+    most_tokens: int,
+    run_tokens: int | None,
+    enough_tokens: int = 1 << 30,
+) -> list[Batch]:
     """Return the batches to run together: the first, and others of about its length.
 
     A batch joins if the padding it adds costs less than a run of its own. Packed batches join in
@@ -282,6 +308,7 @@ def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int | No
             waits forever.
         most_tokens: The most padded tokens of all batches together, or tokens of packed ones.
         run_tokens: The fixed cost of a run, in tokens; None for packed batches.
+        enough_tokens: With this many no other batch joins: other workers run the rest.
     """
     if not waiting:
         return []
@@ -292,6 +319,8 @@ def coalesce(waiting: Sequence[Batch], *, most_tokens: int, run_tokens: int | No
     taken, rows, tokens, longest = [first], len(first.rows), first.tokens, first.longest
     most_rows = first.call.most_rows
     for batch in others:
+        if tokens >= enough_tokens:
+            break
         new_rows, new_longest = rows + len(batch.rows), max(longest, batch.longest)
         padding = (new_longest - longest) * rows + (new_longest - batch.longest) * len(batch.rows)
         tokens += batch.tokens

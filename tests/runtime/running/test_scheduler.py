@@ -57,7 +57,7 @@ class Desk:
 
 @contextmanager
 def scheduled(
-    workers: int = 1, *, run_tokens: int = 8, max_waiting: int = 100
+    workers: int = 1, *, run_tokens: int | None = 8, max_waiting: int = 100
 ) -> Iterator[tuple[Desk, Callable[[Call], "Future[list[float]]"], Scheduler]]:
     """A scheduler, and a way to call it from a thread of its own."""
     desk = Desk()
@@ -262,6 +262,22 @@ def test_who_stops_asking_is_passed_over() -> None:
         assert desk.ran == [[[1]], [[2]], [[4]]]
 
 
+def test_a_worker_leaves_the_others_their_share_of_what_waits() -> None:
+    with scheduled(workers=2, run_tokens=None) as (desk, submit, scheduler):
+        running = [submit(call([row])) for row in (1, 2)]
+        for _ in running:
+            desk.begun.get(timeout=20)
+        others = []
+        for row in (3, 4, 5, 6):
+            others.append(submit(call([row])))
+            wait_until(lambda: waiting(scheduler) == len(others))
+        # 16 tokens wait and 4 run: a worker that is free takes 10 at least, which are 3 texts of 4.
+        desk.let_go()
+        assert desk.begun.get(timeout=20) == [[3], [4], [5]]
+        desk.let_go(3)
+        assert [one.result(20) for one in (*running, *others)] == [[float(n)] for n in range(1, 7)]
+
+
 def lengths(taken: list[Batch]) -> list[int]:
     return [batch.longest for batch in taken]
 
@@ -303,6 +319,8 @@ def test_packed_texts_of_any_lengths_run_together_in_the_order_they_came() -> No
     assert lengths(coalesce(texts_of(100, 2), most_tokens=64, run_tokens=None)) == [100]
     few = texts_of(*[10] * 3, most_rows=2)
     assert lengths(coalesce(few, most_tokens=64, run_tokens=None)) == [10] * 2
+    enough = coalesce(texts_of(*[10] * 4), most_tokens=64, run_tokens=None, enough_tokens=15)
+    assert lengths(enough) == [10] * 2
 
 
 @contextmanager
