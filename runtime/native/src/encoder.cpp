@@ -18,49 +18,71 @@ ByteRows rows_from(const ByteRows& rows, std::size_t first) {
 
 class Encoder {
  public:
-  Encoder(const Model& model, const Block& block, const Scratch& scratch, const Member& member)
-      : model_(model), block_(block), scratch_(scratch), member_(member) {}
+  Encoder(const Model& model, const Block& block, const Scratch& scratch, const Team::Crew& crew)
+      : model_(model), block_(block), scratch_(scratch), crew_(crew) {}
 
   void run(float* output) {
     embed();
     for (std::size_t i = 0; i < model_.layers.size(); ++i)
       run_layer(model_.layers[i], model_.layers[(i + 1) % model_.layers.size()]);
-    member_.wait();
     run_head(output);
   }
 
  private:
-  // out = epilogue(rows x linear). Each member must have its share of the rows ready; all of `out` is
-  // ready for all afterwards. The product after it has the weights `next`.
+  // Rows take so little time that each thread should take them once.
+  template <class F>
+  void each_row(std::size_t rows, F&& work) const {
+    crew_.each(rows, crew_.size(), work);
+  }
+  // Parts that are small enough for threads to end together, though one began late.
+  template <class F>
+  void each_of(std::size_t items, F&& work) const {
+    crew_.each(items, 4 * crew_.size(), work);
+  }
+
+  // out = epilogue(rows x linear). The product after it has the weights `following`.
   void multiply(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count,
-                Epilogue epilogue, FloatRows out, const Linear& next) {
-    const auto panels = member_.share(linear.panels());
-    if (linear.bytes()) {
-      const ByteRows bytes = scratch_.bytes(linear.depth());
-      const auto share = member_.share(count);
+                Epilogue epilogue, FloatRows out, const Linear& following) {
+    const std::size_t panels = linear.panels();
+    if (!linear.bytes()) {
+      each_of(panels, [&](const Share& share) {
+        model_.kernels.float_product(rows, count, linear.float_weights(), share.begin, share.end,
+                                     epilogue, out);
+      });
+      return;
+    }
+    const ByteRows bytes = scratch_.bytes(linear.depth());
+    each_row(count, [&](const Share& share) {
       model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
                               rows_from(bytes, share.begin));
-      member_.wait();
-      model_.kernels.product(bytes, count, linear.byte_weights(), panels.begin, panels.end,
-                             (next.bytes() ? next : linear).panel(member_.share(next.panels()).begin),
-                             epilogue, out);
-    } else {
-      member_.wait();
-      model_.kernels.float_product(rows, count, linear.float_weights(), panels.begin, panels.end,
-                                   epilogue, out);
-    }
-    member_.wait();
+    });
+    each_of(panels, [&](const Share& share) {
+      const Linear& after = following.bytes() ? following : linear;
+      const std::int8_t* next = share.next < panels
+                                    ? linear.panel(share.next)
+                                    : after.panel((share.next - panels) % panels * after.panels() / panels);
+      model_.kernels.product(bytes, count, linear.byte_weights(), share.begin, share.end, next, epilogue,
+                             out);
+    });
   }
 
   void normalize(FloatRows rows, const NormWeights& weights, std::size_t width) {
-    const auto share = member_.share(block_.tokens());
-    model_.kernels.norm(rows_from(rows, share.begin), share.size(), width, weights.view());
+    each_row(block_.tokens(), [&](const Share& share) {
+      model_.kernels.norm(rows_from(rows, share.begin), share.size(), width, weights.view());
+    });
   }
 
   void embed() {
     const std::size_t width = model_.embedding_width();
     const FloatRows sums = model_.has_projection ? scratch_.wide(width) : scratch_.hidden();
-    const auto share = member_.share(block_.tokens());
+    each_row(block_.tokens(), [&](const Share& share) { embed(share, sums, width); });
+    normalize(sums, model_.embedding_norm, width);
+    if (model_.has_projection)
+      multiply(model_.projection, model_.projection_input, sums, block_.tokens(), {},
+               scratch_.hidden(), model_.layers.front().weights->query_key_value);
+  }
+
+  void embed(const Share& share, FloatRows sums, std::size_t width) const {
     const std::int32_t* starts = block_.batch->starts;
     std::size_t sequence = static_cast<std::size_t>(
         std::upper_bound(starts + block_.first, starts + block_.last,
@@ -79,10 +101,6 @@ class Encoder {
         model_.positions.add_row(position(static_cast<std::size_t>(starts[sequence]), token), row);
       std::fill(row + model_.config.embedding_size, row + width, 0.0f);
     }
-    normalize(sums, model_.embedding_norm, width);
-    if (model_.has_projection)
-      multiply(model_.projection, model_.projection_input, sums, block_.tokens(), {},
-               scratch_.hidden(), model_.layers.front().weights->query_key_value);
   }
 
   std::size_t position(std::size_t start, std::size_t token) const {
@@ -102,16 +120,14 @@ class Encoder {
     const FloatRows context = scratch_.context(w.attention_output.depth());
     multiply(w.query_key_value, layer.attention_input, hidden, tokens, {}, heads,
              w.attention_output);
-    attend(heads, context);
-    member_.wait();
+    each_of(block_.sequences() * model_.config.heads,
+            [&](const Share& share) { attend(share, heads, context); });
     multiply(w.attention_output, layer.attention_output_input, context, tokens,
              {Activation::none, true}, hidden, w.intermediate);
     normalize(hidden, w.attention_norm, model_.hidden_width());
     const FloatRows inner = scratch_.wide(w.intermediate.columns());
     const auto activation = static_cast<Activation>(model_.config.activation);
     for (std::size_t row = 0; row < tokens; row += kInnerRows) {
-      // Members share these rows in another way than all of them.
-      if (tokens > kInnerRows) member_.wait();
       const std::size_t count = std::min(kInnerRows, tokens - row);
       const FloatRows part = rows_from(hidden, row);
       multiply(w.intermediate, layer.intermediate_input, part, count, {activation, false}, inner, w.output);
@@ -121,9 +137,8 @@ class Encoder {
     normalize(hidden, w.norm, model_.hidden_width());
   }
 
-  void attend(FloatRows heads, FloatRows context) {
+  void attend(const Share& share, FloatRows heads, FloatRows context) const {
     const std::size_t width = model_.head_width(), all = model_.attention_width();
-    const auto share = member_.share(block_.sequences() * model_.config.heads);
     for (std::size_t i = share.begin; i < share.end; ++i) {
       const std::size_t sequence = block_.first + i / model_.config.heads;
       const std::size_t head = i % model_.config.heads;
@@ -134,24 +149,25 @@ class Encoder {
                                 static_cast<std::size_t>(starts[sequence + 1] - starts[sequence]),
                                 width, model_.config.attention_scale, model_.relative_bias(head),
                                 context.data + row * context.stride + head * width, context.stride,
-                                scratch_.attention(member_.rank())});
+                                scratch_.attention(share.rank)});
     }
   }
 
   void run_head(float* output) {
     const bool pooled = model_.config.pooling != LN_POOLING_NONE;
     const std::size_t count = pooled ? block_.sequences() : block_.tokens();
-    const auto share = member_.share(count);
     FloatRows rows = scratch_.hidden();
     std::size_t turn = 0;
     if (pooled) {
       const FloatRows to = scratch_.head(turn++);
       const std::int32_t* starts = block_.batch->starts + block_.first;
-      for (std::size_t i = share.begin; i < share.end; ++i)
-        pool(static_cast<ln_pooling>(model_.config.pooling),
-             rows_from(rows, static_cast<std::size_t>(starts[i]) - block_.begin()),
-             static_cast<std::size_t>(starts[i + 1] - starts[i]), model_.hidden_width(),
-             to.data + i * to.stride);
+      each_row(count, [&](const Share& share) {
+        for (std::size_t i = share.begin; i < share.end; ++i)
+          pool(static_cast<ln_pooling>(model_.config.pooling),
+               rows_from(rows, static_cast<std::size_t>(starts[i]) - block_.begin()),
+               static_cast<std::size_t>(starts[i + 1] - starts[i]), model_.hidden_width(),
+               to.data + i * to.stride);
+      });
       rows = to;
     }
     for (const Dense& dense : model_.dense) {
@@ -162,7 +178,7 @@ class Encoder {
     }
     const std::size_t width = model_.output_size;
     const std::size_t first = pooled ? block_.first : block_.begin();
-    for (std::size_t i = share.begin; i < share.end; ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       float* to = output + (first + i) * width;
       std::copy_n(rows.data + i * rows.stride, width, to);
       if (model_.config.normalize) divide_by_norm(to, width);
@@ -172,14 +188,14 @@ class Encoder {
   const Model& model_;
   const Block& block_;
   const Scratch& scratch_;
-  const Member& member_;
+  const Team::Crew& crew_;
 };
 
 }  // namespace
 
-void encode(const Model& model, const Block& block, const Scratch& scratch, const Member& member,
+void encode(const Model& model, const Block& block, const Scratch& scratch, const Team::Crew& crew,
             float* output) {
-  Encoder(model, block, scratch, member).run(output);
+  Encoder(model, block, scratch, crew).run(output);
 }
 
 }  // namespace lanner

@@ -18,8 +18,8 @@ struct Block {
   std::size_t sequences() const { return last - first; }
 };
 
-// Compute the output rows of a block. All members of a team call this with the same arguments.
-void encode(const Model& model, const Block& block, const Scratch& scratch, const Member& member,
+// Compute the output rows of a block.
+void encode(const Model& model, const Block& block, const Scratch& scratch, const Team::Crew& crew,
             float* output);
 
 }  // namespace lanner

@@ -1,11 +1,8 @@
 #include "runner.h"
 
 #include <algorithm>
-#include <atomic>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "default_floats.h"
 
 namespace lanner {
 
@@ -14,18 +11,6 @@ namespace {
 // Activations of this many tokens, and a panel of weights, stay in a core's own cache, and weights
 // are read seldom enough.
 constexpr std::size_t kBlockTokens = 128;
-
-// The default rounding, and denormals as they are: a caller's other mode would change bits.
-class DefaultFloats {
- public:
-#if defined(__x86_64__)
-  DefaultFloats() : old_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~DefaultFloats() { _mm_setcsr(old_); }
-
- private:
-  unsigned old_;
-#endif
-};
 
 }  // namespace
 
@@ -67,34 +52,29 @@ void Runner::run(const ln_batch& batch, std::size_t threads, float* output) {
   run_apart(blocks_of(batch, target), longest_sequence(batch), threads, output);
 }
 
-// All threads on one block after the other: a part of each product's columns each.
+// All threads on one block after the other: each takes columns of the products, heads and rows.
 void Runner::run_together(const ln_batch& batch, std::size_t threads, float* output) {
   const std::vector<Block> blocks = blocks_of(batch, kBlockTokens);
   Lease scratch(*this);
-  scratch->reserve(model_, largest_block(blocks), longest_sequence(batch), threads);
-  team_.run(threads, [&](const Member& member) {
-    const DefaultFloats floats;
-    for (const Block& block : blocks) {
-      encode(model_, block, *scratch, member, output);
-      member.wait();
-    }
-  });
+  const Team::Crew crew = team_.hire(threads);
+  scratch->reserve(model_, largest_block(blocks), longest_sequence(batch), crew.size());
+  const DefaultFloats floats;
+  for (const Block& block : blocks) encode(model_, block, *scratch, crew, output);
 }
 
 // Each thread on blocks of its own.
 void Runner::run_apart(const std::vector<Block>& blocks, std::size_t longest, std::size_t threads,
                        float* output) {
-  threads = std::min(threads, blocks.size());
+  const Team::Crew crew = team_.hire(std::min(threads, blocks.size()));
   std::vector<std::unique_ptr<Lease>> scratch;
-  for (std::size_t i = 0; i < threads; ++i) {
+  for (std::size_t i = 0; i < crew.size(); ++i) {
     scratch.push_back(std::make_unique<Lease>(*this));
     (*scratch.back())->reserve(model_, largest_block(blocks), longest, 1);
   }
-  std::atomic<std::size_t> next{0};
-  team_.run(threads, [&](const Member& member) {
-    const DefaultFloats floats;
-    for (std::size_t i = next++; i < blocks.size(); i = next++)
-      encode(model_, blocks[i], **scratch[member.rank()], Member(), output);
+  const DefaultFloats floats;
+  crew.each(blocks.size(), blocks.size(), [&](const Share& share) {
+    for (std::size_t i = share.begin; i < share.end; ++i)
+      encode(model_, blocks[i], **scratch[share.rank], Team::Crew(), output);
   });
 }
 
