@@ -50,7 +50,7 @@ RUNTIME = {
     "triton/contract service/access service/metrics",
     "service/dialects": "errors _version monitoring vectors artifact text running models "
     "triton/contract service/metrics service/core",
-    "service": "errors monitoring machine artifact engines models loading triton/contract "
+    "service": "errors monitoring machine artifact engines models files loading triton/contract "
     "triton/client service/access service/metrics service/core service/dialects",
     "integrations": "vectors models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "

@@ -16,6 +16,7 @@ from lanner.commands.options import Parser, Subparsers, add_command, need, optio
 from lanner.errors import ArtifactError, LannerError, ServerError, UsageError
 from lanner.service import protection
 from lanner.service.access.log import json_line
+from lanner.service.known_answers import write_known_answers
 from lanner.service.settings import PREFIX, Settings
 from lanner.service.targets import check_artifacts, is_artifact, is_url, require_targets
 from lanner.triton.contract.served_model import ServedModel
@@ -35,6 +36,8 @@ _EXAMPLES = f"""\
   lanner serve repository                             a Triton server, and the service before it
   lanner serve minilm=grpc://triton:8001              the service before a running server
   lanner serve minilm=grpcs://triton:8001 --root-certificates ca.pem
+  lanner serve minilm.lanner --write-canary canary.json
+  lanner serve minilm.lanner --canary canary.json     watches that the vectors stay the same
   lanner serve --config service.toml --check-config
   lanner serve repository --no-api                    a Triton server alone
   lanner serve repository --no-api -- --model-control-mode=poll --log-verbose=1
@@ -74,6 +77,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="a TOML file with the settings")
     parser.add_argument(
         "--check-config", action="store_true", help="check the settings, and serve nothing"
+    )
+    parser.add_argument(
+        "--write-canary",
+        metavar="FILE",
+        type=Path,
+        help="write the answers of the models to five texts for --canary, and serve nothing",
     )
     parser.add_argument(
         "--alias",
@@ -150,6 +159,12 @@ def run(args: argparse.Namespace) -> None:
         say(f"the settings are valid: {', '.join(settings.models)} on port {settings.port}")
         if args.json:
             print_json({"valid": True, "models": settings.models})
+    elif args.write_canary is not None:
+        need(repository is None, "--write-canary needs artifacts or addresses of a server")
+        write_known_answers(settings, args.write_canary)
+        say(f"{args.write_canary} has the answers of {', '.join(settings.models)}")
+        if args.json:
+            print_json({"canary": str(args.write_canary), "models": list(settings.models)})
     elif repository is None:
         _serve(settings, {}, as_json=args.json)
     else:

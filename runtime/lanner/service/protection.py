@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from lanner.errors import UsageError
 from lanner.loading.load import load
 from lanner.models.tagging import TaggingModel
 from lanner.monitoring.models import Models
@@ -12,6 +13,7 @@ from lanner.service.access.expiry import CertificateExpiry
 from lanner.service.access.keys import KeyFile
 from lanner.service.access.masking import Masker
 from lanner.service.access.patterns import read_patterns
+from lanner.service.core.canary import Canary, read_known
 from lanner.service.core.figures import MOST_KEYS
 from lanner.service.core.vocabulary import Vocabulary
 from lanner.service.metrics import families
@@ -99,6 +101,27 @@ def expiries(settings: Settings, keys: KeyFile | None) -> Callable[[Record], Non
     return write
 
 
+def open_canary(settings: Settings, tell: Tell = _nobody) -> Canary:
+    """Return the canary; without a file it has no known answers.
+
+    Args:
+        settings: The settings.
+        tell: Takes a message when a model begins to answer otherwise.
+
+    Raises:
+        InputError: The file cannot be used.
+        UsageError: It knows a model that the service does not have.
+    """
+    if settings.canary is None:
+        return Canary({}, tell)
+    known = read_known(Path(settings.canary))
+    if missing := sorted(set(known) - set(settings.models)):
+        has = ", ".join(settings.models)
+        msg = f"{settings.canary} knows {missing[0]}, and the service has {has}: name it so"
+        raise UsageError(msg)
+    return Canary(known, tell)
+
+
 def open_vocabulary(settings: Settings) -> Vocabulary | None:
     """Return the vocabulary of token ids that clients of OpenAI send, or None to refuse them.
 
@@ -119,6 +142,8 @@ def check(settings: Settings) -> None:
     open_certificates(settings)
     open_masker(settings, with_model=False)
     open_vocabulary(settings)
+    if settings.canary is not None:
+        read_known(Path(settings.canary))
     files = {name: Path(path) for name, path in settings.triton_certificates.items()}
     if files:
         tls_context(

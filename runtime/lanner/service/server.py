@@ -22,6 +22,7 @@ from lanner.service.access.log import Log, json_line
 from lanner.service.access.rates import Rates
 from lanner.service.app import App, AppLimits
 from lanner.service.connection import Connection, ConnectionLimits, ServiceConfig
+from lanner.service.core.canary import watch
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.figures import Figures
 from lanner.service.core.pipeline import Pipeline, TextLimits
@@ -29,7 +30,7 @@ from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
 from lanner.service.entrance import Entrance
 from lanner.service.metrics.snapshots import Snapshots
-from lanner.service.protection import expiries, open_keys, open_masker, open_vocabulary
+from lanner.service.protection import expiries, open_canary, open_keys, open_masker, open_vocabulary
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
 from lanner.service.supervisor import Supervisor
@@ -104,9 +105,12 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
         settings.admin_port,
         settings.max_bytes_in_flight,
     )
+    canary = open_canary(settings, tell)
+    figures.sources.append(canary.write)
     background: list[Callable[[], Awaitable[None]]] = [
         replacement.run,
         figures.share,
+        partial(watch, catalogue, pipeline.health, canary, settings.probe_s),
     ]
     if parent is not None:
         background.append(partial(_end_with, parent))

@@ -102,6 +102,12 @@ class Settings:
     mask_regions: tuple[str, ...] = _setting(
         DEFAULT_REGIONS, "countries whose local telephone numbers are masked", "CODES"
     )
+    canary: str | None = _setting(
+        None, "the file of --write-canary, whose answers the models must keep", "FILE"
+    )
+    probe_s: float = _setting(
+        15.0, "seconds between two probes of each model, for its readiness and the canary", "S"
+    )
     metrics_compat: str | None = _setting(
         None, "tei: /metrics has the names of Text Embeddings Inference, too", "NAME"
     )

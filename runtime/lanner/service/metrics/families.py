@@ -79,6 +79,22 @@ MODEL_READY = Family(
     ("model",),
     merge="least",
 )
+CANARY_DIFFERENCE = Family(
+    "lanner_canary_difference",
+    "gauge",
+    "The largest relative difference of an answer to a text of --canary from its known answer: "
+    "length of the difference by length of the known answer. Rounding makes 1e-6.",
+    ("model",),
+    merge="most",
+)
+VECTORS_CHANGED = Family(
+    "lanner_vectors_changed",
+    "gauge",
+    "1 if lanner_canary_difference is above 0.001: the model has other weights, another variant or "
+    "another engine than the one whose answers are known.",
+    ("model",),
+    merge="most",
+)
 CERTIFICATE_EXPIRY = Family(
     "lanner_certificate_expiry_timestamp_seconds",
     "gauge",
@@ -133,6 +149,8 @@ SERVICE: tuple[Family, ...] = (
     IN_FLIGHT,
     BYTES_IN_FLIGHT,
     MODEL_READY,
+    CANARY_DIFFERENCE,
+    VECTORS_CHANGED,
     CERTIFICATE_EXPIRY,
     KEY_EXPIRY,
     WORKERS,
