@@ -69,6 +69,10 @@ def test_every_node_that_is_not_taken_is_named(tmp_path: Path) -> None:
         require_parsers(path)
 
 
+#: The architectures whose graphs have operators that BERT's has not.
+APART = ("MPNet", "MobileBERT", "ModernBERT", "NomicBERT", "DeBERTa", "T5")
+
+
 def test_types_are_compared(tmp_path: Path) -> None:
     path = save(tmp_path / "g.onnx", onnx.helper.make_node("Neg", ["x"], ["y"], name="a"))
     assert parser_support("11.4").problems(ir.load(path)) == []
@@ -90,10 +94,13 @@ def test_an_operator_set_may_be_too_new(tmp_path: Path) -> None:
     assert parser_support("11.4").problems(model) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "BERT")) for name in MATRIX],
-)
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    if name == "BERT":
+        return []
+    return [pytest.mark.slow] if name in APART else [pytest.mark.slow, pytest.mark.cell]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in MATRIX])
 def test_every_architecture_is_taken_and_right(name: str, tmp_path: Path) -> None:
     row = MATRIX[name]
     if row.since == "5" and transformers.__version__.startswith("4."):
