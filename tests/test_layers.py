@@ -40,7 +40,7 @@ RUNTIME = {
     "triton/client": "errors vectors artifact text running models loading triton/contract",
     "triton/backend": "errors machine artifact text running models loading triton/contract",
     "triton": "triton/backend",
-    "triton/lint": "errors machine artifact engines/onnx triton/contract",
+    "triton/lint": "errors machine artifact engines/onnx engines triton/contract",
     "triton/repository": "errors machine artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/contract triton/client",

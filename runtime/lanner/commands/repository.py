@@ -8,15 +8,22 @@ from typing import Any
 from lanner.artifact.buckets import parse_buckets
 from lanner.commands.console import print_json, say, show
 from lanner.commands.options import Subparsers, add_command, argument, need, positive
-from lanner.engines import DEVICES
+from lanner.engines import DEVICES, engine_names
 from lanner.errors import RepositoryError
-from lanner.triton.repository.serving import BACKENDS, MAX_BATCH_SIZE, Serving, require_backend
+from lanner.triton.repository.serving import (
+    BACKENDS,
+    MAX_BATCH_SIZE,
+    Serving,
+    require_backend,
+    require_engine,
+)
 
 _EXAMPLES = """\
   lanner repository minilm.lanner --output repository
   lanner repository minilm.lanner reranker.lanner --output repository --response-cache
   lanner repository newer.lanner --output repository --name minilm     add a new version
   lanner repository minilm.lanner --output repository --backend onnxruntime --cores 4
+  lanner repository minilm.lanner --output repository --variant int8 --engine native
   lanner repository minilm.lanner --output repository --backend tensorrt
   lanner repository minilm.lanner --output repository --backend onnxruntime --device cuda
   lanner repository --check repository
@@ -76,6 +83,14 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
         choices=DEVICES,
         default="cpu",
         help="cuda: an NVIDIA GPU, for the backends python and onnxruntime (default: cpu)",
+    )
+    add(
+        "--engine",
+        metavar="{" + ",".join(["auto", *engine_names()]) + "}",
+        type=argument(require_engine),
+        default="auto",
+        help="the engine of the backend python; a server without it does not load the model "
+        "(default: auto, the fastest that the server has)",
     )
     add(
         "--engine-cache",

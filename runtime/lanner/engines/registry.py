@@ -122,6 +122,19 @@ class EngineRecord:
         formats = made_for is not None and made_for.model_format == self.model_format
         return formats and device in self.devices
 
+    def why_not(self, variant: Variant, device: str, directory: Path) -> str:
+        """Return the reason why the engine runs a variant on no machine, or an empty string.
+
+        Args:
+            variant: The variant.
+            device: One of `DEVICES`.
+            directory: The artifact of the variant.
+        """
+        if not self.runs(variant, device):
+            return f"the engine {self.name} does not run the variant {variant.name} on {device}"
+        reason = self.refuse_graph(directory / variant.file)
+        return reason and f"the engine {self.name} does not run {variant.name}: {reason}"
+
     def reason_against(self, variant: Variant, file: Path | None) -> str:
         """Return the reason why ``"auto"`` cannot take the engine, or an empty string.
 

@@ -111,6 +111,43 @@ def test_text_models_may_share_the_engine(word_artifact: Path, tmp_path: Path) -
     assert config.parameters["token_model"].string_value == "words"
 
 
+def test_an_engine_is_named_in_both_models(word_artifact: Path, tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    assert run(word_artifact, "--output", output, "--engine", "onnxruntime") == 0
+    for name in ("words", "words_text"):
+        config = read_config(output / name / "config.pbtxt")
+        assert config.parameters["engine"].string_value == "onnxruntime"
+    assert run("--check", output) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--engine", "tensorrt"], "the engine tensorrt does not run the variant fp32 on cpu"),
+        (["--engine", "native"], "the engine native does not run fp32: the native engine does"),
+        (
+            ["--engine", "native", "--device", "cuda"],
+            "the engine native does not run the variant fp32 on cuda",
+        ),
+        (
+            ["--engine", "native", "--backend", "onnxruntime"],
+            "the backend onnxruntime has its own engine: choose the backend python for the engine",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_run_the_variant(
+    word_artifact: Path,
+    tmp_path: Path,
+    options: list[str],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "repository"
+    assert run(word_artifact, "--output", output, "--variant", "fp32", *options) == 1
+    assert reason in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Path) -> None:
     assert run(word_artifact, "--output", tmp_path / "repository") == 0
     config = read_config(tmp_path / "repository" / "words" / "config.pbtxt")
@@ -132,6 +169,10 @@ def test_the_defaults_are_those_of_the_library(word_artifact: Path, tmp_path: Pa
         (["dir", "--check", "out"], "--check checks an existing repository: use neither DIR n"),
         (["--check", "out", "--output", "o"], "--check checks an existing repository: use nei"),
         (["dir", "--output", "out", "--backend", "torch"], "there is no backend 'torch': use"),
+        (
+            ["dir", "--output", "out", "--engine", "fastest"],
+            "there is no engine 'fastest': use auto, onnxruntime, openvino, native, native-static",
+        ),
         (
             ["dir", "--output", "out", "--backend", "openvino"],
             "Lanner writes nothing for the backend openvino: it runs each request alone",

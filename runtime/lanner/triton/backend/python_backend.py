@@ -26,7 +26,7 @@ from lanner.triton.backend.packing import TokenRequest, run_together
 from lanner.triton.backend.text_answers import TextRequest, answer_texts
 from lanner.triton.backend.token_model import BackendEngine
 from lanner.triton.contract.served_model import ServedModel
-from lanner.triton.contract.tensors import PROMPT_NAME, TEXT, TEXT_PAIR, TOKEN_MODEL
+from lanner.triton.contract.tensors import DEVICE, ENGINE, PROMPT_NAME, TEXT, TEXT_PAIR, TOKEN_MODEL
 
 Tensors = Mapping[str, NDArray[Any]]
 Request = TypeVar("Request")
@@ -172,9 +172,9 @@ def _load(directory: Path, served: ServedModel) -> Model:
     # Only explicit settings take the GPU: the instances of a server share it with others.
     model: Model = load(
         directory,
-        engine=served.parameters.get("engine", "auto"),
+        engine=served.parameters.get(ENGINE, "auto"),
         variant=variant,
-        device=served.parameters.get("device", "cpu"),
+        device=served.parameters.get(DEVICE, "cpu"),
         threads=threads,
         workers=served.count("workers"),
         token_budget=served.count("token_budget"),

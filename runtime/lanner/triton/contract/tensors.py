@@ -17,6 +17,7 @@ TEXT_SUFFIX = "_text"
 INPUT_KIND, BUCKETS, VARIANT = "lanner_input", "lanner_buckets", "lanner_variant"
 #: For a text model without an engine of its own: the token model that it calls.
 TOKEN_MODEL = "token_model"  # noqa: S105 (no password)
-#: For a model of the Python backend with an engine of its own: the cores of one instance.
-THREADS = "threads"
+#: For a model of the Python backend with an engine of its own: the engine's name or "auto", its
+#: device, and the cores of one instance.
+ENGINE, DEVICE, THREADS = "engine", "device", "threads"
 TOKENS_KIND, TEXT_KIND = "tokens", "text"

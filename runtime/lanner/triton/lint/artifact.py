@@ -11,11 +11,18 @@ from pathlib import Path
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.engine_build import EngineBuild, is_same_version, parse_file_name
 from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest, foreign_files
+from lanner.engines import engine_names, find_engine
 from lanner.errors import ArtifactError
 from lanner.triton.contract.model_code import MODEL_FILE, is_model_code
 from lanner.triton.contract.model_config import CONFIG_FILE
 from lanner.triton.contract.served_model import foreign_carried_files
-from lanner.triton.contract.tensors import INPUT_KIND, TEXT_KIND
+from lanner.triton.contract.tensors import (
+    DEVICE,
+    ENGINE,
+    INPUT_KIND,
+    TEXT_KIND,
+    TOKEN_MODEL,
+)
 from lanner.triton.lint.batching import BUCKETS_PARAMETER
 from lanner.triton.lint.finding import Finding, Rule
 from lanner.triton.lint.layout import default_file
@@ -57,7 +64,12 @@ BUCKETS = Rule(
     "error",
     "a model takes padded lengths only, so the longest of them must fit the longest text",
 )
-ENGINE = Rule(
+NAMED_ENGINE = Rule(
+    "named-engine",
+    "error",
+    "the server loads a Lanner model in the engine that the configuration names, and in no other",
+)
+TENSORRT_ENGINE = Rule(
     "tensorrt-engine",
     "error",
     "an engine runs only on the GPU model and the version of TensorRT that it was built for "
@@ -80,6 +92,7 @@ def lint_artifacts(models: Sequence[RepositoryModel]) -> Iterator[Finding]:
             if model.backend == "python":
                 yield from _code(model, version)
                 yield from _foreign(version)
+                yield from _named_engine(model, version)
         partner = by_name.get(model.name + TEXT_SUFFIX)
         if partner is not None:
             yield from _pair(model, partner)
@@ -92,7 +105,7 @@ def lint_engines(model: RepositoryModel, machine: ServingMachine) -> Iterator[Fi
     if machine.gpus and refusals and all(refusals.values()):
         problem = "; ".join(f"{file}: {reason}" for file, reason in refusals.items())
         remedy = "build the engine here: lanner build-engine ARTIFACT"
-        yield model.finding(ENGINE, "default_model_filename", problem, remedy)
+        yield model.finding(TENSORRT_ENGINE, "default_model_filename", problem, remedy)
 
 
 def _is_artifact(version: Path) -> bool:
@@ -118,6 +131,22 @@ def _code(model: RepositoryModel, version: Path) -> Iterator[Finding]:
     if not is_model_code(content, takes_texts=model.parameter(INPUT_KIND) == TEXT_KIND):
         problem = f"{MODEL_FILE} is not the code that 'lanner repository' writes"
         yield MODEL_CODE.at(path, 1, problem, f"do not serve it; {_AGAIN}")
+
+
+def _named_engine(model: RepositoryModel, version: Path) -> Iterator[Finding]:
+    name, manifest = model.parameter(ENGINE) or "auto", _manifest(version)
+    if name == "auto" or model.parameter(TOKEN_MODEL) is not None or manifest is None:
+        return
+    device, engine = model.parameter(DEVICE) or "cpu", find_engine(name)
+    problems = (
+        [f"there is no engine {name!r}"]
+        if engine is None
+        else [engine.why_not(variant, device, version) for variant in manifest.variants]
+    )
+    for problem in filter(None, problems):
+        names = ", ".join(engine_names())
+        remedy = f'parameters {{ key: "{ENGINE}" value {{ string_value: "auto" }} }}, or {names}'
+        yield model.finding(NAMED_ENGINE, f'parameters["{ENGINE}"]', problem, remedy)
 
 
 def _foreign(version: Path) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Variant
+from lanner.engines import find_engine
 from lanner.errors import UnsupportedError
 from lanner.loading.selection import plans
-from lanner.triton.contract.tensors import THREADS
+from lanner.triton.contract.tensors import DEVICE, ENGINE, THREADS
 from lanner.triton.repository.backend import Backend, Section, require_graph_for_device
 from lanner.triton.repository.serving import Serving
 
@@ -33,6 +34,10 @@ class PythonBackend(Backend):
             )
             raise UnsupportedError(msg)
         require_graph_for_device(variant, serving, directory)
+        engine = find_engine(serving.engine)
+        if engine is not None and (reason := engine.why_not(variant, serving.device, directory)):
+            msg = f"{reason}: name another --engine or --variant for {directory}"
+            raise UnsupportedError(msg)
 
     def instances(self, serving: Serving, variant: Variant) -> Section:
         """See `Backend.instances`."""
@@ -46,12 +51,13 @@ class PythonBackend(Backend):
     def parameters(self, serving: Serving, variant: Variant) -> tuple[str, dict[str, str]]:
         """See `Backend.parameters`."""
         comment = (
+            "engine: auto is the fastest that the server has; a named one is required.\n"
             "threads: the cores of one instance; without it, its share of those that the server\n"
             "may use."
         )
-        parameters = {"engine": "auto"}
+        parameters = {ENGINE: serving.engine}
         if serving.is_on_gpu:
-            parameters["device"] = serving.device
+            parameters[DEVICE] = serving.device
         if serving.threads is not None:
             parameters[THREADS] = str(serving.threads)
         return comment, parameters

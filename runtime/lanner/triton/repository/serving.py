@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanner.artifact.buckets import default_buckets, parse_buckets
-from lanner.engines import DEVICES
+from lanner.engines import DEVICES, engine_names
 from lanner.errors import InputError
 
 BACKENDS = ("python", "onnxruntime", "tensorrt")
@@ -45,6 +45,8 @@ class Serving:
             second time: it takes less memory, and one call more. Always true for backends other
             than Python's.
         device: ``"cpu"``, or ``"cuda"`` for an NVIDIA GPU; always the GPU for the backend tensorrt.
+        engine: The engine of the backend python, one of `engine_names`: without it a server does
+            not load the model. ``"auto"`` takes the fastest that the server has.
         engine_cache: The server's directory for engines that ONNX Runtime builds with TensorRT;
             None for ONNX Runtime's own kernels.
     """
@@ -63,6 +65,7 @@ class Serving:
     warmup: bool = True
     shares_engine: bool = False
     device: str = "cpu"
+    engine: str = "auto"
     engine_cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +80,14 @@ class Serving:
         if self.device not in DEVICES:
             msg = f"the backend {self.backend} does not run on {self.device!r}: use 'cpu'"
             raise InputError(msg)
+        if self.engine != "auto":
+            require_engine(self.engine)
+            if self.backend != "python":
+                msg = (
+                    f"the backend {self.backend} has its own engine: choose the backend python for "
+                    f"the engine {self.engine}, or omit the engine"
+                )
+                raise InputError(msg)
         if self.engine_cache is not None and (self.backend, self.device) != _CACHED:
             msg = (
                 "an engine cache is for the backend onnxruntime on the device cuda: choose both, "
@@ -128,6 +139,18 @@ class Serving:
             )
             raise InputError(msg)
         return self.buckets
+
+
+def require_engine(name: str) -> str:
+    """Return ``"auto"`` or the name of an engine.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name == "auto" or name in engine_names():
+        return name
+    msg = f"there is no engine {name!r}: use auto, {', '.join(engine_names())}"
+    raise InputError(msg)
 
 
 def require_backend(name: str) -> str:

@@ -348,3 +348,26 @@ def test_a_configuration_that_carries_the_files_of_something_else(
     assert "config.pbtxt does not carry the manifest.json of version 1" in [
         found.problem for found in check(repository)
     ]
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ("nativ", "there is no engine 'nativ'"),
+        ("tensorrt", "the engine tensorrt does not run the variant fp32 on cpu"),
+    ],
+)
+def test_an_engine_that_cannot_run(
+    word_artifact: Path, tmp_path: Path, named: str, problem: str
+) -> None:
+    repository = tmp_path / "repository"
+    write_repository([word_artifact], repository, variant="fp32", with_text=False)
+    path = repository / "words" / "config.pbtxt"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(changed(text, 'string_value: "auto"', f'string_value: "{named}"'))
+    line = line_of(path, 'key: "engine"') - 1
+    assert faults(repository) == [("words/config.pbtxt", line, "error", "named-engine", problem)]
+    assert check(repository)[0].remedy == (
+        'parameters { key: "engine" value { string_value: "auto" } }, or onnxruntime, openvino, '
+        "native, native-static, tensorrt"
+    )
