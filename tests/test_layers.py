@@ -75,8 +75,8 @@ EXPORT = {
     "tensorrt": "graph texts quality precision",
     "options": "__init__ graph",
     "draft": "progress checkpoint quality precision",
-    "export": "__init__ progress graph texts checkpoint trim loading quality precision options "
-    "draft",
+    "export": "__init__ progress graph texts checkpoint trim static loading quality precision "
+    "options draft",
     "command": "__init__ export",
 }
 PERF = {

@@ -14,6 +14,10 @@ from lanner.artifact.heads import Head
 HEADS = ("auto", *Head)
 #: How the vectors of tokens become one, if the checkpoint does not say it.
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+#: What finds the words of texts, for files of word vectors.
+SEGMENTERS = ("auto", "none", "jieba")
+#: The `a` of weights by inverse frequency, as in the article that proposed them.
+SIF_SMOOTHING = 1e-3
 #: The variants that can be made.
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "fp16", "bf16")
 #: The variants that are made by default.

@@ -9,7 +9,14 @@ from lanner.commands import console, options
 from lanner.commands.doctor import missing_packages
 from lanner.commands.inspect import describe
 from lanner.errors import MissingExtraError
-from lanner_export import DEFAULT_PRECISIONS, HEADS, POOLINGS, PRECISIONS
+from lanner_export import (
+    DEFAULT_PRECISIONS,
+    HEADS,
+    POOLINGS,
+    PRECISIONS,
+    SEGMENTERS,
+    SIF_SMOOTHING,
+)
 
 if TYPE_CHECKING:
     from lanner.artifact.artifact import Artifact
@@ -22,6 +29,7 @@ _EXAMPLES = """\
   lanner export path/to/checkpoint --output small.lanner --vocabulary-from texts.txt --keep-layers 3
   lanner export path/to/checkpoint --output mine.lanner --budget cosine:0.995
   lanner export path/to/classifier --output duplicates.lanner --head score
+  lanner export vectors.zh.bin --output words.lanner --segment jieba
   lanner export path/to/lora-adapter --output mine.lanner --base path/to/its/base
 """
 
@@ -120,6 +128,33 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "and single characters; these texts keep their tokens (default: all tokens)",
     )
     parser.add_argument(
+        "--segment",
+        choices=SEGMENTERS,
+        default="auto",
+        help="of word vectors: what finds the words of a text; jieba is for Chinese (default: "
+        "auto, jieba if most words are Chinese, unless the given texts have blanks between words)",
+    )
+    parser.add_argument(
+        "--sif",
+        metavar="FILE",
+        type=Path,
+        help="of word vectors: weigh each word by its inverse frequency in the texts of this .txt, "
+        ".csv or .jsonl file (default: all words count the same)",
+    )
+    parser.add_argument(
+        "--sif-smoothing",
+        metavar="A",
+        type=float,
+        default=SIF_SMOOTHING,
+        help=f"with --sif: the weight of a word with the frequency p is A / (A + p) (default: "
+        f"{SIF_SMOOTHING})",
+    )
+    parser.add_argument(
+        "--remove-component",
+        action="store_true",
+        help="with --sif: take the first principal component of those texts' vectors out of all",
+    )
+    parser.add_argument(
         "--quality-data",
         metavar="FILE",
         type=Path,
@@ -186,6 +221,10 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 allow_pickle=args.allow_pickle,
                 keep_layers=args.keep_layers,
                 vocabulary_from=args.vocabulary_from,
+                segment=args.segment,
+                sif=args.sif,
+                sif_smoothing=args.sif_smoothing,
+                remove_component=args.remove_component,
                 quality_data=args.quality_data,
                 budget=args.budget,
                 overwrite=args.overwrite,

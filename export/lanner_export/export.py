@@ -18,6 +18,7 @@ import numpy as np
 
 from lanner._version import __version__
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.heads import Head
 from lanner.artifact.manifest import (
     Manifest,
     TokenizerRecord,
@@ -28,7 +29,7 @@ from lanner.errors import OutputError, UnsupportedError
 from lanner.files.staging import NO_ROOM, staged_directory, temporary_place
 from lanner.machine.machine import package_versions
 from lanner.machine.memory import return_free_memory
-from lanner_export import DEFAULT_PRECISIONS
+from lanner_export import DEFAULT_PRECISIONS, SIF_SMOOTHING
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.draft import TOKENIZER_FILE, Draft
 from lanner_export.graph.fusion import lost_fusions
@@ -42,6 +43,7 @@ from lanner_export.precision.variants import Int8, Recipe, write_variants
 from lanner_export.progress import Progress, silent
 from lanner_export.quality.comparison import measure_quality
 from lanner_export.quality.measures import RememberedReference, measure_named
+from lanner_export.static.word_options import Sif, WordOptions
 from lanner_export.texts.calibration import calibration_texts
 from lanner_export.texts.quality_data import QualityData
 from lanner_export.trim.trimming import Corpus, Trimming
@@ -78,6 +80,10 @@ def export(
     allow_pickle: bool = False,
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
+    segment: str = "auto",
+    sif: Path | None = None,
+    sif_smoothing: float = SIF_SMOOTHING,
+    remove_component: bool = False,
     quality_data: Path | None = None,
     budget: QualityBudget | None = None,
     overwrite: bool = False,
@@ -108,6 +114,12 @@ def export(
             spaced from the first to the last; None for all.
         vocabulary_from: Texts (.txt, .csv, .jsonl): only their tokens, special tokens and single
             characters are kept, and these texts are split as before. None keeps all tokens.
+        segment: Of a file of word vectors, one of `SEGMENTERS`: what finds the words of a text.
+            ``"auto"`` takes jieba if most words are Chinese, unless the given texts have blanks.
+        sif: Of a file of word vectors, texts (.txt, .csv, .jsonl) whose words are counted: each
+            word is weighed by its inverse frequency, a / (a + p). None if all count the same.
+        sif_smoothing: The `a` of these weights.
+        remove_component: Take the first principal component of these texts' vectors out of all.
         quality_data: Labelled data to report quality on, or None; see
             `lanner_export.texts.quality_data.QualityData.read`.
         budget: The most that int8 may lose; products stay in float32 until it is met. None for no
@@ -123,8 +135,9 @@ def export(
         UnsupportedError: Lanner does not export this kind of checkpoint.
         ParityError: The answers of a variant differ from the (trimmed) checkpoint's.
         BudgetError: int8 cannot meet the budget.
-        UsageError: There is no data to measure the budget with, or no adapter for the base.
-        MissingExtraError: The package that merges adapters is not installed.
+        UsageError: There is no data to measure the budget with or to weigh words by, or no adapter
+            for the base.
+        MissingExtraError: The package that merges adapters or splits texts is not installed.
         ExportError: A text of `vocabulary_from` would be split differently.
         InputError: The calibration or quality data, or `vocabulary_from`, cannot be used.
     """
@@ -144,6 +157,10 @@ def export(
         allow_pickle=allow_pickle,
         keep_layers=keep_layers,
         vocabulary_from=vocabulary_from,
+        segment=segment,
+        sif=sif,
+        sif_smoothing=sif_smoothing,
+        remove_component=remove_component,
         quality_data=quality_data,
         budget=budget,
         overwrite=overwrite,
@@ -237,6 +254,7 @@ class Export:
             base=options.base,
             allow_pickle=options.allow_pickle,
             trimming=self._trimming,
+            words=self._word_options(),
             scratch=scratch,
         )
         if self._labelled is not None:
@@ -249,6 +267,18 @@ class Export:
         for warning in checkpoint.warnings:
             self._warn(warning)
         return checkpoint
+
+    def _word_options(self) -> WordOptions:
+        options, labelled = self._options, self._labelled
+        given = list(self._texts.texts) if options.calibration else []
+        if labelled is not None:
+            given += [one for one in labelled.inputs(Head.EMBED) if isinstance(one, str)]
+        sif = None
+        if options.sif is not None:
+            corpus = Corpus.read(options.sif)
+            given += corpus.texts
+            sif = Sif(corpus, options.sif_smoothing, options.remove_component)
+        return WordOptions(options.segment, sif, given)
 
     def _manifest(self, checkpoint: Checkpoint, tokenizer: TokenizerRecord) -> Manifest:
         """Return the manifest before there are variants."""

@@ -19,6 +19,11 @@ from lanner_export.checkpoint.contents import foreign_head, require_inside
 from lanner_export.checkpoint.heads import infer_head
 from lanner_export.static.embedder import load_static_embedder
 from lanner_export.static.reading import is_static_checkpoint
+from lanner_export.static.word_options import (
+    NO_WORD_OPTIONS,
+    WordOptions,
+    require_no_word_options,
+)
 from lanner_export.transformer.classifier import load_classifier
 from lanner_export.transformer.embedder import load_embedder
 from lanner_export.transformer.preparing import prepare
@@ -38,6 +43,7 @@ def load_checkpoint(
     base: str | None = None,
     allow_pickle: bool = False,
     trimming: Trimming = NO_TRIMMING,
+    words: WordOptions = NO_WORD_OPTIONS,
     scratch: Path | None = None,
 ) -> Checkpoint:
     """Load a checkpoint directory, a file of word vectors, or a hub name.
@@ -55,6 +61,7 @@ def load_checkpoint(
             the directory that its configuration names.
         allow_pickle: Read weights in pickles, by torch's safe unpickling.
         trimming: The layers and the vocabulary to keep.
+        words: The options of a file of word vectors.
         scratch: A directory with room for the vectors of a file, or for merged or converted
             weights, which stay there while the checkpoint is in use. Others do not need it.
 
@@ -90,9 +97,15 @@ def load_checkpoint(
             msg = f"{checkpoint} holds static vectors: pass scratch, a directory with room for them"
             raise InputError(msg)
         static = load_static_embedder(
-            directory, checkpoint, scratch, max_tokens=max_tokens, corpus=trimming.corpus
+            directory,
+            checkpoint,
+            scratch,
+            max_tokens=max_tokens,
+            corpus=trimming.corpus,
+            words=words,
         )
         return replace(static, warnings=[*warnings, *static.warnings])
+    require_no_word_options(words, checkpoint)
     drops_head = _asks_for_vectors(head)
     if head == "auto":
         head = infer_head(directory, checkpoint)

@@ -1,5 +1,6 @@
 """The options of an export, in one place."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from lanner.artifact.manifest import file_sha256, foreign_files
 from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import OutputExistsError, UnsupportedError, UsageError
-from lanner_export import PRECISIONS
+from lanner_export import PRECISIONS, SEGMENTERS, SIF_SMOOTHING
 from lanner_export.graph.rewriting import require_passes
 
 #: Options in which an export may differ from the one whose search it resumes, with the reasons.
@@ -42,6 +43,10 @@ class Options:
     allow_pickle: bool
     keep_layers: int | Sequence[int] | None
     vocabulary_from: Path | None
+    segment: str
+    sif: Path | None
+    sif_smoothing: float
+    remove_component: bool
     quality_data: Path | None
     budget: QualityBudget | None
     overwrite: bool
@@ -61,9 +66,9 @@ class Options:
         """Check everything that can be checked before any file is read.
 
         Raises:
-            UnsupportedError: There is no such precision or pass.
+            UnsupportedError: There is no such precision, pass or segmenter.
             OutputExistsError: The output is taken.
-            UsageError: There is no data to measure the budget with.
+            UsageError: There is no data to measure the budget with, or to weigh words by.
         """
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown or not self.precisions:
@@ -71,10 +76,23 @@ class Options:
             msg = f"unknown precision {names}: use {', '.join(PRECISIONS)}"
             raise UnsupportedError(msg)
         require_passes(self.without_passes)
+        self._require_words()
         _require_free(self.output, overwrite=self.overwrite)
         if self.budget is not None:
             _require_int8(self.precisions, self.budget)
             self.budget.require_labels(has_labels=self.quality_data is not None)
+
+    def _require_words(self) -> None:
+        if self.segment not in SEGMENTERS:
+            msg = f"there is no segmenter {self.segment!r}: use {', '.join(SEGMENTERS)}"
+            raise UnsupportedError(msg)
+        if not 0 < self.sif_smoothing < math.inf:
+            msg = f"--sif-smoothing must be a number above 0, not {self.sif_smoothing}"
+            raise UnsupportedError(msg)
+        if self.sif is None and (self.remove_component or self.sif_smoothing != SIF_SMOOTHING):
+            option = "--remove-component" if self.remove_component else "--sif-smoothing"
+            msg = f"{option} needs the texts of --sif FILE: add it, or leave {option} out"
+            raise UsageError(msg)
 
 
 def _identity_of(value: object) -> str:

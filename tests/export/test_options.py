@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the export extra")
 
 from lanner.artifact.quality_budget import QualityBudget
+from lanner.errors import LannerError, UnsupportedError, UsageError
 from lanner_export.options import MAY_DIFFER, Options
 
 OPTIONS = Options(
@@ -27,6 +28,10 @@ OPTIONS = Options(
     allow_pickle=False,
     keep_layers=None,
     vocabulary_from=None,
+    segment="auto",
+    sif=None,
+    sif_smoothing=1e-3,
+    remove_component=False,
     quality_data=None,
     budget=None,
     overwrite=False,
@@ -51,6 +56,10 @@ def text_file(directory: Path) -> Path:
         ("positive_label", lambda _: "x"),
         ("keep_layers", lambda _: (0, 2)),
         ("vocabulary_from", text_file),
+        ("segment", lambda _: "jieba"),
+        ("sif", text_file),
+        ("sif_smoothing", lambda _: 1e-4),
+        ("remove_component", lambda _: True),
         ("quality_data", text_file),
     ],
 )
@@ -91,3 +100,23 @@ def test_an_option_that_is_added_counts_by_itself() -> None:
 
 def test_options_that_may_differ_are_options() -> None:
     assert {option.name for option in fields(Options)} >= MAY_DIFFER
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"segment": "mecab"}, UnsupportedError, r"no segmenter 'mecab': use auto, none, jieba"),
+        (
+            {"sif": Path("a"), "sif_smoothing": 0.0},
+            UnsupportedError,
+            r"--sif-smoothing must be",
+        ),
+        ({"remove_component": True}, UsageError, r"--remove-component needs the texts of --sif FI"),
+        ({"sif_smoothing": 0.1}, UsageError, r"--sif-smoothing needs the texts of --sif FILE: add"),
+    ],
+)
+def test_options_of_words_that_cannot_be(
+    tmp_path: Path, changes: Any, error: type[LannerError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        replace(OPTIONS, output=tmp_path / "out", **changes).require_consistent()

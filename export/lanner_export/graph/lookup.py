@@ -42,6 +42,8 @@ class LookupTable:
         ignored_ids: Tokens that are ignored.
         has_parts: True if an id may be that of a part of a word, as `lanner.text.word_parts` makes
             them; the parts of a word then count as one token.
+        component: A vector of length 1, float32 [dimension], whose part of each mean is removed, or
+            None.
         normalize: True to scale the mean to length 1.
     """
 
@@ -51,6 +53,7 @@ class LookupTable:
     mapping: NDArray[np.integer[Any]] | None = None
     ignored_ids: tuple[int, ...] = ()
     has_parts: bool = False
+    component: NDArray[np.float32] | None = None
     normalize: bool = False
 
     def __post_init__(self) -> None:
@@ -154,12 +157,17 @@ def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
     total = graph.node("Squeeze", total, graph.axis(1))
     divisor = graph.node("ReduceSum", divisors, graph.axis(1), keepdims=1)
     divisor = graph.node("Max", divisor, graph.scalar(_SMALLEST_SUM))
-    if not table.normalize:
-        graph.node("Div", total, divisor, output=EMBEDDING)
-        return
-    mean = graph.node("Div", total, divisor)
-    norm = graph.node("ReduceL2", mean, graph.axis(1), keepdims=1)
-    graph.node("Div", mean, graph.node("Max", norm, graph.scalar(_SMALLEST_NORM)), output=EMBEDDING)
+    mean_is_last = table.component is None and not table.normalize
+    mean = graph.node("Div", total, divisor, output=EMBEDDING if mean_is_last else None)
+    if table.component is not None:
+        column = graph.constant(table.component.astype(np.float32)[:, None])
+        row = graph.constant(table.component.astype(np.float32)[None])
+        shared = graph.node("Mul", graph.node("MatMul", mean, column), row)
+        mean = graph.node("Sub", mean, shared, output=None if table.normalize else EMBEDDING)
+    if table.normalize:
+        norm = graph.node("ReduceL2", mean, graph.axis(1), keepdims=1)
+        smallest = graph.scalar(_SMALLEST_NORM)
+        graph.node("Div", mean, graph.node("Max", norm, smallest), output=EMBEDDING)
 
 
 def _quantized(

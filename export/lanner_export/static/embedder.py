@@ -17,8 +17,10 @@ from lanner_export.checkpoint.checkpoint import (
     source_of,
 )
 from lanner_export.graph.tensors import EMBEDDING, INPUTS
-from lanner_export.static.reading import StaticCheckpoint, read_static_checkpoint
+from lanner_export.static.reading import read_static_checkpoint
+from lanner_export.static.static_checkpoint import StaticCheckpoint
 from lanner_export.static.vocabulary import trim_static_vocabulary
+from lanner_export.static.word_options import NO_WORD_OPTIONS, WordOptions
 from lanner_export.trim.trimming import Corpus
 
 
@@ -29,6 +31,7 @@ def load_static_embedder(
     *,
     max_tokens: int | None = None,
     corpus: Corpus | None = None,
+    words: WordOptions = NO_WORD_OPTIONS,
 ) -> Checkpoint:
     """Load a directory or file of static vectors; see `lanner_export.static.reading`.
 
@@ -38,14 +41,18 @@ def load_static_embedder(
         scratch: A directory with room for the vectors.
         max_tokens: A longest input that replaces the checkpoint's own.
         corpus: Texts whose words are enough; None for all words.
+        words: The options of a file of word vectors.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or unreadable, or would lose a special token.
         UnsupportedError: A part of the checkpoint cannot be exported.
-        InputError: The checkpoint has no word of the corpus.
+        InputError: The checkpoint has no word of the corpus, or of the texts to weigh words by.
+        MissingExtraError: jieba was asked for, and is not installed.
         ExportError: The corpus would be split or answered differently.
     """
-    static = whole = read_static_checkpoint(path, scratch / "rows", max_tokens=max_tokens)
+    static = whole = read_static_checkpoint(
+        path, scratch / "rows", max_tokens=max_tokens, words=words
+    )
     require_similarity(static.similarity, checkpoint)
     left_out: dict[str, Any] = {}
     if corpus is not None:
@@ -100,7 +107,9 @@ class _Reference:
 def _source(path: Path, checkpoint: str, static: StaticCheckpoint) -> dict[str, Any]:
     if path.is_dir():
         return source_of(path, checkpoint, library=static.library)
+    weighting = {} if static.sif is None else {"sif": static.sif}
     return {
+        **weighting,
         "checkpoint": public_name(checkpoint),
         "library": static.library,
         "weights_sha256": {path.name: file_sha256(path)},

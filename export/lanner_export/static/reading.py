@@ -5,10 +5,7 @@ sentence-transformers directory with StaticEmbedding or with WordEmbeddings, and
 vectors. No table is in memory as a whole, except for a reference whose framework needs it.
 """
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lanner.artifact.manifest import TokenizerRecord, WordParts
 from lanner.errors import CheckpointError, UnsupportedError
 from lanner.text.words import Vocabulary
 from lanner_export.checkpoint.modules import (
@@ -32,17 +28,22 @@ from lanner_export.checkpoint.own_tokenizer import read_tokenizer
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
 from lanner_export.static.reference import (
-    Reference,
     model2vec_reference,
-    parts_reference,
     sentence_transformers_reference,
-    word_vectors_reference,
 )
-from lanner_export.static.word_vectors import is_word_vectors, read_word_vectors
+from lanner_export.static.static_checkpoint import (
+    MODEL2VEC,
+    SENTENCE_TRANSFORMERS,
+    StaticCheckpoint,
+)
+from lanner_export.static.word_file import read_words
+from lanner_export.static.word_options import (
+    NO_WORD_OPTIONS,
+    WordOptions,
+    require_no_word_options,
+)
+from lanner_export.static.word_vectors import is_word_vectors
 
-MODEL2VEC = "model2vec"
-SENTENCE_TRANSFORMERS = "sentence-transformers"
-WORD_VECTORS = "word vectors"
 #: The supported modules of sentence-transformers; Normalize may follow.
 _MODULES = (
     ("StaticEmbedding",),
@@ -58,63 +59,6 @@ _MODEL2VEC_MAX_TOKENS = 512
 _WORD_EMBEDDINGS_MAX_TOKENS = 1_000_000
 
 
-@dataclass(frozen=True)
-class StaticCheckpoint:
-    """A checkpoint of static vectors, read but not loaded.
-
-    Attributes:
-        library: Its library: `MODEL2VEC`, `SENTENCE_TRANSFORMERS` or `WORD_VECTORS`.
-        kind: ``"model2vec"``, ``"StaticEmbedding"``, ``"WordEmbeddings"``, or the format of a file.
-        tokenizer: A file of the `tokenizers` library, used without special tokens, or the words.
-        table: The table; unknown words that do not count are its `ignored_ids`.
-        max_tokens: Longest input, or None for no limit.
-        max_characters: The length that model2vec cuts a text to before splitting it, or None.
-        reference: The checkpoint in its own framework, loaded at the first call.
-        prompts: The named prompts.
-        default_prompt_name: The prompt that is used by default, or None.
-        similarity: The similarity that it was trained for.
-        parts: How unknown words are made of parts; None if they are not.
-        warnings: Sentences that the user should read.
-    """
-
-    library: str
-    kind: str
-    tokenizer: Path | Vocabulary
-    table: LookupTable
-    max_tokens: int | None
-    max_characters: int | None
-    reference: Reference
-    prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt_name: str | None = None
-    similarity: str = "cosine"
-    parts: WordParts | None = None
-    warnings: Sequence[str] = ()
-
-    @property
-    def dimension(self) -> int:
-        """Width of the vectors."""
-        return self.table.dimension
-
-    def write_tokenizer(self, path: Path) -> TokenizerRecord:
-        """Write its tokenizer, for `lanner.text.tokenization` or for `lanner.text.words`."""
-        record = TokenizerRecord(
-            file=path.name,
-            max_tokens=self.max_tokens,
-            pad_token_id=0,  # the mask marks padding, so any row of the table will do
-            max_characters=self.max_characters,
-        )
-        if isinstance(self.tokenizer, Vocabulary):
-            self.tokenizer.write(path)
-            return replace(record, kind="words", parts=self.parts)
-        content = read_json(self.tokenizer, "a static checkpoint needs its tokenizer")
-        # Static vectors take no special tokens, which only the post-processor adds.
-        content.update(post_processor=None, padding=None)
-        if self.library == MODEL2VEC:
-            content["truncation"] = None  # it cuts on the right, whatever its tokenizer's settings
-        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        return record
-
-
 def is_static_checkpoint(path: Path) -> bool:
     """Return whether `read_static_checkpoint` reads it: a directory by its config, or a file."""
     if not path.is_dir():
@@ -123,7 +67,11 @@ def is_static_checkpoint(path: Path) -> bool:
 
 
 def read_static_checkpoint(
-    path: Path, rows: Path, *, max_tokens: int | None = None
+    path: Path,
+    rows: Path,
+    *,
+    max_tokens: int | None = None,
+    words: WordOptions = NO_WORD_OPTIONS,
 ) -> StaticCheckpoint:
     """Read a checkpoint of static vectors.
 
@@ -134,16 +82,20 @@ def read_static_checkpoint(
         path: The directory or file.
         rows: The path for the rows of a file of word vectors; a directory's rows stay in place.
         max_tokens: A longest input that replaces the checkpoint's own.
+        words: The options of a file of word vectors; a directory has settings of its own.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or damaged.
-        UnsupportedError: Lanner does not export a part of the checkpoint.
+        UnsupportedError: Lanner does not export a part of the checkpoint, or it takes no options.
+        InputError: The texts that words are weighed by have none of them.
+        MissingExtraError: jieba was asked for, and is not installed.
     """
     if max_tokens is not None and max_tokens < 1:
         msg = f"--max-tokens must be at least 1 for {path}, not {max_tokens}"
         raise UnsupportedError(msg)
     if not path.is_dir():
-        return _word_vectors(path, rows, max_tokens)
+        return read_words(path, rows, max_tokens, words)
+    require_no_word_options(words, str(path))
     if _is_model2vec(path):
         return _model2vec(path, max_tokens)
     return _sentence_transformers(path, max_tokens)
@@ -292,30 +244,6 @@ def _word_weights(path: Path) -> NDArray[np.float32]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         msg = f"{path} does not give words and their weights ({error!r}): save the checkpoint again"
         raise CheckpointError(msg) from None
-
-
-def _word_vectors(path: Path, rows: Path, max_tokens: int | None) -> StaticCheckpoint:
-    vectors = read_word_vectors(path, rows)
-    reference = word_vectors_reference(vectors.words, vectors.matrix, max_tokens)
-    if vectors.parts is not None:
-        reference = parts_reference(vectors.words, vectors.matrix, vectors.parts, max_tokens)
-    warnings = []
-    if vectors.left_out:
-        warnings.append(
-            f"{vectors.left_out:,} words of {path} are left out, because they are not UTF-8: no "
-            "text has them"
-        )
-    return StaticCheckpoint(
-        library=WORD_VECTORS,
-        kind=vectors.format,
-        tokenizer=Vocabulary(vectors.words),
-        parts=vectors.parts,
-        table=LookupTable(vectors.matrix, has_parts=vectors.parts is not None),
-        max_tokens=max_tokens,
-        max_characters=None,
-        reference=reference,
-        warnings=warnings,
-    )
 
 
 def _modules(directory: Path) -> list[tuple[str, Path]]:

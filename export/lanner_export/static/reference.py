@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 
 from lanner.artifact.manifest import WordParts
 from lanner.errors import CheckpointError
+from lanner.text.segmentation import Segment
 from lanner.text.word_parts import buckets_of
 from lanner_export.graph.lookup import LookupTable
-from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.graph.quiet import quiet
 
 #: Texts to vectors, float32 [n, dimension].
@@ -77,8 +77,17 @@ def sentence_transformers_reference(directory: Path, max_tokens: int | None) -> 
     return encode
 
 
-def word_vectors_reference(words: list[str], rows: MatrixFile, max_tokens: int | None) -> Reference:
-    """Return the mean of the rows of words by sentence-transformers' `WhitespaceTokenizer`."""
+def word_vectors_reference(
+    words: list[str], table: LookupTable, max_tokens: int | None, segment: Segment | None = None
+) -> Reference:
+    """Return the mean of the rows of words by sentence-transformers' `WhitespaceTokenizer`.
+
+    Args:
+        words: The words.
+        table: Their rows and weights.
+        max_tokens: The most words of a text.
+        segment: Yields the words of a text; None to split at white space.
+    """
 
     @functools.cache
     def tokenizer() -> Any:
@@ -92,53 +101,83 @@ def word_vectors_reference(words: list[str], rows: MatrixFile, max_tokens: int |
             )
         return WhitespaceTokenizer(words, stop_words=())
 
-    table = LookupTable(rows)
-    return lambda texts: mean_rows(
-        table, [tokenizer().tokenize(text)[:max_tokens] for text in texts]
-    )
+    def ids(text: str) -> list[int]:
+        if segment is None:
+            found: list[int] = tokenizer().tokenize(text)
+            return found
+        # A segmenter gives blanks, too, and a table may have them.
+        own: dict[str, int] = tokenizer().word2idx
+        words = segment(text)
+        return [one for w in words for one in ([own[w]] if w in own else tokenizer().tokenize(w))]
+
+    return lambda texts: mean_rows(table, [ids(text)[:max_tokens] for text in texts])
 
 
 def parts_reference(
-    words: list[str], rows: MatrixFile, parts: WordParts, max_tokens: int | None
+    words: list[str],
+    table: LookupTable,
+    parts: WordParts,
+    max_tokens: int | None,
+    segment: Segment | None = None,
 ) -> Reference:
     """Return the mean of the vectors of words that FastText answers, by numpy.
 
     A row counts as the share of its word: at the limit, a word may lose some of its parts.
+
+    Args:
+        words: The words.
+        table: Their rows and weights, and behind them the rows of parts.
+        parts: How words are made of parts.
+        max_tokens: The most rows of a text.
+        segment: Yields the words of a text; None to split at white space.
     """
     ids = {word: row for row, word in enumerate(words)}
+    split = str.split if segment is None else segment
 
     def shares(word: str) -> list[tuple[int, float]]:
         if word in ids:
             return [(ids[word], 1.0)]
-        buckets = buckets_of(word.encode(), parts)
+        buckets = [] if word.isspace() else buckets_of(word.encode(), parts)
         return [(len(words) + bucket, 1 / len(buckets)) for bucket in buckets]
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
-        table = rows.array()
-        means = np.zeros((len(texts), rows.shape[1]), np.float32)
-        for mean, text in zip(means, texts, strict=True):
-            found = [share for word in text.split() for share in shares(word)][:max_tokens]
-            if found:
-                places, weights = map(list, zip(*found, strict=True))
-                total = np.array(weights) @ table[places].astype(np.float64)
-                mean[:] = total / sum(weights)
-        return means
+        found = [
+            [share for word in split(text) for share in shares(word)][:max_tokens] for text in texts
+        ]
+        return _means(table, found)
 
     return encode
 
 
 def mean_rows(table: LookupTable, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Average the rows of token ids, in float64 until the end; float32 [n, dimension]."""
+    ignored, rows = set(table.ignored_ids), table.vocabulary_size
+    return _means(
+        table,
+        [
+            [(one % rows, 1 / (1 + one // rows)) for one in ids if one not in ignored]
+            for ids in token_ids
+        ],
+    )
+
+
+def _means(
+    table: LookupTable, tokens: Sequence[Sequence[tuple[int, float]]]
+) -> NDArray[np.float32]:
+    """Return the vector of each text, from its tokens and how much each counts."""
     rows = table.rows.array()
-    means = np.zeros((len(token_ids), table.dimension))
-    for mean, ids in zip(means, token_ids, strict=True):
-        kept = [token for token in ids if token not in table.ignored_ids]
-        if not kept:
+    means = np.zeros((len(tokens), table.dimension))
+    for mean, of_text in zip(means, tokens, strict=True):
+        if not of_text:
             continue
+        kept, shares = [token for token, _ in of_text], np.array([share for _, share in of_text])
         places = kept if table.mapping is None else table.mapping[kept]
-        weights = np.ones(len(kept)) if table.weights is None else table.weights[kept]
+        weights = shares if table.weights is None else shares * table.weights[kept]
         total = weights.astype(np.float64) @ rows[places].astype(np.float64)
-        mean[:] = total / (weights.sum() if table.is_weighted_mean else len(kept))
+        mean[:] = total / (weights.sum() if table.is_weighted_mean else shares.sum())
+    if table.component is not None:
+        component = table.component.astype(np.float64)
+        means -= np.outer(means @ component, component)
     if table.normalize:
         lengths = np.linalg.norm(means, axis=1, keepdims=True)
         means /= np.where(lengths == 0, 1, lengths)

@@ -12,8 +12,8 @@ from lanner.errors import ExportError, InputError
 from lanner.text.tokenization import Tokenizer
 from lanner.text.words import Vocabulary, WordTokenizer
 from lanner_export.graph.lookup import LookupTable
-from lanner_export.static.reading import StaticCheckpoint
 from lanner_export.static.reference import Reference, mean_rows
+from lanner_export.static.static_checkpoint import StaticCheckpoint
 from lanner_export.trim.tokenizer import trim_tokenizer
 
 _BLOCK_ROWS = 2**14
@@ -64,11 +64,12 @@ def _trim_tokenizer(
     static: StaticCheckpoint, texts: Sequence[str], checkpoint: str, scratch: Path
 ) -> tuple[Path | Vocabulary, NDArray[np.int64]]:
     path = scratch / "vocabulary.json"
-    static.write_tokenizer(path)
+    record = static.write_tokenizer(path)
     if isinstance(static.tokenizer, Vocabulary):
         # A word is looked up as written, then without punctuation, then in lower case: forms that
         # were found are kept, so the same forms are found again.
-        used = {row for ids in WordTokenizer(path).encode(texts) for row in ids}
+        words_of = WordTokenizer.of(path, replace(record, max_tokens=None))
+        used = {row for ids in words_of.encode(texts) for row in ids}
         old_ids = np.array(sorted(used), np.int64)
         words = static.tokenizer.words
         return replace(static.tokenizer, words=[words[row] for row in old_ids]), old_ids
@@ -97,8 +98,6 @@ def _trim_table(table: LookupTable, old_ids: NDArray[np.int64], path: Path) -> L
 def _reference(static: StaticCheckpoint, path: Path) -> Reference:
     record = static.write_tokenizer(path)
     tokenizer: WordTokenizer | Tokenizer = (
-        WordTokenizer(path, record.max_tokens)
-        if record.kind == "words"
-        else Tokenizer(path, record)
+        WordTokenizer.of(path, record) if record.kind == "words" else Tokenizer(path, record)
     )
     return lambda texts: mean_rows(static.table, tokenizer.encode(texts))

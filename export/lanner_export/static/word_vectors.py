@@ -203,6 +203,8 @@ def _text_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterator
             raise CheckpointError(msg)
         # From the right, because some words of GloVe have spaces in them.
         word, *values = line.rsplit(None, dimension) or [b""]
+        if line.startswith(b" ") and len(values) == dimension - 1 and line.strip():
+            word, values = b" ", [word, *values]  # segmenters give blanks, which gensim saves
         if len(values) != dimension or _ends_with_number(word):
             if not line.strip():
                 continue
@@ -253,7 +255,7 @@ def _binary_entries(file: BufferedIOBase, path: Path, layout: _Layout) -> Iterat
 def _write_rows(
     entries: Iterator[_Entry], dimension: int, path: Path, rows: Path
 ) -> tuple[list[str], int]:
-    """Write the rows; return their words, and the number of those that are not UTF-8."""
+    """Write the rows; return their words, and the number of those that no text has."""
     words: dict[str, None] = {}
     left_out = 0
     block = np.empty((max(1, _BLOCK_BYTES // max(1, 4 * dimension)), dimension), "<f4")

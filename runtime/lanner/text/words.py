@@ -151,10 +151,12 @@ class WordTokenizer:
         return ids if self.max_tokens is None else ids[: self.max_tokens]
 
     def _ids_with_parts(self, word: str) -> tuple[int, ...]:
-        if word in self._stop_words or word.isspace() or self._part_ids is None:
+        if word in self._stop_words or self._part_ids is None:
             return ()
         row = self._ids.get(word)
-        return self._part_ids(word) if row is None else (row,)
+        if row is not None:
+            return (row,)
+        return () if word.isspace() else self._part_ids(word)
 
     def _row(self, word: str) -> int | None:
         """Return the row of a word: as written, without punctuation, or also in lower case."""

@@ -16,11 +16,8 @@ from lanner.errors import CheckpointError, UnsupportedError
 from lanner.running.batching import pad
 from lanner.text.words import WordTokenizer
 from lanner_export.graph.lookup import write_lookup_graph
-from lanner_export.static.reading import (
-    StaticCheckpoint,
-    is_static_checkpoint,
-    read_static_checkpoint,
-)
+from lanner_export.static.reading import is_static_checkpoint, read_static_checkpoint
+from lanner_export.static.static_checkpoint import StaticCheckpoint
 
 pytest.importorskip("sentence_transformers", reason="needs the export extra")
 

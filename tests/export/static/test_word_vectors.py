@@ -123,6 +123,13 @@ def test_words_with_spaces_keep_them(tmp_path: Path) -> None:
     assert table.tolist() == [[1, 2, 3], [4, 5, 6], [8, 9, 10]]
 
 
+def test_a_blank_that_gensim_saved_as_a_word_is_one(tmp_path: Path) -> None:
+    words, rows = ["1", " ", "last"], np.arange(6, dtype=np.float32).reshape(3, 2)
+    keyed_vectors(words, rows).save_word2vec_format(tmp_path / "v.txt")
+    vectors, table = read(tmp_path / "v.txt")
+    assert (vectors.words, table.tolist()) == (words, rows.tolist())
+
+
 def test_tabs_windows_line_ends_and_odd_blanks(tmp_path: Path) -> None:
     path = write(tmp_path / "g.txt", "a\t1\t2\r", "\u00a0 3 4\r", "\u2028 5 6")
     vectors, table = read(path)
