@@ -233,6 +233,14 @@ def cell_cases(names: Container[str] = MATRIX, without: str = "") -> list[Any]:
     return cases
 
 
+def encoder_class(prefix: str) -> Any:
+    """Return the class of transformers of an encoder alone."""
+    import transformers  # noqa: PLC0415
+
+    own = getattr(transformers, f"{prefix}EncoderModel", None)  # T5 without its decoder
+    return own or getattr(transformers, f"{prefix}Model")
+
+
 def config_of(name: str, head: str) -> dict[str, Any]:
     """Return the configuration of a cell's tiny checkpoint."""
     config = dict(MATRIX[name].config)

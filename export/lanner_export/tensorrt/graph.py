@@ -20,10 +20,10 @@ from lanner_export.precision.half_precision import write_half
 from lanner_export.precision.ranges import Feed
 from lanner_export.tensorrt import BASE_PRECISIONS, QUANTIZED_PRECISIONS
 from lanner_export.tensorrt.attention import expand_attention, scale_queries
+from lanner_export.tensorrt.expansion import expand_norms, expand_rotary
 from lanner_export.tensorrt.integers import rewrite_integers
 from lanner_export.tensorrt.quantization import quantize_products
 from lanner_export.tensorrt.ranges import measure_largest
-from lanner_export.tensorrt.rotary import expand_rotary
 
 #: The first operator set with Gelu, and with float8 in QuantizeLinear.
 OPSET = 20
@@ -69,7 +69,7 @@ def write_tensorrt_graph(
 
     Raises:
         ExportError: A weight is beyond the range of the type, or an activation is not finite.
-        UnsupportedError: An attention or rotary embedding has a form that Lanner cannot expand.
+        UnsupportedError: An attention, norm or rotary embedding has a form that cannot be expanded.
     """
     base = BASE_PRECISIONS[precision]
     with tempfile.TemporaryDirectory(prefix="lanner-", dir=target.parent) as directory:
@@ -95,6 +95,7 @@ def write_tensorrt_graph(
                 quantizes_attention=quantizes_attention,
             )
         expand_rotary(_inferred(model))
+        expand_norms(_inferred(model))
         rewrite_integers(_inferred(model))
         model.opset_imports[""] = OPSET
         model.ir_version = _IR_VERSION

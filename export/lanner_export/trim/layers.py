@@ -40,8 +40,10 @@ def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tup
                 "out: keep layer 0"
             )
             raise UnsupportedError(msg)
+        _hand_on_bias(layers[0], layers[kept[0]])
         for index in sorted(set(range(count)) - set(kept), reverse=True):
             del layers[index]
+        _number(layers)
     elif groups > 1:
         msg = (
             f"{checkpoint} shares {groups} groups of weights among its {count} layers, which "
@@ -52,6 +54,23 @@ def keep_layers(encoder: Any, keep: int | Sequence[int], checkpoint: str) -> tup
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in kept]
     return kept, count
+
+
+def _number(layers: Any) -> None:
+    """Number layers anew where they know their place, by which caches of keys are found."""
+    for place, layer in enumerate(layers):
+        for module in layer.modules():
+            if isinstance(getattr(module, "layer_idx", None), int):
+                module.layer_idx = place
+
+
+def _hand_on_bias(first: nn.Module, heir: Any) -> None:
+    """Give the layer that will be the first the relative positions of T5, which the first has."""
+    for name, module in first.named_modules():
+        if getattr(module, "has_relative_attention_bias", False):
+            attention = heir.get_submodule(name)
+            attention.has_relative_attention_bias = True
+            attention.relative_attention_bias = module.relative_attention_bias
 
 
 def kept_layers(keep: int | Sequence[int], count: int, checkpoint: str) -> list[int]:

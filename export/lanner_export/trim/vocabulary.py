@@ -70,14 +70,19 @@ def trim_vocabulary(
 
 def _keep_rows(encoder: Any, table: torch.nn.Embedding, old_ids: NDArray[np.int64]) -> None:
     new_ids = {old: new for new, old in enumerate(old_ids.tolist())}
-    table.weight = torch.nn.Parameter(table.weight.detach()[torch.from_numpy(old_ids)])
-    table.num_embeddings = len(old_ids)
-    if table.padding_idx is not None:
-        table.padding_idx = new_ids.get(table.padding_idx)
+    old, rows = table.weight, table.num_embeddings
+    weight = torch.nn.Parameter(old.detach()[torch.from_numpy(old_ids)])
+    # T5 has its table twice: the weight is the same.
+    for one in encoder.modules():
+        if isinstance(one, torch.nn.Embedding) and one.weight is old:
+            one.weight, one.num_embeddings = weight, len(old_ids)
+            if one.padding_idx is not None:
+                one.padding_idx = new_ids.get(one.padding_idx)
     config = encoder.config
     config.vocab_size = len(old_ids)
     for name, number in config.to_dict().items():
-        if name.endswith("_token_id") and isinstance(number, int):
+        # A number beyond the table is a default of transformers, and no token of this model.
+        if name.endswith("_token_id") and isinstance(number, int) and number < rows:
             setattr(config, name, new_ids.get(number))
 
 

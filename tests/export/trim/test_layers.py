@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.support.architectures import MATRIX, config_of
+from tests.support.architectures import MATRIX, config_of, encoder_class
 
 from lanner.errors import UnsupportedError
 
@@ -20,10 +20,11 @@ def encoder_of(name: str, **changes: Any) -> Any:
     if row.since == "5" and transformers.__version__.startswith("4."):
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
     torch.manual_seed(0)
-    config = getattr(transformers, f"{row.prefix}Config")(
-        **{**config_of(name, "embed"), "num_hidden_layers": LAYERS, **changes}
-    )
-    return getattr(transformers, f"{row.prefix}Model")(config).eval()
+    own = {**config_of(name, "embed"), "num_hidden_layers": LAYERS, **changes}
+    if kinds := own.get("layer_types"):
+        own["layer_types"] = (kinds * LAYERS)[:LAYERS]
+    config = getattr(transformers, f"{row.prefix}Config")(**own)
+    return encoder_class(row.prefix)(config).eval()
 
 
 def hidden(encoder: Any) -> Any:
@@ -36,22 +37,30 @@ def hidden(encoder: Any) -> Any:
 
 def pass_over(encoder: Any, kept: Sequence[int]) -> None:
     """Make the other layers return their input."""
-    names = ("layer", "layers", "albert_layer_groups")
+    names = ("layer", "layers", "block", "albert_layer_groups")
     (layers,) = (
         module
         for name, module in encoder.named_modules()
-        if name.rpartition(".")[2] in names and isinstance(module, torch.nn.ModuleList)
+        if name.rpartition(".")[2] in names
+        and isinstance(module, torch.nn.ModuleList)
+        and ".block." not in name  # T5's layer is a list, too
     )
     runs = iter(range(LAYERS))
 
-    def hook(_: Any, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
-        if next(runs) in kept:
-            return output
-        given = inputs[0] if inputs else options["hidden_states"]
-        return given if torch.is_tensor(output) else (given, *output[1:])
+    def passing(forward: Any) -> Any:
+        def run(*inputs: Any, **options: Any) -> Any:
+            output = forward(*inputs, **options)
+            if next(runs) in kept:
+                return output
+            given = inputs[0] if inputs else options["hidden_states"]
+            if isinstance(output, dict):  # SqueezeBERT
+                return {**output, "feature_map": given}
+            return given if torch.is_tensor(output) else (given, *output[1:])
+
+        return run
 
     for layer in layers:
-        layer.register_forward_hook(hook, with_kwargs=True)
+        layer.forward = passing(layer.forward)  # SqueezeBERT calls it without its hooks
 
 
 @pytest.mark.parametrize("kept", [(0, 2), (1, 2, 3)])

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.architectures import CLASS_OF_HEAD, MATRIX, config_of
+from tests.support.architectures import MATRIX, config_of, encoder_class
 from tests.support.checkpoints import (
     MAX_POSITIONS,
     SENTENCES,
@@ -41,7 +41,7 @@ def test_the_corpus_gets_the_vectors_that_it_had(name: str) -> None:
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
     torch.manual_seed(0)
     config = getattr(transformers, f"{row.prefix}Config")(**config_of(name, "embed"))
-    encoder = getattr(transformers, row.prefix + CLASS_OF_HEAD["embed"][0])(config).eval()
+    encoder = encoder_class(row.prefix)(config).eval()
     tokenizer = row.tokenizer()
     before = hidden(encoder, tokenizer, CORPUS)
     other = hidden(encoder, tokenizer, ["reset"])

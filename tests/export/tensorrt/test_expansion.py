@@ -1,4 +1,4 @@
-"""Rotary positions as their parts, on numbers that are rotated by hand."""
+"""Operators as their parts, on numbers that are computed by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ ort = pytest.importorskip("onnxruntime", reason="needs the onnxruntime extra")
 import onnx_ir as ir  # noqa: E402
 from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 
-from lanner_export.tensorrt.rotary import expand_rotary  # noqa: E402
+from lanner_export.tensorrt.expansion import expand_norms, expand_rotary  # noqa: E402
 
 Turns = NDArray[np.float32]
 
@@ -106,3 +106,48 @@ def test_what_no_encoder_has_is_refused(
     )
     with pytest.raises(UnsupportedError, match=message):
         expand_rotary(rotary(shape, 3, **attributes))
+
+
+def norm(rank: int, dtype: int = onnx.TensorProto.FLOAT, **attributes: Any) -> ir.Model:
+    shape = ["batch", *[2] * (rank - 1)]
+    scale = onnx.helper.make_tensor("scale", dtype, [2], [1.0, 2.0])
+    node = onnx.helper.make_node(
+        "RMSNormalization", ["x", "scale"], ["y"], name="norm", **attributes
+    )
+    values = [onnx.helper.make_tensor_value_info(name, dtype, shape) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "graph", values[:1], values[1:], [scale])
+    imports = [onnx.helper.make_opsetid("", 23)]
+    model: ir.Model = ir.from_proto(
+        onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
+    )
+    ShapeInferencePass()(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "tolerance"),
+    [
+        (onnx.TensorProto.FLOAT, np.array([[3, 4], [0, 0]], np.float32), 1e-6),
+        # The square of 800 is beyond the range of half precision.
+        (onnx.TensorProto.FLOAT16, np.array([[600, 800], [0, 0]], np.float16), 1e-3),
+    ],
+)
+def test_a_norm_is_computed_in_float32(
+    tmp_path: Path, dtype: int, given: NDArray[Any], tolerance: float
+) -> None:
+    """Divide (3, 4) by the root of 12.5, the mean of 9 and 16, and double the second."""
+    model = norm(2, dtype, epsilon=1e-6)
+    assert expand_norms(model) == 1
+    model.opset_imports[""] = 20
+    ir.save(model, tmp_path / "m.onnx")
+    onnx.checker.check_model(tmp_path / "m.onnx", full_check=True)
+    session = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": given})
+    expected = np.array([[0.848528, 2.262742], [0, 0]])
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+
+
+def test_a_norm_of_two_axes_is_refused() -> None:
+    message = r"^the norm norm is over more than the last axis, which Lanner does not support for T"
+    with pytest.raises(UnsupportedError, match=message):
+        expand_norms(norm(3, axis=1))

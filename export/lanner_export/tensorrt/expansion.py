@@ -1,8 +1,9 @@
-"""Rotary positions rewritten as products and sums.
+"""Operators that TensorRT's parsers do not take, rewritten as products and sums.
 
-The parser of TensorRT 10.13 does not know ONNX's RotaryEmbedding, which came with 10.15. Its
-definition by other operators (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) computes
-sizes at run time, and slices off a remainder of width 0; here every size is constant.
+RMSNormalization came with ONNX's operator set 23, and RotaryEmbedding is known from TensorRT 10.15
+on. The definition of the latter by other operators
+(https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) computes sizes at run time, and slices
+off a remainder of width 0; here every size is constant.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from lanner.errors import UnsupportedError
 from lanner_export.graph.edits import add_constant, insert
 
 _HEADS_AXIS, _SIZE_AXIS = 1, 3
+_FLOAT = ir.DataType.FLOAT
 
 
 def expand_rotary(model: ir.Model) -> int:
@@ -24,11 +26,27 @@ def expand_rotary(model: ir.Model) -> int:
     angles: dict[ir.Value, ir.Value] = {}
     found = [node for node in model.graph if node.op_type == "RotaryEmbedding" and not node.domain]
     for node in found:
-        _expand(model.graph, node, angles)
+        _expand_rotary(model.graph, node, angles)
     return len(found)
 
 
-def _expand(graph: ir.Graph, node: ir.Node, angles: dict[ir.Value, ir.Value]) -> None:
+def expand_norms(model: ir.Model) -> int:
+    """Replace every RMSNormalization by its parts; types must be inferred.
+
+    Its definition is https://onnx.ai/onnx/operators/onnx__RMSNormalization.html. The squares are
+    computed in float32, as the operator does: those of T5 exceed half precision.
+
+    Raises:
+        UnsupportedError: One norms more than the last axis, which no encoder that Lanner exports
+            does.
+    """
+    found = [node for node in model.graph if node.op_type == "RMSNormalization" and not node.domain]
+    for node in found:
+        _expand_norm(model.graph, node)
+    return len(found)
+
+
+def _expand_rotary(graph: ir.Graph, node: ir.Node, angles: dict[ir.Value, ir.Value]) -> None:
     name, dtype, size = node.name, node.outputs[0].dtype, _size(node)
     given, *turns = (value for value in node.inputs[:3] if value is not None)
     if name is None or dtype is None:
@@ -80,3 +98,37 @@ def _size(node: ir.Node) -> int:
         )
         raise UnsupportedError(msg)
     return size
+
+
+def _expand_norm(graph: ir.Graph, node: ir.Node) -> None:
+    name, output = node.name, node.outputs[0]
+    dtype = output.dtype
+    given, scale = node.inputs[:2]
+    if name is None or dtype is None or given is None or scale is None:
+        raise ValueError(name)
+    rank = None if given.shape is None else len(given.shape)
+    if node.attributes.get_int("axis", -1) not in (-1, rank if rank is None else rank - 1):
+        msg = (
+            f"the norm {name} is over more than the last axis, which Lanner does not support for "
+            "TensorRT: run the artifact in another engine"
+        )
+        raise UnsupportedError(msg)
+
+    def add(operator: str, what: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        kind = attributes.get("to")
+        made = kind if isinstance(kind, ir.DataType) else _FLOAT
+        return insert(node, operator, inputs, attributes, name=f"{name}.{what}", dtype=made)
+
+    epsilon = np.array(node.attributes.get_float("epsilon", 1e-5), np.float32)
+    last = add_constant(graph, "last_axis", np.array([-1]))
+    exact = given if dtype == _FLOAT else add("Cast", "exact", given, to=_FLOAT)
+    square = add("ReduceMean", "square", add("Mul", "squares", exact, exact), last, keepdims=1)
+    sure = add("Add", "sure", square, add_constant(graph, "epsilon", epsilon))
+    normed = add("Div", "normed", exact, add("Sqrt", "root", sure))
+    if dtype != _FLOAT:
+        normed = add("Cast", "rounded", normed, to=dtype)
+    result = insert(node, "Mul", (normed, scale), {}, name=f"{name}.scaled", dtype=dtype)
+    result.shape = output.shape
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    result.name = output.name  # perhaps that of the graph's output
