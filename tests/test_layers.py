@@ -53,9 +53,10 @@ RUNTIME = {
     "service": "errors monitoring machine artifact engines models files loading triton/contract "
     "triton/client service/access service/metrics service/core service/dialects",
     "integrations": "vectors models",
+    "words": "errors text running models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
     "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
-    "triton/server service/access service",
+    "triton/server service/access service words",
     "__init__": "errors _version monitoring vectors artifact models retrieval loading "
     "triton/client",
     "__main__": "commands",

@@ -28,6 +28,7 @@ from lanner.commands import (
     similarity,
     tag,
     tune,
+    words,
 )
 from lanner.commands.console import say, show
 from lanner.commands.options import Parser, Subparsers, add_command
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         score,
         classify,
         tag,
+        words,
         tune,
         repository,
         serve,

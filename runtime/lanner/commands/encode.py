@@ -12,7 +12,6 @@ from typing import Any
 from lanner._version import __version__
 from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.commands.console import Progress, print_json, say
-from lanner.commands.encoders import CountCut, Encode, JsonOf, cut_counter, encoder, json_form
 from lanner.commands.options import Subparsers, add_command, need, option_of, positive
 from lanner.commands.source import (
     CERTIFICATES,
@@ -24,6 +23,7 @@ from lanner.commands.source import (
 )
 from lanner.engines import find_engine
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
+from lanner.files.encoders import CountCut, Encode, JsonOf, cut_counter, encoder, json_form
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows

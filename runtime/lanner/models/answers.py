@@ -81,7 +81,7 @@ def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
     """
     if labelled_measure_name(head, activation) == RANK_CORRELATION:
         ranked = [
-            np.stack([_ranks(column) for column in scores.T]) - (len(scores) - 1) / 2
+            np.stack([ranks(column) for column in scores.T]) - (len(scores) - 1) / 2
             for scores in (a, b)
         ]
         return float(row_cosines(*ranked).mean())
@@ -90,8 +90,8 @@ def agreement(a: Rows, b: Rows, *, head: str, activation: str) -> float:
     return float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
 
 
-def _ranks(values: Rows) -> NDArray[np.float64]:
+def ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the ranks, from 0, float64 [n]; equal values share the mean of their ranks."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts + 1) / 2)[group]
-    return ranks
+    found: NDArray[np.float64] = (np.cumsum(counts) - (counts + 1) / 2)[group]
+    return found

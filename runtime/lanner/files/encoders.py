@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from lanner.artifact.heads import AnswerKind
-from lanner.commands.options import need
-from lanner.errors import UnsupportedError
+from lanner.errors import UnsupportedError, UsageError
 from lanner.files.vector_file import Vectors
 from lanner.files.vector_formats import FORMATS
 from lanner.models.tokens import DOCUMENT
@@ -35,7 +34,7 @@ def encoder(args: argparse.Namespace, model: Any) -> Encode:
     if args.output is not None:
         holds = "holds_ragged" if is_ragged else "holds_dense"
         fitting = [suffix for suffix, kind in FORMATS.items() if getattr(kind, holds)]
-        need(
+        _need(
             args.output.suffix in fitting,
             f"a {args.output.suffix} file does not hold the {record.noun} of {args.model}: use "
             f"{' or '.join(fitting)}",
@@ -48,7 +47,7 @@ def encoder(args: argparse.Namespace, model: Any) -> Encode:
         ("--max-active-dims", args.max_active_dims, record.answer is AnswerKind.TERMS),
         ("--task", args.task, is_ragged),
     ):
-        need(own or value is None, f"{option} does not fit the {record.noun} of {args.model}")
+        _need(own or value is None, f"{option} does not fit the {record.noun} of {args.model}")
     named = {"prompt_name": args.prompt_name}
     if record.answer is AnswerKind.TERMS:
         limit = args.max_active_dims
@@ -71,3 +70,8 @@ def json_form(model: Any) -> JsonOf:
     if model.manifest.head_record.answer is not AnswerKind.TERMS:
         return None
     return lambda row: dict(next(model.terms([row])))
+
+
+def _need(condition: object, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
