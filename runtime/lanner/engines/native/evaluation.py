@@ -111,6 +111,13 @@ def _summed(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
     return inputs[0].sum(axes, keepdims=bool(attributes.get("keepdims", 1)))
 
 
+def _arg_max(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
+    if attributes.get("select_last_index", 0):
+        raise KeyError
+    axis, keepdims = attributes.get("axis", 0), bool(attributes.get("keepdims", 1))
+    return np.argmax(inputs[0], axis, keepdims=keepdims)
+
+
 def _filled(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
     value = attributes.get("value", np.zeros(1, np.float32))
     return np.full(tuple(inputs[0].tolist()), value.ravel()[0], value.dtype)
@@ -127,6 +134,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Abs": lambda i, _: np.abs(i[0]),
     "Add": lambda i, _: i[0] + i[1],
     "And": lambda i, _: i[0] & i[1],
+    "ArgMax": _arg_max,
     "Cast": lambda i, a: i[0].astype(_TYPES[a["to"]]),
     "Clip": _clip,
     "Concat": lambda i, a: np.concatenate(i, a["axis"]),

@@ -93,11 +93,39 @@ def _pooling(graph: Matcher, value: str) -> tuple[Pooling, str]:
         if graph.scalar(node.inputs[1]) != 0 or node.attributes.get("axis", 0) != 1:
             refuse(f"{named(node)} of another token than the first")
         return Pooling.CLS, node.inputs[0]
+    if operator == "Squeeze":
+        return Pooling.CLS, _first_of_mask(graph, value)
     if operator == "Div":
         return Pooling.MEAN, _mean(graph, value)
     if operator == "LayerNormalization":
         return Pooling.NONE, value
     return refuse(f"{named(graph.look(value))} as a pooling")
+
+
+def _first_of_mask(graph: Matcher, value: str) -> str:
+    """Take a gather of the first token that the mask shows; return the name of the tokens.
+
+    Padding comes behind a text, so that token must be the first of all.
+    """
+    squeeze = graph.take(value, "Squeeze")
+    gather = graph.take(squeeze.inputs[0], "GatherElements")
+    tokens, index = gather.inputs
+    norm = graph.look(tokens)
+    inputs = probes()
+    # A prompt that is not pooled has 2 in the mask: a graph that skips it takes another token.
+    inputs[MASK][0, 0] = 2
+    found = graph.evaluate(index, inputs)
+    is_whole = norm.operator == "LayerNormalization" and found.shape == (
+        len(inputs[MASK]),
+        1,
+        graph.constant(norm.inputs[1]).size,
+    )
+    is_by_token = gather.attributes.get("axis", 0) == 1
+    if graph.constant(squeeze.inputs[1]).tolist() != [1] or not is_whole or not is_by_token:
+        refuse(f"{named(squeeze)} as a pooling")
+    if found.any():
+        refuse(f"{named(gather)} of another token than the first")
+    return tokens
 
 
 def _mean(graph: Matcher, value: str) -> str:

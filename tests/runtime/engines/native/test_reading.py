@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.architectures import MATRIX, NATIVE, cell_cases
 from tests.support.cells import MakeCell
+from tests.support.checkpoints import plain_checkpoint, unigram_tokenizer
+from tests.support.made_once import made_once
 from tests.support.planned import PlanInNumpy
 from tests.support.word_artifact import write_word_artifact
 
@@ -80,6 +82,54 @@ def test_a_plan_of_every_head_answers_as_onnxruntime_does(
     assert plan.is_quantized() == (variant == "int8")
     assert plan.takes_types == ("token_type_ids" in artifact.manifest.inputs)
     assert plan.pooling == {"tiny": Pooling.MEAN, "tagger": Pooling.NONE}.get(head, Pooling.CLS)
+
+
+@pytest.fixture(scope="session")
+def first_token_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of an XLM-R whose vector is that of the first token."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    from transformers import XLMRobertaConfig, XLMRobertaModel  # noqa: PLC0415
+
+    def make(directory: Path) -> None:
+        row = MATRIX["XLM-RoBERTa"]
+        directory.mkdir()
+        model = XLMRobertaModel(XLMRobertaConfig(**row.config))
+        checkpoint = plain_checkpoint(directory / "checkpoint", model, unigram_tokenizer())
+        output, options = directory / "artifact", ["--pooling", "cls", "--precision", "fp32"]
+        assert main(["export", str(checkpoint), "--output", str(output), *options]) == 0
+
+    return Artifact.open(made_once(tmp_path_factory, "first-token", make) / "artifact")
+
+
+def test_the_first_token_of_xlm_r_is_a_pooling(first_token_artifact: Artifact) -> None:
+    plan = require_same(first_token_artifact, "fp32")
+    assert (plan.pooling, plan.dimension) == (Pooling.CLS, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("last_of_equals", "does not know the operator ArgMax (node_argmax) among its indices"),
+        ("skip_the_prompt", "of another token than the first"),
+        ("another_axis", "the operator Squeeze (node_squeeze) as a pooling"),
+    ],
+)
+def test_another_token_as_a_pooling_is_refused(
+    change: str, message: str, first_token_artifact: Artifact, tmp_path: Path
+) -> None:
+    model = onnx.load(first_token_artifact.file("model.fp32.onnx"))
+    node = node_of(model, "ArgMax")
+    if change == "last_of_equals":
+        next(item for item in node.attribute if item.name == "select_last_index").i = 1
+    elif change == "skip_the_prompt":
+        hide_what_is_not_read(model)
+        node.input[0] = "read"
+    else:
+        node_of_name(model, model.graph.node[-1].input[0]).attribute[0].i = 0
+    path = tmp_path / "changed.onnx"
+    onnx.save(model, path)
+    with pytest.raises(EngineError, match=re.escape(message)):
+        read_plan(path)
 
 
 def test_a_dense_layer_and_the_norm_of_vectors_are_in_the_plan(tiny_artifact: Artifact) -> None:
@@ -209,13 +259,18 @@ def mask_more(model: Any) -> None:
 
 def answer_what_is_not_read(model: Any) -> None:
     """Hide tokens that have 2 in the mask, as a graph that answers without reading them does."""
+    for name in node_of(model, "GreaterOrEqual").input:
+        source = next(node for node in model.graph.node if node.output[0] == name)
+        source.input[0] = "read"
+    hide_what_is_not_read(model)
+
+
+def hide_what_is_not_read(model: Any) -> None:
+    """Begin with a mask, "read", that is 1 only where the mask of the input is."""
     one = onnx.numpy_helper.from_array(np.array(1), "one")
     model.graph.initializer.append(one)
     equal = onnx.helper.make_node("Equal", ["attention_mask", "one"], ["is_one"])
     cast = onnx.helper.make_node("Cast", ["is_one"], ["read"], to=onnx.TensorProto.INT64)
-    for name in node_of(model, "GreaterOrEqual").input:
-        source = next(node for node in model.graph.node if node.output[0] == name)
-        source.input[0] = "read"
     model.graph.node.insert(0, cast)
     model.graph.node.insert(0, equal)
 
