@@ -1,23 +1,37 @@
 """The head `tokens`: texts to a vector for each token, for late interaction (ColBERT)."""
 
 from collections.abc import Sequence
-from typing import cast, overload
+from typing import NamedTuple, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanner.artifact.manifest import LateInteraction
+from lanner.errors import UnsupportedError
 from lanner.models.base import ManyTexts, Texts, deadline_after, require_batch_size
-from lanner.models.inputs import text_list
+from lanner.models.inputs import require_count, text_list
 from lanner.models.prompts import PromptedModel, with_prompt
 from lanner.models.scoring import Ranked
 from lanner.running.call import Output, Rows
 from lanner.running.runner import Runner, Sequences
+from lanner.text.late_chunks import chunks_of_tokens, read_whole
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
 from lanner.vectors.late_interaction import ManyTokens, TokenVectors, maxsim, maxsim_pairwise
 from lanner.vectors.similarity import Vectors
 
 QUERY, DOCUMENT = "query", "document"
+
+
+class ChunkVectors(NamedTuple):
+    """The chunks of a text.
+
+    Attributes:
+        vectors: float32 [chunks, dimension].
+        characters: The first and the end index of each chunk's characters, int64 [chunks, 2].
+    """
+
+    vectors: Vectors
+    characters: NDArray[np.int64]
 
 
 class TokensModel(PromptedModel):
@@ -105,6 +119,92 @@ class TokensModel(PromptedModel):
             timeout_ms=timeout_ms,
         )
         return found.rows[0] if isinstance(texts, str) else list(found.rows)
+
+    def encode_chunks(
+        self,
+        texts: ManyTexts,
+        chunk_tokens: int | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        timeout_ms: float | None = None,
+    ) -> list[ChunkVectors]:
+        """Encode the chunks of texts, each read in the light of its whole text (late chunking).
+
+        The vector of a chunk is the mean of the vectors of its tokens, without special tokens. A
+        text that is longer than the model's limit is read in windows that overlap by a quarter,
+        and each token counts in the window in which it has the most tokens around it.
+
+        Args:
+            texts: A sequence of texts.
+            chunk_tokens: The most tokens of a chunk; None for one chunk, the whole text.
+            prompt_name: The name of the prompt to put before each window.
+            prompt: A prompt to put before each window, instead of a named one.
+            batch_size: The most windows in one batch; the token budget bounds it too.
+            show_progress_bar: Show progress on stderr; None means no.
+            timeout_ms: Milliseconds after which to give up, or None for never.
+
+        Returns:
+            For each text the vectors and the characters of its chunks; none for a text without
+            tokens.
+
+        Raises:
+            InputTypeError: An item is not a string; the message names its index.
+            InputError: `chunk_tokens` is less than 1, or there is no such prompt.
+            UnsupportedError: The model is one of late interaction, or a server tokenises.
+            Overloaded: Too many calls wait for the model already.
+            DeadlineError: The time is up.
+        """
+        require_batch_size(batch_size)
+        if chunk_tokens is not None:
+            require_count("chunk_tokens", chunk_tokens)
+        listed = text_list(texts, "encode_chunks", "a sequence of texts")
+        check_texts(listed)
+        before = self._prompt(prompt_name, prompt)
+        deadline_s = deadline_after(timeout_ms)
+        name = self.manifest.name
+        if self.manifest.late_interaction is not None:
+            msg = (
+                f"{name} compares tokens, whose mean it was not trained for: export an encoder "
+                "with --head tokens"
+            )
+            raise UnsupportedError(msg)
+
+        def answer(runner: Runner) -> list[ChunkVectors]:
+            tokenizer = self.tokenizer
+            if not isinstance(tokenizer, Tokenizer):
+                msg = f"the server tokenises the texts of {name}: connect to its token model"
+                raise UnsupportedError(msg)
+            read = list(read_whole(tokenizer, listed, before))
+            windows = [window for one in read for window in one.windows]
+            kept = [span for one in read for span in one.kept]
+            found: list[Vectors] = [np.empty((0, self.manifest.dimension), np.float32)] * len(kept)
+
+            def keep(rows: Rows, block: Output) -> None:
+                for row, vectors in zip(rows, block, strict=True):
+                    found[row] = vectors[slice(*kept[row])].copy()
+
+            self._collect(
+                runner,
+                windows,
+                Sequences,
+                lambda _: None,
+                keep,
+                batch_size=batch_size,
+                is_shown=bool(show_progress_bar),
+                deadline_s=deadline_s,
+            )
+            parts = iter(found)
+            return [
+                _chunk_vectors(
+                    np.concatenate([next(parts) for _ in one.windows]), one.characters, chunk_tokens
+                )
+                for one in read
+            ]
+
+        return self.of_one_version(answer)
 
     def token_vectors(
         self,
@@ -275,3 +375,15 @@ class Reading:
         """Return which tokens have a vector, bool [tokens]."""
         kept: NDArray[np.bool_] = ~np.isin(np.array(ids, np.int64), self._skipped)
         return kept
+
+
+def _chunk_vectors(
+    tokens: Vectors, characters: NDArray[np.int64], chunk_tokens: int | None
+) -> ChunkVectors:
+    """Return the mean of the token vectors of each chunk."""
+    chunks = chunks_of_tokens(characters, chunk_tokens)
+    means = [tokens[slice(*one.tokens)].mean(axis=0, dtype=np.float64) for one in chunks]
+    return ChunkVectors(
+        np.array(means, np.float32).reshape(len(chunks), tokens.shape[1]),
+        np.array([one.characters for one in chunks], np.int64).reshape(-1, 2),
+    )

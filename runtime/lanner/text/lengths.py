@@ -175,7 +175,7 @@ def chunks_of(
         UnsupportedError: A server tokenises the texts.
     """
     own = _own(tokenizer)
-    before, after = _around(own, prompt)
+    before, after = around(own, prompt)
     room = 2**62 if own.max_tokens is None else own.max_tokens - len(before) - len(after)
     overlap = room // _OVERLAP_SHARE if overlap_tokens is None else overlap_tokens
     if not 0 <= overlap < room:
@@ -184,13 +184,13 @@ def chunks_of(
     chunks: list[list[int]] = []
     counts = []
     for ids in _bodies(own, texts, prompt, len(before)):
-        inner = [ids[start:end] for start, end in _spans(len(ids), room, room - overlap)]
+        inner = [ids[start:end] for start, end in spans_of(len(ids), room, room - overlap)]
         counts.append(len(inner))
         chunks += [[*before, *part, *after] for part in inner]
     return Chunks(chunks, np.array(counts, np.int64))
 
 
-def _spans(count: int, room: int, step: int) -> Iterator[tuple[int, int]]:
+def spans_of(count: int, room: int, step: int) -> Iterator[tuple[int, int]]:
     """Yield the spans of at most `room` among `count` tokens; one for none."""
     start = 0
     while True:
@@ -205,14 +205,14 @@ def _bodies(
 ) -> Iterator[list[int]]:
     """Yield the token ids of each text, as they follow its prompt."""
     # Of what stands before a text, the prompt's own tokens are here again.
-    again = before - len(_around(own, "")[0])
+    again = before - len(around(own, "")[0])
     for start in range(0, len(texts), _INPUTS_AT_ONCE):
         some = [prompt + text for text in texts[start : start + _INPUTS_AT_ONCE]]
         for ids in _plain_ids(own, some):
             yield ids[again:]
 
 
-def _around(own: Tokenizer | WordTokenizer, prompt: str) -> tuple[list[int], list[int]]:
+def around(own: Tokenizer | WordTokenizer, prompt: str) -> tuple[list[int], list[int]]:
     """Return the token ids before and behind a text: special tokens, and the prompt's own."""
     plain = next(iter(_plain_ids(own, [prompt])))
     if isinstance(own, WordTokenizer):
@@ -240,6 +240,19 @@ def _plain_ids(own: Tokenizer | WordTokenizer, texts: Sequence[str]) -> Iterator
             yield next(found).ids
         else:
             yield cast("list[int]", own.tokens_of_long(text).ids.tolist())
+
+
+def plain_tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], NDArray[np.int64]]:
+    """Return all token ids of a text, without special tokens, and each token's characters.
+
+    Returns:
+        The ids, and int64 [tokens, 2]: the first and the end index of each token's characters.
+    """
+    if len(text) > _CHARACTERS_AT_ONCE:
+        tokens = tokenizer.tokens_of_long(text)
+        return cast("list[int]", tokens.ids.tolist()), tokens.offsets.astype(np.int64)
+    (encoding,) = tokenizer.whole([text], add_special_tokens=False)
+    return encoding.ids, np.array(encoding.offsets, np.int64).reshape(-1, 2)
 
 
 def _is_short(item: str | Pair, sure: int) -> bool:

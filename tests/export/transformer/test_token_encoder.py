@@ -17,10 +17,10 @@ from tests.support.checkpoints import (
 from tests.support.marks import slow
 
 from lanner.artifact.artifact import Artifact
-from lanner.errors import UnsupportedError
+from lanner.errors import InputError, UnsupportedError
 from lanner.loading.load import load
 
-pytest.importorskip("torch", reason="needs the export extra")
+torch = pytest.importorskip("torch", reason="needs the export extra")
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")
 if not hasattr(sentence_transformers, "MultiVectorEncoder"):
     pytest.skip("needs sentence-transformers 6", allow_module_level=True)
@@ -117,6 +117,57 @@ def as_pylate_saves_it(path: Path) -> Path:
     return path
 
 
+def late_reference(framework: Any, text: str, chunk_tokens: int) -> list[Any]:
+    """Return the means of chunks of the token embeddings of a text that may be long.
+
+    Windows repeat a quarter of their room. A token counts where it has the most tokens around it,
+    and in the later of two windows with as many.
+    """
+    transformer, tokenizer = framework[0].auto_model, framework.tokenizer
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    room = framework.max_seq_length - 2
+    starts = range(0, max(1, len(ids) - room // 4), room - room // 4)
+    found: list[Any] = [(-1, None)] * len(ids)
+    for start in starts:
+        part = ids[start : start + room]
+        window = [tokenizer.cls_token_id, *part, tokenizer.sep_token_id]
+        with torch.no_grad():
+            hidden = transformer(input_ids=torch.tensor([window])).last_hidden_state[0].numpy()
+        for place in range(len(part)):
+            before = place if start else len(ids)
+            after = len(part) - 1 - place if start + room < len(ids) else len(ids)
+            if min(before, after) >= found[start + place][0]:
+                found[start + place] = (min(before, after), hidden[1 + place])
+    rows = [row for _, row in found]
+    chunks = [rows[i : i + chunk_tokens] for i in range(0, len(rows), chunk_tokens)]
+    return [np.mean(chunk, axis=0) for chunk in chunks]
+
+
+def require_late_chunks(model: Any, framework: Any) -> None:
+    texts = ["a man plays a guitar.", "the guitar of a man is lost, " * 30, "", "guitar"]
+    assert model.count_tokens(texts)[1] > 3 * model.max_seq_length
+    found = model.encode_chunks(texts, 5, batch_size=3)
+    for text, chunks in zip(texts, found, strict=True):
+        expected = late_reference(framework, text, 5)
+        assert chunks.vectors.shape == (len(expected), 32)
+        np.testing.assert_allclose(chunks.vectors, np.reshape(expected, (-1, 32)), atol=1e-4)
+        assert len(chunks.characters) == len(expected)
+    # Of a text within the limit, they are the token embeddings of sentence-transformers.
+    whole = framework.encode(texts[0], output_value="token_embeddings").numpy()[1:-1]
+    (one,) = model.encode_chunks(texts[:1])
+    np.testing.assert_allclose(one.vectors, [whole.mean(axis=0)], atol=1e-4)
+    assert one.characters.tolist() == [[0, len(texts[0])]]
+    first, second = found[0].characters.tolist()[:2]
+    assert texts[0][: first[1]] + texts[0][first[1] : second[0]] == texts[0][: second[0]]
+    with pytest.raises(InputError, match=r"chunk_tokens must be at least 1, not 0"):
+        model.encode_chunks(texts, 0)
+
+
+def test_late_chunks_are_for_encoders(colbert_artifact: Artifact) -> None:
+    with pytest.raises(UnsupportedError, match=r"compares tokens, whose mean it was not trained f"):
+        load(colbert_artifact.directory).encode_chunks(["a text"])
+
+
 def test_tokens_of_any_encoder(tiny_checkpoint: Path, tmp_path: Path) -> None:
     framework = sentence_transformers.SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model = exported(tiny_checkpoint, tmp_path / "out", head="tokens")
@@ -124,6 +175,7 @@ def test_tokens_of_any_encoder(tiny_checkpoint: Path, tmp_path: Path) -> None:
     for text in TEXTS:
         expected = framework.encode(text, output_value="token_embeddings").numpy()
         np.testing.assert_allclose(model.encode_tokens(text), expected, atol=1e-4)
+    require_late_chunks(model, framework)
     # The mean of them is what the pooling of the checkpoint takes.
     plain = plain_checkpoint(tmp_path / "plain")
     assert exported(plain, tmp_path / "other", head="tokens").encode_tokens("a").shape == (3, 32)
