@@ -19,6 +19,8 @@ PYRIGHT_VERSION := 1.1.414
 PYRIGHT := build/pyright/node_modules/pyright/index.js
 # The Python bindings of two generations of TensorRT, without its libraries, and of CUDA 12.
 TENSORRT := build/tensorrt
+# Prometheus, promtool and Alertmanager from Debian's packages, for the tests of deploy/monitoring.
+MONITORING := build/monitoring
 # Clients of other services, which need versions that exclude each other.
 CLIENTS := build/clients
 CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
@@ -48,7 +50,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help setup monitoring demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients constraints hashes clean
 
 help:            ## show the targets
@@ -77,6 +79,7 @@ TESTS ?= not slow
 test: test-transformers5 test-transformers4 ## run the tests that every change needs, with both generations of transformers
 
 test-all: TESTS := not cell
+test-all: $(MONITORING)/installed
 test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
 
 # Before a release: an hour or two.
@@ -145,6 +148,21 @@ triton-report: $(VENV)/installed $(TRITON)/installed ## measure a Triton server 
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.server.triton_report build/minilm.lanner --checkpoint $(CHECKPOINT) \
 		--output build/triton.html $(if $(PAIRS),--pairs $(PAIRS)) $(REPORT_ARGS)
+
+monitoring: $(VENV)/installed $(MONITORING)/installed ## write the rules and the dashboard of deploy/monitoring, and test them
+	$(VENV)/bin/python deploy/monitoring/rules.py > deploy/monitoring/rules.yml
+	$(VENV)/bin/python deploy/monitoring/dashboard.py > deploy/monitoring/dashboard.json
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/deploy $(PYTEST_ARGS)
+
+# Without Debian's packages the tests that need them are skipped, with this reason. Alertmanager looks for its
+# templates at a fixed path, which becomes one in root/.
+$(MONITORING)/installed:
+	mkdir -p $(MONITORING)
+	@cd $(MONITORING) && if apt-get update -qq && apt-get download -qq prometheus prometheus-alertmanager 2> /dev/null; \
+		then for file in *.deb; do dpkg -x $$file root; done; rm *.deb; \
+		LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|usr/share//prometheus/alertmanager|g' root/usr/bin/prometheus-alertmanager; \
+		touch installed; \
+		else echo "no Prometheus: apt-get cannot download it here"; fi
 
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner

@@ -145,6 +145,11 @@ class Models:
                 self._entries.pop(name, None)
                 self._figures.pop(name, None)
 
+    def names(self) -> list[str]:
+        """Return the names of all models."""
+        with self._lock:
+            return list(self._figures)
+
     def write(self, record: Record) -> None:
         """Write the counts and states of all models into a record."""
         with self._lock:

@@ -18,6 +18,8 @@ _SHARED_S = 1.0
 MOST_KEYS = 200
 _OTHER = "other"
 
+_FROM_ZERO = (families.TEXTS, families.TOKENS, families.TRUNCATED, families.MASKED_TEXTS)
+
 #: Writes values into a record: gauges, as they are at that moment.
 Source = Callable[[Record], None]
 
@@ -115,6 +117,9 @@ class Figures:
         record.set(families.WORKERS, 1)
         record.set(families.BUILD_INFO, 1, __version__)
         self.models.write(record)
+        for name in self.models.names():
+            for family in _FROM_ZERO:  # a rate needs the value before the first request
+                record.counts.setdefault((family.name, (name,)), 0.0)
         write_process(record)
         for write in self.sources:
             write(record)
