@@ -431,6 +431,15 @@ def test_the_service_stands_before_a_triton_server(
         found = [one["embedding"] for one in json.loads(answer.read())["data"]]
     expected = load(tiny_artifact.directory).encode(["a man", "b"])
     np.testing.assert_allclose(np.array(found), expected, atol=1e-5)
+    with urllib.request.urlopen(f"{said['url']}/metrics", timeout=20) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    # The service's own counts, and those of the server for the same request.
+    assert 'lanner_texts_total{model="tiny"} 2' in lines
+    assert "lanner_triton_up 1" in lines
+    assert any(
+        re.match(r'nv_inference_request_success{model="tiny",.*} [1-9]', one) for one in lines
+    )
+    assert any(re.match(r'lanner_model_info{model="tiny",.*engine="triton"', one) for one in lines)
     process.terminate()
     assert process.wait() == 0
     assert processes(repository) == []
