@@ -302,6 +302,8 @@ class Export:
             labels=checkpoint.labels,
             activation=checkpoint.activation,
             scored_label=checkpoint.scored_label,
+            takes_pairs=checkpoint.takes_pairs,
+            empty_answer=list(checkpoint.empty_answer),
             max_active_dims=checkpoint.max_active_dims,
             query_weights=None if checkpoint.query_weights is None else QUERY_WEIGHTS_FILE,
             late_interaction=checkpoint.late_interaction,

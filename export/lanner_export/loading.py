@@ -17,6 +17,8 @@ from lanner_export import HEADS
 from lanner_export.checkpoint.checkpoint import Checkpoint, Reference, local_directory
 from lanner_export.checkpoint.contents import foreign_head, require_inside
 from lanner_export.checkpoint.heads import infer_head
+from lanner_export.linear.classifying import classified
+from lanner_export.linear.files import head_file
 from lanner_export.static.embedder import load_static_embedder
 from lanner_export.static.reading import is_static_checkpoint
 from lanner_export.static.word_options import (
@@ -90,7 +92,10 @@ def load_checkpoint(
             directory, checkpoint, base=base, allow_pickle=allow_pickle, scratch=scratch
         )
         directory, added = prepared.directory, prepared.source
-    warnings = _require_own_head(directory, checkpoint, head)
+    warnings, classifier = _own_head(directory, checkpoint, head)
+    if classifier is not None:
+        _require_no_option(classifier, truncate_dim, pooling, positive_label)
+        head = Head.EMBED  # first, and then the classifier on top
     if is_static_checkpoint(directory):
         _require_plain_embed(checkpoint, head, truncate_dim, pooling, positive_label, trimming)
         if scratch is None:
@@ -104,6 +109,8 @@ def load_checkpoint(
             corpus=trimming.corpus,
             words=words,
         )
+        if classifier is not None:
+            static = classified(static, classifier, checkpoint)
         return replace(static, warnings=[*warnings, *static.warnings])
     require_no_word_options(words, checkpoint)
     drops_head = _asks_for_vectors(head)
@@ -117,19 +124,11 @@ def load_checkpoint(
         if value is not None and head != owner:
             msg = f"{option} is for the head {owner!r}, and {checkpoint} gets {head!r}"
             raise UnsupportedError(msg)
-    load: Callable[..., Checkpoint]
-    if head == Head.SPARSE:
-        load = partial(load_sparse_encoder, directory, checkpoint)
-        loaded = load(max_tokens=max_tokens, trimming=trimming)
-    elif head == Head.TOKENS:
-        load = partial(load_token_encoder, directory, checkpoint)
-        loaded = load(max_tokens=max_tokens, trimming=trimming)
-    elif HEAD_RECORDS[head].embeds:
-        load = partial(load_embedder, directory, checkpoint, pooling=pooling, drops_head=drops_head)
-        loaded = load(max_tokens=max_tokens, truncate_dim=truncate_dim, trimming=trimming)
-    else:
-        load = partial(load_classifier, directory, checkpoint, head, positive_label=positive_label)
-        loaded = load(max_tokens=max_tokens, trimming=trimming)
+    load = _loader(directory, checkpoint, head, pooling, positive_label, drops_head=drops_head)
+    if classifier is not None:
+        load = partial(_load_classified, load, classifier, checkpoint)
+    options = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
+    loaded = load(max_tokens=max_tokens, trimming=trimming, **options)
     loaded = replace(
         loaded, warnings=[*warnings, *loaded.warnings], source={**loaded.source, **added}
     )
@@ -138,23 +137,72 @@ def load_checkpoint(
     return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
 
 
+def _loader(
+    directory: Path,
+    checkpoint: str,
+    head: str,
+    pooling: str | None,
+    positive_label: str | None,
+    *,
+    drops_head: bool,
+) -> Callable[..., Checkpoint]:
+    """Return the function that loads a checkpoint for a head, but for its limit and its parts."""
+    if head == Head.SPARSE:
+        return partial(load_sparse_encoder, directory, checkpoint)
+    if head == Head.TOKENS:
+        return partial(load_token_encoder, directory, checkpoint)
+    if HEAD_RECORDS[head].embeds:
+        return partial(load_embedder, directory, checkpoint, pooling=pooling, drops_head=drops_head)
+    return partial(load_classifier, directory, checkpoint, head, positive_label=positive_label)
+
+
+def _require_no_option(
+    classifier: Path, truncate_dim: int | None, pooling: str | None, positive_label: str | None
+) -> None:
+    for option, value in (
+        ("--truncate-dim", truncate_dim),
+        ("--pooling", pooling),
+        ("--positive-label", positive_label),
+    ):
+        if value is not None:
+            msg = f"the classifier {classifier} was fitted without {option}: leave it out"
+            raise UnsupportedError(msg)
+
+
+def _load_classified(
+    load: Callable[..., Checkpoint], classifier: Path, checkpoint: str, **options: Any
+) -> Checkpoint:
+    return classified(load(**options), classifier, checkpoint)
+
+
 def _asks_for_vectors(head: str) -> bool:
     """True if the caller named a head of vectors, so that the checkpoint's own may be left out."""
     return head in HEAD_RECORDS and HEAD_RECORDS[head].embeds
 
 
-def _require_own_head(directory: Path, checkpoint: str, head: str) -> list[str]:
-    """Refuse a head that a directory holds beside its model and that would be left out silently."""
+def _own_head(directory: Path, checkpoint: str, head: str) -> tuple[list[str], Path | None]:
+    """Return the file of a classifier on top of a directory's vectors, or None.
+
+    Before it a sentence for the user, if the head that a directory holds beside its model is left
+    out.
+
+    Raises:
+        UnsupportedError: There is such a head, and Lanner does not export it.
+    """
     other = foreign_head(directory)
     if other is None:
-        return []
-    if not _asks_for_vectors(head):
+        return [], None
+    if _asks_for_vectors(head):
+        return [f"the head of {checkpoint} is left out: {other}"], None
+    classifier = head_file(directory)
+    if classifier is None or head not in ("auto", Head.CLASSIFY):
         msg = (
-            f"{checkpoint} holds {other}, which Lanner does not export: pass --head embed to "
+            f"{checkpoint} holds {other}, which Lanner does not export"
+            f"{'' if classifier is None else f' with the head {head!r}'}: pass --head embed to "
             "export its encoder alone"
         )
         raise UnsupportedError(msg)
-    return [f"the head of {checkpoint} is left out: {other}"]
+    return [], classifier
 
 
 class _Source:

@@ -62,6 +62,8 @@ class Checkpoint:
         labels: The labels of the logits, in order.
         activation: One of `lanner.artifact.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` returns, if there are several.
+        takes_pairs: False if a pair of texts means nothing to it, though its head takes pairs.
+        empty_answer: The answer to a text without tokens; zeros if it is empty.
         max_active_dims: The most terms that the head `sparse` gives a text; None for no limit.
         query_weights: The weight of each term in a query that is read without inference, or None.
         late_interaction: How the head `tokens` reads queries and documents, or None.
@@ -88,6 +90,8 @@ class Checkpoint:
     labels: list[str] = field(default_factory=list)
     activation: str = "identity"
     scored_label: str | None = None
+    takes_pairs: bool = True
+    empty_answer: Sequence[float] = ()
     max_active_dims: int | None = None
     query_weights: NDArray[np.float32] | None = None
     late_interaction: LateInteraction | None = None

@@ -31,9 +31,11 @@ _MOST_BYTES = 2**28
 _SETTINGS = ("config.json", "sentence_*_config.json", "*embedding_config.json")
 #: Classifiers that other libraries keep beside an encoder -> the library.
 _FOREIGN_HEADS = {
-    "config_setfit.json": "SetFit",
+    "model_head.skops": "scikit-learn",
+    "model_head.onnx": "scikit-learn",
     "model_head.pkl": "SetFit",
     "model_head.joblib": "SetFit",
+    "config_setfit.json": "SetFit",
     "head.safetensors": "model2vec",
     "pipeline.skops": "model2vec",
     "head_config.json": "AdapterHub",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lanner.errors import CheckpointError
+from lanner_export.graph.layers import Layer, through_layers
 from lanner_export.graph.matrix_file import MatrixFile
 from lanner_export.graph.model_file import data_path
 from lanner_export.graph.signed_bytes import to_signed_bytes
@@ -27,6 +28,14 @@ _ALIGNMENT_BYTES = 2**16
 #: The smallest divisors of sentence-transformers' Pooling and of torch's normalize, which make 0/0
 #: equal to 0.
 _SMALLEST_SUM, _SMALLEST_NORM = 1e-9, 1e-12
+#: The activation of a layer -> its operators.
+_OPERATORS = {
+    "identity": (),
+    "relu": ("Relu",),
+    "tanh": ("Tanh",),
+    "sigmoid": ("Sigmoid",),
+    "log-sigmoid": ("Neg", "Softplus", "Neg"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class LookupTable:
         component: A vector of length 1, float32 [dimension], whose part of each mean is removed, or
             None.
         normalize: True to scale the mean to length 1.
+        layers: Layers behind the mean.
+        normalizes_last: True to scale the answer of the layers to length 1.
     """
 
     rows: MatrixFile
@@ -55,6 +66,8 @@ class LookupTable:
     has_parts: bool = False
     component: NDArray[np.float32] | None = None
     normalize: bool = False
+    layers: tuple[Layer, ...] = ()
+    normalizes_last: bool = False
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -85,20 +98,32 @@ class LookupTable:
 
     @property
     def dimension(self) -> int:
-        """Width of the vectors."""
-        return self.rows.shape[1]
+        """Width of the answers."""
+        return len(self.layers[-1].weights) if self.layers else self.rows.shape[1]
+
+    @property
+    def empty_answer(self) -> list[float]:
+        """The answer to a text without tokens, of `dimension` numbers; empty if it is zeros."""
+        if not self.layers:
+            return []
+        (answer,) = through_layers(np.zeros((1, self.rows.shape[1])), self.layers)
+        length = max(float(np.linalg.norm(answer)), _SMALLEST_NORM) if self.normalizes_last else 1.0
+        return [float(number) for number in (answer / length).astype(np.float32)]
 
 
-def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
+def write_lookup_graph(
+    path: Path, table: LookupTable, precision: str, output: str = EMBEDDING
+) -> None:
     """Write the graph, and its table next to it at `data_path`.
 
-    The graph takes `input_ids` and `attention_mask`, int64 [batch, length], and returns
-    `sentence_embedding`, float32 [batch, dimension]. A text without known tokens gets zeros.
+    The graph takes `input_ids` and `attention_mask`, int64 [batch, length], and returns float32
+    [batch, dimension]. The mean of a text without known tokens is zeros.
 
     Args:
         path: The path of the ONNX file.
         table: The table.
         precision: ``"fp32"``, or ``"int8"`` for rows of signed bytes with one scale each.
+        output: The name of the output.
 
     Raises:
         CheckpointError: A value of the table is not a finite number.
@@ -106,12 +131,13 @@ def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
     with data_path(path).open("wb") as file:
         graph = _Graph(file, data_path(path).name)
         _add_nodes(graph, table, is_int8=precision == "int8")
+    graph.nodes[-1].output[0] = output
     shape = ["batch", "length"]
     proto = helper.make_graph(
         graph.nodes,
         "lookup",
         [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
-        [helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["batch", table.dimension])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", table.dimension])],
         graph.initializers,
     )
     opsets = [helper.make_opsetid("", OPSET)]
@@ -122,6 +148,7 @@ def write_lookup_graph(path: Path, table: LookupTable, precision: str) -> None:
 
 
 def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
+    """Add the nodes of a table and its layers; the last has the answer."""
     ids, mask = INPUTS
     counts = graph.node("Cast", mask, to=TensorProto.FLOAT)
     if table.has_parts:
@@ -157,17 +184,27 @@ def _add_nodes(graph: "_Graph", table: LookupTable, *, is_int8: bool) -> None:
     total = graph.node("Squeeze", total, graph.axis(1))
     divisor = graph.node("ReduceSum", divisors, graph.axis(1), keepdims=1)
     divisor = graph.node("Max", divisor, graph.scalar(_SMALLEST_SUM))
-    mean_is_last = table.component is None and not table.normalize
-    mean = graph.node("Div", total, divisor, output=EMBEDDING if mean_is_last else None)
+    answer = graph.node("Div", total, divisor)
     if table.component is not None:
         column = graph.constant(table.component.astype(np.float32)[:, None])
         row = graph.constant(table.component.astype(np.float32)[None])
-        shared = graph.node("Mul", graph.node("MatMul", mean, column), row)
-        mean = graph.node("Sub", mean, shared, output=None if table.normalize else EMBEDDING)
+        shared = graph.node("Mul", graph.node("MatMul", answer, column), row)
+        answer = graph.node("Sub", answer, shared)
     if table.normalize:
-        norm = graph.node("ReduceL2", mean, graph.axis(1), keepdims=1)
-        smallest = graph.scalar(_SMALLEST_NORM)
-        graph.node("Div", mean, graph.node("Max", norm, smallest), output=EMBEDDING)
+        answer = _normalized(graph, answer)
+    for layer in table.layers:
+        weights = graph.constant(layer.weights.T.astype(np.float32))
+        bias = graph.constant(layer.bias.astype(np.float32))
+        answer = graph.node("Gemm", answer, weights, bias)
+        for operator in _OPERATORS[layer.activation]:
+            answer = graph.node(operator, answer)
+    if table.normalizes_last:
+        _normalized(graph, answer)
+
+
+def _normalized(graph: "_Graph", vectors: str) -> str:
+    norm = graph.node("ReduceL2", vectors, graph.axis(1), keepdims=1)
+    return graph.node("Div", vectors, graph.node("Max", norm, graph.scalar(_SMALLEST_NORM)))
 
 
 def _quantized(

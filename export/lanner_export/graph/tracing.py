@@ -11,11 +11,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from lanner.errors import ExportError
+from lanner_export.graph.layers import Layer
 from lanner_export.graph.model_file import save
 from lanner_export.graph.quiet import quiet
 from lanner_export.graph.rewriting import rewrite
@@ -77,6 +79,50 @@ class SentenceGraph(_Graph):
             features = module(features)
         vectors: torch.Tensor = features[EMBEDDING]
         return vectors[:, : self.dimension]
+
+
+class ClassifierGraph(SentenceGraph):
+    """A module from token ids to logits of a text, by layers on top of its vector.
+
+    Args:
+        model: A `SentenceTransformer`.
+        dimension: The number of leading dimensions of a vector to keep.
+        layers: The layers; the last gives the logits.
+        normalizes: True to scale a vector to length 1 before the first layer.
+    """
+
+    def __init__(
+        self, model: Any, *, dimension: int, layers: Sequence[Layer], normalizes: bool
+    ) -> None:
+        super().__init__(model, dimension=dimension)
+        self.normalizes = normalizes
+        self.layers = torch.nn.Sequential(*(_module(layer) for layer in layers))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return float32 [batch, labels] for two inputs int64 [batch, length]."""
+        vectors = super().forward(input_ids, attention_mask)
+        if self.normalizes:
+            vectors = torch.nn.functional.normalize(vectors)
+        logits: torch.Tensor = self.layers(vectors)
+        return logits
+
+
+_MODULES = {
+    "identity": torch.nn.Identity,
+    "relu": torch.nn.ReLU,
+    "tanh": torch.nn.Tanh,
+    "sigmoid": torch.nn.Sigmoid,
+    "log-sigmoid": torch.nn.LogSigmoid,
+}
+
+
+def _module(layer: Layer) -> torch.nn.Module:
+    outputs, inputs = layer.weights.shape
+    linear = torch.nn.Linear(inputs, outputs)
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer.weights)))
+        linear.bias.copy_(torch.from_numpy(np.ascontiguousarray(layer.bias)))
+    return torch.nn.Sequential(linear, _MODULES[layer.activation]())
 
 
 class LogitsGraph(_Graph):

@@ -105,7 +105,7 @@ def write_variants(
                 f"{only_traced[0]}: use fp32, or int8, which is smaller still"
             )
             raise UnsupportedError(msg)
-        return _lookups(loaded.graph, recipe.precisions, directory, progress)
+        return _lookups(loaded.graph, loaded.output, recipe.precisions, directory, progress)
     fp32 = directory / "model.fp32.onnx"
     progress("tracing the graph")
     unfit = loaded.graph.unfit_passes if isinstance(loaded.graph, TokensGraph) else ()
@@ -145,7 +145,9 @@ def _write_int8(
     texts = recipe.texts
     progress(f"calibrating int8 on {len(texts.texts)} texts")
     tokenizer = Tokenizer(path.parent / record.file, record)
-    feeds = calibration_feeds(tokenizer, loaded.inputs, texts.inputs(loaded.head))
+    feeds = calibration_feeds(
+        tokenizer, loaded.inputs, texts.inputs(loaded.head, takes_pairs=loaded.takes_pairs)
+    )
     int8 = Int8.calibrated(fp32, feeds, progress)
     kept: list[str] = []
     if recipe.keep is not None:
@@ -162,6 +164,7 @@ def _write_int8(
 
 def _lookups(
     table: LookupTable,
+    output: str,
     precisions: Sequence[str],
     directory: Path,
     progress: Callable[[str], object],
@@ -170,7 +173,7 @@ def _lookups(
     for precision in dict.fromkeys(precisions):
         progress(f"writing the vectors in {precision}")
         path = directory / f"model.{precision}.onnx"
-        write_lookup_graph(path, table, precision)
+        write_lookup_graph(path, table, precision, output)
         variants.append(_variant(precision, path))
     return variants
 

@@ -43,9 +43,9 @@ def parity_texts() -> list[str]:
     return [*shipped[::step][:_SHIPPED_TEXTS], *ADVERSARIAL_TEXTS]
 
 
-def parity_inputs(head: str) -> list[str | Pair]:
+def parity_inputs(head: str, *, takes_pairs: bool = True) -> list[str | Pair]:
     """Return the inputs for comparing a head: texts; pairs for `score`; both for `classify`."""
-    return CalibrationTexts(parity_texts(), "").inputs(head)
+    return CalibrationTexts(parity_texts(), "").inputs(head, takes_pairs=takes_pairs)
 
 
 def measure_quality(
@@ -74,7 +74,7 @@ def measure_quality(
         ParityError: A variant differs by more than its tolerance.
     """
     first = next(iter(models.values()))
-    inputs = parity_inputs(first.manifest.head)
+    inputs = parity_inputs(first.manifest.head, takes_pairs=first.manifest.takes_pairs)
     progress(f"parity: {len(inputs)} texts in the checkpoint's framework")
     expected = reference(inputs)
     measured = {}
@@ -118,7 +118,7 @@ def _agreement(
 ) -> dict[str, Any]:
     """Return the agreement of each variant with the checkpoint and its source, on real texts."""
     first = next(iter(models.values()))
-    inputs = agreement_inputs(first.manifest.head, data)
+    inputs = agreement_inputs(first.manifest.head, data, takes_pairs=first.manifest.takes_pairs)
     progress(f"agreement: {len(inputs)} texts in the checkpoint's framework")
     measures = {m.name: m for m in agreement_measures(first, reference, inputs)}
     if source is not None:

@@ -130,19 +130,23 @@ def measure_named(
     """
     if name in LABELLED_MEASURES and data is not None:
         return task_measure(model, reference, data)
-    inputs = agreement_inputs(model.manifest.head, data)
+    manifest = model.manifest
+    inputs = agreement_inputs(manifest.head, data, takes_pairs=manifest.takes_pairs)
     return next(m for m in agreement_measures(model, reference, inputs) if m.name == name)
 
 
-def agreement_inputs(head: str, data: QualityData | None) -> list[str | Pair]:
+def agreement_inputs(
+    head: str, data: QualityData | None, *, takes_pairs: bool = True
+) -> list[str | Pair]:
     """Return inputs for agreement, from the labelled data or the shipped sentences.
 
     Args:
         head: The head of the model.
         data: Labelled data that fit it, or None; at most `MOST_INPUTS`, evenly spaced, are used.
+        takes_pairs: False for texts alone, whatever the head takes.
     """
     if data is None:
-        return CalibrationTexts(shipped_sentences(), "").inputs(head)
+        return CalibrationTexts(shipped_sentences(), "").inputs(head, takes_pairs=takes_pairs)
     inputs = data.inputs(head)
     return inputs[:: math.ceil(len(inputs) / MOST_INPUTS)]
 

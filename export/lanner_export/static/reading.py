@@ -6,6 +6,7 @@ vectors. No table is in memory as a whole, except for a reference whose framewor
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lanner_export.checkpoint.modules import (
 from lanner_export.checkpoint.own_tokenizer import read_tokenizer
 from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.matrix_file import MatrixFile, read_safetensors
+from lanner_export.static.dense import read_dense
 from lanner_export.static.reference import (
     model2vec_reference,
     sentence_transformers_reference,
@@ -147,11 +149,16 @@ def _model2vec(directory: Path, wanted: int | None) -> StaticCheckpoint:
 def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpoint:
     places = _modules(directory)
     names = tuple(name for name, _ in places)
-    if names not in _MODULES and names not in [(*each, "Normalize") for each in _MODULES]:
+    dense = [place for name, place in places if name == "Dense"]
+    start = names[: len(names) - len(dense) - (names[-1:] == ("Normalize",))]
+    ends = [("Dense",) * len(dense), (*("Dense",) * len(dense), "Normalize")]
+    is_known = start in _MODULES and names[len(start) :] in ends
+    if not is_known or (dense and start[0] != "StaticEmbedding"):
         kinds = " or ".join(" + ".join(each) for each in _MODULES)
         msg = (
             f"{directory} is made of {', '.join(names) or 'no modules'}, but for static vectors "
-            f"Lanner exports only {kinds}, each with or without Normalize at the end"
+            f"Lanner exports only {kinds}, each with or without Normalize at the end, and "
+            "StaticEmbedding with Dense before that"
         )
         raise UnsupportedError(msg)
     first = places[0][1]
@@ -164,7 +171,10 @@ def _sentence_transformers(directory: Path, wanted: int | None) -> StaticCheckpo
         raise UnsupportedError(msg)
     if names[0] == "StaticEmbedding":
         tokenizer: Path | Vocabulary = first / _TOKENIZER_FILE
-        table, own = _static_embedding(first, normalize="Normalize" in names)
+        table, own = _static_embedding(first, normalize=names == ("StaticEmbedding", "Normalize"))
+        if dense:
+            layers = tuple(read_dense(place) for place in dense)
+            table = replace(table, layers=layers, normalizes_last=names[-1] == "Normalize")
     else:
         tokenizer, table, own = _word_embeddings(dict(places))
     max_tokens = wanted or own

@@ -166,7 +166,7 @@ def _means(
 ) -> NDArray[np.float32]:
     """Return the vector of each text, from its tokens and how much each counts."""
     rows = table.rows.array()
-    means = np.zeros((len(tokens), table.dimension))
+    means = np.zeros((len(tokens), rows.shape[1]))
     for mean, of_text in zip(means, tokens, strict=True):
         if not of_text:
             continue

@@ -88,7 +88,7 @@ def _trim_table(table: LookupTable, old_ids: NDArray[np.int64], path: Path) -> L
             file.write(whole[rows[start : start + _BLOCK_ROWS]].tobytes())
     return replace(
         table,
-        rows=replace(table.rows, path=path, shape=(len(rows), table.dimension), offset_bytes=0),
+        rows=replace(table.rows, path=path, shape=(len(rows), table.rows.shape[1]), offset_bytes=0),
         weights=None if table.weights is None else table.weights[old_ids],
         mapping=mapping,
         ignored_ids=tuple(np.flatnonzero(np.isin(old_ids, table.ignored_ids)).tolist()),

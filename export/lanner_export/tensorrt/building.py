@@ -270,8 +270,9 @@ def _kept(manifest: Manifest, precision: str) -> list[str]:
 
 
 def _feeds(artifact: Artifact, texts: CalibrationTexts) -> list[Feed]:
-    names, inputs = artifact.manifest.inputs, texts.inputs(artifact.manifest.head)
-    return calibration_feeds(tokenizer_of(artifact), names, inputs)
+    manifest = artifact.manifest
+    inputs = texts.inputs(manifest.head, takes_pairs=manifest.takes_pairs)
+    return calibration_feeds(tokenizer_of(artifact), manifest.inputs, inputs)
 
 
 @contextmanager

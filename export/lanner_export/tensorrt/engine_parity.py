@@ -67,7 +67,8 @@ def compared(
     tokenizer, profiles = tokenizer_of(artifact), variant.build.profiles if variant.build else []
     longest = max((profile.largest[1] for profile in profiles), default=_LONGEST)
     progress(f"parity of the {precision} engine")
-    inputs = _short_enough(tokenizer, parity_inputs(manifest.head), longest)
+    all_inputs = parity_inputs(manifest.head, takes_pairs=manifest.takes_pairs)
+    inputs = _short_enough(tokenizer, all_inputs, longest)
     parity = measure_parity(answers(fp32, inputs, batch_size=1), model, inputs)
     if found := parity.shortfall(precision):
         remedy = FP16_OVERFLOW if precision == "fp16" and found.is_nan else _REMEDIES[precision]
@@ -82,7 +83,8 @@ def compared(
     require_edges(engine, exact, manifest, precision, profiles, tokens)
     progress(f"agreement of the {precision} engine")
     reference = RememberedReference(lambda wanted: answers(fp32, wanted, batch_size=1))
-    texts = _short_enough(tokenizer, agreement_inputs(manifest.head, None), longest)
+    several = agreement_inputs(manifest.head, None, takes_pairs=manifest.takes_pairs)
+    texts = _short_enough(tokenizer, several, longest)
     given = model_answers(model, texts)
     agreement = {
         measure.name: measure.of_answers(given).value

@@ -25,9 +25,14 @@ class CalibrationTexts:
     texts: list[str]
     source: str
 
-    def inputs(self, head: str) -> list[str | Pair]:
-        """Return inputs for a head: texts, pairs of neighbours, or both alternating."""
-        takes = HEADS[head].inputs
+    def inputs(self, head: str, *, takes_pairs: bool = True) -> list[str | Pair]:
+        """Return inputs for a head: texts, pairs of neighbours, or both alternating.
+
+        Args:
+            head: The head.
+            takes_pairs: False for texts alone, whatever the head takes.
+        """
+        takes = HEADS[head].inputs if takes_pairs else InputKind.TEXTS
         if takes is InputKind.TEXTS:
             return list(self.texts)
         pairs = list(pairwise([*self.texts, self.texts[0]]))

@@ -6,14 +6,14 @@ of itself without that field. So any changed byte is detected, white space inclu
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from lanner.artifact import fields
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
-from lanner.artifact.heads import HEADS, Head, HeadRecord
+from lanner.artifact.heads import HEADS, Head, HeadRecord, InputKind
 from lanner.artifact.records import (
     Architecture,
     FileRecord,
@@ -102,6 +102,8 @@ class Manifest:
         labels: The labels of the logits, in their order; empty for the head `embed`.
         activation: One of `lanner.artifact.activation.ACTIVATIONS`.
         scored_label: The label whose score the head `score` returns; None if there is only one.
+        takes_pairs: False if the model reads texts alone, though its head takes pairs, too.
+        empty_answer: The answer to a text without tokens; empty for zeros.
         embedding_ranges: The ranges of the vectors of the head `embed`; None if they are unknown.
         trimming: The trimmed parts of the checkpoint: for `layers` the numbers of those `kept`, for
             `tokens` and `dimensions` their count, each with the original count in `of`; and the
@@ -132,6 +134,8 @@ class Manifest:
     labels: list[str] = field(default_factory=list)
     activation: str = "identity"
     scored_label: str | None = None
+    takes_pairs: bool = True
+    empty_answer: list[float] = field(default_factory=list)
     embedding_ranges: RangesRecord | None = None
     trimming: dict[str, Any] = field(default_factory=dict)
     max_active_dims: int | None = None
@@ -142,7 +146,8 @@ class Manifest:
     @property
     def head_record(self) -> HeadRecord:
         """All that depends on its head."""
-        return HEADS[self.head]
+        record = HEADS[self.head]
+        return record if self.takes_pairs else replace(record, inputs=InputKind.TEXTS)
 
     @property
     def _answers_scores(self) -> bool:
@@ -313,7 +318,7 @@ class Manifest:
 
     def _wrong_number(self) -> str:
         max_tokens, max_characters = self.tokenizer.max_tokens, self.tokenizer.max_characters or 0
-        counts = (self.dimension, max_tokens, self.max_active_dims)
+        counts, empty = (self.dimension, max_tokens, self.max_active_dims), self.empty_answer
         if min(count for count in counts if count is not None) < 1:
             return "'dimension', 'max_tokens' and 'max_active_dims' must be at least 1"
         sizes = [self.dimension, max_tokens or 0, max_characters]
@@ -323,8 +328,10 @@ class Manifest:
             return "'max_characters' and 'bytes' must not be negative"
         if not 0 <= self.tokenizer.pad_token_id < 2**31:
             return "'pad_token_id' must be a token's id"
-        if self._answers_scores and len(self.labels) != self.dimension:
-            return f"'labels' must be {self.dimension}, one for each logit"
+        labels = (self.labels, self._answers_scores)
+        for name, (found, is_there) in (("labels", labels), ("empty_answer", (empty, bool(empty)))):
+            if is_there and len(found) != self.dimension:
+                return f"{name!r} must be {self.dimension}, one for each logit"
         return ""
 
     def _wrong_name(self) -> str:
@@ -332,6 +339,7 @@ class Manifest:
             if self.head != head and getattr(self, member) is not None:
                 return f"{member!r} is only for the head {head!r}"
         choices = (
+            ("takes_pairs", self.takes_pairs, (True, False)[: 1 + (self.head == Head.CLASSIFY)]),
             ("activation", self.activation, ACTIVATIONS),
             ("scored_label", self.scored_label, (None, *self.labels)),
             ("similarity", self.similarity, ("", *fields.SIMILARITIES)),

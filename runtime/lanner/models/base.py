@@ -11,15 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lanner.artifact.empty_answers import empty_answers
 from lanner.artifact.heads import HEADS
 from lanner.artifact.manifest import Manifest, Variant
-from lanner.errors import (
-    EngineError,
-    HeadError,
-    InputError,
-    MissingExtraError,
-    UnsupportedError,
-)
+from lanner.errors import EngineError, HeadError, InputError, MissingExtraError, UnsupportedError
 from lanner.models.drop_in import ModelCardData
 from lanner.models.inputs import require_count
 from lanner.running.call import Call, Output, Rows
@@ -162,7 +157,8 @@ class Model(Monitored, CountsTokens):
             timeout_ms: Milliseconds after which to give up, or None.
 
         Returns:
-            The rows in the order of the inputs; zeros for an input without tokens.
+            The rows in the order of the inputs; those without tokens have the
+            manifest's `empty_answer`.
         """
         deadline_s = deadline_after(timeout_ms)
         return self.of_one_version(
@@ -179,7 +175,7 @@ class Model(Monitored, CountsTokens):
 
     def _rows_of(self, runner: Runner, inputs: Any, split: Any, check: Any, **how: Any) -> Output:
         """Return the rows of one version; the arguments are those of `_collect`."""
-        output = np.zeros((len(inputs), self.manifest.dimension), dtype=np.float32)
+        output = empty_answers(self.manifest, len(inputs))
         self._collect(runner, inputs, split, check, output.__setitem__, **how)
         return output
 

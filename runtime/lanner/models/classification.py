@@ -10,7 +10,7 @@ from lanner.artifact.activation import Scores
 from lanner.models.inputs import require_count, require_number, text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.lengths import OnLongInput, require_on_long, tell_long
-from lanner.text.tokenization import Pair
+from lanner.text.tokenization import Pair, check_texts
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ class ClassificationModel(LogitsModel):
         require_number("threshold", threshold)
         single = isinstance(texts, str)
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
+        if not self.manifest.takes_pairs:
+            check_texts(inputs)
         require_on_long(on_long, OnLongInput)
         tell_long(self.manifest.name, self.tokenizer, inputs, on_long)
         logits = self.logits(

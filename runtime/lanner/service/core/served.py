@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.empty_answers import empty_answers
 from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ModelChangedError
@@ -186,7 +187,7 @@ class ServedModel:
         count = len(tokens.sequences.items)
         if count == 1 and blocks:
             return blocks[0][1]
-        output = np.zeros((count, self.manifest.dimension), np.float32)
+        output = empty_answers(self.manifest, count)
         for rows, block in blocks:
             output[rows] = block
         return output

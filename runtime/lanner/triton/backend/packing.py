@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.artifact.empty_answers import empty_answers
 from lanner.artifact.manifest import Manifest
 from lanner.errors import InputError
 from lanner.running.runner import TYPE_IDS, Runner, Sequences
@@ -79,10 +80,7 @@ def run_together(
         LannerError: See `Runner.run`.
     """
     by_token = manifest.head_record.by_token
-    outputs = [
-        np.zeros((*r.is_token.shape[: 2 if by_token else 1], manifest.dimension), np.float32)
-        for r in requests
-    ]
+    outputs = [empty_answers(manifest, *r.is_token.shape[: 2 if by_token else 1]) for r in requests]
     # All sequences of a call have the same number of unpooled tokens.
     for unpooled in sorted({count for request in requests for count in request.unpooled_tokens}):
         places = [

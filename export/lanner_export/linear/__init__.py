@@ -1,0 +1,1 @@
+"""Classifiers on top of sentence vectors: their files, read without running code from them."""

@@ -1,0 +1,12 @@
+"""The answer to a text without tokens, which no engine runs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanner.artifact.manifest import Manifest
+
+
+def empty_answers(manifest: Manifest, *shape: int) -> NDArray[np.float32]:
+    """Return the answer to texts without tokens, float32 [*shape, dimension]."""
+    answer = manifest.empty_answer or [0.0] * manifest.dimension
+    return np.tile(np.array(answer, np.float32), (*shape, 1))

@@ -1,0 +1,208 @@
+"""Classifiers of scikit-learn as layers, against their own probabilities."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="needs the export extra")
+pytest.importorskip("sklearn", reason="the reference")
+
+import joblib
+import onnx
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from lanner.artifact.activation import ACTIVATIONS
+from lanner.errors import CheckpointError, UnsupportedError
+from lanner_export.graph.layers import through_layers
+from lanner_export.linear.files import read_head
+from lanner_export.linear.head import LinearHead
+
+DRAW = np.random.default_rng(0)
+VECTORS = DRAW.normal(size=(60, 5)).astype(np.float32)
+THREE = np.array(["b", "a", "c"])[np.argmax(VECTORS[:, :3] + DRAW.normal(size=(60, 3)), axis=1)]
+TWO = (VECTORS[:, 0] > DRAW.normal(size=60)).astype(int)
+SEVERAL = (VECTORS[:, :3] > DRAW.normal(size=(60, 3))).astype(int)
+LOGISTIC = LogisticRegression(C=3)
+
+
+def probabilities(head: LinearHead, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits = through_layers(vectors, head.layers).astype(np.float32)
+    return ACTIVATIONS[head.activation](logits)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("estimator", "answers", "labels"),
+    [
+        (LOGISTIC, THREE, ["a", "b", "c"]),
+        (LOGISTIC, THREE.astype(object), ["a", "b", "c"]),
+        (LOGISTIC, TWO, ["0", "1"]),
+        (LogisticRegression(solver="liblinear"), TWO, ["0", "1"]),
+        (LogisticRegressionCV(Cs=2, cv=2), THREE, ["a", "b", "c"]),
+        (OneVsRestClassifier(LOGISTIC), THREE, ["a", "b", "c"]),
+        (OneVsRestClassifier(LOGISTIC), TWO, ["0", "1"]),
+        (OneVsRestClassifier(LOGISTIC), SEVERAL, ["0", "1", "2"]),
+        (MultiOutputClassifier(LOGISTIC), SEVERAL, ["0", "1", "2"]),
+        (make_pipeline(StandardScaler(), LOGISTIC), THREE, ["a", "b", "c"]),
+        (make_pipeline(StandardScaler(with_std=False), LOGISTIC), TWO, ["0", "1"]),
+    ],
+)
+def test_probabilities_are_the_estimator_s(
+    tmp_path: Path, estimator: Any, answers: Any, labels: list[str]
+) -> None:
+    estimator.fit(VECTORS, answers)
+    joblib.dump(estimator, tmp_path / "model_head.pkl")
+    head = read_head(tmp_path / "model_head.pkl")
+    assert head.labels == labels
+    expected = estimator.predict_proba(VECTORS)
+    if isinstance(expected, list):  # of each label, that it does not hold and that it does
+        expected = np.stack([column[:, 1] for column in expected], axis=1)
+    np.testing.assert_allclose(probabilities(head, VECTORS), expected, atol=1e-6)
+
+
+class Commands:
+    """An object whose pickle would run a command."""
+
+    def __reduce__(self) -> Any:
+        return print, ("run",)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (RandomForestClassifier(n_estimators=1).fit(VECTORS, TWO), "sklearn.ensemble._forest"),
+        (RidgeClassifier().fit(VECTORS, TWO), "RidgeClassifier"),
+        (ClassifierChain(LOGISTIC).fit(VECTORS, SEVERAL), "multioutput.ClassifierChain"),
+        (make_pipeline(MinMaxScaler(), LOGISTIC).fit(VECTORS, TWO), "MinMaxScaler"),
+        (Commands(), "builtins.print"),
+        # joblib pickles arrays of objects by themselves.
+        (np.array([Commands()], object), "builtins.print"),
+    ],
+    ids=["forest", "ridge", "chain", "scaler", "command", "command in an array"],
+)
+def test_any_other_name_in_a_pickle_is_refused(
+    tmp_path: Path, content: Any, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joblib.dump(content, tmp_path / "model_head.pkl")
+    with pytest.raises(UnsupportedError, match=rf"model_head.pkl is a pickle that asks .*{name}"):
+        read_head(tmp_path / "model_head.pkl")
+    assert "run" not in capsys.readouterr().out
+
+
+def test_damaged_pickles_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model_head.pkl"
+    joblib.dump(LOGISTIC.fit(VECTORS, THREE), path)
+    whole = path.read_bytes()
+    for content in (b"", b"{}", whole[: len(whole) // 2], whole[:-40], pickle.dumps({"a": 1})):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model_head.pkl (is not a whole|holds no cla)"):
+            read_head(path)
+    joblib.dump(LOGISTIC, path, compress=3)
+    with pytest.raises(CheckpointError, match=r"is not a whole file of joblib.dump, uncompressed"):
+        read_head(path)
+    joblib.dump(LogisticRegression(), path)
+    with pytest.raises(CheckpointError, match=r"a LogisticRegression that was not fitted \('coef_"):
+        read_head(path)
+
+
+def test_plain_pickles_are_read(tmp_path: Path) -> None:
+    # As Python writes them, where numpy keeps the bytes of an array in the pickle.
+    LOGISTIC.fit(VECTORS, THREE)
+    buffer = io.BytesIO()
+    pickle.dump(LOGISTIC, buffer)
+    (tmp_path / "model_head.pkl").write_bytes(buffer.getvalue())
+    head = read_head(tmp_path / "model_head.pkl")
+    expected = LOGISTIC.predict_proba(VECTORS)
+    np.testing.assert_allclose(probabilities(head, VECTORS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("answers", "transform"), [(THREE, "SOFTMAX"), (TWO, "LOGISTIC")])
+def test_a_linear_classifier_of_onnx(tmp_path: Path, answers: Any, transform: str) -> None:
+    """As skl2onnx writes a LogisticRegression; of two classes with both scores."""
+    LOGISTIC.fit(VECTORS, answers)
+    weights, bias = LOGISTIC.coef_, LOGISTIC.intercept_
+    if len(weights) == 1:
+        weights, bias = np.concatenate([-weights, weights]), np.append(-bias, bias)
+    classes = LOGISTIC.classes_.tolist()
+    kind = "strings" if isinstance(classes[0], str) else "ints"
+    node = onnx.helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "raw"],
+        domain="ai.onnx.ml",
+        coefficients=weights.reshape(-1).tolist(),
+        intercepts=bias.tolist(),
+        post_transform=transform,
+        **{f"classlabels_{kind}": classes},
+    )
+    after = onnx.helper.make_node("Normalizer", ["raw"], ["y"], domain="ai.onnx.ml", norm="L1")
+    write_onnx(tmp_path / "model_head.onnx", [node, after])
+    head = read_head(tmp_path / "model_head.onnx")
+    assert head.labels == [str(item) for item in classes]
+    expected = LOGISTIC.predict_proba(VECTORS)
+    np.testing.assert_allclose(probabilities(head, VECTORS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("answers", [THREE, TWO, SEVERAL], ids=["three", "two", "several"])
+def test_what_skl2onnx_writes(tmp_path: Path, answers: Any) -> None:
+    skl2onnx = pytest.importorskip("skl2onnx", reason="writes the file")
+    estimator = OneVsRestClassifier(LOGISTIC) if answers is SEVERAL else LOGISTIC
+    path = tmp_path / "model_head.onnx"
+    path.write_bytes(
+        skl2onnx.to_onnx(estimator.fit(VECTORS, answers), VECTORS[:1]).SerializeToString()
+    )
+    if answers is SEVERAL:
+        with pytest.raises(UnsupportedError, match=r"and Lanner reads one LinearClassifier: conv"):
+            read_head(path)
+        return
+    expected = estimator.predict_proba(VECTORS)
+    np.testing.assert_allclose(probabilities(read_head(path), VECTORS), expected, atol=1e-6)
+
+
+def test_other_graphs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model_head.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match=r"model_head.onnx is not an ONNX file"):
+        read_head(path)
+    write_onnx(path, [onnx.helper.make_node("Relu", ["x"], ["y"])])
+    with pytest.raises(UnsupportedError, match=r"has the operators Relu, and Lanner reads one Lin"):
+        read_head(path)
+
+
+def write_onnx(path: Path, nodes: list[onnx.NodeProto]) -> None:
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, None])
+        for name in "xy"
+    )
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "head", [x], [y])), path)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [LOGISTIC, MLPClassifier((4,), random_state=0, max_iter=999, tol=0.1)],
+    ids=["logistic", "perceptron"],
+)
+def test_files_of_skops(tmp_path: Path, estimator: Any) -> None:
+    skops = pytest.importorskip("skops.io", reason="an extra")
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(VECTORS, THREE)
+    skops.dump(pipeline, tmp_path / "pipeline.skops")
+    found = probabilities(read_head(tmp_path / "pipeline.skops"), VECTORS)
+    np.testing.assert_allclose(found, pipeline.predict_proba(VECTORS), atol=1e-5)
+    path = tmp_path / "model_head.skops"
+    skops.dump(RidgeClassifier().fit(VECTORS, TWO), path)
+    with pytest.raises(UnsupportedError, match=r"holds a RidgeClassifier, whose probabilities Lan"):
+        read_head(path)
+    skops.dump(np.array([Commands()], object), path)
+    with pytest.raises(UnsupportedError, match=r"Commands, which skops does not trust: save it wi"):
+        read_head(path)
