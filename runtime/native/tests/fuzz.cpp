@@ -33,8 +33,15 @@ ln_config random_config(Random& random) {
   return c;
 }
 
-void damage_model(Random& random, ln_config& config, std::vector<ln_tensor>& tensors) {
+// Nobody can see from a description that the memory is smaller than it says: a caller's arrays are
+// as large as their shapes. So `memory` becomes that of a damaged tensor, larger than any damage.
+void damage_model(Random& random, ln_config& config, std::vector<ln_tensor>& tensors,
+                  std::vector<std::byte>& memory) {
   ln_tensor& tensor = tensors[random.below(static_cast<std::uint32_t>(tensors.size()))];
+  const std::size_t values = tensor.shape[0] * (tensor.rank == 2 ? tensor.shape[1] : 1);
+  memory.resize(sizeof(float) * (tensor.shape[0] + 1) * (tensor.shape[1] + 2));
+  std::memcpy(memory.data(), tensor.data, values * (tensor.dtype == LN_F32 ? sizeof(float) : 1));
+  tensor.data = memory.data();
   switch (random.below(5)) {
     case 0: tensor.shape[random.below(2)] += 1; break;
     case 1: tensor.dtype = random.below(4); break;
@@ -78,7 +85,8 @@ void round(Random& random) {
   const RandomModel model(random_config(random), sizes, random.below(1u << 20));
   ln_config config = model.config();
   std::vector<ln_tensor> tensors = model.tensors();
-  if (random.below(4) == 0) damage_model(random, config, tensors);
+  std::vector<std::byte> memory;
+  if (random.below(4) == 0) damage_model(random, config, tensors, memory);
   Loaded loaded(config, tensors, random_set(random));
   CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%d %s", loaded.status, loaded.error.c_str());
   if (loaded.status != LN_OK) return;
