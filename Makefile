@@ -79,26 +79,27 @@ TESTS ?= not slow
 test: test-transformers5 test-transformers4 ## run the tests that every change needs, with both generations of transformers
 
 test-all: TESTS := not cell
-test-all: $(MONITORING)/installed
 test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
 
 # Before a release: an hour or two.
 test-cells: TESTS := cell
-test-cells: TESTS4 := tests/end_to_end tests/runtime/engines
+test-cells: MARKS4 := slow
+test-cells: TESTS4 := tests/export tests/end_to_end tests/runtime
 test-cells: test-transformers5 test-transformers4 ## run every cell of docs/support.md that test-all leaves out
 
 test-transformers5: $(VENV)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
-# What the generations of transformers read and trace in ways of their own; of test-all, every test
-# that reads or writes a checkpoint (tests/conftest.py says which those are).
+# What the generations of transformers read and trace in ways of their own; test-all adds what changes
+# or asks the framework's models, and test-cells every test that reads or writes a checkpoint
+# (tests/conftest.py says which those are).
 TESTS4 ?= tests/export/checkpoint tests/export/transformer tests/export/graph/test_tracing.py \
 	tests/end_to_end/test_architectures.py tests/end_to_end/test_export_to_answers.py
 
-test-all: TESTS4 := tests/export tests/end_to_end tests/runtime
+test-all: TESTS4 += tests/export/trim tests/export/static tests/export/linear tests/runtime/models
 
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
-	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(TESTS))" $(TESTS4) $(PYTEST_ARGS)
+	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(or $(MARKS4),$(TESTS)))" $(TESTS4) $(PYTEST_ARGS)
 
 check: lint types site ## lint, types, and the documentation's links
 
