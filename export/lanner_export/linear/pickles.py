@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lanner.errors import CheckpointError, UnsupportedError
+from lanner_export.checkpoint.standins import MULTIARRAYS, Standin, array_of, reason
 from lanner_export.linear.estimators import Estimator
 
 #: Types of numbers and of texts of a fixed length.
@@ -29,45 +30,36 @@ _CLASSES = {
     "LabelBinarizer": ("preprocessing._label", "preprocessing.label"),
 }
 _DEEPEST = 20
-_MULTIARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 
-class _Standin:
-    """A stand-in for any object that a pickle makes or calls; it records its arguments."""
+class _Object(Standin):
+    """An object of scikit-learn, by the name of its class."""
 
     name = ""
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
 
 
-class _Array(_Standin):
+class _Array(Standin):
     """numpy's `_reconstruct`; its state is version, shape, type, order of columns, and values."""
 
 
-class _Scalar(_Standin):
+class _Scalar(Standin):
     """numpy's `scalar` of a type and bytes."""
 
 
-class _Wrapper(_Standin):
+class _Wrapper(Standin):
     """joblib's stand-in for an array whose bytes follow."""
 
 
-def _standins() -> dict[tuple[str, str], type[_Standin]]:
-    found: dict[tuple[str, str], type[_Standin]] = {
+def _standins() -> dict[tuple[str, str], type[Standin]]:
+    found: dict[tuple[str, str], type[Standin]] = {
         ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
-        ("numpy", "ndarray"): _Standin,
-        ("numpy", "dtype"): _Standin,
+        ("numpy", "ndarray"): Standin,
+        ("numpy", "dtype"): Standin,
     }
-    for module in _MULTIARRAYS:
+    for module in MULTIARRAYS:
         found |= {(module, "_reconstruct"): _Array, (module, "scalar"): _Scalar}
     for name, modules in _CLASSES.items():
-        kind = type(name, (_Standin,), {"name": name})
+        kind = type(name, (_Object,), {"name": name})
         found |= {(f"sklearn.{module}", name): kind for module in modules}
     return found
 
@@ -86,7 +78,7 @@ class _Unpickler(pickle._Unpickler):
         super().__init__(file)
         self._file, self._path = file, path
 
-    def find_class(self, module: str, name: str) -> type[_Standin]:
+    def find_class(self, module: str, name: str) -> type[Standin]:
         standin = _STANDINS.get((module, name))
         if standin is None:
             msg = (
@@ -120,7 +112,7 @@ class _Unpickler(pickle._Unpickler):
         for length in shape:
             size *= length
         raw = self._file.read(max(size, 0))
-        return np.frombuffer(raw, dtype).reshape(shape, order="F" if state["order"] == "F" else "C")
+        return array_of(raw, dtype, shape, is_by_column=state["order"] == "F")
 
 
 def read_pickled(path: Path) -> Estimator:
@@ -136,8 +128,7 @@ def read_pickled(path: Path) -> Estimator:
     except (CheckpointError, UnsupportedError):
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        msg = f"{path} is not a whole file of joblib.dump, uncompressed: {reason}"
+        msg = f"{path} is not a whole file of joblib.dump, uncompressed: {reason(error)}"
         raise CheckpointError(msg) from error
     if not isinstance(found, Estimator):
         msg = f"{path} holds no classifier, but {type(found).__name__}: save it again"
@@ -154,21 +145,20 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return {str(name): _plain(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, depth + 1) for item in value]
-    return _meant(value, depth + 1) if isinstance(value, _Standin) else value
+    return _meant(value, depth + 1) if isinstance(value, Standin) else value
 
 
-def _meant(standin: _Standin, depth: int) -> Any:
+def _meant(standin: Standin, depth: int) -> Any:
     """Return what a stand-in stands for."""
     if isinstance(standin, _Array):
         _, shape, kind, is_by_column, raw = standin.state
         if isinstance(raw, list):
             return _plain(raw, depth)
-        values = np.frombuffer(raw, _dtype(kind))
-        return values.reshape(shape, order="F" if is_by_column else "C")
+        return array_of(raw, _dtype(kind), shape, is_by_column=is_by_column)
     if isinstance(standin, _Scalar):
         kind, raw = standin.arguments
         return np.frombuffer(raw, _dtype(kind))[0].item()
-    if not standin.name:
+    if not isinstance(standin, _Object):
         return None  # a type, which only settings name
     return Estimator(standin.name, _plain(standin.state or {}, depth))
 

@@ -14,34 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import CheckpointError
+from lanner_export.checkpoint.standins import MULTIARRAYS, Standin, array_of, reason
 
 _FLOATS = ("f2", "f4", "f8")
 
 
-class _Standin:
-    """A stand-in for any object that a pickle makes or calls; it records its arguments."""
-
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _KeyedVectors(_Standin):
+class _KeyedVectors(Standin):
     pass
 
 
-#: All names in a pickle of KeyedVectors; the core of numpy 1 has another name.
-_STANDINS: dict[tuple[str, str], type[_Standin]] = {
+#: All names in a pickle of KeyedVectors.
+_STANDINS: dict[tuple[str, str], type[Standin]] = {
     ("gensim.models.keyedvectors", "KeyedVectors"): _KeyedVectors,
-    ("numpy.core.multiarray", "_reconstruct"): _Standin,
-    ("numpy._core.multiarray", "_reconstruct"): _Standin,
-    ("numpy", "ndarray"): _Standin,
-    ("numpy", "dtype"): _Standin,
+    **{(module, "_reconstruct"): Standin for module in MULTIARRAYS},
+    ("numpy", "ndarray"): Standin,
+    ("numpy", "dtype"): Standin,
 }
 
 
@@ -50,7 +37,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._path = path
 
-    def find_class(self, module_name: str, global_name: str, /) -> type[_Standin]:
+    def find_class(self, module_name: str, global_name: str, /) -> type[Standin]:
         standin = _STANDINS.get((module_name, global_name))
         if standin is not None:
             return standin
@@ -89,7 +76,7 @@ def read_keyed_vectors(file: BufferedIOBase, path: Path) -> tuple[list[str], NDA
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        msg = f"{path} is not a whole file of gensim's KeyedVectors.save: {_reason(error)}"
+        msg = f"{path} is not a whole file of gensim's KeyedVectors.save: {reason(error)}"
         raise CheckpointError(msg) from error
     if not words or vectors.shape[:1] != (len(words),) or vectors.ndim != 2:
         msg = (
@@ -126,15 +113,10 @@ def _array(state: tuple[Any, ...]) -> NDArray[Any]:
     kind = str(dtype.arguments[0])
     _require_floats(kind)
     order = dtype.state[1]
-    values = np.frombuffer(raw, np.dtype(kind).newbyteorder(order))
-    return values.reshape(shape, order="F" if is_by_column else "C")
+    return array_of(raw, np.dtype(kind).newbyteorder(order), shape, is_by_column=is_by_column)
 
 
 def _require_floats(kind: str) -> None:
     if kind not in _FLOATS:
         msg = f"its table is of dtype {kind!r}, not of floats"
         raise ValueError(msg)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
