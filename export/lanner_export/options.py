@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lanner.artifact.manifest import file_sha256, foreign_files
+from lanner.artifact.artifact import foreign_files
+from lanner.artifact.manifest import file_sha256
 from lanner.artifact.quality_budget import QualityBudget
 from lanner.errors import OutputExistsError, UnsupportedError, UsageError
 from lanner_export import PRECISIONS, SEGMENTERS, SIF_SMOOTHING

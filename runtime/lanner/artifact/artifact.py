@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
-from lanner.artifact.manifest import FileRecord, Manifest, Variant, file_sha256
+from lanner.artifact.manifest import (
+    FORMAT,
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    FileRecord,
+    Manifest,
+    Variant,
+    file_sha256,
+)
 from lanner.artifact.quality_budget import FORMER_NAMES
 from lanner.errors import ArtifactError, CorruptArtifactError, InputTypeError, VariantError
 
@@ -212,6 +220,21 @@ class Artifact:
 
     def _names(self) -> list[str]:
         return [variant.name for variant in self.manifest.variants]
+
+
+def foreign_files(path: Path) -> list[str]:
+    """Return the files of a directory that its artifact does not list.
+
+    A damaged manifest is read as far as possible: such an artifact may still be replaced.
+    """
+    if not path.is_dir():
+        return [path.name]
+    try:
+        content = parse_json(read_bounded(path / MANIFEST_FILE, MAX_MANIFEST_BYTES))
+        known = {MANIFEST_FILE, *content["files"]} if content["format"] == FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError, TooLargeError):
+        known = set()
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
 
 
 def _rename(quality: dict[str, Any]) -> None:

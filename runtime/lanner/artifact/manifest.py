@@ -48,7 +48,6 @@ __all__ = [
     "Variant",
     "WordParts",
     "file_sha256",
-    "foreign_files",
 ]
 
 FORMAT = "lanner-artifact"
@@ -166,6 +165,11 @@ class Manifest:
     def is_looked_up(self, variant: Variant) -> bool:
         """True for static vectors, rows of a table: neither cores nor a GPU make them faster."""
         return variant.weights_file is not None and not self.architecture.layers
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of `manifest.json`, which has those of all other files."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
         """Return the canonical text of `manifest.json`, with its own digest."""
@@ -375,21 +379,6 @@ class Manifest:
             return "a file is listed for two purposes"
         unlisted = set(needed) - set(self.files)
         return f"'files' lacks {min(unlisted)!r}" if unlisted else ""
-
-
-def foreign_files(path: Path) -> list[str]:
-    """Return the files of a directory that its artifact does not list.
-
-    A damaged manifest is read as far as possible: such an artifact may still be replaced.
-    """
-    if not path.is_dir():
-        return [path.name]
-    try:
-        content = parse_json(read_bounded(path / MANIFEST_FILE, MAX_MANIFEST_BYTES))
-        known = {MANIFEST_FILE, *content["files"]} if content["format"] == FORMAT else set()
-    except (OSError, ValueError, KeyError, TypeError, TooLargeError):
-        known = set()
-    return sorted(entry.name for entry in path.iterdir() if entry.name not in known)
 
 
 def _canonical(content: dict[str, Any]) -> bytes:

@@ -43,6 +43,9 @@ class AsyncModel(AwaitedMethods):
         """See `Model.close`."""
         self.model.close()
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Model]]:
+        return type(self), (self.model,)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 

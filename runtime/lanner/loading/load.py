@@ -125,18 +125,11 @@ def load(
     if "://" in str(path):
         msg = f"{path} is the address of a server, not a directory: lanner.connect(url, name)"
         raise InputError(msg)
-    again = partial(
-        load,
-        path,
-        engine=engine,
-        variant=variant,
-        device=device,
-        threads=threads,
-        workers=workers,
-        token_budget=token_budget,
-        max_waiting=max_waiting,
-        engine_cache=engine_cache,
+    options = LoadOptions(
+        threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
     )
+    if engine_cache is not None:
+        options["engine_cache"] = Path(engine_cache).absolute()
     threads = available_cores() if threads is None else threads
     require_counts(
         threads=threads, workers=workers, token_budget=token_budget, max_waiting=max_waiting
@@ -177,7 +170,15 @@ def load(
     if _log.isEnabledFor(logging.INFO):
         why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, **asked)
         _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
-    model.reopen = again
+    # Another process may have another working directory, or engines that this one has not.
+    model.reopen = partial(
+        load,
+        Path(path).absolute(),
+        engine=configuration.engine,
+        variant=configuration.variant,
+        device=configuration.device,
+        **options,
+    )
     model.load_s = time.perf_counter() - begin_s
     return model
 

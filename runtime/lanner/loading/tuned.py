@@ -24,7 +24,6 @@ from lanner._version import __version__
 from lanner.artifact import fields
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
-from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.engines import DEVICES, ENGINES, engine_names
 from lanner.errors import ArtifactError, InputError
 from lanner.files.staging import staged_file
@@ -125,7 +124,7 @@ def stored_choice(artifact: Artifact, *, threads: int) -> Choice | None:
         if not path.is_file():
             return None
         content = _read(path)
-        if content["artifact"] != _identity(artifact):
+        if content["artifact"] != artifact.manifest.checksum:
             return None
         entry = next((e for e in content["entries"] if e["key"] == machine_key(threads)), None)
         return None if entry is None else _usable(entry["choice"], artifact, threads)
@@ -154,11 +153,11 @@ def store_choice(artifact: Artifact, choice: Choice, *, threads: int) -> Path:
     path, key = tuning_file(artifact), machine_key(threads)
     try:
         with _locked(path.parent):
-            others = [e for e in _entries(path, _identity(artifact)) if e.get("key") != key]
+            others = [e for e in _entries(path, artifact.manifest.checksum) if e.get("key") != key]
             content = {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
-                "artifact": _identity(artifact),
+                "artifact": artifact.manifest.checksum,
                 "entries": [*others, {"key": key, "choice": choice.to_json()}],
             }
             with staged_file(path) as file:
@@ -194,10 +193,6 @@ def machine_key(threads: int) -> dict[str, Any]:
 
 class _NewerFormatError(Exception):
     """A newer Lanner wrote the file."""
-
-
-def _identity(artifact: Artifact) -> str:
-    return file_sha256(artifact.directory / MANIFEST_FILE)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lanner.artifact.empty_answers import empty_answers
 from lanner.artifact.heads import HEADS
 from lanner.artifact.manifest import Manifest, Variant
-from lanner.errors import EngineError, HeadError, InputError, MissingExtraError, UnsupportedError
+from lanner.errors import ArtifactError, EngineError, HeadError, InputError, UnsupportedError
 from lanner.models.drop_in import ModelCardData
 from lanner.models.inputs import require_count
 from lanner.running.call import Call, Output, Rows
@@ -24,9 +24,6 @@ from lanner.text.lengths import CountsTokens
 from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair, TextTokenizer
 
-if TYPE_CHECKING:
-    import torch
-
 #: Inputs that are tokenised and sorted together: enough to fill batches of one length, few enough
 #: that the token ids of a million texts are never in memory at once.
 TEXTS_AT_ONCE = 8_192
@@ -35,7 +32,6 @@ FIRST_TEXTS = 256
 #: The most times that a call is restarted because its server exchanged the model meanwhile.
 MOST_RENEWALS = 3
 Answer = TypeVar("Answer")
-Values = TypeVar("Values", bound=NDArray[Any] | np.float32)
 ManyTexts = Iterable[str] | NDArray[np.str_]
 Texts = str | ManyTexts
 
@@ -56,8 +52,8 @@ class Model(Monitored, CountsTokens):
     """A loaded variant. Any number of threads may call it at once.
 
     `lanner.load` and `lanner.connect` make it. As a context manager it is closed at the end of the
-    block. A pickled model opens its artifact or its server again where it is unpickled; copies are
-    the model itself.
+    block. A pickled model opens its artifact or its server again where it is unpickled, if that is
+    unchanged; copies are the model itself.
     """
 
     #: Where the tensors are that methods return; the engine may run on a GPU.
@@ -103,13 +99,13 @@ class Model(Monitored, CountsTokens):
     def __deepcopy__(self, _: object) -> Self:
         return self
 
-    def __reduce__(self) -> tuple[Callable[[], "Model"], tuple[()], dict[str, Any]]:
+    def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[object, ...], dict[str, Any]]:
         if self.reopen is None:
             msg = (
                 f"{self.manifest.name} cannot be pickled: open it with lanner.load in each process"
             )
             raise UnsupportedError(msg)
-        return self.reopen, (), self._settings()
+        return reopened, (self.reopen, self.manifest.checksum), self._settings()
 
     def _settings(self) -> dict[str, Any]:
         """Return the attributes that a caller may have set, for a copy in another process."""
@@ -276,6 +272,36 @@ class Model(Monitored, CountsTokens):
         """Longest input in tokens, special tokens included; None if there is no limit."""
         return self.manifest.tokenizer.max_tokens
 
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        if value != self.max_seq_length:
+            msg = (
+                f"{self.manifest.name} reads at most {self.max_seq_length} tokens, not {value}: "
+                "set max_seq_length in the checkpoint, and export it again"
+            )
+            raise UnsupportedError(msg)
+
+
+def reopened(reopen: Callable[[], Model], checksum: str) -> Model:
+    """Open a pickled model again, in the process that unpickles it.
+
+    Args:
+        reopen: Opens it.
+        checksum: The checksum of its manifest when it was pickled.
+
+    Raises:
+        ArtifactError: The artifact or the model of the server is another one by now.
+    """
+    model = reopen()
+    if model.manifest.checksum != checksum:
+        model.close()
+        msg = (
+            f"{model.manifest.name} has changed since the model was pickled (its manifest is "
+            f"{model.manifest.checksum[:12]}, then {checksum[:12]}): load it, and pickle it again"
+        )
+        raise ArtifactError(msg)
+    return model
+
 
 class _Closed:
     """The runner of a closed model."""
@@ -360,37 +386,3 @@ def require_batch_size(batch_size: int) -> None:
         InputError: It is less than 1.
     """
     require_count("batch_size", batch_size)
-
-
-def as_tensor(values: NDArray[Any] | np.float32) -> "torch.Tensor":
-    """Return the same numbers as a torch tensor.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
-    try:
-        import torch  # noqa: PLC0415 (only if a tensor is asked for)
-    except ImportError:
-        what, extra, module = "convert_to_tensor=True", "export", "torch"
-        raise MissingExtraError(what, extra, module) from None
-    return torch.from_numpy(np.asarray(values))
-
-
-def converted(
-    values: Values, *, is_single: bool, to_numpy: bool, to_tensor: bool
-) -> "Values | torch.Tensor | list[torch.Tensor]":
-    """Return vectors or scores in the form that the switches of sentence-transformers ask for.
-
-    Args:
-        values: An array of all inputs, or of the single one.
-        is_single: True if the caller passed one input instead of a list.
-        to_numpy: False gives a list of torch tensors, one per input.
-        to_tensor: True gives one torch tensor, whatever `to_numpy` says.
-
-    Raises:
-        MissingExtraError: A tensor is asked for, and torch is not installed.
-    """
-    if to_numpy and not to_tensor:
-        return values
-    tensor = as_tensor(values)
-    return tensor if to_tensor or is_single else list(tensor)

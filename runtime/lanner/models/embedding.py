@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lanner.errors import InputError
-from lanner.models.base import Texts, as_tensor
+from lanner.models.base import Texts
+from lanner.models.drop_in import as_tensor
 from lanner.models.encoding import EncodingModel
 from lanner.models.inputs import texts_or_vectors
 from lanner.text.lengths import cut_indices

@@ -12,11 +12,16 @@ from lanner.errors import InputError, UnsupportedError
 from lanner.models.base import (
     ManyTexts,
     Texts,
-    converted,
     deadline_after,
     require_batch_size,
 )
-from lanner.models.drop_in import EncodeDropIns, given_inputs, require_own
+from lanner.models.drop_in import (
+    DropIn,
+    EncodeDropIns,
+    converted,
+    given_inputs,
+    require_own,
+)
 from lanner.models.inputs import require_count, text_list, typed_as
 from lanner.models.prompts import PromptedModel
 from lanner.running.runner import Runner, Sequences
@@ -52,7 +57,7 @@ class EncodeOptions(EncodeDropIns, total=False):
     timeout_ms: float | None
 
 
-class EncodingModel(PromptedModel):
+class EncodingModel(DropIn, PromptedModel):
     """Texts to vectors, without what is done with them."""
 
     def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
@@ -66,7 +71,7 @@ class EncodingModel(PromptedModel):
 
     def get_embedding_dimension(self) -> int:
         """Width of the vectors."""
-        return self.manifest.dimension
+        return self._dimension(None)
 
     #: The name of the method in sentence-transformers before version 6.
     get_sentence_embedding_dimension = get_embedding_dimension
@@ -197,7 +202,8 @@ class EncodingModel(PromptedModel):
             convert_to_numpy: False gives a list of torch tensors, one per text; needs torch.
             convert_to_tensor: True gives one torch tensor, whatever `convert_to_numpy` says.
             normalize_embeddings: Scale the vectors to length 1.
-            truncate_dim: The number of leading dimensions to keep, or None for all.
+            truncate_dim: The number of leading dimensions to keep; None for the attribute of that
+                name, which is None for all unless you set it.
             on_long: ``"truncate"`` cuts a long text, ``"warn"`` also logs how many, ``"error"``
                 refuses it first, ``"chunk"`` gives the mean of overlapping chunks with the prompt.
             chunk_overlap: The tokens of a chunk that the next one repeats; None for an eighth.
@@ -310,8 +316,12 @@ class EncodingModel(PromptedModel):
         encode: Callable[..., Encoded] = self.encode
         return encode(sentences, *arguments, **options)
 
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "truncate_dim": self.truncate_dim}
+
     def _dimension(self, truncate_dim: int | None) -> int:
         width = self.manifest.dimension
+        truncate_dim = self.truncate_dim if truncate_dim is None else truncate_dim
         if truncate_dim is None:
             return width
         if not 1 <= require_count("truncate_dim", truncate_dim, least=-sys.maxsize) <= width:

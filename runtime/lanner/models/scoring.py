@@ -7,8 +7,7 @@ import numpy as np
 
 from lanner.artifact.activation import Scores
 from lanner.errors import InputTypeError, UnsupportedError
-from lanner.models.base import converted
-from lanner.models.drop_in import PredictDropIns, given_inputs, require_own
+from lanner.models.drop_in import PredictDropIns, converted, given_inputs, require_own
 from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
 from lanner.text.lengths import OnLongInput, require_on_long, tell_long

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.support.word_artifact import write_word_artifact
 
-from lanner.artifact.artifact import Artifact, is_batch_independent
-from lanner.artifact.manifest import FileRecord, Manifest, RangesRecord
+from lanner.artifact.artifact import Artifact, foreign_files, is_batch_independent
+from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, RangesRecord
 from lanner.errors import ArtifactError, CorruptArtifactError, VariantError
 from lanner.loading.load import load
 
@@ -170,3 +170,19 @@ def test_batch_independence_of_vectors_and_of_scores(
     measured: dict[str, float], is_so: bool
 ) -> None:
     assert is_batch_independent(measured) == is_so
+
+
+def test_foreign_files(word_artifact: Path, tmp_path: Path) -> None:
+    assert foreign_files(word_artifact) == []
+    (word_artifact / "diary.txt").touch()
+    assert foreign_files(word_artifact) == ["diary.txt"]
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / MANIFEST_FILE).write_text('{"name": "my web app", "files": {}}')
+    assert foreign_files(tmp_path / "app") == [MANIFEST_FILE]
+    assert foreign_files(word_artifact / "diary.txt") == ["diary.txt"]
+
+
+def test_a_damaged_artifact_holds_nothing_foreign(word_artifact: Path) -> None:
+    path = word_artifact / MANIFEST_FILE
+    path.write_text(path.read_text().replace("words", "swords"))
+    assert foreign_files(word_artifact) == []

@@ -11,7 +11,7 @@ from tests.support.word_artifact import write_manifest
 
 from lanner.artifact import fields
 from lanner.artifact import manifest as manifest_module
-from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256, foreign_files
+from lanner.artifact.manifest import MANIFEST_FILE, Manifest, file_sha256
 from lanner.artifact.records import LateInteraction
 from lanner.errors import ArtifactError, CorruptArtifactError, FormatVersionError
 from lanner.vectors.late_interaction import MAXSIM_NAMES
@@ -24,6 +24,7 @@ def test_what_is_written_is_read_back(word_artifact: Path) -> None:
     assert manifest.tokenizer.max_tokens == 4
     assert [variant.name for variant in manifest.variants] == ["fp32", "int8"]
     assert manifest.to_bytes() == (word_artifact / MANIFEST_FILE).read_bytes()
+    assert manifest.checksum == file_sha256(word_artifact / MANIFEST_FILE)
 
 
 def test_a_manifest_from_before_there_were_ranges(word_artifact: Path) -> None:
@@ -213,22 +214,6 @@ def test_a_manifest_that_is_no_file_or_too_large(
 
 def test_the_similarities_are_those_that_vectors_have() -> None:
     assert (*SIMILARITY_NAMES, *MAXSIM_NAMES) == fields.SIMILARITIES
-
-
-def test_foreign_files(word_artifact: Path, tmp_path: Path) -> None:
-    assert foreign_files(word_artifact) == []
-    (word_artifact / "diary.txt").touch()
-    assert foreign_files(word_artifact) == ["diary.txt"]
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / MANIFEST_FILE).write_text('{"name": "my web app", "files": {}}')
-    assert foreign_files(tmp_path / "app") == [MANIFEST_FILE]
-    assert foreign_files(word_artifact / "diary.txt") == ["diary.txt"]
-
-
-def test_a_damaged_artifact_holds_nothing_foreign(word_artifact: Path) -> None:
-    path = word_artifact / MANIFEST_FILE
-    path.write_text(path.read_text().replace("words", "swords"))
-    assert foreign_files(word_artifact) == []
 
 
 def test_a_directory_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:

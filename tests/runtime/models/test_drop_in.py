@@ -1,17 +1,21 @@
 """The attributes and arguments that programs for sentence-transformers expect of a model."""
 
 import copy
+import multiprocessing
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.checkpoints import SENTENCES
+from tests.support.word_artifact import write_manifest
 
 import lanner
 from lanner.artifact.artifact import Artifact
-from lanner.errors import EngineError, InputError, UnsupportedError
+from lanner.errors import ArtifactError, EngineError, InputError, UnsupportedError
 from lanner.models.embedding import EmbeddingModel
 from lanner.models.scoring import ScoringModel
 
@@ -85,6 +89,103 @@ def test_a_copy_is_the_model_and_a_pickle_opens_it_again(word_model: EmbeddingMo
     word_model.reopen = None
     with pytest.raises(UnsupportedError, match=r"^words cannot be pickled: open it with lanner\.l"):
         pickle.dumps(word_model)
+
+
+def test_a_pickle_is_read_in_another_directory(
+    word_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(word_artifact.parent)
+    model = lanner.load(word_artifact.name, threads=1)
+    pickled = tmp_path / "model.pickle"
+    pickled.write_bytes(pickle.dumps([model, lanner.AsyncModel(model)]))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = (
+        "import pickle, sys\nmodels = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "print(models, models[0].encode('a b').tolist(), models[1].model is models[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(pickled)],
+        cwd=elsewhere,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"[{model}, AsyncModel({model})] [0.5, 0.5, 0.0, 0.0] True\n"
+
+
+def test_a_pickle_of_a_model_that_has_changed_is_refused(word_artifact: Path) -> None:
+    pickled = pickle.dumps(lanner.load(word_artifact))
+    write_manifest(word_artifact, prompts={})
+    message = (
+        r"^words has changed since the model was pickled \(its manifest is \w{12}, then \w{12}\)"
+    )
+    with pytest.raises(ArtifactError, match=message):
+        pickle.loads(pickled)  # noqa: S301 (its own)
+
+
+def encoded(model: EmbeddingModel, texts: list[str]) -> Any:
+    return model.encode(texts)
+
+
+@pytest.mark.slow
+def test_processes_of_joblib_and_spawned_ones_open_the_model(word_model: EmbeddingModel) -> None:
+    joblib = pytest.importorskip("joblib")
+    work = [["a b"], ["c"], ["b"]]
+    expected = [[[0.5, 0.5, 0, 0]], [[0, 0, 1, 0]], [[0, 1, 0, 0]]]
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(word_model.encode)(some) for some in work)
+    assert [vectors.tolist() for vectors in found] == expected
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.starmap(encoded, [(word_model, some) for some in work])
+    assert [vectors.tolist() for vectors in found] == expected
+
+
+def test_dimensions_that_a_program_cuts_off(word_model: EmbeddingModel) -> None:
+    with word_model.truncate_sentence_embeddings(2):
+        assert word_model.encode("a b").tolist() == [0.5, 0.5]
+        assert word_model.get_sentence_embedding_dimension() == 2
+        assert word_model.encode("a b", truncate_dim=1).tolist() == [0.5]
+        again: EmbeddingModel = pickle.loads(pickle.dumps(word_model))  # noqa: S301 (its own)
+    assert (again.truncate_dim, word_model.truncate_dim) == (2, None)
+    assert again.encode(["b"]).tolist() == [[0, 1]]
+    word_model.truncate_dim = 5
+    with pytest.raises(InputError, match=r"^truncate_dim must be from 1 to 4, not 5$"):
+        word_model.encode("a")
+
+
+def test_settings_of_a_program_that_a_model_has_not(word_model: EmbeddingModel) -> None:
+    assert word_model.to("cpu").eval() is word_model
+    with pytest.raises(UnsupportedError, match=r"^words does not take device='cuda': pass device"):
+        word_model.to("cuda")
+    word_model.max_seq_length = 4
+    with pytest.raises(
+        UnsupportedError, match=r"^words reads at most 4 tokens, not 8: set max_seq"
+    ):
+        word_model.max_seq_length = 8
+
+
+def test_a_pool_is_this_process(word_model: EmbeddingModel) -> None:
+    pool = word_model.start_multi_process_pool(["cpu", "cpu"])
+    expected = [[0.5, 0.5, 0, 0]]
+    found = word_model.encode_multi_process(["b"], pool, "query", chunk_size=7, batch_size=1)
+    assert found.tolist() == word_model.encode(["b a"], pool=pool).tolist() == expected
+    word_model.stop_multi_process_pool(pool)
+    with pytest.raises(
+        UnsupportedError, match=r"^words does not take device='cuda:0': pass device"
+    ):
+        word_model.start_multi_process_pool(["cuda:0"])
+
+
+def test_token_ids_are_those_of_sentence_transformers(
+    tiny_checkpoint: Path, tiny_artifact: Artifact, word_model: EmbeddingModel
+) -> None:
+    st = pytest.importorskip("sentence_transformers")
+    model = lanner.load(tiny_artifact.directory, variant="fp32", head=EmbeddingModel)
+    expected = st.SentenceTransformer(str(tiny_checkpoint), device="cpu").tokenize([*SENTENCES])
+    found = model.tokenize(SENTENCES)
+    assert {n: v.tolist() for n, v in found.items()} == {n: expected[n].tolist() for n in found}
+    assert found.keys() >= {"input_ids", "attention_mask"}
+    assert word_model.tokenize(["a b", "c"])["input_ids"].tolist() == [[2, 3], [4, 0]]
 
 
 def test_a_step_of_a_scikit_learn_pipeline_is_cloned_and_stored(

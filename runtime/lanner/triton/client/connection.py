@@ -152,10 +152,6 @@ def connect(
         url,
         name,
         version=version,
-        artifact=artifact,
-        root_certificates=root_certificates,
-        private_key=private_key,
-        certificate_chain=certificate_chain,
         retries=retries,
         priority=priority,
         requests_at_once=requests_at_once,
@@ -169,7 +165,8 @@ def connect(
         "private_key": private_key,
         "certificate_chain": certificate_chain,
     }
-    require_path(**{name: path for name, path in files.items() if path is not None})
+    given_files = {name: path for name, path in files.items() if path is not None}
+    require_path(**given_files)
     require_count("retries", retries, least=0)
     require_count("priority", priority, least=0)
     require_counts(
@@ -195,7 +192,8 @@ def connect(
         transport.close()  # an open channel would keep trying
         raise
     if not headers:  # a secret stays out of pickles
-        model.reopen = again
+        absolute = {name: Path(path).absolute() for name, path in given_files.items()}
+        model.reopen = partial(again, **absolute)
     return model
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from importlib import machinery
 from pathlib import Path
 
-from lanner.artifact.artifact import Artifact
+from lanner.artifact.artifact import Artifact, foreign_files
 from lanner.artifact.engine_build import EngineBuild, is_same_version, parse_file_name
-from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest, foreign_files
+from lanner.artifact.manifest import FORMAT, MANIFEST_FILE, Manifest
 from lanner.engines import engine_names, find_engine
 from lanner.errors import ArtifactError
 from lanner.triton.contract.model_code import MODEL_FILE, is_model_code
