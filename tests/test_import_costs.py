@@ -27,15 +27,24 @@ def test_encoding_needs_neither_torch_nor_transformers(word_artifact: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", ["['--help']", "['export', '--help']", "['repository', '--help']", "['doctor']"]
+    "arguments",
+    [
+        *("['--help']", "['export', '--help']", "['repository', '--help']", "['serve', '--help']"),
+        "['doctor']",
+    ],
 )
-def test_the_command_line_imports_no_framework(arguments: str) -> None:
+def test_the_command_line_imports_no_framework_and_no_extra(arguments: str) -> None:
     code = (
         "import contextlib, io\nfrom lanner.commands import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         f"    main({arguments})"
     )
-    assert not modules_after(code) & (HEAVY | CLIENTS)
+    modules = modules_after(code)
+    assert not modules & (HEAVY | CLIENTS)
+    # A package of an extra would be missing after 'pip install lanner'.
+    required = modules_after("import numpy, tokenizers, tqdm") | set(sys.stdlib_module_names)
+    distributions = {"lanner", "lanner_export", "lanner_native", "lanner_perf"}
+    assert not modules - required - distributions
 
 
 def test_nothing_is_written_outside_and_nothing_sent(word_artifact: Path, tmp_path: Path) -> None:

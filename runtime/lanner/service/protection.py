@@ -14,7 +14,6 @@ from lanner.service.access.keys import KeyFile
 from lanner.service.access.masking import Masker
 from lanner.service.access.patterns import read_patterns
 from lanner.service.core.canary import Canary, read_known
-from lanner.service.core.figures import MOST_KEYS
 from lanner.service.core.vocabulary import Vocabulary
 from lanner.service.metrics import families
 from lanner.service.settings import Settings
@@ -95,7 +94,9 @@ def expiries(settings: Settings, keys: KeyFile | None) -> Callable[[Record], Non
         if expiry is not None and (at_s := expiry.seconds()) is not None:
             record.set(families.CERTIFICATE_EXPIRY, at_s)
         of_keys = {} if keys is None else keys.expiries()
-        for name, at_s in sorted(of_keys.items(), key=lambda one: one[1])[:MOST_KEYS]:
+        for name, at_s in sorted(of_keys.items(), key=lambda one: one[1])[
+            : families.MOST_KEY_NAMES
+        ]:
             record.set(families.KEY_EXPIRY, at_s, name)
 
     return write

@@ -23,8 +23,8 @@ from tests.support.word_artifact import write_word_artifact
 from lanner.service.access.expiry import CertificateExpiry
 from lanner.service.access.keys import add_key
 from lanner.service.core.exchange import Request
-from lanner.service.core.figures import MOST_KEYS, Figures
-from lanner.service.metrics.families import FAMILIES, REQUESTS
+from lanner.service.core.figures import Figures
+from lanner.service.metrics.families import FAMILIES, MOST_KEY_NAMES, REQUESTS
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,12 @@ def test_the_first_keys_have_names_and_their_expiry_is_known(words: Path, tmp_pa
     assert found["lanner_requests_total"][unknown] == 1
     assert found["lanner_key_expiry_timestamp_seconds"][("key", "team"),] == 4_102_444_800
     figures = Figures()
-    for number in range(MOST_KEYS + 10):
+    for number in range(MOST_KEY_NAMES + 10):
         request = Request("id", "POST", "/embed", {})
         _, request.key = add_key(tmp_path / f"{number}.json", f"key{number}")
         figures.note(request, 200, 0.1)
     names = {labels[2] for name, labels in figures.record().counts if name == REQUESTS.name}
-    assert len(names) == MOST_KEYS + 1
+    assert len(names) == MOST_KEY_NAMES + 1
     assert "other" in names
 
 

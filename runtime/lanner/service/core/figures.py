@@ -14,8 +14,6 @@ from lanner.service.metrics.snapshots import Snapshots
 
 #: Seconds between two snapshots for the other workers.
 _SHARED_S = 1.0
-#: The most names of keys in metrics.
-MOST_KEYS = 200
 _OTHER = "other"
 
 _FROM_ZERO = (families.TEXTS, families.TOKENS, families.TRUNCATED, families.MASKED_TEXTS)
@@ -85,7 +83,7 @@ class Figures:
 
     def _key(self, name: str) -> str:
         if name not in self._keys:
-            if len(self._keys) >= MOST_KEYS:
+            if len(self._keys) >= families.MOST_KEY_NAMES:
                 return _OTHER
             self._keys.add(name)
         return name

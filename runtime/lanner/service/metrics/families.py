@@ -2,6 +2,9 @@
 
 from lanner.monitoring.families import RUNTIME, Family
 
+#: The most keys that have names in metrics.
+MOST_KEY_NAMES = 200
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PART_SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -13,7 +16,7 @@ REQUESTS = Family(
     "counter",
     "Requests by their route, model, name of the key and status; 499 if the client left. The route "
     "is empty if there is none, the model if no model was found, the key if none was needed or "
-    "valid. Only the first 200 keys have names here, others are 'other'.",
+    f"valid. Only the first {MOST_KEY_NAMES} keys have names here, others are 'other'.",
     ("route", "model", "key", "status"),
 )
 REQUEST_SECONDS = Family(
