@@ -37,7 +37,8 @@ RUNTIME = {
     "models files",
     "tune": "errors artifact text engines models files loading",
     "triton/contract": "errors artifact files",
-    "triton/client": "errors vectors artifact text running models loading triton/contract",
+    "triton/client": "errors monitoring vectors artifact text running models loading "
+    "triton/contract",
     "triton/backend": "errors machine artifact text running models loading triton/contract",
     "triton": "triton/backend",
     "triton/lint": "errors machine artifact engines/onnx engines triton/contract",
@@ -50,8 +51,8 @@ RUNTIME = {
     "triton/contract service/access service/metrics",
     "service/dialects": "errors _version monitoring vectors artifact text running models "
     "triton/contract service/metrics service/core",
-    "service": "errors monitoring machine artifact engines models files loading triton/contract "
-    "triton/client service/access service/metrics service/core service/dialects",
+    "service": "errors _version monitoring machine artifact engines models files loading "
+    "triton/contract triton/client service/access service/metrics service/core service/dialects",
     "integrations": "vectors models",
     "words": "errors text running models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "

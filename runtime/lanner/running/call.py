@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import DeadlineError
+from lanner.monitoring.traces import Trace, current_trace
 from lanner.running.beginning import Beginning, current_beginning
 
 Rows = NDArray[np.int64]
@@ -58,6 +59,7 @@ class Call:
     is_dropped: bool = False
     may_take_all: bool = False
     beginning: Beginning | None = field(default_factory=current_beginning.get)
+    trace: Trace | None = field(default_factory=current_trace.get)
     since_s: float = field(default_factory=time.monotonic)
     unanswered: int = 0
     _answers: "SimpleQueue[tuple[Rows, Output] | BaseException]" = field(

@@ -227,16 +227,21 @@ class Runner:
         )
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
+        texts = sum([len(batch.rows) for batch in batches])
+        tokens = sum([batch.tokens for batch in batches])
+        traces = [batch.call.trace for batch in batches if batch.call.trace is not None]
         begin_s = time.perf_counter()
         try:
-            output = self._answer(batches, is_alone)
+            if traces:
+                with traces[0].batch(traces, engine=self.engine.name, texts=texts, tokens=tokens):
+                    output = self._answer(batches, is_alone)
+            else:
+                output = self._answer(batches, is_alone)
         except ModelChangedError:
             raise
         except BaseException:
             self.figures.note_failure()
             raise
-        texts = sum([len(batch.rows) for batch in batches])
-        tokens = sum([batch.tokens for batch in batches])
         spent_s = time.perf_counter() - begin_s
         self.figures.note(texts, tokens, spent_s, self.workers if is_alone else 1)
         return output

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanner.errors import LannerError
 from lanner.monitoring.record import Record
+from lanner.monitoring.traces import current_trace
 from lanner.service.access.cors import cors_headers, is_preflight
 from lanner.service.access.log import LibraryMessages, Log, raised, request_id
 from lanner.service.core.exchange import Request, Response
@@ -26,6 +27,9 @@ from lanner.service.dialects.routes import ROUTES, Router, refuse
 from lanner.service.entrance import Entrance
 from lanner.service.incoming import Incoming, RawHeaders
 from lanner.service.metrics import families
+
+if TYPE_CHECKING:
+    from lanner.service.tracing import Tracing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -67,6 +71,7 @@ class App:
         entrance: Who may come in; by default everybody.
         origins: The origins whose pages may call the service; see `lanner.service.access.cors`.
         log: The log.
+        tracing: Begins the traces of requests, or None.
     """
 
     def __init__(
@@ -78,11 +83,13 @@ class App:
         entrance: Entrance | None = None,
         origins: tuple[str, ...] = (),
         log: Log | None = None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self.pipeline, self.limits = pipeline, limits
         self.log = Log() if log is None else log
         self._entrance = Entrance() if entrance is None else entrance
         self._origins = origins
+        self._tracing = tracing
         self._router = Router(ROUTES)
         self._background = background
         self._in_flight_bytes = 0
@@ -112,6 +119,8 @@ class App:
         await receive()
         for task in tasks:
             task.cancel()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         logging.getLogger().removeHandler(messages)
         self.log.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -148,6 +157,8 @@ class App:
             figures.note(request, status, duration_s)
             if self.log.has_requests:
                 self._note(request, status, duration_s)
+            if request.trace is not None:
+                request.trace.end(status, _facts(request))
 
     async def _answer(self, request: Request, incoming: Incoming) -> Response:
         """Return the answer to a request, or its refusal.
@@ -162,6 +173,9 @@ class App:
             request.route, shape = route.path, route.refuse
             if route.is_open:
                 return await route.answer(request, self.pipeline)
+            if self._tracing is not None and route.method == "POST":
+                request.trace = self._tracing.begin(request)
+                current_trace.set(request.trace)  # of this request's task
             with self._entrance.entered(request, incoming.headers, self.pipeline) as pipeline:
                 _check_head(request, self.limits)
                 if route.method == "POST":
@@ -197,6 +211,7 @@ class App:
             masked=request.masked,
             ms=round(duration_s * 1e3, 3),
             parts_ms={name: round(spent, 3) for name, spent in request.parts_ms.items()},
+            **({} if request.trace is None else {"trace": request.trace.id}),
         )
 
     def _refusal(self, error: Exception, request: Request) -> Refusal:
@@ -297,6 +312,20 @@ def _too_large(limits: AppLimits) -> Refusal:
     return Refusal(Kind.TOO_LARGE, msg)
 
 
+def _facts(request: Request) -> dict[str, str | int]:
+    """Return what a trace says of a request: names and numbers, no text of a user."""
+    facts: dict[str, str | int] = {
+        "lanner.request_id": request.id,
+        "lanner.model": request.model,
+        "lanner.texts": request.texts,
+        "lanner.tokens": request.tokens,
+        "lanner.cut_texts": len(request.cut),
+    }
+    if request.key is not None:
+        facts["lanner.key"] = request.key.name
+    return facts
+
+
 def _headers(request: Request, response: Response, more: RawHeaders) -> RawHeaders:
     headers = [
         (b"content-type", response.media_type.encode()),
@@ -304,6 +333,11 @@ def _headers(request: Request, response: Response, more: RawHeaders) -> RawHeade
         (b"x-request-id", request.id.encode()),
         *((name.encode(), value.encode()) for name, value in response.headers.items()),
         *more,
+        *(
+            ()
+            if request.trace is None
+            else ((b"traceresponse", request.trace.traceparent.encode()),)
+        ),
     ]
     if response.status == Kind.NO_KEY.status:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -1,7 +1,9 @@
 """The parts of a service that need files or extras, according to its settings."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lanner.errors import UsageError
 from lanner.loading.load import load
@@ -19,7 +21,13 @@ from lanner.service.metrics import families
 from lanner.service.settings import Settings
 from lanner.triton.client.certificates import tls_context
 
+if TYPE_CHECKING:
+    from lanner.service.tracing import Tracing
+
 Tell = Callable[[str], object]
+
+#: The protocol of traces, in the words of OpenTelemetry.
+_PROTOCOL = "http/protobuf"
 
 
 def _nobody(_: str) -> None:
@@ -133,6 +141,51 @@ def open_vocabulary(settings: Settings) -> Vocabulary | None:
     return None if name is None else Vocabulary.open(name)
 
 
+def wants_traces(settings: Settings) -> bool:
+    """Return whether a setting or the environment names a collector of traces."""
+    if settings.traces is not None:
+        return True
+    is_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if is_off or os.environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none":
+        return False
+    return bool(
+        os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+
+
+def open_tracing(settings: Settings) -> "Tracing | None":
+    """Return what records traces, or None if nobody gets them.
+
+    Raises:
+        MissingExtraError: The extra `otel` is not installed.
+        UsageError: The environment asks for another protocol than HTTP.
+    """
+    if not wants_traces(settings):
+        return None
+    _require_http()
+    from lanner.service import tracing  # noqa: PLC0415 (an extra)
+
+    ratio = settings.trace_ratio
+    if ratio is None and not os.environ.get("OTEL_TRACES_SAMPLER"):
+        ratio = tracing.DEFAULT_RATIO
+    return tracing.Tracing(tracing.otlp_exporter(settings.traces), ratio)
+
+
+def _require_http() -> None:
+    wanted = {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
+        "OTEL_EXPORTER_OTLP_PROTOCOL": os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL"),
+    }
+    name, protocol = next(((name, one) for name, one in wanted.items() if one), ("", _PROTOCOL))
+    if protocol != _PROTOCOL:
+        msg = (
+            f"{name} is {protocol!r}, and the service sends traces over HTTP: set it to "
+            f"{_PROTOCOL}, and the address to the HTTP port of the collector, usually 4318"
+        )
+        raise UsageError(msg)
+
+
 def check(settings: Settings) -> None:
     """Check the files that a service needs.
 
@@ -143,6 +196,8 @@ def check(settings: Settings) -> None:
     open_certificates(settings)
     open_masker(settings, with_model=False)
     open_vocabulary(settings)
+    if wants_traces(settings):
+        _require_http()
     if settings.canary is not None:
         read_known(Path(settings.canary))
     files = {name: Path(path) for name, path in settings.triton_certificates.items()}

@@ -30,7 +30,14 @@ from lanner.service.core.queue import TokenQueue
 from lanner.service.core.served import ServedModel
 from lanner.service.entrance import Entrance
 from lanner.service.metrics.snapshots import Snapshots
-from lanner.service.protection import expiries, open_canary, open_keys, open_masker, open_vocabulary
+from lanner.service.protection import (
+    expiries,
+    open_canary,
+    open_keys,
+    open_masker,
+    open_tracing,
+    open_vocabulary,
+)
 from lanner.service.replacement import Replacement
 from lanner.service.settings import Settings
 from lanner.service.supervisor import Supervisor
@@ -121,6 +128,7 @@ def open_app(settings: Settings, shared: Path | None = None, parent: int | None 
         entrance=Entrance(keys, Rates(None if shared is None else shared / "rates")),
         origins=parse_origins(settings.cors_origins),
         log=log,
+        tracing=open_tracing(settings),
     )
 
 

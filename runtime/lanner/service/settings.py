@@ -117,6 +117,18 @@ class Settings:
         "needs none)",
         "URL",
     )
+    traces: str | None = _setting(
+        None,
+        "the address of an OpenTelemetry collector (OTLP over HTTP) that gets traces, such as "
+        "http://localhost:4318 (default: that of OTEL_EXPORTER_OTLP_ENDPOINT; without one none)",
+        "URL",
+    )
+    trace_ratio: float | None = _setting(
+        None,
+        "the share of requests that are traced, unless their callers decide it (default: as "
+        "OTEL_TRACES_SAMPLER says, or 0.1)",
+        "SHARE",
+    )
     log: str = _setting("text", "the form of the log on stderr: text or json", "FORM")
     access_log: bool = _setting(True, "write a line for each request")
 
@@ -187,6 +199,9 @@ class Settings:
         if not (self.triton_metrics or "http://").startswith(("http://", "https://")):
             msg = f"triton_metrics must begin with http:// or https://, not {self.triton_metrics!r}"
             raise UsageError(msg)
+        if not (self.traces or "http://").startswith(("http://", "https://")):
+            msg = f"traces must begin with http:// or https://, not {self.traces!r}"
+            raise UsageError(msg)
         if unknown := set(self.mask) - set(KINDS):
             msg = f"{min(unknown)!r} is nothing that can be masked: use {', '.join(KINDS)}"
             raise UsageError(msg)
@@ -204,10 +219,13 @@ class Settings:
         return self
 
     def _require_numbers(self) -> None:
+        if not 0 <= (self.trace_ratio or 0) <= 1:
+            msg = f"trace_ratio must be a share from 0 to 1, not {self.trace_ratio}"
+            raise UsageError(msg)
         for one in fields(self):
             value = getattr(self, one.name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            least = 0 if one.name.endswith("port") else 1
+            least = 0 if one.name.endswith(("port", "_ratio")) else 1
             if is_number and one.name.endswith("_s"):
                 least = 0
                 if not 0 < value < float("inf"):

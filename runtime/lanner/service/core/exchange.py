@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 
+from lanner.monitoring.traces import Trace
 from lanner.running.beginning import Beginning, current_beginning
 from lanner.service.access.keys import Key
 
@@ -34,6 +35,7 @@ class Request:
         running: The tasks of all requests that came and are not answered, this one among them.
         parts_ms: Milliseconds of each part: ``read``, ``decode``, ``mask``, ``tokenize``,
             ``queue``, ``model`` and ``encode``.
+        trace: Its trace, or None if it is not traced.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Request:
     masked_texts: int = 0
     running: Sized = ()
     parts_ms: dict[str, float] = field(default_factory=dict)
+    trace: Trace | None = None
 
     @property
     def is_only(self) -> bool:
@@ -63,7 +66,13 @@ class Request:
 
     def part(self, name: str) -> "Part":
         """Return a context that times a part of the work; times of the same name add up."""
-        return Part(self.parts_ms, name)
+        return Part(self, name)
+
+    def note_part(self, name: str, start_s: float, end_s: float) -> None:
+        """Note a part of the work, from its start to its end by `time.perf_counter`."""
+        self.parts_ms[name] = self.parts_ms.get(name, 0.0) + (end_s - start_s) * 1e3
+        if self.trace is not None:
+            self.trace.part(name, start_s, end_s)
 
     def accepts(self, media_type: bytes) -> bool:
         """Return whether the client names a media type in its `Accept` header."""
@@ -74,34 +83,34 @@ class Part:
     """A context that times a part of the work; a generator would take several times as long.
 
     Args:
-        parts_ms: The times of all parts.
-        name: The name of this part.
+        request: The request.
+        name: The name of the part.
     """
 
-    __slots__ = ("_name", "_parts_ms", "_start_s")
+    __slots__ = ("_name", "_request", "_start_s")
 
-    def __init__(self, parts_ms: dict[str, float], name: str) -> None:
-        self._parts_ms, self._name = parts_ms, name
+    def __init__(self, request: Request, name: str) -> None:
+        self._request, self._name = request, name
 
     def __enter__(self) -> None:
         self._start_s = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        _add(self._parts_ms, self._name, time.perf_counter() - self._start_s)
+        self._request.note_part(self._name, self._start_s, time.perf_counter())
 
 
 class Run:
     """A context that times the run of a model, and before it the wait for its turn.
 
     Args:
-        parts_ms: The times of all parts.
+        request: The request.
         runs: All runs; this one is among them within the block.
     """
 
-    __slots__ = ("_beginning", "_parts_ms", "_runs", "_token", "start_s")
+    __slots__ = ("_beginning", "_request", "_runs", "_token", "start_s")
 
-    def __init__(self, parts_ms: dict[str, float], runs: "dict[Run, None]") -> None:
-        self._parts_ms, self._runs = parts_ms, runs
+    def __init__(self, request: Request, runs: "dict[Run, None]") -> None:
+        self._request, self._runs = request, runs
 
     @property
     def has_begun(self) -> bool:
@@ -119,12 +128,8 @@ class Run:
         current_beginning.reset(self._token)
         end_s = time.perf_counter()
         begun_s = self._beginning.at_s or end_s  # if it never began, it waited all the time
-        _add(self._parts_ms, "queue", begun_s - self.start_s)
-        _add(self._parts_ms, "model", end_s - begun_s)
-
-
-def _add(parts_ms: dict[str, float], name: str, spent_s: float) -> None:
-    parts_ms[name] = parts_ms.get(name, 0.0) + spent_s * 1e3
+        self._request.note_part("queue", self.start_s, begun_s)
+        self._request.note_part("model", begun_s, end_s)
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class TokenQueue:
 
     def run(self, request: Request) -> Run:
         """Return a context that times a model: ``queue`` until it begins, then ``model``."""
-        return Run(request.parts_ms, self.runs)
+        return Run(request, self.runs)
 
     def write(self, record: Record) -> None:
         """Write the state of the queue into a record of metrics."""

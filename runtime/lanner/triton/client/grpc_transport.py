@@ -10,6 +10,7 @@ from urllib.request import proxy_bypass
 from numpy.typing import NDArray
 
 from lanner.errors import MissingExtraError, ServerError
+from lanner.monitoring.traces import current_headers
 from lanner.triton.client.certificates import system_roots
 from lanner.triton.client.grpc_messages import CountedChannel
 from lanner.triton.client.refusal import server_error
@@ -186,7 +187,7 @@ class GrpcTransport:
             client_timeout: The time limit in seconds; None for `METADATA_S`.
             arguments: The arguments of the method.
         """
-        headers = dict(self._address.headers) or None
+        headers = {**self._address.headers, **current_headers.get()} or None
         asked = getattr(method, "__self__", None)
         allowed_s = METADATA_S if client_timeout is None else client_timeout
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lanner.artifact.bounded import parse_json
 from lanner.errors import LannerError, MissingExtraError, ServerError
+from lanner.monitoring.traces import current_headers
 from lanner.triton.client import responses
 from lanner.triton.client.deadline import DeadlineSocket, current_deadline_s, socket_options
 from lanner.triton.client.refusal import server_error
@@ -201,7 +202,12 @@ class HttpTransport:
                 method,
                 path,
                 body=body,
-                headers={"Accept-Encoding": "identity", **self._address.headers, **(headers or {})},
+                headers={
+                    "Accept-Encoding": "identity",
+                    **self._address.headers,
+                    **current_headers.get(),
+                    **(headers or {}),
+                },
                 timeout=urllib3.Timeout(connect=min(_CONNECT_S, allowed_s), read=allowed_s),
                 preload_content=False,
                 decode_content=False,
