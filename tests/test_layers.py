@@ -54,10 +54,12 @@ RUNTIME = {
     "service": "errors _version monitoring machine artifact engines models files loading "
     "triton/contract triton/client service/access service/metrics service/core service/dialects",
     "integrations": "vectors models",
+    "distributed": "errors _version machine vectors artifact engines running models files loading "
+    "triton/client",
     "words": "errors text running models",
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
     "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
-    "triton/server service/access service words",
+    "triton/server service/access service distributed words",
     "__init__": "errors _version monitoring vectors artifact models retrieval loading "
     "triton/client",
     "__main__": "commands",

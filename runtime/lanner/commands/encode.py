@@ -1,7 +1,6 @@
 """`lanner encode`: turn texts into vectors, to stdout or a file of any size."""
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lanner._version import __version__
-from lanner.artifact.manifest import MANIFEST_FILE, file_sha256
 from lanner.commands.console import Progress, print_json, say
-from lanner.commands.options import Subparsers, add_command, need, option_of, positive
+from lanner.commands.options import (
+    Subparsers,
+    add_command,
+    add_job_options,
+    need,
+    option_of,
+    positive,
+)
 from lanner.commands.source import (
     CERTIFICATES,
     add_input_options,
@@ -23,11 +30,19 @@ from lanner.commands.source import (
 )
 from lanner.engines import find_engine
 from lanner.files.bulk import BAD_ROWS_SHOWN, Bulk, chunks
-from lanner.files.encoders import CountCut, Encode, JsonOf, cut_counter, encoder, json_form
+from lanner.files.encoders import (
+    CountCut,
+    Encode,
+    JsonOf,
+    columns_of,
+    cut_counter,
+    encoder,
+    json_form,
+)
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
 from lanner.files.rows import Columns, GivenRows, Rows
-from lanner.files.vector_file import EMBEDDING, TEXT, Layout, json_line
+from lanner.files.vector_file import Layout, json_line
 from lanner.files.vector_formats import FORMATS
 from lanner.machine.machine import available_cores, package_versions, this_machine
 from lanner.models.prompts import PROMPTS_OF_TASK
@@ -46,6 +61,8 @@ MAY_DIFFER = frozenset(
         *("header", *CERTIFICATES),
         # Vectors do not depend on the display, or on the handling of bad rows.
         *("run", "json", "debug", "restart", "on_bad_row"),
+        # A run on several processes keeps a record of its own.
+        *("on", "workers", "status"),
     }
 )
 
@@ -56,6 +73,7 @@ _EXAMPLES = """\
   lanner encode minilm.lanner --input sentences.txt --precision binary --output bits.npy
   lanner encode splade.lanner --input sentences.txt --output weights.jsonl
   lanner encode colbert.lanner --input questions.txt --task query --output tokens.npz
+  lanner encode minilm.lanner --on local --workers 4 --input folder --output vectors
   lanner encode minilm.lanner --input big.jsonl --id-column id --keep lang,url --no-text \\
       --on-bad-row skip --output vectors.parquet
   zcat big.jsonl.gz | lanner encode minilm.lanner --input - --input-format jsonl --output out.npy
@@ -70,8 +88,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers, "encode", summary="turn texts into vectors", examples=_EXAMPLES
     )
-    add_model_options(parser)
-    add_input_options(parser, outputs=tuple(FORMATS))
+    add_model_options(parser, is_optional=True)
+    suffixes = tuple(FORMATS)
+    add_input_options(
+        parser,
+        outputs=suffixes,
+        output_help=f"a {' or '.join(suffixes)} file (default: stdout); with --on a folder",
+    )
+    add_job_options(parser)
     parser.add_argument(
         "--input-format",
         choices=[suffix[1:] for suffix in TEXT_SUFFIXES],
@@ -147,12 +171,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_input_options(args)
+    if args.status is not None:
+        _show_status(args, args.status)
+        return
+    need(args.model, "pass an artifact, DIR, or the URL of a model on a server")
     need(
         args.chunk_overlap is None or args.on_long == "chunk",
         "--chunk-overlap is for --on-long chunk",
     )
-    columns = _columns(args)
+    if args.on is not None:
+        _run_job(args, columns_of(args))
+        return
+    need(args.workers is None, "--workers is for --on local")
+    check_input_options(args)
+    columns = columns_of(args)
     with _rows(args, columns) as rows:
         model = load_model(args)
         encode = encoder(args, model)
@@ -171,33 +203,6 @@ def run(args: argparse.Namespace) -> None:
             _write(args, rows, encode, summary, identity, count_cut, json_of)
 
 
-def _columns(args: argparse.Namespace) -> Columns:
-    ids = [args.id_column] if args.id_column else []
-    kept = list(dict.fromkeys([*ids, *filter(None, map(str.strip, args.keep.split(",")))]))
-    where = "--json" if args.json and args.output is None else ""
-    if args.output and not FORMATS[args.output.suffix].holds_columns:
-        where = f"a {args.output.suffix} file"
-    need(
-        not kept or not where,
-        f"{where} holds the vectors alone: use a {_with_columns()} --output for --id-column and "
-        "--keep",
-    )
-    need(not kept or args.input, "--id-column and --keep need --input FILE")
-    taken = {EMBEDDING} if args.no_text else {EMBEDDING, TEXT}
-    for name in kept:
-        need(
-            name not in taken,
-            f"the output has a column {name!r} of its own: rename the column of the input"
-            + (", or use --no-text" if name == TEXT else ""),
-        )
-    return Columns([args.column], kept, ids)
-
-
-def _with_columns() -> str:
-    """Return the suffixes of the formats with columns, for a message."""
-    return " or ".join(suffix for suffix, found in FORMATS.items() if found.holds_columns)
-
-
 @contextmanager
 def _rows(args: argparse.Namespace, columns: Columns) -> Iterator[Rows]:
     if args.texts:
@@ -211,6 +216,24 @@ def _input_format(args: argparse.Namespace) -> str:
     if args.input_format or not args.input:
         return args.input_format or "arguments"
     return "txt" if args.input == "-" else Path(args.input).suffix.lower().removeprefix(".")
+
+
+def _run_job(args: argparse.Namespace, columns: Columns) -> None:
+    from lanner.distributed.command import executor_of, job_of  # noqa: PLC0415 (an extra)
+
+    job = job_of(args, columns)
+    with tqdm(unit=" fragments", disable=not sys.stderr.isatty()) as bar:
+        done = job.run(executor_of(args), lambda _: bar.update())
+    _show_status(args, str(args.output), this_run=done._asdict())
+
+
+def _show_status(args: argparse.Namespace, place: str, **more: object) -> None:
+    from lanner.distributed.status import status_of  # noqa: PLC0415 (an extra)
+
+    found = status_of(place)
+    say(str(found))
+    if args.json:
+        print_json({**found.to_json(), **more})
 
 
 def _print(
@@ -361,15 +384,14 @@ def _identity(args: argparse.Namespace, model: Any, columns: Columns) -> dict[st
 def _place(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """Return the engine, variant and cores; for a server, its description of the model."""
     if is_url(args.model):
-        manifest = hashlib.sha256(model.manifest.to_bytes()).hexdigest()
         return {
             "server": args.model,
             "version of the model": model.runner.engine.served.version,
-            "artifact": manifest[:16],
+            "artifact": model.manifest.checksum[:16],
         }
     machine = this_machine()
     return {
-        "artifact": file_sha256(Path(args.model) / MANIFEST_FILE)[:16],
+        "artifact": model.manifest.checksum[:16],
         "number of threads": args.threads or available_cores(),
         "CPU": f"{machine.cpu} {' '.join(machine.cpu_flags)}",
     }

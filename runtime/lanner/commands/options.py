@@ -119,3 +119,22 @@ def add_on_long_option(parser: argparse.ArgumentParser) -> None:
         help="an input longer than the model's limit: cut it, cut it and say how many were, or "
         "refuse it (default: truncate)",
     )
+
+
+def add_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a job on several processes or machines."""
+    parser.add_argument(
+        "--on",
+        metavar="ENGINE[=ADDRESS]",
+        help="encode files on several processes (local) or machines (ray, spark) into --output, a "
+        "folder of .parquet files; --input is a file, a folder or a pattern, here or in storage",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="processes of --on local, which share the cores (default: 1)",
+    )
+    parser.add_argument(
+        "--status", metavar="FOLDER", help="show what an --output of --on holds, and nothing else"
+    )

@@ -28,10 +28,11 @@ CERTIFICATES = {
 }
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the commands that load a model."""
+def add_model_options(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
+    """Add the options of the commands that load a model, which may be optional."""
     parser.add_argument(
         "model",
+        nargs="?" if is_optional else None,
         metavar="DIR|URL",
         help="an artifact that 'lanner export' wrote, or a model on a Triton server, "
         "grpc://HOST:8001/NAME or http://HOST:8000/NAME",
@@ -184,7 +185,11 @@ def is_url(model: str) -> bool:
 
 
 def add_input_options(
-    parser: argparse.ArgumentParser, *, outputs: Sequence[str] = (".jsonl",), pairs: bool = False
+    parser: argparse.ArgumentParser,
+    *,
+    outputs: Sequence[str] = (".jsonl",),
+    pairs: bool = False,
+    output_help: str = "",
 ) -> None:
     """Add the options for texts, as arguments or from a file, and for the output.
 
@@ -192,6 +197,7 @@ def add_input_options(
         parser: The command's parser.
         outputs: Suffixes that --output may have.
         pairs: True if the command also takes pairs of texts.
+        output_help: The help text of --output; empty for one that names the suffixes.
     """
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts")
     parser.add_argument(
@@ -210,10 +216,15 @@ def add_input_options(
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=Path,
-        help=f"a {' or '.join(outputs)} file (default: stdout)",
+        type=_output,
+        help=output_help or f"a {' or '.join(outputs)} file (default: stdout)",
     )
     parser.set_defaults(output_suffixes=tuple(outputs))
+
+
+def _output(text: str) -> Path | str:
+    """Return a path, or a URL as it is, which a path would change."""
+    return text if is_url(text) else Path(text)
 
 
 def check_input_options(args: argparse.Namespace) -> None:
@@ -225,6 +236,7 @@ def check_input_options(args: argparse.Namespace) -> None:
     """
     need(bool(args.texts) != bool(args.input), "pass either texts or --input FILE")
     suffixes = args.output_suffixes
+    need(not isinstance(args.output, str), f"{args.output} is a URL: --output is a file here")
     need(
         args.output is None or args.output.suffix in suffixes,
         f"--output must end in {' or '.join(suffixes)}, not {str(args.output)!r}",

@@ -7,7 +7,8 @@ from typing import Any
 
 from lanner.artifact.heads import AnswerKind
 from lanner.errors import UnsupportedError, UsageError
-from lanner.files.vector_file import Vectors
+from lanner.files.rows import Columns
+from lanner.files.vector_file import EMBEDDING, TEXT, Vectors
 from lanner.files.vector_formats import FORMATS
 from lanner.models.tokens import DOCUMENT
 
@@ -70,6 +71,35 @@ def json_form(model: Any) -> JsonOf:
     if model.manifest.head_record.answer is not AnswerKind.TERMS:
         return None
     return lambda row: dict(next(model.terms([row])))
+
+
+def columns_of(args: argparse.Namespace) -> Columns:
+    """Return the columns of a row, after a check that the output holds them.
+
+    Raises:
+        UsageError: It does not.
+    """
+    ids = [args.id_column] if args.id_column else []
+    kept = list(dict.fromkeys([*ids, *filter(None, map(str.strip, args.keep.split(",")))]))
+    where = "--json" if args.json and args.output is None else ""
+    is_file = args.output and args.on is None
+    if is_file and not FORMATS[args.output.suffix].holds_columns:
+        where = f"a {args.output.suffix} file"
+    with_columns = " or ".join(suffix for suffix, found in FORMATS.items() if found.holds_columns)
+    _need(
+        not kept or not where,
+        f"{where} holds the vectors alone: use a {with_columns} --output for --id-column and "
+        "--keep",
+    )
+    _need(not kept or args.input, "--id-column and --keep need --input FILE")
+    taken = {EMBEDDING} if args.no_text else {EMBEDDING, TEXT}
+    for name in kept:
+        _need(
+            name not in taken,
+            f"the output has a column {name!r} of its own: rename the column of the input"
+            + (", or use --no-text" if name == TEXT else ""),
+        )
+    return Columns([args.column], kept, ids)
 
 
 def _need(condition: object, message: str) -> None:

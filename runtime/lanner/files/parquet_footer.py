@@ -50,19 +50,22 @@ class Footer:
     chunks: Sequence[Chunk]
 
 
-def read_footer(file: BinaryIO, name: str, columns: Collection[str]) -> Footer:
+def read_footer(
+    file: BinaryIO, name: str, columns: Collection[str], groups: range | None = None
+) -> Footer:
     """Read and check the footer of a file.
 
     Args:
         file: The file; its position is left at the start.
         name: Its name, for messages.
         columns: The names of the columns that are read.
+        groups: The row groups that are read; None for all.
 
     Raises:
         InputError: It is not a .parquet file, the footer contradicts itself or the file's size, or
             a column unpacks to far more than any text does.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
     end = file.read(8)
     length = int.from_bytes(end[:4], "little")
@@ -71,9 +74,12 @@ def read_footer(file: BinaryIO, name: str, columns: Collection[str]) -> Footer:
     file.seek(size - 8 - length)
     try:
         fields = _Thrift(file.read(length)).struct()
-        groups = fields[4]
-        rows = [group[3] for group in groups]
-        chunks = [chunk[3] for group in groups for chunk in group[1]]
+        rows = [group[3] for group in fields[4]]
+        chunks = [
+            (chunk[3], groups is None or number in groups)
+            for number, group in enumerate(fields[4])
+            for chunk in group[1]
+        ]
         is_counted = all(count >= 0 for count in rows) and sum(rows) == fields[3]
         if not is_counted:
             raise _damaged(name, "the rows of its parts are not those of the whole")
@@ -88,21 +94,21 @@ def read_footer(file: BinaryIO, name: str, columns: Collection[str]) -> Footer:
 
 def _checked(
     file: BinaryIO,
-    chunks: Sequence[dict[int, Any]],
+    chunks: Sequence[tuple[dict[int, Any], bool]],
     size: int,
     name: str,
     columns: Collection[str],
 ) -> list[Chunk]:
     found = []
     left = size
-    for chunk in chunks:
+    for chunk, is_read in chunks:
         column = b".".join(chunk[3]).decode()
         plain, packed = chunk[6], chunk[7]
         start = min(chunk[9], chunk.get(11) or chunk[9])
         left -= packed
         if min(plain, packed, chunk[5], start) < 0 or start + packed > size or left < 0:
             raise _damaged(name, f"its column {column!r} would not fit into the file")
-        if column in columns:
+        if is_read and column in columns:
             _require_usual(plain, packed, column, name)
             for of_page in _pages(file, start, start + packed):
                 _require_usual(*of_page, column, name)

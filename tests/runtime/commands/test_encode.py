@@ -229,8 +229,8 @@ def test_another_variant_or_engine_is_another_run(
 def test_an_option_that_is_added_is_another_run_by_itself(
     stopped: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def with_one_more(parser: argparse.ArgumentParser) -> None:
-        add_model_options(parser)
+    def with_one_more(parser: argparse.ArgumentParser, **how: bool) -> None:
+        add_model_options(parser, **how)
         parser.add_argument("--later-option", default="old")
 
     monkeypatch.setattr("lanner.commands.encode.add_model_options", with_one_more)

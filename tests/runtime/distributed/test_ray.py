@@ -1,0 +1,109 @@
+"""Ray: a real cluster of two nodes on this machine, whose workers and nodes are killed."""
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray", reason="needs Ray: make distributed")
+import ray
+from ray.cluster_utils import Cluster
+from tests.support.jobs import contents, job, write_parquet
+
+from lanner.distributed import ArrowEncoder
+from lanner.distributed.job import Done
+from lanner.distributed.local import Local
+from lanner.distributed.ray import Ray, encode, shares
+from lanner.errors import CorruptArtifactError, InputError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    head = {"num_cpus": 1, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    # Before there is another node, whose end would be that of this process.
+    ray.init(address=found.address, log_to_driver=False)
+    found.add_node(num_cpus=1)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def workers() -> list[int]:
+    """Return the processes of this user's Ray that encode."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if directory.joinpath("cmdline").read_bytes().startswith(b"ray::"):
+                found.append(int(directory.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_cluster_has_the_output_of_this_process(
+    cluster: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "in", files=6, rows=100)
+    job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
+    summary = job(word_artifact, tmp_path / "in", tmp_path / "there").run(Ray())
+    assert summary == (6, 0, 600, 0, 0)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert shares(None) == (1, 2)
+    with pytest.raises(
+        InputError, match=r"^no node of the cluster has 64 cores: the largest has 1$"
+    ):
+        job(word_artifact, tmp_path / "in", tmp_path / "out").run(Ray(cores=64))
+
+
+def test_workers_and_a_node_that_are_killed_change_nothing(
+    cluster: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "in", files=20, rows=100)
+    job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
+    chance = random.Random(7)  # noqa: S311 (chance, no secret)
+    killed: list[str] = []
+
+    def kill(_: Done) -> None:
+        if len(killed) in (0, 2) and (found := workers()):
+            os.kill(chance.choice(found), signal.SIGKILL)
+            killed.append("worker")
+        elif len(killed) == 1:
+            node = next(iter(cluster.worker_nodes))
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            killed.append("node")
+
+    summary = job(word_artifact, tmp_path / "in", tmp_path / "there").run(Ray(), kill)
+    assert killed == ["worker", "node", "worker"]
+    assert summary.fragments == 20
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_run(
+    cluster: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "in", files=1, rows=10)
+    planned = job(word_artifact, tmp_path / "in", tmp_path / "out")
+    model = word_artifact / "model.fp32.onnx"
+    model.write_bytes(model.read_bytes() + b" ")
+    with pytest.raises(
+        CorruptArtifactError, match=r"model.fp32.onnx is longer than when it was wr"
+    ):
+        planned.run(Ray())
+
+
+def test_a_dataset_of_ray_data(cluster: Any, word_artifact: Path) -> None:
+    rows = [{"id": number, "text": "abc"[number % 3]} for number in range(500)]
+    encoder = ArrowEncoder(word_artifact, variant="fp32", window_rows=64)
+    found = encode(ray.data.from_items(rows), encoder, workers=2).take_all()
+    assert sorted(row["id"] for row in found) == list(range(500))
+    for row in found:
+        place = row["id"] % 3
+        assert list(row["embedding"]) == [float(n == place) for n in range(4)]

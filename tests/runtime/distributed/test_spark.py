@@ -1,0 +1,91 @@
+"""Spark: a real local cluster of two executors, one of which is killed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyspark", reason="needs Spark: make distributed")
+from pyspark.sql import SparkSession
+from tests.support.jobs import contents, job, write_parquet
+
+from lanner.distributed.local import Local
+from lanner.distributed.spark import Spark, encode
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Any]:
+    found = (
+        SparkSession.builder.master("local-cluster[2,1,1024]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.executor.memory", "512m")
+        .config("spark.driver.host", "127.0.0.1")
+        .getOrCreate()
+    )
+    yield found
+    found.stop()
+
+
+def executors() -> list[int]:
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"CoarseGrainedExecutorBackend" in directory.joinpath("cmdline").read_bytes():
+                found.append(int(directory.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_cluster_has_the_output_of_this_process(
+    session: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "in", files=4, rows=100)
+    job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
+    summary = job(word_artifact, tmp_path / "in", tmp_path / "there").run(Spark())
+    assert summary == (4, 0, 400, 0, 0)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    again = job(word_artifact, tmp_path / "in", tmp_path / "there").run(Spark())
+    assert again == (4, 4, 0, 0, 0)
+
+
+def test_an_executor_that_is_killed_changes_nothing(
+    session: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "in", files=20, rows=100)
+    job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
+    output = tmp_path / "there"
+    killed: list[int] = []
+
+    def kill() -> None:
+        for _ in range(6_000):
+            if list(output.glob("part-*")):
+                killed.append(executors()[0])
+                os.kill(killed[0], signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    job(word_artifact, tmp_path / "in", output).run(Spark())
+    thread.join()
+    assert len(killed) == 1
+    assert contents(output) == contents(tmp_path / "here")
+
+
+def test_a_data_frame(session: Any, word_artifact: Path) -> None:
+    rows = [(number, "abc"[number % 3]) for number in range(300)]
+    frame = session.createDataFrame(rows, "id long, text string").repartition(4)
+    found = encode(frame, word_artifact, variant="fp32", window_rows=64).collect()
+    assert sorted(row["id"] for row in found) == list(range(300))
+    for row in found:
+        assert row["embedding"] == [float(place == row["id"] % 3) for place in range(4)]
+    bits = encode(frame, word_artifact, variant="fp32", precision="ubinary", keep=["id"])
+    assert bits.where("id = 1").collect()[0]["embedding"] == [0b0100_0000]
