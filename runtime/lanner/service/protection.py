@@ -166,10 +166,11 @@ def open_tracing(settings: Settings) -> "Tracing | None":
     _require_http()
     from lanner.service import tracing  # noqa: PLC0415 (an extra)
 
-    ratio = settings.trace_ratio
-    if ratio is None and not os.environ.get("OTEL_TRACES_SAMPLER"):
-        ratio = tracing.DEFAULT_RATIO
-    return tracing.Tracing(tracing.otlp_exporter(settings.traces), ratio)
+    exporter = tracing.otlp_exporter(settings.traces)
+    if settings.trace_ratio is not None:
+        return tracing.Tracing(exporter, tracing.Share(settings.trace_ratio))
+    is_named = bool(os.environ.get("OTEL_TRACES_SAMPLER"))
+    return tracing.Tracing(exporter, None if is_named else tracing.Allowance())
 
 
 def _require_http() -> None:

@@ -126,7 +126,7 @@ class Settings:
     trace_ratio: float | None = _setting(
         None,
         "the share of requests that are traced, unless their callers decide it (default: as "
-        "OTEL_TRACES_SAMPLER says, or 0.1)",
+        "OTEL_TRACES_SAMPLER says, or ten requests a second)",
         "SHARE",
     )
     log: str = _setting("text", "the form of the log on stderr: text or json", "FORM")

@@ -296,3 +296,16 @@ def test_nothing_is_imported_when_traces_are_off(words: Path) -> None:
     command = [sys.executable, "-c", code, str(words)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_ten_requests_a_second_are_traced_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("lanner.service.tracing.time.monotonic", lambda: now_s[0])
+    takes = traced.Allowance(10.0)
+    assert [takes() for _ in range(12)] == [True] * 10 + [False] * 2
+    now_s[0] += 0.25  # for two and a half
+    assert [takes() for _ in range(3)] == [True, True, False]
+    now_s[0] += 1e6
+    assert sum(takes() for _ in range(20)) == 10
+    assert sum(traced.Share(0.25)() for _ in range(10_000)) == pytest.approx(2_500, rel=0.1)
+    assert (traced.Share(0.0)(), traced.Share(1.0)()) == (False, True)
