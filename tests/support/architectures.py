@@ -113,7 +113,8 @@ _SQUEEZEBERT = {
 }
 _DEBERTA_1 = {**_SIZES, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
 _REMBERT = {"input_embedding_size": 16, "output_embedding_size": 48}
-_EUROBERT = {**_MODERNBERT, "num_key_value_heads": 2, "head_dim": 8}
+# Two heads of keys have 32 columns, which are enough for int8.
+_EUROBERT = {**_MODERNBERT, "num_key_value_heads": 2, "head_dim": 16}
 _T5 = {
     "vocab_size": VOCABULARY_SIZE,
     "d_model": 32,
@@ -197,7 +198,8 @@ MATRIX: dict[str, Row] = {
 #: The architectures whose encoders the native engine supports.
 NATIVE = (
     *("BERT", "RoBERTa", "XLM-RoBERTa", "CamemBERT", "DistilBERT", "ELECTRA", "ALBERT", "MPNet"),
-    *("Data2Vec", "RemBERT"),
+    *("ModernBERT", "NomicBERT", "ERNIE", "RoFormer", "Data2Vec", "MegatronBERT"),
+    *("RoBERTa-PreLayerNorm", "RemBERT", "XLM-RoBERTa-XL", "EuroBERT", "Jina v3", "T5"),
 )
 
 #: The cells that are enough for a change: each head, kind of tokenizer and kind of position once.

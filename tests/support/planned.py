@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engines.native.attention import buckets
-from lanner.engines.native.plan import Activation, Plan, Pooling
+from lanner.engines.native.plan import Activation, NormKind, Plan, Pooling
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -39,11 +39,14 @@ class PlanInNumpy:
             counted = ids != plan.padding_id
             rows = np.where(counted, np.cumsum(counted), 0) + plan.position_offset - 1
             x = x + self._rows("embeddings.position", rows)
-        x = self._norm("embeddings.norm", x)
+        if "embeddings.norm.weight" in plan.tensors:
+            x = self._norm("embeddings.norm", x)
         if "embeddings.projection.weight" in plan.tensors:
             x = self._product("embeddings.projection", x)
         for layer in range(plan.layers):
             x = self._layer(layer, layer * plan.layer_groups // plan.layers, x)
+        if plan.is_pre_norm:
+            x = self._norm("final.norm", x)
         if plan.pooling == Pooling.CLS:
             x = x[:1]
         elif plan.pooling == Pooling.MEAN:
@@ -52,40 +55,77 @@ class PlanInNumpy:
             x = x.max(axis=0, keepdims=True)
         for number, kind in enumerate(plan.dense_activations):
             x = activate(kind, self._product(f"dense.{number}", x))
+            if f"dense.{number}.norm.weight" in plan.tensors:
+                x = self._norm(f"dense.{number}.norm", x)
         if plan.is_normalized:
             x = x / np.linalg.norm(x, axis=1, keepdims=True)
         x = x[:, : plan.dimension]
         return x if plan.pooling == Pooling.NONE else x[0]
 
     def _layer(self, number: int, group: int, x: Floats) -> Floats:
-        name, limits = f"layer.{group}", f"layer.{number}"
+        name, limits, is_pre = f"layer.{group}", f"layer.{number}", self.plan.is_pre_norm
+        given = x
+        if is_pre and f"{name}.attention.norm.weight" in self.plan.tensors:
+            given = self._norm(f"{name}.attention.norm", x)
         queries, keys, values = (
-            self._product(f"{name}.attention.{part}", x, f"{limits}.attention.input")
+            self._product(f"{name}.attention.{part}", given, f"{limits}.attention.input")
             for part in ("query", "key", "value")
         )
-        attended = self._attend(queries, keys, values)
+        attended = self._attend(number, queries, keys, values)
         output = self._product(
             f"{name}.attention.output", attended, f"{limits}.attention.output.input"
         )
-        x = self._norm(f"{name}.attention.norm", output + x)
-        wide = self._product(f"{name}.intermediate", x, f"{limits}.intermediate.input")
+        x = output + x if is_pre else self._norm(f"{name}.attention.norm", output + x)
+        given = self._norm(f"{name}.norm", x) if is_pre else x
+        wide = self._product(f"{name}.intermediate", given, f"{limits}.intermediate.input")
         wide = activate(self.plan.activation, wide)
+        if self.plan.is_gated:
+            wide = wide * self._product(f"{name}.up", given, f"{limits}.intermediate.input")
         output = self._product(f"{name}.output", wide, f"{limits}.output.input")
-        return self._norm(f"{name}.norm", output + x)
+        return output + x if is_pre else self._norm(f"{name}.norm", output + x)
 
-    def _attend(self, queries: Floats, keys: Floats, values: Floats) -> Floats:
-        split = (len(queries), self.plan.heads, self.plan.head_size)
-        q, k, v = (part.reshape(split).transpose(1, 0, 2) for part in (queries, keys, values))
-        scores = q @ k.transpose(0, 2, 1) * np.float32(self.plan.attention_scale)
-        if self.plan.relative_buckets:
-            scores = scores + self._relative(len(queries))
+    def _attend(self, layer: int, queries: Floats, keys: Floats, values: Floats) -> Floats:
+        plan, length = self.plan, len(queries)
+        q, k, v = (
+            part.reshape(length, -1, plan.head_size).transpose(1, 0, 2)
+            for part in (queries, keys, values)
+        )
+        if plan.rotary_tables:
+            table = int(self._number("attention.rotary", layer))
+            q, k = self._turned(table, q), self._turned(table, k)
+        shared = plan.heads // plan.key_value_heads
+        k, v = np.repeat(k, shared, axis=0), np.repeat(v, shared, axis=0)
+        scores = q @ k.transpose(0, 2, 1) * np.float32(plan.attention_scale)
+        if plan.relative_buckets:
+            scores = scores + self._relative(length)
+        if window := self._number("attention.windows", layer):
+            distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+            scores = np.where(distance <= window, scores, -np.inf)
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights = scores / scores.sum(axis=-1, keepdims=True)
-        attended: Floats = (weights @ v).transpose(1, 0, 2).reshape(len(queries), -1)
+        attended: Floats = (weights @ v).transpose(1, 0, 2).reshape(length, -1)
         return attended
 
+    def _number(self, name: str, layer: int) -> float:
+        return float(self._tensor(name)[layer]) if name in self.plan.tensors else 0
+
+    def _turned(self, table: int, x: Floats) -> Floats:
+        """Turn heads [heads, length, size]."""
+        cosine, sine = (
+            self._tensor(f"rotary.{table}.{part}")[: x.shape[1]] for part in ("cosine", "sine")
+        )
+        pairs, turned = self.plan.rotary_pairs, x.copy()
+        places = np.arange(2 * pairs).reshape(2, pairs)
+        if self.plan.is_rotary_of_neighbours:
+            places = np.arange(2 * pairs).reshape(pairs, 2).T
+        left, right = x[..., places[0]], x[..., places[1]]
+        turned[..., places[0]] = left * cosine - right * sine
+        turned[..., places[1]] = left * sine + right * cosine
+        return turned
+
     def _relative(self, length: int) -> Floats:
-        bucket = buckets(length, self.plan.relative_buckets, self.plan.relative_max_distance)
+        distance = np.subtract.outer(np.arange(length), np.arange(length))
+        bucket = buckets(distance, self.plan.relative_buckets, self.plan.relative_max_distance)
         bias: Floats = self._tensor("attention.relative_bias")[bucket].transpose(2, 0, 1)
         return bias
 
@@ -101,10 +141,13 @@ class PlanInNumpy:
         return found
 
     def _norm(self, name: str, x: Floats) -> Floats:
-        centred = x - x.mean(axis=-1, keepdims=True)
+        centred = x
+        if self.plan.norm == NormKind.LAYER:
+            centred = x - x.mean(axis=-1, keepdims=True)
         deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.plan.norm_epsilon)
         normed: Floats = centred / deviation * self._tensor(f"{name}.weight")
-        return normed + self._tensor(f"{name}.bias")
+        biases = f"{name}.bias"
+        return normed + self._tensor(biases) if biases in self.plan.tensors else normed
 
     def _product(self, name: str, x: Floats, limits: str = "") -> Floats:
         tensors, limits = self.plan.tensors, limits or f"{name}.input"

@@ -9,7 +9,7 @@ from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
 from lanner.engines.registry import NATIVE
 from lanner.engines.tensorrt.library import tensorrt_version
-from lanner.errors import LannerError, ServerError
+from lanner.errors import EngineError, LannerError, ServerError
 from lanner.machine.extras import extras, has_package
 from lanner.machine.gpu import missing_gpu, this_gpu
 from lanner.machine.machine import (
@@ -124,8 +124,10 @@ def native_instruction_sets() -> dict[str, bool]:
     """
     if not NATIVE.is_installed:
         return {}
-    from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
-
+    try:
+        from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
+    except EngineError:  # of another version, as `lanner doctor` says elsewhere
+        return {}
     return {item.name: item.is_correct for item in instruction_sets() if item.runs_here}
 
 

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Grows with each change of a struct below; ln_load refuses another version. */
-#define LN_VERSION 1
+#define LN_VERSION 2
 
 typedef enum {
   LN_OK = 0,
@@ -44,6 +44,16 @@ typedef enum {
 } ln_activation;
 
 typedef enum {
+  LN_NORM_LAYER = 0,
+  LN_NORM_RMS = 1 /* not centred: x / root of the mean square */
+} ln_norm;
+
+typedef enum {
+  LN_POST_NORM = 0, /* BERT: x = norm(x + part(x)) */
+  LN_PRE_NORM = 1   /* x = x + part(norm(x)), and a norm after the last layer */
+} ln_norm_place;
+
+typedef enum {
   LN_POSITIONS_NONE = 0,
   LN_POSITIONS_ABSOLUTE = 1 /* a learned row a position */
 } ln_positions;
@@ -63,9 +73,12 @@ typedef enum {
 
 enum { LN_MAX_DENSE = 8 };
 
-/* A post-norm encoder as BERT has it:
+/* An encoder as BERT has it:
  *   x = norm(word[id] + type + position); x = projection(x) where there is one;
  *   layer: x = norm(x + output(attention(x))); x = norm(x + output(activation(intermediate(x))))
+ * or with norms before the parts of a layer:
+ *   layer: x = x + output(attention(norm(x))); x = x + output(activation(intermediate(norm(x))))
+ *   x = norm(x) after the last;
  * and then pooling, Dense layers in order, and division by the L2 norm.
  * Set all bytes to zero first, then `version`. */
 typedef struct {
@@ -79,15 +92,22 @@ typedef struct {
   uint32_t intermediate_size;
   uint32_t heads;
   uint32_t head_size;
+  uint32_t key_value_heads; /* heads share keys and values, each the same number; 0 means heads */
   float attention_scale; /* what scores are multiplied by; 0 means 1 / sqrt(head_size) */
   float norm_epsilon;
+  uint32_t norm;         /* ln_norm */
+  uint32_t norm_place;   /* ln_norm_place */
   uint32_t activation;   /* ln_activation of the intermediate product */
+  uint32_t gated;        /* 1: activation(intermediate(x)) * up(x) in place of the activation alone */
   uint32_t positions;    /* ln_positions */
   uint32_t position_offset; /* the row of the first token: 0, and 2 for RoBERTa */
   int32_t padding_id;       /* RoBERTa counts positions over other ids only, and this id takes the
                                row before the first; -1: every token counts */
   uint32_t relative_buckets; /* MPNet: 32 buckets of distances, "attention.relative_bias"; 0: none */
   uint32_t relative_max_distance; /* MPNet: 128 */
+  uint32_t rotary_tables; /* tables of angles, "rotary.k.cosine" and "rotary.k.sine"; 0: none */
+  uint32_t rotary_pairs;  /* angles of a position; each turns a pair of values of queries and keys */
+  uint32_t rotary_neighbours; /* 1: pair i is of the values 2i and 2i + 1 of a head; 0: i and pairs + i */
   uint32_t max_tokens;       /* the longest sequence that ln_run takes */
   uint32_t scales;           /* ln_scales of all products with int8 weights */
   uint32_t pooling;          /* ln_pooling */

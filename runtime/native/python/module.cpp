@@ -55,14 +55,21 @@ class Model {
     c.intermediate_size = number(config, "intermediate_size");
     c.heads = number(config, "heads");
     c.head_size = number(config, "head_size");
+    c.key_value_heads = number(config, "key_value_heads");
     c.attention_scale = nb::cast<float>(config["attention_scale"]);
     c.norm_epsilon = nb::cast<float>(config["norm_epsilon"]);
+    c.norm = number(config, "norm");
+    c.norm_place = number(config, "norm_place");
     c.activation = number(config, "activation");
+    c.gated = number(config, "gated");
     c.positions = number(config, "positions");
     c.position_offset = number(config, "position_offset");
     c.padding_id = nb::cast<int32_t>(config["padding_id"]);
     c.relative_buckets = number(config, "relative_buckets");
     c.relative_max_distance = number(config, "relative_max_distance");
+    c.rotary_tables = number(config, "rotary_tables");
+    c.rotary_pairs = number(config, "rotary_pairs");
+    c.rotary_neighbours = number(config, "rotary_neighbours");
     c.max_tokens = number(config, "max_tokens");
     c.scales = per_token ? LN_SCALES_PER_TOKEN : LN_SCALES_STATIC;
     c.pooling = number(config, "pooling");
@@ -152,6 +159,7 @@ nb::list instruction_sets() {
 NB_MODULE(_core, module) {
   native_error = PyErr_NewException("lanner_native.NativeError", PyExc_RuntimeError, nullptr);
   module.attr("NativeError") = nb::borrow(native_error);
+  module.attr("INTERFACE") = LN_VERSION;
   module.def("instruction_sets", &instruction_sets);
   nb::class_<Model>(module, "Model")
       .def(nb::init<nb::dict, nb::dict, bool, std::string>(), "config"_a, "tensors"_a, nb::kw_only(),

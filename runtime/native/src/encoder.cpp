@@ -36,9 +36,20 @@ class Encoder {
     crew_.each(items, crew_.size(), work);
   }
 
-  // out = epilogue(rows x linear). The product after it has the weights `following`.
-  void multiply(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count,
-                Epilogue epilogue, FloatRows out, const Linear& following) {
+  // The rows that a product with `linear` reads, as bytes if its weights are bytes.
+  void quantize(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count) const {
+    if (!linear.bytes()) return;
+    const ByteRows bytes = scratch_.bytes(linear.depth());
+    each(count, [&](const Share& share) {
+      model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
+                              rows_from(bytes, share.begin));
+    });
+  }
+
+  // out = epilogue(rows x linear), of rows that were quantized. The product after it has the weights
+  // `following`.
+  void product(const Linear& linear, FloatRows rows, std::size_t count, Epilogue epilogue, FloatRows out,
+               const Linear& following) const {
     const std::size_t panels = linear.panels();
     if (!linear.bytes()) {
       each(panels, [&](const Share& share) {
@@ -48,10 +59,6 @@ class Encoder {
       return;
     }
     const ByteRows bytes = scratch_.bytes(linear.depth());
-    each(count, [&](const Share& share) {
-      model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
-                              rows_from(bytes, share.begin));
-    });
     each(panels, [&](const Share& share) {
       const Linear& after = following.bytes() ? following : linear;
       const std::int8_t* next = share.next < panels
@@ -62,9 +69,17 @@ class Encoder {
     });
   }
 
-  void normalize(FloatRows rows, const NormWeights& weights, std::size_t width) {
-    each(block_.tokens(), [&](const Share& share) {
-      model_.kernels.norm(rows_from(rows, share.begin), share.size(), width, weights.view());
+  void multiply(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count,
+                Epilogue epilogue, FloatRows out, const Linear& following) const {
+    quantize(linear, input, rows, count);
+    product(linear, rows, count, epilogue, out, following);
+  }
+
+  void normalize(FloatRows rows, std::size_t count, const NormWeights& weights, FloatRows out) const {
+    const std::size_t width = round_up(weights.width, kPanel);
+    each(count, [&](const Share& share) {
+      model_.kernels.norm(rows_from(rows, share.begin), share.size(), width, weights.view(),
+                          rows_from(out, share.begin));
     });
   }
 
@@ -72,7 +87,7 @@ class Encoder {
     const std::size_t width = model_.embedding_width();
     const FloatRows sums = model_.has_projection ? scratch_.wide(width) : scratch_.hidden();
     each(block_.tokens(), [&](const Share& share) { embed(share, sums, width); });
-    normalize(sums, model_.embedding_norm, width);
+    if (!model_.embedding_norm.empty()) normalize(sums, block_.tokens(), model_.embedding_norm, sums);
     if (model_.has_projection)
       multiply(model_.projection, model_.projection_input, sums, block_.tokens(), {},
                scratch_.hidden(), model_.layers.front().weights->query_key_value);
@@ -80,10 +95,7 @@ class Encoder {
 
   void embed(const Share& share, FloatRows sums, std::size_t width) const {
     const std::int32_t* starts = block_.batch->starts;
-    std::size_t sequence = static_cast<std::size_t>(
-        std::upper_bound(starts + block_.first, starts + block_.last,
-                         static_cast<std::int32_t>(block_.begin() + share.begin)) -
-        starts - 1);
+    std::size_t sequence = sequence_of(share.begin);
     for (std::size_t i = share.begin; i < share.end; ++i) {
       const std::size_t token = block_.begin() + i;
       while (token >= static_cast<std::size_t>(starts[sequence + 1])) ++sequence;
@@ -108,42 +120,84 @@ class Encoder {
     return config.position_offset + token - start - static_cast<std::size_t>(padding);
   }
 
-  void run_layer(const Layer& layer, const Layer& next) {
+  void run_layer(const Layer& layer, const Layer& next) const {
     const LayerWeights& w = *layer.weights;
     const std::size_t tokens = block_.tokens();
-    const FloatRows hidden = scratch_.hidden();
+    const bool pre = model_.config.norm_place == LN_PRE_NORM;
+    const FloatRows hidden = scratch_.hidden(), normed = pre ? scratch_.normed() : hidden;
     const FloatRows heads = scratch_.wide(w.query_key_value.columns());
     const FloatRows context = scratch_.context(w.attention_output.depth());
-    multiply(w.query_key_value, layer.attention_input, hidden, tokens, {}, heads,
+    const bool is_normed = pre && !w.attention_norm.empty();
+    if (is_normed) normalize(hidden, tokens, w.attention_norm, normed);
+    multiply(w.query_key_value, layer.attention_input, is_normed ? normed : hidden, tokens, {}, heads,
              w.attention_output);
+    if (layer.rotary)
+      each(tokens, [&](const Share& share) { turn(share, heads, *layer.rotary); });
     each(block_.sequences() * model_.config.heads,
-            [&](const Share& share) { attend(share, heads, context); });
+         [&](const Share& share) { attend(share, layer.window, heads, context); });
     multiply(w.attention_output, layer.attention_output_input, context, tokens,
-             {Activation::none, true}, hidden, w.intermediate);
-    normalize(hidden, w.attention_norm, model_.hidden_width());
+             {Activation::none, Merge::add}, hidden, w.intermediate);
+    normalize(hidden, tokens, pre ? w.norm : w.attention_norm, normed);
+    run_inner(layer, normed, hidden, next);
+    if (!pre) normalize(hidden, tokens, w.norm, hidden);
+  }
+
+  // out += output(activation(intermediate(rows))), or the same with a gate.
+  void run_inner(const Layer& layer, FloatRows rows, FloatRows out, const Layer& next) const {
+    const LayerWeights& w = *layer.weights;
+    const std::size_t tokens = block_.tokens();
+    const bool gated = model_.config.gated;
     const FloatRows inner = scratch_.wide(w.intermediate.columns());
     const auto activation = static_cast<Activation>(model_.config.activation);
     for (std::size_t row = 0; row < tokens; row += kInnerRows) {
       const std::size_t count = std::min(kInnerRows, tokens - row);
-      const FloatRows part = rows_from(hidden, row);
-      multiply(w.intermediate, layer.intermediate_input, part, count, {activation, false}, inner, w.output);
-      multiply(w.output, layer.output_input, inner, count, {Activation::none, true}, part,
-               row + count < tokens ? w.intermediate : next.weights->query_key_value);
+      const FloatRows part = rows_from(rows, row);
+      multiply(w.intermediate, layer.intermediate_input, part, count, {activation}, inner,
+               gated ? w.up : w.output);
+      if (gated) product(w.up, part, count, {Activation::none, Merge::multiply}, inner, w.output);
+      multiply(w.output, layer.output_input, inner, count, {Activation::none, Merge::add},
+               rows_from(out, row), row + count < tokens ? w.intermediate : next.weights->query_key_value);
     }
-    normalize(hidden, w.norm, model_.hidden_width());
   }
 
-  void attend(const Share& share, FloatRows heads, FloatRows context) const {
-    const std::size_t width = model_.head_width(), all = model_.attention_width();
+  // The sequence of the token at `row` of the block.
+  std::size_t sequence_of(std::size_t row) const {
+    const std::int32_t* starts = block_.batch->starts;
+    const auto token = static_cast<std::int32_t>(block_.begin() + row);
+    return static_cast<std::size_t>(
+        std::upper_bound(starts + block_.first, starts + block_.last, token) - starts - 1);
+  }
+
+  void turn(const Share& share, FloatRows heads, const RotaryTable& table) const {
+    const ln_config& config = model_.config;
+    const std::int32_t* starts = block_.batch->starts;
+    std::size_t sequence = sequence_of(share.begin);
     for (std::size_t i = share.begin; i < share.end; ++i) {
-      const std::size_t sequence = block_.first + i / model_.config.heads;
-      const std::size_t head = i % model_.config.heads;
-      const std::int32_t* starts = block_.batch->starts;
+      const std::size_t token = block_.begin() + i;
+      while (token >= static_cast<std::size_t>(starts[sequence + 1])) ++sequence;
+      const std::size_t at = (token - static_cast<std::size_t>(starts[sequence])) * table.half;
+      float* row = heads.data + i * heads.stride;
+      Rotation rotation = {config.heads, model_.head_width(), table.half, table.cosine.data() + at,
+                           table.sine.data() + at};
+      model_.kernels.rotate(row, rotation);
+      rotation.heads = config.key_value_heads;
+      model_.kernels.rotate(row + model_.query_width(), rotation);
+    }
+  }
+
+  void attend(const Share& share, std::size_t window, FloatRows heads, FloatRows context) const {
+    const ln_config& config = model_.config;
+    const std::size_t width = model_.head_width(), queries = model_.query_width();
+    const std::int32_t* starts = block_.batch->starts;
+    for (std::size_t i = share.begin; i < share.end; ++i) {
+      const std::size_t sequence = block_.first + i / config.heads, head = i % config.heads;
+      const std::size_t shared = head * config.key_value_heads / config.heads;
       const std::size_t row = static_cast<std::size_t>(starts[sequence]) - block_.begin();
-      const float* query = heads.data + row * heads.stride + head * width;
-      model_.kernels.attention({query, query + all, query + 2 * all, heads.stride,
+      const float* first = heads.data + row * heads.stride;
+      const float* key = first + queries + shared * width;
+      model_.kernels.attention({first + head * width, key, key + model_.key_width(), heads.stride,
                                 static_cast<std::size_t>(starts[sequence + 1] - starts[sequence]),
-                                width, model_.config.attention_scale, model_.relative_bias(head),
+                                width, config.attention_scale, model_.relative_bias(head), window,
                                 context.data + row * context.stride + head * width, context.stride,
                                 scratch_.attention(share.rank)});
     }
@@ -153,6 +207,7 @@ class Encoder {
     const bool pooled = model_.config.pooling != LN_POOLING_NONE;
     const std::size_t count = pooled ? block_.sequences() : block_.tokens();
     FloatRows rows = scratch_.hidden();
+    if (!model_.final_norm.empty()) normalize(rows, block_.tokens(), model_.final_norm, rows);
     std::size_t turn = 0;
     if (pooled) {
       const FloatRows to = scratch_.head(turn++);
@@ -168,8 +223,9 @@ class Encoder {
     }
     for (const Dense& dense : model_.dense) {
       const FloatRows to = scratch_.head(turn++ % 2);
-      multiply(dense.linear, dense.input, rows, count, {dense.activation, false}, to,
+      multiply(dense.linear, dense.input, rows, count, {dense.activation}, to,
                dense.linear);
+      if (!dense.norm.empty()) normalize(to, count, dense.norm, to);
       rows = to;
     }
     const std::size_t width = model_.output_size;

@@ -9,9 +9,21 @@ namespace lanner {
 
 namespace {
 
-// Index i of a part whose runs are padded.
+// Index i of a part whose runs are padded, and whose pairs stand apart.
 std::size_t spread(std::size_t i, const Part& part) {
-  return i / part.run * part.padded_run + i % part.run;
+  const std::size_t begin = i / part.run * part.padded_run, at = i % part.run;
+  const std::size_t half = round_up(part.pairs, kLanes);
+  if (at >= 2 * part.pairs) return begin + 2 * (half - part.pairs) + at;
+  return part.neighbours ? begin + at % 2 * half + at / 2
+                         : begin + at / part.pairs * half + at % part.pairs;
+}
+
+// The places of the columns of a part.
+std::vector<std::size_t> columns_of(const Part& part, std::size_t start, bool spread_rows) {
+  std::vector<std::size_t> found(part.columns);
+  for (std::size_t j = 0; j < part.columns; ++j)
+    found[j] = start + (spread_rows ? j : spread(j, part));
+  return found;
 }
 
 }  // namespace
@@ -25,10 +37,11 @@ Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, b
     if (weight.dtype != weights.front()->dtype)
       invalid_model(part.name + ".weight and " + parts.front().name + ".weight differ in dtype");
     starts.push_back(columns_);
-    const std::size_t rows = spread_rows ? spread(part.depth - 1, part) + 1 : part.depth;
-    const std::size_t columns = spread_rows ? part.columns : spread(part.columns - 1, part) + 1;
-    depth_ = std::max(depth_, round_up(rows, kPanel));
-    columns_ += round_up(columns, kPanel);
+    const auto padded = [&](std::size_t size) {
+      return round_up(size / part.run * part.padded_run, kPanel);
+    };
+    depth_ = std::max(depth_, spread_rows ? padded(part.depth) : round_up(part.depth, kPanel));
+    columns_ += spread_rows ? round_up(part.columns, kPanel) : padded(part.columns);
   }
   if (depth_ > kMaxDepth)
     invalid_model(parts.front().name + " is deeper than " + std::to_string(kMaxDepth));
@@ -43,19 +56,19 @@ Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, b
   }
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const Part& part = parts[p];
+    const std::vector<std::size_t> columns = columns_of(part, starts[p], spread_rows);
     if (const float* bias = tensors.find_floats(part.name + ".bias", {part.columns}))
-      for (std::size_t j = 0; j < part.columns; ++j)
-        bias_[starts[p] + (spread_rows ? j : spread(j, part))] = bias[j];
+      for (std::size_t j = 0; j < part.columns; ++j) bias_[columns[j]] = bias[j];
     if (bytes)
-      pack_bytes(tensors, part, *weights[p], starts[p], spread_rows);
+      pack_bytes(tensors, part, *weights[p], columns, spread_rows);
     else
-      pack_floats(part, tensors.floats(part.name + ".weight", {part.depth, part.columns}), starts[p],
+      pack_floats(part, tensors.floats(part.name + ".weight", {part.depth, part.columns}), columns,
                   spread_rows);
   }
 }
 
 void Linear::pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight,
-                        std::size_t start, bool spread_rows) {
+                        const std::vector<std::size_t>& columns, bool spread_rows) {
   const float* scales = tensors.floats(part.name + ".scales", {part.columns});
   const auto* from = static_cast<const std::int8_t*>(weight.data);
   std::vector<std::int32_t> sums(part.columns);
@@ -63,25 +76,24 @@ void Linear::pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& wei
     const std::size_t row = spread_rows ? spread(k, part) : k;
     std::int8_t* four = panels_ + row / 4 * 4 * kPanel + row % 4;
     for (std::size_t j = 0; j < part.columns; ++j) {
-      const std::size_t column = start + (spread_rows ? j : spread(j, part));
       const std::int8_t value = from[k * part.columns + j];
+      const std::size_t column = columns[j];
       four[column / kPanel * kPanel * depth_ + column % kPanel * 4] = value;
       sums[j] += value;
     }
   }
   for (std::size_t j = 0; j < part.columns; ++j) {
-    const std::size_t column = start + (spread_rows ? j : spread(j, part));
-    scales_[column] = scales[j];
-    column_pairs_[column] = column_pair(sums[j]);
+    scales_[columns[j]] = scales[j];
+    column_pairs_[columns[j]] = column_pair(sums[j]);
   }
 }
 
-void Linear::pack_floats(const Part& part, const float* weight, std::size_t start,
-                         bool spread_rows) {
+void Linear::pack_floats(const Part& part, const float* weight,
+                         const std::vector<std::size_t>& columns, bool spread_rows) {
   for (std::size_t k = 0; k < part.depth; ++k) {
     const std::size_t row = spread_rows ? spread(k, part) : k;
     for (std::size_t j = 0; j < part.columns; ++j) {
-      const std::size_t column = start + (spread_rows ? j : spread(j, part));
+      const std::size_t column = columns[j];
       float_panels_[column / kPanel * kPanel * depth_ + row * kPanel + column % kPanel] =
           weight[k * part.columns + j];
     }

@@ -18,6 +18,8 @@ struct Part {
   std::size_t columns;
   std::size_t run;       // columns (or rows) in a row: those of a head
   std::size_t padded_run;
+  std::size_t pairs = 0;    // of the columns of a run, whose first values are put before all second ones
+  bool neighbours = false;  // a pair is of neighbours
 };
 
 // Rows x weights + bias, with weights of bytes or of floats.
@@ -42,9 +44,10 @@ class Linear {
   FloatWeights float_weights() const { return {float_panels_, depth_, bias_}; }
 
  private:
-  void pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight, std::size_t start,
-                  bool spread_rows);
-  void pack_floats(const Part& part, const float* weight, std::size_t start, bool spread_rows);
+  void pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight,
+                  const std::vector<std::size_t>& columns, bool spread_rows);
+  void pack_floats(const Part& part, const float* weight, const std::vector<std::size_t>& columns,
+                   bool spread_rows);
 
   std::size_t depth_ = 0, columns_ = 0;
   // In the arena.

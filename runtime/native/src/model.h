@@ -13,22 +13,37 @@ namespace lanner {
 
 struct NormWeights {
   NormWeights() = default;
-  NormWeights(Tensors& tensors, const std::string& name, std::size_t width, float epsilon);
-  Norm view() const { return {weight.data(), bias.data(), width, epsilon}; }
+  NormWeights(Tensors& tensors, const std::string& name, std::size_t width, const ln_config& config);
+  // Empty if the model has no such norm.
+  static NormWeights optional(Tensors& tensors, const std::string& name, std::size_t width,
+                              const ln_config& config);
+  bool empty() const { return width == 0; }
+  Norm view() const { return {weight.data(), bias.data(), width, epsilon, centred}; }
 
   Buffer<float> weight, bias;
   std::size_t width = 0;
   float epsilon = 0.0f;
+  bool centred = true;
 };
 
 // The weights of a layer; ALBERT's layers share them.
 struct LayerWeights {
-  Linear query_key_value, attention_output, intermediate, output;
+  Linear query_key_value, attention_output, intermediate, up, output;
   NormWeights attention_norm, norm;
+};
+
+// The angles of each position.
+struct RotaryTable {
+  RotaryTable(Tensors& tensors, const std::string& name, const ln_config& config);
+
+  std::size_t half;  // padded pairs
+  Buffer<float> cosine, sine;
 };
 
 struct Layer {
   const LayerWeights* weights;
+  const RotaryTable* rotary;  // nullptr: none
+  std::size_t window;         // keys further away than this are not read
   Quantization attention_input, attention_output_input, intermediate_input, output_input;
 };
 
@@ -36,6 +51,7 @@ struct Dense {
   Linear linear;
   Quantization input;
   Activation activation;
+  NormWeights norm;
 };
 
 class Model {
@@ -45,25 +61,29 @@ class Model {
 
   // Biases of one head by distance, key - query; nullptr without them.
   const float* relative_bias(std::size_t head) const;
-  std::size_t head_width() const { return round_up(config.head_size, kLanes); }
-  std::size_t attention_width() const { return round_up(config.heads * head_width(), kPanel); }
+  // A head is padded to whole vectors, and so are both values of its pairs.
+  std::size_t head_width() const;
+  std::size_t query_width() const { return round_up(config.heads * head_width(), kPanel); }
+  std::size_t key_width() const { return round_up(config.key_value_heads * head_width(), kPanel); }
   std::size_t hidden_width() const { return round_up(config.hidden_size, kPanel); }
   std::size_t embedding_width() const { return round_up(config.embedding_size, kPanel); }
 
   ln_config config;  // with its defaults filled in
   const Kernels& kernels;
   Table words, positions, types;
-  NormWeights embedding_norm;
+  NormWeights embedding_norm, final_norm;
   bool has_projection = false;
   Linear projection;
   Quantization projection_input{};
   std::vector<LayerWeights> weights;
+  std::vector<RotaryTable> rotary;
   std::vector<Layer> layers;
   std::vector<Dense> dense;
   std::size_t output_size = 0;
 
  private:
   void load_embeddings(Tensors& tensors);
+  void load_weights(Tensors& tensors);
   void load_layers(Tensors& tensors);
   void load_head(Tensors& tensors);
   void load_relative_bias(Tensors& tensors);

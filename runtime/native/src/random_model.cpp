@@ -29,41 +29,70 @@ ln_config RandomModel::bert(std::uint32_t layers, std::uint32_t hidden, std::uin
 
 RandomModel::RandomModel(const ln_config& config, const Sizes& sizes, std::uint32_t seed)
     : config_(config), sizes_(sizes), random_(seed) {
-  const std::size_t hidden = config.hidden_size, inner = config.intermediate_size;
+  const std::size_t hidden = config.hidden_size;
   const std::size_t width = config.embedding_size ? config.embedding_size : hidden;
-  const std::size_t attention = std::size_t{config.heads} * config.head_size;
   config_.dense_layers = static_cast<std::uint32_t>(sizes.dense.size());
   add_table("embeddings.word", sizes.vocabulary);
   if (config.positions == LN_POSITIONS_ABSOLUTE)
     add_table("embeddings.position", config.max_tokens + config.position_offset);
   if (sizes.types) add_table("embeddings.type", sizes.types);
-  add_norm("embeddings.norm", width);
+  if (sizes.embedding_norm) add_norm("embeddings.norm", width, true);
   if (width != hidden) {
-    add_product("embeddings.projection", width, hidden);
+    add_product("embeddings.projection", width, hidden, true);
     add_input("embeddings.projection");
   }
   const std::size_t groups = config.layer_groups ? config.layer_groups : config.layers;
-  for (std::size_t g = 0; g < groups; ++g) {
-    const std::string name = "layer." + std::to_string(g) + ".";
-    for (const char* part : {"query", "key", "value"})
-      add_product(name + "attention." + part, hidden, attention);
-    add_product(name + "attention.output", attention, hidden);
-    add_norm(name + "attention.norm", hidden);
-    add_product(name + "intermediate", hidden, inner);
-    add_product(name + "output", inner, hidden);
-    add_norm(name + "norm", hidden);
-  }
+  for (std::size_t g = 0; g < groups; ++g) add_layer("layer." + std::to_string(g) + ".");
   for (std::size_t i = 0; i < config.layers; ++i)
     for (const char* part : {"attention", "attention.output", "intermediate", "output"})
       add_input("layer." + std::to_string(i) + "." + part);
   if (config.relative_buckets)
     add_floats("attention.relative_bias", {config.relative_buckets, config.heads}, 0.0f, 1.0f);
-  std::size_t depth = hidden;
-  for (std::size_t j = 0; j < sizes.dense.size(); ++j) {
+  if (config.norm_place == LN_PRE_NORM) add_norm("final.norm", hidden, sizes.biases);
+  if (!sizes.windows.empty()) {
+    float* windows = add_floats("attention.windows", {sizes.windows.size()}, 0.0f, 0.0f);
+    std::copy(sizes.windows.begin(), sizes.windows.end(), windows);
+  }
+  if (config.rotary_tables) add_rotary();
+  add_head();
+}
+
+void RandomModel::add_layer(const std::string& name) {
+  const std::size_t hidden = config_.hidden_size, inner = config_.intermediate_size;
+  const std::size_t all = std::size_t{config_.heads} * config_.head_size;
+  const std::size_t shared =
+      config_.key_value_heads ? std::size_t{config_.key_value_heads} * config_.head_size : all;
+  const bool biases = sizes_.biases, post = config_.norm_place == LN_POST_NORM;
+  add_product(name + "attention.query", hidden, all, biases);
+  for (const char* part : {"key", "value"})
+    add_product(name + "attention." + part, hidden, shared, biases);
+  add_product(name + "attention.output", all, hidden, biases);
+  if (post || name != "layer.0.") add_norm(name + "attention.norm", hidden, biases);
+  add_product(name + "intermediate", hidden, inner, biases);
+  if (config_.gated) add_product(name + "up", hidden, inner, biases);
+  add_product(name + "output", inner, hidden, biases);
+  add_norm(name + "norm", hidden, biases);
+}
+
+// Angles of any length, and a table for each layer in turn.
+void RandomModel::add_rotary() {
+  for (std::uint32_t k = 0; k < config_.rotary_tables; ++k)
+    for (const char* part : {".cosine", ".sine"})
+      add_floats("rotary." + std::to_string(k) + part, {config_.max_tokens, config_.rotary_pairs}, 0.0f,
+                 1.0f);
+  float* tables = add_floats("attention.rotary", {config_.layers}, 0.0f, 0.0f);
+  for (std::uint32_t i = 0; i < config_.layers; ++i)
+    tables[i] = static_cast<float>(i % config_.rotary_tables);
+}
+
+void RandomModel::add_head() {
+  std::size_t depth = config_.hidden_size;
+  for (std::size_t j = 0; j < sizes_.dense.size(); ++j) {
     const std::string name = "dense." + std::to_string(j);
-    add_product(name, depth, sizes.dense[j]);
+    add_product(name, depth, sizes_.dense[j], true);
     add_input(name);
-    depth = sizes.dense[j];
+    if (sizes_.dense_norms) add_norm(name + ".norm", sizes_.dense[j], sizes_.biases);
+    depth = sizes_.dense[j];
   }
 }
 
@@ -98,9 +127,9 @@ void RandomModel::add_bytes(const std::string& name, std::size_t rows, std::size
   add_tensor(name, LN_S8, {rows, columns}, bytes_.back().data());
 }
 
-void RandomModel::add_norm(const std::string& name, std::size_t width) {
+void RandomModel::add_norm(const std::string& name, std::size_t width, bool bias) {
   add_floats(name + ".weight", {width}, 1.0f, 0.5f);
-  add_floats(name + ".bias", {width}, 0.0f, 0.3f);
+  if (bias) add_floats(name + ".bias", {width}, 0.0f, 0.3f);
 }
 
 void RandomModel::add_table(const std::string& name, std::size_t rows) {
@@ -114,7 +143,8 @@ void RandomModel::add_table(const std::string& name, std::size_t rows) {
 }
 
 // Weights that leave activations of about the same size.
-void RandomModel::add_product(const std::string& name, std::size_t depth, std::size_t columns) {
+void RandomModel::add_product(const std::string& name, std::size_t depth, std::size_t columns,
+                              bool bias) {
   const float size = 1.0f / std::sqrt(static_cast<float>(depth));
   if (sizes_.products == LN_F32) {
     add_floats(name + ".weight", {depth, columns}, 0.0f, 2.0f * size);
@@ -122,7 +152,7 @@ void RandomModel::add_product(const std::string& name, std::size_t depth, std::s
     add_bytes(name + ".weight", depth, columns);
     add_floats(name + ".scales", {columns}, size / 75.0f, size / 150.0f);
   }
-  add_floats(name + ".bias", {columns}, 0.0f, 0.3f);
+  if (bias) add_floats(name + ".bias", {columns}, 0.0f, 0.3f);
 }
 
 void RandomModel::add_input(const std::string& name) {

@@ -35,6 +35,11 @@ class RandomModel {
     std::vector<std::size_t> dense = {};  // columns of each Dense layer
     ln_dtype products = LN_S8;
     ln_dtype tables = LN_S8;
+    // What an encoder may lack or have.
+    bool embedding_norm = true;
+    bool biases = true;  // of products and norms in the layers
+    bool dense_norms = false;
+    std::vector<float> windows = {};  // of each layer
   };
 
   RandomModel(const ln_config& config, const Sizes& sizes, std::uint32_t seed = 1);
@@ -55,9 +60,12 @@ class RandomModel {
   void add_bytes(const std::string& name, std::size_t rows, std::size_t columns);
   void add_tensor(const std::string& name, ln_dtype dtype, const std::vector<std::size_t>& shape,
                   const void* data);
-  void add_norm(const std::string& name, std::size_t width);
+  void add_norm(const std::string& name, std::size_t width, bool bias);
   void add_table(const std::string& name, std::size_t rows);
-  void add_product(const std::string& name, std::size_t depth, std::size_t columns);
+  void add_product(const std::string& name, std::size_t depth, std::size_t columns, bool bias);
+  void add_layer(const std::string& name);
+  void add_rotary();
+  void add_head();
   void add_input(const std::string& name);
 
   ln_config config_;

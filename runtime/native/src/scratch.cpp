@@ -14,7 +14,7 @@ void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
 
   const std::size_t all = round_up(rows, kSpareRows) + kSpareRows;
   const std::size_t inner = std::min(all, kInnerRows + kSpareRows);
-  const std::size_t attention = model.attention_width();
+  const std::size_t attention = model.query_width();
   const std::size_t inner_width = round_up(model.config.intermediate_size, kPanel);
   hidden_stride_ = model.hidden_width();
   head_stride_ = hidden_stride_;
@@ -26,8 +26,10 @@ void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
 
   arena_ = std::make_unique<Arena>();
   hidden_ = arena_->take<float>(all * hidden_stride_);
+  if (model.config.norm_place == LN_PRE_NORM) normed_ = arena_->take<float>(all * hidden_stride_);
   wide_ = arena_->take<float>(
-      std::max({all * 3 * attention, inner * inner_width, all * model.embedding_width()}));
+      std::max({all * (attention + 2 * model.key_width()), inner * inner_width,
+                                    all * model.embedding_width()}));
   context_ = arena_->take<float>(all * attention);
   for (auto& head : heads_) head = arena_->take<float>(all * head_stride_);
   element_bytes_ = model.kernels.element_bytes;

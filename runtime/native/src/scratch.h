@@ -16,6 +16,7 @@ class Scratch {
   void reserve(const Model& model, std::size_t rows, std::size_t longest, std::size_t members);
 
   FloatRows hidden() const { return {hidden_, hidden_stride_}; }
+  FloatRows normed() const { return {normed_, hidden_stride_}; }  // of a model with norms before its parts
   FloatRows wide(std::size_t stride) const { return {wide_, stride}; }
   FloatRows context(std::size_t stride) const { return {context_, stride}; }
   FloatRows head(std::size_t index) const { return {heads_[index], head_stride_}; }
@@ -28,7 +29,7 @@ class Scratch {
   std::size_t rows_ = 0, longest_ = 0, members_ = 0;
   std::size_t hidden_stride_ = 0, head_stride_ = 0, attention_size_ = 0, element_bytes_ = 0;
   std::unique_ptr<Arena> arena_;
-  float *hidden_ = nullptr, *wide_ = nullptr, *context_ = nullptr, *heads_[2] = {};
+  float *hidden_ = nullptr, *normed_ = nullptr, *wide_ = nullptr, *context_ = nullptr, *heads_[2] = {};
   float *scales_ = nullptr, *attention_ = nullptr;
   std::uint8_t* bytes_ = nullptr;
   std::int32_t* zero_pairs_ = nullptr;

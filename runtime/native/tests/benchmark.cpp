@@ -63,7 +63,7 @@ class Parts {
            static_cast<double>(rows_) / static_cast<double>(step);
   }
   double attention() {
-    const std::size_t width = model_.head_width(), all = model_.attention_width();
+    const std::size_t width = model_.head_width(), all = model_.query_width();
     const FloatRows heads = scratch_.wide(3 * all), context = scratch_.context(all);
     Random random(1);
     for (std::size_t i = 0; i < rows_ * heads.stride; ++i) heads.data[i] = random.around(0, 1);
@@ -72,14 +72,15 @@ class Parts {
         for (std::size_t head = 0; head < kHeads; ++head) {
           const float* query = heads.data + row * heads.stride + head * width;
           model_.kernels.attention({query, query + all, query + 2 * all, heads.stride, length_, width,
-                                    1.0f, nullptr, context.data + row * context.stride + head * width,
+                                    1.0f, nullptr, length_, context.data + row * context.stride + head * width,
                                     context.stride, scratch_.attention(0)});
         }
     });
   }
   double norm() {
     return seconds([&] {
-      model_.kernels.norm(scratch_.hidden(), rows_, kHidden, model_.embedding_norm.view());
+      model_.kernels.norm(scratch_.hidden(), rows_, kHidden, model_.embedding_norm.view(),
+                          scratch_.hidden());
     });
   }
   double quantize(std::size_t width) {
@@ -132,9 +133,9 @@ void measure(const InstructionSet& set) {
     const LayerWeights& w = runner.model().weights.front();
     const double qkv = parts.product({w.query_key_value, {}}) * part;
     const double attention = parts.attention() * part;
-    const double out = parts.product({w.attention_output, {Activation::none, true}}) * part;
-    const double inner = parts.product({w.intermediate, {Activation::gelu_erf, false}}) * part;
-    const double outer = parts.product({w.output, {Activation::none, true}}) * part;
+    const double out = parts.product({w.attention_output, {Activation::none, Merge::add}}) * part;
+    const double inner = parts.product({w.intermediate, {Activation::gelu_erf}}) * part;
+    const double outer = parts.product({w.output, {Activation::none, Merge::add}}) * part;
     const double norms =
         (2 * parts.norm() + 3 * parts.quantize(kHidden) + parts.quantize(kInner)) * part;
     const double rest = whole[0] - qkv - attention - out - inner - outer - norms;

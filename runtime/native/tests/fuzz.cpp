@@ -1,5 +1,7 @@
 // Random encoders, batches and damage, for the sanitizers: fuzz [rounds] [seed]. Whatever is given, the
 // answer is finite or a status with a text; and the same by another instruction set.
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,16 +14,27 @@ using lanner::RandomModel;
 
 namespace {
 
+// From 1 on. Mostly small, so that there can be many rounds.
+std::uint32_t random_size(Random& random, std::uint32_t usual, std::uint32_t most) {
+  return 1 + random.below(random.below(8) ? usual : most);
+}
+
 ln_config random_config(Random& random) {
-  ln_config c = RandomModel::bert(1 + random.below(2), 1 + random.below(140), 1 + random.below(4),
-                                  1 + random.below(70), 1 + random.below(280));
+  const std::uint32_t shared = 1 + random.below(2), heads = shared * (1 + random.below(2));
+  ln_config c = RandomModel::bert(1 + random.below(2), random_size(random, 70, 140), heads,
+                                  random_size(random, 20, 70), random_size(random, 70, 280));
   c.activation = random.below(6);
-  c.max_tokens = 1 + random.below(160);
+  c.max_tokens = random_size(random, 20, 160);
   c.scales = random.below(2);
   c.pooling = random.below(4);
   c.normalize = random.below(2);
+  c.norm = random.below(2);
+  c.norm_place = random.below(2);
+  c.gated = random.below(2);
+  c.positions = random.below(2);
+  if (random.below(2)) c.key_value_heads = shared;
   if (random.below(3) == 0) c.layer_groups = 1;
-  if (random.below(3) == 0) c.embedding_size = 1 + random.below(90);
+  if (random.below(3) == 0) c.embedding_size = random_size(random, 20, 90);
   if (random.below(3) == 0) {
     c.position_offset = 2;
     c.padding_id = 1;
@@ -29,6 +42,11 @@ ln_config random_config(Random& random) {
   if (random.below(3) == 0) {
     c.relative_buckets = 32;
     c.relative_max_distance = 128;
+  }
+  if (c.head_size > 1 && random.below(2)) {
+    c.rotary_tables = 1 + random.below(2);
+    c.rotary_pairs = 1 + random.below(c.head_size / 2);
+    c.rotary_neighbours = random.below(2);
   }
   return c;
 }
@@ -81,25 +99,35 @@ void round(Random& random) {
   sizes.types = random.below(3);
   sizes.products = random.below(4) ? LN_S8 : LN_F32;
   sizes.tables = random.below(2) ? LN_S8 : LN_F32;
-  for (std::uint32_t i = random.below(3); i > 0; --i) sizes.dense.push_back(1 + random.below(130));
-  const RandomModel model(random_config(random), sizes, random.below(1u << 20));
+  for (std::uint32_t i = random.below(3); i > 0; --i)
+    sizes.dense.push_back(random_size(random, 30, 130));
+  sizes.dense_norms = random.below(2);
+  sizes.embedding_norm = random.below(3);
+  sizes.biases = random.below(2);
+  const ln_config described = random_config(random);
+  for (std::uint32_t i = random.below(2) ? described.layers : 0; i > 0; --i)
+    sizes.windows.push_back(static_cast<float>(random.below(20)));
+  const RandomModel model(described, sizes, random.below(1u << 20));
   ln_config config = model.config();
   std::vector<ln_tensor> tensors = model.tensors();
   std::vector<std::byte> memory;
-  if (random.below(4) == 0) damage_model(random, config, tensors, memory);
+  const bool damaged = random.below(4) == 0;
+  if (damaged) damage_model(random, config, tensors, memory);
   Loaded loaded(config, tensors, random_set(random));
   CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%d %s", loaded.status, loaded.error.c_str());
   if (loaded.status != LN_OK) return;
   Loaded other(config, tensors, random_set(random));
   for (int i = 0; i < 3; ++i) {
     std::vector<std::int32_t> lengths;
-    for (std::uint32_t n = 1 + random.below(9); n > 0; --n)
+    for (std::uint32_t n = random_size(random, 3, 9); n > 0; --n)
       lengths.push_back(static_cast<std::int32_t>(1 + random.below(model.config().max_tokens)));
     RandomBatch batch(lengths, model, random.below(1u << 20));
     if (random.below(4) == 0) damage_batch(random, batch);
     const std::vector<float> a = loaded.run(batch.view(), 1 + random.below(3));
     CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%s", loaded.error.c_str());
     if (loaded.status != LN_OK) continue;
+    CHECK(damaged || std::all_of(a.begin(), a.end(), [](float x) { return std::isfinite(x); }),
+          "an answer is not finite");
     const std::vector<float> b = other.run(batch.view(), 1 + random.below(3));
     CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0, "instruction sets differ");
   }

@@ -16,13 +16,14 @@ class Reference {
     Rows rows = embed(ids, types);
     const std::uint32_t groups = config_.layer_groups ? config_.layer_groups : config_.layers;
     for (std::uint32_t i = 0; i < config_.layers; ++i)
-      rows = layer(rows, "layer." + std::to_string(i * groups / config_.layers) + ".",
-                   "layer." + std::to_string(i) + ".");
+      rows = layer(rows, "layer." + std::to_string(i * groups / config_.layers) + ".", i);
+    if (config_.norm_place == LN_PRE_NORM) norm(rows, "final.norm");
     rows = pool(rows);
     for (std::uint32_t j = 0; j < config_.dense_layers; ++j) {
       const std::string name = "dense." + std::to_string(j);
       rows = product(rows, name, name);
       activate(rows, config_.dense_activation[j]);
+      if (model_.find(name + ".norm.weight")) norm(rows, name + ".norm");
     }
     if (config_.normalize) {
       for (Row& row : rows) {
@@ -35,7 +36,9 @@ class Reference {
   }
 
  private:
+  // A tensor; empty if there is none.
   std::vector<double> values(const std::string& name) const {
+    if (model_.find(name) == nullptr) return {};
     const ln_tensor& tensor = *model_.find(name);
     const std::size_t size = tensor.shape[0] * (tensor.rank == 2 ? tensor.shape[1] : 1);
     if (tensor.dtype == LN_F32) {
@@ -62,19 +65,23 @@ class Reference {
       if (model_.find("embeddings.type.weight"))
         add_row(row, "embeddings.type", static_cast<std::size_t>(types[i]));
       const bool padding = config_.padding_id >= 0 && ids[i] == config_.padding_id;
-      add_row(row, "embeddings.position", padding ? config_.position_offset - 1 : position++);
+      if (config_.positions == LN_POSITIONS_ABSOLUTE)
+        add_row(row, "embeddings.position", padding ? config_.position_offset - 1 : position++);
       rows.push_back(row);
     }
-    norm(rows, "embeddings.norm");
+    if (model_.find("embeddings.norm.weight")) norm(rows, "embeddings.norm");
     if (width == config_.hidden_size) return rows;
     return product(rows, "embeddings.projection", "embeddings.projection");
   }
 
   void norm(Rows& rows, const std::string& name) const {
-    const std::vector<double> weight = values(name + ".weight"), bias = values(name + ".bias");
+    const std::vector<double> weight = values(name + ".weight");
+    Row bias = values(name + ".bias");
+    bias.resize(weight.size());
     for (Row& row : rows) {
       double mean = 0, variance = 0;
-      for (const double x : row) mean += x / static_cast<double>(row.size());
+      if (config_.norm == LN_NORM_LAYER)
+        for (const double x : row) mean += x / static_cast<double>(row.size());
       for (const double x : row) variance += (x - mean) * (x - mean) / static_cast<double>(row.size());
       for (std::size_t j = 0; j < row.size(); ++j)
         row[j] = (row[j] - mean) / std::sqrt(variance + config_.norm_epsilon) * weight[j] + bias[j];
@@ -102,9 +109,11 @@ class Reference {
 
   Rows product(const Rows& rows, const std::string& name, const std::string& input) const {
     const bool bytes = model_.find(name + ".weight")->dtype == LN_S8;
-    const std::vector<double> weight = values(name + ".weight"), bias = values(name + ".bias");
-    const std::vector<double> scales = bytes ? values(name + ".scales") : Row(bias.size(), 1.0);
-    const std::size_t columns = bias.size();
+    const std::vector<double> weight = values(name + ".weight");
+    const std::size_t columns = model_.find(name + ".weight")->shape[1];
+    Row bias = values(name + ".bias");
+    bias.resize(columns);
+    const std::vector<double> scales = bytes ? values(name + ".scales") : Row(columns, 1.0);
     Rows results;
     for (const Row& row : rows) {
       const Row x = bytes ? quantized(row, input) : row;
@@ -153,30 +162,61 @@ class Reference {
     return table[bucket * config_.heads + head];
   }
 
-  Rows attention(const Rows& rows, const std::string& name, const std::string& input) const {
-    const Rows query = product(rows, name + "query", input), key = product(rows, name + "key", input),
-               value = product(rows, name + "value", input);
+  // Both values of each pair, turned by the angles of the token's position.
+  void turn(Rows& rows, std::size_t heads, std::size_t layer) const {
+    if (config_.rotary_tables == 0) return;
+    const auto table = static_cast<std::size_t>(values("attention.rotary")[layer]);
+    const Row cosine = values("rotary." + std::to_string(table) + ".cosine"),
+              sine = values("rotary." + std::to_string(table) + ".sine");
+    const std::size_t pairs = config_.rotary_pairs;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::size_t first = 0; first < heads * config_.head_size; first += config_.head_size) {
+        for (std::size_t j = 0; j < pairs; ++j) {
+          double& x = rows[i][first + (config_.rotary_neighbours ? 2 * j : j)];
+          double& y = rows[i][first + (config_.rotary_neighbours ? 2 * j + 1 : pairs + j)];
+          const double c = cosine[i * pairs + j], s = sine[i * pairs + j], turned = x * c - y * s;
+          y = y * c + x * s;
+          x = turned;
+        }
+      }
+    }
+  }
+
+  bool sees(std::size_t i, std::size_t j, std::size_t layer) const {
+    const Row windows = values("attention.windows");
+    if (windows.empty() || windows[layer] == 0) return true;
+    return std::abs(static_cast<double>(i) - static_cast<double>(j)) <= windows[layer];
+  }
+
+  Rows attention(const Rows& rows, const std::string& name, std::size_t layer) const {
+    const std::string input = "layer." + std::to_string(layer) + ".attention";
+    Rows query = product(rows, name + "query", input), key = product(rows, name + "key", input),
+         value = product(rows, name + "value", input);
+    const std::size_t shared = config_.key_value_heads ? config_.key_value_heads : config_.heads;
+    turn(query, config_.heads, layer);
+    turn(key, shared, layer);
     const std::vector<double> biases =
         config_.relative_buckets ? values("attention.relative_bias") : Row();
     Rows context(rows.size(), Row(query.front().size()));
     for (std::size_t head = 0; head < config_.heads; ++head) {
       const std::size_t first = head * config_.head_size;
+      const std::size_t other = head / (config_.heads / shared) * config_.head_size;
       for (std::size_t i = 0; i < rows.size(); ++i) {
         Row weights;
         double total = 0;
         for (std::size_t j = 0; j < rows.size(); ++j) {
           double score = 0;
-          for (std::size_t d = first; d < first + config_.head_size; ++d)
-            score += query[i][d] * key[j][d];
+          for (std::size_t d = 0; d < config_.head_size; ++d)
+            score += query[i][first + d] * key[j][other + d];
           score = score / std::sqrt(config_.head_size) +
                   relative_bias(biases, static_cast<std::ptrdiff_t>(j) - static_cast<std::ptrdiff_t>(i),
                                 head);
-          weights.push_back(std::exp(score));
+          weights.push_back(sees(i, j, layer) ? std::exp(score) : 0);
           total += weights.back();
         }
         for (std::size_t j = 0; j < rows.size(); ++j)
-          for (std::size_t d = first; d < first + config_.head_size; ++d)
-            context[i][d] += weights[j] / total * value[j][d];
+          for (std::size_t d = 0; d < config_.head_size; ++d)
+            context[i][first + d] += weights[j] / total * value[j][other + d];
       }
     }
     return context;
@@ -187,14 +227,28 @@ class Reference {
       for (std::size_t j = 0; j < to[i].size(); ++j) to[i][j] += rows[i][j];
   }
 
-  Rows layer(Rows rows, const std::string& w, const std::string& in) const {
-    add(rows, product(attention(rows, w + "attention.", in + "attention"), w + "attention.output",
+  Rows normed(Rows rows, const std::string& name) const {
+    if (model_.find(name + ".weight")) norm(rows, name);
+    return rows;
+  }
+
+  Rows layer(Rows rows, const std::string& w, std::size_t number) const {
+    const std::string in = "layer." + std::to_string(number) + ".";
+    const bool pre = config_.norm_place == LN_PRE_NORM;
+    Rows from = pre ? normed(rows, w + "attention.norm") : rows;
+    add(rows, product(attention(from, w + "attention.", number), w + "attention.output",
                       in + "attention.output"));
-    norm(rows, w + "attention.norm");
-    Rows inner = product(rows, w + "intermediate", in + "intermediate");
+    if (!pre) norm(rows, w + "attention.norm");
+    from = pre ? normed(rows, w + "norm") : rows;
+    Rows inner = product(from, w + "intermediate", in + "intermediate");
     activate(inner, config_.activation);
+    if (config_.gated) {
+      const Rows up = product(from, w + "up", in + "intermediate");
+      for (std::size_t i = 0; i < up.size(); ++i)
+        for (std::size_t j = 0; j < up[i].size(); ++j) inner[i][j] *= up[i][j];
+    }
     add(rows, product(inner, w + "output", in + "output"));
-    norm(rows, w + "norm");
+    if (!pre) norm(rows, w + "norm");
     return rows;
   }
 

@@ -1,4 +1,6 @@
 // Descriptions, tensors and batches that cannot be run are refused, in one sentence.
+#include <algorithm>
+
 #include "check.h"
 #include "loaded.h"
 
@@ -39,7 +41,7 @@ ln_tensor& tensor(std::vector<ln_tensor>& tensors, const std::string& name) {
 }
 
 void test_models() {
-  expect_model_error("the description is of version 9, and this library reads 1",
+  expect_model_error("the description is of version 9, and this library reads 2",
                      [](ln_config& c, auto&) { c.version = 9; });
   expect_model_error("heads is 0, and must be 1 to 1024", [](ln_config& c, auto&) { c.heads = 0; });
   expect_model_error("unknown activation 77", [](ln_config& c, auto&) { c.activation = 77; });
@@ -71,6 +73,42 @@ void test_models() {
                      [](ln_config& c, auto&) { c.max_tokens = 513; });
   expect_model_error("layer.0.attention.input is missing",
                      [](ln_config& c, auto&) { c.scales = LN_SCALES_STATIC; });
+}
+
+template <class F>
+void expect_rotary_error(const std::string& message, F&& damage) {
+  expect_model_error(message, [&](ln_config& config, auto& tensors) {
+    static float angles[512 * 16], numbers[1];
+    config.positions = LN_POSITIONS_NONE;
+    config.rotary_tables = 1;
+    config.rotary_pairs = 16;
+    tensors.erase(std::find_if(tensors.begin(), tensors.end(), [](const ln_tensor& t) {
+      return std::string(t.name) == "embeddings.position.weight";
+    }));
+    tensor(tensors, "embeddings.position.scales") = {"rotary.0.cosine", LN_F32, 2, {512, 16}, angles};
+    tensors.push_back({"rotary.0.sine", LN_F32, 2, {512, 16}, angles});
+    tensors.push_back({"attention.windows", LN_F32, 1, {1, 0}, numbers});
+    numbers[0] = 0.0f;
+    damage(config, tensors, numbers[0]);
+  });
+}
+
+void test_rotary_models() {
+  expect_rotary_error("max_tokens is 513, and rotary.0.cosine has rows for 512",
+                      [](ln_config& c, auto&, float&) { c.max_tokens = 513; });
+  expect_rotary_error("rotary_pairs is 17, and must be 1 to 16",
+                      [](ln_config& c, auto&, float&) { c.rotary_pairs = 17; });
+  expect_rotary_error("attention.windows has a value that is not a whole number below 131072",
+                      [](ln_config&, auto&, float& window) { window = 2.5f; });
+  expect_rotary_error("max_tokens is 512, and rotary.0.sine has rows for 511",
+                      [](ln_config&, auto& tensors, float&) {
+                        tensor(tensors, "rotary.0.sine").shape[0] = 511;
+                      });
+  expect_model_error("key_value_heads is 3, and must be 1 to 2",
+                     [](ln_config& c, auto&) { c.key_value_heads = 3; });
+  expect_model_error("layer.0.up.weight is missing", [](ln_config& c, auto&) { c.gated = 1; });
+  expect_model_error("final.norm.weight is missing",
+                     [](ln_config& c, auto&) { c.norm_place = LN_PRE_NORM; });
 }
 
 void test_instruction_sets() {
@@ -124,6 +162,7 @@ void test_room() {
 
 int main() {
   test_models();
+  test_rotary_models();
   test_instruction_sets();
   test_inputs();
   test_room();

@@ -34,7 +34,7 @@ def why_slow() -> str:
     """Return the reason why the installed engine would run in plain C++, or an empty string."""
     try:
         from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
-    except MissingExtraError as error:
+    except (MissingExtraError, EngineError) as error:
         return str(error)
     fast = [item for item in instruction_sets() if item.runs_here and item.name != _PLAIN]
     if any(item.is_correct for item in fast):

@@ -17,7 +17,7 @@ IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 _LENGTH = 7
 #: No table has this many rows.
 _MOST_ROWS = 2**31
-_MOST_TABLES = 3
+_MOST_TABLES = 4
 
 
 class Table(NamedTuple):
@@ -32,6 +32,12 @@ class Table(NamedTuple):
     weight: Array
     scales: NDArray[np.float32] | None
     rows: str | None
+
+    def floats(self) -> NDArray[np.float32]:
+        """Return the rows as they are added."""
+        if self.scales is None:
+            return self.weight  # type: ignore[return-value]
+        return self.weight.astype(np.float32) * self.scales[:, None]
 
     def named(self, name: str) -> dict[str, Tensor]:
         """Return its tensors by their names in the plan."""
@@ -81,19 +87,33 @@ def embeddings(graph: Matcher, value: str) -> Embeddings:
     if len(words) != 1:
         refuse(f"embeddings with {len(words)} tables of tokens")
     tensors, width = words[0].named("embeddings.word"), words[0].weight.shape[1]
-    offset, padding_id, max_tokens, takes_types = None, -1, None, False
+    offset, padding_id, max_tokens = None, -1, None
+    types, takes_types, constant = None, False, np.zeros(width, np.float32)
     for table in (item for item in tables if item.rows != IDS):
         position = _position(graph, table)
         if position is not None and offset is None:
             offset, padding_id = position
             max_tokens = len(table.weight) - offset
             tensors |= table.named("embeddings.position")
-        elif position is None and "embeddings.type.weight" not in tensors:
-            takes_types = _takes_types(graph, table)
-            tensors |= table.named("embeddings.type")
+        elif position is not None:
+            refuse("embeddings with two tables of positions")
+        elif not _takes_types(graph, table):  # ERNIE's tasks, or types that are no input
+            constant = constant + table.floats()[0]
+        elif types is None:
+            types, takes_types = table, True
         else:
-            refuse("embeddings with two tables of positions or of token types")
+            refuse("embeddings with two tables of token types")
+    tensors |= _of_types(types, constant)
     return Embeddings(tensors, width, offset, padding_id, max_tokens, takes_types)
+
+
+def _of_types(types: Table | None, constant: NDArray[np.float32]) -> dict[str, Tensor]:
+    """Return the tensors of token types, with a row that each token adds in each of theirs."""
+    if types is None:
+        return {"embeddings.type.weight": constant[None]} if constant.any() else {}
+    if constant.any():
+        types = Table(types.floats() + constant, None, types.rows)
+    return types.named("embeddings.type")
 
 
 def _summands(graph: Matcher, value: str) -> list[str]:
@@ -104,7 +124,7 @@ def _summands(graph: Matcher, value: str) -> list[str]:
             open_ += graph.take(name, "Add").inputs
         else:
             found.append(name)
-    return refuse("embeddings with more than three tables") if open_ else found
+    return refuse("embeddings with more than four tables") if open_ else found
 
 
 def _table(graph: Matcher, value: str) -> Table:

@@ -18,6 +18,15 @@ except ImportError as error:
     what = "the native engine"
     raise MissingExtraError(what, "native", "lanner_native") from error
 
+#: Of ``lanner_native.h``; it grows with what a plan can say.
+_INTERFACE = 2
+if getattr(lanner_native, "INTERFACE", 1) != _INTERFACE:
+    msg = (
+        f"the installed lanner-native has interface {getattr(lanner_native, 'INTERFACE', 1)}, and "
+        f"this version of Lanner needs {_INTERFACE}: install the one beside it (make native)"
+    )
+    raise EngineError(msg)
+
 
 class InstructionSet(NamedTuple):
     """A set of kernels for one kind of processor.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.native.angles import cosine, sine
 from lanner.engines.onnx.graph import Attribute
 
 Value = NDArray[Any]
@@ -106,6 +107,21 @@ def _reshape(inputs: list[Value], _: Mapping[str, Any]) -> Any:
     return inputs[0].reshape(sizes)
 
 
+def _rotated(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
+    x, cosines, sines, *rest = inputs
+    if rest or x.ndim != 4 or attributes.get("rotary_embedding_dim", 0):
+        raise KeyError(attributes)
+    cosines, sines, half = cosines[:, None], sines[:, None], x.shape[-1] // 2
+    if attributes.get("interleaved", 0):
+        left, right = x[..., ::2], x[..., 1::2]
+    else:
+        left, right = x[..., :half], x[..., half:]
+    found = left * cosines - right * sines, left * sines + right * cosines
+    if attributes.get("interleaved", 0):
+        return np.stack(found, axis=-1).reshape(x.shape)
+    return np.concatenate(found, axis=-1)
+
+
 def _summed(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
     axes = tuple(inputs[1].tolist()) if len(inputs) > 1 else None
     return inputs[0].sum(axes, keepdims=bool(attributes.get("keepdims", 1)))
@@ -121,6 +137,29 @@ def _arg_max(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
 def _filled(inputs: list[Value], attributes: Mapping[str, Any]) -> Any:
     value = attributes.get("value", np.zeros(1, np.float32))
     return np.full(tuple(inputs[0].tolist()), value.ravel()[0], value.dtype)
+
+
+def _outer(inputs: list[Value], _: Mapping[str, Any]) -> Any:
+    """Return products alone, without sums, whose order would be that of a library."""
+    left, right = inputs
+    if left.ndim < 2 or right.ndim < 2 or left.shape[-1] != 1:
+        raise KeyError
+    return left * right
+
+
+def split(inputs: list[Value], attributes: Mapping[str, Attribute], count: int) -> list[Value]:
+    """Return the outputs of a Split.
+
+    Raises:
+        ValueError: The sizes do not add up.
+    """
+    axis = attributes.get("axis", 0)
+    if len(inputs) > 1 and inputs[1].size:
+        places = np.cumsum(inputs[1])[:-1]
+        if len(inputs[1]) != count or inputs[1].sum() != inputs[0].shape[axis]:  # type: ignore[index]
+            raise ValueError(inputs[1])
+        return np.split(inputs[0], places, axis)  # type: ignore[arg-type]
+    return np.split(inputs[0], count, axis)  # type: ignore[arg-type]
 
 
 def _divided(inputs: list[Value], _: Mapping[str, Any]) -> Any:
@@ -140,6 +179,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Concat": lambda i, a: np.concatenate(i, a["axis"]),
     "Constant": lambda _, a: a["value"],
     "ConstantOfShape": _filled,
+    "Cos": lambda i, _: cosine(i[0]),
     "CumSum": _cumulative,
     "Div": _divided,
     "Equal": lambda i, _: i[0] == i[1],
@@ -157,14 +197,17 @@ _OPERATORS: dict[str, _Operator] = {
     "Max": lambda i, _: np.maximum.reduce(np.broadcast_arrays(*i)),
     "Min": lambda i, _: np.minimum.reduce(np.broadcast_arrays(*i)),
     "Mul": lambda i, _: i[0] * i[1],
+    "MatMul": _outer,
     "Neg": lambda i, _: -i[0],
     "Not": lambda i, _: ~i[0],
     "Or": lambda i, _: i[0] | i[1],
     "Pow": lambda i, _: np.power(i[0], i[1]).astype(i[0].dtype),
+    "RotaryEmbedding": _rotated,
     "Range": lambda i, _: np.arange(int(i[0]), int(i[1]), int(i[2])).astype(i[0].dtype),
     "ReduceSum": _summed,
     "Reshape": _reshape,
     "Shape": lambda i, a: np.array(i[0].shape[a.get("start", 0) : a.get("end")], np.int64),
+    "Sin": lambda i, _: sine(i[0]),
     "Sigmoid": lambda i, _: 1 / (1 + np.exp(-i[0])),
     "Slice": _slice,
     "Squeeze": _squeeze,
@@ -176,4 +219,4 @@ _OPERATORS: dict[str, _Operator] = {
 }
 #: Operators whose inputs are broadcast to one shape.
 _BROADCAST = {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
-_BROADCAST |= {"Max", "Min", "Mul", "Or", "Pow", "Sub", "Where"}
+_BROADCAST |= {"MatMul", "Max", "Min", "Mul", "Or", "Pow", "Sub", "Where"}

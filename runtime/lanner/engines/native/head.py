@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from lanner.engines.native.embeddings import MASK, probes
 from lanner.engines.native.matcher import Matcher, named
 from lanner.engines.native.plan import Activation, Pooling, refuse
-from lanner.engines.native.products import Product, activation, is_product, product
+from lanner.engines.native.products import (
+    NORMS,
+    Norm,
+    Product,
+    activation,
+    is_product,
+    norm,
+    product,
+)
 
 _ACTIVATIONS = ("Gelu", "Relu", "Tanh")
 
@@ -16,14 +24,14 @@ class Head:
 
     Attributes:
         pooling: From tokens to a text.
-        dense: The products and the activations after them, in order.
+        dense: The products, the activations and the norms after them, in order.
         is_normalized: True if answers are divided by their L2 norm.
         kept: The number of leading values to keep; None for all.
         source: The name of the value that the encoder computes.
     """
 
     pooling: Pooling = Pooling.NONE
-    dense: list[tuple[Product, Activation]] = field(default_factory=list)
+    dense: list[tuple[Product, Activation, Norm | None]] = field(default_factory=list)
     is_normalized: bool = False
     kept: int | None = None
     source: str = ""
@@ -40,14 +48,24 @@ def head(graph: Matcher, value: str) -> Head:
         value, found.kept = _cut(graph, value)
     if graph.operator(value) == "Div" and _is_norm(graph, value):
         value, found.is_normalized = _normalized(graph, value), True
-    while graph.operator(value) in _ACTIVATIONS or is_product(graph, value):
-        kind = Activation.NONE
+    while _ends_dense(graph, value):
+        kind, behind = Activation.NONE, None
+        if graph.operator(value) in NORMS:
+            behind, value = norm(graph, value)
         if graph.operator(value) in _ACTIVATIONS:
             kind, value = activation(graph, value)
         dense, value = product(graph, value)
-        found.dense.insert(0, (dense, kind))
+        found.dense.insert(0, (dense, kind, behind))
     found.pooling, found.source = _pooling(graph, value)
     return found
+
+
+def _ends_dense(graph: Matcher, value: str) -> bool:
+    """True for a product, or the activation or the norm of one."""
+    if graph.operator(value) in NORMS:
+        value = graph.look(value).inputs[0]
+        return graph.operator(value) in _ACTIVATIONS
+    return graph.operator(value) in _ACTIVATIONS or is_product(graph, value)
 
 
 def _cut(graph: Matcher, value: str) -> tuple[str, int]:
@@ -77,11 +95,11 @@ def _normalized(graph: Matcher, value: str) -> str:
         graph.evaluate(shape, probes())
     clip = graph.take(divisor, "Clip")
     low = graph.scalar(clip.inputs[1])
-    norm = graph.take(clip.inputs[0], "ReduceL2")
-    axes = graph.constant(norm.inputs[1]).tolist()
-    is_last = axes in ([-1], [1]) and norm.attributes.get("keepdims", 1) == 1
-    if norm.inputs[0] != source or not is_last or len(clip.inputs) > 2 or low > 1e-6:
-        refuse(f"{named(norm)} as a norm of each answer")
+    length = graph.take(clip.inputs[0], "ReduceL2")
+    axes = graph.constant(length.inputs[1]).tolist()
+    is_last = axes in ([-1], [1]) and length.attributes.get("keepdims", 1) == 1
+    if length.inputs[0] != source or not is_last or len(clip.inputs) > 2 or low > 1e-6:
+        refuse(f"{named(length)} as a norm of each answer")
     return source
 
 
@@ -97,7 +115,7 @@ def _pooling(graph: Matcher, value: str) -> tuple[Pooling, str]:
         return Pooling.CLS, _first_of_mask(graph, value)
     if operator == "Div":
         return Pooling.MEAN, _mean(graph, value)
-    if operator == "LayerNormalization":
+    if operator in NORMS:
         return Pooling.NONE, value
     return refuse(f"{named(graph.look(value))} as a pooling")
 
@@ -110,15 +128,15 @@ def _first_of_mask(graph: Matcher, value: str) -> str:
     squeeze = graph.take(value, "Squeeze")
     gather = graph.take(squeeze.inputs[0], "GatherElements")
     tokens, index = gather.inputs
-    norm = graph.look(tokens)
+    last = graph.look(tokens)
     inputs = probes()
     # A prompt that is not pooled has 2 in the mask: a graph that skips it takes another token.
     inputs[MASK][0, 0] = 2
     found = graph.evaluate(index, inputs)
-    is_whole = norm.operator == "LayerNormalization" and found.shape == (
+    is_whole = last.operator in NORMS and found.shape == (
         len(inputs[MASK]),
         1,
-        graph.constant(norm.inputs[1]).size,
+        graph.constant(last.inputs[1]).size,
     )
     is_by_token = gather.attributes.get("axis", 0) == 1
     if graph.constant(squeeze.inputs[1]).tolist() != [1] or not is_whole or not is_by_token:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lanner.engines.native.evaluation import Value, evaluate
+from lanner.engines.native.evaluation import Value, evaluate, split
 from lanner.engines.native.plan import refuse
 from lanner.engines.onnx.graph import Array, Graph, Node
 
@@ -67,7 +67,7 @@ class Matcher:
         return self._take(node)
 
     def _take(self, node: Node) -> Node:
-        if node.has_subgraph or len(node.outputs) > 1:
+        if node.has_subgraph or (len(node.outputs) > 1 and node.operator != "Split"):
             refuse(f"{named(node)} with a subgraph or several outputs")
         self._taken.add(node.outputs[0])
         return node
@@ -125,7 +125,11 @@ class Matcher:
                 continue
             inputs = [values[item] if item else np.empty(0) for item in node.inputs]
             try:
-                values[name] = evaluate(node.operator, inputs, node.attributes)
+                if node.operator == "Split":
+                    parts = split(inputs, node.attributes, len(node.outputs))
+                    values |= zip(node.outputs, parts, strict=True)
+                else:
+                    values[name] = evaluate(node.operator, inputs, node.attributes)
             except (KeyError, ValueError, IndexError, TypeError):
                 refuse(f"{named(node)} among its indices and masks")
             self._take(node)

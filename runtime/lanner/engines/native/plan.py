@@ -29,6 +29,13 @@ class Activation(IntEnum):
     TANH = 5
 
 
+class NormKind(IntEnum):
+    """The norms of ``ln_norm``."""
+
+    LAYER = 0
+    RMS = 1
+
+
 class Pooling(IntEnum):
     """The poolings of ``ln_pooling``; NONE is an answer for each token."""
 
@@ -40,7 +47,7 @@ class Pooling(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A post-norm encoder and its head.
+    """An encoder and its head.
 
     Attributes:
         layers: The number of layers.
@@ -50,13 +57,21 @@ class Plan:
         intermediate_size: The width between the two products of a layer.
         heads: The number of attention heads.
         head_size: The width of a head.
+        key_value_heads: The number of heads of keys and of values.
         attention_scale: The factor of the scores.
         norm_epsilon: The epsilon of all norms.
+        norm: The kind of all norms.
+        is_pre_norm: True if norms come before the parts of a layer, and one after the last layer.
         activation: Between the two products of a layer.
+        is_gated: True if the activation is multiplied by another product, ``up``.
         position_offset: The row of the first token in the table of positions; None without one.
         padding_id: The id that positions are not counted over, as in RoBERTa; -1 for none.
         relative_buckets: The number of buckets of relative positions, as in MPNet; 0 for none.
         relative_max_distance: The distance from which on all share a bucket.
+        rotary_tables: The number of tables of angles; 0 without rotary positions.
+        rotary_pairs: The number of angles of a position.
+        is_rotary_of_neighbours: True if the values 2i and 2i + 1 of a head are a pair; False if i
+            and ``rotary_pairs`` + i are.
         max_tokens: The longest input, in tokens.
         pooling: From tokens to a text.
         dense_activations: The activation behind each Dense layer.
@@ -73,13 +88,20 @@ class Plan:
     intermediate_size: int
     heads: int
     head_size: int
+    key_value_heads: int
     attention_scale: float
     norm_epsilon: float
+    norm: NormKind = NormKind.LAYER
+    is_pre_norm: bool = False
     activation: Activation
+    is_gated: bool = False
     position_offset: int | None
     padding_id: int = -1
     relative_buckets: int = 0
     relative_max_distance: int = 0
+    rotary_tables: int = 0
+    rotary_pairs: int = 0
+    is_rotary_of_neighbours: bool = False
     max_tokens: int
     pooling: Pooling
     dense_activations: Sequence[Activation] = ()
@@ -106,14 +128,21 @@ class Plan:
             "intermediate_size": self.intermediate_size,
             "heads": self.heads,
             "head_size": self.head_size,
+            "key_value_heads": self.key_value_heads,
             "attention_scale": self.attention_scale,
             "norm_epsilon": self.norm_epsilon,
+            "norm": int(self.norm),
+            "norm_place": int(self.is_pre_norm),
             "activation": int(self.activation),
+            "gated": int(self.is_gated),
             "positions": int(self.position_offset is not None),
             "position_offset": self.position_offset or 0,
             "padding_id": self.padding_id,
             "relative_buckets": self.relative_buckets,
             "relative_max_distance": self.relative_max_distance,
+            "rotary_tables": self.rotary_tables,
+            "rotary_pairs": self.rotary_pairs,
+            "rotary_neighbours": int(self.is_rotary_of_neighbours),
             "max_tokens": self.max_tokens,
             "pooling": int(self.pooling),
             "dense_activation": [int(activation) for activation in self.dense_activations],

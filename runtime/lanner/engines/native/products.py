@@ -1,17 +1,18 @@
 """Products, norms and activations in a graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engines.native.matcher import Matcher, named
-from lanner.engines.native.plan import Activation, Tensor, refuse
+from lanner.engines.native.plan import Activation, NormKind, Tensor, refuse
 
 #: The points at which activations are compared: both tails, and the middle.
 _PROBE = np.linspace(-12, 12, 4_097, dtype=np.float32)
 _MOST_DIFFERENCE = 1e-5
+NORMS = ("LayerNormalization", "RMSNormalization")
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 _POINTWISE = {"Gelu", "Tanh", "Relu", "Mul", "Add", "Sub", "Div", "Pow", "Sigmoid", "Erf"}
 
@@ -38,18 +39,41 @@ class Product:
         parts = {"weight": self.weight, "scales": self.scales, "bias": self.bias}
         return {f"{name}.{part}": values for part, values in parts.items() if values is not None}
 
+    def kept(self, columns: NDArray[np.int64]) -> "Product":
+        """Return the product with some of its columns."""
+        first, count = int(columns[0]), len(columns)
+        if np.array_equal(columns, np.arange(first, first + count)):
+            index: slice | NDArray[np.int64] = slice(first, first + count)  # a view, not a copy
+        else:
+            index = columns
+        return replace(
+            self,
+            weight=self.weight[:, index],
+            scales=None if self.scales is None else self.scales[index],
+            bias=None if self.bias is None else self.bias[index],
+        )
+
 
 @dataclass(frozen=True)
 class Norm:
-    """A LayerNormalization over the last axis."""
+    """A norm over the last axis.
 
+    Attributes:
+        kind: A LayerNormalization, or one that is not centred.
+        weight: Float32 [width].
+        bias: Float32 [width], or None.
+        epsilon: What is added to the variance.
+    """
+
+    kind: NormKind
     weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
     epsilon: float
 
     def named(self, name: str) -> dict[str, Tensor]:
         """Return its tensors by their names in the plan."""
-        return {f"{name}.weight": self.weight, f"{name}.bias": self.bias}
+        found: dict[str, Tensor] = {f"{name}.weight": self.weight}
+        return found if self.bias is None else found | {f"{name}.bias": self.bias}
 
 
 def is_product(graph: Matcher, value: str) -> bool:
@@ -110,14 +134,14 @@ def norm(graph: Matcher, value: str) -> tuple[Norm, str]:
     Raises:
         EngineError: It is another computation.
     """
-    node = graph.take(value, "LayerNormalization")
+    node = graph.take(value, *NORMS)
     source, weight, *bias = node.inputs
     if node.attributes.get("axis", -1) != -1:
         refuse(f"{named(node)} over more than the last axis")
     epsilon = node.attributes.get("epsilon", 1e-5)
-    weights = floats(graph, weight)
-    biases = floats(graph, bias[0]) if bias else np.zeros_like(weights)
-    return Norm(weights, biases, float(np.float32(epsilon))), source  # type: ignore[arg-type]
+    kind = NormKind(NORMS.index(node.operator))
+    biases = floats(graph, bias[0]) if bias else None
+    return Norm(kind, floats(graph, weight), biases, float(np.float32(epsilon))), source  # type: ignore[arg-type]
 
 
 def activation(graph: Matcher, value: str) -> tuple[Activation, str]:
@@ -135,7 +159,10 @@ def activation(graph: Matcher, value: str) -> tuple[Activation, str]:
         return Activation.RELU, graph.take(value, "Relu").inputs[0]
     if operator == "Tanh":
         return Activation.TANH, graph.take(value, "Tanh").inputs[0]
-    source = _behind_pointwise(graph, value)
+    sources = pointwise_sources(graph, value)
+    if len(sources) != 1:
+        refuse(f"the activation that ends in {named(node)}")
+    source = sources.pop()
     found = graph.evaluate(value, {source: _PROBE})
     for kind, expected in _activations(_PROBE.astype(np.float64)).items():
         if found.shape == expected.shape and np.abs(found - expected).max() < _MOST_DIFFERENCE:
@@ -205,8 +232,8 @@ def _quantized(graph: Matcher, value: str) -> tuple[str, NDArray[np.float32]]:
     return node.inputs[0], limits
 
 
-def _behind_pointwise(graph: Matcher, value: str) -> str:
-    """Return the value that a formula of pointwise operators is computed from."""
+def pointwise_sources(graph: Matcher, value: str) -> set[str]:
+    """Return the values that a formula of pointwise operators is computed from."""
     open_, sources, seen = [value], set[str](), set[str]()
     while open_:
         name = open_.pop()
@@ -217,9 +244,7 @@ def _behind_pointwise(graph: Matcher, value: str) -> str:
             sources.add(name)
         else:
             open_ += graph.look(name).inputs
-    if len(sources) != 1:
-        refuse(f"the activation that ends in {named(graph.look(value))}")
-    return sources.pop()
+    return sources
 
 
 def _activations(x: NDArray[np.float64]) -> dict[Activation, NDArray[Any]]:

@@ -3,12 +3,15 @@
 import struct
 from pathlib import Path
 
+import numpy as np
+
 from lanner.engines.native.embeddings import IDS, MASK, TYPES, embeddings
 from lanner.engines.native.encoder import Encoder, encoder
 from lanner.engines.native.head import Head, head
 from lanner.engines.native.matcher import Matcher
-from lanner.engines.native.plan import Activation, Plan, Tensor, refuse
-from lanner.engines.native.products import is_product, norm, product
+from lanner.engines.native.plan import Activation, NormKind, Plan, Tensor, refuse
+from lanner.engines.native.products import NORMS, Norm, is_product, norm, product
+from lanner.engines.native.rotary import MOST_TOKENS, Angles, Rotation
 from lanner.engines.onnx.file import mapped
 from lanner.engines.onnx.graph import Graph
 from lanner.errors import EngineError
@@ -55,19 +58,19 @@ def plan_of(graph: Graph) -> Plan:
         tensors |= projection.named("embeddings.projection")
         if projection.input is not None:
             tensors["embeddings.projection.input"] = projection.input
-    first_norm, value = norm(matcher, value)
-    tensors |= first_norm.named("embeddings.norm")
+    first_norm = None
+    if matcher.operator(value) in NORMS:
+        first_norm, value = norm(matcher, value)
+        tensors |= first_norm.named("embeddings.norm")
     tables = embeddings(matcher, value)
     matcher.require_all_taken()
-    epsilons = {first_norm.epsilon}
-    epsilons |= {item.epsilon for layer in layers.layers for item in layer.norms.values()}
-    if len(epsilons) > 1:
-        refuse(f"norms with several epsilons ({', '.join(map(str, sorted(epsilons)))})")
+    kind, epsilon = _kind_of_norms(layers, answer, first_norm)
     groups = _grouped(layers)
-    tensors |= tables.tensors | _of_layers(layers, groups) | _of_head(answer)
-    if layers.bias is not None:
-        tensors["attention.relative_bias"] = layers.bias.table
+    tensors |= (
+        tables.tensors | _of_layers(layers, groups) | _of_head(answer) | _of_attention(layers)
+    )
     first = layers.layers[0]
+    rotation = first.attention.rotation
     hidden = first.products["attention.query"].weight.shape[0]
     width = first.products["attention.query"].weight.shape[1]
     last = answer.dense[-1][0].weight.shape[1] if answer.dense else hidden
@@ -79,25 +82,30 @@ def plan_of(graph: Graph) -> Plan:
         intermediate_size=first.products["intermediate"].weight.shape[1],
         heads=_one(layers, "heads", [layer.attention.heads for layer in layers.layers]),
         head_size=width // first.attention.heads,
+        key_value_heads=_one(
+            layers, "keys", [len(layer.attention.key.columns) for layer in layers.layers]
+        ),
         attention_scale=_scale(layers, width // first.attention.heads),
-        norm_epsilon=first_norm.epsilon,
+        norm_epsilon=epsilon,
+        norm=kind,
+        is_pre_norm=layers.final_norm is not None,
         activation=_activation(layers),
+        is_gated=bool(_one(layers, "gates", ["up" in layer.products for layer in layers.layers])),
         position_offset=tables.offset,
         padding_id=tables.padding_id,
         relative_buckets=0 if layers.bias is None else len(layers.bias.table),
         relative_max_distance=0 if layers.bias is None else layers.bias.max_distance,
-        max_tokens=tables.max_tokens or _MOST_TOKENS,
+        rotary_tables=len(_angles(layers)),
+        rotary_pairs=0 if rotation is None else rotation.pairs,
+        is_rotary_of_neighbours=rotation is not None and rotation.of_neighbours,
+        max_tokens=_most_tokens(layers, tables.max_tokens),
         pooling=answer.pooling,
-        dense_activations=[kind for _, kind in answer.dense],
+        dense_activations=[item[1] for item in answer.dense],
         is_normalized=answer.is_normalized,
         dimension=last if answer.kept is None else min(answer.kept, last),
         takes_types=tables.takes_types,
         tensors=tensors,
     )
-
-
-#: Of encoders without a table of positions.
-_MOST_TOKENS = 2**20
 
 
 def _grouped(layers: Encoder) -> int:
@@ -120,11 +128,67 @@ def _of_layers(layers: Encoder, groups: int) -> dict[str, Tensor]:
 
 def _of_head(answer: Head) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
-    for number, (item, _) in enumerate(answer.dense):
+    for number, (item, _, behind) in enumerate(answer.dense):
         found |= item.named(f"dense.{number}")
         if item.input is not None:
             found[f"dense.{number}.input"] = item.input
+        if behind is not None:
+            found |= behind.named(f"dense.{number}.norm")
     return found
+
+
+def _of_attention(layers: Encoder) -> dict[str, Tensor]:
+    """Return the norm after the layers, and the positions and windows of their attention."""
+    found: dict[str, Tensor] = {}
+    if layers.final_norm is not None:
+        found |= layers.final_norm.named("final.norm")
+    if layers.bias is not None:
+        found["attention.relative_bias"] = layers.bias.table
+    windows = [layer.attention.window for layer in layers.layers]
+    if any(windows):
+        found["attention.windows"] = np.array(windows, np.float32)
+    for number, angles in enumerate(tables := _angles(layers)):
+        found[f"rotary.{number}.cosine"], found[f"rotary.{number}.sine"] = angles
+    if len(tables) > 1:
+        places = [_place(tables, layer.attention.rotation) for layer in layers.layers]
+        found["attention.rotary"] = np.array(places, np.float32)
+    return found
+
+
+def _angles(layers: Encoder) -> list[Angles]:
+    """Return the tables of angles, each once.
+
+    Raises:
+        EngineError: The layers turn other pairs, or some of them none.
+    """
+    rotations = [layer.attention.rotation for layer in layers.layers]
+    kinds = {None if item is None else (item.pairs, item.of_neighbours) for item in rotations}
+    if len(kinds) > 1:
+        refuse(f"{len(rotations)} layers with rotary positions of several kinds")
+    found = list[Angles]()
+    for rotation in rotations:
+        if rotation is not None and not any(rotation.angles is angles for angles in found):
+            found.append(rotation.angles)
+    return found
+
+
+def _place(tables: list[Angles], rotation: Rotation | None) -> int:
+    return next(i for i, item in enumerate(tables) if rotation and item is rotation.angles)
+
+
+def _most_tokens(layers: Encoder, rows: int | None) -> int:
+    """Return the longest input that all tables of positions have rows for."""
+    return min([rows or MOST_TOKENS, *(len(angles.cosine) for angles in _angles(layers))])
+
+
+def _kind_of_norms(layers: Encoder, answer: Head, first: Norm | None) -> tuple[NormKind, float]:
+    """Return the kind and the epsilon that all norms have."""
+    found = [first, layers.final_norm, *(behind for _, _, behind in answer.dense)]
+    found += [item for layer in layers.layers for item in layer.norms.values()]
+    kinds = {(item.kind, item.epsilon) for item in found if item is not None}
+    if len(kinds) > 1:
+        refuse(f"norms of several kinds, or with several epsilons ({sorted(kinds)})")
+    return kinds.pop()
 
 
 def _one(layers: Encoder, what: str, values: list[int]) -> int:

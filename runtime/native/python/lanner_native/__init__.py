@@ -1,5 +1,5 @@
 """The CPU kernels of Lanner's native engine. Use them through ``lanner.load(engine="native")``."""
 
-from lanner_native._core import Model, NativeError, instruction_sets
+from lanner_native._core import INTERFACE, Model, NativeError, instruction_sets
 
-__all__ = ["Model", "NativeError", "instruction_sets"]
+__all__ = ["INTERFACE", "Model", "NativeError", "instruction_sets"]

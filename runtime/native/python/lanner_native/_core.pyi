@@ -3,6 +3,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+INTERFACE: int
+"""``LN_VERSION`` of ``lanner_native.h``."""
+
 class NativeError(RuntimeError):
     """A status of ``lanner_native.h`` and its sentence, the two arguments."""
 

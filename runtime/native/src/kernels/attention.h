@@ -5,27 +5,48 @@
 
 namespace {
 
-// Softmax of one row of scores times `scale`, plus `bias`, in place. Lanes beyond `tokens` become 0.
-LN_INLINE void softmax(float* scores, std::size_t tokens, float scale, const float* bias) {
+// The values i and half + i of each head, turned.
+void rotate(float* row, const lanner::Rotation& r) {
+  for (float* head = row; head != row + r.heads * r.head_width; head += r.head_width) {
+    for (std::size_t i = 0; i < r.half; i += 16) {
+      const Floats x = load(head + i), y = load(head + r.half + i);
+      const Floats cosine = load(r.cosine + i), sine = load(r.sine + i);
+      store(head + i, sub(mul(x, cosine), mul(y, sine)));
+      store(head + r.half + i, add(mul(y, cosine), mul(x, sine)));
+    }
+  }
+}
+
+LN_INLINE std::size_t at_most_16(std::size_t count) { return count < 16 ? count : 16; }
+
+// Some of 16 lanes from lane `at` on: those of [begin, end), and the others of `rest`.
+LN_INLINE Floats between(std::size_t begin, std::size_t end, std::size_t at, Floats x, Floats rest) {
+  x = first(end > at ? at_most_16(end - at) : 0, x, rest);
+  return begin > at ? first(at_most_16(begin - at), rest, x) : x;
+}
+
+// Softmax of `count` scores times `scale`, plus `bias`, in place. Those outside of [begin, end) become 0.
+LN_INLINE void softmax(float* scores, std::size_t count, std::size_t begin, std::size_t end, float scale,
+                       const float* bias) {
   const Floats lowest = broadcast(-3e38f);
   Floats peak = lowest;
-  for (std::size_t j = 0; j < tokens; j += 16) {
+  for (std::size_t j = 0; j < count; j += 16) {
     Floats x = mul(load(scores + j), broadcast(scale));
     if (bias) x = add(x, load(bias + j));
-    x = first(tokens - j < 16 ? tokens - j : 16, x, lowest);
+    x = between(begin, end, j, x, lowest);
     store(scores + j, x);
     peak = max(peak, x);
   }
   peak = broadcast(largest(peak));
   Floats total = broadcast(0.0f);
-  for (std::size_t j = 0; j < tokens; j += 16) {
-    Floats x = exp(sub(load(scores + j), peak));
-    x = first(tokens - j < 16 ? tokens - j : 16, x, broadcast(0.0f));
+  for (std::size_t j = 0; j < count; j += 16) {
+    const Floats x =
+        between(begin, end, j, exp(sub(load(scores + j), peak)), broadcast(0.0f));
     store(scores + j, x);
     total = add(total, x);
   }
   const Floats inverse = broadcast(1.0f / sum(total));
-  for (std::size_t j = 0; j < tokens; j += 16) store(scores + j, mul(load(scores + j), inverse));
+  for (std::size_t j = 0; j < count; j += 16) store(scores + j, mul(load(scores + j), inverse));
 }
 
 void attention(const lanner::AttentionHead& head) {
@@ -42,12 +63,20 @@ void attention(const lanner::AttentionHead& head) {
   for (std::size_t row = 0; row < tokens; row += lanner::kQueryRows) {
     const std::size_t rows =
         tokens - row < lanner::kQueryRows ? tokens - row : lanner::kQueryRows;
-    float_block(rows, head.query + row * head.stride, head.stride, keys, padded, head.width, scores,
-                padded, padded);
-    for (std::size_t i = 0; i < rows; ++i)
-      softmax(scores + i * padded, tokens, head.scale,
-              head.relative_bias ? head.relative_bias - (row + i) : nullptr);
-    float_block(rows, scores, padded, values, head.width, tokens,
+    // The keys of these rows: vectors [from, from + span), of which some are read.
+    const std::size_t from = row > head.window ? (row - head.window) / 16 * 16 : 0;
+    const std::size_t most = row + rows + head.window;
+    const std::size_t count = (most < tokens ? most : tokens) - from;
+    const std::size_t span = lanner::round_up(count, 16);
+    float_block(rows, head.query + row * head.stride, head.stride, keys + from, padded, head.width,
+                scores, span, span);
+    for (std::size_t i = 0; i < rows; ++i) {
+      const std::size_t at = row + i, last = at + head.window + 1;
+      softmax(scores + i * span, span, at > from + head.window ? at - head.window - from : 0,
+              (last < tokens ? last : tokens) - from, head.scale,
+              head.relative_bias ? head.relative_bias - at + from : nullptr);
+    }
+    float_block(rows, scores, span, values + from * head.width, head.width, count,
                 head.output + row * head.output_stride, head.output_stride, head.width);
   }
 }

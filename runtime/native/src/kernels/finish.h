@@ -5,6 +5,11 @@
 
 namespace {
 
+LN_INLINE Floats merged(lanner::Merge merge, const float* with, Floats x) {
+  if (merge == lanner::Merge::add) return add(load(with), x);
+  return merge == lanner::Merge::multiply ? mul(load(with), x) : x;
+}
+
 // Sums [rows][columns], of 64 columns or of 16. `together` vectors are taken at once: those of a row
 // of 64 columns, or of as many rows of 16. Either way each number is computed alike.
 template <std::size_t together, std::size_t columns>
@@ -15,7 +20,7 @@ struct Sums {
   std::size_t row;  // in `a` and `out`, of the first of these sums
   const lanner::ByteWeights& w;
   std::size_t column;
-  bool accumulate;
+  lanner::Merge merge;
   lanner::FloatRows out;
 
   template <lanner::Activation activation, std::size_t N>
@@ -33,7 +38,7 @@ struct Sums {
     for (std::size_t i = 0; i < N; ++i) {
       float* to = s.out.data + (s.row + from + i / row_vectors) * s.out.stride + s.column +
                   i % row_vectors * 16;
-      store(to, s.accumulate ? add(load(to), x.v[i]) : x.v[i]);
+      store(to, merged(s.merge, to, x.v[i]));
     }
   }
 

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "elementary.h"
+#include "finish.h"
 
 namespace {
 
@@ -73,7 +73,7 @@ void float_product(lanner::FloatRows rows, std::size_t count, const lanner::Floa
           float* to = out.data + (row + i) * out.stride + panel * lanner::kPanel + j;
           const Floats x = activated(epilogue.activation,
                                      add(load(sums + i * lanner::kPanel + j), load(bias + j)));
-          store(to, epilogue.accumulate ? add(load(to), x) : x);
+          store(to, merged(epilogue.merge, to, x));
         }
       }
     }

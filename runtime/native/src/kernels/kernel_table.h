@@ -10,5 +10,5 @@
 
 namespace {
 constexpr lanner::Kernels kTable = {sizeof(Element), product, float_product,
-                                    norm,            quantize, attention};
+                                    norm,            quantize, rotate, attention};
 }

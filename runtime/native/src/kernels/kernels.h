@@ -54,10 +54,11 @@ constexpr std::int32_t zero_pair(std::int32_t zero_point) {
 }
 constexpr std::int32_t column_pair(std::int32_t sum) { return pair(sum & 127, sum >> 7); }
 
-// What becomes of a product: out = activation(product), or out += product.
+// What becomes of a product p: out = activation(p), out += activation(p), or out *= activation(p).
+enum class Merge : std::uint32_t { none, add, multiply };
 struct Epilogue {
   Activation activation = Activation::none;
-  bool accumulate = false;
+  Merge merge = Merge::none;
 };
 
 struct FloatRows {
@@ -77,6 +78,17 @@ struct Norm {
   const float* bias;
   std::size_t width;
   float epsilon;
+  bool centred;  // false: only divided by the root of the mean square
+};
+
+// Turns of the heads of one token, in place: the values i and `half` + i of each head are a point of the
+// plane, and angle i turns it.
+struct Rotation {
+  std::size_t heads;
+  std::size_t head_width;
+  std::size_t half;     // a multiple of 16; the head is at least twice as wide
+  const float* cosine;  // [half]
+  const float* sine;
 };
 
 // One head of one sequence. query, key and value are columns of the same rows.
@@ -89,6 +101,7 @@ struct AttentionHead {
   std::size_t width;           // a multiple of 16
   float scale;                 // of the products of queries and keys
   const float* relative_bias;  // of distance 0 (key - query); nullptr: none
+  std::size_t window;          // keys further away than this are not read
   float* output;
   std::size_t output_stride;
   float* workspace;  // attention_workspace() floats
@@ -113,9 +126,12 @@ struct Kernels {
                   FloatRows out);
   void (*float_product)(FloatRows rows, std::size_t count, const FloatWeights& weights,
                         std::size_t first, std::size_t last, Epilogue epilogue, FloatRows out);
-  void (*norm)(FloatRows rows, std::size_t count, std::size_t padded_width, const Norm& norm);
+  // `out` may be `rows`.
+  void (*norm)(FloatRows rows, std::size_t count, std::size_t padded_width, const Norm& norm,
+               FloatRows out);
   void (*quantize)(FloatRows rows, std::size_t count, std::size_t padded_width,
                    const Quantization& quantization, const ByteRows& out);
+  void (*rotate)(float* row, const Rotation& rotation);
   void (*attention)(const AttentionHead& head);
 };
 

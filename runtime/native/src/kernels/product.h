@@ -35,7 +35,7 @@ void product(const lanner::ByteRows& rows, std::size_t count, const lanner::Byte
                                                 row,
                                                 weights,
                                                 panel * lanner::kPanel,
-                                                epilogue.accumulate,
+                                                epilogue.merge,
                                                 out};
       finished.finish(epilogue.activation, height);
       row += height;

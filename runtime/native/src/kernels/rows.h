@@ -10,13 +10,14 @@ LN_INLINE float sum(const Four& x) { return sum(add(add(x.v[0], x.v[1]), add(x.v
 // Rows are padded with zeros to whole panels, which are four vectors, so only sums of what zeros
 // would change need to know the true width.
 void norm(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
-          const lanner::Norm& norm) {
+          const lanner::Norm& norm, lanner::FloatRows out) {
   const Floats zero = broadcast(0.0f);
   const float width = static_cast<float>(norm.width);
   for (std::size_t i = 0; i < count; ++i) {
-    float* row = rows.data + i * rows.stride;
+    const float* row = rows.data + i * rows.stride;
+    float* to = out.data + i * out.stride;
     Four total = all<4>(zero);
-    for (std::size_t j = 0; j < padded_width; j += 64)
+    for (std::size_t j = 0; norm.centred && j < padded_width; j += 64)
       for (std::size_t k = 0; k < 4; ++k) total.v[k] = add(total.v[k], load(row + j + 16 * k));
     const Floats mean = broadcast(sum(total) / width);
     Four squares = all<4>(zero);
@@ -30,8 +31,8 @@ void norm(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
     }
     const Floats inverse = broadcast(1.0f / __builtin_sqrtf(sum(squares) / width + norm.epsilon));
     for (std::size_t j = 0; j < padded_width; j += 16)
-      store(row + j, fma(mul(sub(load(row + j), mean), inverse), load(norm.weight + j),
-                         load(norm.bias + j)));
+      store(to + j, fma(mul(sub(load(row + j), mean), inverse), load(norm.weight + j),
+                        load(norm.bias + j)));
   }
 }
 

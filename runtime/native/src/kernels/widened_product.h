@@ -140,7 +140,7 @@ void product(const lanner::ByteRows& rows, std::size_t count, const lanner::Byte
           }
         }
         const Sums<2, kColumns> finished = {
-            sums, rows, row, weights, panel * lanner::kPanel + column, epilogue.accumulate, out};
+            sums, rows, row, weights, panel * lanner::kPanel + column, epilogue.merge, out};
         finished.finish(epilogue.activation, height);
       }
     }

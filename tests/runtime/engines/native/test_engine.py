@@ -289,3 +289,17 @@ def test_without_its_module_the_extra_is_named(
     assert engine is not None
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'lanner[native]'")):
         open_engine("native", tiny_artifact.file("model.int8.onnx"))
+
+
+def test_a_module_of_another_interface_is_not_taken(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lanner_native.INTERFACE", 1)
+    monkeypatch.delitem(sys.modules, "lanner.engines.native.engine")
+    message = "has interface 1, and this version of Lanner needs 2: install the one beside it"
+    with pytest.raises(EngineError, match=re.escape(message)):
+        open_engine("native", tiny_artifact.file("model.int8.onnx"))
+    model: Any = load(tiny_artifact.directory, device="cpu")
+    assert model.runner.engine.name == "onnxruntime"
+    main(["doctor"])
+    assert message in " ".join(capsys.readouterr().out.split())

@@ -21,6 +21,7 @@ from lanner.commands import main
 from lanner.engines import open_engine
 from lanner.engines.native.plan import Activation, Plan, Pooling
 from lanner.engines.native.reading import read_plan
+from lanner.engines.native.rotary import MOST_TOKENS
 from lanner.errors import EngineError
 from lanner.loading.load import load
 from lanner.tune.workload import Workload
@@ -28,6 +29,11 @@ from lanner.tune.workload import Workload
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
 LENGTHS = (64, 1, 5, 17, 40)
+PRE_NORM = (
+    *("ModernBERT", "MegatronBERT", "RoBERTa-PreLayerNorm", "XLM-RoBERTa-XL", "EuroBERT", "T5"),
+)
+GATED = ("ModernBERT", "NomicBERT", "EuroBERT")
+ROTARY = ("NomicBERT", "RoFormer", "EuroBERT", "Jina v3")
 
 
 def batch(plan: Plan) -> dict[str, NDArray[np.int64]]:
@@ -153,8 +159,13 @@ def test_a_plan_of_every_architecture_answers_as_onnxruntime_does(
         assert plan.layers == artifact.manifest.architecture.layers
         assert plan.layer_groups == (1 if name == "ALBERT" else plan.layers)
         is_roberta = MATRIX[name].config.get("pad_token_id") == 1
-        assert (plan.position_offset, plan.padding_id) == ((2, 1) if is_roberta else (0, -1))
-        assert plan.max_tokens == 64
+        if plan.position_offset is not None:
+            assert (plan.position_offset, plan.padding_id) == ((2, 1) if is_roberta else (0, -1))
+        has_rows = plan.position_offset is not None or name == "RoFormer"
+        assert plan.max_tokens == (64 if has_rows else MOST_TOKENS)
+        assert plan.is_pre_norm == (name in PRE_NORM)
+        assert plan.is_gated == (name in GATED)
+        assert plan.rotary_tables == (2 if name == "ModernBERT" else int(name in ROTARY))
 
 
 @pytest.mark.slow
@@ -195,8 +206,8 @@ def test_another_count_of_distances_is_refused(make_cell: MakeCell, tmp_path: Pa
 def test_other_encoders_are_refused_with_the_operator_that_is_not_known(
     make_cell: MakeCell,
 ) -> None:
-    path = make_cell("NomicBERT", "embed").artifact.file("model.int8.onnx")
-    message = r"model.int8.onnx: the native engine does not know the activation that ends in the "
+    path = make_cell("DeBERTa", "embed").artifact.file("model.int8.onnx")
+    message = r"model.int8.onnx: the native engine does not know the "
     with pytest.raises(EngineError, match=message):
         read_plan(path)
 
@@ -214,9 +225,9 @@ def test_inspect_says_whether_the_engine_runs_an_artifact(
     assert json.loads(capsys.readouterr().out)["native"] == {"fp32": "", "int8": ""}
     main(["inspect", str(tiny_artifact.directory)])
     assert "native      runs fp32, int8; " in capsys.readouterr().out
-    main(["inspect", str(make_cell("NomicBERT", "embed").artifact.directory)])
+    main(["inspect", str(make_cell("DeBERTa", "embed").artifact.directory)])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "native none: the native engine does not know the activation that ends in" in shown
+    assert "native none: the native engine does not know the" in shown
 
 
 def test_a_damaged_file_is_refused(tiny_artifact: Artifact, tmp_path: Path) -> None:
@@ -320,11 +331,11 @@ def another_activation(model: Any) -> None:
     [
         (add_node, "what the operator Neg (idle) is for"),
         (add_tensor, "what the tensor 'spare' is for"),
-        (look_ahead_only, "with a cap, a cache, a causal mask or heads of its own axis"),
+        (look_ahead_only, "with a cap, a cache or a causal mask"),
         (mask_more, "which hides more or less than padding"),
         (answer_what_is_not_read, "which hides tokens that are answered"),
         (shift_weights, "the zero points of the operator DequantizeLinear"),
-        (add_tables, "embeddings with more than three tables"),
+        (add_tables, "embeddings with more than four tables"),
         (close_a_circle, "which is not in order"),
         (ask_for_all_memory, "does not know the operator ConstantOfShape (all) among its indices"),
         (another_activation, "does not know the operator Softplus"),
