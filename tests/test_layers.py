@@ -100,7 +100,9 @@ PERF = {
     "server": "subjects record kinds peers suites report",
     "bench": "subjects record kinds floor peers suites report/checks report",
     "tools": "subjects record loading peers suites report server bench",
-    "command": "record report/checks report server bench",
+    "elastic": "",
+    "plan_command": "report elastic",
+    "command": "record report/checks report server bench plan_command",
 }
 TABLES = {
     "runtime/lanner": RUNTIME,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanner.commands import console, options, source
 from lanner.errors import BenchmarkError
 from lanner.machine.machine import available_cores
+from lanner_perf import plan_command
 from lanner_perf.record.schema import SUITES
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ _EXAMPLES = """\
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
-    """Add the parser; see `lanner.commands`. Heavy imports wait until the command runs."""
+    """Add the parsers of this distribution; see `lanner.commands`. Heavy imports wait."""
+    plan_command.add_parser(subparsers)
     parser = options.add_command(
         subparsers,
         "bench",

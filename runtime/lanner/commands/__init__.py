@@ -36,11 +36,16 @@ from lanner.errors import LannerError, MissingExtraError, UnsupportedError, Usag
 from lanner.machine import interruption
 
 ENTRY_POINT_GROUP = "lanner.commands"
-#: Commands of distributions that may not be installed: by name their distribution and summary.
+#: Distributions that may not be installed: by their entry point the name, and their commands with
+#: summaries.
 _ELSEWHERE = {
     "bench": (
         "lanner-bench",
-        "compare an artifact with other libraries, or measure a model on a Triton server",
+        {
+            "bench": "compare an artifact with other libraries, or measure a model on a Triton "
+            "server",
+            "plan": "plan the cores and pods for a load, from the result of 'lanner bench'",
+        },
     ),
 }
 
@@ -78,8 +83,10 @@ def parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, parser_class=Parser
     )
     installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
-    for name in _ELSEWHERE.keys() - {entry.name for entry in installed}:
-        _add_absent(subparsers, name, *_ELSEWHERE[name])
+    for entry_name in _ELSEWHERE.keys() - {entry.name for entry in installed}:
+        distribution, summaries = _ELSEWHERE[entry_name]
+        for name, summary in summaries.items():
+            _add_absent(subparsers, name, distribution, summary)
     for module in [entry.load() for entry in installed] + [
         inspect,
         encode,

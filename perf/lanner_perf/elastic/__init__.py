@@ -1,0 +1,1 @@
+"""Elasticity: an autoscaler, simulations of a fleet, and plans for a load."""
