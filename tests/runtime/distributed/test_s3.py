@@ -4,11 +4,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -28,7 +27,7 @@ class Troubled(BaseHTTPRequestHandler):
     """Passes requests on; each ninth fails, and each seventh is slow."""
 
     protocol_version = "HTTP/1.1"
-    behind = ""
+    behind = 0
     count = 0
 
     def handle_any(self) -> None:
@@ -39,15 +38,11 @@ class Troubled(BaseHTTPRequestHandler):
             return
         if Troubled.count % 7 == 0:
             time.sleep(0.2)
-        headers = {k: v for k, v in self.headers.items() if k.lower() != "accept-encoding"}
-        request = Request(  # noqa: S310 (of this machine)
-            self.behind + self.path, data=body or None, headers=headers, method=self.command
-        )
-        try:
-            with urlopen(request) as found:  # noqa: S310
-                self._answer(found.status, dict(found.headers), found.read())
-        except HTTPError as error:
-            self._answer(error.code, dict(error.headers), error.read())
+        behind = HTTPConnection("127.0.0.1", self.behind)
+        behind.request(self.command, self.path, body or None, dict(self.headers))
+        found = behind.getresponse()
+        self._answer(found.status, dict(found.headers), found.read())
+        behind.close()
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815 (of the library)
 
@@ -70,8 +65,8 @@ class Troubled(BaseHTTPRequestHandler):
 def storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     moto = ThreadedMotoServer(port=0, verbose=False)
     moto.start()
-    host, port = moto.get_host_and_port()
-    Troubled.behind, Troubled.count = f"http://{host}:{port}", 0
+    _, Troubled.behind = moto.get_host_and_port()
+    Troubled.count = 0
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Troubled)
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()
@@ -101,8 +96,7 @@ def test_a_job_from_storage_to_storage(storage: Any, word_artifact: Path, tmp_pa
     planned = job("s3://bucket/words.lanner", "s3://bucket/in", "s3://bucket/out")
     assert planned.run(Local()) == (4, 0, 400, 0, 0)
     storage.invalidate_cache()
-    here = {len(part) for part in contents(tmp_path / "here").values()}
-    assert len(storage.glob("bucket/out/part-*")) == len(here) or here
+    assert len(storage.glob("bucket/out/part-*")) == len(contents(tmp_path / "here")) == 4
     assert status_of("s3://bucket/out").rows == 400
     assert planned.run(Local()) == (4, 4, 0, 0, 0)
     assert Troubled.count > 50
