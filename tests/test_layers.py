@@ -74,13 +74,14 @@ EXPORT = {
     "transformer": "graph checkpoint trim",
     "static": "graph checkpoint trim",
     "linear": "graph checkpoint",
-    "loading": "__init__ checkpoint trim transformer static linear",
+    "ways": "checkpoint",
+    "loading": "__init__ checkpoint trim transformer static linear ways",
     "quality": "progress texts checkpoint",
     "precision": "progress graph texts checkpoint quality",
     "tensorrt": "graph texts quality precision",
     "options": "__init__ graph",
     "draft": "progress checkpoint quality precision",
-    "export": "__init__ progress graph texts checkpoint trim static loading quality precision "
+    "export": "__init__ progress graph texts checkpoint trim static ways loading quality precision "
     "options draft",
     "command": "__init__ export",
 }

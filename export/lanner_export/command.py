@@ -109,6 +109,14 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "beside it, or the directory that its configuration names)",
     )
     parser.add_argument(
+        "--adapter",
+        metavar="[TASK=]NAME",
+        action="append",
+        default=[],
+        help="of a checkpoint with a folder for each adapter: the one to merge, or query=NAME and "
+        "document=NAME for an artifact that reads queries and documents with one each",
+    )
+    parser.add_argument(
         "--allow-pickle",
         action="store_true",
         help="read weights that are pickles (.bin), by torch's safe unpickling of tensors alone",
@@ -218,6 +226,7 @@ def _export(args: argparse.Namespace) -> "Artifact":
                 pooling=args.pooling,
                 positive_label=args.positive_label,
                 base=args.base,
+                adapters=args.adapter,
                 allow_pickle=args.allow_pickle,
                 keep_layers=args.keep_layers,
                 vocabulary_from=args.vocabulary_from,

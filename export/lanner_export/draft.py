@@ -1,17 +1,21 @@
 """A draft: the artifact in a staged directory, before it has its name."""
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lanner.artifact.artifact import QUALITY_FILE, README_FILE
-from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant
+from lanner.artifact.manifest import MANIFEST_FILE, FileRecord, Manifest, Variant, Way
 from lanner.artifact.quality_card import measured_label
 from lanner.engines import Engine, open_engine
 from lanner.engines.onnxruntime import OnnxRuntimeEngine
 from lanner.engines.registry import NATIVE
+from lanner.errors import OutputError
+from lanner.files.staging import NO_ROOM, temporary_place
 from lanner.loading.load import open_model
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
@@ -44,6 +48,12 @@ class Draft:
         """Add variants whose files exist."""
         self.manifest = replace(self.manifest, variants=variants)
 
+    def add_ways(self, ways: Mapping[str, "Draft"]) -> None:
+        """Add the ways of other tasks, whose files are in the same directory."""
+        self.manifest = replace(
+            self.manifest, ways={task: _way(draft.manifest) for task, draft in ways.items()}
+        )
+
     @cached_property
     def models(self) -> dict[str, Model]:
         """Return its variants by name, opened in the runtime; int8 also in the native engine.
@@ -71,7 +81,7 @@ class Draft:
         return open_model(
             self.manifest,
             variant,
-            tokenizer=self.directory / TOKENIZER_FILE,
+            tokenizer=self.directory / self.manifest.tokenizer.file,
             engine=engine,
             workers=available_cores(),
             measures_overflow=True,
@@ -95,6 +105,33 @@ class Draft:
         return {path.name: FileRecord.of(path) for path in sorted(self.directory.iterdir())}
 
 
+def _way(manifest: Manifest) -> Way:
+    return Way(**{field.name: getattr(manifest, field.name) for field in fields(Way)})
+
+
 def _runs_natively(variant: Variant, file: Path) -> bool:
     """True if the native engine is installed, knows the graph, and is fast on this machine."""
     return not (NATIVE.reason_against(variant, file) or NATIVE.slow_here())
+
+
+@contextmanager
+def room_explained(output: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one sentence.
+
+    Args:
+        output: The artifact to make.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        places = " or ".join(dict.fromkeys([str(output.parent), temporary_place()]))
+        msg = (
+            f"the export has no room in {places} ({error.strerror}): make room there, choose "
+            "another --output, or set TMPDIR to another directory"
+        )
+        raise OutputError(msg) from None

@@ -6,8 +6,7 @@
 import gc
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,20 +24,19 @@ from lanner.artifact.manifest import (
     Variant,
 )
 from lanner.artifact.quality_budget import QualityBudget
-from lanner.errors import OutputError, UnsupportedError
-from lanner.files.staging import NO_ROOM, staged_directory, temporary_place
+from lanner.errors import OutputError
+from lanner.files.staging import staged_directory
 from lanner.machine.machine import package_versions
 from lanner.machine.memory import return_free_memory
 from lanner_export import DEFAULT_PRECISIONS, SIF_SMOOTHING
 from lanner_export.checkpoint.checkpoint import Checkpoint
-from lanner_export.draft import TOKENIZER_FILE, Draft
+from lanner_export.draft import TOKENIZER_FILE, Draft, room_explained
 from lanner_export.graph.fusion import lost_fusions
-from lanner_export.graph.lookup import LookupTable
 from lanner_export.loading import load_checkpoint
 from lanner_export.options import Options
 from lanner_export.precision.embedding_ranges import write_embedding_ranges
 from lanner_export.precision.journal import Journal
-from lanner_export.precision.search import Search
+from lanner_export.precision.search import Search, require_products
 from lanner_export.precision.variants import Int8, Recipe, write_variants
 from lanner_export.progress import Progress, silent
 from lanner_export.quality.comparison import measure_quality
@@ -47,6 +45,7 @@ from lanner_export.static.word_options import Sif, WordOptions
 from lanner_export.texts.calibration import calibration_texts
 from lanner_export.texts.quality_data import QualityData
 from lanner_export.trim.trimming import Corpus, Trimming
+from lanner_export.ways import parse_adapters
 
 QUERY_WEIGHTS_FILE = "query_weights.npy"
 ARTIFACT_SUFFIX = ".lanner"
@@ -77,6 +76,7 @@ def export(
     pooling: str | None = None,
     positive_label: str | None = None,
     base: str | None = None,
+    adapters: Sequence[str] = (),
     allow_pickle: bool = False,
     keep_layers: int | Sequence[int] | None = None,
     vocabulary_from: Path | None = None,
@@ -109,6 +109,8 @@ def export(
             several; None for the second of two.
         base: The checkpoint that an adapter (LoRA) was trained for, a directory or a hub name; None
             for the weights beside it, or the directory that its configuration names.
+        adapters: The folders in the checkpoint of the adapters to merge: one name, or
+            ``"query=NAME"`` and ``"document=NAME"`` for an artifact with two ways.
         allow_pickle: Read weights that are pickles (``.bin``), by torch's safe unpickling.
         keep_layers: The layers to keep, by their numbers from 0, or the number of layers, evenly
             spaced from the first to the last; None for all.
@@ -154,6 +156,7 @@ def export(
         pooling=pooling,
         positive_label=positive_label,
         base=base,
+        adapters=adapters,
         allow_pickle=allow_pickle,
         keep_layers=keep_layers,
         vocabulary_from=vocabulary_from,
@@ -195,20 +198,21 @@ class Export:
         """Take all steps and return the artifact; a failure leaves everything unchanged."""
         output = self._options.output
         with (
-            _room_explained(output),
+            room_explained(output),
             staged_directory(output, replace=self._options.overwrite) as staged,
         ):
             checkpoint = self._load(staged.parent)
             self._require_room(checkpoint, staged)
-            tokenizer = checkpoint.write_tokenizer(staged / TOKENIZER_FILE)
-            if checkpoint.query_weights is not None:
-                np.save(staged / QUERY_WEIGHTS_FILE, checkpoint.query_weights)
-            draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer), self._tell)
-            draft.add_variants(self._write_variants(draft))
-            self._warn_of_lost_fusions(draft)
+            draft = self._drafted(staged, checkpoint)
+            ways = {
+                task: self._drafted(staged, way, stem=task) for task, way in checkpoint.ways.items()
+            }
             quality = self._compare(draft)
+            if ways:
+                quality["ways"] = {task: self._compare(way) for task, way in ways.items()}
+                draft.add_ways(ways)
             self._progress("writing the artifact")
-            self._measure_ranges(draft)
+            self._measure_ranges(draft, ways.values())
             draft.write_card(quality)
             draft.write_manifest()
         # The directory has its name now, so a later search is a new one.
@@ -228,9 +232,7 @@ class Export:
         Raises:
             OutputError: They do not.
         """
-        if isinstance(checkpoint.graph, LookupTable):
-            return
-        self._weights_bytes = 4 * sum(weight.numel() for weight in checkpoint.graph.parameters())
+        self._weights_bytes = sum(way.traced_bytes for way in checkpoint.every_way())
         # The float32 graph, and for a while one that ONNX Runtime has optimized.
         needed, free = 2 * self._weights_bytes, shutil.disk_usage(directory).free
         if free < needed:
@@ -252,6 +254,7 @@ class Export:
             pooling=options.pooling,
             positive_label=options.positive_label,
             base=options.base,
+            adapters=parse_adapters(options.adapters),
             allow_pickle=options.allow_pickle,
             trimming=self._trimming,
             words=self._word_options(),
@@ -263,7 +266,8 @@ class Export:
             )
         if options.budget is not None:
             options.budget.require_fits(checkpoint.head, checkpoint.activation)
-            _require_products(checkpoint, options.budget)
+            for way in checkpoint.every_way():
+                require_products(way, options.budget)
         for warning in checkpoint.warnings:
             self._warn(warning)
         return checkpoint
@@ -307,9 +311,21 @@ class Export:
             max_active_dims=checkpoint.max_active_dims,
             query_weights=None if checkpoint.query_weights is None else QUERY_WEIGHTS_FILE,
             late_interaction=checkpoint.late_interaction,
+            task=checkpoint.task,
         )
 
-    def _write_variants(self, draft: Draft) -> list[Variant]:
+    def _drafted(self, staged: Path, checkpoint: Checkpoint, *, stem: str = "model") -> Draft:
+        """Write the tokenizer and the variants of one way, in files of their own."""
+        file = TOKENIZER_FILE if stem == "model" else f"{stem}.{TOKENIZER_FILE}"
+        tokenizer = checkpoint.write_tokenizer(staged / file)
+        if checkpoint.query_weights is not None:
+            np.save(staged / QUERY_WEIGHTS_FILE, checkpoint.query_weights)
+        draft = Draft(staged, checkpoint, self._manifest(checkpoint, tokenizer), self._tell)
+        draft.add_variants(self._write_variants(draft, stem))
+        self._warn_of_lost_fusions(draft)
+        return draft
+
+    def _write_variants(self, draft: Draft, stem: str) -> list[Variant]:
         options, budget = self._options, self._options.budget
         recipe = Recipe(
             options.precisions,
@@ -317,6 +333,7 @@ class Export:
             without_passes=options.without_passes,
             keep=partial(self._search, draft, budget) if budget is not None else None,
             budget=budget.argument if budget is not None else "",
+            stem=stem,
         )
         return write_variants(
             draft.checkpoint, draft.manifest.tokenizer, recipe, draft.directory, self._progress
@@ -361,32 +378,7 @@ class Export:
             source=RememberedReference(source) if source is not None else None,
         )
 
-    def _measure_ranges(self, draft: Draft) -> None:
-        ranges = write_embedding_ranges(draft.models, self._texts, draft.directory, self._warn)
+    def _measure_ranges(self, draft: Draft, ways: Iterable[Draft]) -> None:
+        models = [one.models for one in (draft, *ways)]
+        ranges = write_embedding_ranges(models, self._texts, draft.directory, self._warn)
         draft.manifest = replace(draft.manifest, embedding_ranges=ranges)
-
-
-@contextmanager
-def _room_explained(output: Path) -> Iterator[None]:
-    """Turn the error of a full disk into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        places = " or ".join(dict.fromkeys([str(output.parent), temporary_place()]))
-        msg = (
-            f"the export has no room in {places} ({error.strerror}): make room there, choose "
-            "another --output, or set TMPDIR to another directory"
-        )
-        raise OutputError(msg) from None
-
-
-def _require_products(loaded: Checkpoint, budget: QualityBudget) -> None:
-    if isinstance(loaded.graph, LookupTable):
-        msg = (
-            f"{loaded.source['checkpoint']} holds static vectors, which have no products that "
-            f"could stay in float32 for the budget {budget.argument}: leave --budget out, and see "
-            "the loss of int8 in the quality card"
-        )
-        raise UnsupportedError(msg)

@@ -1,6 +1,6 @@
 """Loading a checkpoint by name, in the way of its head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from lanner.artifact.heads import HEADS as HEAD_RECORDS
 from lanner.artifact.heads import Head
-from lanner.errors import InputError, UnsupportedError
+from lanner.errors import InputError, UnsupportedError, UsageError
 from lanner.text.tokenization import Pair
 from lanner_export import HEADS
-from lanner_export.checkpoint.checkpoint import Checkpoint, Reference, local_directory
+from lanner_export.checkpoint.checkpoint import (
+    Checkpoint,
+    Reference,
+    local_directory,
+)
 from lanner_export.checkpoint.contents import foreign_head, require_inside
 from lanner_export.checkpoint.heads import infer_head
+from lanner_export.checkpoint.routes import read_ways
 from lanner_export.linear.classifying import classified
 from lanner_export.linear.files import head_file
 from lanner_export.static.embedder import load_static_embedder
@@ -32,6 +37,7 @@ from lanner_export.transformer.preparing import prepare
 from lanner_export.transformer.sparse_encoder import load_sparse_encoder
 from lanner_export.transformer.token_encoder import load_token_encoder
 from lanner_export.trim.trimming import NO_TRIMMING, Trimming
+from lanner_export.ways import load_ways
 
 
 def load_checkpoint(
@@ -43,6 +49,7 @@ def load_checkpoint(
     pooling: str | None = None,
     positive_label: str | None = None,
     base: str | None = None,
+    adapters: Mapping[str | None, str] | None = None,
     allow_pickle: bool = False,
     trimming: Trimming = NO_TRIMMING,
     words: WordOptions = NO_WORD_OPTIONS,
@@ -61,6 +68,7 @@ def load_checkpoint(
             None for the second of two.
         base: The checkpoint that an adapter was trained for; None for the weights beside it, or
             the directory that its configuration names.
+        adapters: The folders of the adapters to merge, by task; the key None for all texts.
         allow_pickle: Read weights in pickles, by torch's safe unpickling.
         trimming: The layers and the vocabulary to keep.
         words: The options of a file of word vectors.
@@ -73,7 +81,7 @@ def load_checkpoint(
             no meaning for the head.
         ExportError: A text of the corpus would be split differently.
         InputError: The checkpoint needs a `scratch`, and there is none.
-        UsageError: A base was given, and there is no adapter.
+        UsageError: A base or an adapter was named, and there is none.
         MissingExtraError: The package that merges adapters is not installed.
     """
     if head not in HEADS:
@@ -85,11 +93,76 @@ def load_checkpoint(
         if path.is_file() and is_static_checkpoint(path)
         else local_directory(checkpoint, with_pickles=allow_pickle)
     )
-    added: dict[str, Any] = {}
+    load = partial(
+        _load,
+        head=head,
+        max_tokens=max_tokens,
+        truncate_dim=truncate_dim,
+        pooling=pooling,
+        positive_label=positive_label,
+        base=base,
+        allow_pickle=allow_pickle,
+        trimming=trimming,
+        words=words,
+    )
+    ways = None
     if directory.is_dir():
         require_inside(directory)
+        ways = read_ways(directory)
+    if adapters:
+        if ways is not None or not directory.is_dir():
+            what = "a Router" if ways is not None else "a file"
+            msg = f"{checkpoint} is {what}, whose adapters have no names: leave --adapter out"
+            raise UsageError(msg)
+        return _load_adapted(directory, checkpoint, load, adapters, scratch)
+    if ways is None:
+        return load(directory, checkpoint, scratch=scratch)
+    if head not in ("auto", Head.EMBED):
+        msg = (
+            f"{checkpoint} has a Router, and Lanner exports those of sentence vectors: leave "
+            f"--head {head} out"
+        )
+        raise UnsupportedError(msg)
+
+    def load_way(task: str | None, name: str, room: Path) -> Checkpoint:
+        return load(ways.write(task, room / "way"), name, scratch=room)
+
+    return load_ways(
+        ways.modules,
+        load_way,
+        default=ways.default,
+        checkpoint=checkpoint,
+        scratch=scratch,
+        warnings=ways.warnings,
+    )
+
+
+def _load(
+    directory: Path,
+    checkpoint: str,
+    *,
+    head: str,
+    max_tokens: int | None,
+    truncate_dim: int | None,
+    pooling: str | None,
+    positive_label: str | None,
+    base: str | None,
+    allow_pickle: bool,
+    trimming: Trimming,
+    words: WordOptions,
+    scratch: Path | None,
+    adapter: str | None = None,
+) -> Checkpoint:
+    """Load a checkpoint whose texts all take one way; see `load_checkpoint`."""
+    added: dict[str, Any] = {}
+    if directory.is_dir():
         prepared = prepare(
-            directory, checkpoint, base=base, allow_pickle=allow_pickle, scratch=scratch
+            directory,
+            checkpoint,
+            base=base,
+            allow_pickle=allow_pickle,
+            adapter=adapter,
+            scratch=scratch,
         )
         directory, added = prepared.directory, prepared.source
     warnings, classifier = _own_head(directory, checkpoint, head)
@@ -135,6 +208,23 @@ def load_checkpoint(
     if not loaded.trimming:
         return loaded
     return replace(loaded, source_reference=_Source(partial(load, max_tokens=loaded.max_tokens)))
+
+
+def _load_adapted(
+    directory: Path,
+    checkpoint: str,
+    load: Callable[..., Checkpoint],
+    adapters: Mapping[str | None, str],
+    scratch: Path | None,
+) -> Checkpoint:
+    """Load a checkpoint with one of its adapters, or with one for each task."""
+    if None in adapters:
+        return load(directory, checkpoint, scratch=scratch, adapter=adapters[None])
+
+    def load_way(task: str | None, name: str, room: Path) -> Checkpoint:
+        return load(directory, name, scratch=room, adapter=adapters[task])
+
+    return load_ways(adapters, load_way, default="document", checkpoint=checkpoint, scratch=scratch)
 
 
 def _loader(

@@ -16,7 +16,7 @@ from lanner_export.graph.rewriting import require_passes
 MAY_DIFFER = frozenset(
     {
         # The search compares the traced graph, which represents the checkpoint.
-        *("checkpoint", "base", "allow_pickle"),
+        *("checkpoint", "base", "adapters", "allow_pickle"),
         # The journal is next to its output.
         *("output", "overwrite"),
         # Trials of int8 do not depend on the other variants; a budget's measure is compared, and
@@ -41,6 +41,7 @@ class Options:
     pooling: str | None
     positive_label: str | None
     base: str | None
+    adapters: Sequence[str]
     allow_pickle: bool
     keep_layers: int | Sequence[int] | None
     vocabulary_from: Path | None

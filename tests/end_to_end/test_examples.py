@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.support.checkpoints import plain_checkpoint
+from tests.support.checkpoints import SENTENCES, bert_model, plain_checkpoint
 
 from lanner.artifact.artifact import Artifact
 
@@ -36,6 +36,8 @@ def example(
 ) -> Iterator[ModuleType]:
     """Import a script as Python runs it: its folder comes first on the path."""
     pytest.importorskip("accelerate", reason="the trainers need the dev extra")
+    if request.param == "finetune_word_vectors":
+        pytest.importorskip("model2vec", minversion="0.10", reason="older ones save pickles")
     datasets = pytest.importorskip("datasets", reason="the trainers need the dev extra")
     transformers = pytest.importorskip("transformers")
     verbosity = transformers.logging.get_verbosity()
@@ -69,6 +71,39 @@ def test_what_was_fine_tuned_answers_alike_in_lanner(
     shown = str(compared)
     assert compared.measure in shown
     assert compared.texts[0][:40] in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_base", [False, True], ids=["own vectors", "a file of vectors"])
+@pytest.mark.parametrize("example", ["finetune_word_vectors"], indirect=True)
+def test_word_vectors_with_a_softmax_on_top(
+    example: ModuleType, tmp_path: Path, has_base: bool
+) -> None:
+    options = ["--output", str(tmp_path / "words.lanner"), "--epochs", "3"]
+    if has_base:
+        (tmp_path / "base.txt").write_text("2 3\nbike 1 0 0.5\nrefund 0 1 -0.5\n")
+        options += ["--base", str(tmp_path / "base.txt")]
+    compared = example.main(options)
+    artifact = Artifact.open(tmp_path / "words.lanner")
+    assert (artifact.manifest.head, artifact.manifest.architecture.layers) == ("classify", 0)
+    assert artifact.manifest.labels == sorted({row["label"] for row in rows("intents.csv")})
+    assert compared.columns["Lanner fp32"] == compared.columns["fine-tuned"]
+    assert len(compared.columns["Lanner int8"]) == len(compared.texts) == 36
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["distill_layers"], indirect=True)
+def test_distillation_wins_back_what_dropping_layers_lost(
+    example: ModuleType, tmp_path: Path
+) -> None:
+    base = plain_checkpoint(tmp_path / "base", bert_model(num_hidden_layers=4))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"{one} and {two}" for one in SENTENCES for two in SENTENCES))
+    options = ["--base", str(base), "--texts", str(texts), "--keep-layers", "2"]
+    cosines = example.main([*options, "--output", str(tmp_path / "out.lanner"), "--epochs", "8"])
+    assert cosines["fine-tuned"] > cosines["before"]
+    assert cosines["Lanner fp32"] == pytest.approx(cosines["fine-tuned"], abs=1e-5)
+    assert Artifact.open(tmp_path / "out.lanner").manifest.architecture.layers == 2
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ OPTIONS = Options(
     pooling=None,
     positive_label=None,
     base=None,
+    adapters=(),
     allow_pickle=False,
     keep_layers=None,
     vocabulary_from=None,

@@ -67,6 +67,8 @@ class Checkpoint:
         max_active_dims: The most terms that the head `sparse` gives a text; None for no limit.
         query_weights: The weight of each term in a query that is read without inference, or None.
         late_interaction: How the head `tokens` reads queries and documents, or None.
+        task: The task whose texts it reads, if others take another way; else None.
+        ways: The checkpoints of the other tasks, by task.
     """
 
     head: str
@@ -95,6 +97,19 @@ class Checkpoint:
     max_active_dims: int | None = None
     query_weights: NDArray[np.float32] | None = None
     late_interaction: LateInteraction | None = None
+    task: str | None = None
+    ways: dict[str, "Checkpoint"] = field(default_factory=dict)
+
+    @property
+    def traced_bytes(self) -> int:
+        """The bytes of its weights in float32, if they are traced; looked up rows are not."""
+        if isinstance(self.graph, LookupTable):
+            return 0
+        return 4 * sum(weight.numel() for weight in self.graph.parameters())
+
+    def every_way(self) -> list["Checkpoint"]:
+        """Return the checkpoints of all ways, this one first."""
+        return [self, *self.ways.values()]
 
 
 def local_directory(checkpoint: str, *, with_pickles: bool = False) -> Path:

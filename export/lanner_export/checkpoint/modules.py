@@ -27,7 +27,7 @@ _PYLATE_DENSE = "pylate.models.Dense.Dense"
 #: The prefix of sentence-transformers' own classes; any other class is code of the checkpoint.
 TRUSTED_PREFIX = "sentence_transformers."
 #: Modules that choose other modules by the kind of a text.
-_SEVERAL_WAYS = ("Router", "Asym")
+SEVERAL_WAYS = ("Router", "Asym")
 #: Settings of a Transformer module that cut or extend some texts otherwise than others.
 _LATE_SETTINGS = ("query_length", "document_length", "query_expansion")
 _READING_SETTINGS = (*_LATE_SETTINGS, "processing_kwargs")
@@ -75,7 +75,7 @@ def read_modules(directory: Path) -> Modules:
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
     entries = module_entries(path)
-    names = [_class_name(kind) for kind, _ in entries]
+    names = [class_name(kind) for kind, _ in entries]
     _require_known(path, entries, SUPPORTED_MODULES)
     if names[:2] != ["Transformer", "Pooling"]:
         msg = (
@@ -100,11 +100,11 @@ def read_sparse_modules(directory: Path) -> Modules:
     if not path.is_file():
         return Modules("transformers", [("Transformer", directory)])
     entries = module_entries(path)
-    names = [_class_name(kind) for kind, _ in entries]
+    names = [class_name(kind) for kind, _ in entries]
     query = None
     if names == ["Router"] and entries[0][0].startswith(TRUSTED_PREFIX):
         query, entries = _routes(entries[0][1])
-        names = [_class_name(kind) for kind, _ in entries]
+        names = [class_name(kind) for kind, _ in entries]
     is_known = all(kind.startswith(TRUSTED_PREFIX) for kind, _ in entries)
     is_splade = len(names) == 2 and names[0] in _LANGUAGE_MODELS and names[1] == "SpladePooling"
     if not is_known or not is_splade:
@@ -119,14 +119,15 @@ def read_sparse_modules(directory: Path) -> Modules:
     return Modules("sentence-transformers", places, query)
 
 
-def _routes(directory: Path) -> tuple[Path, list[tuple[str, Path]]]:
-    """Return the table of queries, and the modules of documents, of a Router.
+def read_routes(directory: Path) -> tuple[dict[str, list[tuple[str, Path]]], dict[str, Any]]:
+    """Return the modules of each route of a Router, and its parameters.
 
     Raises:
         CheckpointError: Its settings are broken, or name a place outside.
-        UnsupportedError: It has other routes.
     """
     path = directory / ROUTER_FILE
+    if not path.is_file():  # Asym, before version 5
+        path = directory / "config.json"
     content = read_json(path, "a Router needs its settings")
     try:
         kinds = {str(name): str(kind) for name, kind in content["types"].items()}
@@ -134,14 +135,26 @@ def _routes(directory: Path) -> tuple[Path, list[tuple[str, Path]]]:
             str(task): [(kinds[name], directory / name) for name in names]
             for task, names in content["structure"].items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
+        parameters = dict(content.get("parameters") or {})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{path} does not list types and structure of routes: {str(error)[:200]}"
         raise CheckpointError(msg) from None
     for _, place in (module for modules in routes.values() for module in modules):
         if not is_inside(place, directory):
             refuse_outside(path, f"the module {str(place)!r}")
+    return routes, parameters
+
+
+def _routes(directory: Path) -> tuple[Path, list[tuple[str, Path]]]:
+    """Return the table of queries, and the modules of documents, of a Router of terms.
+
+    Raises:
+        CheckpointError: Its settings are broken, or name a place outside.
+        UnsupportedError: It has other routes.
+    """
+    path, (routes, _) = directory / ROUTER_FILE, read_routes(directory)
     queries = [kind for kind, _ in routes.get("query", []) if kind.startswith(TRUSTED_PREFIX)]
-    is_table = [_class_name(kind) for kind in queries] == ["SparseStaticEmbedding"]
+    is_table = [class_name(kind) for kind in queries] == ["SparseStaticEmbedding"]
     if set(routes) != {"query", "document"} or not is_table or len(routes["query"]) > 1:
         found = "; ".join(
             f"{task}: {', '.join(kind.rpartition('.')[2] for kind, _ in modules)}"
@@ -164,10 +177,10 @@ def is_sparse_encoder(directory: Path) -> bool:
     if not path.is_file():
         return False
     entries = module_entries(path)
-    names = {_class_name(kind) for kind, _ in entries}
+    names = {class_name(kind) for kind, _ in entries}
     if names == {"Router"} and (entries[0][1] / ROUTER_FILE).is_file():
         types = read_json(entries[0][1] / ROUTER_FILE, "a Router needs its settings").get("types")
-        names = {_class_name(kind) for kind in dict(types or {}).values()}
+        names = {class_name(kind) for kind in dict(types or {}).values()}
     settings = read_settings(directory) or {}
     return settings.get("model_type") == "SparseEncoder" or bool(names & {*_SPARSE_MODULES})
 
@@ -191,7 +204,7 @@ def read_token_modules(directory: Path) -> Modules:
         for kind, place in module_entries(path)
     ]
     _require_known(path, entries, ("Transformer", *TOKEN_MODULES))
-    places = [(_class_name(kind), place) for kind, place in entries]
+    places = [(class_name(kind), place) for kind, place in entries]
     if not places or places[0][0] != "Transformer":
         msg = f"{path} begins with no Transformer, which Lanner needs of an encoder of tokens"
         raise UnsupportedError(msg)
@@ -294,15 +307,15 @@ def require_plain_transformer(directory: Path, allowed: Sequence[str] = ()) -> N
 
 def _require_known(path: Path, entries: list[tuple[str, Path]], supported: tuple[str, ...]) -> None:
     for kind, _ in entries:
-        if kind.startswith(TRUSTED_PREFIX) and _class_name(kind) in _SEVERAL_WAYS:
+        if kind.startswith(TRUSTED_PREFIX) and class_name(kind) in SEVERAL_WAYS:
             msg = (
-                f"{path} has the module {kind}, which takes queries and documents different ways, "
-                "and an artifact has one: save each way as a checkpoint of its own "
+                f"{path} has the module {kind}, which takes queries and documents different ways: "
+                "Lanner exports one in sentence vectors alone, so save each way as a checkpoint "
                 "(SentenceTransformer(modules=[*router.sub_modules['query'], ...]).save), and "
                 "export both"
             )
             raise UnsupportedError(msg)
-        if not kind.startswith(TRUSTED_PREFIX) or _class_name(kind) not in supported:
+        if not kind.startswith(TRUSTED_PREFIX) or class_name(kind) not in supported:
             msg = (
                 f"{path} has the module {kind}, which Lanner does not export: "
                 f"it exports {', '.join(supported)} of sentence-transformers"
@@ -381,5 +394,6 @@ def _require_known_activations(places: Sequence[tuple[str, Path]]) -> None:
             raise UnsupportedError(msg)
 
 
-def _class_name(kind: object) -> str:
+def class_name(kind: object) -> str:
+    """Return the last part of a class's name."""
     return str(kind).rpartition(".")[2]

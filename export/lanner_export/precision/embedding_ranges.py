@@ -1,6 +1,6 @@
 """The ranges of int8 and uint8 vectors, measured during the export."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ _FEWEST_VECTORS = 100
 
 
 def write_embedding_ranges(
-    models: Mapping[str, Model],
+    ways: Sequence[Mapping[str, Model]],
     texts: CalibrationTexts,
     directory: Path,
     warn: Callable[[str], object],
@@ -27,7 +27,7 @@ def write_embedding_ranges(
     All variants share the ranges, which are measured with fp32 if it exists.
 
     Args:
-        models: The variants by name.
+        ways: The variants of each way by name; vectors of all ways are compared.
         texts: The texts to measure.
         directory: The directory for the file.
         warn: Called with a sentence if there are few vectors.
@@ -35,11 +35,14 @@ def write_embedding_ranges(
     Returns:
         The entry for the manifest; None for another head, or if no text has a known word.
     """
-    model = models.get("fp32") or next(iter(models.values()))
-    if not isinstance(model, EmbeddingModel):
+    models = [models.get("fp32") or next(iter(models.values())) for models in ways]
+    embedders = [model for model in models if isinstance(model, EmbeddingModel)]
+    if not embedders:
         return None
-    prompts = dict.fromkeys(["", *model.prompts.values()])
-    vectors = np.concatenate([model.encode(texts.texts, prompt=prompt) for prompt in prompts])
+    prompts = dict.fromkeys(["", *embedders[0].prompts.values()])
+    vectors = np.concatenate(
+        [model.encode(texts.texts, prompt=prompt) for model in embedders for prompt in prompts]
+    )
     vectors = vectors[vectors.any(axis=1)]
     if len(vectors) < _FEWEST_VECTORS:
         warn(

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from lanner.artifact.manifest import file_sha256
 from lanner.artifact.quality_budget import QualityBudget
-from lanner.errors import BudgetError
+from lanner.errors import BudgetError, UnsupportedError
 from lanner.machine import interruption
 from lanner.machine.machine import package_versions
 from lanner.models.base import Model
+from lanner_export.checkpoint.checkpoint import Checkpoint
+from lanner_export.graph.lookup import LookupTable
 from lanner_export.graph.model_file import files_of, remove
 from lanner_export.precision.journal import Journal
 from lanner_export.precision.quantization import Product
@@ -227,3 +229,18 @@ class Search:
             "options": dict(self.options),
             "versions": package_versions("onnxruntime", "numpy"),
         }
+
+
+def require_products(loaded: Checkpoint, budget: QualityBudget) -> None:
+    """Check that a checkpoint has matrix products, some of which could stay in float32.
+
+    Raises:
+        UnsupportedError: It is a table of static vectors.
+    """
+    if isinstance(loaded.graph, LookupTable):
+        msg = (
+            f"{loaded.source['checkpoint']} holds static vectors, which have no products that "
+            f"could stay in float32 for the budget {budget.argument}: leave --budget out, and see "
+            "the loss of int8 in the quality card"
+        )
+        raise UnsupportedError(msg)

@@ -67,6 +67,7 @@ class Recipe:
         without_passes: Names of `rewriting.PASSES` to leave out.
         keep: Chooses the int8 products that stay in float32; None to keep none.
         budget: The requested budget.
+        stem: The beginning of the files' names.
     """
 
     precisions: Sequence[str]
@@ -74,6 +75,7 @@ class Recipe:
     without_passes: Collection[str] = ()
     keep: KeepInFloat32 | None = None
     budget: str = ""
+    stem: str = "model"
 
 
 def write_variants(
@@ -105,8 +107,8 @@ def write_variants(
                 f"{only_traced[0]}: use fp32, or int8, which is smaller still"
             )
             raise UnsupportedError(msg)
-        return _lookups(loaded.graph, loaded.output, recipe.precisions, directory, progress)
-    fp32 = directory / "model.fp32.onnx"
+        return _lookups(loaded.graph, loaded.output, recipe, directory, progress)
+    fp32 = directory / f"{recipe.stem}.fp32.onnx"
     progress("tracing the graph")
     unfit = loaded.graph.unfit_passes if isinstance(loaded.graph, TokensGraph) else ()
     passes = write_fp32(
@@ -118,7 +120,7 @@ def write_variants(
     )
     variants = []
     for precision in dict.fromkeys(recipe.precisions):
-        path = directory / f"model.{precision}.onnx"
+        path = directory / f"{recipe.stem}.{precision}.onnx"
         details: dict[str, object] = {}
         if precision == "int8":
             details = _write_int8(fp32, path, loaded, record, recipe, progress)
@@ -165,14 +167,14 @@ def _write_int8(
 def _lookups(
     table: LookupTable,
     output: str,
-    precisions: Sequence[str],
+    recipe: Recipe,
     directory: Path,
     progress: Callable[[str], object],
 ) -> list[Variant]:
     variants = []
-    for precision in dict.fromkeys(precisions):
+    for precision in dict.fromkeys(recipe.precisions):
         progress(f"writing the vectors in {precision}")
-        path = directory / f"model.{precision}.onnx"
+        path = directory / f"{recipe.stem}.{precision}.onnx"
         write_lookup_graph(path, table, precision, output)
         variants.append(_variant(precision, path))
     return variants

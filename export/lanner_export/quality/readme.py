@@ -7,10 +7,12 @@ from lanner.artifact.manifest import FileRecord, Manifest
 from lanner.artifact.quality_card import QualityCard, calibration_sentence, float32_sentence
 from lanner.commands.inspect import (
     answer_sentence,
+    every_variant,
     longest_sentence,
     purpose_sentence,
     transformer_sentence,
     trimming_sentence,
+    way_sentences,
 )
 
 _TEMPLATE = """\
@@ -19,7 +21,7 @@ _TEMPLATE = """\
 A Lanner artifact: {transformer}, made from `{checkpoint}` on {created}.
 
 - Head `{head}`: {answers}.
-- Longest input: {longest}.{trimming}
+- Longest input: {longest}.{trimming}{ways}
 
 ```python
 import lanner
@@ -52,15 +54,16 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
     """
     variants = [
         (
-            " ".join([f"`{v.name}`", purpose_sentence(v)]).rstrip(),
+            " ".join([f"`{label}`", purpose_sentence(v)]).rstrip(),
             f"`{v.file}`",
             ", ".join(f"{name} {count}" for name, count in v.fused_ops.items()),
             calibration_sentence(v) or "-",
             float32_sentence(v) or "-",
         )
-        for v in manifest.variants
+        for label, v in every_variant(manifest)
     ]
     trimmed = trimming_sentence(manifest)
+    ways = way_sentences(manifest) if manifest.ways else ()
     card = QualityCard(manifest, files, quality)
     return _TEMPLATE.format(
         name=manifest.name,
@@ -71,6 +74,7 @@ def readme(manifest: Manifest, quality: Mapping[str, Any], files: Mapping[str, F
         answers=answer_sentence(manifest),
         longest=longest_sentence(manifest),
         trimming=f"\n- Trimmed to {trimmed}." if trimmed else "",
+        ways="".join(f"\n- Texts of the task `{task}`: {sentence}." for task, sentence in ways),
         example=manifest.head_record.example,
         variants=_markdown(variants),
         quality="\n\n".join(_quality(card)),

@@ -101,6 +101,12 @@ def plan_engines(
     _require_compatibility(request)
     manifest = artifact.manifest
     source = verified_model(artifact, fp32_variant(artifact))
+    if manifest.ways:
+        msg = (
+            f"{artifact.directory} reads queries and documents in different ways, and engines are "
+            "built of models with one: export each way as a checkpoint of its own"
+        )
+        raise UnsupportedError(msg)
     limit = manifest.tokenizer.max_tokens
     if limit is None or not manifest.architecture.layers:
         msg = (

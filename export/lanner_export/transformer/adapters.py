@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lanner.artifact.manifest import file_sha256
-from lanner.errors import CheckpointError, MissingExtraError, UnsupportedError
+from lanner.errors import CheckpointError, MissingExtraError, UnsupportedError, UsageError
 from lanner.machine.extras import has_package
 from lanner_export.checkpoint.modules import MODULES_FILE, module_entries, read_json
 from lanner_export.transformer.framework import loading
@@ -43,12 +43,14 @@ class Adapter:
         base: The checkpoint that it was trained for, as its configuration names it; empty if it
             names none.
         task: PEFT's name of its task, or None.
+        name: The folder in the checkpoint that holds it; None if it is the only one.
     """
 
     place: Path
     kind: str
     base: str
     task: str | None
+    name: str | None = None
 
     @property
     def weights(self) -> Path:
@@ -56,22 +58,38 @@ class Adapter:
         return self.place / WEIGHTS_FILE
 
 
-def find_adapter(directory: Path, checkpoint: str) -> Adapter | None:
+def find_adapter(directory: Path, checkpoint: str, name: str | None = None) -> Adapter | None:
     """Return the adapter of a checkpoint's transformer, or None if there is none.
 
     Args:
         directory: The directory.
         checkpoint: The name of the checkpoint, for messages.
+        name: The folder in the checkpoint that holds it; None if it is the only adapter.
 
     Raises:
         CheckpointError: The adapter is incomplete.
-        UnsupportedError: There is another adapter, or one that cannot be merged.
+        UnsupportedError: There is another adapter, or several, or one that cannot be merged.
+        UsageError: There is no such folder.
     """
     patterns = (CONFIG_FILE, "adapter_model.*", _OTHER_WEIGHTS)
     found = [path for pattern in patterns for path in sorted(directory.rglob(pattern))]
-    if not found:
+    place, named = transformer_of(directory), named_adapters(directory)
+    if name is not None:
+        if name not in named:
+            known = ", ".join(named) or "none"
+            msg = f"{checkpoint} has no folder {name!r} with an adapter: it has {known}"
+            raise UsageError(msg)
+        place = named[name]
+        found = [path for path in found if path.parent not in named.values()]
+    elif named:
+        msg = (
+            f"{checkpoint} holds the adapters {', '.join(named)}, of which none is applied by "
+            "itself: pass --adapter NAME for one of them, --adapter query=NAME --adapter "
+            "document=NAME for both in one artifact, or a copy of the checkpoint without them"
+        )
+        raise UnsupportedError(msg)
+    elif not found:
         return None
-    place = transformer_of(directory)
     others = [path for path in found if path.parent != place or path.name == _OTHER_WEIGHTS]
     if others:
         msg = (
@@ -80,10 +98,10 @@ def find_adapter(directory: Path, checkpoint: str) -> Adapter | None:
             "weights with merge_and_unload, save that, and export it"
         )
         raise UnsupportedError(msg)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (place / name).is_file():
-            msg = f"{checkpoint} holds an adapter without {name}: copy or download it again"
-            if name == WEIGHTS_FILE and (place / "adapter_model.bin").is_file():
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (place / file).is_file():
+            msg = f"{checkpoint} holds an adapter without {file}: copy or download it again"
+            if file == WEIGHTS_FILE and (place / "adapter_model.bin").is_file():
                 msg = (
                     f"{checkpoint} holds the weights of its adapter as a pickle "
                     "(adapter_model.bin): pass --allow-pickle, which reads tensors alone"
@@ -98,7 +116,15 @@ def find_adapter(directory: Path, checkpoint: str) -> Adapter | None:
             f"{', '.join(_MERGED)} of encoders and classifiers, so save a merged model of this one"
         )
         raise UnsupportedError(msg)
-    return Adapter(place, kind, str(settings.get("base_model_name_or_path") or ""), task)
+    base = str(settings.get("base_model_name_or_path") or "")
+    return Adapter(place, kind, base, task, name)
+
+
+def named_adapters(directory: Path) -> dict[str, Path]:
+    """Return the folders of a checkpoint that hold an adapter each, by name."""
+    own = transformer_of(directory)
+    places = [path.parent for path in sorted(directory.glob(f"*/{CONFIG_FILE}"))]
+    return {place.name: place for place in places if place != own}
 
 
 def merge_adapter(adapter: Adapter, base: Path, target: Path, checkpoint: str) -> None:
@@ -147,6 +173,7 @@ def record_of(adapter: Adapter, base: str) -> dict[str, Any]:
     """Return the adapter's entry for the manifest: its kind, its base and its weights."""
     return {
         "kind": adapter.kind,
+        **({} if adapter.name is None else {"name": adapter.name}),
         "base": base,
         "weights_sha256": {WEIGHTS_FILE: file_sha256(adapter.weights)},
         "peft": version("peft"),

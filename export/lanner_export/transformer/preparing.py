@@ -50,6 +50,7 @@ def prepare(
     *,
     base: str | None = None,
     allow_pickle: bool = False,
+    adapter: str | None = None,
     scratch: Path | None = None,
 ) -> Prepared:
     """Convert the pickles of a checkpoint if that is allowed, and merge its adapter.
@@ -60,6 +61,7 @@ def prepare(
         base: The checkpoint that an adapter was trained for; None for the weights beside it, or
             the directory that its configuration names.
         allow_pickle: Read weights in pickles, by torch's safe unpickling.
+        adapter: The folder in the checkpoint with the adapter to merge, if there are several.
         scratch: A directory with room for the converted weights.
 
     Raises:
@@ -78,24 +80,24 @@ def prepare(
         digests = source_of(directory, checkpoint, library="")["weights_sha256"]
         digests |= {path.relative_to(directory).as_posix(): file_sha256(path) for path in pickles}
         prepared = Prepared(target, {"weights_sha256": digests})
-    adapter = find_adapter(prepared.directory, checkpoint)
-    if adapter is None:
+    found = find_adapter(prepared.directory, checkpoint, adapter)
+    if found is None:
         if base is not None:
             msg = f"{checkpoint} holds no adapter, so it has no base: leave --base {base} out"
             raise UsageError(msg)
         return prepared
     require_peft()
     target = _room(scratch, "merged", checkpoint)
-    whole, name = _base_of(adapter, prepared.directory, checkpoint, base)
+    whole, name = _base_of(found, prepared.directory, checkpoint, base)
     room = _room(scratch, "base", checkpoint)
     if whole == prepared.directory:
         # transformers loads an adapter that lies beside the weights by itself.
-        _link(whole, room, without=[adapter.place / name for name in ADAPTER_FILES])
+        _link(whole, room, without=_files_of_adapters(whole))
         whole = room
     else:
         require_inside(whole)
         whole = prepare(whole, name, allow_pickle=allow_pickle, scratch=room).directory
-    return _merged(adapter, prepared.directory, whole, target, checkpoint, name)
+    return _merged(found, prepared.directory, whole, target, checkpoint, name)
 
 
 def _base_of(
@@ -108,6 +110,8 @@ def _base_of(
     """
     if base is not None:
         return local_directory(base), public_name(base)
+    if adapter.name is not None:
+        return directory, public_name(checkpoint)
     if (adapter.place / "config.json").is_file() and list(adapter.place.glob("model*.safetensors")):
         return directory, public_name(checkpoint)
     # A hub name is asked for at the hub only if the checkpoint itself is one.
@@ -131,7 +135,7 @@ def _merged(
     frame = directory if (directory / MODULES_FILE).is_file() else base
     place, inner = transformer_of(frame), transformer_of(base)
     replaced = [path for path in place.iterdir() if _is_replaced(path)]
-    _link(frame, target, without=replaced)
+    _link(frame, target, without={*replaced, *_files_of_adapters(frame)})
     own = target / place.relative_to(frame)
     for source in (adapter.place, inner):  # a tokenizer of the adapter's comes first
         for path in source.iterdir():
@@ -144,6 +148,10 @@ def _merged(
         key: digest for key, digest in weights.items() if Path(key).name not in ADAPTER_FILES
     }
     return Prepared(target, {"adapter": record_of(adapter, name), "weights_sha256": weights})
+
+
+def _files_of_adapters(directory: Path) -> set[Path]:
+    return {path for name in ADAPTER_FILES for path in directory.rglob(name)}
 
 
 def _keep_labels(own: Path, merged: Path) -> None:

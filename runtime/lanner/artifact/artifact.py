@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,6 +112,14 @@ class Artifact:
             raise _corrupt(path, problem)
         return path
 
+    def way(self, task: str) -> Self:
+        """Return one way as an artifact of its own, in the same directory.
+
+        Args:
+            task: The task of the way.
+        """
+        return replace(self, manifest=self.manifest.of_way(task))
+
     def verify(self, but: Collection[str] = ()) -> None:
         """Verify every file.
 
@@ -130,6 +138,7 @@ class Artifact:
         path = self.file(QUALITY_FILE)
         try:
             content: dict[str, Any] = parse_json(read_bounded(path, _MOST_QUALITY_BYTES))
+            content = content.get("ways", {}).get(self.manifest.task) or content
             measured = {name: content["variants"][name] for name in self._names()}
             what = "cosine" if self.manifest.head_record.answers_vectors else "difference"
             for figures in measured.values():
@@ -194,7 +203,9 @@ class Artifact:
         """Return whether the variant exists and is batch independent by `quality.json`."""
         if self.manifest.variant(variant) is None:
             return False
-        return is_batch_independent(self.quality()["variants"][variant])
+        ways = [self.way(task) for task in self.manifest.ways]
+        is_safe = is_batch_independent(self.quality()["variants"][variant])
+        return is_safe and all(way.is_batch_independent(variant) for way in ways)
 
     def _require_usual_sizes(self) -> None:
         """Check the sizes of files that are read as a whole, before they are.
@@ -208,6 +219,8 @@ class Artifact:
             most[manifest.embedding_ranges.file] = 3 * 4 * manifest.dimension + _NPY_HEADER_BYTES
         if manifest.query_weights is not None:
             most[manifest.query_weights] = 4 * manifest.dimension + _NPY_HEADER_BYTES
+        for task in manifest.ways:
+            self.way(task)._require_usual_sizes()
         # An ONNX file is one protobuf message; engines of TensorRT are not.
         graphs = [variant.file for variant in manifest.variants if variant.build is None]
         for name, most_bytes in {**most, **dict.fromkeys(graphs, 2**31)}.items():

@@ -94,7 +94,15 @@ class QualityCard:
 
     def sections(self) -> list[Section]:
         """Return the tables: results on labelled data, if any, and agreement."""
-        return [*self._task(), self._comparison()]
+        found = [*self._task(), self._comparison()]
+        if not self.manifest.ways:
+            return found
+        found = [Section(f"{self.manifest.task}: {title}", rows) for title, rows in found]
+        for task in self.manifest.ways:
+            way = self.manifest.of_way(task)
+            card = QualityCard(way, self.files, self.quality["ways"][task])
+            found += [Section(f"{task}: {title}", rows) for title, rows in card.sections()]
+        return found
 
     @property
     def meaning(self) -> str:

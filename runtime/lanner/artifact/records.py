@@ -7,6 +7,16 @@ from typing import Any, Self
 
 from lanner.artifact.engine_build import EngineBuild
 
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_KINDS = ("tokenizers", "words")
+SEGMENTERS = ("jieba",)
+#: What a text may be read as, by a model that reads them in different ways.
+TASKS = ("query", "document")
+#: The largest width of a vector, length of a text and number of labels.
+LARGEST_SIZE = 2**24
+#: Characters of the longest part of a word that FastText may look up.
+LONGEST_PART = 100
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -196,6 +206,43 @@ class Architecture:
     hidden_size: int
     vocabulary_size: int
     parameters: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way of a task's texts through a model with several: a graph and a tokenizer of its own.
+
+    Attributes:
+        architecture: The transformer of this way.
+        tokenizer: Its tokenizer.
+        inputs: Its graph's inputs.
+        variants: Its model files, with the names of the artifact's variants.
+        source: The part of the checkpoint that it was made from.
+        pools_prompt: True if the tokens of a prompt are pooled, False if they are only read.
+        empty_answer: The answer to a text without tokens; empty for zeros.
+        trimming: Its trimmed parts.
+    """
+
+    architecture: Architecture
+    tokenizer: TokenizerRecord
+    inputs: list[str]
+    variants: list[Variant]
+    source: dict[str, Any]
+    pools_prompt: bool = True
+    empty_answer: list[float] = field(default_factory=list)
+    trimming: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON made of one."""
+        return cls(
+            **{
+                **content,
+                "architecture": Architecture(**content["architecture"]),
+                "tokenizer": TokenizerRecord.from_json(content["tokenizer"]),
+                "variants": [Variant.from_json(variant) for variant in content["variants"]],
+            }
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -35,9 +35,9 @@ from lanner.files.encoders import (
     Encode,
     JsonOf,
     columns_of,
-    cut_counter,
     encoder,
     json_form,
+    with_cut_counter,
 )
 from lanner.files.partial import Written
 from lanner.files.row_files import TEXT_SUFFIXES, open_rows
@@ -139,7 +139,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--task",
         choices=tuple(PROMPTS_OF_TASK),
-        help="of the heads sparse and tokens: read the texts so (default of tokens: document)",
+        help="read the texts so: with the prompt of the task and by its way, if the model has them "
+        "(default: as encode does, of the head tokens as documents)",
     )
     parser.add_argument(
         "--max-active-dims",
@@ -187,8 +188,9 @@ def run(args: argparse.Namespace) -> None:
     columns = columns_of(args)
     with _rows(args, columns) as rows:
         model = load_model(args)
-        encode = encoder(args, model)
-        count_cut = cut_counter(args, model)
+        encode, count_cut = with_cut_counter(args, model, encoder(args, model))
+        # Of several ways, the one that reads these texts.
+        model = model.way(args.task) if model.manifest.head_record.embeds else model
         summary = {
             "dimension": args.truncate_dim or model.manifest.dimension,
             "precision": args.precision,
@@ -257,8 +259,8 @@ def _print(
         progress.show(0)
         for chunk in chunks(rows, skips_bad_rows=args.on_bad_row == "skip"):
             given = [row.values[args.column] for row in chunk.rows]
-            cut += 0 if count_cut is None else count_cut(given)
             vectors = encode(given)
+            cut += 0 if count_cut is None else count_cut(given)
             if args.json:
                 embeddings += map(layout.json_of, vectors)
             else:

@@ -104,13 +104,8 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
     size_bytes = sum(record.bytes for record in manifest.files.values())
     header: list[tuple[object, ...]] = [("variant", "opset", "fused operators", "")]
     variants: list[tuple[object, ...]] = [
-        (
-            variant.name,
-            variant.opset,
-            _fused(variant),
-            purpose_sentence(variant),
-        )
-        for variant in manifest.variants
+        (label, variant.opset, _fused(variant), purpose_sentence(variant))
+        for label, variant in every_variant(manifest)
     ]
     title = f"{manifest.name}: {manifest.head}, {transformer_sentence(manifest)}"
     prompts = [name for name, text in manifest.prompts.items() if text]
@@ -127,6 +122,7 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
             f"  prompts     {', '.join(prompts) or 'none'}",
             f"  made from   {source} on {manifest.created}",
             *([f"  trimmed to  {trimmed}"] if trimmed else []),
+            *_ways(manifest),
             *_lines(f"  made with   {versions}", indent=14),
             f"  files       {len(manifest.files) + 1}, {size(size_bytes)}, checksums verified",
             f"  default     {picked}",
@@ -142,6 +138,31 @@ def _described(artifact: Artifact, quality: dict[str, Any]) -> str:
             *_quality(QualityCard(manifest, manifest.files, quality)),
         ]
     )
+
+
+def every_variant(manifest: Manifest) -> Iterator[tuple[str, Variant]]:
+    """Yield the variants of all ways, with their names and, of other ways, the task."""
+    yield from ((variant.name, variant) for variant in manifest.variants)
+    for task, way in manifest.ways.items():
+        yield from ((f"{variant.name} of {task}", variant) for variant in way.variants)
+
+
+def way_sentences(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield each task whose texts take a way of their own, and a description of the way."""
+    for task in manifest.tasks:
+        way = manifest.of_way(task)
+        pooling, trimmed = way.source.get("pooling"), trimming_sentence(way)
+        parts = [transformer_sentence(way), longest_sentence(way)]
+        parts += [f"pooling {pooling}"] if pooling else []
+        parts += [f"trimmed to {trimmed}"] if trimmed else []
+        parts += ["the default"] if task == manifest.task else []
+        yield task, "; ".join(parts)
+
+
+def _ways(manifest: Manifest) -> Iterator[str]:
+    if manifest.ways:
+        for task, sentence in way_sentences(manifest):
+            yield from _lines(f"  {task:<12}{sentence}", indent=14)
 
 
 def _stored(artifact: Artifact) -> Choice | None:

@@ -43,4 +43,6 @@ def _similarity(model: Any, left: str, right: str) -> Any:
     if record.by_token and record.answers_vectors:
         query, document = model.encode_tokens([left], task=QUERY), model.encode_tokens([right])
         return model.similarity_pairwise(query, document)
+    if model.manifest.ways:
+        return model.similarity_pairwise(model.encode_query([left]), model.encode_document([right]))
     return model.similarity_pairwise(*model.encode([left, right]))

@@ -77,7 +77,12 @@ def _vector_fields(manifest: Manifest, options: Options) -> list[Any]:
 
 
 def _vectors(model: Any, texts: list[Any], options: Options) -> list[Any]:
-    vectors = np.ascontiguousarray(model.encode(texts, **options))
+    others = {name: value for name, value in options.items() if name != "task"}
+    task = options.get("task")
+    model.way(task)  # which checks it
+    # As by `lanner encode --task`: with the prompt of the task, and by its way.
+    encode = {"query": model.encode_query, None: model.encode}.get(task, model.encode_document)
+    vectors = np.ascontiguousarray(encode(texts, **others))
     return [pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])]
 
 
@@ -154,6 +159,7 @@ _OF_HEADS: dict[str, Answering] = {
             "truncate_dim",
             "on_long",
             "chunk_overlap",
+            "task",
         ),
         _vector_fields,
         _vectors,

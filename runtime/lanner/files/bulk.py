@@ -119,8 +119,9 @@ class Bulk:
                     if chunk.rows:
                         column = self.rows.columns.texts[0]
                         texts = [row.values[column] for row in chunk.rows]
+                        vectors = self.encode(texts)
                         cut = 0 if self.count_cut is None else self.count_cut(texts)
-                        writer.append(body, chunk.rows, self.encode(texts))
+                        writer.append(body, chunk.rows, vectors)
                     now = self._written(partial.written, chunk, dict(writer.state))
                     partial.commit(body, replace(now, cut=now.cut + cut))
                     self.progressed(partial.written)

@@ -1,6 +1,7 @@
 """The calls of a model by `lanner encode`, by its head and the options."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from lanner.errors import UnsupportedError, UsageError
 from lanner.files.rows import Columns
 from lanner.files.vector_file import EMBEDDING, TEXT, Vectors
 from lanner.files.vector_formats import FORMATS
+from lanner.models.prompts import seen_lengths
 from lanner.models.tokens import DOCUMENT
 
 Encode = Callable[[list[str]], Vectors]
@@ -17,15 +19,43 @@ CountCut = Callable[[list[str]], int]
 JsonOf = Callable[[Any], Any] | None
 
 
-def cut_counter(args: argparse.Namespace, model: Any) -> CountCut | None:
-    """Return the function that counts the texts that are cut; None if none is, or none is known."""
+def with_cut_counter(
+    args: argparse.Namespace, model: Any, encode: Encode
+) -> tuple[Encode, CountCut | None]:
+    """Return the function that encodes texts, and one that counts those of its last that were cut.
+
+    The second is None if no text is cut, or none is known. Texts that the call has found shorter
+    than the limit are not tokenised again.
+    """
     if args.on_long != "truncate" or not model.manifest.head_record.embeds:
-        return None
+        return encode, None
     try:
         model.cut_indices([])
     except UnsupportedError:  # a server tokenises
-        return None
-    return lambda texts: len(model.cut_indices(texts, prompt_name=args.prompt_name))
+        return encode, None
+    name = args.prompt_name or (model.prompt_of_task(args.task) if args.task else None)
+    tokenizer = model.way(args.task).tokenizer
+    limit, characters = tokenizer.max_tokens, tokenizer.max_characters or sys.maxsize
+    lengths: list[int] = []
+
+    def encode_and_see(texts: list[str]) -> Vectors:
+        lengths.clear()
+        before = seen_lengths.set(lengths)
+        try:
+            return encode(texts)
+        finally:
+            seen_lengths.reset(before)
+
+    def count(texts: list[str]) -> int:
+        seen = zip(texts, lengths[len(lengths) - len(texts) :], strict=True)
+        asked = [
+            text
+            for text, length in seen
+            if (limit is not None and length >= limit) or len(text) > characters
+        ]
+        return len(model.cut_indices(asked, prompt_name=name, task=args.task))
+
+    return encode_and_see, count
 
 
 def encoder(args: argparse.Namespace, model: Any) -> Encode:
@@ -46,7 +76,6 @@ def encoder(args: argparse.Namespace, model: Any) -> Encode:
         ("--precision", None if args.precision == "float32" else True, not is_ragged),
         ("--on-long", None if args.on_long == "truncate" else True, not is_ragged),
         ("--max-active-dims", args.max_active_dims, record.answer is AnswerKind.TERMS),
-        ("--task", args.task, is_ragged),
     ):
         _need(own or value is None, f"{option} does not fit the {record.noun} of {args.model}")
     named = {"prompt_name": args.prompt_name}
@@ -55,8 +84,9 @@ def encoder(args: argparse.Namespace, model: Any) -> Encode:
         return partial(model.sparse_vectors, **named, task=args.task, max_active_dims=limit)
     if is_ragged:
         return partial(model.token_vectors, **named, task=args.task or DOCUMENT)
+    encode = getattr(model, f"encode_{args.task}" if args.task else "encode")
     return partial(
-        model.encode,
+        encode,
         **named,
         normalize_embeddings=args.normalize,
         truncate_dim=args.truncate_dim,

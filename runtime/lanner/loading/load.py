@@ -17,6 +17,7 @@ from lanner.engines.model_file import seen_model, verified_model
 from lanner.engines.registry import ONNXRUNTIME
 from lanner.errors import InputError
 from lanner.loading.configuration import Configuration
+from lanner.loading.selection import select
 from lanner.loading.tuned import stored_choice
 from lanner.machine.machine import available_cores
 from lanner.models.base import Model
@@ -159,22 +160,32 @@ def load(
         workers=workers or decided.workers,
         token_budget=token_budget or decided.token_budget,
     )
+    # The text of another task may need another engine, such as a table that is only looked up.
+    ways = {
+        task: select(artifact.way(task), **{**asked, "variant": configuration.variant})
+        for task in artifact.manifest.ways
+    }
     model = open_configuration(
         artifact,
         configuration,
         threads=threads,
         max_waiting=max_waiting,
         engine_cache=None if engine_cache is None else Path(engine_cache),
+        ways={
+            task: replace(configuration, engine=way.engine, device=way.device)
+            for task, way in ways.items()
+        },
     )
     is_tuned = choice is not None and decided is choice.configuration
     if _log.isEnabledFor(logging.INFO):
         why = "as lanner tune chose" if is_tuned else _why(artifact, configuration, **asked)
         _log.info("%s runs as %s in %s on %s: %s", path, *_named(configuration), why)
     # Another process may have another working directory, or engines that this one has not.
+    engines = {configuration.engine, *(way.engine for way in ways.values())}
     model.reopen = partial(
         load,
         Path(path).absolute(),
-        engine=configuration.engine,
+        engine=engine if len(engines) > 1 else configuration.engine,
         variant=configuration.variant,
         device=configuration.device,
         **options,
@@ -230,6 +241,7 @@ def open_configuration(
     max_waiting: int = MAX_WAITING,
     engine: Engine | None = None,
     engine_cache: Path | None = None,
+    ways: Mapping[str, Configuration] | None = None,
 ) -> AnyModel:
     """Open the model of an artifact in a configuration; the files that it needs are verified.
 
@@ -241,6 +253,7 @@ def open_configuration(
         engine: An engine to share, of a model with the same engine, variant, workers and threads;
             None opens one.
         engine_cache: See `load`.
+        ways: The configurations of the ways of other tasks; without them the model refuses these.
 
     Raises:
         LannerError: See `load`.
@@ -260,6 +273,16 @@ def open_configuration(
             inputs=manifest.inputs,
             engine_cache=engine_cache,
         )
+    others = {
+        task: open_configuration(
+            artifact.way(task),
+            way,
+            threads=threads,
+            max_waiting=max_waiting,
+            engine_cache=engine_cache,
+        )
+        for task, way in (ways or {}).items()
+    }
     ranges, weights = manifest.embedding_ranges, manifest.query_weights
     return open_model(
         manifest,
@@ -267,6 +290,7 @@ def open_configuration(
         tokenizer=artifact.file(manifest.tokenizer.file),
         ranges=None if ranges is None else artifact.file(ranges.file),
         query_weights=None if weights is None else artifact.file(weights),
+        ways=others,
         engine=engine,
         workers=configuration.workers,
         token_budget=configuration.token_budget,
@@ -290,6 +314,7 @@ def open_model(
     least_share: int = LEAST_SHARE,
     ranges: Path | None = None,
     query_weights: Path | None = None,
+    ways: Mapping[str, Model] | None = None,
     measures_overflow: bool = False,
 ) -> AnyModel:
     """Make the model of a head around an engine; the export uses it before an artifact exists.
@@ -305,6 +330,8 @@ def open_model(
         own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
     if query_weights is not None:
         own["query_weights"] = read_weights(query_weights, manifest.dimension)
+    if ways:
+        own["ways"] = ways
     model = model_class(manifest)(
         manifest=manifest,
         variant=variant,

@@ -179,7 +179,12 @@ class EmbeddingModel(EncodingModel):
         )
 
     def cut_indices(
-        self, texts: Sequence[str], prompt_name: str | None = None, prompt: str | None = None
+        self,
+        texts: Sequence[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *,
+        task: str | None = None,
     ) -> list[int]:
         """Return the indices of the texts that `encode` cuts, in their order.
 
@@ -187,20 +192,22 @@ class EmbeddingModel(EncodingModel):
             texts: The texts.
             prompt_name: The value passed to `encode`.
             prompt: The value passed to `encode`.
+            task: The value passed to `encode`.
 
         Raises:
             InputTypeError: An item is not a string; the message names its index.
-            InputError: An item is not valid Unicode, or there is no such prompt.
+            InputError: An item is not valid Unicode, or there is no such prompt or task.
             UnsupportedError: A server tokenises the texts of this model.
         """
         before = self._prompt(prompt_name, prompt)
         check_texts(texts)
-        return cut_indices(self.tokenizer, [before + text for text in texts])
+        return cut_indices(self.way(task).tokenizer, [before + text for text in texts])
 
     def _warn_of_origin(self, vectors: Path) -> None:
         """Log once for a file that its vectors are of another variant or engine than this model."""
         origin = Origin.of(vectors)
-        own = Origin(self.variant.name, self.runner.engine.name)
+        read_by = self._ways.get("document", self)
+        own = Origin(read_by.variant.name, read_by.runner.engine.name)
         is_same = origin is None or (origin.variant, origin.engine) == (own.variant, own.engine)
         if is_same or vectors in self._warned_of:
             return

@@ -23,7 +23,7 @@ from lanner.models.drop_in import (
     require_own,
 )
 from lanner.models.inputs import require_count, text_list, typed_as
-from lanner.models.prompts import PromptedModel
+from lanner.models.prompts import RoutedModel
 from lanner.running.runner import Runner, Sequences
 from lanner.text.lengths import OnLong, chunks_of, require_on_long, tell_long
 from lanner.text.tokenization import check_texts
@@ -52,12 +52,13 @@ class EncodeOptions(EncodeDropIns, total=False):
 
     normalize_embeddings: bool
     truncate_dim: int | None
+    task: str | None
     on_long: OnLong
     chunk_overlap: int | None
     timeout_ms: float | None
 
 
-class EncodingModel(DropIn, PromptedModel):
+class EncodingModel(DropIn, RoutedModel):
     """Texts to vectors, without what is done with them."""
 
     def __init__(self, *, ranges: EmbeddingRanges | None = None, **parts: Any) -> None:
@@ -181,6 +182,7 @@ class EncodingModel(DropIn, PromptedModel):
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        task: str | None = None,
         on_long: OnLong = "truncate",
         chunk_overlap: int | None = None,
         timeout_ms: float | None = None,
@@ -204,6 +206,8 @@ class EncodingModel(DropIn, PromptedModel):
             normalize_embeddings: Scale the vectors to length 1.
             truncate_dim: The number of leading dimensions to keep; None for the attribute of that
                 name, which is None for all unless you set it.
+            task: ``"query"`` or ``"document"``: the way of a model with several, without a
+                prompt. None for the default way. A model with one way reads all texts alike.
             on_long: ``"truncate"`` cuts a long text, ``"warn"`` also logs how many, ``"error"``
                 refuses it first, ``"chunk"`` gives the mean of overlapping chunks with the prompt.
             chunk_overlap: The tokens of a chunk that the next one repeats; None for an eighth.
@@ -235,14 +239,14 @@ class EncodingModel(DropIn, PromptedModel):
         single = isinstance(texts_given, str)
         texts = [texts_given] if single else text_list(texts_given, "encode")
         require_on_long(on_long)
-        before = self._prompt(prompt_name, prompt)
+        before, way = self._prompt(prompt_name, prompt), self.way(task)
         if on_long != "truncate":
             check_texts(texts)
-            tell_long(self.manifest.name, self.tokenizer, [before + t for t in texts], on_long)
+            tell_long(way.manifest.name, way.tokenizer, [before + t for t in texts], on_long)
         if chunk_overlap is not None:
             require_count("chunk_overlap", chunk_overlap, least=0)
         is_chunked = on_long == "chunk"
-        run = partial(self._encode_chunks, chunk_overlap) if is_chunked else self._encode
+        run = partial(way._encode_chunks, chunk_overlap) if is_chunked else way._encode
         vectors = run(texts, before, batch_size, show_progress_bar, timeout_ms)
         if dimension < vectors.shape[1]:
             vectors = np.ascontiguousarray(vectors[:, :dimension])
@@ -262,14 +266,14 @@ class EncodingModel(DropIn, PromptedModel):
     def encode_query(
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
-        """Call `encode` with the checkpoint's prompt for queries, if it has one."""
+        """Call `encode` for the task ``"query"``, with the checkpoint's prompt for it."""
         return self._encode_as("query", sentences, arguments, options)
 
     @typed_as(encode)
     def encode_document(
         self, sentences: Texts | None = None, *arguments: Any, **options: Any
     ) -> "Encoded":
-        """Call `encode` with the checkpoint's prompt for documents, if it has one."""
+        """Call `encode` for the task ``"document"``, with the checkpoint's prompt for it."""
         return self._encode_as("document", sentences, arguments, options)
 
     def embedding_ranges(
@@ -313,6 +317,7 @@ class EncodingModel(DropIn, PromptedModel):
         if given.get("prompt") is None and given.get("prompt_name") is None:
             arguments = (self.prompt_of_task(task), None, *arguments[2:])
             options = {k: v for k, v in options.items() if k not in ("prompt_name", "prompt")}
+        options.setdefault("task", task)
         encode: Callable[..., Encoded] = self.encode
         return encode(sentences, *arguments, **options)
 

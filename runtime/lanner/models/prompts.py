@@ -1,19 +1,27 @@
-"""The prompts that a model puts before texts."""
+"""The prompts that a model puts before texts, and the ways that texts take by their task."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.errors import InputError
+from lanner.errors import InputError, UnsupportedError
 from lanner.models.base import Model
 from lanner.models.inputs import require_str, text_list
+from lanner.running.monitored import Monitored
 from lanner.running.runner import Sequences
 from lanner.text.tokenization import Pair, check_texts
 
 #: Task -> the names of its prompt, of which a model's first counts; as in sentence-transformers.
 PROMPTS_OF_TASK = {"query": ("query",), "document": ("document", "passage", "corpus")}
+#: The name of a prompt or of a way -> its task.
+TASK_NAMED = {name: task for task, names in PROMPTS_OF_TASK.items() for name in (task, *names)}
+TASK_NAMED["doc"] = "document"  # in the examples of Asym
+
+#: The lengths in tokens of the texts that a call reads, if its caller asks for them.
+seen_lengths: ContextVar[list[int] | None] = ContextVar("seen_lengths", default=None)
 
 
 def with_prompt(texts: list[str], prompt: str) -> list[str]:
@@ -83,4 +91,58 @@ class PromptedModel(Model):
         texts = with_prompt(texts, prompt)
         is_pooled = self.manifest.pools_prompt or not prompt
         unpooled_tokens = 0 if is_pooled else tokenizer.count_prompt_tokens(prompt)
-        return Sequences(tokenizer.encode(texts), unpooled_tokens=unpooled_tokens)
+        items = tokenizer.encode(texts)
+        if (seen := seen_lengths.get()) is not None:
+            seen += map(len, items)
+        return Sequences(items, unpooled_tokens=unpooled_tokens)
+
+
+class RoutedModel(PromptedModel):
+    """A model that may read the texts of a task by another model, their way.
+
+    sentence-transformers has such models as `Router`, and before version 5 as `Asym`.
+
+    Args:
+        ways: The models of other tasks, by task; None if one model reads all texts.
+    """
+
+    def __init__(self, *, ways: Mapping[str, Self] | None = None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._ways = dict(ways or {})
+
+    def way(self, task: str | None = None) -> Self:
+        """Return the model that reads the texts of a task: this one, if it reads all texts.
+
+        Args:
+            task: ``"query"``, ``"document"`` or another name of these; None for the default way.
+
+        Raises:
+            InputError: There is no such task.
+            UnsupportedError: This model is one way alone, and that of another task.
+        """
+        if task is None:
+            return self
+        require_str(task=task)
+        known, own = TASK_NAMED.get(task), self.manifest.task
+        if known is None:
+            msg = f"there is no task {task!r}: use {' or '.join(map(repr, PROMPTS_OF_TASK))}"
+            raise InputError(msg)
+        if own in (None, known):
+            return self
+        if known not in self._ways:
+            msg = (
+                f"{self.manifest.name} reads the texts of the task {own!r} alone, and a {known} "
+                "takes another way: open the model of that way, or the artifact with lanner.load"
+            )
+            raise UnsupportedError(msg)
+        return self._ways[known]
+
+    def close(self) -> None:
+        """See `Model.close`."""
+        super().close()
+        for way in self._ways.values():
+            way.close()
+
+    def parts(self) -> Mapping[str, Monitored]:
+        """See `Monitored.parts`."""
+        return self._ways

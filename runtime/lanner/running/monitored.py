@@ -1,5 +1,7 @@
 """A model whose batches are counted for metrics."""
 
+from collections.abc import Mapping
+
 from lanner.artifact.manifest import Manifest, Variant
 from lanner.monitoring.models import LOADED, Models, State
 from lanner.running.runner import Runner
@@ -35,6 +37,12 @@ class Monitored:
         """
         LOADED.leave(self.manifest.name, self._state)
         self.runner.figures = models.enter(name, self._state, version)
+        for task, part in self.parts().items():
+            part.count_in(models, f"{name}:{task}", version)
+
+    def parts(self) -> Mapping[str, "Monitored"]:
+        """Return the models that answer some of its calls, by the task of their texts."""
+        return {}
 
     def _state(self) -> State | None:
         """Return the state for metrics, or None if the model is closed."""

@@ -137,9 +137,10 @@ def check_artifacts(settings: Settings) -> None:
         select(artifact, engine=settings.engine, variant=settings.variant, device=settings.device)
         for alias, full in settings.aliases.items():
             model, _, prompt = full.partition(":")
-            if model == name and prompt and prompt not in artifact.manifest.prompts:
-                known = ", ".join(artifact.manifest.prompts) or "none"
-                msg = f"the alias {alias!r} names the prompt {prompt!r}, and {name} has {known}"
+            known = [*artifact.manifest.prompts, *artifact.manifest.tasks]
+            if model == name and prompt and prompt not in known:
+                has = ", ".join(known) or "none"
+                msg = f"the alias {alias!r} names the prompt {prompt!r}, and {name} has {has}"
                 raise UsageError(msg)
     if settings.mask_with is not None:
         manifest = Artifact.open(settings.mask_with).manifest

@@ -41,7 +41,9 @@ class WordTable:
     def __init__(self, model: object, *, restrict: int | None = None) -> None:
         tokenizer = getattr(model, "tokenizer", None)
         if not isinstance(model, EmbeddingModel) or not isinstance(tokenizer, WordTokenizer):
-            msg = f"{model!r} has no table of words: give an artifact of word vectors"
+            manifest = getattr(model, "manifest", None)
+            name = type(model).__name__ if manifest is None else manifest.name
+            msg = f"{name} has no table of words: give an artifact of word vectors"
             raise UnsupportedError(msg)
         self._model, self._has_parts = model, model.manifest.tokenizer.parts is not None
         self.words = tokenizer.words[:restrict]

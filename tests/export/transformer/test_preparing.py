@@ -24,6 +24,7 @@ from lanner.errors import (
 )
 from lanner_export.checkpoint.checkpoint import Checkpoint
 from lanner_export.loading import load_checkpoint
+from lanner_export.ways import parse_adapters
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
@@ -166,22 +167,6 @@ def test_weights_that_another_library_quantized(tmp_path: Path) -> None:
     message = (
         r"quantized has weights that bitsandbytes quantized, which Lanner does not read: load it, "
         r"call dequantize\(\), save that, and export it; --precision int8 quantizes it again$"
-    )
-    with pytest.raises(UnsupportedError, match=message):
-        load_checkpoint(str(checkpoint))
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["sentence_transformers.base.modules.router.Router", "sentence_transformers.models.Asym"],
-)
-def test_ways_of_queries_and_documents(tmp_path: Path, kind: str) -> None:
-    checkpoint = bert_checkpoint(tmp_path / "ways")
-    modules = [{"idx": 0, "name": "0", "path": "", "type": kind}]
-    (checkpoint / "modules.json").write_text(json.dumps(modules))
-    message = (
-        f"has the module {kind}, which takes queries and documents different ways, and an artifact "
-        "has one: save each way as a checkpoint of its own"
     )
     with pytest.raises(UnsupportedError, match=message):
         load_checkpoint(str(checkpoint))
@@ -371,3 +356,64 @@ def test_where_converted_weights_go(tmp_path: Path) -> None:
     checkpoint = pickled(tmp_path / "pickled", bert_model())
     with pytest.raises(InputError, match=r"is changed before it is loaded: pass scratch, a direct"):
         load_checkpoint(str(checkpoint), allow_pickle=True)
+
+
+# Several adapters in one checkpoint, as jina-embeddings-v3 has them.
+
+NAMES = ("retrieval_query", "retrieval_passage")
+
+
+@pytest.fixture
+def with_adapters(base: Path) -> dict[str, Any]:
+    """Save two adapters into folders of their base; return PEFT's models by name."""
+    for number, name in enumerate(NAMES):
+        adapted(base / name, base, seed=number)
+    return {name: merged(base, base / name) for name in NAMES}
+
+
+def merged(base: Path, adapter: Path) -> Any:
+    import transformers  # noqa: PLC0415
+    from peft import PeftModel  # noqa: PLC0415
+
+    model = transformers.AutoModel.from_pretrained(base)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+
+
+def test_one_of_several_adapters(base: Path, with_adapters: dict[str, Any], tmp_path: Path) -> None:
+    message = (
+        r"base holds the adapters retrieval_passage, retrieval_query, of which none is applied by "
+        r"itself: pass --adapter NAME for one of them, --adapter query=NAME --adapter "
+        r"document=NAME for both in one artifact, or a copy of the checkpoint without them$"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        load_checkpoint(str(base), scratch=tmp_path)
+    message = r"base has no folder 'other' with an adapter: it has retrieval_passage, retrieval_qu"
+    with pytest.raises(UsageError, match=message):
+        load_checkpoint(str(base), adapters={None: "other"}, scratch=tmp_path / "a")
+    found = load_checkpoint(str(base), adapters={None: NAMES[0]}, scratch=tmp_path / "b")
+    require_same_weights(found, with_adapters[NAMES[0]])
+    assert found.source["adapter"]["name"] == NAMES[0]
+
+
+def test_an_adapter_for_each_task(
+    base: Path, with_adapters: dict[str, Any], tmp_path: Path
+) -> None:
+    adapters = parse_adapters([f"query={NAMES[0]}", f"document={NAMES[1]}"])
+    found = load_checkpoint(str(base), adapters=adapters, scratch=tmp_path / "scratch")
+    assert found.task == "document"
+    require_same_weights(found, with_adapters[NAMES[1]])
+    require_same_weights(found.ways["query"], with_adapters[NAMES[0]])
+    assert found.source["checkpoint"] == "base"
+
+
+def require_same_weights(found: Any, expected: Any) -> None:
+    own = found.model[0].auto_model.state_dict()
+    for name, weight in expected.state_dict().items():
+        np.testing.assert_allclose(own[name].numpy(), weight.numpy(), atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("given", [["query=a"], ["a", "b"], ["query=a", "image=b"]])
+def test_adapters_are_one_or_one_for_each_task(given: list[str]) -> None:
+    message = r"give one name, or one for each task, --adapter query=NAME --adapter document=NAME$"
+    with pytest.raises(UsageError, match=message):
+        parse_adapters(given)

@@ -394,6 +394,31 @@ def test_what_is_for_dense_vectors_alone(
     assert message in capsys.readouterr().err
 
 
+def test_a_task_takes_its_prompt(word_artifact: Path, tmp_path: Path) -> None:
+    write_manifest(word_artifact, prompts={"query": "b "})
+    for task, expected in (("query", [0.5, 0.5, 0, 0]), ("document", [1, 0, 0, 0])):
+        output = tmp_path / f"{task}.npy"
+        assert run(word_artifact, "a", "--task", task, "--output", output) == 0
+        np.testing.assert_allclose(np.load(output), [expected])
+
+
+@pytest.mark.parametrize("text", ["a b", "\u00e9 \u00e9"], ids=["ascii", "not ascii"])
+def test_only_texts_that_reach_the_limit_are_tokenised_again(
+    word_artifact: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    asked: list[list[str]] = []
+
+    def spied(self: Any, texts: list[str], *arguments: Any, **options: Any) -> list[int]:
+        asked.append(texts)
+        return cut_indices(self, texts, *arguments, **options)
+
+    cut_indices = EmbeddingModel.cut_indices
+    monkeypatch.setattr(EmbeddingModel, "cut_indices", spied)
+    output, long = tmp_path / "out.npy", "a b c d e"
+    assert run(word_artifact, text, long, text, "--output", output) == 0
+    assert asked == [[], [long], []]
+
+
 def test_what_is_for_sparse_vectors_alone(
     word_artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -401,8 +426,6 @@ def test_what_is_for_sparse_vectors_alone(
     assert "a .npz file does not hold the vectors of" in capsys.readouterr().err
     assert run(word_artifact, "a", "--max-active-dims", 2) == 2
     assert "--max-active-dims does not fit the vectors of" in capsys.readouterr().err
-    assert run(word_artifact, "a", "--task", "query") == 2
-    assert "--task does not fit the vectors of" in capsys.readouterr().err
 
 
 def test_vectors_of_tokens_are_json_and_arrays(

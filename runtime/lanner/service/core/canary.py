@@ -78,9 +78,12 @@ async def known_answers(served: ServedModel, texts: Sequence[str]) -> Answers:
     is_pair = served.manifest.head_record.inputs is InputKind.PAIRS
     answers: Answers = []
     for text in texts:
-        tokens = await served.tokens([(text, text) if is_pair else text])
-        blocks = await served.blocks(tokens.sequences, deadline_s=time.monotonic() + _MOST_S)
-        parts = [block.ravel() for _, block in blocks]
+        parts = []
+        for way in served.every_way():
+            tokens = await way.tokens([(text, text) if is_pair else text])
+            deadline_s = time.monotonic() + _MOST_S
+            blocks = await way.blocks(tokens.sequences, deadline_s=deadline_s)
+            parts += [block.ravel() for _, block in blocks]
         answers.append(np.concatenate(parts) if parts else np.zeros(0, np.float32))
     return answers
 

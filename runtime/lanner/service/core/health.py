@@ -49,7 +49,8 @@ class Health:
             if time.monotonic() - self._answered_s.get(key, -self.kept_s) < self.kept_s:
                 return
             try:
-                await asyncio.wait_for(self._ask(served), self.timeout_s)
+                for way in served.every_way():
+                    await asyncio.wait_for(self._ask(way), self.timeout_s)
             except (LannerError, TimeoutError):
                 self._are_ready[served.name] = False
                 msg = f"the model {served.name} does not answer"

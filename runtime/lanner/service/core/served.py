@@ -20,7 +20,7 @@ from lanner.artifact.manifest import Manifest
 from lanner.errors import ModelChangedError
 from lanner.models.base import Model, finite_answers
 from lanner.models.entities import Entity
-from lanner.models.prompts import PromptedModel
+from lanner.models.prompts import TASK_NAMED, PromptedModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
 from lanner.monitoring.models import Models
@@ -87,6 +87,11 @@ class ServedModel:
         self._directory = directory
         self._threads = threads
         self._cutter = Cutter(model.tokenizer)
+        self.ways = {
+            task: ServedModel(name, way, threads=threads, directory=directory, version=version)
+            for task, way in model.parts().items()
+            if isinstance(way, Model)
+        }
 
     def __str__(self) -> str:
         model = self.model
@@ -260,12 +265,28 @@ class ServedModel:
         wanted = model.default_prompt_name if name is None else name
         if wanted is None:
             return ""
+        task = None if self.manifest.task is None else TASK_NAMED.get(wanted)
+        if wanted not in model.prompts and task is not None:
+            named = model.prompt_of_task(task)
+            return "" if named is None else model.prompts[named]
         if wanted not in model.prompts:
             # In the words of TEI, which one of its clients looks for.
             known = ", ".join(f'"{one}"' for one in model.prompts)
             msg = f"the model {self.name} has no such prompt. Available prompts: [{known}]"
             raise Refusal(Kind.INVALID, msg, param="prompt_name")
         return model.prompts[wanted]
+
+    def way(self, name: str | None) -> "ServedModel":
+        """Return the model that reads the texts with a prompt: its way, if there are several.
+
+        Args:
+            name: The name of the prompt, or a task; None for the default way.
+        """
+        return self.ways.get(TASK_NAMED.get(name or "", ""), self)
+
+    def every_way(self) -> list["ServedModel"]:
+        """Return the models of all ways, its own first."""
+        return [self, *self.ways.values()]
 
     def carried_files(self) -> dict[str, str]:
         """Return the files that a client needs to tokenise, as parameters of a configuration.
@@ -276,8 +297,10 @@ class ServedModel:
         if self._directory is None:
             msg = f"the model {self.name} is on a server of its own: ask that for its configuration"
             raise Refusal(Kind.NOT_FOUND, msg)
-        artifact = Artifact.open(self._directory)
-        if artifact.manifest != self.manifest:
+        artifact, own = Artifact.open(self._directory), self.manifest
+        if own.task is not None and own.task in artifact.manifest.tasks:
+            artifact, own = artifact.way(own.task), own.of_way(own.task)
+        if artifact.manifest != own:
             msg = f"the artifact of {self.name} is being replaced: try again in a moment"
             raise Refusal(Kind.UNAVAILABLE, msg)
         return carried_files(artifact, self.version)

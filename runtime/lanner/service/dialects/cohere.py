@@ -81,9 +81,13 @@ async def _embedded(
 ) -> Response:
     texts = _texts(asked)
     served, alias = pipeline.model(request, asked.model, "embed")
-    prompt = _prompt(served, asked.input_type) if alias is None else alias
+    task, prompt = (alias, alias) if alias is not None else _task(served, asked.input_type)
     rows, tokens = await pipeline.rows(
-        request, served, texts, prompt=served.prompt(prompt), end=_ENDS[asked.truncate]
+        request,
+        served.way(task),
+        texts,
+        prompt=served.prompt(prompt),
+        end=_ENDS[asked.truncate],
     )
     with request.part("encode"):
         is_unit = has_unit_length(served)
@@ -130,11 +134,11 @@ def _texts(asked: Embed) -> list[str]:
     return [*(asked.texts or ()), *of_inputs]
 
 
-def _prompt(served: ServedModel, input_type: str | None) -> str | None:
-    """Return the name of the checkpoint's prompt for a type of input, or None for the default."""
+def _task(served: ServedModel, input_type: str | None) -> tuple[str | None, str | None]:
+    """Return the task for a type of input, and the name of the checkpoint's prompt, or None."""
     known = served.manifest.prompts
     names = _PROMPTS.get(input_type or "", ())
-    return next((name for name in names if name in known), None)
+    return next(iter(names), None), next((name for name in names if name in known), None)
 
 
 def _warnings(cut: list[int]) -> dict[str, object]:

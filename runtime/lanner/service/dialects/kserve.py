@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner._version import __version__
+from lanner.artifact.manifest import TASKS
 from lanner.errors import ModelChangedError
 from lanner.running.runner import TYPE_IDS, Sequences
 from lanner.service.core.exchange import Request, Response
@@ -232,7 +233,15 @@ def _served(request: Request, pipeline: Pipeline) -> tuple[ServedModel, bool]:
     """Return the model of the path, and whether its path is that of the text model."""
     name = request.values[0]
     is_text = name.endswith(TEXT_SUFFIX) and name not in pipeline.catalogue.models
-    served, _ = pipeline.model(request, name.removesuffix(TEXT_SUFFIX) if is_text else name)
+    name = name.removesuffix(TEXT_SUFFIX) if is_text else name
+    stem, _, task = name.rpartition("_")
+    is_way = task in TASKS and name not in pipeline.catalogue.models
+    served, _ = pipeline.model(request, stem if is_way else name)
+    if is_way:
+        if task not in served.ways:
+            msg = f"the model {served.name} has no way of its own for the task {task}"
+            raise Refusal(Kind.NO_MODEL, msg)
+        served = served.way(task)
     version = request.values[1] if len(request.values) > 1 else ""
     if version and version != str(served.version):
         msg = f"the model {served.name} has the version {served.version} alone"

@@ -58,12 +58,12 @@ async def embedded(request: Request, pipeline: Pipeline, asked: Embeddings) -> R
     """Return the answer with the vectors that a body requests."""
     texts = await _texts(asked.input, pipeline)
     served, alias = pipeline.model(request, asked.model, "embed")
-    prompt = served.prompt(asked.prompt_name if alias is None else alias)
+    name = asked.prompt_name if alias is None else alias
     rows, tokens = await pipeline.rows(
         request,
-        served,
+        served.way(name),
         texts,
-        prompt=prompt,
+        prompt=served.prompt(name),
         end=ending(asked.truncate, asked.truncation_direction),
     )
     with request.part("encode"):

@@ -83,12 +83,13 @@ async def embed(request: Request, pipeline: Pipeline) -> Response:
     """Answer ``POST /embed``."""
     asked = decode(_EMBED, request)
     served, alias = pipeline.model(request, _name(request, asked.model), "embed")
-    texts = tei_tokens.texts_of(asked.inputs, served)
+    name = asked.prompt_name if alias is None else alias
+    texts = tei_tokens.texts_of(asked.inputs, served.way(name))
     rows, _ = await pipeline.rows(
         request,
-        served,
+        served.way(name),
         texts,
-        prompt=served.prompt(asked.prompt_name if alias is None else alias),
+        prompt=served.prompt(name),
         end=ending(asked.truncate, asked.truncation_direction),
     )
     with request.part("encode"):
@@ -109,14 +110,15 @@ async def similarity(request: Request, pipeline: Pipeline) -> Response:
     asked = decode(_SIMILARITY, request)
     given = asked.parameters or SimilarityParameters()
     served, alias = pipeline.model(request, _name(request, asked.model), "embed")
+    name = given.prompt_name if alias is None else alias
     if not asked.inputs.sentences:
         msg = "the request has no sentences to compare with"
         raise Refusal(Kind.EMPTY, msg, param="inputs")
     rows, _ = await pipeline.rows(
         request,
-        served,
+        served.way(name),
         [asked.inputs.source_sentence, *asked.inputs.sentences],
-        prompt=served.prompt(given.prompt_name if alias is None else alias),
+        prompt=served.prompt(name),
         end=ending(given.truncate, given.truncation_direction),
     )
     vectors = normalize(rows)

@@ -37,6 +37,8 @@ async def tokenize(request: Request, pipeline: Pipeline) -> Response:
     served, tokenizer = _tokenizer(request, pipeline, asked.model)
     given = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
     pipeline.check(given)
+    if asked.prompt_name is not None:
+        tokenizer = own_tokenizer(served.way(asked.prompt_name))
     prompt = "" if asked.prompt_name is None else served.prompt(asked.prompt_name)
     texts = [prompt + text for text in given]
     encodings = await served.in_thread(

@@ -3,14 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from lanner.artifact.artifact import Artifact
-from lanner.artifact.manifest import Manifest
-from lanner.errors import ServerError
+from lanner.artifact.manifest import TASKS, Manifest
+from lanner.errors import ModelUnavailableError, ServerError
 from lanner.loading.asynchronous import AsyncModel
 from lanner.loading.load import feed_of, open_tokenizer, require_counts
 from lanner.models.base import Model
@@ -36,7 +36,7 @@ from lanner.triton.client.text_requests import (
 from lanner.triton.client.transport import Address, Transport
 from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.served_model import ServedModel
-from lanner.triton.contract.tensors import PROMPT_NAME
+from lanner.triton.contract.tensors import PROMPT_NAME, way_name
 from lanner.vectors.ranges import EmbeddingRanges
 from lanner.vectors.sparse import read_weights
 
@@ -221,11 +221,12 @@ class _Connection:
         self._engine_options, self._make_runner = engine_options, make_runner
         self._lock = threading.Lock()
 
-    def model(self, head: type[Model] | None = None) -> Model:
+    def model(self, head: type[Model] | None = None, *, is_alone: bool = False) -> Model:
         """The model as it is now.
 
         Args:
             head: The class that the caller expects, or None for any.
+            is_alone: True for one way alone, without those of other tasks.
 
         Raises:
             HeadError: The model has another one.
@@ -241,6 +242,8 @@ class _Connection:
             ranges = manifest.embedding_ranges
             if ranges is not None:
                 own["ranges"] = EmbeddingRanges.read(artifact.file(ranges.file), manifest.dimension)
+            if not is_alone and (ways := self._ways(manifest)):
+                own["ways"] = ways
             weights = manifest.query_weights
             if weights is not None and not served.takes_texts:
                 own["query_weights"] = read_weights(artifact.file(weights), manifest.dimension)
@@ -252,6 +255,26 @@ class _Connection:
                 calls=Renewal(self._renew),
                 **own,
             )
+
+    def _ways(self, manifest: Manifest) -> dict[str, Model]:
+        """Return the models beside this one that read the texts of other tasks."""
+        found: dict[str, Model] = {}
+        others = () if manifest.task is None else {*TASKS} - {manifest.task}
+        for task in others:
+            if self._given is not None and task not in self._given.manifest.tasks:
+                continue
+            given = self._given.way(task) if self._given is not None else None
+            beside = _Connection(
+                self._transport,
+                way_name(self._name, task),
+                self._version,
+                given,
+                self._engine_options,
+                self._make_runner,
+            )
+            with suppress(ModelUnavailableError):  # this model is the only way
+                found[task] = beside.model(is_alone=True)
+        return found
 
     def _renew(self, model: Model) -> None:
         with self._lock:
@@ -294,7 +317,8 @@ class _Connection:
     @contextmanager
     def _artifact(self, served: ServedModel) -> Iterator[Artifact]:
         if self._given is not None:
-            yield self._given
+            own = self._given.manifest.task
+            yield self._given if own is None else self._given.way(own)
             return
         with served.artifact() as artifact:
             yield artifact

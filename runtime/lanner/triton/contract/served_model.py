@@ -40,8 +40,11 @@ def carried_files(artifact: Artifact, version: int, *, is_text: bool = False) ->
         names.append(manifest.query_weights)
     if manifest.embedding_ranges is not None:
         names.append(manifest.embedding_ranges.file)
-    paths = [artifact.directory / MANIFEST_FILE, *(artifact.file(name) for name in names)]
-    return {f"{_PREFIX}.{version}.{path.name}": _packed(path.read_bytes()) for path in paths}
+    # One way of several has a manifest of its own, which may be in no file.
+    own = (artifact.directory / MANIFEST_FILE).read_bytes()
+    contents = {MANIFEST_FILE: own if manifest.task is None else manifest.to_bytes()}
+    contents |= {name: artifact.file(name).read_bytes() for name in names}
+    return {f"{_PREFIX}.{version}.{name}": _packed(raw) for name, raw in contents.items()}
 
 
 def foreign_carried_files(

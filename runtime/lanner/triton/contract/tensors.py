@@ -21,3 +21,14 @@ TOKEN_MODEL = "token_model"  # noqa: S105 (no password)
 #: device, and the cores of one instance.
 ENGINE, DEVICE, THREADS = "engine", "device", "threads"
 TOKENS_KIND, TEXT_KIND = "tokens", "text"
+
+
+def way_name(name: str, task: str) -> str:
+    """Return the name of the model that reads the texts of a task, beside a model with ways.
+
+    Args:
+        name: The name of the model that reads the others; it may be that of its text model.
+        task: The task.
+    """
+    stem = name.removesuffix(TEXT_SUFFIX)
+    return f"{stem}_{task}{name[len(stem) :]}"

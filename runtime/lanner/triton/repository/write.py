@@ -29,7 +29,7 @@ from lanner.errors import (
 from lanner.triton.contract.model_code import MODEL_FILE, model_code
 from lanner.triton.contract.model_config import CONFIG_FILE, parse_config
 from lanner.triton.contract.served_model import carried_files
-from lanner.triton.contract.tensors import TEXT_SUFFIX
+from lanner.triton.contract.tensors import TEXT_SUFFIX, way_name
 from lanner.triton.lint.repository_model import version_directories
 from lanner.triton.repository.backends import find_backend
 from lanner.triton.repository.config_text import (
@@ -115,6 +115,14 @@ def write_repository(
     for artifact, served in zip(opened, chosen, strict=True):
         backend.require_runs(served, serving, artifact.directory)
         _require_served(artifact, served, serving)
+    # The ways of a model are models of their own, which a client puts together.
+    every_way = [
+        one
+        for artifact, served, name in zip(opened, chosen, names, strict=True)
+        for one in _ways(artifact, served, name)
+    ]
+    opened, chosen, names = map(list, zip(*every_way, strict=True))
+    _require_names(names, len(opened))
     servings = [
         backend.fitted(serving, artifact.manifest, served)
         for artifact, served in zip(opened, chosen, strict=True)
@@ -183,6 +191,19 @@ def _readable_errors(model: Path) -> Iterator[None]:
             "permissions, or choose another --output"
         )
         raise RepositoryError(msg) from None
+
+
+def _ways(
+    artifact: Artifact, variant: Variant, name: str
+) -> Iterator[tuple[Artifact, Variant, str]]:
+    """Yield each way of an artifact as an artifact, with its variant and the name of its model."""
+    if not artifact.manifest.ways:
+        yield artifact, variant, name
+        return
+    for task in artifact.manifest.tasks:
+        way = artifact.way(task)
+        own = name if task == artifact.manifest.task else way_name(name, task)
+        yield way, way.choose(variant.name), own
 
 
 def _write_token_model(
