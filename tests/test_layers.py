@@ -53,7 +53,7 @@ RUNTIME = {
     "triton/contract service/metrics service/core",
     "service": "errors _version monitoring machine artifact engines models files loading "
     "triton/contract triton/client service/access service/metrics service/core service/dialects",
-    "integrations": "vectors models",
+    "integrations": "errors vectors models loading triton/client",
     "distributed": "errors _version machine vectors artifact engines running models files loading "
     "triton/client",
     "words": "errors text running models",

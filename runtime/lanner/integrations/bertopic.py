@@ -9,5 +9,5 @@ from bertopic.backend import BaseEmbedder
 from lanner.integrations.text_backend import TextBackend
 
 
-class LannerBackend(TextBackend, BaseEmbedder):  # type: ignore[misc]  # bertopic is untyped
+class LannerBackend(TextBackend, BaseEmbedder):
     """Gives BERTopic the vectors of a model; see `TextBackend`."""

@@ -9,5 +9,5 @@ from keybert.backend import BaseEmbedder
 from lanner.integrations.text_backend import TextBackend
 
 
-class LannerBackend(TextBackend, BaseEmbedder):  # type: ignore[misc]  # keybert is untyped
+class LannerBackend(TextBackend, BaseEmbedder):
     """Gives KeyBERT the vectors of a model; see `TextBackend`."""
