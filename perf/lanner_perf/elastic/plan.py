@@ -89,6 +89,7 @@ class Plan:
             "busy_share_within_target": self.share,
             "p99_ms_by_busy_share": [list(point) for point in self.table.points],
             "hpa": hpa(self),
+            "helm": chart_values(self),
             "day": {
                 "share_within_target": self.within,
                 "pod_hours": self.pod_hours,
@@ -220,7 +221,7 @@ def hpa(made: Plan) -> dict[str, Any]:
             {
                 "type": "Pods",
                 "pods": {
-                    "metric": {"name": "lanner_busy_share"},
+                    "metric": {"name": "lanner_busy_ratio"},
                     "target": {
                         "type": "AverageValue",
                         "averageValue": f"{round(scaling.target * 1000)}m",
@@ -229,4 +230,23 @@ def hpa(made: Plan) -> dict[str, Any]:
             }
         ],
         "behavior": {"scaleUp": rules(scaling.up), "scaleDown": rules(scaling.down)},
+    }
+
+
+def chart_values(made: Plan) -> dict[str, Any]:
+    """Return the values for the Helm chart `deploy/helm/lanner`."""
+    found = hpa(made)
+    return {
+        "resources": {
+            "requests": {"cpu": str(made.need.cores)},
+            "limits": {"cpu": str(made.need.cores)},
+        },
+        "autoscaling": {
+            "by": "hpa",
+            "metric": "busy",
+            "minReplicas": found["minReplicas"],
+            "maxReplicas": found["maxReplicas"],
+            "targets": {"busy": made.scaling.target},
+            "behavior": found["behavior"],
+        },
     }

@@ -13,6 +13,18 @@ from lanner_perf.elastic.service_time import ServiceTime, of_report
 
 RESULT = Path(__file__).parents[3] / "perf/results/2026-11-23-bench-minilm-zen5-2-cores.json"
 
+CHART = Path(__file__).parents[3] / "deploy/helm/lanner"
+
+
+def conforms(values: Any, schema: Any) -> bool:
+    """Return whether a schema has each of the names in nested values."""
+    if not isinstance(values, dict):
+        return True
+    found = schema.get("properties")
+    return found is None or all(
+        name in found and conforms(value, found[name]) for name, value in values.items()
+    )
+
 
 def row(name: str, kind: str, rate: float) -> dict[str, Any]:
     """Return a subject that answers so many texts of 10 tokens a second on 2 cores."""
@@ -90,6 +102,8 @@ def test_the_command_plans_from_a_recorded_result(capsys: pytest.CaptureFixture[
     # No fewer than the busy pods of the measured throughput, and a lost zone more.
     assert 5_000 / made["requests_per_pod_s"] * 1.5 <= made["pods"] <= 20
     assert made["hpa"]["minReplicas"] >= 3
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert conforms(made["helm"], schema)
     assert main(["plan", *options, "--core-hour", "0.05", "--growth", "0", "--zones", "1"]) == 0
     said = capsys.readouterr().out
     assert "The day costs" in said
