@@ -45,7 +45,7 @@ RUNTIME = {
     "triton/repository": "errors machine artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/contract triton/client",
-    "service/access": "errors artifact models files",
+    "service/access": "errors artifact text files",
     "service/metrics": "errors monitoring",
     "service/core": "errors _version monitoring vectors artifact text running models "
     "triton/contract service/access service/metrics",
@@ -60,7 +60,7 @@ RUNTIME = {
     "commands": "errors _version machine vectors artifact text engines/tensorrt engines/native "
     "engines models files loading tune triton/contract triton/client triton/lint triton/repository "
     "triton/server service/access service distributed words",
-    "__init__": "errors _version monitoring vectors artifact models retrieval loading "
+    "__init__": "errors _version monitoring vectors artifact text models retrieval loading "
     "triton/client",
     "__main__": "commands",
 }

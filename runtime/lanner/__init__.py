@@ -13,13 +13,13 @@ from lanner.loading.asynchronous import AsyncModel, load_async
 from lanner.loading.load import load
 from lanner.models.classification import Classification, ClassificationModel
 from lanner.models.embedding import EmbeddingModel
-from lanner.models.entities import Entity
 from lanner.models.scoring import ScoringModel
 from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
 from lanner.models.tokens import TokensModel
 from lanner.monitoring.metrics import Metrics, metrics
 from lanner.retrieval import Hit, retrieve
+from lanner.text.entities import Entity
 from lanner.triton.client.connection import connect, connect_async
 from lanner.vectors.precision import quantize_embeddings
 from lanner.vectors.similarity import SearchResult

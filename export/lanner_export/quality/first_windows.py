@@ -6,8 +6,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lanner.models.entities import join_entities, parse_tags
 from lanner.models.tagging import TaggingModel, join_windows
+from lanner.text.entities import join_entities, parse_tags
 from lanner.text.tokenization import Tokenizer
 from lanner_export.quality.statistic import Items
 from lanner_export.texts.quality_data import OUTSIDE, Span

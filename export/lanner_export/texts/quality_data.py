@@ -19,7 +19,7 @@ from lanner.files.texts import (
     read_labelled_pairs,
     read_records,
 )
-from lanner.models.entities import parse_tags
+from lanner.text.entities import parse_tags
 from lanner.text.tokenization import Pair
 
 #: The label of tokens outside of entities.

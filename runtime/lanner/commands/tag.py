@@ -5,7 +5,7 @@ import argparse
 from lanner.commands.console import shows_progress, table, write_answers
 from lanner.commands.options import Subparsers, add_command
 from lanner.commands.source import add_input_options, add_model_options, load_model, read_input
-from lanner.models.entities import AGGREGATION_STRATEGIES
+from lanner.text.entities import AGGREGATION_STRATEGIES
 
 _EXAMPLES = """\
   lanner tag entities.lanner "Ada Lovelace was born in London."

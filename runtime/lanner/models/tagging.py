@@ -19,15 +19,15 @@ from lanner.models.base import (
     finite_answers,
     require_batch_size,
 )
-from lanner.models.entities import (
+from lanner.models.inputs import require_str, text_list
+from lanner.running.runner import Runner, Sequences
+from lanner.text.entities import (
     AGGREGATION_STRATEGIES,
     Entity,
     TokenScores,
     join_entities,
     parse_tags,
 )
-from lanner.models.inputs import require_str, text_list
-from lanner.running.runner import Runner, Sequences
 from lanner.text.tokenization import Pair, Tokenizer, check_texts
 from lanner.text.windows import Window
 from lanner.text.word_boundaries import Boundary, boundary_before, lacks_blanks
@@ -85,7 +85,7 @@ class TaggingModel(Model):
         Args:
             texts: One text, or a sequence of them.
             aggregation_strategy: The way tokens become entities; see
-                `lanner.models.entities.join_entities`.
+                `lanner.text.entities.join_entities`.
             ignore_labels: Labels that are not entities.
             batch_size: The most windows in one batch; the token budget bounds it too.
             show_progress_bar: Show progress on stderr; None means no.

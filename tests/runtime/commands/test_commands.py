@@ -338,15 +338,16 @@ def test_inspect_verifies_and_describes(
     assert content["verified"] is True
     assert content["architecture"]["layers"] == 2
     assert set(content["quality"]["variants"]) >= {"fp32", "int8"}
-    assert content["activation_scales"] == {
+    scales = {
         "onnxruntime": "static",
         "openvino": "static",
         "native": "token",
         "native-static": "static",
     }
-    assert "native: one for each token; onnxruntime, openvino, native-static: the artifact's" in (
-        " ".join(text.split())
-    )
+    assert content["activation_scales"].items() >= scales.items()
+    shown = " ".join(text.split())
+    assert "native: one for each token; onnxruntime, openvino, native-static" in shown
+    assert shown.partition("native-static")[2].partition(": ")[2].startswith("the artifact's")
 
 
 def test_without_vnni_inspect_says_what_depends_on_it(

@@ -23,8 +23,8 @@ from lanner.commands import main
 from lanner.errors import HeadError, InputError, InputTypeError
 from lanner.loading.load import load
 from lanner.models import tagging
-from lanner.models.entities import AGGREGATION_STRATEGIES
 from lanner.models.tagging import TaggingModel
+from lanner.text.entities import AGGREGATION_STRATEGIES
 
 transformers = pytest.importorskip("transformers", reason="the reference")
 pytestmark = pytest.mark.transformers

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
 from lanner.artifact.manifest import TokenizerRecord
-from lanner.models.entities import TokenScores
 from lanner.models.tagging import TaggingModel, join_windows
+from lanner.text.entities import TokenScores
 from lanner.text.tokenization import Tokenizer
 
 CHINESE, THAI = "\u5317\u4eac\u7537\u4eba", "\u0e23\u0e16\u0e44\u0e1f\u0e04\u0e19"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from lanner.errors import DeadlineError, InputError
-from lanner.models.entities import Entity
 from lanner.service.access import personal_data
 from lanner.service.access.personal_data import KINDS, Recogniser, Recognisers
 from lanner.service.access.phones import DEFAULT_REGIONS, phones
+from lanner.text.entities import Entity
 
 _RECOGNISERS: dict[str, Recogniser] = {
     "email": personal_data.emails,

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import ModelChangedError
-from lanner.models.entities import Entity
 from lanner.service.access.masking import Masked, Masker, counted
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.exchange import Request
@@ -26,6 +25,7 @@ from lanner.service.core.refusal import Kind, Refusal
 from lanner.service.core.served import ServedModel, Tokens
 from lanner.service.core.vocabulary import Vocabulary
 from lanner.text.cutting import Cut, CutTexts, TooLongError
+from lanner.text.entities import Entity
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.tensors import TEXT_SUFFIX
 

@@ -19,7 +19,6 @@ from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ModelChangedError
 from lanner.models.base import Model, finite_answers
-from lanner.models.entities import Entity
 from lanner.models.prompts import TASK_NAMED, PromptedModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
@@ -30,6 +29,7 @@ from lanner.running.cancellation import Cancellation, current_cancellation
 from lanner.running.runner import TYPE_IDS, Runner, Sequences
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.text.cutting import Cut, Cutter, TooLongError
+from lanner.text.entities import Entity
 from lanner.text.long_texts import current_deadline_s
 from lanner.text.tokenization import Pair
 from lanner.triton.contract.served_model import carried_files

@@ -12,12 +12,12 @@ from lanner.artifact.manifest import Manifest
 from lanner.errors import EngineError, UnsupportedError
 from lanner.models.base import finite_answers
 from lanner.models.embedding import EmbeddingModel
-from lanner.models.entities import TokenScores
 from lanner.models.prompts import PromptedModel
 from lanner.models.sparse import SparseModel
 from lanner.models.tagging import TaggingModel
 from lanner.models.tokens import TokensModel
 from lanner.running.runner import NotFiniteError, Part, Runner, Sequences
+from lanner.text.entities import TokenScores
 from lanner.text.tokenization import Pair, check_texts, check_texts_or_pairs
 from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.contract.tensors import (

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanner.errors import DeadlineError, InputError, MissingExtraError
-from lanner.models.entities import Entity
 from lanner.service.access.masking import Masked, Masker, Span, counted
 from lanner.service.access.patterns import read_patterns
 from lanner.service.access.personal_data import KINDS
+from lanner.text.entities import Entity
 
 WITHOUT_EXTRAS = tuple(kind for kind in KINDS if kind != "phone")
 

@@ -14,7 +14,7 @@ from lanner.errors import InputError
 from lanner.loading.load import load
 from lanner.models.base import Model
 from lanner.models.embedding import EmbeddingModel
-from lanner.models.entities import TokenScores, join_entities, parse_tags
+from lanner.text.entities import TokenScores, join_entities, parse_tags
 from lanner.triton.backend.text_answers import TextRequest, answer_texts
 
 TEXTS = [*SENTENCES, "", "Ein Caf\u00e9 \U0001f985", "a man " * 100]

@@ -20,9 +20,9 @@ from lanner.errors import (
 )
 from lanner.models.base import Model
 from lanner.models.classification import ClassificationModel
-from lanner.models.entities import TokenScores
 from lanner.models.scoring import ScoringModel
 from lanner.running.runner import Runner, Sequences
+from lanner.text.entities import TokenScores
 from lanner.triton.client.text_requests import (
     ServerEmbeddingModel,
     ServerTaggingModel,

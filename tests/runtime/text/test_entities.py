@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lanner.models.entities import Entity, Tag, TokenScores, join_entities, parse_tags
+from lanner.text.entities import Entity, Tag, TokenScores, join_entities, parse_tags
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
