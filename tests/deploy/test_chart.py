@@ -1,13 +1,15 @@
 """The Helm chart: its renderings are recorded, valid, and say what the service understands."""
 
+import http.client
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +22,7 @@ pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
 from tests.support.helm import CASES, CHART, RENDERINGS, ROOT, objects, program, rendered, template
 from tests.support.helm import settings as settings_of
+from tests.support.program import Program, wait_until_ready
 from tests.support.prometheus import ask, free_port, running, watching, webhook
 from tests.support.service import serving
 from tests.support.word_artifact import write_word_artifact
@@ -123,6 +126,16 @@ def test_values_that_cannot_work_are_refused(values: tuple[str, ...], message: s
     done = template(*(word for one in values for word in ("--set", one)))
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_the_values_of_the_guide_render(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "guide" / "production.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "values.yaml").write_text(block)
+    done = template("--values", str(tmp_path / "values.yaml"))
+    assert done.returncode == 0, done.stderr
+    made = {one["kind"]: one for one in yaml.safe_load_all(done.stdout) if one}
+    assert made["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 3
 
 
 def test_helm_finds_nothing_to_object_to() -> None:
@@ -292,3 +305,58 @@ def test_a_changed_secret_is_read_as_kubernetes_replaces_it(tmp_path: Path) -> N
         (mounted / "..new").rename(mounted / "..data")
         assert service.get("/v1/models", authorization=f"Bearer {first}").status == 401
         assert service.get("/v1/models", authorization=f"Bearer {second}").status == 200
+
+
+@pytest.mark.slow
+def test_pods_are_replaced_under_load_without_a_failed_request(tmp_path: Path) -> None:
+    # As the chart does it: the new pod is ready, the address of the old one is removed, and after
+    # a pause the old one is told to end. Connections to it stay open until it closes them.
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old = Program(tmp_path / "old")
+    addresses, end = [old.port], threading.Event()
+    counts, failures = {"old": 0, "new": 0}, list[str]()
+
+    def call(*, keeps: bool) -> None:
+        connection, port = None, 0
+        while not end.is_set():
+            if connection is None:
+                port = addresses[0]
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            try:
+                connection.request("POST", "/embed", b'{"inputs": "a b"}')
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(repr(error))
+                connection = None
+                continue
+            if answer.status != 200:
+                failures.append(str(answer.status))
+            counts["old" if port == old.port else "new"] += 1
+            if not keeps or answer.will_close:
+                connection.close()
+                connection = None
+            time.sleep(0.005)
+        if connection is not None:
+            connection.close()
+
+    callers = [threading.Thread(target=call, kwargs={"keeps": one % 2 == 0}) for one in range(6)]
+    with ExitStack() as stack:
+        stack.callback(old.kill)
+        for caller in callers:
+            caller.start()
+            stack.callback(caller.join)
+        stack.callback(end.set)
+        new = Program(tmp_path / "new")
+        stack.callback(new.kill)
+        wait_until_ready(new)
+        addresses[0] = new.port
+        time.sleep(1)
+        old.stop()
+        time.sleep(1)
+        end.set()
+        for caller in callers:
+            caller.join()
+    assert failures == []
+    assert min(counts.values()) > 50
