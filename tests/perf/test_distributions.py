@@ -81,6 +81,8 @@ def test_without_its_distribution_bench_says_what_to_install(
     monkeypatch.setenv("COLUMNS", "200")  # otherwise a line of the help breaks within the name
     message = "lanner: error: lanner bench is not installed: pip install lanner-bench\n"
     assert capsys.readouterr().err == message
+    assert main(["plan", "--rps", "10", "--from", "there.json"]) == 1
+    assert capsys.readouterr().err == message.replace("lanner bench is", "lanner plan is")
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["--help"])
     assert "(needs: pip install lanner-bench)" in " ".join(capsys.readouterr().out.split())
