@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> Comparison:
     checkpoint = checkpoint_beside(args.output)
     with tempfile.TemporaryDirectory() as directory:
         options = training_options(
-            args, directory, examples=len(train_rows), learning_rate=2e-2, batch=16
+            args, directory, examples=len(train_rows), learning_rate=5e-3, batch=16
         )
         trainer = Trainer(
             model=model,
