@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import pyarrow as pa
 
 from lanner._version import __version__
+from lanner.artifact.heads import InputKind
 from lanner.distributed.answers import answering
 from lanner.distributed.model_source import ModelSource
 from lanner.engines import find_engine
@@ -106,7 +107,7 @@ class ArrowEncoder:
         if pair_column is not None and not (record.takes_pairs and self.manifest.takes_pairs):
             msg = f"{self.manifest.name} takes no pairs: omit pair_column"
             raise InputError(msg)
-        if pair_column is None and record.head == "score":
+        if pair_column is None and record.inputs is InputKind.PAIRS:
             msg = f"{self.manifest.name} scores pairs: name that of the second texts, pair_column"
             raise InputError(msg)
         answering(self.manifest, self.options)
