@@ -202,6 +202,9 @@ NATIVE = (
     *("RoBERTa-PreLayerNorm", "RemBERT", "XLM-RoBERTa-XL", "EuroBERT", "Jina v3", "T5"),
 )
 
+#: Their heads that it does not support: they pool behind a Dense layer.
+NOT_NATIVE = (("EuroBERT", "score"), ("EuroBERT", "classify"))
+
 #: The cells that are enough for a change: each head, kind of tokenizer and kind of position once.
 #: Of the other cells, two of each architecture are slow tests, and make test-cells runs them all.
 CHOSEN = {
@@ -266,12 +269,18 @@ def table() -> str:
                     name,
                     *(precisions if head in row.heads else "-" for head in CLASS_OF_HEAD),
                     "one operator" if "Attention" in row.fused else "as its parts",
-                    "fp32, int8" if name in NATIVE else "-",
+                    _native(name),
                     "4.57 and 5" if row.since == "4.57" else row.since,
                 ]
             )
         )
     return "\n".join(lines)
+
+
+def _native(name: str) -> str:
+    without = [head for other, head in NOT_NATIVE if other == name]
+    behind = f", not {' and '.join(without)}" if without else ""
+    return f"fp32, int8{behind}" if name in NATIVE else "-"
 
 
 def _line(cells_of_line: list[str]) -> str:

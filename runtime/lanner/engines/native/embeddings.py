@@ -83,13 +83,13 @@ def embeddings(graph: Matcher, value: str) -> Embeddings:
         EngineError: It is another computation.
     """
     tables = [_table(graph, name) for name in _summands(graph, value)]
-    words = [table for table in tables if table.rows == IDS]
+    words = [table for table in tables if _reads_ids(graph, table)]
     if len(words) != 1:
         refuse(f"embeddings with {len(words)} tables of tokens")
     tensors, width = words[0].named("embeddings.word"), words[0].weight.shape[1]
     offset, padding_id, max_tokens = None, -1, None
     types, takes_types, constant = None, False, np.zeros(width, np.float32)
-    for table in (item for item in tables if item.rows != IDS):
+    for table in (item for item in tables if item is not words[0]):
         position = _position(graph, table)
         if position is not None and offset is None:
             offset, padding_id = position
@@ -105,6 +105,14 @@ def embeddings(graph: Matcher, value: str) -> Embeddings:
             refuse("embeddings with two tables of token types")
     tensors |= _of_types(types, constant)
     return Embeddings(tensors, width, offset, padding_id, max_tokens, takes_types)
+
+
+def _reads_ids(graph: Matcher, table: Table) -> bool:
+    """Return True if the rows are the token ids, perhaps in a shape that T5 gives them again."""
+    if table.rows is None or graph.operator(table.rows) != "Reshape":
+        return table.rows == IDS
+    inputs = probes()
+    return np.array_equal(graph.evaluate(table.rows, inputs), inputs[IDS])
 
 
 def _of_types(types: Table | None, constant: NDArray[np.float32]) -> dict[str, Tensor]:
