@@ -1,6 +1,7 @@
 """The whole way: artifacts, a repository, a real Triton server, clients."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ from lanner.errors import (
 
 pytest.importorskip("tritonclient.grpc", reason="needs the triton extra")
 
+from lanner.triton.client.triton_engine import TritonEngine
 from lanner.triton.lint.linter import lint
 from lanner.triton.repository.serving import Serving
 from lanner.triton.repository.write import write_repository
@@ -178,6 +180,20 @@ def test_a_large_call_keeps_its_order(served: Served) -> None:
     texts = [f"man {'a ' * (number % 37)}{number}" for number in range(1_000)]
     expected = lanner.load(served.artifacts["embed"].directory, variant="fp32").encode(texts)
     np.testing.assert_allclose(model.encode(texts), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("protocol", "held"), [("http", "_connections"), ("grpc", "_client")])
+def test_the_connections_of_a_dropped_model_end(served: Served, protocol: str, held: str) -> None:
+    model = lanner.connect(getattr(served.server, f"{protocol}_url"), "embed")
+    model.encode(TEXTS)
+    transport = cast("TritonEngine", model.runner.engine).transport
+    assert getattr(transport, held) is not None
+    gc.disable()
+    try:
+        del model
+        assert getattr(transport, held) is None
+    finally:
+        gc.enable()
 
 
 def test_answers_are_awaited(served: Served) -> None:

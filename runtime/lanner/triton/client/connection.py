@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from weakref import finalize
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import TASKS, Manifest
@@ -191,6 +192,9 @@ def connect(
     except BaseException:
         transport.close()  # an open channel would keep trying
         raise
+    # An engine is part of a cycle, which Python frees at some time, and a Triton server that stops
+    # waits for each open connection.
+    finalize(model, transport.close).atexit = False
     if not headers:  # a secret stays out of pickles
         absolute = {name: Path(path).absolute() for name, path in given_files.items()}
         model.reopen = partial(again, **absolute)

@@ -128,9 +128,9 @@ class GrpcTransport:
     def close(self) -> None:
         """See `lanner.triton.client.transport.Transport.close`."""
         with self._lock:
-            if self._client is not None:
+            if self._client is not None and self._pid == os.getpid():
                 self._client.close()
-                self._client = None
+            self._client = None
 
     @property
     def client(self) -> Any:
