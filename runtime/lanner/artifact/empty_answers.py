@@ -8,5 +8,7 @@ from lanner.artifact.manifest import Manifest
 
 def empty_answers(manifest: Manifest, *shape: int) -> NDArray[np.float32]:
     """Return the answer to texts without tokens, float32 [*shape, dimension]."""
-    answer = manifest.empty_answer or [0.0] * manifest.dimension
-    return np.tile(np.array(answer, np.float32), (*shape, 1))
+    answer = np.zeros((*shape, manifest.dimension), np.float32)
+    if manifest.empty_answer:
+        answer[:] = manifest.empty_answer
+    return answer

@@ -1,6 +1,7 @@
 """Token ids are those of the checkpoint's tokenizer.json, whatever transformers builds from it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.checkpoints import (
     word_piece_tokenizer,
 )
 from tokenizers import Tokenizer, normalizers
+from tokenizers.models import WordLevel
 
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.errors import CheckpointError
@@ -24,6 +26,7 @@ from lanner.text.tokenization import Tokenizer as RuntimeTokenizer
 
 pytest.importorskip("torch", reason="needs the export extra")
 
+from lanner_export.checkpoint.own_tokenizer import read_tokenizer, restore_own_tokenizer
 from lanner_export.loading import load_checkpoint
 
 TEXTS = (*SENTENCES, "", "Ä GUITAR é", "天气 train", "a<mask>b [MASK]", "x" * 30)
@@ -139,3 +142,24 @@ def test_lower_casing_of_sentence_transformers_stays(tmp_path: Path) -> None:
     loaded.write_tokenizer(tmp_path / "tokenizer.json")
     own = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert own.encode("A TRAIN").ids == own.encode("a train").ids
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"version": "1.0", "model": {"type": "WordPiece"')
+    said = f"{re.escape(str(path))} is not a tokenizer that this version of 'tokenizers' reads: "
+    with pytest.raises(CheckpointError, match=said):
+        read_tokenizer(path)
+    with pytest.raises(CheckpointError, match="save the checkpoint again, with its tokenizer"):
+        read_tokenizer(tmp_path / "other.json")
+
+
+def test_a_tokenizer_without_an_unknown_token_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(WordLevel({"a": 0})).save(str(path))
+    with pytest.raises(CheckpointError, match=r"cannot read '.+' \(.+\): give its model an"):
+        restore_own_tokenizer(None, tmp_path, lowercases=False)
+
+
+def test_without_a_file_nothing_is_done(tmp_path: Path) -> None:
+    assert restore_own_tokenizer(None, tmp_path, lowercases=True) == []
