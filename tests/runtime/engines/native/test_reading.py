@@ -199,7 +199,7 @@ def test_another_count_of_distances_is_refused(make_cell: MakeCell, tmp_path: Pa
     node = node_of(model, "Log")
     far = next(item for item in model.graph.node if node.output[0] in item.input)
     value = next(item for item in model.graph.initializer if item.name == far.input[1])
-    value.CopyFrom(onnx.numpy_helper.from_array(np.array(2.5, np.float32), value.name))
+    value.CopyFrom(onnx.numpy_helper.from_array(np.array(20.0, np.float32), value.name))
     path = tmp_path / "changed.onnx"
     onnx.save(model, path)
     with pytest.raises(EngineError, match=r"does not know how the relative bias .* counts"):
