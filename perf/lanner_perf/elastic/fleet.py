@@ -169,10 +169,11 @@ def run_fleet(
             next_s += scaling.sync_s
             end = max(1, len(shares) - round(observation.delay_s / step_s))
             seen = shares[max(0, end - round(observation.window_s / step_s)) : end]
-            number = sum(one for _, one in starting)
+            busy, number = float(np.mean(seen)), sum(one for _, one in starting)
             # All ready pods are alike; those that start have no metric yet.
-            wanted = _recommended(float(np.mean(seen)), ready, number, scaling)
-            before, asked = asked, autoscaler.settle(at_s, asked, wanted)
+            metrics: dict[str, float | None] = {f"ready-{one}": busy for one in range(ready)}
+            metrics |= {f"starting-{one}": None for one in range(number)}
+            before, asked = asked, autoscaler.decide(at_s, asked, metrics)
             if asked > ready + number:
                 starting.append((at_s + start_s, asked - ready - number))
             elif asked < before:
@@ -181,16 +182,3 @@ def run_fleet(
                 starting = [(starting[0][0], kept)] if kept else []
                 ready -= max(0, gone - number)
     return FleetRun(steps, step_s)
-
-
-def _recommended(share: float, ready: int, starting: int, scaling: Scaling) -> int:
-    """Return what `lanner_perf.elastic.autoscaler.recommended` would for pods that are alike."""
-    pods, ratio = ready + starting, share / scaling.target
-    if abs(ratio - 1) <= scaling.tolerance:
-        return pods
-    if starting:
-        cautious = (ratio * ready + (starting if ratio < 1 else 0)) / pods
-        if abs(cautious - 1) <= scaling.tolerance or (ratio < 1) != (cautious < 1):
-            return pods
-        ratio = cautious
-    return math.ceil(ratio * pods - 1e-9)
