@@ -1,6 +1,5 @@
 """`deploy/container`: its programs, its pins, and the image where `make container` has built it."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import trustme
@@ -20,6 +18,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
 from tests.support.prometheus import ask, free_port
+from tests.support.scripts import script
 from tests.support.service import serving
 from tests.support.tls import identity, root
 from tests.support.word_artifact import write_word_artifact
@@ -31,15 +30,6 @@ FOLDER = ROOT / "deploy" / "container"
 CONTAINERFILE = (FOLDER / "Containerfile").read_text(encoding="utf-8")
 _IMAGE = f"localhost/lanner:{__version__}"
 _MOST_BYTES = 250 * 10**6
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(name: str, *arguments: str, **variables: str) -> tuple[int, str]:
@@ -57,7 +47,7 @@ def run(name: str, *arguments: str, **variables: str) -> tuple[int, str]:
 
 def test_the_pins_of_the_images_are_those_that_the_program_writes() -> None:
     pytest.importorskip("jieba", reason="needs the extra 'zh', whose pins are among them")
-    for name, content in script("pins").texts().items():
+    for name, content in script(FOLDER / "pins.py").texts().items():
         assert (ROOT / "requirements" / name).read_text(encoding="utf-8") == content
         assert "torch==" not in content
     service = (ROOT / "requirements" / "container-service.txt").read_text(encoding="utf-8")

@@ -1,6 +1,5 @@
 """`deploy/monitoring` on a real Prometheus and Alertmanager, which watch real services."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
 from tests.support.program import Program
 from tests.support.prometheus import ask, binary, watching, webhook
+from tests.support.scripts import script
 from tests.support.service import Service, serving
 from tests.support.tls import identity
 from tests.support.word_artifact import write_word_artifact
@@ -41,27 +40,21 @@ _LOOKS = 150
 _SECONDS = 10
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def queries() -> list[str]:
     content = json.loads((FOLDER / "dashboard.json").read_text())
     return [one["expr"] for panel in content["panels"] for one in panel.get("targets", ())]
 
 
 def test_the_files_are_those_that_the_programs_write() -> None:
-    assert (FOLDER / "rules.yml").read_text() == script("rules").text()
-    assert json.loads((FOLDER / "dashboard.json").read_text()) == script("dashboard").dashboard()
+    assert (FOLDER / "rules.yml").read_text() == script(FOLDER / "rules.py").text()
+    assert (
+        json.loads((FOLDER / "dashboard.json").read_text())
+        == script(FOLDER / "dashboard.py").dashboard()
+    )
 
 
 def test_each_alert_has_a_runbook_and_each_rule_a_test() -> None:
-    rules = script("rules")
+    rules = script(FOLDER / "rules.py")
     headings = re.findall(r"^### (\w+)$", GUIDE.read_text(), re.MULTILINE)
     assert headings == [name for name, *_ in rules.ALERTS]
     tests = (FOLDER / "rules_test.yml").read_text()
@@ -73,7 +66,7 @@ def test_each_alert_has_a_runbook_and_each_rule_a_test() -> None:
 
 
 def test_rules_and_dashboard_name_only_metrics_that_exist() -> None:
-    rules = script("rules")
+    rules = script(FOLDER / "rules.py")
     recorded = {name for name, _ in rules.recorded()}
     known = {family.name for family in (*FAMILIES, TRITON_UP)} | {"up"} | recorded
     expressions = [one for _, one in rules.recorded()] + [one for _, one, *_ in rules.ALERTS]

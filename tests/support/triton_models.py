@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.support.processes import processes
+
 _CONFIG = """\
 backend: "python"
 max_batch_size: 8
@@ -35,14 +37,6 @@ def write_triton_model(repository: Path, name: str = "double", code: str = DOUBL
     return repository
 
 
-def processes(of: Path) -> list[int]:
+def processes_of(repository: Path) -> list[int]:
     """Return the processes that name a repository: the server and the stubs of its models."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if str(of).encode() in command:
-            found.append(int(path.parent.name))
-    return found
+    return processes(lambda command: str(repository).encode() in command)

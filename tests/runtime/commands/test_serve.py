@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.triton_models import BROKEN, processes, write_triton_model
+from tests.support.triton_models import BROKEN, processes_of, write_triton_model
 
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main, parser
@@ -98,11 +98,11 @@ def test_it_serves_until_it_is_told_to_stop(
     process = serve(repository)
     said = ready(process)
     assert said["models"] == [{"name": "double", "version": "1", "state": "READY"}]
-    assert said["pid"] in processes(repository)
+    assert said["pid"] in processes_of(repository)
     process.send_signal(number)
     out, _ = process.communicate()
     assert (process.returncode, out) == (0, "")
-    assert processes(repository) == []
+    assert processes_of(repository) == []
     assert list((tmp_path / "temporary").iterdir()) == []
     told = (tmp_path / "stderr").read_text()
     urls = f"{said['http_url']}, {said['grpc_url']}, {said['metrics_url']}"
@@ -125,7 +125,7 @@ def test_a_second_interrupt_does_not_wait(serve: Serve, repository: Path, tmp_pa
         until(lambda: "Found 1 HTTP service connections" in (tmp_path / "stderr").read_text())
         process.send_signal(signal.SIGINT)
         assert process.wait() == 128 + signal.SIGINT
-    assert processes(repository) == []
+    assert processes_of(repository) == []
     assert list((tmp_path / "temporary").iterdir()) == []
     assert (tmp_path / "stderr").read_text().endswith("\nlanner: error: interrupted\n")
 
@@ -136,7 +136,7 @@ def test_a_server_that_dies_fails_the_command(
     process = serve(repository)
     os.kill(ready(process)["pid"], signal.SIGKILL)
     assert process.wait() == 1
-    assert processes(repository) == []
+    assert processes_of(repository) == []
     assert memory_of(process) == []
     last = (tmp_path / "stderr").read_text().splitlines()[-1]
     assert last.startswith(
@@ -146,10 +146,10 @@ def test_a_server_that_dies_fails_the_command(
 
 def test_no_server_outlives_a_command_that_is_killed(serve: Serve, repository: Path) -> None:
     process = serve(repository)
-    assert ready(process)["pid"] in processes(repository)
+    assert ready(process)["pid"] in processes_of(repository)
     process.kill()
     process.wait()
-    until(lambda: processes(repository) == [])
+    until(lambda: processes_of(repository) == [])
     assert memory_of(process) == []
 
 
@@ -442,4 +442,4 @@ def test_the_service_stands_before_a_triton_server(
     assert any(re.match(r'lanner_model_info{model="tiny",.*engine="triton"', one) for one in lines)
     process.terminate()
     assert process.wait() == 0
-    assert processes(repository) == []
+    assert processes_of(repository) == []

@@ -13,6 +13,7 @@ pytest.importorskip("ray", reason="needs Ray: make distributed")
 import ray
 from ray.cluster_utils import Cluster
 from tests.support.jobs import contents, job, write_parquet
+from tests.support.processes import processes
 
 from lanner.distributed import ArrowEncoder
 from lanner.distributed.job import Done
@@ -37,18 +38,7 @@ def cluster() -> Iterator[Any]:
 
 def workers() -> list[int]:
     """Return the workers of Ray; a node ends with its agents, which are called ray:: too."""
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            if (
-                directory.joinpath("cmdline")
-                .read_bytes()
-                .startswith((b"ray::_encode", b"ray::IDLE"))
-            ):
-                found.append(int(directory.name))
-        except OSError:
-            continue
-    return found
+    return processes(lambda command: command.startswith((b"ray::_encode", b"ray::IDLE")))
 
 
 def test_a_cluster_has_the_output_of_this_process(

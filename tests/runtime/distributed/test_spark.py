@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("pyspark", reason="needs Spark: make distributed")
 from pyspark.sql import SparkSession
 from tests.support.jobs import contents, job, write_parquet
+from tests.support.processes import processes
 
 from lanner.distributed.local import Local
 from lanner.distributed.spark import Spark, encode
@@ -36,14 +37,7 @@ def session() -> Iterator[Any]:
 
 
 def executors() -> list[int]:
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"CoarseGrainedExecutorBackend" in directory.joinpath("cmdline").read_bytes():
-                found.append(int(directory.name))
-        except OSError:
-            continue
-    return found
+    return processes(lambda command: b"CoarseGrainedExecutorBackend" in command)
 
 
 def test_a_cluster_has_the_output_of_this_process(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.triton_models import BROKEN, DOUBLE, processes, write_triton_model
+from tests.support.triton_models import BROKEN, DOUBLE, processes_of, write_triton_model
 
 from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError, RepositoryError, ServerError, UsageError
@@ -72,11 +72,11 @@ def test_a_server_gets_ready_answers_and_leaves_nothing(make: Make, repository: 
         assert re.fullmatch(r"grpc://localhost:\d+", server.grpc_url)
         with urllib.request.urlopen(server.metrics_url) as answer:  # noqa: S310
             assert b'nv_inference_count{model="double",version="1"} 1' in answer.read()
-        assert server.pid in processes(repository)
+        assert server.pid in processes_of(repository)
         assert traces() != []
         work = Path(server._work.name if server._work else "")
         assert work.is_dir()
-    assert processes(repository) == []
+    assert processes_of(repository) == []
     assert traces() == []
     assert not work.exists()
     assert sorted(repository.rglob("*")) == before  # no __pycache__
@@ -201,7 +201,7 @@ def test_models_that_cannot_be_loaded_are_named_with_their_reasons(
     )
     with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"), make():
         pass
-    assert (processes(repository), traces()) == ([], [])
+    assert (processes_of(repository), traces()) == ([], [])
 
 
 def test_a_model_that_would_be_waited_for_in_vain_is_named(make: Make, repository: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_model_that_would_be_waited_for_in_vain_is_named(make: Make, repositor
     )
     with pytest.raises(RepositoryError, match=f"^{re.escape(message)}$"), make(grace_s=0):
         pass
-    assert (processes(repository), traces()) == ([], [])
+    assert (processes_of(repository), traces()) == ([], [])
 
 
 def test_a_server_that_is_killed_is_an_error_and_leaves_nothing(
@@ -223,7 +223,7 @@ def test_a_server_that_is_killed_is_an_error_and_leaves_nothing(
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(ServerError, match=message):
             server.wait()
-    assert (processes(repository), traces()) == ([], [])
+    assert (processes_of(repository), traces()) == ([], [])
     with pytest.raises(ServerError, match=r"^http://localhost:\d+ does not answer: "):
         server.models()
 
@@ -241,7 +241,7 @@ def test_a_stub_that_was_killed_stops_the_server(make: Make, repository: Path) -
         with pytest.raises(ServerError, match=f"^{re.escape(message)}$"):
             server.wait()
     assert f"stopping: {message}" in lines
-    assert (processes(repository), traces()) == ([], [])
+    assert (processes_of(repository), traces()) == ([], [])
 
 
 def test_a_stub_that_ends_with_its_model_is_no_fault(make: Make) -> None:
@@ -301,7 +301,7 @@ def test_certificates_are_looked_at_before_anything_starts(make: Make, repositor
         make(options=["--grpc-use-ssl=1"]),
     ):
         pass
-    assert processes(repository) == []
+    assert processes_of(repository) == []
 
 
 def test_waiting_for_a_model_has_a_limit(make: Make, repository: Path) -> None:
@@ -311,7 +311,7 @@ def test_waiting_for_a_model_has_a_limit(make: Make, repository: Path) -> None:
     )
     with pytest.raises(ServerError, match=message), make(ready_timeout_s=0):
         pass
-    assert processes(repository) == []
+    assert processes_of(repository) == []
 
 
 def test_one_that_does_not_stop_is_killed_with_its_children(
@@ -336,9 +336,9 @@ def test_one_that_does_not_stop_is_killed_with_its_children(
     with pytest.raises(ServerError, match=r"^tritonserver was not ready after 0\.1 s"):
         stubborn.start()
     started.wait()
-    assert len(processes(binary)) == 1
+    assert len(processes_of(binary)) == 1
     stubborn.stop()
-    assert processes(binary) == []
+    assert processes_of(binary) == []
 
 
 def test_a_program_that_cannot_run_says_why(make: Make, tmp_path: Path) -> None:
