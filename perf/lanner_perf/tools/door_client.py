@@ -1,7 +1,6 @@
 """A running `lanner serve`, and connections to it: no more than a socket on an event loop."""
 
 import asyncio
-import base64
 import json
 import subprocess
 import sys
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lanner.errors import BenchmarkError
+from lanner_perf.subjects.embeddings_api import vectors_of
 
 #: The status in `Asked` of a request whose connection ended before its answer.
 LOST = 0
@@ -95,15 +94,16 @@ class Asked:
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    async def note(self, answer: "Awaitable[tuple[int, bytes]]") -> None:
-        """Wait for an answer, and note it."""
+    async def note(self, answer: "Awaitable[tuple[int, bytes]]") -> tuple[int, bytes]:
+        """Wait for an answer, note it, and return its status and its body."""
         begin_s = time.monotonic()
         try:
-            status, _ = await answer
+            status, body = await answer
         except (OSError, EOFError):
-            status = LOST
+            status, body = LOST, b""
         self.statuses[status] += 1
         self.seconds[status].append(time.monotonic() - begin_s)
+        return status, body
 
     @property
     def count(self) -> int:
@@ -179,8 +179,7 @@ async def ask_until_answered(
             async with asyncio.timeout(patience_s):
                 status, body = await connection.embed(texts)
             if status == 200:
-                rows = [base64.b64decode(one["embedding"]) for one in json.loads(body)["data"]]
-                return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1), tries
+                return vectors_of(body), tries
             if status not in (429, 500, 502, 503, 504):
                 return None, tries
         await asyncio.sleep(0.05)

@@ -7,7 +7,8 @@
 
 `overload` sends requests at twice the rate that the service answers them; each must be answered or
 refused with 429 within its deadline, and the answered ones as fast as the queue allows. `requests`
-watches the memory over a number of requests. `kills` ends workers, or the Triton server behind the
+watches the memory over a number of requests, no two of which have the same text, and compares every
+answer with the vector in process. `kills` ends workers, or the Triton server behind the
 service, with SIGKILL while clients ask and ask again: each must get its answer, and the right one.
 Writes what was seen as JSON. Exit status 1 if something does not hold.
 """
@@ -23,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +40,7 @@ from lanner.machine.machine import package_versions, this_machine
 from lanner.models.embedding import EmbeddingModel
 from lanner.triton.repository.write import write_repository
 from lanner.triton.server.server import TritonServer
+from lanner_perf.subjects.embeddings_api import vectors_of
 from lanner_perf.subjects.workloads import SEED
 from lanner_perf.tools.door_client import Asked, Connection, Served, ask_until_answered, served
 
@@ -114,30 +117,46 @@ async def overload(url: Served, texts: list[str], args: argparse.Namespace) -> d
 
 
 async def requests(url: Served, texts: list[str], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the memory over many requests, each of one text of a route of its own dialect."""
+    """Return the memory over many requests of one text each, and how many answers are wrong."""
     done, memory_mb = Asked(), list[tuple[int, float]]()
+    numbers, wrong = count(), 0
 
     async def ask(connection: Connection) -> None:
-        while done.count < args.requests:
-            await done.note(connection.embed([texts[done.count % len(texts)]]))
-            if done.count >= len(memory_mb) * args.requests / 100:
-                memory_mb.append((done.count, url.resident_mb()))
+        nonlocal wrong
+        while (number := next(numbers)) < args.requests:
+            row = number % len(texts)
+            one = [distinct(texts[row], number)]
+            while (answer := await done.note(connection.embed(one)))[0] == 429:
+                await asyncio.sleep(0.05)  # as after a pause of the whole machine
+            if answer[0] == 200:
+                wrong += not np.allclose(vectors_of(answer[1])[0], args.expected[row], atol=1e-4)
+            if done.statuses[200] >= len(memory_mb) * args.requests / 100:
+                memory_mb.append((done.statuses[200], url.resident_mb()))
+                print(*memory_mb[-1], "MB", wrong, "wrong", file=sys.stderr, flush=True)
 
     begin_s = time.monotonic()
     await _by_callers(url, ask, _CALLERS)
-    later = [one for count, one in memory_mb if count >= args.requests / 50]
+    later = [one for count, one in memory_mb if count >= args.requests / 100]
     growth = max(later) / later[0]
     return {
-        "requests": done.count,
-        "requests_per_s": done.count / (time.monotonic() - begin_s),
+        "requests": done.statuses[200],
+        "requests_per_s": done.statuses[200] / (time.monotonic() - begin_s),
         "statuses": dict(done.statuses),
+        "wrong": wrong,
         "memory_mb": memory_mb,
         "memory_growth": growth,
         "holds": {
-            "all answered": set(done.statuses) == {200} and not done.lost,
+            "all answered": done.statuses[200] == args.requests
+            and set(done.statuses) <= {200, 429},
+            "none is wrong": wrong == 0,
             "memory is flat": growth < MOST_GROWTH,
         },
     }
+
+
+def distinct(text: str, number: int) -> str:
+    """Return another text for each number, with the same tokens: blanks of two kinds at its end."""
+    return text + f"{number:b}".replace("0", " ").replace("1", "\t")
 
 
 async def kills(
@@ -162,17 +181,21 @@ async def kills(
                 found["right" if is_right else "wrong"] += 1
 
     callers = asyncio.create_task(_by_callers(url, ask, 8))
-    done = 0
+    back_s = list[float]()
     for _ in range(args.kills):
+        begin_s = time.monotonic()
         await kill()
-        done += 1
         before, deadline_s = found["right"], time.monotonic() + args.patience_s
         while found["right"] < before + 8 and time.monotonic() < deadline_s:
             await asyncio.sleep(0.02)
+        back_s.append(time.monotonic() - begin_s)
+        print(len(back_s), f"{back_s[-1]:.2f} s", dict(found), file=sys.stderr, flush=True)
     is_over = True
     await callers
     return {
-        "kills": done,
+        "kills": len(back_s),
+        "back_p50_s": float(np.median(back_s)),
+        "back_slowest_s": max(back_s),
         **{name: found[name] for name in ("right", "wrong", "lost", "tries")},
         "holds": {
             "no answer is lost": found["lost"] == 0,
@@ -182,9 +205,9 @@ async def kills(
 
 
 async def _by_callers(
-    url: Served, ask: Callable[[Connection], Awaitable[None]], count: int
+    url: Served, ask: Callable[[Connection], Awaitable[None]], callers: int
 ) -> None:
-    connections = [Connection(url) for _ in range(count)]
+    connections = [Connection(url) for _ in range(callers)]
     await asyncio.gather(*map(ask, connections))
     for connection in connections:
         connection.close()
@@ -245,13 +268,13 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         options += ["--max-queue-tokens", str(args.queue_tokens)]
         with served(str(args.artifact), options) as url:
             return asyncio.run(overload(url, texts, args))
-    if args.what == "requests":
-        with served(str(args.artifact), options) as url:
-            return asyncio.run(requests(url, texts, args))
     with load(args.artifact, head=EmbeddingModel) as model:
         # As the service does: of length 1 where directions are compared.
         is_unit = model.manifest.similarity == "cosine"
         args.expected = model.encode(texts, normalize_embeddings=is_unit)
+    if args.what == "requests":
+        with served(str(args.artifact), options) as url:
+            return asyncio.run(requests(url, texts, args))
     if args.triton:
         with triton(args.artifact) as (target, kill), served(target, options) as url:
             return asyncio.run(kills(url, texts, args, kill))
