@@ -28,6 +28,8 @@ from lanner.running.workers import Workers
 #: The weight of the last run in the moving average of a token's time, if it took less or more: the
 #: first run, and any that shares its core, takes a multiple.
 _WEIGHT_OF_LESS, _WEIGHT_OF_MORE = 0.5, 0.05
+#: The batches into which a worker cuts its share of the packed texts that wait.
+_PACKED_SHARES = 2
 
 
 class Scheduler:
@@ -278,12 +280,14 @@ class Scheduler:
     def _take_small(self) -> list[Batch]:
         waiting = [batch for batch in self._small if not is_gone(batch.call)]
         # Callers that ask again when they are answered would otherwise all end up in one batch,
-        # with one worker at work.
+        # with one worker at work. A small packed batch costs no more a token than a large one: half
+        # a worker's share leaves it work for the time in which the callers take their answers.
+        shares = self._workers * (_PACKED_SHARES if self._run_tokens is None else 1)
         tokens = sum(batch.tokens for batch in waiting) + self._running_tokens
         taken = coalesce(
             waiting,
             most_tokens=self._token_budget,
-            enough_tokens=max(-(-tokens // self._workers), self._run_tokens or 0),
+            enough_tokens=max(-(-tokens // shares), self._run_tokens or 0),
             run_tokens=self._run_tokens,
         )
         ids = {id(batch) for batch in taken}

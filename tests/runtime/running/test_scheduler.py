@@ -262,8 +262,19 @@ def test_who_stops_asking_is_passed_over() -> None:
         assert desk.ran == [[[1]], [[2]], [[4]]]
 
 
-def test_a_worker_leaves_the_others_their_share_of_what_waits() -> None:
-    with scheduled(workers=2, run_tokens=None) as (desk, submit, scheduler):
+@pytest.mark.parametrize(
+    ("run_tokens", "taken"),
+    [
+        # 16 tokens wait and 4 run: a worker that is free takes 10 at least, which are 3 texts of 4.
+        (1, [[3], [4], [5]]),
+        # Packed: half of that, which are 2 texts.
+        (None, [[3], [4]]),
+    ],
+)
+def test_a_worker_leaves_the_others_their_share_of_what_waits(
+    run_tokens: int | None, taken: list[list[int]]
+) -> None:
+    with scheduled(workers=2, run_tokens=run_tokens) as (desk, submit, scheduler):
         running = [submit(call([row])) for row in (1, 2)]
         for _ in running:
             desk.begun.get(timeout=20)
@@ -271,10 +282,9 @@ def test_a_worker_leaves_the_others_their_share_of_what_waits() -> None:
         for row in (3, 4, 5, 6):
             others.append(submit(call([row])))
             wait_until(lambda: waiting(scheduler) == len(others))
-        # 16 tokens wait and 4 run: a worker that is free takes 10 at least, which are 3 texts of 4.
         desk.let_go()
-        assert desk.begun.get(timeout=20) == [[3], [4], [5]]
-        desk.let_go(3)
+        assert desk.begun.get(timeout=20) == taken
+        desk.let_go(4)
         assert [one.result(20) for one in (*running, *others)] == [[float(n)] for n in range(1, 7)]
 
 
