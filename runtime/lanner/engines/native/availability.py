@@ -21,12 +21,14 @@ def why_not(file: Path) -> str:
 @lru_cache(maxsize=64)
 def _refusal(file: Path, *_: int) -> str:
     from lanner.engines.native.plan import REMEDY  # noqa: PLC0415 (for who asks)
-    from lanner.engines.native.reading import read_plan  # noqa: PLC0415
+    from lanner.engines.native.reading import look_at_plan  # noqa: PLC0415
 
     try:
-        read_plan(file)
+        look_at_plan(file)
     except EngineError as error:
         return str(error).removeprefix(f"{file}: ").removesuffix(REMEDY)
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror})"
     return ""
 
 

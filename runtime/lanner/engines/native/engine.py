@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lanner.engines.native.embeddings import IDS, MASK, TYPES
 from lanner.engines.native.plan import STARTS, Pooling, Tensor
-from lanner.engines.native.reading import read_plan
+from lanner.engines.native.reading import take_plan
 from lanner.errors import EngineError, MissingExtraError
 
 try:
@@ -87,7 +87,7 @@ class NativeEngine:
     ) -> None:
         self.name = "native" if is_per_token else "native-static"
         self._threads, self._worker_threads = threads, max(1, threads // workers)
-        plan = read_plan(path)
+        plan = take_plan(path)
         if not is_per_token and not plan.is_quantized():
             msg = f"{path} has no products in int8, so no scales: use engine='native'"
             raise EngineError(msg)

@@ -16,6 +16,40 @@ from lanner.engines.onnx.file import mapped
 from lanner.engines.onnx.graph import Graph
 from lanner.errors import EngineError
 
+#: The last plan that was looked at and that no engine has taken yet, with its file.
+_looked_at: list[tuple[tuple[object, ...], Plan]] = []
+
+
+def look_at_plan(path: Path) -> None:
+    """Read the encoder of an ONNX file, and keep it for the engine that opens the file next.
+
+    Raises:
+        EngineError: See `read_plan`.
+        OSError: The file is not there.
+    """
+    file = _file(path)
+    _looked_at[:] = [(file, read_plan(path))]
+
+
+def take_plan(path: Path) -> Plan:
+    """Return the plan of a file: the one that was just looked at, if the file is the same still.
+
+    Raises:
+        EngineError: See `read_plan`.
+    """
+    kept, _looked_at[:] = list(_looked_at), []
+    try:
+        file = _file(path)
+    except OSError:  # read_plan says why
+        return read_plan(path)
+    return next((plan for seen, plan in kept if seen == file), None) or read_plan(path)
+
+
+def _file(path: Path) -> tuple[object, ...]:
+    """Return what tells a file from others and from its earlier content."""
+    status = path.stat()
+    return path, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
 
 def read_plan(path: Path) -> Plan:
     """Read the encoder of an ONNX file.

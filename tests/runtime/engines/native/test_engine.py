@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.support.word_artifact import write_word_artifact
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.engines import find_engine, open_engine
-from lanner.engines.native.plan import Pooling
+from lanner.engines.native.plan import Plan, Pooling
 from lanner.engines.native.reading import read_plan
 from lanner.errors import EngineError, MissingExtraError
 from lanner.loading.load import load
@@ -157,6 +158,25 @@ def test_auto_takes_it_for_int8_alone(tiny_artifact: Artifact) -> None:
     assert (model.variant.name, model.runner.engine.name) == ("int8", "native")
     exact: Any = load(tiny_artifact.directory, variant="fp32")
     assert exact.runner.engine.name == "onnxruntime"
+
+
+def test_a_file_is_read_once_for_the_choice_and_the_engine(
+    tiny_artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(tiny_artifact.directory, tmp_path / "copy.lanner")
+    read = list[Path]()
+
+    def counted(path: Path) -> Plan:
+        read.append(path)
+        return read_plan(path)
+
+    monkeypatch.setattr("lanner.engines.native.reading.read_plan", counted)
+    model: Any = load(copy)
+    assert model.runner.engine.name == "native"
+    assert read == [copy / "model.int8.onnx"]
+    again: Any = load(copy)  # whose graph is known by now
+    assert len(read) == 2
+    np.testing.assert_array_equal(again.encode("a man"), model.encode("a man"))
 
 
 def test_auto_takes_another_engine_for_a_graph_that_it_does_not_know(

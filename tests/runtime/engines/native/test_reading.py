@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.engines import open_engine
 from lanner.engines.native.plan import Activation, Plan, Pooling
-from lanner.engines.native.reading import read_plan
+from lanner.engines.native.reading import look_at_plan, read_plan, take_plan
 from lanner.engines.native.rotary import MOST_TOKENS
 from lanner.errors import EngineError
 from lanner.loading.load import load
@@ -355,3 +356,21 @@ def test_a_graph_that_computes_anything_else_is_refused(
     onnx.save(model, path)
     with pytest.raises(EngineError, match=re.escape(message)):
         read_plan(path)
+
+
+def test_what_was_looked_at_is_taken_once_and_only_if_it_is_the_same_still(
+    tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(tiny_artifact.file("model.int8.onnx"), tmp_path))
+    look_at_plan(path)
+    seen = take_plan(path)
+    assert take_plan(path) is not seen
+    look_at_plan(path)
+    shutil.copy(tiny_artifact.file("model.fp32.onnx"), path)
+    assert not take_plan(path).is_quantized()
+    look_at_plan(path)
+    other = Path(shutil.copy(tiny_artifact.file("model.int8.onnx"), tmp_path / "other.onnx"))
+    assert take_plan(other).is_quantized()
+    path.unlink()
+    with pytest.raises(EngineError, match=r"^the native engine could not read .*model.int8.onnx"):
+        take_plan(path)
