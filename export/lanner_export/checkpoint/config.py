@@ -295,4 +295,6 @@ def position_padding_id(encoder: Any) -> int | None:
 def first_sentence(error: Exception) -> str:
     """Return the first sentence of a framework's error, without its details."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):  # its text is the key alone
+        text = f"{text} is missing"
     return text.partition(". ")[0][:300]

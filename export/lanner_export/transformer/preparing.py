@@ -134,6 +134,12 @@ def _merged(
     # The modules of sentence-transformers are the adapter's own, or else those of its base.
     frame = directory if (directory / MODULES_FILE).is_file() else base
     place, inner = transformer_of(frame), transformer_of(base)
+    if not (inner / CONFIG).is_file():
+        msg = (
+            f"the base of the adapter of {checkpoint} ({name}) has no {CONFIG}: pass --base with "
+            "the directory or the hub name of the checkpoint that it was trained for"
+        )
+        raise CheckpointError(msg)
     replaced = [path for path in place.iterdir() if _is_replaced(path)]
     _link(frame, target, without={*replaced, *_files_of_adapters(frame)})
     own = target / place.relative_to(frame)

@@ -293,6 +293,31 @@ def test_an_adapter_that_does_not_fit(base: Path, tmp_path: Path) -> None:
         loaded(tmp_path / "adapter", tmp_path, base=str(other))
 
 
+def test_an_adapter_of_a_classifier_without_its_classifier(tmp_path: Path) -> None:
+    whole = plain_checkpoint(
+        tmp_path / "whole", bert_model(kind="BertForSequenceClassification", num_labels=3)
+    )
+    adapted(tmp_path / "adapter", whole)
+    edit_json(tmp_path / "adapter" / "adapter_config.json", task_type="SEQ_CLS")
+    message = r"^peft cannot load the adapter of .*adapter: '[\w.]+' is missing$"
+    with pytest.raises(CheckpointError, match=message):
+        loaded(tmp_path / "adapter", tmp_path)
+
+
+def test_an_adapter_that_names_itself_as_its_base(base: Path, tmp_path: Path) -> None:
+    adapted(tmp_path / "adapter", base)
+    edit_json(
+        tmp_path / "adapter" / "adapter_config.json",
+        base_model_name_or_path=str(tmp_path / "adapter"),
+    )
+    message = (
+        r"^the base of the adapter of .*adapter \(adapter\) has no config.json: pass --base with "
+        r"the directory or the hub name of the checkpoint that it was trained for$"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        loaded(tmp_path / "adapter", tmp_path)
+
+
 def write_adapter(directory: Path, **settings: Any) -> None:
     from safetensors.torch import save_file  # noqa: PLC0415
 
