@@ -4,9 +4,10 @@ import argparse
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ _STEERING = re.compile(
 )
 #: Progress is a bar on a terminal, and in a log one line in this many seconds.
 _LINE_EVERY_S = 60.0
+#: The time without a word after which a step is said to go on, and between two ticks of its clock.
+_SILENT_S, _CLOCK_S = 15.0, 1.0
 _KNOWN_TOTAL = "{percentage:3.0f}% |{bar}| ", ", {remaining} left"
 
 
@@ -98,13 +101,60 @@ def say(text: str = "") -> None:
 def steps() -> Iterator[Callable[[str], object]]:
     """Yield a function that shows the current step on stderr.
 
-    On a terminal it is one live line with the elapsed time; in a log a line per step.
+    On a terminal it is one live line with the elapsed time. In a log it is a line per step, and
+    another one for every quarter of a minute in which the step said nothing.
     """
     if not sys.stderr.isatty():
-        yield _checked(say)
+        log = _StepLog()
+        with _every(_SILENT_S / 3, log.still_runs):
+            yield _checked(log.begin)
         return
-    with tqdm(bar_format="{desc} [{elapsed}]", leave=False) as line:
+    with (
+        tqdm(bar_format="{desc} [{elapsed}]", leave=False) as line,
+        _every(_CLOCK_S, line.refresh),
+    ):
         yield _checked(line.set_description_str)
+
+
+class _StepLog:
+    """The lines of steps in a log."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._begun_s = self._said_s = time.monotonic()
+
+    def begin(self, step: str) -> None:
+        self._step = step
+        self._begun_s = self._said_s = time.monotonic()
+        say(step)
+
+    def still_runs(self) -> None:
+        """Say that the step goes on, if nothing was said for a while."""
+        now_s = time.monotonic()
+        if self._step and now_s - self._said_s >= _SILENT_S:
+            self._said_s = now_s
+            say(f"{self._step}: {now_s - self._begun_s:,.0f} s so far")
+
+
+@contextmanager
+def _every(period_s: float, call: Callable[[], object]) -> Iterator[None]:
+    """Call a function every so many seconds, in a thread, until the block ends."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.wait(period_s):
+            with suppress(OSError, ValueError):  # stderr was closed
+                call()
+
+    thread = threading.Thread(target=repeat, name="lanner-steps", daemon=True)
+    with suppress(RuntimeError):  # no thread can be started: the steps are shown without it
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _checked(tell: Callable[[str], object]) -> Callable[[str], object]:

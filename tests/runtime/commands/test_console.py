@@ -1,13 +1,18 @@
 """The output on a terminal, and the headers that must not appear there."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from lanner.commands import console
 from lanner.commands.console import print_json, printable, say, show
 from lanner.commands.source import _headers
 from lanner.errors import EngineError, InputError, UsageError
@@ -32,6 +37,46 @@ def test_all_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out.splitlines()[1]) == {"e\x1b": "f\x9b\u202eé"}
     with pytest.raises(EngineError, match=r"^an answer holds NaN or an infinity, which"):
         print_json({"a": [float("nan")]})
+
+
+def test_a_long_step_is_said_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_SILENT_S", 0.3)
+    with console.steps() as begin:
+        time.sleep(0.5)  # nothing has begun
+        begin("tracing the graph")
+        time.sleep(1.5)
+        begin("parity")
+    first, *others, last = capsys.readouterr().err.splitlines()
+    assert (first, last) == ("tracing the graph", "parity")
+    assert 1 <= len(others) <= 5
+    assert all(re.fullmatch(r"tracing the graph: [012] s so far", line) for line in others)
+    assert not [thread for thread in threading.enumerate() if thread.name == "lanner-steps"]
+
+
+def test_the_clock_of_a_step_goes_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(console, "_CLOCK_S", 0.2)
+    with console.steps() as begin:
+        begin("tracing the graph")
+        time.sleep(2.5)
+    assert "tracing the graph [00:02]" in written.getvalue()
+
+
+def test_steps_are_shown_where_no_thread_can_be_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with console.steps() as begin:
+        begin("tracing the graph")
+    assert capsys.readouterr().err == "tracing the graph\n"
 
 
 def test_an_error_shows_no_escapes() -> None:
