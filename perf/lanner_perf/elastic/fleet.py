@@ -143,42 +143,84 @@ def run_fleet(
         step_s: Seconds of a step.
     """
     autoscaler, asked = Autoscaler(scaling), pods
-    ready, starting = pods, list[tuple[float, int]]()
-    backlog, next_s = 0.0, scaling.sync_s
-    shares: list[float] = []
+    cohorts = _Cohorts([(0.0, pods)])
+    backlog, next_s, busy_s = 0.0, scaling.sync_s, [0.0]
     steps: list[Step] = []
-    is_whole = True
     for at_s in np.arange(0.0, curve.seconds, step_s).tolist():
-        ready += sum(number for when_s, number in starting if when_s <= at_s)
-        starting = [one for one in starting if one[0] > at_s]
-        if lost_zone is not None and is_whole and at_s >= lost_zone.at_s:
-            is_whole = False
-            lost = math.ceil(ready / lost_zone.zones)
-            ready -= lost
-            starting.append((at_s + start_s, lost))
-        rate = curve.rate(at_s)
+        if lost_zone is not None and at_s >= lost_zone.at_s:
+            cohorts.lose(lost_zone.zones)
+            cohorts.scale(asked, at_s + start_s)
+            lost_zone = None
+        if at_s >= next_s:
+            next_s += scaling.sync_s
+            to_s = at_s - observation.delay_s
+            metrics = cohorts.metrics(busy_s, step_s, to_s - observation.window_s, to_s)
+            asked = autoscaler.decide(at_s, asked, metrics)
+            cohorts.scale(asked, at_s + start_s)
+        rate, ready = curve.rate(at_s), cohorts.ready(at_s)
         capacity = max(ready, 1e-9) * table.capacity
         work = rate * step_s + backlog
         done = min(work, capacity * step_s)
         backlog = work - done
         share = done / (capacity * step_s)
-        shares.append(share)
+        busy_s.append(busy_s[-1] + share * step_s)
         p99_ms = table.p99_ms(min(share, table.points[-1][0])) + backlog / capacity * 1e3
         steps.append(Step(at_s, rate, asked, ready, share, p99_ms))
-        if at_s >= next_s:
-            next_s += scaling.sync_s
-            end = max(1, len(shares) - round(observation.delay_s / step_s))
-            seen = shares[max(0, end - round(observation.window_s / step_s)) : end]
-            busy, number = float(np.mean(seen)), sum(one for _, one in starting)
-            # All ready pods are alike; those that start have no metric yet.
-            metrics: dict[str, float | None] = {f"ready-{one}": busy for one in range(ready)}
-            metrics |= {f"starting-{one}": None for one in range(number)}
-            before, asked = asked, autoscaler.decide(at_s, asked, metrics)
-            if asked > ready + number:
-                starting.append((at_s + start_s, asked - ready - number))
-            elif asked < before:
-                gone = ready + number - asked
-                kept = max(0, number - gone)
-                starting = [(starting[0][0], kept)] if kept else []
-                ready -= max(0, gone - number)
     return FleetRun(steps, step_s)
+
+
+class _Cohorts:
+    """The pods of a fleet by the time at which they are ready; those of one time are alike."""
+
+    def __init__(self, cohorts: list[tuple[float, int]]) -> None:
+        self._cohorts = cohorts
+
+    def ready(self, at_s: float) -> int:
+        return sum(number for ready_s, number in self._cohorts if ready_s <= at_s)
+
+    def scale(self, asked: int, ready_s: float) -> None:
+        """Start pods, or end some: first those that are not ready, then the youngest."""
+        more = asked - sum(number for _, number in self._cohorts)
+        if more > 0:
+            self._cohorts.append((ready_s, more))
+        while more < 0:
+            last_s, number = self._cohorts.pop()
+            if number > -more:
+                self._cohorts.append((last_s, number + more))
+            more += number
+
+    def lose(self, zones: int) -> None:
+        """End the pods of one of so many zones, every so-many-th."""
+        before, kept = 0, list[tuple[float, int]]()
+        for ready_s, number in self._cohorts:
+            lost = math.ceil((before + number) / zones) - math.ceil(before / zones)
+            before += number
+            kept.append((ready_s, number - lost))
+        self._cohorts = kept
+
+    def metrics(
+        self, busy_s: Sequence[float], step_s: float, from_s: float, to_s: float
+    ) -> dict[str, float | None]:
+        """Return the busy share of each pod in a time, of a young one since it was ready.
+
+        Args:
+            busy_s: The busy seconds of a pod until the start of each step.
+            step_s: Seconds of a step.
+            from_s: The start of the time.
+            to_s: Its end. A pod that was not ready then has no metric.
+        """
+        found: dict[str, float | None] = {}
+        for cohort, (ready_s, number) in enumerate(self._cohorts):
+            share = None
+            if ready_s < to_s:
+                since_s = max(from_s, ready_s, 0.0)
+                spent_s = _until(busy_s, to_s / step_s) - _until(busy_s, since_s / step_s)
+                share = spent_s / (to_s - since_s)
+            found |= {f"{cohort}-{one}": share for one in range(number)}
+        return found
+
+
+def _until(sums: Sequence[float], step: float) -> float:
+    """Return a sum at a step, between two steps in a straight line."""
+    low = min(int(step), len(sums) - 2)
+    return sums[low] + (sums[low + 1] - sums[low]) * (step - low)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lanner.errors import UsageError
-from lanner_perf.elastic.autoscaler import DOWN, UP, Policy, Rules, Scaling
+from lanner_perf.elastic.autoscaler import DOWN, Policy, Rules, Scaling
 from lanner_perf.elastic.fleet import LatencyTable, latency_table, run_fleet
 from lanner_perf.elastic.load_curve import LoadCurve, day
 from lanner_perf.elastic.service_time import ServiceTime
@@ -14,8 +14,12 @@ from lanner_perf.elastic.simulator import LostZone, Observation, PodKind
 
 #: Where a queue grows without bound after the smallest burst.
 _MOST_SHARE = 0.9
-#: The down rules: a tenth of the pods a minute, after five minutes of less load.
-_DOWN = Rules(DOWN.window_s, (Policy("Percent", 10, 60.0),))
+#: The rules are those of the chart. More pods are added when the demand has lasted as long as the
+#: metric's window: before, the metric has not seen the pods that were added last, and too many
+#: would follow.
+_UP = Rules(60.0, (Policy("Percent", 100, 30.0), Policy("Pods", 2, 30.0)))
+#: A quarter of the pods a minute, after five minutes of less load.
+_DOWN = Rules(DOWN.window_s, (Policy("Percent", 25, 60.0),))
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,14 @@ def plan(need: Need, subject: str, times: ServiceTime) -> Plan:
         raise UsageError(msg)
     share = min(share, _MOST_SHARE)
     observation = Observation()
-    blind_s = need.start_s + Scaling(1.0).sync_s + observation.window_s / 2 + observation.delay_s
+    seen_s = observation.window_s / 2 + observation.delay_s
+    blind_s = need.start_s + Scaling(1.0).sync_s + seen_s + _UP.window_s
     grown = (1 + need.growth) ** (blind_s / 60)
     left = (need.zones - 1) / need.zones if need.zones > 1 else 1.0
     target = math.floor(share * min(1 / grown, left) * 100) / 100
     pods = max(math.ceil(need.rps / (table.capacity * target)), need.zones)
     least = max(need.zones, math.ceil(pods * 0.1))
-    scaling = Scaling(target, least, max(pods + 1, math.ceil(pods * 1.5)), UP, _DOWN)
+    scaling = Scaling(target, least, max(pods + 1, math.ceil(pods * 1.5)), _UP, _DOWN)
     curve = day(need.rps)
     start = max(least, math.ceil(curve.rate(0.0) / table.capacity / target))
     found = run_fleet(
@@ -186,8 +191,9 @@ def _reasons(
     )
     growth = (
         f"For {blind_s:.0f} s a growth of the load is not answered yet: the metric's window, the "
-        f"decision, and {need.start_s:g} s of start. At {need.growth:.0%} a minute the load grows "
-        f"{grown:.2f} times meanwhile, which leaves a share of {share / grown:.2f}."
+        f"decision, {_UP.window_s:g} s that it must last, and {need.start_s:g} s of start. At "
+        f"{need.growth:.0%} a minute the load grows {grown:.2f} times meanwhile, which leaves a "
+        f"share of {share / grown:.2f}."
     )
     zone = (
         f"When one of {need.zones} zones is lost, the others take {1 / left:.2f} times their "
@@ -221,7 +227,7 @@ def hpa(made: Plan) -> dict[str, Any]:
             {
                 "type": "Pods",
                 "pods": {
-                    "metric": {"name": "lanner_busy_ratio"},
+                    "metric": {"name": "lanner_busy_share"},
                     "target": {
                         "type": "AverageValue",
                         "averageValue": f"{round(scaling.target * 1000)}m",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lanner.commands import main
 from lanner.errors import BenchmarkError, UsageError
@@ -86,6 +87,17 @@ def test_a_plan_has_the_pods_that_the_target_needs() -> None:
     alone = plan(Need(2_000, 10, 100, cores=2, zones=1, growth=0.0), "int8", times)
     assert alone.target == pytest.approx(alone.share, abs=0.01)
     assert alone.worst_after_loss_ms is None
+
+
+def test_the_values_of_a_plan_are_those_of_the_chart() -> None:
+    made = hpa(plan(Need(2_000, 10, 100), "int8", ServiceTime([(10, 10.0)], token_budget=10)))
+    chart = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["autoscaling"]
+    behavior = chart["behavior"]
+    assert behavior["scaleUp"].pop("selectPolicy") == "Max"  # the default of Kubernetes
+    assert made["behavior"] == behavior
+    name = made["metrics"][0]["pods"]["metric"]["name"]
+    adapter = (CHART.parent / "prometheus-adapter.yaml").read_text(encoding="utf-8")
+    assert name in {one["name"]["as"] for one in yaml.safe_load(adapter)["rules"]["custom"]}
 
 
 def test_a_target_that_no_pods_keep() -> None:

@@ -45,8 +45,14 @@ def main() -> int:
     parser.add_argument(
         "--window-s",
         type=float,
-        default=120.0,
-        help="the stabilisation window for scaling down, by the autoscaler's clock (default: 120)",
+        default=300.0,
+        help="the stabilisation window for scaling down, by the autoscaler's clock (default: 300)",
+    )
+    parser.add_argument(
+        "--up-window-s",
+        type=float,
+        default=60.0,
+        help="the stabilisation window for scaling up (default: 60)",
     )
     parser.add_argument("--output", type=Path, help="a file for the report; a .json is beside it")
     args = parser.parse_args()
@@ -54,7 +60,7 @@ def main() -> int:
         args.target,
         least=2,
         most=14,
-        up=Rules(0.0, UP.policies),
+        up=Rules(args.up_window_s, UP.policies),
         down=Rules(args.window_s, DOWN.policies),
     ).faster(args.faster)
     lengths = lanner.load(args.artifact, engine="onnxruntime").count_tokens(_TEXTS)
@@ -92,8 +98,8 @@ def main() -> int:
         "clock": f"{args.faster:g} times as fast as that of the autoscaler's values; a minute is "
         f"{bounds.every_s:g} s",
         "load": f"{args.minutes:g} minutes, peak {args.peak:g} requests a second",
-        "target": f"busy share {args.target:g}, p99 {args.p99_ms:g} ms; window for scaling down "
-        f"{args.window_s:g} s",
+        "target": f"busy share {args.target:g}, p99 {args.p99_ms:g} ms",
+        "windows": f"{args.up_window_s:g} s for scaling up, {args.window_s:g} s for scaling down",
         "start of a pod": f"{np.mean(found.starts_s):.2f} s (mean of {len(found.starts_s)}), "
         f"{max(found.starts_s):.2f} s at most",
         "a request beside its batch": f"{found.request_ms:.2f} ms",
