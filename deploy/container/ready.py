@@ -6,7 +6,7 @@
 
 The port and TLS are those of the environment and of the file of settings; options of `lanner serve`
 are not known here. If clients must show a certificate (`tls_client_ca`), LANNER_READY_CERTIFICATE
-names a PEM file with one and its key.
+names a PEM file with one, and LANNER_READY_KEY that of its key unless it is in the same file.
 """
 
 import http.client
@@ -59,7 +59,7 @@ def status_of(url: str) -> int:
         # It is this container: nobody else can answer here, and the certificate has another name.
         context = ssl._create_unverified_context()  # noqa: S323
         if own := os.environ.get("LANNER_READY_CERTIFICATE"):
-            context.load_cert_chain(own)
+            context.load_cert_chain(own, os.environ.get("LANNER_READY_KEY"))
         connection = http.client.HTTPSConnection(
             parts.hostname, parts.port, timeout=TIMEOUT_S, context=context
         )

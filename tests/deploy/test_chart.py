@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 
 pytest.importorskip("uvicorn", reason="needs the extra 'service'")
@@ -25,6 +26,7 @@ from tests.support.helm import settings as settings_of
 from tests.support.program import Program, wait_until_ready
 from tests.support.prometheus import ask, free_port, running, watching, webhook
 from tests.support.service import serving
+from tests.support.tls import identity, root
 from tests.support.word_artifact import write_word_artifact
 
 from lanner import __version__
@@ -34,6 +36,10 @@ from lanner.service.settings import Settings
 
 HELM = CHART.parent
 VOLUME = ("--set", "artifacts.volume.persistentVolumeClaim.claimName=models")
+MTLS = (
+    *(VOLUME[1], "tls.secretName=tls"),
+    *("tls.clientCa.secretName=clients", "tls.probeSecretName=probe"),
+)
 #: checkov's objections to the renderings, and why the chart keeps them.
 EXCEPTIONS = {
     "CKV_K8S_15": "images with a digest or a version need not be pulled again at each start",
@@ -60,7 +66,7 @@ def test_the_chart_sets_only_settings_that_exist() -> None:
     text = (CHART / "templates" / "_settings.tpl").read_text(encoding="utf-8")
     managed = set(re.findall(r"^(\w+) = ", text, re.MULTILINE)) | {"models", "aliases"}
     free = set(schema["properties"]["settings"]["properties"])
-    assert managed - {"log"} == names - free - {"tls_client_ca"}
+    assert managed - {"log"} == names - free
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -115,6 +121,18 @@ def test_values_become_settings(tmp_path: Path) -> None:
         (
             (VOLUME[1], "monitoring.serviceMonitor=true", "keys.secretName=keys"),
             "monitoring.keySecret.name is missing: the service needs keys, so Prometheus needs one",
+        ),
+        (
+            (VOLUME[1], "tls.clientCa.secretName=clients"),
+            "tls.clientCa needs tls.secretName: without TLS no client shows a certificate",
+        ),
+        (
+            (VOLUME[1], "tls.clientCa.secretName=clients", "tls.secretName=tls"),
+            "tls.probeSecretName is missing: with tls.clientCa the probes need a certificate, too",
+        ),
+        (
+            (*MTLS, "monitoring.serviceMonitor=true"),
+            "monitoring.clientSecretName is missing: with tls.clientCa Prometheus needs a certif",
         ),
         ((VOLUME[1], "settings.max_batch=3"), "additional properties 'max_batch' not allowed"),
         ((VOLUME[1], "settings.port=80"), "additional properties 'port' not allowed"),
@@ -305,6 +323,90 @@ def test_a_changed_secret_is_read_as_kubernetes_replaces_it(tmp_path: Path) -> N
         (mounted / "..new").rename(mounted / "..data")
         assert service.get("/v1/models", authorization=f"Bearer {first}").status == 401
         assert service.get("/v1/models", authorization=f"Bearer {second}").status == 200
+
+
+def test_the_probes_have_a_certificate_where_clients_need_one(tmp_path: Path) -> None:
+    read = settings_of("mtls", tmp_path)
+    spec = objects("mtls")["Deployment"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    volumes = {one["name"]: one.get("secret", {}).get("secretName") for one in spec["volumes"]}
+    mounts = {one["mountPath"]: volumes[one["name"]] for one in container["volumeMounts"]}
+    # Secrets as Kubernetes mounts them: two files for an identity, and the authorities.
+    authority = trustme.CA()
+    files = {"/etc/lanner/clients/ca.crt": root(authority, tmp_path / "ca.crt")}
+    for name in ("tls", "probe"):
+        own = identity(authority, tmp_path, "localhost", file=name)
+        files |= {
+            f"/etc/lanner/{name}/tls.crt": own.certificate,
+            f"/etc/lanner/{name}/tls.key": own.key,
+        }
+    assert {str(Path(one).parent) for one in files} < set(mounts)
+    assert mounts["/etc/lanner/clients"] == "lanner-clients"
+    assert read.tls_certificate is not None
+    assert read.tls_key is not None
+    assert read.tls_client_ca is not None
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    certificate = {
+        name: str(files[value]) for name, value in variables.items() if "_READY_" in name
+    }
+    words = write_word_artifact(tmp_path / "m.lanner")
+    with serving(
+        {"m": words},
+        admin_port=free_port(),
+        tls_certificate=str(files[read.tls_certificate]),
+        tls_key=str(files[read.tls_key]),
+        tls_client_ca=str(files[read.tls_client_ca]),
+    ) as service:
+        assert service.door.admin_url is not None
+        address = service.door.admin_url.removesuffix("/")
+        for name, path in (("startup", "ready"), ("readiness", "ready"), ("liveness", "health")):
+            program_name, url = container[f"{name}Probe"]["exec"]["command"]
+            assert (program_name, url) == ("lanner-ready", f"https://127.0.0.1:8081/{path}")
+            command = [sys.executable, str(ROOT / "deploy/container/ready.py")]
+            command.append(url.replace("https://127.0.0.1:8081", address))
+            assert subprocess.run(command, check=False, env=certificate).returncode == 0
+            done = subprocess.run(command, check=False, env={}, capture_output=True, text=True)
+            assert done.returncode == 1
+            assert f"/{path} does not answer: " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_shows_its_certificate(tmp_path: Path) -> None:
+    (endpoint,) = objects("mtls")["ServiceMonitor"]["spec"]["endpoints"]
+    tls = endpoint["tlsConfig"]
+    assert tls["cert"]["secret"] == {"name": "lanner-prometheus", "key": "tls.crt"}
+    assert tls["keySecret"] == {"name": "lanner-prometheus", "key": "tls.key"}
+    authority = trustme.CA()
+    own, client = (identity(authority, tmp_path, name) for name in ("localhost", "prometheus"))
+    words = write_word_artifact(tmp_path / "m.lanner")
+    with (
+        webhook() as (port, _),
+        serving(
+            {"m": words},
+            tls_certificate=str(own.certificate),
+            tls_key=str(own.key),
+            tls_client_ca=str(root(authority, tmp_path / "ca.crt")),
+        ) as service,
+    ):
+        shown = {"cert_file": str(client.certificate), "key_file": str(client.key)}
+        jobs = [
+            {
+                "job_name": name,
+                "scheme": endpoint["scheme"],
+                # The operator makes this of the field of the same meaning.
+                "tls_config": {"insecure_skip_verify": tls["insecureSkipVerify"], **more},
+                "static_configs": [{"targets": [f"127.0.0.1:{service.door.port}"]}],
+            }
+            for name, more in (("with", shown), ("without", {}))
+        ]
+        with watching(tmp_path, jobs, "groups: []", port) as url:
+            for _ in range(200):
+                found = ask(f"{url}/api/v1/query", query="up")["data"]["result"]
+                up = {one["metric"]["job"]: one["value"][1] for one in found}
+                if up.get("with") == "1" and "without" in up:
+                    break
+                time.sleep(0.1)
+            assert up == {"with": "1", "without": "0"}
 
 
 @pytest.mark.slow

@@ -79,6 +79,35 @@ def test_build_names_the_images_that_there_are() -> None:
     assert done.stderr == ("error: there is no image gpu: use service, exporter or triton\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        ((), "warning: the base docker.io/library/debian:12-slim has no digest, and its tag can"),
+        (("--build-arg", "BASE=debian:13"), "warning: the base debian:13 has no digest, and its"),
+        (("--build-arg", "BASE=debian:13@sha256:12"), None),
+        (("--build-arg=BASE=localhost/debian:bookworm",), None),
+    ],
+)
+def test_a_base_without_a_digest_is_warned_of(
+    arguments: tuple[str, ...], warning: str | None, tmp_path: Path
+) -> None:
+    for name in ("sh", "sed", "dirname"):  # and no builder
+        place = shutil.which(name)
+        assert place is not None
+        (tmp_path / name).symlink_to(place)
+    done = subprocess.run(
+        [str(FOLDER / "build.sh"), "service", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    *warned, error = done.stderr.splitlines()
+    assert error.startswith("error: there is no docker, podman or buildah: ")
+    assert [line.startswith(warning or "-") for line in warned] == ([True] if warning else [])
+
+
 def test_the_health_check_asks_a_service_as_its_settings_say(tmp_path: Path) -> None:
     authority = trustme.CA()
     own, client = (identity(authority, tmp_path, name) for name in ("localhost", "client"))

@@ -27,6 +27,17 @@
 {{- if and (eq (int .Values.rollingUpdate.maxSurge) 0) (eq (int .Values.rollingUpdate.maxUnavailable) 0) -}}
 {{- fail "rollingUpdate.maxSurge and rollingUpdate.maxUnavailable cannot both be 0" -}}
 {{- end -}}
+{{- if .Values.tls.clientCa.secretName -}}
+{{- if not .Values.tls.secretName -}}
+{{- fail "tls.clientCa needs tls.secretName: without TLS no client shows a certificate" -}}
+{{- end -}}
+{{- if not .Values.tls.probeSecretName -}}
+{{- fail "tls.probeSecretName is missing: with tls.clientCa the probes need a certificate, too" -}}
+{{- end -}}
+{{- if and .Values.monitoring.serviceMonitor (not .Values.monitoring.clientSecretName) -}}
+{{- fail "monitoring.clientSecretName is missing: with tls.clientCa Prometheus needs a certificate, too" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.monitoring.serviceMonitor .Values.keys.secretName (not .Values.monitoring.keySecret.name) -}}
 {{- fail "monitoring.keySecret.name is missing: the service needs keys, so Prometheus needs one" -}}
 {{- end -}}

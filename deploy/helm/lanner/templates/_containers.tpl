@@ -88,6 +88,17 @@ capabilities: {drop: [ALL]}
     - {name: shm, mountPath: /dev/shm}
 {{- end }}
 
+{{- /* What a probe does: takes a path and the root. The kubelet has no certificate, lanner-ready has one. */}}
+{{- define "lanner.probe" -}}
+{{- $path := index . 0 -}}
+{{- $tls := (index . 1).Values.tls -}}
+{{- if $tls.clientCa.secretName -}}
+exec: {command: [lanner-ready, "https://127.0.0.1:8081{{ $path }}"]}
+{{- else -}}
+httpGet: {path: {{ $path }}, port: admin, scheme: {{ ternary "HTTPS" "HTTP" (not (empty $tls.secretName)) }}}
+{{- end -}}
+{{- end }}
+
 {{- define "lanner.service" -}}
 - name: service
   image: {{ include "lanner.image" (list .Values.image .) }}
@@ -95,23 +106,26 @@ capabilities: {drop: [ALL]}
   args: [serve]
   env:
     - {name: LANNER_SERVE_CONFIG, value: /etc/lanner/settings/service.toml}
+    {{- if .Values.tls.clientCa.secretName }}
+    - {name: LANNER_READY_CERTIFICATE, value: /etc/lanner/probe/tls.crt}
+    - {name: LANNER_READY_KEY, value: /etc/lanner/probe/tls.key}
+    {{- end }}
     {{- with .Values.extraEnv }}{{ toYaml . | nindent 4 }}{{ end }}
   ports:
     - {name: http, containerPort: 8080}
     - {name: admin, containerPort: 8081}
-  {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .Values.tls.secretName)) }}
   startupProbe:
-    httpGet: {path: /ready, port: admin, scheme: {{ $scheme }}}
+    {{- include "lanner.probe" (list "/ready" .) | nindent 4 }}
     periodSeconds: 2
     timeoutSeconds: 6
     failureThreshold: {{ div .Values.startSeconds 2 }}
   readinessProbe:
-    httpGet: {path: /ready, port: admin, scheme: {{ $scheme }}}
+    {{- include "lanner.probe" (list "/ready" .) | nindent 4 }}
     periodSeconds: 5
     timeoutSeconds: 6
     failureThreshold: 2
   livenessProbe:
-    httpGet: {path: /health, port: admin, scheme: {{ $scheme }}}
+    {{- include "lanner.probe" (list "/health" .) | nindent 4 }}
     periodSeconds: 10
     timeoutSeconds: 10
     failureThreshold: 6
@@ -129,6 +143,10 @@ capabilities: {drop: [ALL]}
     {{- end }}
     {{- if .Values.tls.secretName }}
     - {name: tls, mountPath: /etc/lanner/tls, readOnly: true}
+    {{- end }}
+    {{- if .Values.tls.clientCa.secretName }}
+    - {name: clients, mountPath: /etc/lanner/clients, readOnly: true}
+    - {name: probe, mountPath: /etc/lanner/probe, readOnly: true}
     {{- end }}
     {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 4 }}{{ end }}
 {{- end }}
@@ -150,6 +168,12 @@ capabilities: {drop: [ALL]}
 {{- with .Values.tls.secretName }}
 - name: tls
   secret: {secretName: {{ toJson . }}, defaultMode: 0440}
+{{- end }}
+{{- if .Values.tls.clientCa.secretName }}
+- name: clients
+  secret: {secretName: {{ toJson .Values.tls.clientCa.secretName }}, defaultMode: 0440}
+- name: probe
+  secret: {secretName: {{ toJson .Values.tls.probeSecretName }}, defaultMode: 0440}
 {{- end }}
 {{- with .Values.artifacts.oci.credentialsSecret }}
 - name: registry

@@ -34,6 +34,9 @@ keys = {{ printf "/etc/lanner/keys/%s" .Values.keys.file | toJson }}
 tls_certificate = "/etc/lanner/tls/tls.crt"
 tls_key = "/etc/lanner/tls/tls.key"
 {{- end }}
+{{- if .Values.tls.clientCa.secretName }}
+tls_client_ca = {{ printf "/etc/lanner/clients/%s" .Values.tls.clientCa.key | toJson }}
+{{- end }}
 {{- if .Values.triton.enabled }}
 triton_metrics = "http://127.0.0.1:8002/metrics"
 {{- end }}
