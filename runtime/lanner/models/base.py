@@ -219,6 +219,16 @@ class Model(Monitored, CountsTokens):
         deadline_s: float | None,
     ) -> None:
         """Call `keep` with the indices of the inputs of each batch, and the graph's answers."""
+        if is_shown:
+            with tqdm(total=len(inputs), unit="text") as bar:
+
+                def shown(rows: Rows, block: Output) -> None:
+                    keep(rows, block)
+                    bar.update(len(rows))
+
+                how: dict[str, Any] = {"batch_size": batch_size, "deadline_s": deadline_s}
+                self._collect(runner, inputs, tokenize, check, shown, is_shown=False, **how)
+            return
 
         def tokens(start: int, end: int) -> Sequences[Any]:
             before = current_deadline_s.set(deadline_s)
@@ -230,42 +240,43 @@ class Model(Monitored, CountsTokens):
             finally:
                 current_deadline_s.reset(before)
 
-        with _progress(len(inputs), is_shown=is_shown) as advance:
-
-            def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
-                with finite_answers(self.manifest.name, lambda row: start + row):
-                    for rows, block in answers:
-                        keep(rows + start, block)
-                        advance(len(rows))
-
-            if len(inputs) <= FIRST_TEXTS:
-                collect(
-                    0,
-                    runner.run(
-                        tokens(0, len(inputs)), max_sequences=batch_size, deadline_s=deadline_s
-                    ),
-                )
-                return
-            # The next group is tokenised while the workers run the previous one.
-            started: deque[tuple[int, Call]] = deque()
+        # A context manager, or a function that is not needed, costs a call of one text 2 us.
+        if len(inputs) <= FIRST_TEXTS:
+            sequences = tokens(0, len(inputs))
             try:
-                for start, end in _groups(len(inputs)):
-                    call = runner.start(
-                        tokens(start, end),
-                        max_sequences=batch_size,
-                        deadline_s=deadline_s,
-                        is_admitted=start > 0,
-                    )
-                    started.append((start, call))
-                    if len(started) > 1:
-                        first, call = started.popleft()
-                        collect(first, call.answers())
-                while started:
+                for rows, block in runner.run(
+                    sequences, max_sequences=batch_size, deadline_s=deadline_s
+                ):
+                    keep(rows, block)
+            except (UnknownTokenError, NotFiniteError) as error:
+                raise of_text(error, self.manifest.name, error.row) from None
+            return
+
+        def collect(start: int, answers: Iterable[tuple[Rows, Output]]) -> None:
+            with finite_answers(self.manifest.name, lambda row: start + row):
+                for rows, block in answers:
+                    keep(rows + start, block)
+
+        # The next group is tokenised while the workers run the previous one.
+        started: deque[tuple[int, Call]] = deque()
+        try:
+            for start, end in _groups(len(inputs)):
+                call = runner.start(
+                    tokens(start, end),
+                    max_sequences=batch_size,
+                    deadline_s=deadline_s,
+                    is_admitted=start > 0,
+                )
+                started.append((start, call))
+                if len(started) > 1:
                     first, call = started.popleft()
                     collect(first, call.answers())
-            finally:
-                for _, call in started:
-                    call.drop()
+            while started:
+                first, call = started.popleft()
+                collect(first, call.answers())
+        finally:
+            for _, call in started:
+                call.drop()
 
     @property
     def max_seq_length(self) -> int | None:
@@ -327,32 +338,28 @@ def finite_answers(name: str, text_of: Callable[[int], int]) -> Iterator[None]:
     """
     try:
         yield
-    except UnknownTokenError as error:
-        msg = (
-            f"the tokenizer of {name} makes the token {error.token_id} of the text at index "
-            f"{text_of(error.row)}, and its model has no such token: export the checkpoint again"
-        )
-        raise EngineError(msg) from None
-    except NotFiniteError as error:
-        msg = (
-            f"{name} answers NaN or an infinity to the text at index {text_of(error.row)}: its "
-            "weights are damaged, or overflow in this precision; export the checkpoint again, or "
-            "take another variant"
-        )
-        raise EngineError(msg) from None
+    except (UnknownTokenError, NotFiniteError) as error:
+        raise of_text(error, name, text_of(error.row)) from None
 
 
-@contextmanager
-def _progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], object]]:
-    """Yield a function that advances the progress bar; it does nothing if the bar is hidden.
+def of_text(error: UnknownTokenError | NotFiniteError, name: str, index: int) -> EngineError:
+    """Return the error for the text that an engine failed at.
 
-    A hidden bar of tqdm would cost a call of one text 7 us.
+    Args:
+        error: The error of the runner.
+        name: The model's.
+        index: The index of the text.
     """
-    if not is_shown:
-        yield lambda _: None
-        return
-    with tqdm(total=total, unit="text") as bar:
-        yield bar.update
+    if isinstance(error, UnknownTokenError):
+        return EngineError(
+            f"the tokenizer of {name} makes the token {error.token_id} of the text at index "
+            f"{index}, and its model has no such token: export the checkpoint again"
+        )
+    return EngineError(
+        f"{name} answers NaN or an infinity to the text at index {index}: its weights are "
+        "damaged, or overflow in this precision; export the checkpoint again, or take another "
+        "variant"
+    )
 
 
 def _groups(count: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from lanner.artifact.activation import Scores
 from lanner.models.inputs import require_count, require_number, text_list
 from lanner.models.logits import LogitsModel
-from lanner.text.lengths import OnLongInput, require_on_long, tell_long
+from lanner.text.lengths import INPUT_CHOICES, OnLongInput, require_on_long, tell_long
 from lanner.text.tokenization import Pair, check_texts
 
 
@@ -113,7 +113,7 @@ class ClassificationModel(LogitsModel):
         inputs = [texts] if isinstance(texts, str) else text_list(texts, "classify")
         if not self.manifest.takes_pairs:
             check_texts(inputs)
-        require_on_long(on_long, OnLongInput)
+        require_on_long(on_long, INPUT_CHOICES)
         tell_long(self.manifest.name, self.tokenizer, inputs, on_long)
         logits = self.logits(
             inputs,

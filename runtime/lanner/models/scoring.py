@@ -10,7 +10,7 @@ from lanner.errors import InputTypeError, UnsupportedError
 from lanner.models.drop_in import PredictDropIns, converted, given_inputs, require_own
 from lanner.models.inputs import require_count, text_list
 from lanner.models.logits import LogitsModel
-from lanner.text.lengths import OnLongInput, require_on_long, tell_long
+from lanner.text.lengths import INPUT_CHOICES, OnLongInput, require_on_long, tell_long
 from lanner.text.tokenization import Pair
 from lanner.vectors.precision import Vector
 
@@ -113,7 +113,7 @@ class ScoringModel(LogitsModel):
             if isinstance(item, str):
                 msg = f"score takes pairs of texts, but the item at index {index} is one text"
                 raise InputTypeError(msg)
-        require_on_long(on_long, OnLongInput)
+        require_on_long(on_long, INPUT_CHOICES)
         tell_long(self.manifest.name, self.tokenizer, inputs, on_long)
         logits = self.logits(
             inputs,

@@ -1,14 +1,14 @@
 """The models of a process, and the figures of their batches."""
 
 import threading
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakMethod
 
 from lanner.monitoring import families
-from lanner.monitoring.record import Record, empty
+from lanner.monitoring.record import Record, empty, put
 
 
 class State(NamedTuple):
@@ -44,10 +44,12 @@ class State(NamedTuple):
 class RunFigures:
     """Counts of the batches of a model. Any thread may call it."""
 
-    __slots__ = ("_busy_s", "_failures", "_lock", "_seconds", "_texts", "_tokens")
+    __slots__ = ("_busy_s", "_failures", "_lock", "_noted", "_seconds", "_texts", "_tokens")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        #: Batches that are not counted yet: to note one takes a fifth of the time of counting it.
+        self._noted: deque[tuple[int, int, float, int]] = deque()
         self._texts = empty(families.BATCH_TEXTS)
         self._tokens = empty(families.BATCH_TOKENS)
         self._seconds = empty(families.BATCH_SECONDS)
@@ -63,13 +65,18 @@ class RunFigures:
             spent_s: The seconds that it took.
             workers: The number of workers whose cores it took.
         """
-        with self._lock:
-            self._texts[bisect_left(_TEXTS, texts)] += 1
-            self._texts[-1] += texts
-            self._tokens[bisect_left(_TOKENS, tokens)] += 1
-            self._tokens[-1] += tokens
-            self._seconds[bisect_left(_SECONDS, spent_s)] += 1
-            self._seconds[-1] += spent_s
+        self._noted.append((texts, tokens, spent_s, workers))
+        if len(self._noted) >= _MOST_NOTED:
+            with self._lock:
+                self._count()
+
+    def _count(self) -> None:
+        """Count the batches that were noted; the caller has the lock."""
+        while self._noted:
+            texts, tokens, spent_s, workers = self._noted.popleft()
+            put(self._texts, _TEXTS, texts)
+            put(self._tokens, _TOKENS, tokens)
+            put(self._seconds, _SECONDS, spent_s)
             self._busy_s += spent_s * workers
 
     def note_failure(self) -> None:
@@ -85,6 +92,7 @@ class RunFigures:
             model: The name of the model.
         """
         with self._lock:
+            self._count()
             for family, found in (
                 (families.BATCH_TEXTS, self._texts),
                 (families.BATCH_TOKENS, self._tokens),
@@ -97,6 +105,8 @@ class RunFigures:
 
 _TEXTS, _TOKENS = families.BATCH_TEXTS.limits, families.BATCH_TOKENS.limits
 _SECONDS = families.BATCH_SECONDS.limits
+#: Batches that wait to be counted; counting them takes half a millisecond.
+_MOST_NOTED = 256
 
 #: Returns the state of a model, or None if it was closed.
 Look = Callable[[], State | None]

@@ -134,7 +134,9 @@ def pad(
     """
     if len(sequences) == 1 and len(sequences[0]):  # a list, or an array
         filled = np.array(sequences, dtype=np.int64)
-        return filled, np.ones_like(filled)
+        ones = np.empty_like(filled)
+        ones.fill(1)
+        return filled, ones
     longest = max(1, *map(len, sequences))
     filled = np.full((len(sequences), longest), pad_id, dtype=np.int64)
     mask = np.zeros_like(filled)

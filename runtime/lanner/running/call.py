@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     tokens: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """One caller's sequences on their way through an engine.
 

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from lanner.engines import STARTS, Engine
 from lanner.errors import EngineError, ModelChangedError
 from lanner.monitoring.models import RunFigures
+from lanner.monitoring.traces import Trace
 from lanner.running.batching import pad, plan_batches
 from lanner.running.call import Batch, Call, Output, Rows
 from lanner.running.defaults import HANDOVER_TOKENS, LEAST_SHARE, MAX_WAITING
 from lanner.running.scheduler import Scheduler
 from lanner.text.tokenization import Encoded, Item_co
 
+#: NumPy may take several cores for the squares of more values than this.
+_MOST_SQUARES = 8_192
 #: The tensor that tells the texts of a pair apart; only some models take it.
 TYPE_IDS = "token_type_ids"
 
@@ -227,16 +230,19 @@ class Runner:
         )
 
     def _run(self, batches: Sequence[Batch], is_alone: bool) -> Output:
-        texts = sum([len(batch.rows) for batch in batches])
-        tokens = sum([batch.tokens for batch in batches])
-        traces = [batch.call.trace for batch in batches if batch.call.trace is not None]
+        texts, tokens, traces = 0, 0, list[Trace]()
+        for batch in batches:
+            texts += len(batch.rows)
+            tokens += batch.tokens
+            if batch.call.trace is not None:
+                traces.append(batch.call.trace)
         begin_s = time.perf_counter()
         try:
             if traces:
                 with traces[0].batch(traces, engine=self.engine.name, texts=texts, tokens=tokens):
-                    output = self._answer(batches, is_alone)
+                    output = self._answer(batches, is_alone, texts)
             else:
-                output = self._answer(batches, is_alone)
+                output = self._answer(batches, is_alone, texts)
         except ModelChangedError:
             raise
         except BaseException:
@@ -246,17 +252,22 @@ class Runner:
         self.figures.note(texts, tokens, spent_s, self.workers if is_alone else 1)
         return output
 
-    def _answer(self, batches: Sequence[Batch], is_alone: bool) -> Output:
-        tensors = self.feed([(batch.call.sequences, batch.rows) for batch in batches])
+    def _answer(self, batches: Sequence[Batch], is_alone: bool, texts: int) -> Output:
+        parts: list[Part[Any]] = []
         # A batch of several callers runs until the last of their deadlines.
-        deadlines = [batch.call.deadline_s for batch in batches]
-        latest_s = None if None in deadlines else max(filter(None, deadlines))
+        latest_s: float | None = 0.0
+        for batch in batches:
+            call = batch.call
+            parts.append((call.sequences, batch.rows))
+            if latest_s is not None:
+                latest_s = None if call.deadline_s is None else max(latest_s, call.deadline_s)
+        tensors = self.feed(parts)
         output = self.engine.run(tensors, is_alone=is_alone, deadline_s=latest_s)
-        self._require_sound(output, batches, tensors.get("attention_mask"))
+        self._require_sound(output, batches, texts, tensors.get("attention_mask"))
         return output
 
     def _require_sound(
-        self, output: Output, batches: Sequence[Batch], mask: NDArray[Any] | None
+        self, output: Output, batches: Sequence[Batch], count: int, mask: NDArray[Any] | None
     ) -> None:
         """Refuse an answer that would be taken for another.
 
@@ -264,7 +275,6 @@ class Runner:
             NotFiniteError: It holds NaN or an infinity.
             EngineError: It is of another shape.
         """
-        count = sum(len(batch.rows) for batch in batches)
         width = self.width or (output.shape[-1] if output.ndim else 0)
         dimensions = (2, 3) if self.width is None else (3 if self.by_token else 2,)
         if output.ndim not in dimensions or (len(output), output.shape[-1]) != (count, width):
@@ -273,11 +283,8 @@ class Runner:
                 f"where each must have a row of {width}: what it runs is not this model"
             )
             raise EngineError(msg)
-        if self.measures_overflow:
+        if self.measures_overflow or is_finite(output):
             return
-        with np.errstate(all="ignore"):
-            if math.isfinite(float(output.sum())):  # in one pass, where nothing is wrong
-                return
         is_bad: NDArray[np.bool_] = np.logical_not(np.isfinite(output).all(axis=-1, keepdims=True))
         is_bad = is_bad[..., 0]
         if output.ndim == 3 and mask is not None:
@@ -288,6 +295,16 @@ class Runner:
         if bad.size:
             rows = np.concatenate([batch.rows for batch in batches])
             raise NotFiniteError(self.engine.name, int(rows[bad[0]]))
+
+
+def is_finite(values: NDArray[np.float32]) -> bool:
+    """Return False if a value is NaN or an infinity; large values may also give False.
+
+    The sum of the squares takes a fifth of the time of a sum without warnings, and says the same.
+    """
+    if values.size <= _MOST_SQUARES:
+        return math.isfinite(np.vdot(values, values))
+    return bool(np.isfinite(values).all())
 
 
 def feed(
@@ -306,8 +323,9 @@ def feed(
     Raises:
         UnknownTokenError: A token is beyond the table, which some engines would read as others.
     """
-    ids, mask = pad(_items(parts), pad_token_id)
-    if known_tokens is not None and ids.max(initial=0) >= known_tokens:
+    items = _items(parts)
+    ids, mask = pad(items, pad_token_id)
+    if known_tokens is not None and _largest(items, ids) >= known_tokens:
         number = int(np.flatnonzero((ids >= known_tokens).any(axis=1))[0])
         raise _unknown_token(parts, number, int(ids[number].max()))
     start = 0
@@ -341,7 +359,7 @@ def feed_packed(
     starts = np.array([0, *accumulate(map(len, items))], np.int32)
     try:
         ids = _joined(items, int(starts[-1]))
-        is_known = known_tokens is None or ids.max(initial=0) < known_tokens
+        is_known = known_tokens is None or _largest(items, ids) < known_tokens
     except OverflowError:  # a token beyond int32
         is_known = False
     if not is_known:
@@ -359,6 +377,16 @@ def _joined(items: Sequence[Sequence[int]], count: int) -> NDArray[np.int32]:
     if len(items) == 1:  # a list, or an array
         return np.array(items[0], np.int32)
     return np.fromiter(chain.from_iterable(items), np.int32, count)
+
+
+def _largest(items: Sequence[Sequence[int]], ids: NDArray[Any]) -> int:
+    """Return the largest token of sequences, or of their padding; `ids` is their tensor.
+
+    Python finds the largest of a short list in a fifth of the time that NumPy takes.
+    """
+    if len(items) == 1 and isinstance(items[0], list):
+        return max(items[0], default=0)
+    return int(ids.max(initial=0))
 
 
 def _items(parts: Sequence[Part[Item_co]]) -> list[Item_co]:

@@ -17,6 +17,9 @@ from lanner.text.words import WordTokenizer
 OnLong = Literal["truncate", "error", "warn", "chunk"]
 #: The same where an input has one answer that is no mean.
 OnLongInput = Literal["truncate", "error", "warn"]
+#: Their values.
+CHOICES: tuple[str, ...] = get_args(OnLong)
+INPUT_CHOICES: tuple[str, ...] = get_args(OnLongInput)
 #: The share of a chunk that the next one repeats, unless the caller says how much.
 _OVERLAP_SHARE = 8
 #: Longer texts are split piece by piece: an encoding takes 200 bytes a token.
@@ -100,18 +103,18 @@ def cut_indices(tokenizer: TextTokenizer, inputs: Sequence[str | Pair]) -> list[
     return found
 
 
-def require_on_long(on_long: str, allowed: object = OnLong) -> None:
+def require_on_long(on_long: str, allowed: tuple[str, ...] = CHOICES) -> None:
     """Check what a caller asks for long inputs.
 
     Args:
         on_long: The value.
-        allowed: `OnLong` or `OnLongInput`.
+        allowed: `CHOICES` or `INPUT_CHOICES`.
 
     Raises:
         InputError: There is no such value.
     """
-    if not isinstance(on_long, str) or on_long not in get_args(allowed):
-        msg = f"on_long must be one of {', '.join(get_args(allowed))}, not {on_long!r}"
+    if not isinstance(on_long, str) or on_long not in allowed:
+        msg = f"on_long must be one of {', '.join(allowed)}, not {on_long!r}"
         raise InputError(msg)
 
 

@@ -64,14 +64,12 @@ class Splitter:
             is_fast: True to omit the offsets and, without a post-processor, the types.
             add_special_tokens: True for those that the model reads around a text.
         """
+        if len(inputs) == 1 and _characters(inputs[0]) <= CHARACTERS_HELD:
+            return [self._alone(inputs[0], add_special_tokens)]
         encode = self._tokenizer.encode_batch_fast if is_fast else self._tokenizer.encode_batch
 
         def one_by_one(some: Sequence[str | tuple[str, str]]) -> list[Encoding]:
-            pairs = [(item, None) if isinstance(item, str) else item for item in some]
-            return [
-                self._tokenizer.encode(text, pair, add_special_tokens=add_special_tokens)
-                for text, pair in pairs
-            ]
+            return [self._alone(item, add_special_tokens) for item in some]
 
         def together(some: Sequence[str | tuple[str, str]]) -> list[Encoding]:
             _POOL.pid = os.getpid()
@@ -93,6 +91,11 @@ class Splitter:
             _POOL.is_broken = True
             return one_by_one(inputs)
         return found
+
+    def _alone(self, item: str | tuple[str, str], add_special_tokens: bool) -> Encoding:
+        """Return the encoding of one text or pair, on this core."""
+        text, pair = (item, None) if isinstance(item, str) else item
+        return self._tokenizer.encode(text, pair, add_special_tokens=add_special_tokens)
 
 
 def switch_off_dropout(tokenizer: _Tokenizer) -> bool:

@@ -141,14 +141,19 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return at most `max_tokens` ids of each text; see `TextTokenizer.encode`."""
-        if not all(isinstance(text, str) for text in texts):
-            check_texts(texts)  # the library would take a tuple for a pair of texts
+        most, is_any_long = self._most_characters, False
+        given: Sequence[object] = texts
+        for text in given:
+            if not isinstance(text, str):
+                check_texts(texts)  # the library would take a tuple for a pair of texts
+            elif len(text) > most:
+                is_any_long = True
         if self.max_characters is not None:
             texts = [text[: self.max_characters] for text in texts]
-        long = self._long_ones(texts)
-        if not long:
+        if not is_any_long:
             return [encoding.ids for encoding in self._encode(texts, check_texts)]
-        short = [text for text in texts if len(text) <= self._most_characters]
+        long = [index for index, text in enumerate(texts) if len(text) > most]
+        short = [text for text in texts if len(text) <= most]
         found = [one.ids for one in self._encode(short, check_texts)] if short else []
         read = [encoding.ids for _, encoding in self._read([texts[i] for i in long], long)]
         answers, rest = dict(zip(long, read, strict=True)), iter(found)
@@ -290,10 +295,6 @@ class Tokenizer:
     def _most_characters(self) -> int:
         """The longest text that is split as a whole before it is cut."""
         return sys.maxsize if self._long is None else self._long.most_characters
-
-    def _long_ones(self, texts: Sequence[str]) -> list[int]:
-        most = self._most_characters
-        return [index for index, text in enumerate(texts) if len(text) > most]
 
     def _read(self, texts: Sequence[str], indices: Sequence[int]) -> list[tuple[str, Encoding]]:
         """Read long texts as far as the limit goes: the piece that settles it, and its tokens."""

@@ -14,7 +14,15 @@ from tests.support.word_artifact import write_word_artifact
 import lanner
 from lanner.errors import EngineError
 from lanner.monitoring import exposition
-from lanner.monitoring.families import RUNTIME, Family
+from lanner.monitoring.families import (
+    BATCH_SECONDS,
+    BATCH_TEXTS,
+    BATCH_TOKENS,
+    BUSY_SECONDS,
+    RUNTIME,
+    Family,
+)
+from lanner.monitoring.models import RunFigures
 from lanner.monitoring.record import Record, summed
 
 Value = Callable[..., float]
@@ -55,6 +63,29 @@ def test_batches_of_a_model_are_counted(tmp_path: Path, value: Value) -> None:
     digest = model.manifest.files[model.variant.file].sha256[:12]
     assert value("lanner_model_info", model=name, sha256=digest, **labels) == 1
     model.close()
+
+
+def test_every_batch_of_many_threads_is_counted_once() -> None:
+    figures = RunFigures()
+
+    def note() -> None:
+        for _ in range(1_000):
+            figures.note(2, 48, 0.25, 3)
+
+    threads = [threading.Thread(target=note) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    record = Record()
+    figures.write(record, "m")
+    figures.write(record, "n")  # reading counts nothing twice
+    for model in ("m", "n"):
+        for family, each in ((BATCH_TEXTS, 2), (BATCH_TOKENS, 48), (BATCH_SECONDS, 0.25)):
+            found = record.distributions[family.name, (model,)]
+            assert sum(found[:-1]) == 4_000
+            assert found[-1] == 4_000 * each
+        assert record.counts[BUSY_SECONDS.name, (model,)] == 4_000 * 0.75
 
 
 def test_counts_stay_and_states_go_when_a_model_ends(tmp_path: Path, value: Value) -> None:

@@ -15,6 +15,7 @@ from lanner.running.runner import (
     UnknownTokenError,
     feed,
     feed_packed,
+    is_finite,
 )
 
 
@@ -173,6 +174,19 @@ def test_an_answer_that_is_not_finite_names_its_input(value: float) -> None:
     with pytest.raises(NotFiniteError):
         answers_of([[np.inf, -np.inf], [1, 2]])
     assert answers_of([[3e38, 3e38], [3e38, 1]])
+
+
+@pytest.mark.parametrize("size", [1, 384, 8_192, 8_193, 100_000])
+def test_finite_values_are_found_in_one_pass(size: int) -> None:
+    values = np.linspace(-3, 3, size, dtype=np.float32)
+    assert is_finite(values)
+    for place in {0, size // 2, size - 1}:
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = values.copy()
+            broken[place] = bad
+            assert not is_finite(broken)
+    # Every other column of wider rows, as an engine cuts them.
+    assert is_finite(np.stack([values, np.full_like(values, np.nan)], axis=1)[:, :1])
 
 
 def test_what_is_answered_to_filling_counts_for_nothing() -> None:
