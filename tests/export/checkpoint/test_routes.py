@@ -11,7 +11,7 @@ pytest.importorskip("sentence_transformers", reason="needs the export extra")
 from tests.support.checkpoints import bert_checkpoint
 from tests.support.routed import routed_checkpoint
 
-from lanner.errors import CheckpointError, InputError, UnsupportedError
+from lanner.errors import CheckpointError, InputError, UnsupportedError, UsageError
 from lanner_export.checkpoint.routes import read_ways
 from lanner_export.loading import load_checkpoint
 
@@ -151,3 +151,13 @@ def test_ways_of_different_widths(tmp_path: Path) -> None:
         load_checkpoint(str(checkpoint), head="tokens")
     with pytest.raises(InputError, match=r"wide has several ways: pass scratch, a directory"):
         load_checkpoint(str(checkpoint))
+
+
+def test_a_router_has_no_adapters(tmp_path: Path) -> None:
+    path = written(tmp_path / "routed", ["query", "document"])
+    with pytest.raises(UsageError, match=r"routed is a Router, whose adapters have no names: leav"):
+        load_checkpoint(str(path), adapters={None: "a"}, scratch=tmp_path)
+    vectors = tmp_path / "words.vec"
+    vectors.write_text("1 2\na 1 2\n")
+    with pytest.raises(UsageError, match=r"words.vec is a file, whose adapters have no names: lea"):
+        load_checkpoint(str(vectors), adapters={None: "a"}, scratch=tmp_path)

@@ -104,7 +104,10 @@ def test_damaged_pickles_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model_head.pkl"
     joblib.dump(LOGISTIC.fit(VECTORS, THREE), path)
     whole = path.read_bytes()
-    for content in (b"", b"{}", whole[: len(whole) // 2], whole[:-40], pickle.dumps({"a": 1})):
+    endless: list[Any] = []
+    endless.append(endless)
+    contents = (b"", b"{}", whole[: len(whole) // 2], whole[:-40])
+    for content in (*contents, pickle.dumps({"a": 1}), pickle.dumps(endless)):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"model_head.pkl (is not a whole|holds no cla)"):
             read_head(path)
@@ -180,6 +183,31 @@ def test_other_graphs_are_refused(tmp_path: Path) -> None:
         read_head(path)
 
 
+@pytest.mark.parametrize(
+    ("transform", "weights", "error", "message"),
+    [
+        ("NONE", 10, UnsupportedError, r"has a classifier without probabilities \(NONE\): fit an"),
+        ("SOFTMAX", 9, CheckpointError, r"has 9 weights and 2 biases for 2 classes: convert it a"),
+    ],
+)
+def test_classifiers_of_onnx_that_say_too_little(
+    tmp_path: Path, transform: str, weights: int, error: type[Exception], message: str
+) -> None:
+    node = onnx.helper.make_node(
+        "LinearClassifier",
+        ["x"],
+        ["label", "y"],
+        domain="ai.onnx.ml",
+        coefficients=[0.5] * weights,
+        intercepts=[0.0, 1.0],
+        classlabels_ints=[0, 1],
+        post_transform=transform,
+    )
+    write_onnx(tmp_path / "model_head.onnx", [node])
+    with pytest.raises(error, match=rf"model_head.onnx {message}"):
+        read_head(tmp_path / "model_head.onnx")
+
+
 def write_onnx(path: Path, nodes: list[onnx.NodeProto]) -> None:
     x, y = (
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, None])
@@ -205,4 +233,7 @@ def test_files_of_skops(tmp_path: Path, estimator: Any) -> None:
         read_head(path)
     skops.dump(np.array([Commands()], object), path)
     with pytest.raises(UnsupportedError, match=r"Commands, which skops does not trust: save it wi"):
+        read_head(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"^skops cannot read .*model_head.skops: "):
         read_head(path)

@@ -5,8 +5,14 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the export extra")
 
+from tests.support.checkpoints import word_level_tokenizer
+
 from lanner.artifact.artifact import Artifact
+from lanner.artifact.manifest import TokenizerRecord
 from lanner.commands import main
+from lanner.errors import InputError
+from lanner.text.tokenization import Tokenizer
+from lanner_export.precision.variants import calibration_feeds
 
 
 def test_what_is_asked_for_stands_in_the_manifest(
@@ -45,3 +51,16 @@ def test_an_unknown_pass_is_one_sentence(
     assert "there is no graph pass 'nonsense': leave out some of slice-positions, " in text
     assert "Traceback" not in text
     assert not output.exists()
+
+
+def test_calibration_texts_without_tokens_are_refused(tmp_path: Path) -> None:
+    words = word_level_tokenizer(["a"])
+    words.post_processor = None  # nothing stands around a text
+    words.save(str(tmp_path / "tokenizer.json"))
+    record = TokenizerRecord(file="tokenizer.json", max_tokens=8, pad_token_id=0)
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", record)
+    names = ("input_ids", "attention_mask")
+    with pytest.raises(InputError, match=r"^the tokenizer makes no token of any calibration text:"):
+        calibration_feeds(tokenizer, names, ["", " "])
+    (feed,) = calibration_feeds(tokenizer, names, ["", "a a"])
+    assert feed["attention_mask"].tolist() == [[1, 1]]

@@ -17,6 +17,7 @@ from lanner.errors import CheckpointError, UnsupportedError
 torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
+from lanner_export.checkpoint.weights import require_row_for_each_token  # noqa: E402
 from lanner_export.trim.vocabulary import trim_vocabulary  # noqa: E402
 
 CORPUS = [*SENTENCES[:2], "the trains ☃ leave"]
@@ -110,3 +111,18 @@ def test_token_ids_that_are_read_otherwise_are_refused() -> None:
         match=r"^it is a esm model, which uses token ids for more than rows of a ta",
     ):
         trim(encoder, tokenizer, ["a sat on"])
+
+
+class Hashing(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """An encoder that looks tokens up in several tables by their hashes, as CANINE does."""
+
+    def get_input_embeddings(self) -> Any:
+        return torch.nn.ModuleList([torch.nn.Embedding(4, 2)] * 2)
+
+
+def test_tokens_without_a_table_of_their_own_are_refused() -> None:
+    message = r"^it has no plain table of its tokens"
+    with pytest.raises(UnsupportedError, match=rf"{message}: leave --vocabulary-from out$"):
+        trim(Hashing(), word_tokenizer("a cat sat on <unk> <pad>"))
+    with pytest.raises(UnsupportedError, match=rf"{message}, which Lanner needs$"):
+        require_row_for_each_token(Hashing(), word_piece_tokenizer().backend_tokenizer, "it")
