@@ -81,8 +81,10 @@ test-transformers5 test-transformers4 docs serve triton-report: export LANNER_TR
 	$(CURDIR)/$(TRITON)/pytriton/tritonserver/bin/tritonserver
 
 # Each process imports PyTorch and takes a gigabyte or two, so more than four do not pay. A file stays
-# in one process: its tests share a server or an artifact.
-WORKERS ?= logical
+# in one process: its tests share a server or an artifact. Many tests of the first part wait for a
+# server, and leave their core to others meanwhile: it takes one process more than there are cores.
+test-transformers5: WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+test-transformers4: WORKERS ?= logical
 # A process that dies ends the run: pytest-xdist would wait for its tests for ever.
 IN_PARALLEL = --numprocesses $(WORKERS) --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
@@ -102,13 +104,14 @@ test-cells: test-transformers5 test-transformers4 ## run every cell of docs/supp
 test-transformers5: $(VENV)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
-# What the generations of transformers read and trace in ways of their own; test-all adds what changes
-# or asks the framework's models, and test-cells every test that reads or writes a checkpoint
+# What the generations of transformers read and trace in ways of their own. test-all adds a real
+# checkpoint, whose export takes longest, and what changes or asks the framework's models, and test-cells every test that reads or writes a checkpoint
 # (tests/conftest.py says which those are).
 TESTS4 ?= tests/export/checkpoint tests/export/transformer tests/export/graph/test_tracing.py \
-	tests/end_to_end/test_architectures.py tests/end_to_end/test_export_to_answers.py
+	tests/end_to_end/test_architectures.py
 
-test-all: TESTS4 += tests/export/trim tests/export/static tests/export/linear tests/runtime/models
+test-all: TESTS4 += tests/export/trim tests/export/static tests/export/linear tests/runtime/models \
+	tests/end_to_end/test_export_to_answers.py
 
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(or $(MARKS4),$(TESTS)))" $(TESTS4) $(PYTEST_ARGS)
