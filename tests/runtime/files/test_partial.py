@@ -237,8 +237,9 @@ def test_nobody_else_may_enter(tmp_path: Path) -> None:
     assert modes == {0}
 
 
+@pytest.mark.parametrize("is_made_anew", [False, True])
 def test_a_lock_whose_file_was_removed_keeps_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_made_anew: bool
 ) -> None:
     output, directory = tmp_path / "out.npy", directory_of(tmp_path / "out.npy")
     removed: list[Path] = []
@@ -249,6 +250,9 @@ def test_a_lock_whose_file_was_removed_keeps_nobody_out(
         if not removed:
             removed.append(directory / "lock")
             shutil.rmtree(directory)
+            if is_made_anew:  # by a third one
+                directory.mkdir(mode=0o700)
+                (directory / "lock").touch()
         lock(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
