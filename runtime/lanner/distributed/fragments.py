@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +21,8 @@ FRAGMENT_BYTES = 2**25
 _LINES = (".jsonl", ".txt")
 #: What storage says of the content of a file, the most precise first.
 _CONTENT = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "updated", "created")
+#: Footers of .parquet files that are read at once.
+_FOOTERS_AT_ONCE = 16
 _MAGIC = frozenset("*?[")
 
 
@@ -83,17 +86,20 @@ def list_fragments(
         InputError: There is no such file, or one of another kind is named, or cannot be read.
     """
     files, path = filesystem(source)
-    found: list[Fragment] = []
-    for name, details in _listed(files, path, source, kind):
+
+    def fragments_of(listed: tuple[str, dict[str, Any]]) -> list[Fragment]:
+        name, details = listed
         suffix = kind or PurePosixPath(name).suffix.lower()
         require_suffix(name, suffix, TEXT_SUFFIXES)
         size = int(details["size"])
         url = files.unstrip_protocol(name) if "://" in source else name
-        for start, end, first_row in _cuts(
-            files, name, suffix, size, fragment_rows, fragment_bytes
-        ):
-            found.append(Fragment(url, content_of(details), suffix, start, end, first_row))
-    return found
+        cuts = _cuts(files, name, suffix, size, fragment_rows, fragment_bytes)
+        return [Fragment(url, content_of(details), suffix, *cut) for cut in cuts]
+
+    # A footer in storage takes a journey or two, and all workers wait for the list.
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        listed = _listed(files, path, source, kind)
+        return [one for some in pool.map(fragments_of, listed) for one in some]
 
 
 def content_of(details: dict[str, Any]) -> str:

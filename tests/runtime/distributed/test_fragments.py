@@ -1,6 +1,8 @@
 """Fragments: whole files, row groups, and bytes that end with a line."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,11 @@ import pyarrow as pa
 pytest.importorskip("fsspec", reason="needs the extra 'distributed'")
 import pyarrow.parquet as pq
 
+import lanner.distributed.fragments as fragments_module
 from lanner.distributed.fragments import list_fragments
 from lanner.distributed.reading import Part, parts_of
 from lanner.errors import InputError
+from lanner.files.parquet_footer import read_footer
 from lanner.files.rows import Columns
 
 
@@ -98,3 +102,17 @@ def test_columns_that_a_file_lacks(tmp_path: Path) -> None:
     (fragment,) = list_fragments(str(tmp_path))
     with pytest.raises(InputError, match=r"rows.parquet has no column 'text' in its schema, which"):
         list(parts_of(fragment, Columns(["text"])))
+
+
+def test_footers_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        pq.write_table(pa.table({"text": ["a"] * (number + 1)}), tmp_path / f"{number}.parquet")
+    together = threading.Barrier(8)
+
+    def read(*args: Any) -> Any:
+        together.wait(20)  # for the seven others
+        return read_footer(*args)
+
+    monkeypatch.setattr(fragments_module, "read_footer", read)
+    found = list_fragments(str(tmp_path))
+    assert [Path(one.file).name for one in found] == [f"{number}.parquet" for number in range(8)]

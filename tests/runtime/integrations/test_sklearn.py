@@ -44,3 +44,15 @@ def test_a_column_of_a_table(word_model: EmbeddingModel) -> None:
     )
     assert transformer.fit_transform(frame).tolist() == [[1, 0, 0, 0, 3], [0, 1, 0, 0, 4]]
     assert transformer.get_feature_names_out().tolist()[0] == "words__lanner0"
+
+
+def test_a_model_on_a_server(word_artifact: Path) -> None:
+    pytest.importorskip("tritonclient", reason="needs the extra 'triton'")
+    service = pytest.importorskip("tests.support.service", reason="needs the extra 'service'")
+    with service.serving({"words": word_artifact}) as running:
+        vectorizer = LannerVectorizer(f"{running.url}/words", normalize_embeddings=True)
+        pipeline = make_pipeline(vectorizer, LogisticRegression())
+        pipeline.fit(["a", "a b", "c", "d c"], [1, 1, 0, 0])
+        again = pickle.loads(pickle.dumps(pipeline))  # noqa: S301 (its own)
+        for one in (pipeline, again, clone(pipeline).fit(["a", "c"], [1, 0])):
+            assert one.predict(["a a", "c c"]).tolist() == [1, 0]

@@ -1,7 +1,10 @@
 """The dialect of KServe: the client of Lanner is the same for the service and for Triton."""
 
+import pickle
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,13 @@ from tests.support.service import Service, serving
 from tests.support.word_artifact import write_manifest, write_word_artifact
 
 import lanner
-from lanner.errors import ModelUnavailableError, Overloaded
+from lanner.errors import (
+    ArtifactError,
+    ModelUnavailableError,
+    Overloaded,
+    ServerUnavailableError,
+    UnsupportedError,
+)
 
 pytest.importorskip("tritonclient", reason="needs the extra 'triton'")
 
@@ -35,6 +44,37 @@ def test_connect_is_the_same_as_in_process(service: Service, words: Path) -> Non
     np.testing.assert_array_equal(
         far.encode(texts, prompt_name="query"), near.encode(texts, prompt_name="query")
     )
+
+
+def test_a_pickle_connects_again(service: Service, words: Path) -> None:
+    far = lanner.connect(service.url, "words", request_tokens=64)
+    again: lanner.EmbeddingModel = pickle.loads(pickle.dumps(far))  # noqa: S301 (its own)
+    assert again is not far
+    assert again.runner.token_budget == 64
+    texts = ["a", "b c", "", "a b c d e f", "f"] * 20
+    np.testing.assert_array_equal(again.encode(texts), far.encode(texts))
+    far.close()
+    assert again.encode("a b").tolist() == [0.5, 0.5, 0, 0]
+    # In processes that share nothing with this one, as joblib, Spark and Ray start them.
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(again.encode, ["a b", "c"]))
+    assert [one.tolist() for one in found] == [[0.5, 0.5, 0, 0], [0, 0, 1, 0]]
+
+
+def test_a_pickle_that_cannot_connect_again(service: Service, words: Path, tmp_path: Path) -> None:
+    secret = lanner.connect(service.url, "words", headers={"authorization": "Bearer secret"})
+    with pytest.raises(UnsupportedError, match=r"^words cannot be pickled: open it with lanner\.l"):
+        pickle.dumps(secret)
+    with serving({"words": words}) as other:
+        port = other.door.port
+        pickled = pickle.dumps(lanner.connect(other.url, "words", retries=0))
+    with pytest.raises(ServerUnavailableError):
+        pickle.loads(pickled)  # noqa: S301 (its own)
+    second = write_word_artifact(tmp_path / "second.lanner")
+    write_manifest(second, created="2026-02-02T00:00:00Z")
+    message = r"^words has changed since the model was pickled \(its manifest is \w{12}, th"
+    with serving({"words": second}, port=port), pytest.raises(ArtifactError, match=message):
+        pickle.loads(pickled)  # noqa: S301 (its own)
 
 
 def test_a_model_that_is_not_there(service: Service) -> None:

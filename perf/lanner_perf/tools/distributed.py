@@ -1,0 +1,385 @@
+"""Jobs on a local cluster of Ray beside the same job in one process, and beside plain functions.
+
+    python -m lanner_perf.tools.distributed build/minilm.lanner --checkpoint CHECKPOINT \
+        --pairs pairs.csv --work build/rows --output build/distributed.json
+
+It needs Ray (the extra `lanner[ray]`). The cluster has a node for each core, with one core each, so
+all ways have the same cores. The ways:
+
+- `local`: `lanner encode --on local`, one process.
+- `ray`: `lanner encode --on ray`.
+- `dataset`: `lanner.distributed.ray.encode` on a dataset of Ray Data.
+- `plain`: `map_batches` around `lanner.load(...).encode`, 256 rows a batch, as Ray's guide has it.
+- `plain-two`: the same with workers that ask for no core, so that Ray runs one for each core beside
+  its reading and writing.
+- `sentence-transformers`: `map_batches` around `SentenceTransformer.encode`, as `plain`.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lanner.artifact.artifact import Artifact
+from lanner.commands.console import steps
+from lanner.commands.options import positive
+from lanner.distributed.arrow_encoder import ArrowEncoder
+from lanner.errors import BenchmarkError
+from lanner.files.staging import require_output_file, staged_file
+from lanner.loading.load import load
+from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner_perf.subjects.workloads import SEED, build_workloads
+
+PLAIN_ROWS = 256
+#: The ways, and the others that each is compared with: the least ratio of their rates.
+WAYS = ("local", "ray", "dataset", "plain", "plain-two", "sentence-transformers")
+ASKED = {"local": 0.9, "plain": 1.5, "sentence-transformers": 4.0}
+_SAMPLE_EVERY_S = 1.0
+#: Processes that a node of Ray keeps. By default it is the number of its cores: with one core, Ray
+#: would start a process for each task that reads or writes, which costs a core seconds.
+_IDLE_PROCESSES = 8
+
+
+class Written(NamedTuple):
+    """A file of the output.
+
+    Attributes:
+        at_s: The time when it was written.
+        rows: The number of its rows.
+    """
+
+    at_s: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time that a way took.
+
+    Attributes:
+        rows: The number of rows.
+        whole_s: Seconds from the call to its end, with the start of its workers.
+        rows_per_s: `rows` in `whole_s`.
+        steady_rows_per_s: The rate from the first file of the output to the last; None if all were
+            written at once.
+        memory_mb: The resident memory of each worker, in quarters of its life: the mean of each.
+    """
+
+    rows: int
+    whole_s: float
+    rows_per_s: float
+    steady_rows_per_s: float | None
+    memory_mb: dict[str, list[float]]
+
+    @classmethod
+    def of(
+        cls, written: Sequence[Written], whole_s: float, memory: Mapping[int, Sequence[float]]
+    ) -> "Timing":
+        """Return the timing of a way by the files that it has written."""
+        ordered = sorted(written)
+        rows = sum(one.rows for one in ordered)
+        spent_s = ordered[-1].at_s - ordered[0].at_s
+        steady = (rows - ordered[0].rows) / spent_s if spent_s > 0 else None
+        found = {str(process): quarters(samples) for process, samples in memory.items()}
+        return cls(
+            rows, whole_s, rows / whole_s, steady, {name: q for name, q in found.items() if q}
+        )
+
+
+def quarters(samples: Sequence[float]) -> list[float]:
+    """Return the mean of each quarter of some samples; none if there are fewer than eight."""
+    if len(samples) < 8:
+        return []
+    cuts = [len(samples) * part // 4 for part in range(5)]
+    return [statistics.fmean(samples[start:end]) for start, end in itertools.pairwise(cuts)]
+
+
+def write_texts(folder: Path, sentences: Sequence[str], *, rows: int, files: int) -> None:
+    """Write short texts into files of equal size: words of sentences, in lengths of sentences.
+
+    Args:
+        folder: Must not exist.
+        sentences: The words and lengths are drawn from them.
+        rows: The number of texts.
+        files: The number of files.
+    """
+    chance = random.Random(SEED)  # noqa: S311 (chance, no secret)
+    words = [word for sentence in sentences for word in sentence.split()]
+    lengths = [len(sentence.split()) for sentence in sentences]
+    folder.mkdir(parents=True)
+    for number in range(files):
+        start, end = rows * number // files, rows * (number + 1) // files
+        counts = [chance.choice(lengths) for _ in range(start, end)]
+        texts = [" ".join(chance.choices(words, k=count)) for count in counts]
+        table = pa.table({"id": pa.array(range(start, end), pa.int64()), "text": texts})
+        pq.write_table(table, folder / f"{number:03}.parquet")
+
+
+class Plain:
+    """The worker that a user writes first."""
+
+    def __init__(self, artifact: str, variant: str, engine: str) -> None:
+        self._model: Any = load(artifact, variant=variant, engine=engine, threads=1)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {"id": batch["id"], "embedding": self._model.encode(list(batch["text"]))}
+
+
+class PlainSentenceTransformers:
+    """The same, of sentence-transformers."""
+
+    def __init__(self, checkpoint: str) -> None:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (seconds to import)
+
+        self._model = SentenceTransformer(checkpoint, device="cpu")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        vectors = self._model.encode(list(batch["text"]), show_progress_bar=False)
+        return {"id": batch["id"], "embedding": vectors}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The things that all ways share.
+
+    Attributes:
+        artifact: The artifact.
+        variant: Its variant.
+        engine: Its engine.
+        checkpoint: The same model, for sentence-transformers.
+        cores: The number of cores, and of nodes.
+        address: The address of the cluster; empty without one.
+    """
+
+    artifact: Path
+    variant: str
+    engine: str
+    checkpoint: str
+    cores: int
+    address: str = ""
+
+    def run(self, way: str, source: Path, output: Path) -> None:
+        """Encode a folder into another one."""
+        if way in ("local", "ray"):
+            self._command(way, source, output)
+            return
+        import ray  # noqa: PLC0415 (an extra)
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        dataset = ray.data.read_parquet(str(source))
+        if way == "dataset":
+            from lanner.distributed.ray import encode  # noqa: PLC0415 (an extra)
+
+            encoder = ArrowEncoder(
+                self.artifact, keep=["id"], variant=self.variant, engine=self.engine
+            )
+            encode(dataset, encoder).write_parquet(str(output))
+            return
+        model: Any = Plain, (str(self.artifact), self.variant, self.engine)
+        if way == "sentence-transformers":
+            model = PlainSentenceTransformers, (self.checkpoint,)
+        worker, given = model
+        # Reading needs a core, too: with a whole core for each worker, and a fixed number of them,
+        # Ray would wait for ever.
+        is_two = way == "plain-two"
+        dataset.map_batches(
+            worker,
+            fn_constructor_args=given,
+            batch_size=PLAIN_ROWS,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=self.cores if is_two else 1, max_size=self.cores
+            ),
+            num_cpus=0 if is_two else 1,
+        ).write_parquet(str(output))
+
+    def _command(self, way: str, source: Path, output: Path) -> None:
+        on = f"ray={self.address}" if way == "ray" else "local"
+        command = [sys.executable, "-m", "lanner", "encode", str(self.artifact), "--on", on]
+        command += ["--input", str(source), "--output", str(output), "--id-column", "id"]
+        command += ["--no-text", "--variant", self.variant, "--engine", self.engine]
+        command += ["--threads", str(self.cores if way == "local" else 1)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            msg = f"{' '.join(command)} failed: {done.stderr.strip()}"
+            raise BenchmarkError(msg)
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[str]:
+    """Yield the address of a cluster of nodes with one core each, on this machine."""
+    import ray  # noqa: PLC0415 (an extra)
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    head = {
+        "num_cpus": 1,
+        "include_dashboard": False,
+        "_system_config": {"num_workers_soft_limit": _IDLE_PROCESSES},
+    }
+    found = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
+        for _ in range(nodes - 1):
+            found.add_node(num_cpus=1)
+        found.wait_for_nodes()
+        yield str(found.address)
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+@contextmanager
+def watched() -> Iterator[dict[int, list[float]]]:
+    """Yield the resident memory in MB of the workers, by process, second by second."""
+    samples: dict[int, list[float]] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_SAMPLE_EVERY_S):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    names = process.cmdline()[:4]
+                    if any(name.startswith(("ray::", "encode")) for name in names):
+                        samples.setdefault(process.pid, []).append(process.memory_info().rss / 1e6)
+                except psutil.Error:  # it has just ended
+                    continue
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        thread.join()
+
+
+def timed(run: Callable[[], object], output: Path) -> Timing:
+    """Return the time that a way takes; remove its output."""
+    shutil.rmtree(output, ignore_errors=True)
+    with watched() as memory:
+        begin_s = time.perf_counter()
+        run()
+        whole_s = time.perf_counter() - begin_s
+    written = [
+        Written(path.stat().st_mtime, pq.read_metadata(path).num_rows)
+        for path in output.glob("*.parquet")
+    ]
+    shutil.rmtree(output)
+    return Timing.of(written, whole_s, memory)
+
+
+def ratios(rounds: Sequence[Mapping[str, Timing]]) -> dict[str, dict[str, float]]:
+    """Return how many times as fast `ray` is as the other ways: the median of the rounds."""
+    found: dict[str, dict[str, float]] = {}
+    for way in rounds[0]:
+        pairs = [(one["ray"], one[way]) for one in rounds if "ray" in one and way in one]
+        if way == "ray" or not pairs:
+            continue
+        found[way] = {"whole": statistics.median(a.rows_per_s / b.rows_per_s for a, b in pairs)}
+        steady = [(a.steady_rows_per_s, b.steady_rows_per_s) for a, b in pairs]
+        known = [a / b for a, b in steady if a is not None and b is not None]
+        if known:
+            found[way]["steady"] = statistics.median(known)
+    return found
+
+
+def content_of(
+    args: argparse.Namespace, source: str, starts_s: list[float], rounds: list[dict[str, Timing]]
+) -> dict[str, Any]:
+    """Return the result so far."""
+    return {
+        "machine": this_machine().to_json(),
+        "versions": package_versions(
+            "lanner", "lanner-native", "ray", "pyarrow", "sentence-transformers", "torch"
+        ),
+        "load_average": os.getloadavg(),
+        "artifact": Artifact.open(args.artifact).manifest.name,
+        "variant": args.variant,
+        "engine": args.engine,
+        "texts": args.texts,
+        "texts_of_sentence_transformers": args.few_texts,
+        "files": args.files,
+        "words_of": source,
+        "cores": available_cores(),
+        "cluster_start_s": starts_s,
+        "rounds": [{way: asdict(one) for way, one in found.items()} for found in rounds],
+        "ray_beside": ratios(rounds),
+        "asked": ASKED,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    require_output_file(args.output)
+    cores = available_cores()
+    bench = Bench(args.artifact, args.variant, args.engine, args.checkpoint, cores)
+    sentences = build_workloads(args.pairs)
+    sources = {}
+    for name, rows in (("texts", args.texts), ("few", args.few_texts)):
+        sources[name] = args.work / f"{name}-{rows}-{args.files}"
+        if not sources[name].is_dir():
+            write_texts(sources[name], sentences.texts["short"], rows=rows, files=args.files)
+    rounds: list[dict[str, Timing]] = []
+    starts_s: list[float] = []
+    with steps() as begin:
+        for number in range(1, args.rounds + 1):
+            found: dict[str, Timing] = {}
+            rounds.append(found)
+
+            def measure(way: str, at: Bench, found: dict[str, Timing] = found) -> None:
+                begin(f"round {number}: {way}")  # noqa: B023 (called in this round)
+                few = way == "sentence-transformers"
+                source, output = sources["few" if few else "texts"], args.work / "output"
+                found[way] = timed(lambda: at.run(way, source, output), output)
+                begin(f"{way}: {found[way].rows_per_s:,.0f} texts a second")
+                content = content_of(args, sentences.source, starts_s, rounds)
+                with staged_file(args.output) as file:
+                    file.write(json.dumps(content, indent=1).encode())
+
+            if "local" in args.ways:
+                measure("local", bench)
+            begin_s = time.perf_counter()
+            with cluster(cores) as address:
+                starts_s.append(time.perf_counter() - begin_s)
+                own = Bench(**{**vars(bench), "address": address})
+                for way in args.ways:
+                    if way != "local":
+                        measure(way, own)
+    print(json.dumps({"ray_beside": ratios(rounds)}, indent=1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--checkpoint", required=True, help="the same for sentence-transformers")
+    parser.add_argument("--output", type=Path, required=True, help="a .json file")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the texts")
+    parser.add_argument("--pairs", type=Path, help="the words are from its sentences")
+    parser.add_argument("--variant", default="int8")
+    parser.add_argument("--engine", default="native")
+    parser.add_argument("--texts", type=positive, default=60_000)
+    parser.add_argument("--few-texts", type=positive, default=10_000, metavar="N")
+    parser.add_argument("--files", type=positive, default=64)
+    parser.add_argument("--rounds", type=positive, default=1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    return parser
+
+
+if __name__ == "__main__":
+    main()
