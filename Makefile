@@ -307,9 +307,12 @@ $(VENV_GPU)/installed: pyproject.toml perf/pyproject.toml requirements/constrain
 native: $(NATIVE)/installed ## build the native engine's kernels for .venv, if there is a compiler
 	@cat $<
 
-bench-native: $(VENV)/installed $(NATIVE)/installed ## measure the native engine beside ONNX Runtime, and fail below its bounds: build/native.json; PAIRS=pairs.csv
+bench-native: $(VENV)/installed $(NATIVE)/installed $(NATIVE)/wheels ## measure the native engine beside ONNX Runtime and CTranslate2, and say pass or fail for each bound: build/native.json; PAIRS=pairs.csv INSTRUCTIONS=avx2
 	test -d build/minilm.lanner || $(VENV)/bin/lanner export $(CHECKPOINT) --output build/minilm.lanner
+	$(CORE) -B $(NATIVE)/core
+	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core benchmark
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m lanner_perf.tools.native build/minilm.lanner --output build/native.json \
+		--benchmark $(NATIVE)/core/tests/benchmark $(if $(INSTRUCTIONS),--instruction-set $(INSTRUCTIONS)) \
 		--checkpoint $(CHECKPOINT) $(if $(PAIRS),--pairs $(PAIRS))
 
 wheels: $(NATIVE)/wheels ## build a wheel of the native engine's kernels for this Python: build/wheels

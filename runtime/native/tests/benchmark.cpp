@@ -1,5 +1,6 @@
 // Measures each instruction set: products against the limit of its instruction, and a whole encoder by
-// part. benchmark [instruction set ...]; all that passed their self-test without arguments.
+// part. benchmark [instruction set ...]; all that passed their self-test without arguments. benchmark
+// limits: only the limit of each, in GOP/s of a core.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -152,6 +153,11 @@ void measure(const InstructionSet& set) {
 }  // namespace lanner
 
 int main(int count, char** arguments) {
+  if (count == 2 && std::strcmp(arguments[1], "limits") == 0) {
+    for (const lanner::InstructionSet& set : lanner::instruction_sets())
+      if (set.passed) std::printf("%s %.1f\n", set.name, instruction_limit(set.name) / 1e9);
+    return 0;
+  }
   for (const lanner::InstructionSet& set : lanner::instruction_sets()) {
     bool wanted = count == 1 && set.passed && std::strcmp(set.name, "plain") != 0;
     for (int i = 1; i < count; ++i) wanted = wanted || std::strcmp(arguments[i], set.name) == 0;
