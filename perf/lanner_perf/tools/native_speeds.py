@@ -3,6 +3,8 @@
 import os
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,10 @@ CTRANSLATE2 = "CTranslate2 int8"
 #: The numbers of callers at once, with as many threads as this.
 CALLERS, CALLERS_THREADS = (1, 2, 4, 8, 16), 2
 ROUNDS, LOADS = 3, 5
-#: The variable that holds CTranslate2 to an instruction set, and its names of ours.
-HELD, HELD_NAMES = "CT2_FORCE_CPU_ISA", {"avx2": "AVX2", "avx512_vnni": "AVX512"}
+#: The variables that hold CTranslate2 to an instruction set, and its oneDNN, which multiplies int8.
+HELD = ("CT2_FORCE_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
+#: Their names of our sets.
+HELD_NAMES = {"avx2": ("AVX2", "AVX2"), "avx512_vnni": ("AVX512", "AVX512_CORE_VNNI")}
 
 
 def inputs_of(artifact: Artifact, pairs_file: Path | None) -> Inputs:
@@ -103,10 +107,7 @@ def speeds(
         Spec(FP32, "lanner", directory, {"variant": "fp32", "engine": "onnxruntime"}),
         native_spec(directory, instruction_set),
     ]
-    before = os.environ.get(HELD)
-    if instruction_set:
-        os.environ[HELD] = HELD_NAMES.get(instruction_set, "GENERIC")
-    try:
+    with _holding(HELD_NAMES.get(instruction_set, ())):
         names = ("sentence-transformers", "light")
         if checkpoint and all(Environment(name, ENVIRONMENTS).is_made() for name in names):
             made = all_peers(checkpoint, names=["ctranslate2-int8"], threads=threads)
@@ -115,10 +116,6 @@ def speeds(
         with Roster(specs, threads, lambda _: None) as roster:
             rates = throughput.measure(roster, inputs, plan)
             times = latency.measure(roster, inputs, plan)
-    finally:
-        os.environ.pop(HELD, None)
-        if before is not None:
-            os.environ[HELD] = before
     return {
         name: {
             **{
@@ -130,6 +127,20 @@ def speeds(
         }
         for name in rates
     }
+
+
+@contextmanager
+def _holding(names: Sequence[str]) -> Iterator[None]:
+    """Set the variables of `HELD` for the subjects that start meanwhile."""
+    before = {name: os.environ.get(name) for name in HELD}
+    os.environ.update(zip(HELD, names, strict=False))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def native_spec(directory: str, instruction_set: str) -> Spec:
