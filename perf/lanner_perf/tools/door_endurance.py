@@ -230,7 +230,9 @@ def killing_workers(url: Served) -> Callable[[], Awaitable[None]]:
 
 
 @contextmanager
-def triton(artifact: Path) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+def triton(
+    artifact: Path, ready_timeout_s: float
+) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     """Yield the address of a model on a Triton server, and what kills it and starts it again."""
     with tempfile.TemporaryDirectory(prefix="lanner-") as work:
         repository = Path(work) / "repository"
@@ -238,7 +240,12 @@ def triton(artifact: Path) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]
 
         def started(http: int, grpc: int, metrics: int) -> TritonServer:
             server = TritonServer(
-                repository, http_port=http, grpc_port=grpc, metrics_port=metrics, grace_s=0
+                repository,
+                http_port=http,
+                grpc_port=grpc,
+                metrics_port=metrics,
+                grace_s=0,
+                ready_timeout_s=ready_timeout_s,
             )
             server.start()
             return server
@@ -276,7 +283,10 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         with served(str(args.artifact), options) as url:
             return asyncio.run(requests(url, texts, args))
     if args.triton:
-        with triton(args.artifact) as (target, kill), served(target, options) as url:
+        with (
+            triton(args.artifact, args.patience_s) as (target, kill),
+            served(target, options) as url,
+        ):
             return asyncio.run(kills(url, texts, args, kill))
     with served(str(args.artifact), [*options, "--workers", "2"], count=2) as url:
         return asyncio.run(kills(url, texts, args, killing_workers(url)))
