@@ -118,6 +118,7 @@ def served(
     assert lint(repository) == []
     with start(repository, tritonserver) as server:
         yield Served(server, artifacts)
+        gc.collect()  # closes the connections of models, for which Triton would wait 30 s
 
 
 def ask(model: Any, head: str) -> Any:
