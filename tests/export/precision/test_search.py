@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import TokenizerRecord
 from lanner.commands import main
 from lanner.engines import open_engine
-from lanner.errors import BudgetError
+from lanner.errors import BudgetError, ParityError
 from lanner.files.texts import shipped_sentences
 from lanner.loading.load import open_model
 from lanner.models.base import Model
@@ -445,3 +446,28 @@ def test_static_vectors_have_no_products_to_keep(
         "card"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["words.vec"]
+
+
+@pytest.mark.slow
+def test_int8_that_falls_short_is_made_again(tmp_path: Path) -> None:
+    checkpoint = plain_checkpoint(tmp_path / "broken", broken("BertModel"))
+    message = (
+        r"^the int8 variant does not reproduce its checkpoint: smallest cosine 0\.\d+, allowed "
+        r"0.9: products stay in float32 until the mean cosine is 0.98, as with --budget "
+        r"cosine:0.98$"
+    )
+    said: list[str] = []
+    artifact = export(checkpoint, tmp_path / "b.lanner", warn=said.append)
+    assert [one for one in said if re.match(message, one)]
+    variant = artifact.manifest.variant("int8")
+    assert variant is not None
+    assert variant.float32_products == BROKEN
+    assert variant.budget == "cosine:0.98"
+
+
+def test_int8_that_falls_short_of_what_was_asked_for_is_refused(tmp_path: Path) -> None:
+    checkpoint = plain_checkpoint(tmp_path / "broken", broken("BertModel"))
+    loose = QualityBudget.parse("cosine:0.01")
+    with pytest.raises(ParityError, match=r"^the int8 variant .* --budget, .* Nothing was written"):
+        export(checkpoint, tmp_path / "b.lanner", budget=loose)
+    assert not (tmp_path / "b.lanner").exists()
