@@ -157,6 +157,8 @@ nb::list instruction_sets() {
 }  // namespace
 
 NB_MODULE(_core, module) {
+  // A thread that the process does not wait for may hold a model to the end: that is no leak.
+  nb::set_leak_warnings(false);
   native_error = PyErr_NewException("lanner_native.NativeError", PyExc_RuntimeError, nullptr);
   module.attr("NativeError") = nb::borrow(native_error);
   module.attr("INTERFACE") = LN_VERSION;

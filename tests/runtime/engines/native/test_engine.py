@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,18 @@ def test_scales_of_the_artifact_are_for_int8(tiny_artifact: Artifact) -> None:
         EngineError, match="has no products in int8, so no scales: use engine='native'"
     ):
         open_engine("native-static", tiny_artifact.file("model.fp32.onnx"))
+
+
+def test_a_thread_that_holds_a_model_to_the_end_is_no_leak(tiny_artifact: Artifact) -> None:
+    code = """
+import sys, threading, time, lanner
+model = lanner.load(sys.argv[1], variant="int8", engine="native")
+def hold(model=model): time.sleep(60)
+threading.Thread(target=hold, daemon=True).start()
+"""
+    command = [sys.executable, "-c", code, str(tiny_artifact.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_plain_code_passes_its_self_test_and_each_set_says_what_it_is() -> None:
