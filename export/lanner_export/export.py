@@ -183,6 +183,7 @@ def export(
         f"{reason}: products stay in float32 until the mean cosine is {_INT8_BUDGET.bound:g}, as "
         f"with --budget {_INT8_BUDGET.argument}"
     )
+    progress("int8 falls short: once more, with products in float32")
     return Export(replace(options, budget=_INT8_BUDGET), progress, warn).run()
 
 
