@@ -94,7 +94,7 @@ class Scheduler:
             runs_here = is_first and len(call.batches) == 1
             if runs_here:
                 is_alone, drains_here = self._running == 0, False
-                self._running_tokens += call.batches[0].tokens
+                self._begin(call.batches)
                 self._running += 1
             else:
                 is_alone, drains_here = False, not self._enqueue(call)
@@ -119,14 +119,13 @@ class Scheduler:
         with self._lock:
             if self._running or self._small or self._large:
                 return None
-            self._running_tokens += call.batches[0].tokens
+            self._begin(call.batches)
             self._running += 1
         return self._run_here(call, is_alone=call.may_take_all)
 
     def _run_here(self, call: Call, *, is_alone: bool) -> tuple[Rows, Output]:
         batch = call.batches.popleft()
-        if call.beginning is not None:
-            call.beginning.note()
+        note_beginning([batch])
         try:
             output = self._timed([batch], is_alone)
         finally:
