@@ -14,5 +14,5 @@ strip --strip-unneeded ml_dtypes/*.so uvloop/*.so rapidjson*.so _brotli*.so toke
 /opt/lanner/bin/python -c '
 import _brotli, google.protobuf, grpc, lanner_native, ml_dtypes, msgspec, numpy.random, numpy.linalg, onnxruntime, orjson
 import phonenumbers, rapidjson, re2, tiktoken, tokenizers, tritonclient.grpc, tritonclient.http, uvicorn, uvloop
-import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter
+import lanner.service.tracing
 import lanner.service.server'

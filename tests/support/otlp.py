@@ -5,6 +5,7 @@ import gzip
 import json
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Receiver:
 
     url: str
     spans: list[Received] = field(default_factory=list)
+    #: The headers of each request that was taken, by their names in lower case.
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def named(self, name: str) -> list[Received]:
         return [one for one in self.spans if one.name == name]
@@ -106,19 +109,27 @@ def _received(content: bytes, kind: str) -> Iterator[Received]:
 
 
 @contextmanager
-def receiving(status: int = 200) -> Iterator[Receiver]:
-    """Yield a receiver that listens, and answers with a status."""
+def receiving(*statuses: int, retry_after: str = "0") -> Iterator[Receiver]:
+    """Yield a receiver that listens; statuses are those of its first answers, the last of all."""
+    left = list(statuses or (200,))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
+            encoding = self.headers.get("content-encoding")
+            if encoding == "gzip":
                 content = gzip.decompress(content)
+            elif encoding == "deflate":
+                content = zlib.decompress(content)
+            status = left.pop(0) if len(left) > 1 else left[0]
             if status == 200 and self.path == "/v1/traces":
+                receiver.headers.append({name.lower(): one for name, one in self.headers.items()})
                 receiver.spans.extend(_received(content, self.headers["content-type"]))
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(status)
             self.send_header("content-type", "application/x-protobuf")
+            if status != 200:
+                self.send_header("retry-after", retry_after)
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

@@ -166,11 +166,10 @@ def open_tracing(settings: Settings) -> "Tracing | None":
     _require_http()
     from lanner.service import tracing  # noqa: PLC0415 (an extra)
 
-    exporter = tracing.otlp_exporter(settings.traces)
     if settings.trace_ratio is not None:
-        return tracing.Tracing(exporter, tracing.Share(settings.trace_ratio))
+        return tracing.Tracing(settings.traces, tracing.Share(settings.trace_ratio))
     is_named = bool(os.environ.get("OTEL_TRACES_SAMPLER"))
-    return tracing.Tracing(exporter, None if is_named else tracing.Allowance())
+    return tracing.Tracing(settings.traces, None if is_named else tracing.Allowance())
 
 
 def _require_http() -> None:

@@ -8,47 +8,41 @@ The spans of the parts are made after the answer was sent. A request that is not
 decision.
 """
 
+import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from lanner._version import __version__
 from lanner.errors import MissingExtraError
 from lanner.monitoring.traces import Trace, current_headers
+from lanner.service import otlp
+from lanner.service.collector import Collector
 from lanner.service.core.exchange import Request
+from lanner.service.otlp import Place
 
 try:
     from opentelemetry.context import Context
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+    from opentelemetry.sdk.trace.sampling import Decision, Sampler
     from opentelemetry.trace import (
-        Link,
-        Span,
+        NonRecordingSpan,
+        SpanContext,
         SpanKind,
-        Status,
-        StatusCode,
-        Tracer,
+        get_current_span,
         set_span_in_context,
     )
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:
     what = "sending traces"
-    raise MissingExtraError(what, "otel", "opentelemetry-exporter-otlp-proto-http") from error
+    raise MissingExtraError(what, "otel", "opentelemetry-sdk") from error
 
-#: Traces a second that are begun if neither a setting nor a variable says how many. Each takes half
-#: a millisecond of a core.
+#: Traces a second that are begun if neither a setting nor a variable says how many.
 DEFAULT_PER_S = 10.0
-_PATH = "/v1/traces"
 _CLOSE_S = 2.0
 _PROPAGATOR = TraceContextTextMapPropagator()
-#: The context of a request that comes without one.
-_EMPTY = Context()
 
 
 class Share:
@@ -92,72 +86,70 @@ class Tracing:
     """Begins a trace for each request that the sampler takes.
 
     Args:
-        exporter: Takes the finished spans, in a thread of its own.
+        url: The address of the collector that gets the spans; see `lanner.service.collector`.
         takes: Returns whether to trace a request whose caller has not decided. A sampler of the SDK
             costs a hundred times as much. None for the sampler that the environment names.
     """
 
-    def __init__(self, exporter: SpanExporter, takes: Callable[[], bool] | None = None) -> None:
+    def __init__(self, url: str | None, takes: Callable[[], bool] | None = None) -> None:
         self._takes = takes
-        sampler = None if takes is None else ParentBased(ALWAYS_ON)
-        self._provider = TracerProvider(
-            sampler=sampler, resource=_resource(), shutdown_on_exit=False
-        )
-        self._exporter = exporter
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("lanner", __version__)
+        self._sampler: Sampler | None = None if takes else TracerProvider().sampler
+        self.collector = Collector(url, _resource())
 
     def begin(self, request: Request) -> "RequestTrace | None":
         """Return the trace of a request with a route, or None if it is not traced."""
-        context, given = _EMPTY, request.headers.get(b"traceparent")
-        if given is None:
-            if self._takes is not None and not self._takes():
+        given, caller = request.headers.get(b"traceparent"), None
+        if given is not None:
+            caller = _caller(given, request.headers.get(b"tracestate", b""))
+        if self._sampler is not None:
+            if not self._wants(self._sampler, request, caller):
                 return None
-        else:
-            state = request.headers.get(b"tracestate", b"")
-            carrier = {
-                "traceparent": given.decode("latin-1"),
-                "tracestate": state.decode("latin-1"),
-            }
-            context = _PROPAGATOR.extract(carrier, _EMPTY)
-        offset_ns = time.time_ns() - time.perf_counter_ns()
-        span = self._tracer.start_span(
-            f"{request.method} {request.route}",
-            context,
-            SpanKind.SERVER,
-            {"http.request.method": request.method, "http.route": request.route},
-            start_time=offset_ns + int(request.start_s * 1e9),
-        )
-        return RequestTrace(self._tracer, span, offset_ns) if span.is_recording() else None
+        elif caller is not None:
+            if not caller.trace_flags.sampled:
+                return None
+        elif self._takes is not None and not self._takes():
+            return None
+        if caller is None:
+            place = Place(os.urandom(16), os.urandom(8))
+            return RequestTrace(self.collector, place, b"", request)
+        trace = caller.trace_id.to_bytes(16)
+        place = Place(trace, os.urandom(8), caller.trace_state.to_header())
+        return RequestTrace(self.collector, place, caller.span_id.to_bytes(8), request)
+
+    def _wants(self, sampler: Sampler, request: Request, caller: SpanContext | None) -> bool:
+        """Return what a sampler of the SDK decides."""
+        context = Context() if caller is None else set_span_in_context(NonRecordingSpan(caller))
+        facts = {"http.request.method": request.method, "http.route": request.route}
+        trace = random.getrandbits(128) if caller is None else caller.trace_id
+        name = f"{request.method} {request.route}"
+        found = sampler.should_sample(context, trace, name, SpanKind.SERVER, facts)
+        return found.decision is Decision.RECORD_AND_SAMPLE
 
     def close(self) -> None:
         """Send the spans that wait, for at most two seconds, and end the thread."""
-        thread = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
-        thread.start()
-        thread.join(_CLOSE_S)
-        if thread.is_alive():
-            self._exporter.shutdown()  # it waits for a collector that is away
-            thread.join(_CLOSE_S)
+        self.collector.close(_CLOSE_S)
 
 
 class RequestTrace:
     """The trace of one request; see `lanner.monitoring.traces.Trace`.
 
     Args:
-        tracer: Makes spans.
-        span: The span of the request.
-        offset_ns: Nanoseconds from `time.perf_counter` to the time since the epoch.
+        collector: Gets the spans.
+        place: The place of the request.
+        parent: The id of its caller's span, or nothing.
+        request: The request.
     """
 
-    def __init__(self, tracer: Tracer, span: Span, offset_ns: int) -> None:
-        self._tracer, self._span, self._offset_ns = tracer, span, offset_ns
-        self._below = set_span_in_context(span, _EMPTY)
+    def __init__(self, collector: Collector, place: Place, parent: bytes, request: Request) -> None:
+        self._collector, self._place, self._parent = collector, place, parent
+        self._method, self._route, self._start_s = request.method, request.route, request.start_s
+        #: Nanoseconds from `time.perf_counter` to the time since the epoch.
+        self._offset_ns = time.time_ns() - time.perf_counter_ns()
         self._parts: list[tuple[str, float, float]] = []
         #: The batches below other requests.
-        self._elsewhere: list[Link] = []
-        known = span.get_span_context()
-        self.id = f"{known.trace_id:032x}"
-        self.traceparent = f"00-{self.id}-{known.span_id:016x}-{known.trace_flags:02x}"
+        self._elsewhere: list[Place] = []
+        self.id = place.trace.hex()
+        self.traceparent = _traceparent(place)
 
     def part(self, name: str, start_s: float, end_s: float) -> None:
         """Note a part of the work."""
@@ -169,73 +161,105 @@ class RequestTrace:
     ) -> Iterator[None]:
         """Record a batch as a span, and pass it on to the server that runs it, if one does."""
         requests = {one.traceparent: one for one in traces if isinstance(one, RequestTrace)}
-        span = self._tracer.start_span(
-            "batch",
-            self._below,
-            SpanKind.CLIENT if engine == "triton" else SpanKind.INTERNAL,
-            {
-                "lanner.engine": engine,
-                "lanner.batch.requests": len(requests),
-                "lanner.batch.texts": texts,
-                "lanner.batch.tokens": tokens,
-            },
-            [Link(one._span.get_span_context()) for one in requests.values()],
-        )
-        link = Link(span.get_span_context())
+        place = Place(self._place.trace, os.urandom(8), self._place.state)
         for one in requests.values():
             if one is not self:
-                one._elsewhere.append(link)
-        headers: dict[str, str] = {}
-        _PROPAGATOR.inject(headers, set_span_in_context(span, _EMPTY))
+                one._elsewhere.append(place)
+        facts: dict[str, str | int] = {
+            "lanner.engine": engine,
+            "lanner.batch.requests": len(requests),
+            "lanner.batch.texts": texts,
+            "lanner.batch.tokens": tokens,
+        }
+        headers = {"traceparent": _traceparent(place)}
+        if place.state:
+            headers["tracestate"] = place.state
         before = current_headers.set(headers)
+        begin_s = time.perf_counter()
         try:
             yield
         except BaseException as error:
-            _fail(span, type(error).__name__)
+            # The message of an error may hold what a library was given; its type does not.
+            facts["error.type"] = type(error).__name__
             raise
         finally:
             current_headers.reset(before)
-            span.end()
+            self._collector.add(
+                otlp.span(
+                    place,
+                    self._place.id,
+                    "batch",
+                    otlp.CLIENT if engine == "triton" else otlp.INTERNAL,
+                    self._at_ns(begin_s),
+                    self._at_ns(time.perf_counter()),
+                    attributes=facts,
+                    links=[one._place for one in requests.values()],
+                    is_failed="error.type" in facts,
+                )
+            )
 
     def end(self, status: int, facts: Mapping[str, str | int]) -> None:
         """Record the request and its parts; see `lanner.monitoring.traces.Trace.end`."""
-        for name, start_s, end_s in self._parts:
-            links = self._elsewhere if name == "model" else ()
-            part = self._tracer.start_span(
-                name, self._below, links=links, start_time=self._at_ns(start_s)
+        trace, own, state = self._place.trace, self._place.id, self._place.state
+        # A span takes its own random bytes from these.
+        ids = os.urandom(8 * len(self._parts))
+        spans = [
+            otlp.span(
+                Place(trace, ids[8 * at : 8 * at + 8], state),
+                own,
+                name,
+                otlp.INTERNAL,
+                self._at_ns(start_s),
+                self._at_ns(end_s),
+                links=self._elsewhere if name == "model" else (),
             )
-            part.end(self._at_ns(end_s))
-        span = self._span
-        span.set_attributes({"http.response.status_code": status, **facts})
+            for at, (name, start_s, end_s) in enumerate(self._parts)
+        ]
+        known: dict[str, str | int] = {
+            "http.request.method": self._method,
+            "http.route": self._route,
+            "http.response.status_code": status,
+            **facts,
+        }
         if status >= 500:
-            _fail(span, str(status))
-        span.end()
+            known["error.type"] = str(status)
+        spans.append(
+            otlp.span(
+                self._place,
+                self._parent,
+                f"{self._method} {self._route}",
+                otlp.SERVER,
+                self._at_ns(self._start_s),
+                self._at_ns(time.perf_counter()),
+                attributes=known,
+                is_failed=status >= 500,
+                is_remote=bool(self._parent),
+            )
+        )
+        self._collector.add(*spans)
 
     def _at_ns(self, at_s: float) -> int:
         return self._offset_ns + int(at_s * 1e9)
 
 
-def otlp_exporter(url: str | None) -> SpanExporter:
-    """Return an exporter to an OpenTelemetry collector, by OTLP over HTTP.
-
-    Args:
-        url: The address of the collector, or the full one of its route for traces; None for that of
-            the environment.
-    """
-    if url is not None and urlsplit(url).path in ("", "/"):
-        url = url.removesuffix("/") + _PATH
-    return OTLPSpanExporter(endpoint=url)
+def _caller(given: bytes, state: bytes) -> SpanContext | None:
+    """Return the span of the caller that headers name, or None if they name none."""
+    carrier = {"traceparent": given.decode("latin-1"), "tracestate": state.decode("latin-1")}
+    found = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
+    return found if found.is_valid else None
 
 
-def _fail(span: Span, kind: str) -> None:
-    # The message of an error may hold what a library was given; its type does not.
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR))
+def _traceparent(place: Place) -> str:
+    return f"00-{place.trace.hex()}-{place.id.hex()}-01"
 
 
-def _resource() -> Resource:
+def _resource() -> dict[str, str | float]:
     """Return the description of this service; the environment may name it otherwise."""
-    found = Resource.create({"service.version": __version__})
-    if str(found.attributes["service.name"]).startswith("unknown_service"):
-        found = found.merge(Resource({"service.name": "lanner"}))
-    return found
+    found = Resource.create({"service.version": __version__}).attributes
+    facts = {
+        name: value if isinstance(value, str | int | float) else str(value)
+        for name, value in found.items()
+    }
+    if str(facts.get("service.name", "")).startswith("unknown_service"):
+        facts["service.name"] = "lanner"
+    return facts

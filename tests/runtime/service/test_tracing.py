@@ -1,11 +1,11 @@
-"""Traces of running services, as a real receiver of OTLP and the exporter of the SDK get them."""
+"""Traces of running services, as a real receiver of OTLP gets them."""
 
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra 'otel'")
 
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
-from tests.support.otlp import receiving
+from tests.support.otlp import Received, Receiver, receiving
 from tests.support.service import serving
 from tests.support.word_artifact import write_word_artifact
 
@@ -27,6 +25,7 @@ from lanner.service import protection
 from lanner.service import tracing as traced
 from lanner.service.settings import Settings
 
+SERVER, FAILED, UNSET = 2, 2, 0  # in the numbers of OTLP
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARTS = ["read", "decode", "tokenize", "queue", "model", "encode"]
 CONTENT = {"input": ["a b", "a"], "model": "words"}
@@ -51,11 +50,14 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """The exporter of the SDK that keeps the spans of a service."""
-    exporter = InMemorySpanExporter()
-    monkeypatch.setattr(traced, "OTLPSpanExporter", lambda **_: exporter)
-    return exporter
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+def requests(receiver: Receiver) -> list[Received]:
+    """Return the spans of requests, in the order of their ends."""
+    return sorted((one for one in receiver.spans if one.kind == SERVER), key=lambda one: one.end_ns)
 
 
 def test_a_request_is_a_span_with_a_span_for_each_part(words: Path) -> None:
@@ -104,10 +106,10 @@ def test_a_request_is_a_span_with_a_span_for_each_part(words: Path) -> None:
 
 
 def test_a_batch_has_links_to_the_requests_in_it(
-    words: Path, memory: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    words: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    with serving({"words": words}, threads=1, traces="http://collector:4318") as service:
+    with serving({"words": words}, threads=1, traces=receiver.url) as service:
         runner = service.app.pipeline.catalogue.models["words"].model.runner
         assert service.get("/ready").status == 200
         run = runner.engine.run
@@ -135,30 +137,18 @@ def test_a_batch_has_links_to_the_requests_in_it(
             _wait_until(lambda: runner.state()[1] == 3)
             go_on.set()
             assert [one.result() for one in (first, *others)] == [200] * 4
-    spans = memory.get_finished_spans()
-    requests = {
-        f"{one.context.trace_id:032x}"[0]: one for one in spans if one.kind is SpanKind.SERVER
-    }
-    assert sorted(requests) == ["a", "b", "c"]  # the caller of d has decided against it
-    alone, shared = sorted(
-        (one for one in spans if one.name == "batch"), key=lambda one: one.start_time or 0
-    )
-    assert [link.context.span_id for link in alone.links] == [requests["a"].context.span_id]
-    assert shared.attributes is not None
+    asked = {one.trace[0]: one for one in requests(receiver)}
+    assert sorted(asked) == ["a", "b", "c"]  # the caller of d has decided against it
+    alone, shared = sorted(receiver.named("batch"), key=lambda one: one.start_ns)
+    assert alone.links == (asked["a"].id,)
     assert shared.attributes["lanner.batch.requests"] == 2
     assert shared.attributes["lanner.batch.texts"] == 3
-    linked = {link.context.span_id for link in shared.links}
-    assert linked == {requests[name].context.span_id for name in "bc"}
+    assert set(shared.links) == {asked[name].id for name in "bc"}
     # It is below one of them, and the other has a link to it.
-    assert shared.parent is not None
-    below = next(name for name in "bc" if requests[name].context.span_id == shared.parent.span_id)
+    below = next(name for name in "bc" if asked[name].id == shared.parent)
     (other,) = {"b", "c"} - {below}
-    model = next(
-        one
-        for one in spans
-        if one.name == "model" and one.context.trace_id == requests[other].context.trace_id
-    )
-    assert [link.context.span_id for link in model.links] == [shared.context.span_id]
+    model = next(one for one in receiver.named("model") if one.trace == asked[other].trace)
+    assert model.links == (shared.id,)
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:
@@ -169,9 +159,9 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def test_a_failed_batch_is_an_error_without_its_message(
-    words: Path, memory: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    words: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving({"words": words}, traces="http://collector:4318", trace_ratio=1.0) as service:
+    with serving({"words": words}, traces=receiver.url, trace_ratio=1.0) as service:
         runner = service.app.pipeline.catalogue.models["words"].model.runner
 
         def broken(*_: Any, **__: Any) -> Any:
@@ -182,29 +172,23 @@ def test_a_failed_batch_is_an_error_without_its_message(
         assert service.post("/v1/embeddings", CONTENT).status == 500
         assert service.post("/v1/embeddings", {"model": "words"}).status == 400
         assert service.get("/health").status == 200
-    spans = memory.get_finished_spans()
-    batch = next(one for one in spans if one.name == "batch")
-    failed, refused = (one for one in spans if one.kind is SpanKind.SERVER)
-    assert (batch.status.status_code, batch.status.description) == (StatusCode.ERROR, None)
-    assert batch.attributes is not None
-    assert batch.attributes["error.type"] == "EngineError"
-    assert failed.status.status_code is StatusCode.ERROR
-    assert refused.status.status_code is StatusCode.UNSET  # the client's fault, not the service's
-    assert "secret" not in "".join(one.to_json() for one in spans)
+    (batch,) = receiver.named("batch")
+    failed, refused = requests(receiver)
+    assert (batch.status, batch.attributes["error.type"]) == (FAILED, "EngineError")
+    assert (failed.status, failed.attributes["error.type"]) == (FAILED, "500")
+    assert refused.status == UNSET  # the client's fault, not the service's
+    assert "secret" not in str(receiver.spans)
 
 
-def test_a_caller_that_traces_nothing_is_not_traced(
-    words: Path, memory: InMemorySpanExporter
-) -> None:
-    with serving({"words": words}, traces="http://collector:4318", trace_ratio=1.0) as service:
+def test_a_caller_that_traces_nothing_is_not_traced(words: Path, receiver: Receiver) -> None:
+    with serving({"words": words}, traces=receiver.url, trace_ratio=1.0) as service:
         answer = service.post("/v1/embeddings", CONTENT, traceparent=parent(flags="00"))
         assert "traceresponse" not in answer.headers
         # A header that is none begins a trace of its own.
         for strange in ("nonsense", parent(trace="0" * 32), "ä" * 500):
             given = strange.encode().decode("latin-1")
             assert service.post("/v1/embeddings", CONTENT, traceparent=given).status == 200
-    requests = [one for one in memory.get_finished_spans() if one.kind is SpanKind.SERVER]
-    assert [one.parent for one in requests] == [None] * 3
+    assert [one.parent for one in requests(receiver)] == [""] * 3
 
 
 def test_the_context_is_passed_on_to_another_server(words: Path) -> None:
@@ -254,7 +238,7 @@ def test_the_environment_switches_traces_off(name: str, monkeypatch: pytest.Monk
 def test_a_collector_that_is_away_costs_no_answer_and_no_time(
     words: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with receiving(status=503) as receiver:
+    with receiving(503, retry_after="1") as receiver:
         settings = {"traces": receiver.url, "trace_ratio": 1.0, "log": "json"}
         with serving({"words": words}, **settings) as service:
             assert {service.post("/v1/embeddings", CONTENT).status for _ in range(20)} == {200}
@@ -274,6 +258,30 @@ def test_a_collector_that_is_away_costs_no_answer_and_no_time(
 def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Settings(**settings).checked()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "traced_flags"),
+    [("always_off", []), ("parentbased_always_off", ["01"]), ("always_on", ["00", "01", "none"])],
+)
+def test_the_environment_names_the_sampler(
+    words: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    traced_flags: list[str],
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    asked = {"00": parent(trace="a" * 32, flags="00"), "01": parent(trace="b" * 32)}
+    with serving({"words": words}, traces=receiver.url) as service:
+        answers = {
+            flags: service.post("/v1/embeddings", CONTENT, traceparent=given)
+            for flags, given in asked.items()
+        }
+        answers["none"] = service.post("/v1/embeddings", CONTENT)
+    traced = [flags for flags, one in answers.items() if "traceresponse" in one.headers]
+    assert traced == traced_flags
+    assert len(requests(receiver)) == len(traced_flags)
 
 
 def test_another_protocol_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ class Pods:
             late = time.monotonic() - pod.started_s > _START_S
             if pod.is_ending or late or pod.process.poll() is not None:
                 if not pod.is_ending:
-                    self.faults.append(f"{pod.name} did not start")
+                    self.faults.append(self._why(pod))
                 return
             time.sleep(_PROBE_S)
         with self._lock:
@@ -150,6 +150,14 @@ class Pods:
             self.starts_s.append(pod.ready_s - pod.started_s)
             pod.place = self._proxy.add(pod.port)
         self._changed()
+
+    def _why(self, pod: Pod) -> str:
+        """Return why a pod did not start."""
+        if pod.process.returncode is None:
+            return f"{pod.name} was not ready after {_START_S:g} s: is the machine busy?"
+        log = (self._directory / f"{pod.name}.log").read_text("utf-8", "replace")
+        *_, last = ("it wrote nothing", *log.splitlines())
+        return f"{pod.name} ended with {pod.process.returncode} before it was ready: {last}"
 
     def _end(self, pod: Pod) -> None:
         with self._lock:

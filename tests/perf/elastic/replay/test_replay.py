@@ -15,8 +15,9 @@ from lanner.errors import BenchmarkError
 from lanner_perf.elastic.autoscaler import DOWN, Rules, Scaling
 from lanner_perf.elastic.load_curve import LoadCurve
 from lanner_perf.elastic.replay.pod import PacedEngine
-from lanner_perf.elastic.replay.pods import Pace
+from lanner_perf.elastic.replay.pods import Pace, Pods, require_faultless
 from lanner_perf.elastic.replay.programs import program
+from lanner_perf.elastic.replay.proxy import Proxy
 from lanner_perf.elastic.replay.replay import Day, replay
 from lanner_perf.elastic.replay.report import Bounds, checks, figures, markdown, pods_for
 from lanner_perf.elastic.simulator import Outcome
@@ -95,3 +96,15 @@ def test_pods_follow_the_load_and_no_request_is_lost(
     assert real.asked[-1][1] < most
     # Wide: this machine may be busy with other tests.
     assert simulated.pod_seconds == pytest.approx(real.pod_seconds, rel=0.4)
+
+
+def test_a_pod_that_does_not_start_says_why(tmp_path: Path) -> None:
+    pods = Pods(tmp_path / "none", Pace(1, 1), Proxy(1, tmp_path / "control", 1), tmp_path)
+    pods.scale(1)
+    deadline_s = time.monotonic() + 60
+    while not pods.faults:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    said = f"a pod of the replay failed: pod-1 ended with 1 before it was ready: .*{tmp_path}/none"
+    with pytest.raises(BenchmarkError, match=said):
+        require_faultless(pods)
