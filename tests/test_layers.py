@@ -27,7 +27,7 @@ RUNTIME = {
     "text": "errors artifact",
     "engines/tensorrt": "errors machine artifact",
     "engines/onnx": "",
-    "engines/native": "errors engines/onnx",
+    "engines/native": "errors machine engines/onnx",
     "engines": "errors machine artifact engines/tensorrt engines/onnx engines/native",
     "running": "errors monitoring artifact text engines",
     "models": "errors vectors artifact text running",
@@ -45,7 +45,7 @@ RUNTIME = {
     "triton/repository": "errors machine artifact engines/tensorrt engines running files loading "
     "triton/contract triton/lint",
     "triton/server": "errors machine artifact triton/contract triton/client",
-    "service/access": "errors artifact text files",
+    "service/access": "errors machine artifact text files",
     "service/metrics": "errors monitoring",
     "service/core": "errors _version monitoring vectors artifact text running models "
     "triton/contract service/access service/metrics",

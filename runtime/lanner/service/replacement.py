@@ -1,18 +1,17 @@
 """Load new versions of artifacts beside the old ones, and exchange them between requests."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from lanner.artifact.manifest import MANIFEST_FILE
 from lanner.errors import LannerError
+from lanner.machine.file_state import FileState, file_state_if_any
 from lanner.service.core.catalogue import Catalogue
 from lanner.service.core.served import ServedModel
 
 #: Loads a new version of a model; takes its name and the version number.
 Open = Callable[[str, int], ServedModel]
-State = tuple[str, int, int, int]
 
 
 class Replacement:
@@ -64,14 +63,9 @@ class Replacement:
         self._tell(f"version {after.version} of {name} takes over")
 
 
-def _state(directory: Path) -> State | None:
-    """Return the facts that a replaced artifact changes, or None if there is no artifact."""
-    try:
-        real = os.path.realpath(directory)
-        status = (Path(real) / MANIFEST_FILE).stat()
-    except OSError:
-        return None
-    return real, status.st_ino, status.st_mtime_ns, status.st_size
+def _state(directory: Path) -> FileState | None:
+    """Return the state of the manifest, which no other artifact has, or None if there is none."""
+    return file_state_if_any(directory / MANIFEST_FILE)
 
 
 def _require_alike(before: ServedModel, after: ServedModel) -> None:

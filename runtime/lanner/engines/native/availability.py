@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lanner.errors import EngineError, MissingExtraError
+from lanner.machine.file_state import FileState, file_state
 
 #: Always there, and several times slower than another engine's own kernels.
 _PLAIN = "plain"
@@ -12,14 +13,14 @@ _PLAIN = "plain"
 def why_not(file: Path) -> str:
     """Return the reason why the engine does not run a model file, or an empty string."""
     try:
-        status = file.stat()
+        state = file_state(file)
     except OSError as error:
         return f"{file.name} cannot be read ({error.strerror})"
-    return _refusal(file, status.st_mtime_ns, status.st_size)
+    return _refusal(file, state)
 
 
 @lru_cache(maxsize=64)
-def _refusal(file: Path, *_: int) -> str:
+def _refusal(file: Path, _: FileState) -> str:
     from lanner.engines.native.plan import REMEDY  # noqa: PLC0415 (for who asks)
     from lanner.engines.native.reading import look_at_plan  # noqa: PLC0415
 

@@ -15,9 +15,10 @@ from lanner.engines.native.rotary import MOST_TOKENS, Angles, Rotation
 from lanner.engines.onnx.file import mapped
 from lanner.engines.onnx.graph import Graph
 from lanner.errors import EngineError
+from lanner.machine.file_state import FileState, file_state
 
 #: The last plan that was looked at and that no engine has taken yet, with its file.
-_looked_at: list[tuple[tuple[object, ...], Plan]] = []
+_looked_at: list[tuple[tuple[Path, FileState], Plan]] = []
 
 
 def look_at_plan(path: Path) -> None:
@@ -27,7 +28,7 @@ def look_at_plan(path: Path) -> None:
         EngineError: See `read_plan`.
         OSError: The file is not there.
     """
-    file = _file(path)
+    file = path, file_state(path)
     _looked_at[:] = [(file, read_plan(path))]
 
 
@@ -39,16 +40,10 @@ def take_plan(path: Path) -> Plan:
     """
     kept, _looked_at[:] = list(_looked_at), []
     try:
-        file = _file(path)
+        file = path, file_state(path)
     except OSError:  # read_plan says why
         return read_plan(path)
     return next((plan for seen, plan in kept if seen == file), None) or read_plan(path)
-
-
-def _file(path: Path) -> tuple[object, ...]:
-    """Return what tells a file from others and from its earlier content."""
-    status = path.stat()
-    return path, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def read_plan(path: Path) -> Plan:

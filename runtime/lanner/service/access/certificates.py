@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lanner.errors import InputError
+from lanner.machine.file_state import FileState, file_state_if_any
 
 
 class Certificates:
@@ -79,16 +80,6 @@ class Certificates:
             raise InputError(msg) from None
         return context
 
-    def _states(self) -> tuple[tuple[int, ...], ...]:
-        """Return numbers that differ after each change of the files."""
-        return tuple(
-            _state(path) for path in (self._certificate, self._key, self._authority) if path
-        )
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+    def _states(self) -> list[FileState | None]:
+        files = (self._certificate, self._key, self._authority)
+        return [file_state_if_any(path) for path in files if path is not None]

@@ -5,6 +5,8 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lanner.machine.file_state import FileState, file_state
+
 _PEM = re.compile(
     rb"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL | re.ASCII
 )
@@ -21,14 +23,13 @@ class CertificateExpiry:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._state = (0, 0)
+        self._state: FileState | None = None
         self._expiry_s: float | None = None
 
     def seconds(self) -> float | None:
         """Return the time in seconds since the epoch, or None if the file cannot be read."""
         try:
-            status = self._path.stat()
-            state = (status.st_mtime_ns, status.st_ino)
+            state = file_state(self._path)
             if state != self._state:
                 self._expiry_s = min(map(_expiry_s, _PEM.findall(self._path.read_bytes())))
                 self._state = state

@@ -24,6 +24,7 @@ from typing import Any
 from lanner.artifact.bounded import TooLargeError, parse_json, read_bounded
 from lanner.errors import InputError
 from lanner.files.staging import staged_file
+from lanner.machine.file_state import file_state_if_any
 
 #: The beginning of every key, by which scanners of secrets find keys in a repository or a log.
 PREFIX = "lanner_"
@@ -103,7 +104,7 @@ class KeyFile:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._path, self._tell, self._now = path, tell, now
-        self._state = _state(path)
+        self._state = file_state_if_any(path)
         self._keys = _by_digest(read_keys(path))
 
     def check(self, headers: Headers) -> Key | None:
@@ -137,7 +138,7 @@ class KeyFile:
         }
 
     def _reload(self) -> None:
-        state = _state(self._path)
+        state = file_state_if_any(self._path)
         if state == self._state:
             return
         self._state = state
@@ -295,15 +296,6 @@ def _credentials(headers: Headers) -> set[bytes]:
 def _by_digest(keys: Iterable[Key]) -> dict[bytes, tuple[bytes, Key]]:
     found = ((bytes.fromhex(key.sha256), key) for key in keys)
     return {digest: (digest, key) for digest, key in found}
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Return numbers that differ after each change of a file; none if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 @contextmanager
