@@ -1,11 +1,13 @@
 """The model file of a variant, verified before an engine opens it."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from lanner.artifact.artifact import Artifact
 from lanner.artifact.manifest import Variant
 from lanner.engines.onnx.file import external_files
 from lanner.errors import ArtifactError
+from lanner.machine.file_state import FileState, file_state
 
 
 def verified_model(artifact: Artifact, variant: Variant) -> Path:
@@ -44,7 +46,7 @@ def require_own_weights(path: Path, variant: Variant) -> None:
         ArtifactError: It names another, perhaps one outside the artifact.
     """
     try:
-        foreign = external_files(path) - {variant.weights_file}
+        foreign = _external_files(path, file_state(path)) - {variant.weights_file}
     except (ValueError, IndexError, RecursionError):
         return  # the engine's own error says why
     if foreign:
@@ -53,3 +55,9 @@ def require_own_weights(path: Path, variant: Variant) -> None:
             f"its variant {variant.name}: do not use it, or export again"
         )
         raise ArtifactError(msg)
+
+
+@lru_cache(maxsize=64)
+def _external_files(path: Path, _: FileState) -> frozenset[str]:
+    """Look through a graph once, though it is asked for at the choice of an engine, too."""
+    return frozenset(external_files(path))
