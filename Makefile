@@ -90,7 +90,13 @@ IN_PARALLEL = --numprocesses $(WORKERS) --maxprocesses 4 --max-worker-restart 0 
 
 TESTS ?= not slow
 
-test: test-transformers5 test-transformers4 ## run the tests that every change needs, with both generations of transformers
+# The older generation's part runs beside the other, in one process, and is shown last: it takes the
+# cores while tests of the other wait. A shell would let what runs in the background outlive Ctrl-C.
+test: setup ## run the tests that every change needs, with both generations of transformers
+	@$(MAKE) --no-print-directory test-transformers4 WORKERS=1 > build/transformers4.txt 2>&1 & \
+	beside=$$!; trap 'kill $$beside' HUP INT TERM; \
+	$(MAKE) --no-print-directory test-transformers5; failed=$$?; \
+	wait $$beside || failed=$$?; cat build/transformers4.txt; exit $$failed
 
 test-all: TESTS := not cell
 test-all: test-transformers5 test-transformers4 ## run all tests, the slow ones too
