@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: ranks.get(folder_of(item), len(ranks)))
 
 
-def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through what the imports have left, each time."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector from going through what the imports make and leave, each time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        gc.set_threshold(20_000, 20, 20)  # to trace a model makes 100,000 objects that stay
 
 
 def exported(
@@ -76,9 +84,12 @@ def share_traces(monkeypatch: pytest.MonkeyPatch, factory: pytest.TempPathFactor
         monkeypatch.setattr(variants, "write_fp32", TracedOnce(factory))
 
 
-@pytest.fixture(autouse=True)
-def _traced_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    share_traces(monkeypatch, tmp_path_factory)
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Share traces in fixtures of all scopes."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        share_traces(monkeypatch, tmp_path_factory)
+        yield
 
 
 @pytest.fixture(autouse=True)
