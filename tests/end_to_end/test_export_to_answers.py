@@ -31,12 +31,20 @@ ODD_TEXTS = [
     "e\u0301",
 ]
 
+TEXTS = [*shipped_sentences()[::3], *ODD_TEXTS]
+
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="the reference")
 
 
 @pytest.fixture(scope="module")
 def reference(minilm_checkpoint: Path) -> Any:
     return sentence_transformers.SentenceTransformer(str(minilm_checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def expected(reference: Any) -> Any:
+    """Return the vectors of sentence-transformers for `TEXTS`."""
+    return reference.encode(TEXTS)
 
 
 def lanner(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -47,14 +55,12 @@ def lanner(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("variant", "least"), [("fp32", 0.99999), ("int8", 0.9)])
 def test_vectors_are_those_of_sentence_transformers(
     minilm_artifact: Artifact,
-    reference: Any,
+    expected: Any,
     variant: str,
     least: float,
 ) -> None:
-    texts = [*shipped_sentences()[::3], *ODD_TEXTS]
-    vectors = load(minilm_artifact.directory, variant=variant).encode(texts)
-    assert vectors.shape == (len(texts), 384)
-    expected = reference.encode(texts)
+    vectors = load(minilm_artifact.directory, variant=variant).encode(TEXTS)
+    assert vectors.shape == (len(TEXTS), 384)
     assert (vectors * expected).sum(axis=1).min() >= least
     if variant == "fp32":
         np.testing.assert_allclose(vectors, expected, atol=1e-4)
@@ -82,23 +88,22 @@ def test_an_evaluator_of_sentence_transformers_takes_it(
 
 @pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
 def test_a_quantized_vector_is_that_of_sentence_transformers(
-    minilm_artifact: Artifact, reference: Any, precision: str
+    minilm_artifact: Artifact, expected: Any, precision: str
 ) -> None:
-    texts = [*shipped_sentences()[::3], *ODD_TEXTS]
     model = load(minilm_artifact.directory, variant="fp32")
-    vectors = model.encode(texts, precision=precision)
-    expected = sentence_transformers.util.quantize_embeddings(
-        reference.encode(texts), precision, model.embedding_ranges()
+    vectors = model.encode(TEXTS, precision=precision)
+    quantized = sentence_transformers.util.quantize_embeddings(
+        expected, precision, model.embedding_ranges()
     )
-    assert vectors.dtype == expected.dtype
+    assert vectors.dtype == quantized.dtype
     # The last digit may differ before rounding, which changes a byte by one or flips a bit.
-    assert (vectors == expected).mean() > 0.99
-    keeps = model.similarity_pairwise(vectors, model.encode(texts))
+    assert (vectors == quantized).mean() > 0.99
+    keeps = model.similarity_pairwise(vectors, expected)
     if precision in ("int8", "uint8"):
         assert keeps.min() > 0.999
     else:  # the value for signs of normally distributed components
         assert keeps.mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.02)
-    alone = np.stack([model.encode(text, precision=precision) for text in texts[:20]])
+    alone = np.stack([model.encode(text, precision=precision) for text in TEXTS[:20]])
     assert (alone == vectors[:20]).mean() > 0.99
 
 

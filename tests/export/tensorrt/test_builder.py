@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from tests.export.tensorrt.test_bindings import REMOVED_FLAGS
-from tests.support.checkpoints import bert_model
 from tests.support.gpu import host_builder
 from tests.support.gpu.host_builder import (
     BuilderFlag,
@@ -27,7 +26,7 @@ from lanner.machine import interruption
 pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")
 
-from tests.export.tensorrt.test_graph import fp32_graph
+from tests.export.tensorrt.test_graph import small_graph
 
 from lanner_export.tensorrt import builder
 from lanner_export.tensorrt.build_plan import BuildPlan, BuildSettings
@@ -56,9 +55,8 @@ PLAN = BuildPlan(
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("graph")
-    target = directory / "graph.onnx"
-    write_tensorrt_graph(fp32_graph(directory, bert_model()), target, "fp16")
+    target = tmp_path_factory.mktemp("graph") / "graph.onnx"
+    write_tensorrt_graph(small_graph(tmp_path_factory), target, "fp16")
     return target
 
 

@@ -3,13 +3,14 @@
 The answers of a graph are computed by its emulation, which rounds as a GPU does, on any machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.checkpoints import bert_model, plain_checkpoint
+from tests.support.traced_once import TracedOnce
 
 from lanner.engines import open_engine
 from lanner.errors import UnsupportedError
@@ -32,7 +33,7 @@ from lanner_export.tensorrt.graph import OPSET, write_tensorrt_graph  # noqa: E4
 from lanner_export.tensorrt.support import require_parsers  # noqa: E402
 from lanner_export.texts.calibration import calibration_texts  # noqa: E402
 
-LAYERS = 12
+LAYERS = 3
 #: Six projections in each layer, and the two products of its attention.
 PRODUCTS = 8 * LAYERS
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -42,12 +43,14 @@ FEEDS = [
 ]
 
 
-def fp32_graph(directory: Path, model: Any) -> Path:
-    plain_checkpoint(directory / "checkpoint", model)
-    return traced(directory, directory / "checkpoint")
+def small_graph(factory: pytest.TempPathFactory) -> Path:
+    """Write the float32 graph of the tests' BERT, which is traced once in a test run."""
+    directory = factory.mktemp("small")
+    checkpoint = plain_checkpoint(directory / "checkpoint", bert_model())
+    return traced(directory, checkpoint, TracedOnce(factory))
 
 
-def traced(directory: Path, checkpoint: Path) -> Path:
+def traced(directory: Path, checkpoint: Path, write: Callable[..., Any] = write_fp32) -> Path:
     loaded = load_checkpoint(
         str(checkpoint),
         head="embed",
@@ -58,13 +61,13 @@ def traced(directory: Path, checkpoint: Path) -> Path:
     )
     assert not isinstance(loaded.graph, LookupTable)
     path = directory / "model.fp32.onnx"
-    write_fp32(loaded.graph, loaded.inputs, loaded.output, path)
+    write(loaded.graph, loaded.inputs, loaded.output, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the float32 graph of a random BERT: BERT-base's layers, a quarter of its width."""
+    """Return the float32 graph of a random BERT: three layers, a quarter of BERT-base wide."""
     model = bert_model(
         hidden_size=192,
         num_hidden_layers=LAYERS,
@@ -72,12 +75,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=768,
         initializer_range=0.02,
     )
-    return fp32_graph(tmp_path_factory.mktemp("base"), model)
+    directory = tmp_path_factory.mktemp("base")
+    return traced(directory, plain_checkpoint(directory / "checkpoint", model))
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fp32_graph(tmp_path_factory.mktemp("small"), bert_model())
+    return small_graph(tmp_path_factory)
 
 
 def nodes_of(path: Path, operator: str) -> list[ir.Node]:
