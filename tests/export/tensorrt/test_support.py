@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.support.architectures import MATRIX
 from tests.support.checkpoints import plain_checkpoint
+from tests.support.traced_once import TracedOnce
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")
@@ -101,14 +102,17 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in MATRIX])
-def test_every_architecture_is_taken_and_right(name: str, tmp_path: Path) -> None:
+def test_every_architecture_is_taken_and_right(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     row = MATRIX[name]
     if row.since == "5" and transformers.__version__.startswith("4."):
         pytest.skip(f"transformers {transformers.__version__} does not carry {name}")
     torch.manual_seed(0)
     config = getattr(transformers, f"{row.prefix}Config")(**row.config)
     model = getattr(transformers, f"{row.prefix}Model")(config).eval()
-    source = traced(tmp_path, plain_checkpoint(tmp_path / "checkpoint", model, row.tokenizer()))
+    checkpoint = plain_checkpoint(tmp_path / "checkpoint", model, row.tokenizer())
+    source = traced(tmp_path, checkpoint, TracedOnce(tmp_path_factory))
     ids = np.random.default_rng(0).integers(5, 150, (3, 19))
     mask = np.ones_like(ids)
     mask[1, 9:] = 0
