@@ -202,9 +202,6 @@ NATIVE = (
     *("RoBERTa-PreLayerNorm", "RemBERT", "XLM-RoBERTa-XL", "EuroBERT", "Jina v3", "T5"),
 )
 
-#: Their heads that it does not support: they pool behind a Dense layer.
-NOT_NATIVE = (("EuroBERT", "score"), ("EuroBERT", "classify"))
-
 #: The cells that are enough for a change: each head, kind of tokenizer and kind of position once.
 #: Of the other cells, two of each architecture are slow tests, and make test-cells runs them all.
 CHOSEN = {
@@ -269,18 +266,12 @@ def table() -> str:
                     name,
                     *(precisions if head in row.heads else "-" for head in CLASS_OF_HEAD),
                     "one operator" if "Attention" in row.fused else "as its parts",
-                    _native(name),
+                    "fp32, int8" if name in NATIVE else "-",
                     "4.57 and 5" if row.since == "4.57" else row.since,
                 ]
             )
         )
     return "\n".join(lines)
-
-
-def _native(name: str) -> str:
-    without = [head for other, head in NOT_NATIVE if other == name]
-    behind = f", not {' and '.join(without)}" if without else ""
-    return f"fp32, int8{behind}" if name in NATIVE else "-"
 
 
 def _line(cells_of_line: list[str]) -> str:
@@ -310,7 +301,8 @@ cells of each row up to DeBERTa, and the vectors of the rarer rows below in fp32
   after each operator.
 - "Native engine" names the precisions that `engine="native"` runs, for every head but `sparse`.
   Its answers are compared with ONNX Runtime's. `engine="auto"` takes it for int8 if it is
-  installed; see the [guide](guide/native.md).
+  installed, and `engine="native-bf16"` runs fp32 with products in bf16; see the
+  [guide](guide/native.md).
 - Attention "as its parts" is also right, but slower than as one operator. `lanner inspect`
   shows the fused operators.
 

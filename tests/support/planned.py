@@ -18,10 +18,11 @@ class PlanInNumpy:
     Args:
         plan: The plan.
         is_per_token: True to measure the scale and the zero point of each token.
+        is_bf16: True to round what products in float32 multiply to bfloat16, but not in the head.
     """
 
-    def __init__(self, plan: Plan, *, is_per_token: bool = False) -> None:
-        self.plan, self.is_per_token = plan, is_per_token
+    def __init__(self, plan: Plan, *, is_per_token: bool = False, is_bf16: bool = False) -> None:
+        self.plan, self.is_per_token, self.is_bf16 = plan, is_per_token, is_bf16
         self.unread = set(plan.tensors)
 
     def __call__(self, ids: Sequence[Ids], types: Sequence[Ids] | None = None) -> list[Floats]:
@@ -47,16 +48,14 @@ class PlanInNumpy:
             x = self._layer(layer, layer * plan.layer_groups // plan.layers, x)
         if plan.is_pre_norm:
             x = self._norm("final.norm", x)
-        if plan.pooling == Pooling.CLS:
-            x = x[:1]
-        elif plan.pooling == Pooling.MEAN:
-            x = x.mean(axis=0, keepdims=True)
-        elif plan.pooling == Pooling.MAX:
-            x = x.max(axis=0, keepdims=True)
         for number, kind in enumerate(plan.dense_activations):
+            if number == plan.dense_before_pooling:
+                x = pooled(plan.pooling, x)
             x = activate(kind, self._product(f"dense.{number}", x))
             if f"dense.{number}.norm.weight" in plan.tensors:
                 x = self._norm(f"dense.{number}.norm", x)
+        if len(plan.dense_activations) == plan.dense_before_pooling:
+            x = pooled(plan.pooling, x)
         if plan.is_normalized:
             x = x / np.linalg.norm(x, axis=1, keepdims=True)
         x = x[:, : plan.dimension]
@@ -153,6 +152,8 @@ class PlanInNumpy:
         tensors, limits = self.plan.tensors, limits or f"{name}.input"
         weight = self._tensor(f"{name}.weight")
         if f"{name}.scales" not in tensors:
+            if self.is_bf16 and not name.startswith("dense."):
+                x, weight = in_bf16(x), in_bf16(weight)
             found = x @ weight
         else:
             scale, zero = self._tensor(limits)
@@ -163,6 +164,22 @@ class PlanInNumpy:
             found = (bytes_.astype(np.float64) @ weight.astype(np.float64)).astype(np.float32)
             found = found * (scale * self._tensor(f"{name}.scales"))
         return found + self._tensor(f"{name}.bias") if f"{name}.bias" in tensors else found
+
+
+def pooled(pooling: Pooling, x: Floats) -> Floats:
+    """Return the row of a text, or the rows of its tokens."""
+    if pooling == Pooling.CLS:
+        return x[:1]
+    if pooling == Pooling.NONE:
+        return x
+    return np.asarray((x.mean if pooling == Pooling.MEAN else x.max)(axis=0, keepdims=True))
+
+
+def in_bf16(x: Floats) -> Floats:
+    """Return values rounded to bfloat16."""
+    import ml_dtypes  # noqa: PLC0415 (of the export extra)
+
+    return x.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def token_scales(x: Floats) -> tuple[Floats, Floats]:

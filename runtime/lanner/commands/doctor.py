@@ -7,7 +7,7 @@ from lanner._version import __version__
 from lanner.commands.console import print_json, table
 from lanner.commands.options import Subparsers, add_command
 from lanner.engines import ENGINES
-from lanner.engines.registry import NATIVE
+from lanner.engines.registry import NATIVE, NATIVE_BF16
 from lanner.engines.tensorrt.library import tensorrt_version
 from lanner.errors import EngineError, LannerError, ServerError
 from lanner.machine.extras import extras, has_package
@@ -183,9 +183,19 @@ def _native() -> list[str]:
 
 
 def _bf16() -> str:
-    if this_machine().has_bf16:
-        return "this CPU multiplies it (AVX-512 or AMX): the variant bf16 runs in openvino"
-    return "this CPU does not multiply it (neither AVX-512 BF16 nor AMX)"
+    if not this_machine().has_bf16:
+        shown = "this CPU does not multiply it (neither AVX-512 BF16 nor AMX)"
+    else:
+        shown = "this CPU multiplies it (AVX-512 or AMX): the variant bf16 runs in openvino"
+    return f"{shown}{_native_bf16()}"
+
+
+def _native_bf16() -> str:
+    reason = NATIVE_BF16.refusal()
+    name = NATIVE_BF16.name
+    if reason:
+        return f"; {name} does not run, since {reason}"
+    return f", and fp32 in {name} with its products in bf16"
 
 
 def _why() -> str:

@@ -225,7 +225,8 @@ def _scales(artifact: Artifact) -> dict[str, str]:
     """Return where each engine for CPUs has the scales of int8 activations from."""
     if artifact.manifest.variant("int8") is None:
         return {}
-    return {e.name: e.scales for e in ENGINES if e.runs_graphs}
+    engines = [e for e in ENGINES if e.runs_graphs and e.only_precision in ("", "int8")]
+    return {e.name: e.scales for e in engines}
 
 
 def _scales_sentence(artifact: Artifact) -> str:

@@ -5,11 +5,12 @@ A new engine is a module with its class, a record here, a test and a page of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lanner.artifact.engine_build import EngineBuild
-from lanner.artifact.manifest import Variant
-from lanner.engines.native.availability import why_not, why_slow
+from lanner.artifact.manifest import HALF_PRECISIONS, Variant
+from lanner.engines.native.availability import why_no_bf16, why_not, why_slow
 from lanner.engines.protocol import Engine
 from lanner.errors import EngineError, LannerError, VariantError
 from lanner.machine.gpu import missing_gpu, require_gpu
@@ -70,6 +71,7 @@ class EngineRecord:
         model_format: ``"onnx"`` for every graph of an artifact, or a format that no other engine
             shares.
         best_precisions: Precisions for which ``"auto"`` prefers this engine to those before it.
+        only_precision: The one precision whose variants it runs; empty for all.
         scales: Where the scale of an int8 activation is from: ``"static"``, the artifact's, or
             ``"token"``, measured for each token.
         refuse: Returns the reason why the machine cannot run the engine, whatever is installed, or
@@ -94,6 +96,7 @@ class EngineRecord:
     open: Callable[[Opening], Engine]
     model_format: str = "onnx"
     best_precisions: frozenset[str] = frozenset()
+    only_precision: str = ""
     scales: str = "static"
     is_automatic: bool = True
     refuse: Callable[[], str] = str
@@ -120,7 +123,8 @@ class EngineRecord:
         """True if the engine runs a variant's kind of file on that device."""
         made_for = find_engine(variant.engine)
         formats = made_for is not None and made_for.model_format == self.model_format
-        return formats and device in self.devices
+        precision = self.only_precision in ("", variant.precision)
+        return formats and precision and device in self.devices
 
     def why_not(self, variant: Variant, device: str, directory: Path) -> str:
         """Return the reason why the engine runs a variant on no machine, or an empty string.
@@ -232,17 +236,24 @@ def _refuse_tensorrt() -> str:
     return ""
 
 
-def _open_native(opening: Opening) -> Engine:
+def _open_native(opening: Opening, *, is_per_token: bool = True, is_bf16: bool = False) -> Engine:
     from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
 
-    return NativeEngine(opening.path, threads=opening.threads, workers=opening.workers)
-
-
-def _open_native_static(opening: Opening) -> Engine:
-    from lanner.engines.native.engine import NativeEngine  # noqa: PLC0415 (an extra)
-
+    if opening.precision in HALF_PRECISIONS:
+        msg = (
+            f"the native engine does not read graphs in {opening.precision}: for products in bf16 "
+            "use variant='fp32' and engine='native-bf16'"
+        )
+        raise EngineError(msg)
+    if is_bf16 and (reason := why_no_bf16()):
+        msg = f"the engine native-bf16 does not run here, since {reason}: use engine='native'"
+        raise EngineError(msg)
     return NativeEngine(
-        opening.path, threads=opening.threads, workers=opening.workers, is_per_token=False
+        opening.path,
+        threads=opening.threads,
+        workers=opening.workers,
+        is_per_token=is_per_token,
+        is_bf16=is_bf16,
     )
 
 
@@ -297,13 +308,23 @@ NATIVE_STATIC = replace(
     title="Lanner's own kernels with the artifact's scales",
     scales="static",
     is_automatic=False,
-    open=_open_native_static,
+    open=partial(_open_native, is_per_token=False),
+)
+NATIVE_BF16 = replace(
+    NATIVE,
+    name="native-bf16",
+    title="Lanner's own kernels with products in bf16",
+    best_precisions=frozenset(),
+    only_precision="fp32",
+    is_automatic=False,
+    refuse=why_no_bf16,
+    open=partial(_open_native, is_bf16=True),
 )
 #: All engines. Among those that run the same files, the one that is usually fastest comes first. On
 #: a CPU with VNNI OpenVINO runs int8 in 0.9 of ONNX Runtime's time for shapes that repeat, but it
 #: takes 5 ms more for each new shape, the time of six texts, and more memory; fp32 is as fast in
 #: both.
-ENGINES = (ONNXRUNTIME, OPENVINO, NATIVE, NATIVE_STATIC, TENSORRT)
+ENGINES = (ONNXRUNTIME, OPENVINO, NATIVE, NATIVE_STATIC, NATIVE_BF16, TENSORRT)
 
 
 def engine_names() -> list[str]:

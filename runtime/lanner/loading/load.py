@@ -89,7 +89,7 @@ def load(
             names, or ``"auto"``: the installed one that is usually fastest, for int8 the native
             engine if it knows the encoder (see `lanner.engines.choose_engine`).
             ``"native-static"`` is the native engine with the artifact's scales instead of a scale
-            for each token.
+            for each token. ``"native-bf16"`` runs fp32 with products in bfloat16, on CPUs with AMX.
         variant: ``"fp32"``, ``"int8"``, or ``"auto"`` for the fastest that is safe: int8, unless
             its answers depend on the batch by the quality card (see
             `lanner.artifact.artifact.Artifact.choose`). ``"bf16"`` runs in OpenVINO on CPUs

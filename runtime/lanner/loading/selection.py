@@ -198,6 +198,7 @@ def _on_cpu(artifact: Artifact, variant: str, engine: str) -> Selection:
     if variant == "auto":
         wanted += artifact.safe_variants()[1:]
         if asked is not None:
+            wanted = [v for v in wanted if asked.only_precision in ("", v.precision)] or wanted
             wanted = [v for v in wanted if not asked.batch_dependence(v)] or wanted
     if engine != "auto":
         return Selection(wanted[0], engine, "cpu")

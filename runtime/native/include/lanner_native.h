@@ -1,4 +1,4 @@
-/* The C interface of Lanner's native engine: int8 encoders over packed tokens.
+/* The C interface of Lanner's native engine: encoders in int8, fp32 and bf16 over packed tokens.
  *
  * Nothing here knows Python or ONNX. A caller describes an encoder (ln_config), hands over its
  * tensors by name (README.md lists names and shapes) and runs packed sequences. Functions return a
@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Grows with each change of a struct below; ln_load refuses another version. */
-#define LN_VERSION 2
+#define LN_VERSION 3
 
 typedef enum {
   LN_OK = 0,
@@ -110,11 +110,16 @@ typedef struct {
   uint32_t rotary_neighbours; /* 1: pair i is of the values 2i and 2i + 1 of a head; 0: i and pairs + i */
   uint32_t max_tokens;       /* the longest sequence that ln_run takes */
   uint32_t scales;           /* ln_scales of all products with int8 weights */
+  uint32_t bf16; /* 1: F32 weights of the encoder's products, and the rows that they multiply, are
+                    rounded to bfloat16; sums, and all else, stay in fp32. Dense layers are as given */
   uint32_t pooling;          /* ln_pooling */
   uint32_t dense_layers;     /* at most LN_MAX_DENSE; applied to each pooled row, or to each token */
+  uint32_t dense_before_pooling; /* the first so many of them are applied to each token, and then
+                                    pooled (EuroBERT's classifier) */
   uint32_t dense_activation[LN_MAX_DENSE]; /* ln_activation */
   uint32_t normalize;        /* 1: divide each row of output by its L2 norm */
-  const char* instruction_set; /* a name from ln_instruction_set_get; NULL takes the fastest */
+  const char* instruction_set; /* a name from ln_instruction_set_get; NULL takes the fastest, and for
+                                  bf16 none but one whose processor multiplies it */
 } ln_config;
 
 /* A named tensor, row-major and contiguous; `shape` has 1 or 2 entries that count. The data of
@@ -163,6 +168,8 @@ typedef struct {
   int32_t compiled;  /* this library has it */
   int32_t supported; /* this processor and system have it */
   int32_t passed;    /* its self-test agrees with the plain one, bit for bit */
+  int32_t bf16_supported; /* this processor and system multiply bf16, and this set has kernels for it */
+  int32_t bf16_passed;    /* and they agree with the plain ones, bit for bit */
 } ln_instruction_set;
 
 /* The instruction sets, fastest first. Index 0 .. ln_instruction_set_count() - 1; the first call

@@ -44,7 +44,7 @@ uint32_t dtype_of(const Tensor& tensor) {
 
 class Model {
  public:
-  Model(const nb::dict& config, const nb::dict& tensors, bool per_token,
+  Model(const nb::dict& config, const nb::dict& tensors, bool per_token, bool bf16,
         const std::string& instruction_set) {
     ln_config c{};
     c.version = LN_VERSION;
@@ -72,11 +72,13 @@ class Model {
     c.rotary_neighbours = number(config, "rotary_neighbours");
     c.max_tokens = number(config, "max_tokens");
     c.scales = per_token ? LN_SCALES_PER_TOKEN : LN_SCALES_STATIC;
+    c.bf16 = bf16;
     c.pooling = number(config, "pooling");
     const auto dense = nb::cast<std::vector<uint32_t>>(config["dense_activation"]);
     if (dense.size() > LN_MAX_DENSE) throw nb::value_error("too many Dense layers");
     c.dense_layers = static_cast<uint32_t>(dense.size());
     for (size_t i = 0; i < dense.size(); ++i) c.dense_activation[i] = dense[i];
+    c.dense_before_pooling = number(config, "dense_before_pooling");
     c.normalize = number(config, "normalize");
     c.instruction_set = instruction_set.empty() ? nullptr : instruction_set.c_str();
 
@@ -149,7 +151,8 @@ nb::list instruction_sets() {
   for (size_t i = 0; i < ln_instruction_set_count(); ++i) {
     ln_instruction_set set{};
     require(ln_instruction_set_get(i, &set), "there is no such instruction set");
-    found.append(nb::make_tuple(set.name, set.compiled != 0, set.supported != 0, set.passed != 0));
+    found.append(nb::make_tuple(set.name, set.compiled != 0, set.supported != 0, set.passed != 0,
+                                set.bf16_supported != 0, set.bf16_passed != 0));
   }
   return found;
 }
@@ -164,8 +167,8 @@ NB_MODULE(_core, module) {
   module.attr("INTERFACE") = LN_VERSION;
   module.def("instruction_sets", &instruction_sets);
   nb::class_<Model>(module, "Model")
-      .def(nb::init<nb::dict, nb::dict, bool, std::string>(), "config"_a, "tensors"_a, nb::kw_only(),
-           "per_token"_a = false, "instruction_set"_a = "")
+      .def(nb::init<nb::dict, nb::dict, bool, bool, std::string>(), "config"_a, "tensors"_a, nb::kw_only(),
+           "per_token"_a = false, "bf16"_a = false, "instruction_set"_a = "")
       .def("run", &Model::run, "ids"_a, "type_ids"_a.none(), "starts"_a, "output"_a, "threads"_a)
       .def_prop_ro("output_size", &Model::output_size)
       .def_prop_ro("instruction_set", &Model::instruction_set);

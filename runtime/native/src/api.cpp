@@ -49,8 +49,9 @@ ln_status ln_load(const ln_config* config, const ln_tensor* tensors, std::size_t
     if (config == nullptr || model == nullptr || (tensors == nullptr && tensor_count > 0))
       lanner::invalid_model("ln_load needs a description, tensors, and a place for the model");
     *model = nullptr;
-    const auto& set = lanner::choose_instruction_set(config->instruction_set);
-    *model = new ln_model{set, {*config, lanner::Tensors(tensors, tensor_count), *set.kernels}};
+    const auto& set = lanner::choose_instruction_set(config->instruction_set, config->bf16 != 0);
+    *model = new ln_model{
+        set, {*config, lanner::Tensors(tensors, tensor_count), *set.kernels, set.bf16}};
   });
 }
 
@@ -85,7 +86,8 @@ ln_status ln_instruction_set_get(std::size_t index, ln_instruction_set* out) {
     if (out == nullptr || index >= sets.size())
       lanner::invalid_input("there is no instruction set of this index");
     const lanner::InstructionSet& set = sets[index];
-    *out = {set.name, set.kernels != nullptr, set.supported, set.passed};
+    *out = {set.name,   set.kernels != nullptr, set.supported,
+            set.passed, set.bf16_supported,     set.bf16_passed};
   });
 }
 

@@ -48,7 +48,11 @@ Cpu Cpu::detect() {
   const bool avx512 = bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);  // F, DQ, BW, VL
   cpu.avx512_vnni = cpu.avx2 && zmm && avx512 && bit(c, 11);
   cpu.amx_int8 = cpu.avx512_vnni && tiles && bit(d, 24) && bit(d, 25) && request_tiles();
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) cpu.avx_vnni = cpu.avx2 && bit(a, 4);
+  const bool amx_bf16 = cpu.amx_int8 && bit(d, 22);
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+    cpu.avx_vnni = cpu.avx2 && bit(a, 4);
+    cpu.amx_bf16 = amx_bf16 && bit(a, 5);  // with AVX-512's conversions
+  }
   return cpu;
 }
 

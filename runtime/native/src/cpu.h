@@ -8,6 +8,7 @@ struct Cpu {
   bool avx_vnni = false;     // vpdpbusd on 256 bits, without AVX-512
   bool avx512_vnni = false;  // with the F, BW, DQ and VL extensions
   bool amx_int8 = false;     // with permission to use its registers, and AVX-512 VNNI
+  bool amx_bf16 = false;     // besides that
 
   static Cpu detect();
 };

@@ -16,6 +16,10 @@ ByteRows rows_from(const ByteRows& rows, std::size_t first) {
   return {rows.data + first * rows.stride, rows.stride, rows.scales + first, rows.zero_pairs + first};
 }
 
+Bf16Rows rows_from(Bf16Rows rows, std::size_t first) {
+  return {rows.data + first * rows.stride, rows.stride};
+}
+
 class Encoder {
  public:
   Encoder(const Model& model, const Block& block, const Scratch& scratch, const Team::Crew& crew)
@@ -36,42 +40,57 @@ class Encoder {
     crew_.each(items, crew_.size(), work);
   }
 
-  // The rows that a product with `linear` reads, as bytes if its weights are bytes.
-  void quantize(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count) const {
-    if (!linear.bytes()) return;
-    const ByteRows bytes = scratch_.bytes(linear.depth());
-    each(count, [&](const Share& share) {
-      model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
-                              rows_from(bytes, share.begin));
-    });
+  // The rows that a product with `linear` reads, as bytes or bf16 if its weights are that.
+  void convert(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count) const {
+    if (linear.bytes()) {
+      const ByteRows bytes = scratch_.bytes(linear.depth());
+      each(count, [&](const Share& share) {
+        model_.kernels.quantize(rows_from(rows, share.begin), share.size(), linear.depth(), input,
+                                rows_from(bytes, share.begin));
+      });
+    } else if (linear.bf16()) {
+      const Bf16Rows rounded = scratch_.bf16(linear.depth());
+      each(count, [&](const Share& share) {
+        model_.bf16->round(rows_from(rows, share.begin), share.size(), linear.depth(),
+                           rows_from(rounded, share.begin));
+      });
+    }
   }
 
-  // out = epilogue(rows x linear), of rows that were quantized. The product after it has the weights
+  // out = epilogue(rows x linear), of rows that were converted. The product after it has the weights
   // `following`.
   void product(const Linear& linear, FloatRows rows, std::size_t count, Epilogue epilogue, FloatRows out,
                const Linear& following) const {
     const std::size_t panels = linear.panels();
-    if (!linear.bytes()) {
-      each(panels, [&](const Share& share) {
+    each(panels, [&](const Share& share) {
+      if (linear.bytes()) {
+        const Linear& after = following.bytes() ? following : linear;
+        const std::int8_t* next = share.next < panels ? linear.panel(share.next)
+                                                      : after.panel(panel_after(share, panels, after));
+        model_.kernels.product(scratch_.bytes(linear.depth()), count, linear.byte_weights(), share.begin,
+                               share.end, next, epilogue, out);
+      } else if (linear.bf16()) {
+        const Linear& after = following.bf16() ? following : linear;
+        const std::uint16_t* next = share.next < panels
+                                        ? linear.bf16_panel(share.next)
+                                        : after.bf16_panel(panel_after(share, panels, after));
+        model_.bf16->product(scratch_.bf16(linear.depth()), count, linear.bf16_weights(), share.begin,
+                             share.end, next, epilogue, out);
+      } else {
         model_.kernels.float_product(rows, count, linear.float_weights(), share.begin, share.end,
                                      epilogue, out);
-      });
-      return;
-    }
-    const ByteRows bytes = scratch_.bytes(linear.depth());
-    each(panels, [&](const Share& share) {
-      const Linear& after = following.bytes() ? following : linear;
-      const std::int8_t* next = share.next < panels
-                                    ? linear.panel(share.next)
-                                    : after.panel((share.next - panels) % panels * after.panels() / panels);
-      model_.kernels.product(bytes, count, linear.byte_weights(), share.begin, share.end, next, epilogue,
-                             out);
+      }
     });
+  }
+
+  // The panel of the next product that this thread will read first, if it takes the same share of it.
+  static std::size_t panel_after(const Share& share, std::size_t panels, const Linear& after) {
+    return (share.next - panels) % panels * after.panels() / panels;
   }
 
   void multiply(const Linear& linear, const Quantization& input, FloatRows rows, std::size_t count,
                 Epilogue epilogue, FloatRows out, const Linear& following) const {
-    quantize(linear, input, rows, count);
+    convert(linear, input, rows, count);
     product(linear, rows, count, epilogue, out, following);
   }
 
@@ -205,28 +224,23 @@ class Encoder {
 
   void run_head(float* output) {
     const bool pooled = model_.config.pooling != LN_POOLING_NONE;
-    const std::size_t count = pooled ? block_.sequences() : block_.tokens();
+    std::size_t count = block_.tokens(), columns = model_.hidden_width(), turn = 0;
     FloatRows rows = scratch_.hidden();
-    if (!model_.final_norm.empty()) normalize(rows, block_.tokens(), model_.final_norm, rows);
-    std::size_t turn = 0;
-    if (pooled) {
-      const FloatRows to = scratch_.head(turn++);
-      const std::int32_t* starts = block_.batch->starts + block_.first;
-      each(count, [&](const Share& share) {
-        for (std::size_t i = share.begin; i < share.end; ++i)
-          pool(static_cast<ln_pooling>(model_.config.pooling),
-               rows_from(rows, static_cast<std::size_t>(starts[i]) - block_.begin()),
-               static_cast<std::size_t>(starts[i + 1] - starts[i]), model_.hidden_width(),
-               to.data + i * to.stride);
-      });
-      rows = to;
-    }
-    for (const Dense& dense : model_.dense) {
+    if (!model_.final_norm.empty()) normalize(rows, count, model_.final_norm, rows);
+    for (std::size_t j = 0; j <= model_.dense.size(); ++j) {
+      if (pooled && j == model_.config.dense_before_pooling) {
+        const FloatRows to = scratch_.head(turn++ % 2);
+        pool_sequences(rows, columns, to);
+        rows = to;
+        count = block_.sequences();
+      }
+      if (j == model_.dense.size()) break;
+      const Dense& dense = model_.dense[j];
       const FloatRows to = scratch_.head(turn++ % 2);
-      multiply(dense.linear, dense.input, rows, count, {dense.activation}, to,
-               dense.linear);
+      multiply(dense.linear, dense.input, rows, count, {dense.activation}, to, dense.linear);
       if (!dense.norm.empty()) normalize(to, count, dense.norm, to);
       rows = to;
+      columns = dense.linear.columns();
     }
     const std::size_t width = model_.output_size;
     const std::size_t first = pooled ? block_.first : block_.begin();
@@ -235,6 +249,16 @@ class Encoder {
       std::copy_n(rows.data + i * rows.stride, width, to);
       if (model_.config.normalize) divide_by_norm(to, width);
     }
+  }
+
+  void pool_sequences(FloatRows rows, std::size_t width, FloatRows out) const {
+    const std::int32_t* starts = block_.batch->starts + block_.first;
+    each(block_.sequences(), [&](const Share& share) {
+      for (std::size_t i = share.begin; i < share.end; ++i)
+        pool(static_cast<ln_pooling>(model_.config.pooling),
+             rows_from(rows, static_cast<std::size_t>(starts[i]) - block_.begin()),
+             static_cast<std::size_t>(starts[i + 1] - starts[i]), width, out.data + i * out.stride);
+    });
   }
 
   const Model& model_;

@@ -26,9 +26,18 @@ std::vector<std::size_t> columns_of(const Part& part, std::size_t start, bool sp
   return found;
 }
 
+std::uint16_t in_bf16(float value, const Part& part) {
+  constexpr std::uint16_t kInfinity = 0x7f80, kWithoutSign = 0x7fff;
+  const std::uint16_t rounded = to_bf16(value);
+  if ((rounded & kWithoutSign) == kInfinity)
+    invalid_model(part.name + ".weight has a value beyond the range of bf16");
+  return rounded;
+}
+
 }  // namespace
 
-Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows) {
+Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows,
+               bool rounded) {
   std::vector<std::size_t> starts;
   std::vector<const ln_tensor*> weights;
   for (const Part& part : parts) {
@@ -51,6 +60,8 @@ Linear::Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, b
     panels_ = arena.take<std::int8_t>(columns_ * depth_);
     scales_ = arena.take<float>(columns_);
     column_pairs_ = arena.take<std::int32_t>(columns_);
+  } else if (rounded) {
+    bf16_panels_ = arena.take<std::uint16_t>(columns_ * depth_);
   } else {
     float_panels_ = arena.take<float>(columns_ * depth_);
   }
@@ -93,9 +104,13 @@ void Linear::pack_floats(const Part& part, const float* weight,
   for (std::size_t k = 0; k < part.depth; ++k) {
     const std::size_t row = spread_rows ? spread(k, part) : k;
     for (std::size_t j = 0; j < part.columns; ++j) {
-      const std::size_t column = columns[j];
-      float_panels_[column / kPanel * kPanel * depth_ + row * kPanel + column % kPanel] =
-          weight[k * part.columns + j];
+      const std::size_t column = columns[j] % kPanel;
+      const std::size_t panel = columns[j] / kPanel * kPanel * depth_;
+      const float value = weight[k * part.columns + j];
+      if (bf16())
+        bf16_panels_[panel + row / 2 * 2 * kPanel + 2 * column + row % 2] = in_bf16(value, part);
+      else
+        float_panels_[panel + row * kPanel + column] = value;
     }
   }
 }

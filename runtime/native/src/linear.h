@@ -22,15 +22,17 @@ struct Part {
   bool neighbours = false;  // a pair is of neighbours
 };
 
-// Rows x weights + bias, with weights of bytes or of floats.
+// Rows x weights + bias, with weights of bytes, of floats, or of floats rounded to bfloat16.
 class Linear {
  public:
   Linear() = default;
   // Parts side by side. Rows beyond a part's depth are zero, so activations may be padded.
-  // `spread_rows`: the runs are of rows, not of columns.
-  Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false);
+  // `spread_rows`: the runs are of rows, not of columns. `rounded`: floats become bfloat16.
+  Linear(Arena& arena, Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false,
+         bool rounded = false);
 
   bool bytes() const { return panels_ != nullptr; }
+  bool bf16() const { return bf16_panels_ != nullptr; }
   std::size_t depth() const { return depth_; }      // padded
   std::size_t columns() const { return columns_; }  // padded
   std::size_t panels() const { return columns_ / kPanel; }
@@ -42,6 +44,10 @@ class Linear {
     return panels_ + index * kPanel * depth_;
   }
   FloatWeights float_weights() const { return {float_panels_, depth_, bias_}; }
+  Bf16Weights bf16_weights() const { return {bf16_panels_, depth_, bias_}; }
+  const std::uint16_t* bf16_panel(std::size_t index) const {
+    return bf16_panels_ + index * kPanel * depth_;
+  }
 
  private:
   void pack_bytes(Tensors& tensors, const Part& part, const ln_tensor& weight,
@@ -54,6 +60,7 @@ class Linear {
   std::int8_t* panels_ = nullptr;
   float *float_panels_ = nullptr, *scales_ = nullptr, *bias_ = nullptr;
   std::int32_t* column_pairs_ = nullptr;
+  std::uint16_t* bf16_panels_ = nullptr;
 };
 
 // Static scale and zero point of "<name>.input", or of each token.

@@ -49,8 +49,10 @@ ln_config checked(ln_config c) {
   require_range("position_offset", c.position_offset, c.padding_id < 0 ? 0 : 1, 1 << 16);
   require_range("relative_buckets", c.relative_buckets, 0, 1 << 16);
   require_range("scales", c.scales, 0, LN_SCALES_PER_TOKEN);
+  require_range("bf16", c.bf16, 0, 1);
   require_range("pooling", c.pooling, 0, LN_POOLING_MAX);
   require_range("dense_layers", c.dense_layers, 0, LN_MAX_DENSE);
+  require_range("dense_before_pooling", c.dense_before_pooling, 0, c.dense_layers);
   require_range("normalize", c.normalize, 0, 1);
   activation_of(c.activation);
   if (!(c.norm_epsilon >= 0.0f && c.norm_epsilon < 1.0f))
@@ -118,14 +120,18 @@ RotaryTable::RotaryTable(Tensors& tensors, const std::string& name, const ln_con
   sine = read(".sine");
 }
 
-Model::Model(const ln_config& given, Tensors tensors, const Kernels& kernels)
-    : config(checked(given)), kernels(kernels) {
+Model::Model(const ln_config& given, Tensors tensors, const Kernels& kernels, const Bf16Kernels* of_set)
+    : config(checked(given)), kernels(kernels), bf16(config.bf16 ? of_set : nullptr) {
   load_embeddings(tensors);
   load_weights(tensors);
   load_layers(tensors);
   load_head(tensors);
   if (config.relative_buckets) load_relative_bias(tensors);
   tensors.refuse_unknown();
+}
+
+Linear Model::load_linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_rows) {
+  return {arena_, tensors, parts, spread_rows, bf16 != nullptr};
 }
 
 void Model::load_embeddings(Tensors& tensors) {
@@ -145,7 +151,7 @@ void Model::load_embeddings(Tensors& tensors) {
   has_projection = width != config.hidden_size ||
                    tensors.find(name + ".weight", {width, config.hidden_size}) != nullptr;
   if (has_projection) {
-    projection = Linear(arena_, tensors, {whole(name, width, config.hidden_size)});
+    projection = load_linear(tensors, {whole(name, width, config.hidden_size)});
     projection_input =
         input_of(tensors, name, projection.bytes(), static_cast<ln_scales>(config.scales));
   }
@@ -164,21 +170,21 @@ void Model::load_weights(Tensors& tensors) {
                   config.rotary_neighbours == 1};
     };
     LayerWeights& w = weights[g];
-    w.query_key_value = Linear(arena_, tensors,
-                               {heads("query", all, config.rotary_pairs),
-                                heads("key", shared, config.rotary_pairs), heads("value", shared, 0)});
-    w.attention_output = Linear(
-        arena_, tensors, {{name + "attention.output", all, hidden, config.head_size, head_width()}}, true);
+    w.query_key_value = load_linear(
+        tensors, {heads("query", all, config.rotary_pairs), heads("key", shared, config.rotary_pairs),
+                  heads("value", shared, 0)});
+    w.attention_output = load_linear(
+        tensors, {{name + "attention.output", all, hidden, config.head_size, head_width()}}, true);
     // ModernBERT's first layer has none, because that of the embeddings precedes it.
     w.attention_norm = post ? NormWeights(tensors, name + "attention.norm", hidden, config)
                             : NormWeights::optional(tensors, name + "attention.norm", hidden, config);
-    w.intermediate = Linear(arena_, tensors, {whole(name + "intermediate", hidden, inner)});
+    w.intermediate = load_linear(tensors, {whole(name + "intermediate", hidden, inner)});
     if (config.gated) {
-      w.up = Linear(arena_, tensors, {whole(name + "up", hidden, inner)});
+      w.up = load_linear(tensors, {whole(name + "up", hidden, inner)});
       if (w.up.bytes() != w.intermediate.bytes())
         invalid_model(name + "up.weight and " + name + "intermediate.weight differ in dtype");
     }
-    w.output = Linear(arena_, tensors, {whole(name + "output", inner, hidden)});
+    w.output = load_linear(tensors, {whole(name + "output", inner, hidden)});
     w.norm = NormWeights(tensors, name + "norm", hidden, config);
   }
   if (!post) final_norm = NormWeights(tensors, "final.norm", hidden, config);

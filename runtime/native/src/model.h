@@ -56,7 +56,7 @@ struct Dense {
 
 class Model {
  public:
-  Model(const ln_config& config, Tensors tensors, const Kernels& kernels);
+  Model(const ln_config& config, Tensors tensors, const Kernels& kernels, const Bf16Kernels* bf16);
   Model(const Model&) = delete;
 
   // Biases of one head by distance, key - query; nullptr without them.
@@ -70,6 +70,7 @@ class Model {
 
   ln_config config;  // with its defaults filled in
   const Kernels& kernels;
+  const Bf16Kernels* bf16;  // nullptr unless products are to be in bf16
   Table words, positions, types;
   NormWeights embedding_norm, final_norm;
   bool has_projection = false;
@@ -82,6 +83,8 @@ class Model {
   std::size_t output_size = 0;
 
  private:
+  // A product of the encoder.
+  Linear load_linear(Tensors& tensors, const std::vector<Part>& parts, bool spread_rows = false);
   void load_embeddings(Tensors& tensors);
   void load_weights(Tensors& tensors);
   void load_layers(Tensors& tensors);

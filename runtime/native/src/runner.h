@@ -14,8 +14,10 @@ namespace lanner {
 
 class Runner {
  public:
-  Runner(const ln_config& config, Tensors tensors, const Kernels& kernels)
-      : model_(config, std::move(tensors), kernels) {}
+  // `bf16` is of the same instruction set; it is needed if the model is to run in bf16.
+  Runner(const ln_config& config, Tensors tensors, const Kernels& kernels,
+         const Bf16Kernels* bf16 = nullptr)
+      : model_(config, std::move(tensors), kernels, bf16) {}
 
   const Model& model() const { return model_; }
   void run(const ln_batch& batch, std::size_t threads, float* output);

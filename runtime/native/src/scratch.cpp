@@ -33,7 +33,7 @@ void Scratch::reserve(const Model& model, std::size_t rows, std::size_t longest,
   context_ = arena_->take<float>(all * attention);
   for (auto& head : heads_) head = arena_->take<float>(all * head_stride_);
   element_bytes_ = model.kernels.element_bytes;
-  bytes_ = arena_->take<std::uint8_t>(bytes * element_bytes_);
+  bytes_ = arena_->take<std::uint8_t>(bytes * std::max(element_bytes_, std::size_t{model.bf16 ? 2u : 1u}));
   scales_ = arena_->take<float>(all);
   zero_pairs_ = arena_->take<std::int32_t>(all);
   attention_size_ = round_up(attention_workspace(longest, model.head_width()), kLanes);

@@ -23,6 +23,9 @@ class Scratch {
   ByteRows bytes(std::size_t stride) const {
     return {bytes_, stride * element_bytes_, scales_, zero_pairs_};
   }
+  Bf16Rows bf16(std::size_t stride) const {
+    return {reinterpret_cast<std::uint16_t*>(bytes_), stride};
+  }
   float* attention(std::size_t member) const { return attention_ + member * attention_size_; }
 
  private:

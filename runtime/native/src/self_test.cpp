@@ -7,12 +7,13 @@
 namespace lanner {
 
 extern const Kernels kPlain;
+extern const Bf16Kernels kPlainBf16;
 
 namespace {
 
-std::vector<float> answers(const RandomModel& model, const RandomBatch& batch,
-                           const Kernels& kernels) {
-  Runner runner(model.config(), Tensors(model.tensors().data(), model.tensors().size()), kernels);
+std::vector<float> answers(const RandomModel& model, const RandomBatch& batch, const Kernels& kernels,
+                           const Bf16Kernels* bf16) {
+  Runner runner(model.config(), Tensors(model.tensors().data(), model.tensors().size()), kernels, bf16);
   std::vector<float> output(batch.ids.size() * runner.model().output_size);
   runner.run(batch.view(), 1, output.data());
   return output;
@@ -47,9 +48,11 @@ ln_config small_rotary_encoder() {
   return config;
 }
 
-bool answers_as_plain(const RandomModel& model, const Kernels& kernels) {
+bool answers_as_plain(const RandomModel& model, const Kernels& kernels,
+                      const Bf16Kernels* bf16 = nullptr) {
   const RandomBatch batch({1, 5, 17, 39}, model);
-  const auto expected = answers(model, batch, kPlain), actual = answers(model, batch, kernels);
+  const auto expected = answers(model, batch, kPlain, bf16 ? &kPlainBf16 : nullptr);
+  const auto actual = answers(model, batch, kernels, bf16);
   return std::memcmp(expected.data(), actual.data(), expected.size() * sizeof(float)) == 0;
 }
 
@@ -61,6 +64,16 @@ bool self_test(const Kernels& kernels) {
   RandomModel::Sizes sizes;
   sizes.windows = {0.0f, 6.0f};
   return answers_as_plain({small_rotary_encoder(), sizes}, kernels);
+}
+
+bool self_test(const Kernels& kernels, const Bf16Kernels& bf16) {
+  RandomModel::Sizes sizes;
+  sizes.products = LN_F32;
+  for (ln_config config : {small_encoder(LN_SCALES_STATIC), small_rotary_encoder()}) {
+    config.bf16 = 1;
+    if (!answers_as_plain({config, sizes}, kernels, &bf16)) return false;
+  }
+  return true;
 }
 
 }  // namespace lanner

@@ -117,8 +117,30 @@ inline std::vector<Architecture> rotary_architectures() {
   return in_all_precisions(std::move(all));
 }
 
+// Dense layers on each token, and then the mean: EuroBERT's classifier.
+inline std::vector<Architecture> late_architectures() {
+  Architecture late{"pooled late", small_bert(78, 3, 26, 150), {60, 0, {78, 30, 70}}};
+  late.config.dense_before_pooling = 2;
+  late.config.normalize = 0;
+  late.config.dense_activation[0] = LN_ACTIVATION_GELU_ERF;
+  return in_all_precisions({late});
+}
+
 inline std::vector<Architecture> architectures() {
   std::vector<Architecture> all = bert_architectures();
-  for (Architecture& architecture : rotary_architectures()) all.push_back(std::move(architecture));
+  for (const auto& others : {rotary_architectures(), late_architectures()})
+    all.insert(all.end(), others.begin(), others.end());
   return all;
+}
+
+// Those in fp32 with products in bf16.
+inline std::vector<Architecture> bf16_architectures() {
+  std::vector<Architecture> found;
+  for (Architecture& architecture : architectures()) {
+    if (architecture.sizes.products != LN_F32) continue;
+    architecture.name += " with products in bf16";
+    architecture.config.bf16 = 1;
+    found.push_back(std::move(architecture));
+  }
+  return found;
 }

@@ -1,6 +1,6 @@
 // Measures each instruction set: products against the limit of its instruction, and a whole encoder by
 // part. benchmark [instruction set ...]; all that passed their self-test without arguments. benchmark
-// limits: only the limit of each, in GOP/s of a core.
+// limits: only the limit of each, in GOP/s of a core. benchmark floats [...]: fp32 and bf16 alone.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -99,6 +99,11 @@ class Parts {
   Scratch scratch_;
 };
 
+struct Case {
+  std::size_t texts, length;
+};
+constexpr Case kCases[] = {{1, 14}, {64, 14}, {16, 64}, {8, 128}, {4, 256}, {1, 128}, {1, 256}};
+
 void measure(const InstructionSet& set) {
   RandomModel::Sizes sizes;
   sizes.vocabulary = 30522;
@@ -113,10 +118,7 @@ void measure(const InstructionSet& set) {
   std::printf("%16s %8s %8s | us a token: %5s %5s %5s %5s %5s %5s %5s | %6s %7s\n", "texts x tokens",
               "1 thread", "2", "embed", "q k v", "att", "out", "gelu", "out", "norms", "GOP/s",
               "limit");
-  struct Case {
-    std::size_t texts, length;
-  };
-  for (const Case c : {Case{1, 14}, {64, 14}, {16, 64}, {8, 128}, {4, 256}, {1, 128}, {1, 256}}) {
+  for (const Case c : kCases) {
     const RandomBatch batch(std::vector<std::int32_t>(c.texts, static_cast<std::int32_t>(c.length)),
                             random);
     std::vector<float> output(c.texts * kHidden);
@@ -149,6 +151,33 @@ void measure(const InstructionSet& set) {
   }
 }
 
+// Whole encoders in the other precisions, of one thread.
+void measure_floats(const InstructionSet& set) {
+  std::printf("%s: us a token in fp32%s\n", set.name, set.bf16_passed ? ", and with products in bf16" : "");
+  RandomModel::Sizes sizes;
+  sizes.vocabulary = 30522;
+  sizes.types = 2;
+  sizes.products = sizes.tables = LN_F32;
+  ln_config config = RandomModel::bert(kLayers, kHidden, kHeads, kHeadSize, kInner);
+  const RandomModel random(config, sizes);
+  const auto tensors = [&] { return Tensors(random.tensors().data(), random.tensors().size()); };
+  Runner fp32(config, tensors(), *set.kernels);
+  config.bf16 = set.bf16_passed;
+  Runner bf16(config, tensors(), *set.kernels, set.bf16);
+  for (const Case c : kCases) {
+    const RandomBatch batch(std::vector<std::int32_t>(c.texts, static_cast<std::int32_t>(c.length)),
+                            random);
+    std::vector<float> output(c.texts * kHidden);
+    std::printf("%12zu x %zu", c.texts, c.length);
+    for (Runner* runner : {&fp32, &bf16})
+      if (runner == &fp32 || set.bf16_passed)
+        std::printf(" %8.1f", 1e6 / static_cast<double>(c.texts * c.length) *
+                                  seconds([&] { runner->run(batch.view(), 1, output.data()); }));
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 }  // namespace lanner
 
@@ -158,9 +187,13 @@ int main(int count, char** arguments) {
       if (set.passed) std::printf("%s %.1f\n", set.name, instruction_limit(set.name) / 1e9);
     return 0;
   }
+  const bool floats = count > 1 && std::strcmp(arguments[1], "floats") == 0;
+  const int first = floats ? 2 : 1;
   for (const lanner::InstructionSet& set : lanner::instruction_sets()) {
-    bool wanted = count == 1 && set.passed && std::strcmp(set.name, "plain") != 0;
-    for (int i = 1; i < count; ++i) wanted = wanted || std::strcmp(arguments[i], set.name) == 0;
-    if (wanted) lanner::measure(set);
+    bool wanted = count == first && set.passed && std::strcmp(set.name, "plain") != 0;
+    for (int i = first; i < count; ++i) wanted = wanted || std::strcmp(arguments[i], set.name) == 0;
+    if (!wanted) continue;
+    if (!floats) lanner::measure(set);
+    lanner::measure_floats(set);
   }
 }

@@ -85,11 +85,11 @@ void damage_batch(Random& random, RandomBatch& batch) {
           static_cast<std::int32_t>(random.below(1000));
 }
 
-const char* random_set(Random& random) {
+const char* random_set(Random& random, bool bf16) {
   ln_instruction_set set;
   do {
     ln_instruction_set_get(random.below(static_cast<std::uint32_t>(ln_instruction_set_count())), &set);
-  } while (!set.passed);
+  } while (!(bf16 ? set.bf16_passed : set.passed));
   return set.name;
 }
 
@@ -104,7 +104,10 @@ void round(Random& random) {
   sizes.dense_norms = random.below(2);
   sizes.embedding_norm = random.below(3);
   sizes.biases = random.below(2);
-  const ln_config described = random_config(random);
+  ln_config described = random_config(random);
+  described.dense_before_pooling = random.below(static_cast<std::uint32_t>(sizes.dense.size()) + 1);
+  // Products of bytes stay what they are.
+  described.bf16 = random.below(sizes.products == LN_F32 ? 2 : 8) == 0;
   for (std::uint32_t i = random.below(2) ? described.layers : 0; i > 0; --i)
     sizes.windows.push_back(static_cast<float>(random.below(20)));
   const RandomModel model(described, sizes, random.below(1u << 20));
@@ -113,10 +116,10 @@ void round(Random& random) {
   std::vector<std::byte> memory;
   const bool damaged = random.below(4) == 0;
   if (damaged) damage_model(random, config, tensors, memory);
-  Loaded loaded(config, tensors, random_set(random));
+  Loaded loaded(config, tensors, random_set(random, described.bf16));
   CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%d %s", loaded.status, loaded.error.c_str());
   if (loaded.status != LN_OK) return;
-  Loaded other(config, tensors, random_set(random));
+  Loaded other(config, tensors, random_set(random, described.bf16));
   for (int i = 0; i < 3; ++i) {
     std::vector<std::int32_t> lengths;
     for (std::uint32_t n = random_size(random, 3, 9); n > 0; --n)

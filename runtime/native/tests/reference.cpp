@@ -18,8 +18,9 @@ class Reference {
     for (std::uint32_t i = 0; i < config_.layers; ++i)
       rows = layer(rows, "layer." + std::to_string(i * groups / config_.layers) + ".", i);
     if (config_.norm_place == LN_PRE_NORM) norm(rows, "final.norm");
-    rows = pool(rows);
-    for (std::uint32_t j = 0; j < config_.dense_layers; ++j) {
+    for (std::uint32_t j = 0; j <= config_.dense_layers; ++j) {
+      if (j == config_.dense_before_pooling) rows = pool(rows);
+      if (j == config_.dense_layers) break;
       const std::string name = "dense." + std::to_string(j);
       rows = product(rows, name, name);
       activate(rows, config_.dense_activation[j]);
@@ -107,16 +108,29 @@ class Reference {
     return result;
   }
 
+  // As bfloat16: 8 significant bits.
+  static double rounded(double value) {
+    int exponent;
+    const double fraction = std::frexp(value, &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+  }
+  static Row rounded(Row row) {
+    for (double& value : row) value = rounded(value);
+    return row;
+  }
+
   Rows product(const Rows& rows, const std::string& name, const std::string& input) const {
     const bool bytes = model_.find(name + ".weight")->dtype == LN_S8;
-    const std::vector<double> weight = values(name + ".weight");
+    const bool bf16 = config_.bf16 && !bytes && name.rfind("dense.", 0) != 0;
+    const std::vector<double> weight =
+        bf16 ? rounded(values(name + ".weight")) : values(name + ".weight");
     const std::size_t columns = model_.find(name + ".weight")->shape[1];
     Row bias = values(name + ".bias");
     bias.resize(columns);
     const std::vector<double> scales = bytes ? values(name + ".scales") : Row(columns, 1.0);
     Rows results;
     for (const Row& row : rows) {
-      const Row x = bytes ? quantized(row, input) : row;
+      const Row x = bytes ? quantized(row, input) : bf16 ? rounded(row) : row;
       Row sums(columns);
       for (std::size_t k = 0; k < x.size(); ++k)
         for (std::size_t j = 0; j < columns; ++j)

@@ -11,14 +11,21 @@ using lanner::RandomModel;
 
 namespace {
 
-std::vector<const char*> passed_sets() {
-  std::vector<const char*> names;
+struct Sets {
+  std::vector<const char*> all, bf16;
+};
+
+Sets passed_sets() {
+  Sets names;
   for (std::size_t i = 0; i < ln_instruction_set_count(); ++i) {
     ln_instruction_set set;
     ln_instruction_set_get(i, &set);
     CHECK(!set.supported || set.passed, "%s failed its self-test", set.name);
-    std::printf("%s: %s\n", set.name, set.passed ? "tested" : "not on this machine");
-    if (set.passed) names.push_back(set.name);
+    CHECK(!set.bf16_supported || set.bf16_passed, "%s failed its self-test with bf16", set.name);
+    std::printf("%s: %s%s\n", set.name, set.passed ? "tested" : "not on this machine",
+                set.bf16_passed ? ", with bf16 too" : "");
+    if (set.passed) names.all.push_back(set.name);
+    if (set.bf16_passed) names.bf16.push_back(set.name);
   }
   return names;
 }
@@ -60,9 +67,9 @@ void test_sets(const Architecture& architecture, const std::vector<const char*>&
 }
 
 // Sequences alone and in random batches.
-void test_batches(const Architecture& architecture) {
+void test_batches(const Architecture& architecture, const char* set) {
   const RandomModel model(architecture.config, architecture.sizes);
-  Loaded loaded(model);
+  Loaded loaded(model, set);
   lanner::Random random(7);
   for (int round = 0; round < 20; ++round) {
     std::vector<std::int32_t> lengths;
@@ -88,10 +95,14 @@ void test_batches(const Architecture& architecture) {
 }  // namespace
 
 int main() {
-  const std::vector<const char*> sets = passed_sets();
+  const Sets sets = passed_sets();
   for (const Architecture& architecture : architectures()) {
-    test_sets(architecture, sets);
-    test_batches(architecture);
+    test_sets(architecture, sets.all);
+    test_batches(architecture, sets.all.front());
+  }
+  for (const Architecture& architecture : bf16_architectures()) {
+    test_sets(architecture, sets.bf16);
+    test_batches(architecture, sets.bf16.front());
   }
   return finish("bits");
 }

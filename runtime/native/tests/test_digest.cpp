@@ -14,6 +14,9 @@ constexpr const char* kRecorded =
 // Made by plain C++ on an AMD EPYC (Zen 4).
 constexpr const char* kRecordedRotary =
     "713800848bd1d28e5f93d22f444a5170d892bcdfa5fa841d7e00c1612b51f381";
+// Made by plain C++ and by AMX on an Intel Xeon (Emerald Rapids).
+constexpr const char* kRecordedBf16 =
+    "cf892d71b52228b62d08eb27ed1e2ad5d8a4f0edc69f3afaa9071b0ff0b240de";
 
 std::string digest(const char* instruction_set, const std::vector<Architecture>& encoders) {
   Sha256 sum;
@@ -43,6 +46,9 @@ int main() {
     CHECK(bert == kRecorded, "%s: %s", set.name, bert.c_str());
     const std::string rotary = digest(set.name, rotary_architectures());
     CHECK(rotary == kRecordedRotary, "%s: %s", set.name, rotary.c_str());
+    if (!set.bf16_passed) continue;
+    const std::string bf16 = digest(set.name, bf16_architectures());
+    CHECK(bf16 == kRecordedBf16, "%s: %s", set.name, bf16.c_str());
   }
   return finish("digest");
 }

@@ -41,7 +41,7 @@ ln_tensor& tensor(std::vector<ln_tensor>& tensors, const std::string& name) {
 }
 
 void test_models() {
-  expect_model_error("the description is of version 9, and this library reads 2",
+  expect_model_error("the description is of version 9, and this library reads 3",
                      [](ln_config& c, auto&) { c.version = 9; });
   expect_model_error("heads is 0, and must be 1 to 1024", [](ln_config& c, auto&) { c.heads = 0; });
   expect_model_error("unknown activation 77", [](ln_config& c, auto&) { c.activation = 77; });
@@ -120,6 +120,38 @@ void test_instruction_sets() {
         "\"%s\"", loaded.error.c_str());
 }
 
+void test_bf16() {
+  RandomModel::Sizes sizes;
+  sizes.products = LN_F32;
+  ln_config config = RandomModel::bert(1, 64, 2, 32, 128);
+  config.bf16 = 1;
+  const RandomModel random(config, sizes);
+  std::vector<ln_tensor> tensors = random.tensors();
+  const Loaded avx2(random, "avx2");
+  CHECK(avx2.status == LN_NOT_AVAILABLE, "status %d", avx2.status);
+  // Which of the two depends on the processor.
+  CHECK(avx2.error == "instruction set avx2 has no kernels for bf16" ||
+            avx2.error == "instruction set avx2 is not supported by this processor or system",
+        "\"%s\"", avx2.error.c_str());
+  ln_instruction_set fastest;
+  ln_instruction_set_get(0, &fastest);
+  const Loaded taken(random);
+  CHECK((taken.status == LN_OK) == (fastest.bf16_passed != 0), "%s", taken.error.c_str());
+  if (!fastest.bf16_supported)
+    CHECK(taken.error == "this processor does not multiply bf16: that needs AMX (Intel's servers since "
+                         "Sapphire Rapids)",
+          "\"%s\"", taken.error.c_str());
+  std::vector<float> weights(64 * 64, 3.4e38f);  // finite, and rounded up to infinity
+  tensor(tensors, "layer.0.attention.key.weight").data = weights.data();
+  const Loaded beyond(config, tensors, "plain");
+  CHECK(beyond.status == LN_INVALID_MODEL, "status %d", beyond.status);
+  CHECK(beyond.error == "layer.0.attention.key.weight has a value beyond the range of bf16", "\"%s\"",
+        beyond.error.c_str());
+  config.bf16 = 2;
+  const Loaded unknown(config, random.tensors(), "plain");
+  CHECK(unknown.error == "bf16 is 2, and must be 0 to 1", "\"%s\"", unknown.error.c_str());
+}
+
 void test_inputs() {
   expect_input_error("token id 7 is 50, and the table has 50 rows",
                      [](RandomBatch& batch, ln_batch&) { batch.ids[7] = 50; });
@@ -164,6 +196,7 @@ int main() {
   test_models();
   test_rotary_models();
   test_instruction_sets();
+  test_bf16();
   test_inputs();
   test_room();
   return finish("errors");

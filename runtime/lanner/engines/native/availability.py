@@ -33,6 +33,22 @@ def _refusal(file: Path, _: FileState) -> str:
     return ""
 
 
+def why_no_bf16() -> str:
+    """Return the reason why the installed engine does not run bf16 here, or an empty string."""
+    try:
+        from lanner.engines.native.engine import instruction_sets  # noqa: PLC0415 (an extra)
+    except MissingExtraError:  # as is said before anything else
+        return ""
+    except EngineError as error:
+        return str(error)
+    able = [item for item in instruction_sets() if item.has_bf16 and item.name != _PLAIN]
+    if any(item.is_bf16_correct for item in able):
+        return ""
+    if able:
+        return f"the self-test of {', '.join(item.name for item in able)} with bf16 failed"
+    return "this processor does not multiply bf16 in AMX, as Intel's since Sapphire Rapids do"
+
+
 def why_slow() -> str:
     """Return the reason why the installed engine would run in plain C++, or an empty string."""
     try:

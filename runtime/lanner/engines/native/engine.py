@@ -18,14 +18,27 @@ except ImportError as error:
     what = "the native engine"
     raise MissingExtraError(what, "native", "lanner_native") from error
 
-#: Of ``lanner_native.h``; it grows with what a plan can say.
-_INTERFACE = 2
-if getattr(lanner_native, "INTERFACE", 1) != _INTERFACE:
-    msg = (
-        f"the installed lanner-native has interface {getattr(lanner_native, 'INTERFACE', 1)}, and "
-        f"this version of Lanner needs {_INTERFACE}: install the one beside it (make native)"
-    )
-    raise EngineError(msg)
+#: Of ``lanner_native.h``; it grows with what a plan can say. The one before lacks bfloat16, and
+#: Dense layers before the pooling.
+_OLDEST_INTERFACE, _INTERFACE = 2, 3
+
+
+def _require_interface(oldest: int) -> None:
+    """Check that the installed module can do what is asked of it.
+
+    Raises:
+        EngineError: It is older, or newer than this version of Lanner.
+    """
+    installed = getattr(lanner_native, "INTERFACE", 1)
+    if not oldest <= installed <= _INTERFACE:
+        msg = (
+            f"the installed lanner-native has interface {installed}, and this version of Lanner "
+            f"needs {_INTERFACE}: install the one beside it (make native)"
+        )
+        raise EngineError(msg)
+
+
+_require_interface(_OLDEST_INTERFACE)
 
 
 class InstructionSet(NamedTuple):
@@ -36,12 +49,16 @@ class InstructionSet(NamedTuple):
         is_compiled: True if the installed module has it.
         is_supported: True if this processor and system have it.
         is_correct: True if its self-test gave the bits of plain C++.
+        has_bf16: True if this processor multiplies bfloat16, and the set has kernels for it.
+        is_bf16_correct: True if their self-test gave the bits of plain C++.
     """
 
     name: str
     is_compiled: bool
     is_supported: bool
     is_correct: bool
+    has_bf16: bool = False
+    is_bf16_correct: bool = False
 
     @property
     def runs_here(self) -> bool:
@@ -66,12 +83,14 @@ class NativeEngine:
         workers: The usual number of batches at once; each has ``threads // workers`` cores.
         is_per_token: Measure the scale of each token's int8 activations; False for the scales of
             the artifact, which ONNX Runtime takes.
+        is_bf16: Round the weights of a float32 file's products, and what they multiply, to
+            bfloat16.
         instruction_set: A name of `instruction_sets`; empty for the fastest that this processor
             has and that passed its self-test.
 
     Raises:
         EngineError: The graph has something that the engine does not know, or no scales, or the
-            processor lacks the instruction set.
+            processor lacks the instruction set, or bfloat16.
     """
 
     run_tokens = None
@@ -83,21 +102,31 @@ class NativeEngine:
         threads: int = 1,
         workers: int = 1,
         is_per_token: bool = True,
+        is_bf16: bool = False,
         instruction_set: str = "",
     ) -> None:
-        self.name = "native" if is_per_token else "native-static"
+        self.name = "native-bf16" if is_bf16 else "native" if is_per_token else "native-static"
         self._threads, self._worker_threads = threads, max(1, threads // workers)
         plan = take_plan(path)
         if not is_per_token and not plan.is_quantized():
             msg = f"{path} has no products in int8, so no scales: use engine='native'"
             raise EngineError(msg)
+        if is_bf16 and plan.is_quantized():
+            msg = f"{path} has products in int8, and bf16 is for float32: use variant='fp32'"
+            raise EngineError(msg)
+        if is_bf16 or plan.dense_before_pooling:
+            _require_interface(_INTERFACE)
         tensors: dict[str, Tensor] = {
             name: np.ascontiguousarray(values)  # type: ignore[misc]  # of either kind
             for name, values in plan.tensors.items()
         }
         try:
             self._model = lanner_native.Model(
-                plan.config(), tensors, per_token=is_per_token, instruction_set=instruction_set
+                plan.config(),
+                tensors,
+                per_token=is_per_token,
+                instruction_set=instruction_set,
+                **({"bf16": True} if is_bf16 else {}),
             )
         except lanner_native.NativeError as error:
             msg = f"the native engine could not load {path}: {error.args[1]}"

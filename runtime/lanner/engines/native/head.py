@@ -17,6 +17,8 @@ from lanner.engines.native.products import (
 
 _ACTIVATIONS = ("Gelu", "Relu", "Tanh")
 
+Dense = tuple[Product, Activation, Norm | None]
+
 
 @dataclass
 class Head:
@@ -25,13 +27,15 @@ class Head:
     Attributes:
         pooling: From tokens to a text.
         dense: The products, the activations and the norms after them, in order.
+        before_pooling: The number of them that are applied to tokens, before pooling.
         is_normalized: True if answers are divided by their L2 norm.
         kept: The number of leading values to keep; None for all.
         source: The name of the value that the encoder computes.
     """
 
     pooling: Pooling = Pooling.NONE
-    dense: list[tuple[Product, Activation, Norm | None]] = field(default_factory=list)
+    dense: list[Dense] = field(default_factory=list)
+    before_pooling: int = 0
     is_normalized: bool = False
     kept: int | None = None
     source: str = ""
@@ -48,16 +52,28 @@ def head(graph: Matcher, value: str) -> Head:
         value, found.kept = _cut(graph, value)
     if graph.operator(value) == "Div" and _is_norm(graph, value):
         value, found.is_normalized = _normalized(graph, value), True
+    found.dense, value = _dense(graph, value)
+    found.pooling, value = _pooling(graph, value)
+    before = list[Dense]()
+    if found.pooling != Pooling.NONE:
+        before, value = _dense(graph, value)
+    found.dense, found.before_pooling = before + found.dense, len(before)
+    found.source = value
+    return found
+
+
+def _dense(graph: Matcher, value: str) -> tuple[list[Dense], str]:
+    """Take the Dense layers that end in a value, perhaps none; return them and their input."""
+    found = list[Dense]()
     while _ends_dense(graph, value):
         kind, behind = Activation.NONE, None
         if graph.operator(value) in NORMS:
             behind, value = norm(graph, value)
         if graph.operator(value) in _ACTIVATIONS:
             kind, value = activation(graph, value)
-        dense, value = product(graph, value)
-        found.dense.insert(0, (dense, kind, behind))
-    found.pooling, found.source = _pooling(graph, value)
-    return found
+        item, value = product(graph, value)
+        found.insert(0, (item, kind, behind))
+    return found, value
 
 
 def _ends_dense(graph: Matcher, value: str) -> bool:

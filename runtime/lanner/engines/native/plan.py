@@ -75,6 +75,7 @@ class Plan:
         max_tokens: The longest input, in tokens.
         pooling: From tokens to a text.
         dense_activations: The activation behind each Dense layer.
+        dense_before_pooling: The number of Dense layers that are applied to tokens, before pooling.
         is_normalized: True if each answer is divided by its L2 norm.
         dimension: The number of leading values of an answer to keep.
         takes_types: True if token types are an input.
@@ -105,6 +106,7 @@ class Plan:
     max_tokens: int
     pooling: Pooling
     dense_activations: Sequence[Activation] = ()
+    dense_before_pooling: int = 0
     is_normalized: bool = False
     dimension: int
     takes_types: bool = False
@@ -146,6 +148,7 @@ class Plan:
             "max_tokens": self.max_tokens,
             "pooling": int(self.pooling),
             "dense_activation": [int(activation) for activation in self.dense_activations],
+            "dense_before_pooling": self.dense_before_pooling,
             "normalize": int(self.is_normalized),
         }
 

@@ -130,6 +130,7 @@ def plan_of(graph: Graph) -> Plan:
         max_tokens=_most_tokens(layers, tables.max_tokens),
         pooling=answer.pooling,
         dense_activations=[item[1] for item in answer.dense],
+        dense_before_pooling=answer.before_pooling,
         is_normalized=answer.is_normalized,
         dimension=last if answer.kept is None else min(answer.kept, last),
         takes_types=tables.takes_types,

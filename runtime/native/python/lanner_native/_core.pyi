@@ -18,6 +18,7 @@ class Model:
         tensors: Mapping[str, NDArray[np.float32] | NDArray[np.int8]],
         *,
         per_token: bool = False,
+        bf16: bool = False,
         instruction_set: str = "",
     ) -> None: ...
     def run(
@@ -38,5 +39,8 @@ class Model:
     def instruction_set(self) -> str:
         """The name of the instruction set in use."""
 
-def instruction_sets() -> list[tuple[str, bool, bool, bool]]:
-    """Return name, compiled, supported, passed of each instruction set, fastest first."""
+def instruction_sets() -> list[tuple[str, bool, bool, bool, bool, bool]]:
+    """Return each instruction set, fastest first.
+
+    Its name, compiled, supported, passed, and for bfloat16 supported, passed.
+    """

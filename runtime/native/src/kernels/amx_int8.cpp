@@ -2,28 +2,15 @@
 #include "vector_avx512.h"
 
 #include "ahead.h"
+#include "amx_tiles.h"
 
 namespace {
 
 constexpr std::size_t kFloatRows = 8, kFloatVectors = 2;
 
-// 16 rows of a tile register, of 64 bytes each (Intel's manual, volume 1, 18.1: palette 1).
-struct TileConfiguration {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr TileConfiguration kConfiguration;
-
 // 16 x 64 sums in registers 0 to 3; 4 and 5 have rows, 6 and 7 weights. Rows beyond the last are
 // multiplied too and not looked at.
-struct Tile {
-  static constexpr std::size_t rows = 16;
-  static void begin() { _tile_loadconfig(&kConfiguration); }
-  static void end() { _tile_release(); }
-
+struct Tile : Tiles {
   static void multiply(const std::uint8_t* a, std::size_t stride, std::size_t,
                        const std::int8_t* panel, std::size_t depth, std::int32_t* sums,
                        Ahead ahead) {

@@ -10,6 +10,20 @@ LN_INLINE Floats merged(lanner::Merge merge, const float* with, Floats x) {
   return merge == lanner::Merge::multiply ? mul(load(with), x) : x;
 }
 
+// f.operator()<activation>(), so that loops know it.
+template <class F>
+LN_INLINE void by_activation(lanner::Activation activation, F&& f) {
+  switch (activation) {
+    case lanner::Activation::gelu_erf: return f.template operator()<lanner::Activation::gelu_erf>();
+    case lanner::Activation::gelu_tanh: return f.template operator()<lanner::Activation::gelu_tanh>();
+    case lanner::Activation::relu: return f.template operator()<lanner::Activation::relu>();
+    case lanner::Activation::silu: return f.template operator()<lanner::Activation::silu>();
+    case lanner::Activation::tanh: return f.template operator()<lanner::Activation::tanh>();
+    case lanner::Activation::none: break;
+  }
+  f.template operator()<lanner::Activation::none>();
+}
+
 // Sums [rows][columns], of 64 columns or of 16. `together` vectors are taken at once: those of a row
 // of 64 columns, or of as many rows of 16. Either way each number is computed alike.
 template <std::size_t together, std::size_t columns>
@@ -51,15 +65,7 @@ struct Sums {
   }
 
   void finish(lanner::Activation activation, std::size_t rows) const {
-    switch (activation) {
-      case lanner::Activation::gelu_erf: return finish_rows<lanner::Activation::gelu_erf>(*this, rows);
-      case lanner::Activation::gelu_tanh: return finish_rows<lanner::Activation::gelu_tanh>(*this, rows);
-      case lanner::Activation::relu: return finish_rows<lanner::Activation::relu>(*this, rows);
-      case lanner::Activation::silu: return finish_rows<lanner::Activation::silu>(*this, rows);
-      case lanner::Activation::tanh: return finish_rows<lanner::Activation::tanh>(*this, rows);
-      case lanner::Activation::none: break;
-    }
-    finish_rows<lanner::Activation::none>(*this, rows);
+    by_activation(activation, [&]<lanner::Activation known>() { finish_rows<known>(*this, rows); });
   }
 };
 

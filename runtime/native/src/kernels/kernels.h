@@ -43,6 +43,19 @@ struct FloatWeights {
   const float* bias;
 };
 
+// Rows of bfloat16: the upper halves of floats.
+struct Bf16Rows {
+  std::uint16_t* data;
+  std::size_t stride;  // in numbers
+};
+
+// Weights [depth, columns] in bfloat16, in panels [columns / 64][depth / 2][64][2].
+struct Bf16Weights {
+  const std::uint16_t* panels;
+  std::size_t depth;
+  const float* bias;
+};
+
 // A zero point z adds -z * (sum of the column's weights) to a product. One vpmaddwd or vpdpwssd
 // computes that exactly: the sum is split as 128 * high + low, and both parts fit 16 bits.
 constexpr std::int32_t pair(std::int32_t low, std::int32_t high) {
@@ -134,5 +147,28 @@ struct Kernels {
   void (*rotate)(float* row, const Rotation& rotation);
   void (*attention)(const AttentionHead& head);
 };
+
+// Products of bfloat16, which few processors have. Each 32 products of a sum are those of the numbers with
+// even places, added one after the other, and those with odd places; both are added to each other, and then
+// to the sum. That is the order of AMX.
+struct Bf16Kernels {
+  // Values below kLeastBf16 become 0.
+  void (*round)(FloatRows rows, std::size_t count, std::size_t padded_width, Bf16Rows out);
+  // As Kernels::product.
+  void (*product)(Bf16Rows rows, std::size_t count, const Bf16Weights& weights, std::size_t first,
+                  std::size_t last, const std::uint16_t* next, Epilogue epilogue, FloatRows out);
+};
+// Products of these are whole multiples of 2^-126, and so are their sums: none is subnormal, which AMX
+// would take as 0.
+inline constexpr float kLeastBf16 = 0x1p-56f;
+
+// Rounded to the nearest, halves to the even one. What is no number stays none.
+static inline std::uint16_t to_bf16(float value) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  if (value != value) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  if (__builtin_fabsf(value) < kLeastBf16) return 0;
+  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
 
 }  // namespace lanner

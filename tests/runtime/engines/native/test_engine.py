@@ -18,6 +18,7 @@ from tests.support.word_artifact import write_word_artifact
 from lanner.artifact.artifact import Artifact
 from lanner.commands import main
 from lanner.engines import find_engine, open_engine
+from lanner.engines.native.availability import why_no_bf16
 from lanner.engines.native.plan import Plan, Pooling
 from lanner.engines.native.reading import read_plan
 from lanner.errors import EngineError, MissingExtraError
@@ -32,8 +33,12 @@ Feed = dict[str, NDArray[np.int64]]
 HEADS = ("tiny", "scorer", "classifier", "tagger")
 
 
-def usable() -> list[str]:
-    return [item.name for item in instruction_sets() if item.is_correct]
+needs_bf16 = pytest.mark.skipif(bool(why_no_bf16()), reason=why_no_bf16())
+
+
+def usable(*, is_bf16: bool = False) -> list[str]:
+    sets = instruction_sets()
+    return [item.name for item in sets if (item.is_bf16_correct if is_bf16 else item.is_correct)]
 
 
 @pytest.mark.parametrize("is_per_token", [False, True], ids=["static", "per-token"])
@@ -87,17 +92,19 @@ def random_batches(inputs: Feed, count: int) -> list[tuple[NDArray[np.int64], Fe
     return found
 
 
-def require_same_bits(path: Path, inputs: Feed, **options: Any) -> None:
+def require_same_bits(path: Path, inputs: Feed, *, is_bf16: bool = False, **options: Any) -> None:
     """Compare each text alone with random batches, threads and instruction sets."""
+    sets = usable(is_bf16=is_bf16)
+    options |= {"is_bf16": is_bf16}
     rows = range(len(inputs["attention_mask"]))
     lengths = inputs["attention_mask"].sum(axis=1)
-    alone = NativeEngine(path, **options)
+    alone = NativeEngine(path, instruction_set=sets[0], **options)
     expected = [
         alone.run({name: v[row : row + 1, : lengths[row]] for name, v in inputs.items()})
         for row in rows
     ]
     batches = random_batches(inputs, 200)
-    for number, name in enumerate(usable()):
+    for number, name in enumerate(sets):
         for threads in (1, 2):
             engine = NativeEngine(path, threads=threads, instruction_set=name, **options)
             assert engine.instruction_set == name
@@ -116,6 +123,130 @@ def test_the_bits_depend_on_nothing_but_the_text(
     artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
     path = artifact.file("model.int8.onnx")
     require_same_bits(path, batch(read_plan(path)), is_per_token=is_per_token)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_with_products_in_bf16_it_answers_as_its_plan_does_in_numpy(
+    head: str, request: pytest.FixtureRequest
+) -> None:
+    artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
+    path = artifact.file("model.fp32.onnx")
+    plan = read_plan(path)
+    inputs = batch(plan)
+    # Plain C++ has the kernels on every processor.
+    found = NativeEngine(path, is_bf16=True, instruction_set="plain").run(inputs)
+    ids = [inputs["input_ids"][i, :n] for i, n in texts()]
+    types = [inputs["token_type_ids"][i, :n] for i, n in texts()]
+    nearer, expected = (PlanInNumpy(plan, is_bf16=kind)(ids, types) for kind in (True, False))
+    distances = []
+    for answers in (nearer, expected):
+        differences = []
+        for (row, length), answer in zip(texts(), answers, strict=True):
+            own = found[row, :length] if plan.pooling == Pooling.NONE else found[row]
+            differences.append(np.abs(own - answer).ravel())
+        distances.append(np.median(np.concatenate(differences)))
+    # A rounding on the edge goes the other way in some texts, and others follow.
+    assert distances[0] < distances[1] / 5
+    assert 0 < distances[1] < 0.01
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_bits_with_products_in_bf16_depend_on_nothing_but_the_text(
+    head: str, request: pytest.FixtureRequest
+) -> None:
+    artifact: Artifact = request.getfixturevalue(f"{head}_artifact")
+    path = artifact.file("model.fp32.onnx")
+    require_same_bits(path, batch(read_plan(path)), is_bf16=True)
+
+
+@needs_bf16
+def test_products_in_bf16_are_asked_for_by_the_name_of_the_engine(tiny_artifact: Artifact) -> None:
+    texts = ["a man plays", "the guitar"]
+    model: Any = load(tiny_artifact.directory, engine="native-bf16")
+    assert (model.variant.name, model.runner.engine.name) == ("fp32", "native-bf16")
+    exact: Any = load(tiny_artifact.directory, engine="native", variant="fp32")
+    rounded, whole = model.encode(texts), exact.encode(texts)
+    assert not np.array_equal(rounded, whole)
+    assert (rounded * whole).sum(axis=1).min() > 0.999
+
+
+@needs_bf16
+@pytest.mark.slow
+def test_products_in_bf16_keep_the_vectors_of_a_real_checkpoint(minilm_artifact: Artifact) -> None:
+    sentences = Workload.shipped("embed", "latency").sample(200)
+    path = minilm_artifact.directory
+    exact: Any = load(path, engine="onnxruntime", variant="fp32")
+    model: Any = load(path, engine="native-bf16", threads=1)
+    together = model.encode(sentences)
+    cosines = (together * exact.encode(sentences)).sum(axis=1)
+    assert cosines.min() > 0.9999
+    assert cosines.mean() > 0.99998
+    for sentence, vector in zip(sentences, together, strict=True):
+        assert model.encode(sentence).tobytes() == vector.tobytes()
+    both: Any = load(path, engine="native-bf16", threads=2)
+    assert both.encode(sentences).tobytes() == together.tobytes()
+
+
+def test_products_in_bf16_are_for_fp32(tiny_artifact: Artifact) -> None:
+    path = tiny_artifact.file("model.int8.onnx")
+    message = f"{path} has products in int8, and bf16 is for float32: use variant='fp32'"
+    with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
+        NativeEngine(path, is_bf16=True)
+    record = find_engine("native-bf16")
+    assert record is not None
+    int8 = tiny_artifact.choose("int8")
+    reason = "the engine native-bf16 does not run the variant int8 on cpu"
+    assert record.why_not(int8, "cpu", tiny_artifact.directory) == reason
+    message = (
+        "the native engine does not read graphs in bf16: for products in bf16 use variant='fp32' "
+        "and engine='native-bf16'"
+    )
+    for name in ("native", "native-static", "native-bf16"):
+        with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
+            open_engine(name, path, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("fastest", "reason"),
+    [
+        (
+            ("avx2", True, True, True),
+            "this processor does not multiply bf16 in AMX, as Intel's since Sapphire Rapids do",
+        ),
+        (
+            ("amx_int8", True, True, True, True, False),
+            "the self-test of amx_int8 with bf16 failed",
+        ),
+    ],
+    ids=["missing", "failed"],
+)
+def test_without_products_in_bf16_the_engine_and_the_doctor_give_the_reason(
+    fastest: tuple[Any, ...],
+    reason: str,
+    tiny_artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = [InstructionSet(*fastest), InstructionSet("plain", *[True] * 5)]
+    monkeypatch.setattr("lanner.engines.native.engine.instruction_sets", lambda: found)
+    message = f"the engine native-bf16 does not run here, since {reason}: use engine='native'"
+    with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
+        load(tiny_artifact.directory, engine="native-bf16")
+    main(["doctor", "--json"])
+    assert json.loads(capsys.readouterr().out)["engines_refused_here"]["native-bf16"] == reason
+    main(["doctor"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"native-bf16 does not run, since {reason} " in shown
+
+
+def test_a_set_without_products_in_bf16_is_refused(tiny_artifact: Artifact) -> None:
+    path = tiny_artifact.file("model.fp32.onnx")
+    sets = [item for item in instruction_sets() if item.is_correct and not item.has_bf16]
+    for name in (item.name for item in sets):
+        reason = f"instruction set {name} has no kernels for bf16"
+        message = f"the native engine could not load {path}: {reason}"
+        with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
+            NativeEngine(path, is_bf16=True, instruction_set=name)
 
 
 @pytest.mark.slow
@@ -299,8 +430,9 @@ threading.Thread(target=hold, daemon=True).start()
 
 def test_plain_code_passes_its_self_test_and_each_set_says_what_it_is() -> None:
     found = instruction_sets()
-    assert found[-1] == ("plain", True, True, True)
+    assert found[-1] == ("plain", True, True, True, True, True)
     assert all(item.is_correct for item in found if item.runs_here)
+    assert all(item.is_bf16_correct for item in found if item.has_bf16)
 
 
 def test_the_doctor_names_the_instruction_sets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,12 +456,23 @@ def test_without_its_module_the_extra_is_named(
         open_engine("native", tiny_artifact.file("model.int8.onnx"))
 
 
+def test_a_module_of_the_interface_before_lacks_what_is_new(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanner_native.INTERFACE", 2)
+    path = tiny_artifact.file("model.fp32.onnx")
+    assert NativeEngine(path).name == "native"
+    message = "has interface 2, and this version of Lanner needs 3: install the one beside it"
+    with pytest.raises(EngineError, match=re.escape(message)):
+        NativeEngine(path, is_bf16=True, instruction_set="plain")
+
+
 def test_a_module_of_another_interface_is_not_taken(
     tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lanner_native.INTERFACE", 1)
     monkeypatch.delitem(sys.modules, "lanner.engines.native.engine")
-    message = "has interface 1, and this version of Lanner needs 2: install the one beside it"
+    message = "has interface 1, and this version of Lanner needs 3: install the one beside it"
     with pytest.raises(EngineError, match=re.escape(message)):
         open_engine("native", tiny_artifact.file("model.int8.onnx"))
     model: Any = load(tiny_artifact.directory, device="cpu")

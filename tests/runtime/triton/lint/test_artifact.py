@@ -370,6 +370,6 @@ def test_an_engine_that_cannot_run(
     remedy = check(repository)[0].remedy
     assert remedy.startswith(
         'parameters { key: "engine" value { string_value: "auto" } }, or onnxruntime, openvino, '
-        "native, native-static, "
+        "native, native-static, native-bf16, "
     )
     assert remedy.endswith(", tensorrt")
