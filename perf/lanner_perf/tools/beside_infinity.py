@@ -5,6 +5,8 @@
 
 infinity's environment and its int8 model are those that `lanner bench --against
 infinity-onnx-qint8` makes, once. Both servers may use all cores, and get the same requests.
+`LANNER_NATIVE_INSTRUCTIONS=avx2` in the environment holds Lanner to AVX2, and not infinity's ONNX
+Runtime.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from lanner.commands.console import steps
 from lanner.commands.options import positive
+from lanner.engines.native import INSTRUCTIONS_VARIABLE
 from lanner.errors import BenchmarkError
 from lanner.machine.machine import available_cores
 from lanner_perf.loading.plain import Embedding
@@ -103,13 +106,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     require_page(args.output)
     threads = available_cores()
+    held = os.environ.get(INSTRUCTIONS_VARIABLE)
     extent = Extent(
         suites=_SUITES,
         pairs=None,
         threads=threads,
         rounds=args.rounds,
         is_quick=args.quick,
-        command=("python", "-m", "lanner_perf.tools.beside_infinity", *(argv or sys.argv[1:])),
+        command=(
+            *([f"{INSTRUCTIONS_VARIABLE}={held}"] if held else []),
+            *("python", "-m", "lanner_perf.tools.beside_infinity", *(argv or sys.argv[1:])),
+        ),
     )
     with steps() as begin:
         made = all_peers(

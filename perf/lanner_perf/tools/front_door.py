@@ -7,7 +7,7 @@ share: the p50 of one text, texts a second of many callers of one text each, and
 1,000 texts. The client (`lanner_perf.subjects.embeddings_api`) takes next to no time, so that the
 figures are of the service and not of somebody's client; its CPU time is in the result beside that
 of the service. `--triton` measures the service before a Triton server, too, beside Lanner's client
-of that server.
+of that server. `LANNER_NATIVE_INSTRUCTIONS=avx2` in the environment holds all of them to AVX2.
 """
 
 import argparse
@@ -247,6 +247,8 @@ def main(argv: list[str] | None = None) -> None:
         "machine": asdict(this_machine()),
         "load_average": os.getloadavg(),
         "model": repr(model),
+        # Of the native engine; the service has the same environment.
+        "instruction_set": getattr(model.runner.engine, "instruction_set", None),
         "versions": package_versions(*_PACKAGES),
         "in_process": asdict(here),
         "service": asdict(there),

@@ -1,5 +1,6 @@
 """The engine of Lanner's own CPU kernels: packed tokens, the same bits in every batch."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lanner.engines.native import INSTRUCTIONS_VARIABLE
 from lanner.engines.native.embeddings import IDS, MASK, TYPES
 from lanner.engines.native.plan import STARTS, Pooling, Tensor
 from lanner.engines.native.reading import take_plan
@@ -85,8 +87,8 @@ class NativeEngine:
             the artifact, which ONNX Runtime takes.
         is_bf16: Round the weights of a float32 file's products, and what they multiply, to
             bfloat16.
-        instruction_set: A name of `instruction_sets`; empty for the fastest that this processor
-            has and that passed its self-test.
+        instruction_set: A name of `instruction_sets`; empty for that of `INSTRUCTIONS_VARIABLE`, or
+            else for the fastest that this processor has and that passed its self-test.
 
     Raises:
         EngineError: The graph has something that the engine does not know, or no scales, or the
@@ -120,12 +122,13 @@ class NativeEngine:
             name: np.ascontiguousarray(values)  # type: ignore[misc]  # of either kind
             for name, values in plan.tensors.items()
         }
+        held = instruction_set or os.environ.get(INSTRUCTIONS_VARIABLE, "")
         try:
             self._model = lanner_native.Model(
                 plan.config(),
                 tensors,
                 per_token=is_per_token,
-                instruction_set=instruction_set,
+                instruction_set=held,
                 **({"bf16": True} if is_bf16 else {}),
             )
         except lanner_native.NativeError as error:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -407,6 +407,18 @@ def test_an_unknown_instruction_set_is_refused(tiny_artifact: Artifact) -> None:
     path = tiny_artifact.file("model.int8.onnx")
     with pytest.raises(EngineError, match=f"could not load {re.escape(str(path))}: .*sse9"):
         NativeEngine(path, instruction_set="sse9")
+
+
+def test_the_environment_names_the_instruction_set_of_every_model(
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_artifact.file("model.int8.onnx")
+    monkeypatch.setenv("LANNER_NATIVE_INSTRUCTIONS", "plain")
+    assert cast("NativeEngine", open_engine("native", path)).instruction_set == "plain"
+    assert NativeEngine(path, instruction_set=usable()[0]).instruction_set == usable()[0]
+    monkeypatch.setenv("LANNER_NATIVE_INSTRUCTIONS", "sse9")
+    with pytest.raises(EngineError, match=f"could not load {re.escape(str(path))}: .*sse9"):
+        open_engine("native", path)
 
 
 def test_scales_of_the_artifact_are_for_int8(tiny_artifact: Artifact) -> None:
