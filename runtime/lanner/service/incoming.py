@@ -105,7 +105,8 @@ class Incoming:
             body: The body.
         """
         lines = [STATUS_LINES[status]]
-        lines += [b"%b: %b" % header for header in (*self._connection.server_headers, *headers)]
+        lines += map(b": ".join, self._connection.server_headers)
+        lines += map(b": ".join, headers)
         if not self.keeps_alive:
             lines.append(b"connection: close")
         head = b"\r\n".join(lines)

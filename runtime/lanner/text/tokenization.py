@@ -172,8 +172,10 @@ class Tokenizer:
             InputTypeError: An item is neither a text nor a pair; the message names its index.
             InputError: An item is not valid Unicode.
         """
-        found = [_texts_of(item, index) for index, item in enumerate(inputs)]
         most = self._most_characters
+        if len(inputs) == 1 and isinstance(inputs[0], str) and len(inputs[0]) <= most:
+            return self._encode(inputs, check_texts_or_pairs, is_fast=not with_types)
+        found = [_texts_of(item, index) for index, item in enumerate(inputs)]
         for index, texts in enumerate(found):
             if any(len(text) > most for text in texts):
                 found[index] = self._shortened(texts, index)

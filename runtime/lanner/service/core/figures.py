@@ -40,6 +40,8 @@ class Figures:
         self.sources: list[Source] = []
         self.in_flight = 0
         self._record = Record()
+        #: By model, the histograms of `_record` for each part: the keys there are slow to make.
+        self._parts: dict[str, dict[str, list[float]]] = {}
         self._keys: set[str] = set()
 
     def note(self, request: Request, status: int, duration_s: float) -> None:
@@ -58,13 +60,15 @@ class Figures:
             for kind, number in request.masked.items():
                 add((families.MASKED.name, (kind,)), number)
         self._record.observe(families.REQUEST_SECONDS, duration_s, request.route)
-        found, limits = self._record.distributions, families.PART_SECONDS.limits
-        name = families.PART_SECONDS.name
+        parts, limits = self._parts.get(model), families.PART_SECONDS.limits
+        if parts is None:
+            parts = self._parts[model] = {}
         for part, spent_ms in request.parts_ms.items():
             # As `Record.observe`, without a call for each of the parts.
-            one = found.get((name, (part, model)))
+            one = parts.get(part)
             if one is None:
-                one = found[name, (part, model)] = empty(families.PART_SECONDS)
+                one = parts[part] = empty(families.PART_SECONDS)
+                self._record.distributions[families.PART_SECONDS.name, (part, model)] = one
             spent_s = spent_ms * 1e-3
             one[bisect_left(limits, spent_s)] += 1
             one[-1] += spent_s

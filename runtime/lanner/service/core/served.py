@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +18,7 @@ from lanner.artifact.empty_answers import empty_answers
 from lanner.artifact.heads import InputKind
 from lanner.artifact.manifest import Manifest
 from lanner.errors import ModelChangedError
-from lanner.models.base import Model, finite_answers
+from lanner.models.base import Model, of_text
 from lanner.models.prompts import TASK_NAMED, PromptedModel
 from lanner.models.scoring import ScoringModel
 from lanner.models.tagging import TaggingModel
@@ -26,7 +26,13 @@ from lanner.monitoring.models import Models
 from lanner.running.awaited import run_awaited
 from lanner.running.call import Output, Rows
 from lanner.running.cancellation import Cancellation, current_cancellation
-from lanner.running.runner import TYPE_IDS, Runner, Sequences
+from lanner.running.runner import (
+    TYPE_IDS,
+    NotFiniteError,
+    Runner,
+    Sequences,
+    UnknownTokenError,
+)
 from lanner.service.core.refusal import Kind, Refusal
 from lanner.text.cutting import Cut, Cutter, TooLongError
 from lanner.text.entities import Entity
@@ -48,15 +54,15 @@ class Tokens:
     Attributes:
         sequences: The tokens.
         cut: Indices of the texts that were cut.
+        count: The number of all tokens.
     """
 
     sequences: Sequences[Sequence[int]]
     cut: list[int]
+    count: int = field(init=False)
 
-    @property
-    def count(self) -> int:
-        """The number of all tokens."""
-        return sum(map(len, self.sequences.items))
+    def __post_init__(self) -> None:
+        self.count = sum(map(len, self.sequences.items))
 
 
 class ServedModel:
@@ -139,16 +145,20 @@ class ServedModel:
             DeadlineError: The deadline passes.
             Refusal: A text is too long and must not be cut, or is not valid Unicode.
         """
+        size = texts = 0
+        for one in inputs:
+            if isinstance(one, str):
+                size += len(one)
+                texts += 1
+            else:
+                size += len(one[0]) + len(one[1])
         kinds = self.manifest.head_record
-        if not kinds.takes_pairs and any(not isinstance(one, str) for one in inputs):
+        if texts < len(inputs) and not kinds.takes_pairs:
             msg = f"the model {self.name} takes texts, not pairs"
             raise Refusal(Kind.INVALID, msg)
-        if kinds.inputs is InputKind.PAIRS and any(isinstance(one, str) for one in inputs):
+        if texts and kinds.inputs is InputKind.PAIRS:
             msg = f"the model {self.name} scores pairs of texts, not single texts"
             raise Refusal(Kind.INVALID, msg)
-        size = 0
-        for one in inputs:
-            size += len(one) if isinstance(one, str) else len(one[0]) + len(one[1])
         cut = partial(self._tokens, inputs, prompt, end, deadline_s)
         try:
             return cut() if size < _CHARACTERS_HERE else await self.in_thread(cut)
@@ -205,7 +215,7 @@ class ServedModel:
         is_only: bool = False,
     ) -> list[tuple[Rows, Output]]:
         """Return the answers batch by batch; see `lanner.running.awaited.run_awaited`."""
-        with finite_answers(self.manifest.name, lambda row: row):
+        try:
             return await run_awaited(
                 self.model.runner,
                 sequences,
@@ -213,6 +223,8 @@ class ServedModel:
                 # A server's answer is awaited, however short the batch is.
                 is_only=is_only and self._directory is not None,
             )
+        except (UnknownTokenError, NotFiniteError) as error:
+            raise of_text(error, self.manifest.name, error.row) from None
 
     async def renew(self) -> None:
         """Follow the server to the version that it runs by now; see `Model.of_one_version`."""
