@@ -1,19 +1,21 @@
-"""Ray: a real cluster of two nodes on this machine, whose workers are killed."""
+"""Ray: a real cluster of two nodes on this machine, whose workers and nodes are killed."""
 
 import os
 import random
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("ray", reason="needs Ray: make distributed")
+import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 from tests.support.jobs import contents, job, write_parquet
-from tests.support.processes import processes
+from tests.support.ray_kills import killed_during, workers
 
 from lanner.distributed import ArrowEncoder
 from lanner.distributed.job import Done
@@ -22,6 +24,8 @@ from lanner.distributed.ray import Ray, encode, shares
 from lanner.errors import CorruptArtifactError, InputError
 
 pytestmark = pytest.mark.slow
+#: Random kills of workers and nodes.
+KILLS = int(os.environ.get("CLUSTER_KILLS", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +38,6 @@ def cluster() -> Iterator[Any]:
     yield found
     ray.shutdown()
     found.shutdown()
-
-
-def workers() -> list[int]:
-    """Return the workers of Ray; a node ends with its agents, which are called ray:: too."""
-    return processes(lambda command: command.startswith((b"ray::_encode", b"ray::IDLE")))
 
 
 def test_a_cluster_has_the_output_of_this_process(
@@ -73,6 +72,22 @@ def test_workers_that_are_killed_change_nothing(
     assert len(killed) == 3
     assert summary.fragments == 20
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_random_kills_of_workers_and_nodes_change_nothing(
+    cluster: Any, word_artifact: Path, tmp_path: Path
+) -> None:
+    files, rows = 30 * (KILLS + 1), 20_000
+    write_parquet(tmp_path / "in", files=files, rows=rows)
+    job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
+    planned = job(word_artifact, tmp_path / "in", tmp_path / "there")
+    summary, killed = killed_during(partial(planned.run, Ray()), cluster, KILLS)
+    assert (len(killed), set(killed)) == (KILLS, {"worker", "node"}), killed
+    assert summary == (files, 0, files * rows, 0, 0)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    found = pq.read_table(tmp_path / "there", columns=["id"]).column("id").to_pylist()
+    assert sorted(found) == list(range(files * rows))
+    assert {path.name for path in (tmp_path / "there").iterdir() if path.is_dir()} == set()
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_run(
