@@ -16,7 +16,6 @@ all ways have the same cores. The ways:
 """
 
 import argparse
-import itertools
 import json
 import os
 import random
@@ -24,15 +23,14 @@ import shutil
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -44,16 +42,18 @@ from lanner.errors import BenchmarkError
 from lanner.files.staging import require_output_file, staged_file
 from lanner.loading.load import load
 from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner_perf.subjects.watched import Watched, watched
 from lanner_perf.subjects.workloads import SEED, build_workloads
 
 PLAIN_ROWS = 256
 #: The ways, and the others that each is compared with: the least ratio of their rates.
 WAYS = ("local", "ray", "dataset", "plain", "plain-two", "sentence-transformers")
 ASKED = {"local": 0.9, "plain": 1.5, "sentence-transformers": 4.0}
-_SAMPLE_EVERY_S = 1.0
 #: Processes that a node of Ray keeps. By default it is the number of its cores: with one core, Ray
 #: would start a process for each task that reads or writes, which costs a core seconds.
 _IDLE_PROCESSES = 8
+#: The store of objects of a node: by default it takes a third of the memory of the machine.
+_STORE_BYTES = 500_000_000
 
 
 class Written(NamedTuple):
@@ -70,44 +70,42 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """The time that a way took.
+    """The time that a way took. Its steady part is without the starts of workers.
 
     Attributes:
         rows: The number of rows.
         whole_s: Seconds from the call to its end, with the start of its workers.
         rows_per_s: `rows` in `whole_s`.
-        steady_rows_per_s: The rate from the first file of the output to the last; None if all were
-            written at once.
+        steady_rows_per_s: The rate in the steady part: from when there are as many files of the
+            output as cores, to the last file; None if all were written by then.
+        worker_ms_per_row: Processor time of the workers in the steady part.
+        other_ms_per_row: The same of all other processes: the cluster, its tasks that read and
+            write, and the program that began the job.
         memory_mb: The resident memory of each worker, in quarters of its life: the mean of each.
+        peak_mb: The most resident memory of a worker.
     """
 
     rows: int
     whole_s: float
     rows_per_s: float
     steady_rows_per_s: float | None
+    worker_ms_per_row: float | None
+    other_ms_per_row: float | None
     memory_mb: dict[str, list[float]]
+    peak_mb: float
 
     @classmethod
-    def of(
-        cls, written: Sequence[Written], whole_s: float, memory: Mapping[int, Sequence[float]]
-    ) -> "Timing":
+    def of(cls, written: Sequence[Written], whole_s: float, watch: Watched, cores: int) -> "Timing":
         """Return the timing of a way by the files that it has written."""
         ordered = sorted(written)
         rows = sum(one.rows for one in ordered)
-        spent_s = ordered[-1].at_s - ordered[0].at_s
-        steady = (rows - ordered[0].rows) / spent_s if spent_s > 0 else None
-        found = {str(process): quarters(samples) for process, samples in memory.items()}
-        return cls(
-            rows, whole_s, rows / whole_s, steady, {name: q for name, q in found.items() if q}
-        )
-
-
-def quarters(samples: Sequence[float]) -> list[float]:
-    """Return the mean of each quarter of some samples; none if there are fewer than eight."""
-    if len(samples) < 8:
-        return []
-    cuts = [len(samples) * part // 4 for part in range(5)]
-    return [statistics.fmean(samples[start:end]) for start, end in itertools.pairwise(cuts)]
+        begin_s, end_s = ordered[min(cores, len(ordered)) - 1].at_s, ordered[-1].at_s
+        steady = sum(one.rows for one in ordered[cores:])
+        rates: list[float | None] = [None, None, None]
+        if steady and end_s > begin_s:
+            cpu_s = watch.cpu_s(begin_s, end_s)
+            rates = [steady / (end_s - begin_s), *(1000 * one / steady for one in cpu_s)]
+        return cls(rows, whole_s, rows / whole_s, *rates, watch.memory_mb(), watch.peak_mb())
 
 
 def write_texts(folder: Path, sentences: Sequence[str], *, rows: int, files: int) -> None:
@@ -182,7 +180,9 @@ class Bench:
         import ray  # noqa: PLC0415 (an extra)
 
         ray.data.DataContext.get_current().enable_progress_bars = False
-        dataset = ray.data.read_parquet(str(source))
+        # By itself Ray puts so small files into one block, which one worker alone encodes.
+        files = len(list(source.iterdir()))
+        dataset = ray.data.read_parquet(str(source), override_num_blocks=files)
         if way == "dataset":
             from lanner.distributed.ray import encode  # noqa: PLC0415 (an extra)
 
@@ -227,8 +227,9 @@ def cluster(nodes: int) -> Iterator[str]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    one = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
     head = {
-        "num_cpus": 1,
+        **one,
         "include_dashboard": False,
         "_system_config": {"num_workers_soft_limit": _IDLE_PROCESSES},
     }
@@ -236,7 +237,7 @@ def cluster(nodes: int) -> Iterator[str]:
     try:
         ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
         for _ in range(nodes - 1):
-            found.add_node(num_cpus=1)
+            found.add_node(**one)
         found.wait_for_nodes()
         yield str(found.address)
     finally:
@@ -244,35 +245,17 @@ def cluster(nodes: int) -> Iterator[str]:
         found.shutdown()
 
 
-@contextmanager
-def watched() -> Iterator[dict[int, list[float]]]:
-    """Yield the resident memory in MB of the workers, by process, second by second."""
-    samples: dict[int, list[float]] = {}
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_SAMPLE_EVERY_S):
-            for process in psutil.Process().children(recursive=True):
-                try:
-                    names = process.cmdline()[:4]
-                    if any(name.startswith(("ray::", "encode")) for name in names):
-                        samples.setdefault(process.pid, []).append(process.memory_info().rss / 1e6)
-                except psutil.Error:  # it has just ended
-                    continue
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        over.set()
-        thread.join()
+def is_worker(way: str, arguments: Sequence[str]) -> bool:
+    """Return whether a process with such arguments encodes."""
+    if way == "local":
+        return "encode" in arguments[:4]
+    return bool(arguments) and arguments[0].startswith(("ray::_encode", "ray::MapWorker"))
 
 
-def timed(run: Callable[[], object], output: Path) -> Timing:
+def timed(way: str, run: Callable[[], object], output: Path, cores: int) -> Timing:
     """Return the time that a way takes; remove its output."""
     shutil.rmtree(output, ignore_errors=True)
-    with watched() as memory:
+    with watched(partial(is_worker, way)) as watch:
         begin_s = time.perf_counter()
         run()
         whole_s = time.perf_counter() - begin_s
@@ -281,7 +264,7 @@ def timed(run: Callable[[], object], output: Path) -> Timing:
         for path in output.glob("*.parquet")
     ]
     shutil.rmtree(output)
-    return Timing.of(written, whole_s, memory)
+    return Timing.of(written, whole_s, watch, cores)
 
 
 def ratios(rounds: Sequence[Mapping[str, Timing]]) -> dict[str, dict[str, float]]:
@@ -299,6 +282,13 @@ def ratios(rounds: Sequence[Mapping[str, Timing]]) -> dict[str, dict[str, float]
     return found
 
 
+def texts_of(args: argparse.Namespace, way: str) -> int:
+    """Return the number of texts of a way."""
+    if way == "sentence-transformers":
+        return int(args.few_texts)
+    return int(args.texts if way in ("local", "ray") else args.plain_texts or args.texts)
+
+
 def content_of(
     args: argparse.Namespace, source: str, starts_s: list[float], rounds: list[dict[str, Timing]]
 ) -> dict[str, Any]:
@@ -312,8 +302,7 @@ def content_of(
         "artifact": Artifact.open(args.artifact).manifest.name,
         "variant": args.variant,
         "engine": args.engine,
-        "texts": args.texts,
-        "texts_of_sentence_transformers": args.few_texts,
+        "texts": {way: texts_of(args, way) for way in args.ways},
         "files": args.files,
         "words_of": source,
         "cores": available_cores(),
@@ -331,10 +320,10 @@ def main(argv: list[str] | None = None) -> None:
     bench = Bench(args.artifact, args.variant, args.engine, args.checkpoint, cores)
     sentences = build_workloads(args.pairs)
     sources = {}
-    for name, rows in (("texts", args.texts), ("few", args.few_texts)):
-        sources[name] = args.work / f"{name}-{rows}-{args.files}"
-        if not sources[name].is_dir():
-            write_texts(sources[name], sentences.texts["short"], rows=rows, files=args.files)
+    for rows in sorted({texts_of(args, way) for way in args.ways}):
+        sources[rows] = args.work / f"texts-{rows}-{args.files}"
+        if not sources[rows].is_dir():
+            write_texts(sources[rows], sentences.texts["short"], rows=rows, files=args.files)
     rounds: list[dict[str, Timing]] = []
     starts_s: list[float] = []
     with steps() as begin:
@@ -344,9 +333,8 @@ def main(argv: list[str] | None = None) -> None:
 
             def measure(way: str, at: Bench, found: dict[str, Timing] = found) -> None:
                 begin(f"round {number}: {way}")  # noqa: B023 (called in this round)
-                few = way == "sentence-transformers"
-                source, output = sources["few" if few else "texts"], args.work / "output"
-                found[way] = timed(lambda: at.run(way, source, output), output)
+                source, output = sources[texts_of(args, way)], args.work / "output"
+                found[way] = timed(way, lambda: at.run(way, source, output), output, cores)
                 begin(f"{way}: {found[way].rows_per_s:,.0f} texts a second")
                 content = content_of(args, sentences.source, starts_s, rounds)
                 with staged_file(args.output) as file:
@@ -374,7 +362,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variant", default="int8")
     parser.add_argument("--engine", default="native")
     parser.add_argument("--texts", type=positive, default=60_000)
-    parser.add_argument("--few-texts", type=positive, default=10_000, metavar="N")
+    plain = "of the ways through Ray Data; by default as --texts"
+    parser.add_argument("--plain-texts", type=positive, metavar="N", help=plain)
+    few = "of sentence-transformers"
+    parser.add_argument("--few-texts", type=positive, default=10_000, metavar="N", help=few)
     parser.add_argument("--files", type=positive, default=64)
     parser.add_argument("--rounds", type=positive, default=1)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))

@@ -9,26 +9,36 @@ pytest.importorskip("psutil", reason="needs lanner-bench")
 pytest.importorskip("pyarrow", reason="needs the extra 'distributed'")
 import pyarrow.parquet as pq
 
-from lanner_perf.tools.distributed import Timing, Written, quarters, ratios, write_texts
+from lanner_perf.subjects.watched import Sample, Watched
+from lanner_perf.tools.distributed import Timing, Written, is_worker, ratios, write_texts
 
 
 def test_rates_are_those_of_the_files() -> None:
     # 10 rows before the first file was there, then 40 rows in 4 s.
     written = [Written(104.0, 20), Written(100.0, 10), Written(101.0, 20)]
-    found = Timing.of(written, 10.0, {7: [1.0] * 8, 8: [2.0]})
+    watch = Watched({7: [Sample(99.0, 1.0, 3.0), Sample(103.0, 3.0, 4.0)]}, {8: []})
+    found = Timing.of(written, 10.0, watch, 1)
     assert (found.rows, found.rows_per_s, found.steady_rows_per_s) == (50, 5, 10)
-    assert found.memory_mb == {"7": [1, 1, 1, 1]}
-    assert Timing.of([Written(1.0, 5)], 2.0, {}).steady_rows_per_s is None
+    assert (found.worker_ms_per_row, found.other_ms_per_row) == (50, 0)
+    assert (found.memory_mb, found.peak_mb) == ({}, 4)
+    # On two cores two files may be there at once.
+    assert Timing.of(written, 10.0, watch, 2).steady_rows_per_s == pytest.approx(20 / 3)
+    alone = Timing.of([Written(1.0, 5)], 2.0, watch, 2)
+    assert (alone.steady_rows_per_s, alone.worker_ms_per_row) == (None, None)
 
 
-def test_memory_is_shown_in_quarters() -> None:
-    assert quarters([1, 3, 5, 7, 9, 11, 13, 15]) == [2, 6, 10, 14]
-    assert quarters([1, 2, 3]) == []
+def test_workers_are_known_by_their_names() -> None:
+    assert is_worker("local", ["python", "-m", "lanner", "encode", "minilm.lanner"])
+    assert not is_worker("ray", ["python", "-m", "lanner", "encode", "minilm.lanner"])
+    assert is_worker("ray", ["ray::_encode"])
+    assert is_worker("plain", ["ray::MapWorker(MapBatches(Plain)).submit"])
+    assert not is_worker("plain", ["ray::IDLE"])
+    assert not is_worker("plain", [])
 
 
 def test_ratios_are_medians_of_rounds() -> None:
     def timing(rate: float, steady: float | None) -> Timing:
-        return Timing(100, 100 / rate, rate, steady, {})
+        return Timing(100, 100 / rate, rate, steady, None, None, {}, 0)
 
     rounds = [
         {"ray": timing(10, 12), "plain": timing(5, 4)},

@@ -13,9 +13,8 @@ import pytest
 pytest.importorskip("ray", reason="needs Ray: make distributed")
 import pyarrow.parquet as pq
 import ray
-from ray.cluster_utils import Cluster
 from tests.support.jobs import contents, job, write_parquet
-from tests.support.ray_kills import killed_during, workers
+from tests.support.ray_cluster import killed_during, two_nodes, workers
 
 from lanner.distributed import ArrowEncoder
 from lanner.distributed.job import Done
@@ -30,14 +29,8 @@ KILLS = int(os.environ.get("CLUSTER_KILLS", "4"))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    head = {"num_cpus": 1, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=head)
-    # Before there is another node, whose end would be that of this process.
-    ray.init(address=found.address, log_to_driver=False)
-    found.add_node(num_cpus=1)
-    yield found
-    ray.shutdown()
-    found.shutdown()
+    with two_nodes() as found:
+        yield found
 
 
 def test_a_cluster_has_the_output_of_this_process(

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("pyspark", reason="needs Spark: make distributed")
+import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from tests.support.jobs import contents, job, write_parquet
-from tests.support.processes import processes
+from tests.support.processes import own_processes
 
 from lanner.distributed.local import Local
 from lanner.distributed.spark import Spark, encode
@@ -37,7 +37,7 @@ def session() -> Iterator[Any]:
 
 
 def executors() -> list[int]:
-    return processes(lambda command: b"CoarseGrainedExecutorBackend" in command)
+    return own_processes(lambda command: b"CoarseGrainedExecutorBackend" in command)
 
 
 def test_a_cluster_has_the_output_of_this_process(
@@ -55,25 +55,31 @@ def test_a_cluster_has_the_output_of_this_process(
 def test_an_executor_that_is_killed_changes_nothing(
     session: Any, word_artifact: Path, tmp_path: Path
 ) -> None:
-    write_parquet(tmp_path / "in", files=20, rows=100)
+    files, rows = 40, 2_500
+    write_parquet(tmp_path / "in", files=files, rows=rows)
     job(word_artifact, tmp_path / "in", tmp_path / "here").run(Local())
     output = tmp_path / "there"
-    killed: list[int] = []
+    written_before: list[int] = []
+    over = threading.Event()
 
     def kill() -> None:
-        for _ in range(6_000):
-            if list(output.glob("part-*")):
-                killed.append(executors()[0])
-                os.kill(killed[0], signal.SIGKILL)
+        while not over.wait(0.01):
+            if len(list(output.glob("part-*"))) >= files // 3:
+                os.kill(executors()[0], signal.SIGKILL)
+                written_before.append(len(list(output.glob("part-*"))))
                 return
-            time.sleep(0.01)
 
     thread = threading.Thread(target=kill)
     thread.start()
-    job(word_artifact, tmp_path / "in", output).run(Spark())
-    thread.join()
-    assert len(killed) == 1
+    try:
+        job(word_artifact, tmp_path / "in", output).run(Spark())
+    finally:
+        over.set()
+        thread.join()
+    assert written_before[0] < files
     assert contents(output) == contents(tmp_path / "here")
+    found = pq.read_table(output, columns=["id"]).column("id").to_pylist()
+    assert sorted(found) == list(range(files * rows))
 
 
 def test_a_data_frame(session: Any, word_artifact: Path) -> None:
