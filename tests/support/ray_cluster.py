@@ -25,7 +25,7 @@ _STORE = 100_000_000
 def two_nodes() -> Iterator[Any]:
     """Yield a `ray.cluster_utils.Cluster` of two nodes with one core each, connected."""
     store = {"num_cpus": 1, "object_store_memory": _STORE}
-    found = Cluster(initialize_head=True, head_node_args={**store, "include_dashboard": False})
+    found = _begun({**store, "include_dashboard": False})
     try:
         # Before there is another node, whose end would be that of this process.
         ray.init(address=found.address, log_to_driver=False)
@@ -34,6 +34,17 @@ def two_nodes() -> Iterator[Any]:
     finally:
         ray.shutdown()
         found.shutdown()
+
+
+def _begun(head: dict[str, Any]) -> Any:
+    """Start a cluster; Ray gives its head 30 s, which may be too short on a busy machine."""
+    for _ in range(2):
+        try:
+            return Cluster(initialize_head=True, head_node_args=head)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return Cluster(initialize_head=True, head_node_args=head)
 
 
 def workers() -> list[int]:

@@ -16,7 +16,7 @@ _EVERY_S = 0.5
 
 
 class Sample(NamedTuple):
-    """What a process had at a time: the seconds since the epoch.
+    """The processor time and memory of a process at a time, in seconds since the epoch.
 
     Attributes:
         at_s: The time.
@@ -56,10 +56,11 @@ class Watched:
 
     def cpu_s(self, begin_s: float, end_s: float) -> tuple[float, float]:
         """Return the processor time of the workers, and of the others, between two times."""
-        return tuple(  # type: ignore[return-value]  # of two
+        workers_s, others_s = (
             sum(_cpu_at(samples, end_s) - _cpu_at(samples, begin_s) for samples in kind.values())
             for kind in (self.workers, self.others)
         )
+        return workers_s, others_s
 
 
 def _cpu_at(samples: Sequence[Sample], at_s: float) -> float:

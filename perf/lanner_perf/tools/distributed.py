@@ -49,8 +49,9 @@ PLAIN_ROWS = 256
 #: The ways, and the others that each is compared with: the least ratio of their rates.
 WAYS = ("local", "ray", "dataset", "plain", "plain-two", "sentence-transformers")
 ASKED = {"local": 0.9, "plain": 1.5, "sentence-transformers": 4.0}
-#: Processes that a node of Ray keeps. By default it is the number of its cores: with one core, Ray
-#: would start a process for each task that reads or writes, which costs a core seconds.
+#: Processes that a node of Ray keeps for Ray Data. By default it is the number of its cores: with
+#: one core, Ray would start a process for each task that reads or writes, which costs a core
+#: seconds. Ray starts them all at once, so `ray`, which has no such tasks, does without.
 _IDLE_PROCESSES = 8
 #: The store of objects of a node: by default it takes a third of the memory of the machine.
 _STORE_BYTES = 500_000_000
@@ -101,11 +102,21 @@ class Timing:
         rows = sum(one.rows for one in ordered)
         begin_s, end_s = ordered[min(cores, len(ordered)) - 1].at_s, ordered[-1].at_s
         steady = sum(one.rows for one in ordered[cores:])
-        rates: list[float | None] = [None, None, None]
+        rate = worker_ms = other_ms = None
         if steady and end_s > begin_s:
-            cpu_s = watch.cpu_s(begin_s, end_s)
-            rates = [steady / (end_s - begin_s), *(1000 * one / steady for one in cpu_s)]
-        return cls(rows, whole_s, rows / whole_s, *rates, watch.memory_mb(), watch.peak_mb())
+            rate = steady / (end_s - begin_s)
+            worker_s, other_s = watch.cpu_s(begin_s, end_s)
+            worker_ms, other_ms = 1000 * worker_s / steady, 1000 * other_s / steady
+        return cls(
+            rows,
+            whole_s,
+            rows / whole_s,
+            rate,
+            worker_ms,
+            other_ms,
+            watch.memory_mb(),
+            watch.peak_mb(),
+        )
 
 
 def write_texts(folder: Path, sentences: Sequence[str], *, rows: int, files: int) -> None:
@@ -221,18 +232,19 @@ class Bench:
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[str]:
+def cluster(nodes: int, idle_processes: int | None = None) -> Iterator[str]:
     """Yield the address of a cluster of nodes with one core each, on this machine."""
     import ray  # noqa: PLC0415 (an extra)
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     one = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
-    head = {
+    head: dict[str, Any] = {
         **one,
         "include_dashboard": False,
-        "_system_config": {"num_workers_soft_limit": _IDLE_PROCESSES},
     }
+    if idle_processes is not None:
+        head["_system_config"] = {"num_workers_soft_limit": idle_processes}
     found = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
@@ -342,12 +354,18 @@ def main(argv: list[str] | None = None) -> None:
 
             if "local" in args.ways:
                 measure("local", bench)
-            begin_s = time.perf_counter()
-            with cluster(cores) as address:
-                starts_s.append(time.perf_counter() - begin_s)
-                own = Bench(**{**vars(bench), "address": address})
-                for way in args.ways:
-                    if way != "local":
+            others = [way for way in args.ways if way not in ("local", "ray")]
+            for ways, idle in (
+                (["ray"] if "ray" in args.ways else [], None),
+                (others, _IDLE_PROCESSES),
+            ):
+                if not ways:
+                    continue
+                begin_s = time.perf_counter()
+                with cluster(cores, idle) as address:
+                    starts_s.append(time.perf_counter() - begin_s)
+                    own = Bench(**{**vars(bench), "address": address})
+                    for way in ways:
                         measure(way, own)
     print(json.dumps({"ray_beside": ratios(rounds)}, indent=1))
 
