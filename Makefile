@@ -62,7 +62,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/build/triton-kernels
 export CUDA_CACHE_PATH := $(CURDIR)/build/cuda
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup monitoring container container-base deploy-check demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
+.PHONY: help setup monitoring container container-base container-check deploy-check demo triton-report gpu-test gpu-bench test test-all test-cells test-transformers5 test-transformers4 check lint types site docs \
 	format serve bench report passes replay soak native bench-native test-native bench-kernels fuzz-native wheels peers clients distributed integrations constraints hashes clean
 
 help:            ## show the targets
@@ -189,8 +189,15 @@ $(MONITORING)/installed:
 container: ## build an image with docker, podman or buildah: TARGET=exporter or triton; CONTAINER_ARGS="--build-arg BASE=..."
 	deploy/container/build.sh $(TARGET) $(CONTAINER_ARGS)
 
-container-base: ## make a base for the images of Debian's packages, where no registry is reached; needs root
-	deploy/container/debian.sh
+container-base: ## make a base for the images of Debian's packages, where no registry is reached; needs root; TARGET=triton makes Triton's, from it
+	deploy/container/$(if $(filter triton,$(TARGET)),tritonserver.sh $(CONTAINER_ARGS),debian.sh)
+
+container-check: $(VENV)/installed ## build all images on such bases and run them: needs root, mmdebstrap and buildah, a quarter of an hour and 20 GB
+	$(MAKE) container-base
+	$(MAKE) container-base TARGET=triton
+	for target in service exporter triton; do deploy/container/build.sh $$target --build-arg BASE=localhost/debian:bookworm \
+		--build-arg TRITON_BASE=localhost/tritonserver:bookworm $(CONTAINER_ARGS) || exit 1; done
+	$(VENV)/bin/python -m pytest tests/deploy/test_container.py $(PYTEST_ARGS)
 
 deploy-check: $(VENV)/installed $(DEPLOY)/installed ## write what the chart copies, lint and validate it, and compare its renderings
 	cp deploy/monitoring/rules.yml deploy/monitoring/dashboard.json deploy/helm/lanner/files/

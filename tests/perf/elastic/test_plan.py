@@ -122,3 +122,12 @@ def test_the_command_plans_from_a_recorded_result(capsys: pytest.CaptureFixture[
     assert '"averageValue"' in said
     assert main(["plan", *options, "--subject", "nobody"]) == 1
     assert "the result has no throughput of nobody" in capsys.readouterr().err
+
+
+def test_the_guide_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (Path(__file__).parents[3] / "docs/guide/scaling.md").read_text(encoding="utf-8")
+    shown = guide.partition("```text\n")[2].partition("```")[0].splitlines()
+    result = RESULT.with_name("2026-12-01-bench-minilm-zen4-2-cores.json")
+    command = ["plan", "--rps", "5000", "--tokens", "30", "--p99-ms", "50", "--from", str(result)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[: len(shown)] == shown

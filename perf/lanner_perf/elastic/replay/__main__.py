@@ -103,11 +103,14 @@ def main() -> int:
         "start of a pod": f"{np.mean(found.starts_s):.2f} s (mean of {len(found.starts_s)}), "
         f"{max(found.starts_s):.2f} s at most",
         "a request beside its batch": f"{found.request_ms:.2f} ms",
+        "pods that failed": "; ".join(found.faults) or "none",
     }
     text = markdown(real, simulated, about)
     print(text)
     if found.reasons:
         print(f"lost: {sorted(set(found.reasons))}", file=sys.stderr)
+    for fault in found.faults:
+        print(f"a pod failed: {fault}", file=sys.stderr)
     if args.output is not None:
         args.output.write_text(text)
         content = {
@@ -119,9 +122,10 @@ def main() -> int:
             "simulated_asked": found.simulated.asked,
             "p99_ms_by_minute": found.outcome.p99_ms(bounds.every_s),
             "starts_s": list(found.starts_s),
+            "faults": list(found.faults),
         }
         args.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    return 0 if all(kept for _, kept in checks(real)) else 1
+    return 0 if all(kept for _, kept in checks(real)) and not found.faults else 1
 
 
 if __name__ == "__main__":

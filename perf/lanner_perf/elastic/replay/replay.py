@@ -56,6 +56,7 @@ class Replayed:
         starts_s: Seconds from start to readiness of each pod.
         request_ms: Milliseconds of a request beside its batch, measured on an idle pod.
         reasons: Why requests were lost.
+        faults: What went wrong with pods.
     """
 
     outcome: Outcome
@@ -63,6 +64,7 @@ class Replayed:
     starts_s: Sequence[float]
     request_ms: float
     reasons: Sequence[str]
+    faults: Sequence[str] = ()
 
 
 def replay(day: Day, directory: Path) -> Replayed:
@@ -87,12 +89,10 @@ def replay(day: Day, directory: Path) -> Replayed:
             require_faultless(pods)
             request_ms = _measure(proxy.port, day)
             outcome, reasons = _run(day, pods, watcher, proxy.port)
-            require_faultless(pods)
         finally:
             pods.close()
-    return Replayed(
-        outcome, simulate(day, pods.starts_s, request_ms), pods.starts_s, request_ms, reasons
-    )
+    simulated = simulate(day, pods.starts_s, request_ms)
+    return Replayed(outcome, simulated, pods.starts_s, request_ms, reasons, pods.faults)
 
 
 def simulate(day: Day, starts_s: Sequence[float], request_ms: float, seed: int = _SEED) -> Outcome:

@@ -89,7 +89,7 @@ def test_pods_follow_the_load_and_no_request_is_lost(
     day = Day(artifact, Pace(6.0, 12.0), curve, scaling, ["a", "a b", "a b a"], [1, 2, 3])
     found = replay(day, tmp_path)
     real, simulated = found.outcome, found.simulated
-    assert (real.lost, found.reasons) == (0, [])
+    assert (real.lost, found.reasons, found.faults) == (0, [], [])
     assert len(real.latency_ms) == len(simulated.latency_ms)
     most = max(number for _, number in real.asked)
     assert most >= 3  # 60 a second of 30 ms are 1.8 busy pods
