@@ -119,6 +119,24 @@ def test_damaged_pickles_are_refused(tmp_path: Path) -> None:
         read_head(path)
 
 
+def test_what_no_classifier_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model_head.pkl"
+    path.write_bytes(b"P1\n.")  # a part with the number 1, which lies elsewhere
+    message = rf"^{path} is a pickle with parts elsewhere: save it with joblib.dump$"
+    with pytest.raises(UnsupportedError, match=message):
+        read_head(path)
+    endless: list[Any] = []
+    endless.append(endless)
+    whole = rf"^{path} is not a whole file of joblib.dump, uncompressed: "
+    for content, reason in [
+        (pickle.dumps(endless), "it holds itself"),
+        (pickle.dumps(np.zeros(2, np.complex128)), "it has an array of complex128"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"{whole}{reason}$"):
+            read_head(path)
+
+
 def test_plain_pickles_are_read(tmp_path: Path) -> None:
     # As Python writes them, where numpy keeps the bytes of an array in the pickle.
     LOGISTIC.fit(VECTORS, THREE)
