@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,8 +40,13 @@ from lanner.commands.options import positive
 from lanner.distributed.arrow_encoder import ArrowEncoder
 from lanner.errors import BenchmarkError
 from lanner.files.staging import require_output_file, staged_file
-from lanner.loading.load import load
 from lanner.machine.machine import available_cores, package_versions, this_machine
+from lanner_perf.subjects.plain_workers import (
+    Diary,
+    Plain,
+    PlainSentenceTransformers,
+    Written,
+)
 from lanner_perf.subjects.watched import Watched, watched
 from lanner_perf.subjects.workloads import SEED, build_workloads
 
@@ -57,18 +62,6 @@ _IDLE_PROCESSES = 8
 _STORE_BYTES = 500_000_000
 
 
-class Written(NamedTuple):
-    """A file of the output.
-
-    Attributes:
-        at_s: The time when it was written.
-        rows: The number of its rows.
-    """
-
-    at_s: float
-    rows: int
-
-
 @dataclass(frozen=True)
 class Timing:
     """The time that a way took. Its steady part is without the starts of workers.
@@ -78,7 +71,8 @@ class Timing:
         whole_s: Seconds from the call to its end, with the start of its workers.
         rows_per_s: `rows` in `whole_s`.
         steady_rows_per_s: The rate in the steady part: from when there are as many files of the
-            output as cores, to the last file; None if all were written by then.
+            output as cores (of `plain` and the like: batches), to the last; None if all were
+            written by then.
         worker_ms_per_row: Processor time of the workers in the steady part.
         other_ms_per_row: The same of all other processes: the cluster, its tasks that read and
             write, and the program that began the job.
@@ -97,7 +91,7 @@ class Timing:
 
     @classmethod
     def of(cls, written: Sequence[Written], whole_s: float, watch: Watched, cores: int) -> "Timing":
-        """Return the timing of a way by the files that it has written."""
+        """Return the timing of a way by what it has written."""
         ordered = sorted(written)
         rows = sum(one.rows for one in ordered)
         begin_s, end_s = ordered[min(cores, len(ordered)) - 1].at_s, ordered[-1].at_s
@@ -138,29 +132,6 @@ def write_texts(folder: Path, sentences: Sequence[str], *, rows: int, files: int
         texts = [" ".join(chance.choices(words, k=count)) for count in counts]
         table = pa.table({"id": pa.array(range(start, end), pa.int64()), "text": texts})
         pq.write_table(table, folder / f"{number:03}.parquet")
-
-
-class Plain:
-    """The worker that a user writes first."""
-
-    def __init__(self, artifact: str, variant: str, engine: str) -> None:
-        self._model: Any = load(artifact, variant=variant, engine=engine, threads=1)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"id": batch["id"], "embedding": self._model.encode(list(batch["text"]))}
-
-
-class PlainSentenceTransformers:
-    """The same, of sentence-transformers."""
-
-    def __init__(self, checkpoint: str) -> None:
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (seconds to import)
-
-        self._model = SentenceTransformer(checkpoint, device="cpu")
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        vectors = self._model.encode(list(batch["text"]), show_progress_bar=False)
-        return {"id": batch["id"], "embedding": vectors}
 
 
 @dataclass(frozen=True)
@@ -206,12 +177,14 @@ class Bench:
         if way == "sentence-transformers":
             model = PlainSentenceTransformers, (self.checkpoint,)
         worker, given = model
+        diary = diary_of(output)
+        diary.mkdir()
         # Reading needs a core, too: with a whole core for each worker, and a fixed number of them,
         # Ray would wait for ever.
         is_two = way == "plain-two"
         dataset.map_batches(
             worker,
-            fn_constructor_args=given,
+            fn_constructor_args=(str(diary), *given),
             batch_size=PLAIN_ROWS,
             compute=ray.data.ActorPoolStrategy(
                 min_size=self.cores if is_two else 1, max_size=self.cores
@@ -257,6 +230,11 @@ def cluster(nodes: int, idle_processes: int | None = None) -> Iterator[str]:
         found.shutdown()
 
 
+def diary_of(output: Path) -> Path:
+    """Return the folder of the diaries of the workers that write an output."""
+    return output.with_name(f"{output.name}-batches")
+
+
 def is_worker(way: str, arguments: Sequence[str]) -> bool:
     """Return whether a process with such arguments encodes."""
     if way == "local":
@@ -266,7 +244,9 @@ def is_worker(way: str, arguments: Sequence[str]) -> bool:
 
 def timed(way: str, run: Callable[[], object], output: Path, cores: int) -> Timing:
     """Return the time that a way takes; remove its output."""
-    shutil.rmtree(output, ignore_errors=True)
+    diary = diary_of(output)
+    for folder in (output, diary):
+        shutil.rmtree(folder, ignore_errors=True)
     with watched(partial(is_worker, way)) as watch:
         begin_s = time.perf_counter()
         run()
@@ -276,6 +256,9 @@ def timed(way: str, run: Callable[[], object], output: Path, cores: int) -> Timi
         for path in output.glob("*.parquet")
     ]
     shutil.rmtree(output)
+    if diary.is_dir():
+        written = Diary.read(diary)
+        shutil.rmtree(diary)
     return Timing.of(written, whole_s, watch, cores)
 
 

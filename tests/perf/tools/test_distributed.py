@@ -9,8 +9,9 @@ pytest.importorskip("psutil", reason="needs lanner-bench")
 pytest.importorskip("pyarrow", reason="needs the extra 'distributed'")
 import pyarrow.parquet as pq
 
+from lanner_perf.subjects.plain_workers import Written
 from lanner_perf.subjects.watched import Sample, Watched
-from lanner_perf.tools.distributed import Timing, Written, is_worker, ratios, write_texts
+from lanner_perf.tools.distributed import Timing, is_worker, ratios, write_texts
 
 
 def test_rates_are_those_of_the_files() -> None:
