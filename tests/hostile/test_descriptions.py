@@ -1,7 +1,7 @@
 """The service against its own description and TEI's, tested by schemathesis: `make clients`.
 
-TEI_DESCRIPTION names TEI's file, `docs/openapi.json` of its repository. SCHEMATHESIS_EXAMPLES=100
-makes more than 10,000 cases of each.
+TEI_DESCRIPTION names TEI's file, `docs/openapi.json` of its repository. SCHEMATHESIS_EXAMPLES=150
+makes more than 10,000 cases of both together.
 """
 
 import json

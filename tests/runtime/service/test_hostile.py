@@ -307,7 +307,9 @@ def test_no_mutation_of_a_request_stops_the_service(tmp_path: Path) -> None:
             data = mutated(random_.choice(seeds), seeds, random_)
             answer = exchange(running.port, data, ends=True)
             found.add(status(answer) if answer.startswith(b"HTTP/1.1 ") else 0)
-            assert SECRET_BYTES not in answer, (number, data)
+            # An answer of Cohere's or TEI's dialect may repeat its texts, a refusal none.
+            is_answered = answer.startswith(b"HTTP/1.1 200 ")
+            assert is_answered or SECRET_BYTES not in answer, (number, data)
             if number % 500 == 0:
                 running.answers()
             if number == count // 5:
