@@ -1,6 +1,7 @@
 """Classifiers of scikit-learn as layers, against their own probabilities."""
 
 import io
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ pytest.importorskip("sklearn", reason="the reference")
 import joblib
 import onnx
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
@@ -24,7 +26,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from lanner.artifact.activation import ACTIVATIONS
 from lanner.errors import CheckpointError, UnsupportedError
-from lanner_export.graph.layers import through_layers
+from lanner_export.graph.layers import Layer, through_layers
 from lanner_export.linear.files import read_head
 from lanner_export.linear.head import LinearHead
 
@@ -234,24 +236,143 @@ def write_onnx(path: Path, nodes: list[onnx.NodeProto]) -> None:
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "head", [x], [y])), path)
 
 
+PERCEPTRON = MLPClassifier((4,), random_state=0, max_iter=999, tol=0.1)
+
+
 @pytest.mark.parametrize(
-    "estimator",
-    [LOGISTIC, MLPClassifier((4,), random_state=0, max_iter=999, tol=0.1)],
-    ids=["logistic", "perceptron"],
+    ("scaler", "estimator", "answers"),
+    [
+        (StandardScaler(), LOGISTIC, THREE),
+        (StandardScaler(with_mean=False), LOGISTIC, THREE),
+        (StandardScaler(), PERCEPTRON, THREE),
+        (StandardScaler(), PERCEPTRON, TWO),
+        (StandardScaler(), PERCEPTRON, SEVERAL),
+    ],
+    ids=["logistic", "no mean", "perceptron", "perceptron of two", "perceptron of several"],
 )
-def test_files_of_skops(tmp_path: Path, estimator: Any) -> None:
+def test_files_of_skops(tmp_path: Path, scaler: Any, estimator: Any, answers: Any) -> None:
     skops = pytest.importorskip("skops.io", reason="an extra")
-    pipeline = make_pipeline(StandardScaler(), estimator).fit(VECTORS, THREE)
+    pipeline = make_pipeline(scaler, estimator).fit(VECTORS, answers)
     skops.dump(pipeline, tmp_path / "pipeline.skops")
     found = probabilities(read_head(tmp_path / "pipeline.skops"), VECTORS)
     np.testing.assert_allclose(found, pipeline.predict_proba(VECTORS), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "answers", "message"),
+    [
+        (
+            RidgeClassifier(),
+            TWO,
+            (
+                "holds a RidgeClassifier, whose probabilities Lanner does not compute: fit a "
+                "LogisticRegression, alone or in a OneVsRestClassifier or MultiOutputClassifier"
+            ),
+        ),
+        (
+            OneVsRestClassifier(RidgeClassifier()),
+            THREE,
+            (
+                "has a RidgeClassifier for one of its labels, and Lanner reads LogisticRegression "
+                "of two classes there: fit that"
+            ),
+        ),
+        (
+            make_pipeline(MinMaxScaler(), LOGISTIC),
+            TWO,
+            (
+                "has a MinMaxScaler before its classifier, and Lanner reads only StandardScaler "
+                "there: fit the classifier without it"
+            ),
+        ),
+    ],
+    ids=["ridge", "ridge for each", "scaler"],
+)
+def test_other_classifiers_of_skops(
+    tmp_path: Path, estimator: Any, answers: Any, message: str
+) -> None:
+    skops = pytest.importorskip("skops.io", reason="an extra")
     path = tmp_path / "model_head.skops"
-    skops.dump(RidgeClassifier().fit(VECTORS, TWO), path)
-    with pytest.raises(UnsupportedError, match=r"holds a RidgeClassifier, whose probabilities Lan"):
+    skops.dump(estimator.fit(VECTORS, answers), path)
+    with pytest.raises(UnsupportedError, match=f"^{path} {message}$"):
         read_head(path)
+
+
+def test_what_skops_does_not_trust(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io", reason="an extra")
+    path = tmp_path / "model_head.skops"
     skops.dump(np.array([Commands()], object), path)
     with pytest.raises(UnsupportedError, match=r"Commands, which skops does not trust: save it wi"):
         read_head(path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"^skops cannot read .*model_head.skops: "):
         read_head(path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "labels", "message"),
+    [
+        (
+            [((2, 3), 2)],
+            ["a", "b"],
+            (
+                r"c has a classifier with weights of shape \(2, 3\), and its vectors have 4 "
+                r"numbers: save the two again, together"
+            ),
+        ),
+        ([((2, 4), 3)], ["a", "b"], r"c has a classifier with \(3,\) biases for 2"),
+        (
+            [((3, 4), 3), ((2, 3), 2)],
+            ["a", "a"],
+            (
+                r"the classifier of c has 2 outputs and the labels a, a: give each output a "
+                r"label of its own"
+            ),
+        ),
+    ],
+    ids=["width", "biases", "labels"],
+)
+def test_layers_and_labels_fit(shapes: list[Any], labels: list[str], message: str) -> None:
+    layers = [Layer(np.zeros(weights), np.zeros(biases)) for weights, biases in shapes]
+    with pytest.raises(CheckpointError, match=f"^{message}$"):
+        LinearHead(tuple(layers), labels, "softmax").require_fits(4, "c")
+
+
+def test_names_of_labels_are_a_list(tmp_path: Path) -> None:
+    settings = tmp_path / "config_setfit.json"
+    settings.write_text('{"labels": {"a": 1}}')
+    message = rf"^{settings} has labels that are not a list: give a name for each class$"
+    with pytest.raises(CheckpointError, match=message):
+        read_head(tmp_path / "model_head.pkl")
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "message"),
+    [
+        (
+            {"activation": "identity", "classes": ["a"], "n_layers": 1},
+            UnsupportedError,
+            (
+                r"{} has a head of model2vec that gives no labels \(identity\): pass --head embed "
+                r"to export its vectors without it"
+            ),
+        ),
+        (
+            {"activation": "softmax", "classes": ["a", "b"], "n_layers": 2},
+            CheckpointError,
+            (
+                r"{}/head.safetensors does not hold the layers that config.json names "
+                r"\('head.1.weight'\): save it again"
+            ),
+        ),
+    ],
+    ids=["no labels", "no layer"],
+)
+def test_heads_of_model2vec(
+    tmp_path: Path, head: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"head_config": head}))
+    tensors = {"head.0.weight": np.zeros((2, 4)), "head.0.bias": np.zeros(2)}
+    save_file(tensors, tmp_path / "head.safetensors")
+    with pytest.raises(error, match=f"^{message.format(tmp_path)}$"):
+        read_head(tmp_path / "head.safetensors")

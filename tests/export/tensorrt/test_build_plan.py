@@ -124,3 +124,11 @@ def test_a_plan_for_programs_and_for_people() -> None:
         ),
     ]
     assert lines[6].startswith("    trtexec --onnx=graph.onnx --saveEngine=graph.plan ")
+
+
+def test_an_engine_for_other_versions_and_gpus_says_so() -> None:
+    described = plan(is_version_compatible=True, hardware_compatibility="ampere_plus")
+    assert described.describe("graph.onnx").splitlines()[-3] == (
+        "  settings   the builder's own optimization level, workspace as large as the GPU, no "
+        "timing cache, for later versions, too, for other GPUs, too (ampere_plus)"
+    )
