@@ -167,8 +167,12 @@ def _of_parquet(file: Any, fragment: Fragment, columns: Columns) -> Iterator[Par
         require_columns(fragment.file, columns.names, names, where="its schema")
         row = fragment.first_row
         yield Part(_empty(found.schema_arrow, columns), [])  # a fragment may have no rows
+        # A thread of Arrow that drops a Python file while the interpreter ends aborts the process.
         batches = found.iter_batches(
-            batch_size=TEXTS_AT_ONCE, row_groups=groups, columns=list(columns.names)
+            batch_size=TEXTS_AT_ONCE,
+            row_groups=groups,
+            columns=list(columns.names),
+            use_threads=False,
         )
         for batch in batches:
             yield _checked(batch.select(list(columns.names)), row, fragment.file, columns)

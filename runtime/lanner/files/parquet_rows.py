@@ -94,10 +94,12 @@ class ParquetRows(Rows):
         names = list(self.columns.names)
         if first_group == len(self._rows_of_groups):
             return  # older releases of pyarrow fail on an empty list
+        # A thread of Arrow that drops a Python file while the interpreter ends aborts the process.
         batches = self._file.iter_batches(
             batch_size=_ROWS_AT_ONCE,
             row_groups=range(first_group, len(self._rows_of_groups)),
             columns=names,
+            use_threads=False,
         )
         done = sum(self._rows_of_groups[:first_group])
         while True:
