@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -25,26 +26,27 @@ _STORE = 100_000_000
 def two_nodes() -> Iterator[Any]:
     """Yield a `ray.cluster_utils.Cluster` of two nodes with one core each, connected."""
     store = {"num_cpus": 1, "object_store_memory": _STORE}
-    found = _begun({**store, "include_dashboard": False})
+    head = {**store, "include_dashboard": False}
+    found = _started(partial(Cluster, initialize_head=True, head_node_args=head))
     try:
         # Before there is another node, whose end would be that of this process.
         ray.init(address=found.address, log_to_driver=False)
-        found.add_node(**store)
+        _started(partial(found.add_node, **store))
         yield found
     finally:
         ray.shutdown()
         found.shutdown()
 
 
-def _begun(head: dict[str, Any]) -> Any:
-    """Start a cluster; Ray gives its head 30 s, which may be too short on a busy machine."""
+def _started(start: Callable[[], Any]) -> Any:
+    """Start a node; Ray waits 30 s for it, which may be too short on a busy machine."""
     for _ in range(2):
         try:
-            return Cluster(initialize_head=True, head_node_args=head)
+            return start()
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
-    return Cluster(initialize_head=True, head_node_args=head)
+    return start()
 
 
 def workers() -> list[int]:
@@ -84,11 +86,11 @@ def killed_during(
                 time.sleep(0.02)
             time.sleep(pause_s)
             if kind == "node":
-                node = chance.choice(sorted(cluster.worker_nodes, key=_started))
+                node = chance.choice(sorted(cluster.worker_nodes, key=_name))
                 cluster.remove_node(node, allow_graceful=False)
                 if not job.done():
                     killed.append(kind)
-                cluster.add_node(num_cpus=1, object_store_memory=_STORE)
+                _started(partial(cluster.add_node, num_cpus=1, object_store_memory=_STORE))
             elif found := _one_or_more(job):
                 os.kill(chance.choice(found), signal.SIGKILL)
                 killed.append(kind)
@@ -101,5 +103,5 @@ def _one_or_more(job: "Future[Summary]") -> list[int]:
     return found
 
 
-def _started(node: Any) -> str:
+def _name(node: Any) -> str:
     return str(node.plasma_store_socket_name)
