@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ class Service:
             connection.close()
 
 
+def _await_first_probe(app: App) -> None:
+    """Wait until each model was probed once: a probe can share a batch with a test's request."""
+    names = {served.name for served in app.pipeline.catalogue}
+    deadline_s = time.monotonic() + 30
+    while not names <= app.pipeline.health.are_ready.keys():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+
+
 @contextmanager
 def serving(models: Mapping[str, str | Path], **settings: Any) -> Iterator[Service]:
     """Yield a service of artifacts or addresses, by the names of its models."""
@@ -95,6 +105,7 @@ def serving(models: Mapping[str, str | Path], **settings: Any) -> Iterator[Servi
     try:
         if failures:
             raise failures[0]
+        _await_first_probe(apps[0])
         yield Service(door, apps[0])
     finally:
         door.stop()

@@ -21,11 +21,12 @@ class Health:
     Attributes:
         kept_s: Seconds that an answer counts.
         timeout_s: Seconds that an answer may take.
+        are_ready: Whether each model answered its last probe, by name.
     """
 
     kept_s: float = 1.0
     timeout_s: float = 5.0
-    _are_ready: dict[str, bool] = field(default_factory=dict)
+    are_ready: dict[str, bool] = field(default_factory=dict)
     _answered_s: dict[tuple[str, int], float] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -39,7 +40,7 @@ class Health:
 
     def write(self, record: Record) -> None:
         """Write the readiness of each model into a record of metrics."""
-        for name, is_ready in self._are_ready.items():
+        for name, is_ready in self.are_ready.items():
             record.set(families.MODEL_READY, float(is_ready), name)
 
     async def _require(self, served: ServedModel) -> None:
@@ -52,10 +53,10 @@ class Health:
                 for way in served.every_way():
                     await asyncio.wait_for(self._ask(way), self.timeout_s)
             except (LannerError, TimeoutError):
-                self._are_ready[served.name] = False
+                self.are_ready[served.name] = False
                 msg = f"the model {served.name} does not answer"
                 raise Refusal(Kind.UNAVAILABLE, msg) from None
-            self._are_ready[served.name] = True
+            self.are_ready[served.name] = True
             self._answered_s = {
                 name: at for name, at in self._answered_s.items() if name[0] != served.name
             }
