@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("opentelemetry.proto", reason="needs the extra 'otel'")
+pytest.importorskip("opentelemetry.proto", reason="needs the package opentelemetry-proto")
 
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
