@@ -53,7 +53,8 @@ SERVE_ARGS ?=
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Python compiles what it imports. Compiling all of an environment takes as long as the rest of its set-up.
+# Python compiles what it imports, and keeps it: of an environment that is only a part, so pip compiles nothing.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := pip install --quiet --no-cache-dir --no-compile
 export HF_HUB_OFFLINE := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
@@ -68,7 +69,7 @@ export ORT_DISABLE_TELEMETRY := 1
 help:            ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/installed $(VENV4)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make -j2 setup takes half the time
+setup: $(VENV)/compiled $(VENV4)/compiled $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed ## set up what the tests need; make -j2 setup takes half the time
 
 demo: $(VENV)/installed $(NATIVE)/installed ## export a real checkpoint, compare it with its framework, show similarities
 	$(VENV)/bin/python -m lanner_perf.tools.demo --output build/minilm.lanner $(if $(PAIRS),--pairs $(PAIRS))
@@ -302,6 +303,11 @@ $(VENV4)/installed: pyproject.toml perf/pyproject.toml requirements/constraints-
 	$(PYTHON) -m venv --clear $(VENV4)
 	$(VENV4)/bin/$(INSTALL) --no-deps --require-hashes --requirement requirements/hashed-transformers4.txt
 	$(VENV4)/bin/$(INSTALL) --no-build-isolation --constraint requirements/constraints-transformers4.txt --editable '.[dev]' --editable perf
+	touch $@
+
+# The tests and what they import are compiled here, once, and not by each of the processes that run them.
+$(VENV)/compiled $(VENV4)/compiled: %/compiled: %/installed
+	-@$*/bin/python -m pytest --collect-only --quiet > /dev/null
 	touch $@
 
 # ONNX Runtime with CUDA goes in the place of the one without, which has the same name in Python. Its
