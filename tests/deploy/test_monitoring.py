@@ -239,3 +239,17 @@ def test_queries_answer_faults_raise_alerts_and_a_clean_service_raises_none(tmp_
             answer = ask(f"{url}/api/v1/query", query=asked)
             assert answer["status"] == "success", query
             assert answer["data"]["result"], query
+
+
+@pytest.mark.slow
+def test_a_prometheus_that_knows_no_service_of_the_job_says_so(tmp_path: Path) -> None:
+    words = write_word_artifact(tmp_path / "m.lanner")
+    rules = re.sub(r"for: \d+\w", "for: 1s", (FOLDER / "rules.yml").read_text())
+    with webhook() as (port, got), serving({"m": words}) as service:
+        jobs = [job("renamed", service.door.port, "renamed")]
+        with watching(tmp_path, jobs, rules, port):
+            for _ in range(_LOOKS):
+                if got:
+                    break
+                time.sleep(0.5)
+    assert [one["labels"]["alertname"] for one in got] == ["LannerAbsent"]
