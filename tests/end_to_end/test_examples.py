@@ -48,14 +48,8 @@ def example(
     datasets.enable_progress_bars()
 
 
-@pytest.mark.parametrize(
-    "example",
-    [
-        "finetune_classifier",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*HEADS][1:]),
-    ],
-    indirect=True,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [*HEADS], indirect=True)
 def test_what_was_fine_tuned_answers_alike_in_lanner(
     example: ModuleType, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_model_is_measured_whole_beside_itself_in_process(
     assert main(["bench", "--compare", *[str(tmp_path / "a.json")] * 2, "--fail-below", "1"]) == 0
 
 
+@pytest.mark.slow
 def test_without_an_artifact_the_server_alone_is_measured(
     server: TritonServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +248,7 @@ def test_another_head_and_a_model_without_its_other_half(
     assert names(report) == ["in process", "texts, gRPC"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_a_model_that_is_not_there_or_not_ready_or_not_of_lanner(
     server: TritonServer, protocol: str, capsys: pytest.CaptureFixture[str]
@@ -260,6 +262,7 @@ def test_a_model_that_is_not_there_or_not_ready_or_not_of_lanner(
     )
 
 
+@pytest.mark.slow
 def test_an_artifact_of_something_else(
     server: TritonServer,
     scorer_artifact: Artifact,
