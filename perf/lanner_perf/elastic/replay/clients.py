@@ -75,11 +75,17 @@ class Clients:
         else:
             found.lost.append(str(status))
 
-    async def _exchange(self, text: str) -> int:
-        if self._idle:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return an idle connection that the proxy has not closed meanwhile, or a new one."""
+        while self._idle:
             reader, writer = self._idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def _exchange(self, text: str) -> int:
+        reader, writer = await self._connection()
         body = json.dumps({"input": text}).encode()
         writer.write(
             b"POST %b HTTP/1.1\r\nhost: pods\r\ncontent-type: application/json\r\n"
