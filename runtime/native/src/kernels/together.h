@@ -1,6 +1,5 @@
 // Some vectors, step by step together. A processor looks ahead a hundred operations or so; a long
-// chain after the other would fill that with operations that wait for each other. Compilers would call
-// functions for some of the vectors, if they were not told.
+// chain after the other would fill that with operations that wait for each other.
 #pragma once
 
 #include <utility>
@@ -26,44 +25,27 @@ LN_INLINE Together<N> each_of(F&& value) {
 
 template <std::size_t N>
 LN_INLINE Together<N> all(Floats x) {
-  return each_of<N>([&](std::size_t) __attribute__((always_inline)) { return x; });
+  return each_of<N>([&](std::size_t) { return x; });
 }
 template <std::size_t N>
 LN_INLINE Together<N> min(Together<N> a, Floats b) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return min(a.v[i], b); });
+  return each_of<N>([&](std::size_t i) { return min(a.v[i], b); });
 }
 template <std::size_t N>
 LN_INLINE Together<N> max(Together<N> a, Floats b) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return max(a.v[i], b); });
-}
-template <std::size_t N>
-LN_INLINE Together<N> add(Together<N> a, Floats b) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return add(a.v[i], b); });
-}
-template <std::size_t N>
-LN_INLINE Together<N> sub(Together<N> a, Floats b) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return sub(a.v[i], b); });
+  return each_of<N>([&](std::size_t i) { return max(a.v[i], b); });
 }
 template <std::size_t N>
 LN_INLINE Together<N> mul(Together<N> a, Together<N> b) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return mul(a.v[i], b.v[i]); });
+  return each_of<N>([&](std::size_t i) { return mul(a.v[i], b.v[i]); });
 }
 template <std::size_t N>
 LN_INLINE Together<N> fma(Together<N> a, Floats b, Floats c) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return fma(a.v[i], b, c); });
+  return each_of<N>([&](std::size_t i) { return fma(a.v[i], b, c); });
 }
 template <std::size_t N>
 LN_INLINE Together<N> fma(Together<N> a, Together<N> b, Floats c) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return fma(a.v[i], b.v[i], c); });
-}
-
-template <std::size_t N>
-LN_INLINE Together<N> fma(Together<N> a, Floats b, Together<N> c) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return fma(a.v[i], b, c.v[i]); });
-}
-template <std::size_t N>
-LN_INLINE Together<N> fma(Together<N> a, Together<N> b, Together<N> c) {
-  return each_of<N>([&](std::size_t i) __attribute__((always_inline)) { return fma(a.v[i], b.v[i], c.v[i]); });
+  return each_of<N>([&](std::size_t i) { return fma(a.v[i], b.v[i], c); });
 }
 
 }  // namespace
