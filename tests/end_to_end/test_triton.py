@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
+from tests.support.waiting import wait_until
 
 import lanner
 from lanner.artifact.artifact import Artifact
@@ -354,7 +354,7 @@ def test_a_new_version_takes_over_under_load(
                 write_repository([tiny_artifact.directory], repository, names=["m"], variant="fp32")
                 for name in ("m", "m_text"):
                     fetch(f"{server.http_url}/v2/repository/models/{name}/load", "POST")
-                wait_for(lambda: versions() == ["2", "2"])
+                wait_until(lambda: versions() == ["2", "2"], within_s=60)
             finally:
                 stop.set()
             assert all(call.result() > 0 for call in calls)
@@ -390,7 +390,7 @@ def test_a_server_that_is_killed_and_comes_back(
         with start(repository, tritonserver, http=http, grpc=grpc):
             np.testing.assert_allclose(waiting.result(), expected, atol=1e-5)
             # A channel connects again once a second.
-            wait_for(lambda: not outcomes(lambda _: model.encode("a man"), calls=1))
+            wait_until(lambda: not outcomes(lambda _: model.encode("a man"), calls=1), within_s=60)
             np.testing.assert_allclose(model.encode("a man"), expected, atol=1e-5)
 
 
@@ -473,10 +473,3 @@ def outcomes(call: Callable[[int], Any], *, calls: int) -> list[LannerError]:
 
     with ThreadPoolExecutor(16) as threads:
         return [error for error in threads.map(attempt, range(calls)) if error is not None]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        time.sleep(0.05)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra 'service'")
+
+from tests.support.waiting import wait_until
 
 from lanner.service.app import App
 from lanner.service.server import Door
@@ -65,15 +66,6 @@ class Service:
             connection.close()
 
 
-def _await_first_probe(app: App) -> None:
-    """Wait until each model was probed once: a probe can share a batch with a test's request."""
-    names = {served.name for served in app.pipeline.catalogue}
-    deadline_s = time.monotonic() + 30
-    while not names <= app.pipeline.health.are_ready.keys():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.002)
-
-
 @contextmanager
 def serving(models: Mapping[str, str | Path], **settings: Any) -> Iterator[Service]:
     """Yield a service of artifacts or addresses, by the names of its models."""
@@ -105,7 +97,10 @@ def serving(models: Mapping[str, str | Path], **settings: Any) -> Iterator[Servi
     try:
         if failures:
             raise failures[0]
-        _await_first_probe(apps[0])
+        pipeline = apps[0].pipeline
+        names = {served.name for served in pipeline.catalogue}
+        # A probe at the start could share a batch with a test's request.
+        wait_until(lambda: names <= pipeline.health.are_ready.keys())
         yield Service(door, apps[0])
     finally:
         door.stop()

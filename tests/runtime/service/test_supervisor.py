@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ pytest.importorskip("uvicorn", reason="needs the extra 'service'")
 pytest.importorskip("onnx", reason="needs the export extra to write a graph")
 
 from tests.support.program import Program, wait_until_ready, workers
+from tests.support.waiting import wait_until
 from tests.support.word_artifact import write_word_artifact
 from uvicorn import Config
 
@@ -33,13 +34,6 @@ def running(tmp_path: Path) -> Iterator[Program]:
         yield program
     finally:
         program.kill()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_worker_that_dies_is_replaced_while_another_hangs(running: Program) -> None:

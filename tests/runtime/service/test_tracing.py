@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ pytest.importorskip("opentelemetry.sdk", reason="needs the extra 'otel'")
 
 from tests.support.otlp import Received, Receiver, receiving
 from tests.support.service import serving
+from tests.support.waiting import wait_until
 from tests.support.word_artifact import write_word_artifact
 
 from lanner.errors import EngineError, UsageError
@@ -134,7 +135,7 @@ def test_a_batch_has_links_to_the_requests_in_it(
                 threads.submit(ask, letter, flags) for letter, flags in (("b", "01"), ("c", "01"))
             ]
             others.append(threads.submit(ask, "d", "00"))
-            _wait_until(lambda: runner.state()[1] == 3)
+            wait_until(lambda: runner.state()[1] == 3)
             go_on.set()
             assert [one.result() for one in (first, *others)] == [200] * 4
     asked = {one.trace[0]: one for one in requests(receiver)}
@@ -149,13 +150,6 @@ def test_a_batch_has_links_to_the_requests_in_it(
     (other,) = {"b", "c"} - {below}
     model = next(one for one in receiver.named("model") if one.trace == asked[other].trace)
     assert model.links == (shared.id,)
-
-
-def _wait_until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def test_a_failed_batch_is_an_error_without_its_message(
