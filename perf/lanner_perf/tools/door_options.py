@@ -23,26 +23,14 @@ from lanner.commands.options import positive
 from lanner.files.staging import require_output_file, staged_file
 from lanner.files.texts import shipped_sentences
 from lanner.machine.machine import package_versions, this_machine
-from lanner_perf.subjects.embeddings_api import ask_at_once
 from lanner_perf.subjects.workloads import SEED
-from lanner_perf.tools.front_door import Service, served
+from lanner_perf.tools.front_door import PACKAGES, asked_by, served
 
 #: The services, by their names in the result.
 WITHOUT, WITH, AGAIN = "without", "with", "without_again"
 _MODEL = "model"
-_PACKAGES = ("lanner", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "onnxruntime")
 #: CPU milliseconds of the service and requests a second, of one turn.
 Turn = tuple[float, float]
-
-
-def turn_of(service: Service, texts: list[str], calls: int, callers: int) -> Turn:
-    """Return CPU time of a service a request, in milliseconds, and the requests a second."""
-    requests = [service.endpoint.request([text]) for text in texts]
-    some = [requests[number % len(requests)] for number in range(calls)]
-    before_s = service.cpu_s()
-    times = ask_at_once(service.endpoint, some, callers)
-    cpu_ms = 1e3 * (service.cpu_s() - before_s) / calls
-    return cpu_ms, calls / max(end_s for _, end_s in times)
 
 
 def compared(turns: dict[str, list[Turn]], name: str) -> dict[str, float]:
@@ -81,16 +69,20 @@ def main(argv: list[str] | None = None) -> None:
             )
             for name in turns
         }
+        requests = {
+            name: [service.endpoint.request([text]) for text in texts]
+            for name, service in services.items()
+        }
         for number in range(args.rounds + 1):
             names = list(turns)
             for name in (*names[number % 3 :], *names[: number % 3]):
-                turn = turn_of(services[name], texts, args.calls, args.callers)
+                turn = asked_by(services[name], requests[name], args.calls, args.callers)
                 if number:  # the first warms up
-                    turns[name].append(turn)
+                    turns[name].append((turn.cpu_ms, turn.texts_per_s))
     content: dict[str, Any] = {
         "machine": asdict(this_machine()),
         "load_average": os.getloadavg(),
-        "versions": package_versions(*_PACKAGES),
+        "versions": package_versions(*PACKAGES),
         "options": args.options,
         "callers": args.callers,
         "requests_of_a_turn": args.calls,

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,8 @@ CALLERS = (16, 64)
 LARGE_CALL = 1_000
 #: The name of the model for clients.
 _MODEL = "model"
-_PACKAGES = ("lanner", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "onnxruntime")
+#: The packages whose versions stand in a result.
+PACKAGES = ("lanner", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "onnxruntime")
 
 #: Encodes texts; what it returns is not read.
 Encode = Callable[[list[str]], object]
@@ -68,6 +69,20 @@ class Figures:
     large_call_texts_per_s: float
     callers_cpu_ms: dict[int, float]
     client_cpu_ms: dict[int, float]
+
+
+class Asked(NamedTuple):
+    """The figures of a turn of callers of one text each.
+
+    Attributes:
+        cpu_ms: CPU time of the service a text.
+        client_cpu_ms: CPU time of the client a text.
+        texts_per_s: Texts a second.
+    """
+
+    cpu_ms: float
+    client_cpu_ms: float
+    texts_per_s: float
 
 
 @dataclass(frozen=True)
@@ -136,15 +151,24 @@ def through(service: Service, texts: list[str], calls: int) -> Figures:
         start_s = time.perf_counter()
         ask(connection, request)
         large_s = time.perf_counter() - start_s
-    rates, cpu, client = {}, {}, {}
-    for count in CALLERS:
-        some = [requests[number % len(requests)] for number in range(max(count, calls))]
-        before_s, own_s = service.cpu_s(), time.process_time()
-        times = ask_at_once(endpoint, some, count)
-        client[count] = 1e3 * (time.process_time() - own_s) / len(some)
-        cpu[count] = 1e3 * (service.cpu_s() - before_s) / len(some)
-        rates[count] = len(some) / max(end_s for _, end_s in times)
-    return Figures(one, rates, LARGE_CALL / large_s, cpu, client)
+    asked = {count: asked_by(service, requests, calls, count) for count in CALLERS}
+    return Figures(
+        one,
+        {count: found.texts_per_s for count, found in asked.items()},
+        LARGE_CALL / large_s,
+        {count: found.cpu_ms for count, found in asked.items()},
+        {count: found.client_cpu_ms for count, found in asked.items()},
+    )
+
+
+def asked_by(service: Service, requests: list[bytes], calls: int, callers: int) -> Asked:
+    """Return the figures of a turn of callers, each of which sends one request after the other."""
+    some = [requests[number % len(requests)] for number in range(max(callers, calls))]
+    before_s, own_s = service.cpu_s(), time.process_time()
+    times = ask_at_once(service.endpoint, some, callers)
+    client_cpu_ms = 1e3 * (time.process_time() - own_s) / len(some)
+    cpu_ms = 1e3 * (service.cpu_s() - before_s) / len(some)
+    return Asked(cpu_ms, client_cpu_ms, len(some) / max(end_s for _, end_s in times))
 
 
 def asking(connection: socket.socket, requests: list[bytes]) -> Encode:
@@ -249,7 +273,7 @@ def main(argv: list[str] | None = None) -> None:
         "model": repr(model),
         # Of the native engine; the service has the same environment.
         "instruction_set": getattr(model.runner.engine, "instruction_set", None),
-        "versions": package_versions(*_PACKAGES),
+        "versions": package_versions(*PACKAGES),
         "in_process": asdict(here),
         "service": asdict(there),
         "added_p50_ms": there.one_text_p50_ms - here.one_text_p50_ms,
