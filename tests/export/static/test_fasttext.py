@@ -67,6 +67,21 @@ def test_known_and_unknown_words_have_the_vectors_of_gensim(
         np.testing.assert_allclose(ours.encode(words), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_byte_a_number_is_near_the_vectors_of_gensim(
+    artifact: Artifact, reference: Any, engine: str
+) -> None:
+    known = reference.index_to_key[:1_000]
+    unknown = [word for word in made_words(3_000, seed=1) if word not in reference.key_to_index]
+    ours = load(artifact.directory, variant="int8", engine=engine)
+    for words in (known, unknown[:1_000]):
+        assert len(words) == 1_000
+        given, expected = ours.encode(words), np.array([reference[word] for word in words])
+        assert not np.array_equal(given, expected)
+        lengths = np.linalg.norm(given, axis=1) * np.linalg.norm(expected, axis=1)
+        assert ((given * expected).sum(axis=1) / lengths).min() > 0.999
+
+
 def test_a_text_is_the_mean_of_its_words(artifact: Artifact, reference: Any) -> None:
     known, unknown = reference.index_to_key[0], "unheard-of"
     texts = [f"{known} {unknown}", f"{unknown}\n{unknown} {known}", "Falcon, FALCON!"]
@@ -137,6 +152,36 @@ def test_vectors_worked_out_by_hand(tmp_path: Path) -> None:
     expected = [[1, 0], [4, 5], [6, 6], [2.5, 2.5], [0, 0]]
     texts = ["</s>", "ab", "abc", "</s> ab", ""]
     assert checkpoint.reference(texts).tolist() == expected
+
+
+def test_bytes_worked_out_by_hand(tmp_path: Path) -> None:
+    rows = np.array([[1, 0], [127, 2.7], [127, 0.6], [127, 1.4]], np.float32)
+    path = written(tmp_path / "m.bin", [b"</s>", b"ab", b"cd"], rows)
+    # The one bucket has [127, 1.4], in steps of 1. "ab" is (127 * 3, 2.7 + 1.4 * 2) / 3 = 5.5 / 3,
+    # and "cd" is (0.6 + 1.4 * 2) / 3 = 3.4 / 3.
+    made = export(path, tmp_path / "out", precisions=["fp32", "int8"])
+    file = made.directory / "model.int8.onnx.data"
+    stored = np.fromfile(file, np.int8, 8).reshape(4, 2)
+    assert stored.tolist() == [[127, 0], [127, 2], [127, 1], [127, 1]]
+    scales = np.fromfile(file, "<f4", 4, offset=2**16)
+    np.testing.assert_allclose(scales, [1 / 127, 1, 1, 1], rtol=1e-6)
+    assert file.stat().st_size == 2**16 + 4 * 4
+    ours, exact = (load(made.directory, variant=variant) for variant in ("int8", "fp32"))
+    texts = ["</s>", "ab", "abc", "ab cd", "</s> ab", ""]
+    second = np.array([0, 2, 1, 1.5, 1, 0])
+    first = np.array([1, 127, 127, 127, 64, 0])
+    np.testing.assert_allclose(ours.encode(texts), np.stack([first, second], 1), rtol=1e-6)
+    second = np.array([0, 5.5 / 3, 1.4, 8.9 / 6, 5.5 / 6, 0])
+    np.testing.assert_allclose(exact.encode(texts), np.stack([first, second], 1), rtol=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_the_rows_are_mapped_into_memory(artifact: Artifact, variant: str) -> None:
+    file = artifact.file(f"model.{variant}.onnx.data").resolve()
+    ours = load(artifact.directory, variant=variant)
+    assert ours.encode("unheard-of").any()
+    assert str(file) in Path("/proc/self/maps").read_text()
 
 
 def test_a_compressed_model_and_one_without_parts(tmp_path: Path) -> None:
