@@ -243,10 +243,8 @@ def test_a_compressed_body_is_415(service: Service) -> None:
 
 
 def test_a_body_that_comes_slowly_is_408(service: Service) -> None:
-    start = time.monotonic()
     found = raw(service, head(100, "Connection: close"), b'{"input"')
     assert found.startswith(b"HTTP/1.1 408 ")
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_slow_senders_are_cut_off_and_hold_up_nobody(program: Program) -> None:
                 slow[f"{name} {number}"] = connection
         start = time.monotonic()
         program.answers()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
         ended: dict[str, bytes] = {}
         while len(ended) < len(slow) and time.monotonic() - start < 30:
             for name, connection in slow.items():

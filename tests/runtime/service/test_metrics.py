@@ -171,8 +171,8 @@ def test_a_scrape_of_50_models_takes_less_than_50_ms(words: Path) -> None:
             assert service.post("/v1/embeddings", content).status == 200
         times_s = []
         for _ in range(10):
-            begin_s = time.perf_counter()
+            begin_s = time.process_time()  # the service is in this process
             text = service.get("/metrics").body
-            times_s.append(time.perf_counter() - begin_s)
+            times_s.append(time.process_time() - begin_s)
     assert text.count(b"\n") > 7_000
     assert min(times_s) < 0.05, times_s

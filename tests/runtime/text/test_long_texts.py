@@ -5,10 +5,10 @@ import string
 import threading
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.support.bounds import at_most_cpu_s
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
 
@@ -159,22 +159,20 @@ def test_little_is_read_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_threads_go_on(tmp_path: Path) -> None:
     bert().save(str(tmp_path / "tokenizer.json"))
     tokenizer = Tokenizer(tmp_path / "tokenizer.json", TokenizerRecord("x", None, 0))
-    ticks = [time.perf_counter()]
+    ticks = 0
     done = threading.Event()
 
     def tick() -> None:
+        nonlocal ticks
         while not done.wait(0.005):
-            ticks.append(time.perf_counter())
+            ticks += 1
 
     thread = threading.Thread(target=tick)
     thread.start()
-    begin = time.perf_counter()
     tokenizer.encode(["abcd " * 100_000])  # without a limit all of it is read
-    took = time.perf_counter() - begin
     done.set()
     thread.join()
-    longest = max(after - before for before, after in pairwise(ticks))
-    assert longest < took / 2
+    assert ticks > 5
 
 
 def test_a_deadline_counts_while_a_text_is_split(tmp_path: Path) -> None:
@@ -201,9 +199,8 @@ def test_what_is_not_read_must_be_a_text_too(tmp_path: Path) -> None:
 def test_words_are_read_up_to_the_limit(tmp_path: Path) -> None:
     Vocabulary(["a", "man"], do_lower_case=True).write(tmp_path / "words.json")
     tokenizer = WordTokenizer(tmp_path / "words.json", 3)
-    begin = time.perf_counter()
-    assert tokenizer.encode(["A  man\u2003a man " * 10**6]) == [[0, 1, 0]]
-    assert time.perf_counter() - begin < 1
+    with at_most_cpu_s(1):
+        assert tokenizer.encode(["A  man\u2003a man " * 10**6]) == [[0, 1, 0]]
 
 
 def test_what_takes_too_long_is_left_to_itself() -> None:

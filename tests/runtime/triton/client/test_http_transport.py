@@ -170,10 +170,9 @@ def test_an_answer_that_unpacks() -> None:
 )
 def test_an_answer_that_drips_ends_with_its_time(start: bytes) -> None:
     drop = b"1\r\nx\r\n" if b"chunked" in start else b"x"
-    before = time.monotonic()
+    # The answer has no end: without the deadline this test has none either.
     with pytest.raises(DeadlineError, match=r"^the deadline passed before the model m on http"):
         ask(dripping(start, drop), timeout_s=0.4)
-    assert time.monotonic() - before < 2
     with pytest.raises(DeadlineError):
         ask(lambda client, request: time.sleep(3), timeout_s=0.2)
 
