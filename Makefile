@@ -113,14 +113,13 @@ test-cells: test-transformers5 test-transformers4 ## run every cell of docs/supp
 test-transformers5: $(VENV)/installed $(NATIVE)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL) -m "$(TESTS)" $(PYTEST_ARGS)
 
-# What the generations of transformers read and trace in ways of their own. test-all adds a real
-# checkpoint, whose export takes longest, and what changes or asks the framework's models, and test-cells every test that reads or writes a checkpoint
-# (tests/conftest.py says which those are).
-TESTS4 ?= tests/export/checkpoint tests/export/transformer tests/export/graph/test_tracing.py \
-	tests/end_to_end/test_architectures.py
+# How the older generation reads a checkpoint, and an export of each head. test-all adds what traces,
+# changes or asks the framework's models, and a real checkpoint; test-cells every test that reads or
+# writes a checkpoint (tests/conftest.py says which those are).
+TESTS4 ?= tests/export/checkpoint tests/end_to_end/test_architectures.py
 
-test-all: TESTS4 += tests/export/trim tests/export/static tests/export/linear tests/runtime/models \
-	tests/end_to_end/test_export_to_answers.py
+test-all: TESTS4 += tests/export/transformer tests/export/graph/test_tracing.py tests/export/trim \
+	tests/export/static tests/export/linear tests/runtime/models tests/end_to_end/test_export_to_answers.py
 
 test-transformers4: $(VENV4)/installed $(TRITON)/installed $(TENSORRT)/installed
 	$(VENV4)/bin/python -m pytest $(IN_PARALLEL) -m "transformers and ($(or $(MARKS4),$(TESTS)))" $(TESTS4) $(PYTEST_ARGS)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
+from tests.support.marks import slow
 from tests.support.waiting import wait_until
 
 import lanner
@@ -432,7 +433,7 @@ def test_a_prompt_that_is_not_pooled_is_for_the_token_model(served: Served) -> N
         model.tokenizer.count_prompt_tokens("query: ")
 
 
-@pytest.mark.parametrize("shares_engine", [False, True])
+@pytest.mark.parametrize("shares_engine", [False, *slow(True)])
 def test_a_text_model_puts_the_named_prompt_before_each_text(
     word_artifact: Path, tritonserver: Installation, tmp_path: Path, *, shares_engine: bool
 ) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.support.marks import slow
 
 from lanner_perf.elastic.autoscaler import DOWN, Policy, Rules, Scaling
 from lanner_perf.elastic.fleet import LatencyTable, latency_table, run_fleet
@@ -85,7 +86,7 @@ def test_a_curve_has_its_rates_and_its_arrivals() -> None:
     assert area([(0, 2), (10, 4)], 20) == 60
 
 
-@pytest.mark.parametrize("start_s", [3, 10, 40])
+@pytest.mark.parametrize("start_s", [10, *slow(3, 40)])
 @pytest.mark.parametrize("lost_zone", [None, LostZone(400.0)])
 def test_a_fleet_is_scaled_as_its_pods_one_by_one(
     start_s: float, lost_zone: LostZone | None

@@ -144,6 +144,7 @@ def test_a_server_that_dies_fails_the_command(
     )
 
 
+@pytest.mark.slow
 def test_no_server_outlives_a_command_that_is_killed(serve: Serve, repository: Path) -> None:
     process = serve(repository)
     assert ready(process)["pid"] in processes_of(repository)
@@ -157,6 +158,7 @@ def memory_of(process: subprocess.Popen[str]) -> list[Path]:
     return list(Path("/dev/shm").glob(f"lanner-{process.pid}-*"))  # noqa: S108
 
 
+@pytest.mark.slow
 def test_models_that_lanner_made_come_with_the_python_that_calls_them(
     serve: Serve, tiny_artifact: Artifact, tmp_path: Path
 ) -> None:

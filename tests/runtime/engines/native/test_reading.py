@@ -222,12 +222,18 @@ def test_a_static_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_inspect_says_whether_the_engine_runs_an_artifact(
-    tiny_artifact: Artifact, make_cell: MakeCell, capsys: pytest.CaptureFixture[str]
+    tiny_artifact: Artifact, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["inspect", "--json", str(tiny_artifact.directory)])
     assert json.loads(capsys.readouterr().out)["native"] == {"fp32": "", "int8": ""}
     main(["inspect", str(tiny_artifact.directory)])
     assert "native      runs fp32, int8; " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_inspect_says_which_operator_the_engine_does_not_know(
+    make_cell: MakeCell, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["inspect", str(make_cell("DeBERTa", "embed").artifact.directory)])
     shown = " ".join(capsys.readouterr().out.split())
     assert "native none: the native engine does not know the" in shown
