@@ -146,9 +146,10 @@ def _write_int8(
 ) -> dict[str, object]:
     texts = recipe.texts
     progress(f"calibrating int8 on {len(texts.texts)} texts")
-    tokenizer = Tokenizer(path.parent / record.file, record)
     feeds = calibration_feeds(
-        tokenizer, loaded.inputs, texts.inputs(loaded.head, takes_pairs=loaded.takes_pairs)
+        Tokenizer(path.parent / record.file, record),  # not kept: it may take 0.3 GB
+        loaded.inputs,
+        texts.inputs(loaded.head, takes_pairs=loaded.takes_pairs),
     )
     int8 = Int8.calibrated(fp32, feeds, progress)
     kept: list[str] = []

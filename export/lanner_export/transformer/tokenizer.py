@@ -15,7 +15,8 @@ def write_tokenizer(
     """Write the tokenizer with the checkpoint's own limit and lower-casing, without padding.
 
     Args:
-        source: A fast tokenizer of transformers.
+        source: A fast tokenizer of transformers. It gets this truncation, which each of its calls
+            sets anew: a copy of 250,000 tokens would take 0.3 GB.
         max_tokens: Longest input, special tokens included.
         path: The path of the file.
         has_types: True if the graph takes token types.
@@ -23,7 +24,7 @@ def write_tokenizer(
     Raises:
         UnsupportedError: The tokenizer gives single texts token types that the graph lacks.
     """
-    tokenizer = Tokenizer.from_str(source.backend_tokenizer.to_str())
+    tokenizer: Tokenizer = source.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens, direction=source.truncation_side)
     if not has_types and any(tokenizer.encode("A text of a few words.").type_ids):

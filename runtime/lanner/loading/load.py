@@ -305,7 +305,7 @@ def open_model(
     manifest: Manifest,
     variant: Variant,
     *,
-    tokenizer: Path,
+    tokenizer: Path | Tokenizer | WordTokenizer,
     engine: Engine,
     workers: int = 1,
     token_budget: int = TOKEN_BUDGET,
@@ -319,13 +319,16 @@ def open_model(
 ) -> AnyModel:
     """Make the model of a head around an engine; the export uses it before an artifact exists.
 
-    With `measures_overflow` NaN and infinities are answers, which the export judges; elsewhere they
-    are errors. With one of `threads` texts are split on one core, too.
+    The `tokenizer` is a file, or one that several models share. With `measures_overflow` NaN and
+    infinities are answers, which the export judges; elsewhere they are errors. With one of
+    `threads` texts are split on one core, too.
 
     Raises:
         ArtifactError: The file of the tokenizer or of the ranges cannot be read.
     """
     own: dict[str, Any] = {}
+    if isinstance(tokenizer, Path):
+        tokenizer = open_tokenizer(tokenizer, manifest, threads=threads)
     if ranges is not None:
         own["ranges"] = EmbeddingRanges.read(ranges, manifest.dimension)
     if query_weights is not None:
@@ -335,7 +338,7 @@ def open_model(
     model = model_class(manifest)(
         manifest=manifest,
         variant=variant,
-        tokenizer=open_tokenizer(tokenizer, manifest, threads=threads),
+        tokenizer=tokenizer,
         runner=Runner(
             engine,
             feed=feed_of(manifest, is_packed=engine.run_tokens is None),

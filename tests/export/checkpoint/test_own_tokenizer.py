@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,30 @@ def test_tokens_are_not_made_by_chance(tmp_path: Path) -> None:
 
 def test_nothing_is_said_where_both_read_alike(tiny_checkpoint: Path) -> None:
     assert load_checkpoint(str(tiny_checkpoint)).warnings == []
+
+
+def test_a_limit_and_padding_in_the_file_are_no_difference(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "limited"
+    shutil.copytree(tiny_checkpoint, path)
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(path / "tokenizer.json"))
+    loaded = load_checkpoint(str(path))
+    assert loaded.warnings == []
+    before = loaded.reference(SENTENCES)
+    record = loaded.write_tokenizer(tmp_path / "tokenizer.json")
+    assert ids(tmp_path / "tokenizer.json") == ids(tiny_checkpoint / "tokenizer.json")
+    written = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert written.padding is None
+    assert written.truncation is not None
+    assert written.truncation["max_length"] == record.max_tokens
+    # Writing it leaves the reference as it was, and both read whole texts.
+    expected = load_checkpoint(str(tiny_checkpoint)).reference(SENTENCES)
+    np.testing.assert_array_equal(before, expected)
+    np.testing.assert_array_equal(loaded.reference(SENTENCES), expected)
 
 
 def test_a_classifier_s_too(tmp_path: Path) -> None:
