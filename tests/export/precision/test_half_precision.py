@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.architectures import MATRIX, config_of, encoder_class
 from tests.support.checkpoints import bert_model, plain_checkpoint
 
 from lanner.artifact.artifact import Artifact
@@ -18,6 +19,7 @@ from lanner.loading.load import load
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 torch = pytest.importorskip("torch", reason="needs the export extra")
+transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
 from tests.support.census import require_half_graph  # noqa: E402
 
@@ -255,11 +257,27 @@ def test_a_weight_that_does_not_fit_is_named(tiny_artifact: Artifact, tmp_path: 
     require_half_graph(half, "bf16")
 
 
+def overflowing(name: str, directory: Path) -> Path:
+    """Save a checkpoint whose activations leave the range of fp16."""
+    if name == "BERT":
+        bert = bert_model()
+        bert.encoder.layer[1].output.dense.weight.data *= 5e4
+        return plain_checkpoint(directory, bert)
+    torch.manual_seed(0)
+    row = MATRIX[name]
+    config = getattr(transformers, f"{row.prefix}Config")(**config_of(name, "embed"))
+    model = encoder_class(row.prefix)(config).eval()
+    if name == "T5":
+        model.encoder.block[1].layer[1].DenseReluDense.wo.weight.data *= 5e4
+    else:
+        model.layers[0].post_feedforward_layernorm.weight.data += 5e4
+    return plain_checkpoint(directory, model, row.tokenizer())
+
+
 @pytest.mark.slow
-def test_activations_that_overflow_fail_and_fit_into_bf16(tmp_path: Path) -> None:
-    model = bert_model()
-    model.encoder.layer[1].output.dense.weight.data *= 5e4
-    checkpoint = plain_checkpoint(tmp_path / "model", model)
+@pytest.mark.parametrize("name", ["BERT", "T5", "EmbeddingGemma"])
+def test_activations_that_overflow_fail_and_fit_into_bf16(tmp_path: Path, name: str) -> None:
+    checkpoint = overflowing(name, tmp_path / "model")
     message = (
         r"the fp16 variant does not .*: smallest cosine nan, .* with cosine nan; fp16 overflows "
         r"from 65504 on, so use --precision bf16. Nothing was written"
