@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class TracedOnce:
         from lanner_export.graph.tracing import write_fp32  # noqa: PLC0415
 
         def write(to: Path) -> list[str]:
-            return write_fp32(graph, inputs, output, to, without_passes=without_passes)
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                read_operators_once(monkeypatch)
+                return write_fp32(graph, inputs, output, to, without_passes=without_passes)
 
         def make(directory: Path) -> None:
             directory.mkdir()
@@ -51,6 +54,19 @@ class TracedOnce:
         save(load(made / "graph.onnx"), path)  # in one file or two, by this test's limit
         passes: list[str] = json.loads((made / "passes.json").read_text())
         return passes
+
+
+def read_operators_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep torch's table of operators, which it makes anew for each graph, in most of a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry  # noqa: PLC0415
+
+    read = partial(_read_once, ONNXRegistry.from_torchlib)
+    monkeypatch.setattr(ONNXRegistry, "from_torchlib", read)
+
+
+@cache
+def _read_once(read: Callable[..., Any], **options: Any) -> Any:
+    return read(**options)
 
 
 def digest_of(graph: Any, names: list[str]) -> str:
