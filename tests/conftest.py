@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if folder_of(item) in OF_CHECKPOINTS and not item.get_closest_marker("no_transformers"):
             item.add_marker("transformers")
+        if "minilm_artifact" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")  # its export alone takes half a minute of a core
     # Not its keywords: these have the names of its folders, too.
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := missing_gpu()):

@@ -84,14 +84,8 @@ def test_it_answers_as_its_checkpoint_does(
         assert all(entity.label in ("PER", "LOC") for entity in loaded.tag("a man plays"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "T5" else [pytest.mark.slow])
-        for name, row in MATRIX.items()
-        if row.is_rare
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, row in MATRIX.items() if row.is_rare])
 def test_a_rarer_architecture_has_its_checkpoint_s_vectors(name: str, tmp_path: Path) -> None:
     require_known(name)
     export_cell(name, "embed", tmp_path, precisions=("fp32", "int8"))

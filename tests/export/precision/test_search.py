@@ -249,8 +249,10 @@ def labelled(directory: Path, artifact: Artifact, trials: Trials) -> QualityData
 @pytest.mark.parametrize(
     ("kind", "budget"),
     [
-        *slow(("BertForSequenceClassification", "agreement:0.99")),
-        ("BertForSequenceClassification", "accuracy:10"),
+        *slow(
+            ("BertForSequenceClassification", "agreement:0.99"),
+            ("BertForSequenceClassification", "accuracy:10"),
+        ),
         ("BertForTokenClassification", "agreement:0.97"),
         ("BertForTokenClassification", "f1:10"),
     ],
