@@ -14,15 +14,12 @@ LN_INLINE void store_bf16(std::uint16_t* to, Floats x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)rounded);
 }
 
-// As the tile of bytes: 16 x 64 sums in registers 0 to 3; 4 has rows, 6 and 7 weights.
+// 4 has rows, 6 and 7 weights.
 struct Bf16Tile : Tiles {
   static void multiply(const std::uint16_t* a, std::size_t stride, std::size_t,
                        const std::uint16_t* panel, std::size_t depth, float* sums, Ahead ahead) {
     constexpr std::size_t row = 2 * lanner::kPanel;  // numbers from two depths to the next two
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear();
     for (std::size_t k = 0; k < depth; k += 32, panel += 16 * row) {
       for (std::size_t i = 0; i < 16; ++i) ahead.four_depths();
       _tile_loadd(4, a + k, 2 * stride);
@@ -35,10 +32,7 @@ struct Bf16Tile : Tiles {
       _tile_loadd(7, panel + 96, 2 * row);
       _tile_dpbf16ps(3, 4, 7);
     }
-    _tile_stored(0, sums, 4 * lanner::kPanel);
-    _tile_stored(1, sums + 16, 4 * lanner::kPanel);
-    _tile_stored(2, sums + 32, 4 * lanner::kPanel);
-    _tile_stored(3, sums + 48, 4 * lanner::kPanel);
+    store(sums);
   }
 };
 

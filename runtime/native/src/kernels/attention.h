@@ -25,28 +25,44 @@ LN_INLINE Floats between(std::size_t begin, std::size_t end, std::size_t at, Flo
   return begin > at ? first(at_most_16(begin - at), rest, x) : x;
 }
 
-// Softmax of `count` scores times `scale`, plus `bias`, in place. Those outside of [begin, end) become 0.
-LN_INLINE void softmax(float* scores, std::size_t count, std::size_t begin, std::size_t end, float scale,
-                       const float* bias) {
-  const Floats lowest = broadcast(-3e38f);
-  Floats peak = lowest;
-  for (std::size_t j = 0; j < count; j += 16) {
-    Floats x = mul(load(scores + j), broadcast(scale));
-    if (bias) x = add(x, load(bias + j));
-    x = between(begin, end, j, x, lowest);
-    store(scores + j, x);
-    peak = max(peak, x);
+// The keys that a query reads, [begin, end), and the biases of all.
+struct Keys {
+  std::size_t begin, end;
+  const float* bias;  // nullptr: none
+};
+
+// Softmax of R rows of `span` scores times `scale`, plus a bias, in place; a row alone would wait for its
+// own sums. Scores of keys that a query does not read become 0.
+template <std::size_t R>
+LN_INLINE void softmax(float* scores, std::size_t span, const Keys* keys, float scale) {
+  const Floats lowest = broadcast(-3e38f), zero = broadcast(0.0f);
+  Together<R> peak = all<R>(lowest), total = all<R>(zero);
+  for (std::size_t j = 0; j < span; j += 16)
+    peak = each_of<R>([&](std::size_t r) LN_IN_PLACE {
+      float* at = scores + r * span + j;
+      Floats x = mul(load(at), broadcast(scale));
+      if (keys[r].bias) x = add(x, load(keys[r].bias + j));
+      x = between(keys[r].begin, keys[r].end, j, x, lowest);
+      store(at, x);
+      return max(peak.v[r], x);
+    });
+  peak = each_of<R>(
+      [&](std::size_t r) LN_IN_PLACE { return broadcast(largest(peak.v[r])); });
+  for (std::size_t j = 0; j < span; j += 16) {
+    const Together<R> x = exp(each_of<R>([&](std::size_t r) LN_IN_PLACE {
+      return sub(load(scores + r * span + j), peak.v[r]);
+    }));
+    total = each_of<R>([&](std::size_t r) LN_IN_PLACE {
+      const Floats kept = between(keys[r].begin, keys[r].end, j, x.v[r], zero);
+      store(scores + r * span + j, kept);
+      return add(total.v[r], kept);
+    });
   }
-  peak = broadcast(largest(peak));
-  Floats total = broadcast(0.0f);
-  for (std::size_t j = 0; j < count; j += 16) {
-    const Floats x =
-        between(begin, end, j, exp(sub(load(scores + j), peak)), broadcast(0.0f));
-    store(scores + j, x);
-    total = add(total, x);
-  }
-  const Floats inverse = broadcast(1.0f / sum(total));
-  for (std::size_t j = 0; j < count; j += 16) store(scores + j, mul(load(scores + j), inverse));
+  const Together<R> inverse = each_of<R>(
+      [&](std::size_t r) LN_IN_PLACE { return broadcast(1.0f / sum(total.v[r])); });
+  for (std::size_t j = 0; j < span; j += 16)
+    for (std::size_t r = 0; r < R; ++r)
+      store(scores + r * span + j, mul(load(scores + r * span + j), inverse.v[r]));
 }
 
 void attention(const lanner::AttentionHead& head) {
@@ -70,12 +86,18 @@ void attention(const lanner::AttentionHead& head) {
     const std::size_t span = lanner::round_up(count, 16);
     float_block(rows, head.query + row * head.stride, head.stride, keys + from, padded, head.width,
                 scores, span, span);
+    Keys keys[lanner::kQueryRows];
     for (std::size_t i = 0; i < rows; ++i) {
       const std::size_t at = row + i, last = at + head.window + 1;
-      softmax(scores + i * span, span, at > from + head.window ? at - head.window - from : 0,
-              (last < tokens ? last : tokens) - from, head.scale,
-              head.relative_bias ? head.relative_bias - at + from : nullptr);
+      keys[i] = {at > from + head.window ? at - head.window - from : 0,
+                 (last < tokens ? last : tokens) - from,
+                 head.relative_bias ? head.relative_bias - at + from : nullptr};
     }
+    std::size_t i = 0;
+    for (; i + kSoftmaxRows <= rows; i += kSoftmaxRows)
+      softmax<kSoftmaxRows>(scores + i * span, span, keys + i, head.scale);
+    if constexpr (kSoftmaxRows > 1)
+      for (; i < rows; ++i) softmax<1>(scores + i * span, span, keys + i, head.scale);
     float_block(rows, scores, span, values + from * head.width, head.width, count,
                 head.output + row * head.output_stride, head.output_stride, head.width);
   }

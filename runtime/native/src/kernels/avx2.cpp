@@ -5,6 +5,7 @@
 
 namespace {
 constexpr std::size_t kFloatRows = 6, kFloatVectors = 1;
+constexpr std::size_t kSoftmaxRows = 1;
 }  // namespace
 
 #include "kernel_table.h"

@@ -6,6 +6,7 @@
 
 namespace {
 constexpr std::size_t kFloatRows = 8, kFloatVectors = 2;
+constexpr std::size_t kSoftmaxRows = 4;
 }  // namespace
 
 #include "kernel_table.h"

@@ -24,7 +24,7 @@ void finish_floats(const float* sums, std::size_t rows, const float* bias, lanne
                    lanner::FloatRows out) {
   by_activation(epilogue.activation, [&]<lanner::Activation activation>() {
     for (std::size_t i = 0; i < rows; ++i, sums += lanner::kPanel) {
-      const Four x = activated(activation, each_of<4>([&](std::size_t j) __attribute__((always_inline)) {
+      const Four x = activated(activation, each_of<4>([&](std::size_t j) LN_IN_PLACE {
         return add(load(sums + 16 * j), load(bias + 16 * j));
       }));
       for (std::size_t j = 0; j < 4; ++j) {

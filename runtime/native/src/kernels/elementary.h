@@ -12,22 +12,26 @@ LN_INLINE X clamp(X x, float low, float high) {
 
 // e to the power x: x = n ln 2 + r, and a polynomial in r; relative error 2e-7. Range reduction and
 // coefficients are those of expf in Cephes (S. L. Moshier). Arguments are cut at -87 and 88.
-LN_INLINE Floats exp(Floats x) {
+template <std::size_t N>
+LN_INLINE Together<N> exp(Together<N> x) {
   x = clamp(x, -87.0f, 88.0f);
   const Floats round = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Floats shifted = fma(x, broadcast(1.44269504f), round);
-  const Floats n = sub(shifted, round);
-  Floats r = fma(n, broadcast(-0.693359375f), x);
+  const Together<N> shifted = fma(x, broadcast(1.44269504f), round);
+  const Together<N> n = sub(shifted, round);
+  Together<N> r = fma(n, broadcast(-0.693359375f), x);
   r = fma(n, broadcast(2.12194440e-4f), r);
-  Floats p = broadcast(1.9875691500e-4f);
+  Together<N> p = all<N>(broadcast(1.9875691500e-4f));
   p = fma(p, r, broadcast(1.3981999507e-3f));
   p = fma(p, r, broadcast(8.3334519073e-3f));
   p = fma(p, r, broadcast(4.1665795894e-2f));
   p = fma(p, r, broadcast(1.6666665459e-1f));
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = fma(p, mul(r, r), add(r, broadcast(1.0f)));
-  return mul(p, power_of_two(shifted));
+  return each_of<N>([&](std::size_t i) LN_IN_PLACE {
+    return mul(p.v[i], power_of_two(shifted.v[i]));
+  });
 }
+LN_INLINE Floats exp(Floats x) { return exp(all<1>(x)).v[0]; }
 
 // 1 / (1 + e^-x)
 LN_INLINE Floats logistic(Floats x) {
@@ -86,7 +90,9 @@ template <std::size_t N>
 LN_INLINE Together<N> activated(lanner::Activation activation, Together<N> x) {
   if (activation == lanner::Activation::none) return x;
   if (activation == lanner::Activation::gelu_erf) return gelu_erf(x);
-  return each_of<N>([&](std::size_t i) { return activated(activation, x.v[i]); });
+  return each_of<N>([&](std::size_t i) LN_IN_PLACE {
+    return activated(activation, x.v[i]);
+  });
 }
 
 }  // namespace

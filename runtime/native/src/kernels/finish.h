@@ -38,8 +38,8 @@ struct Sums {
   lanner::FloatRows out;
 
   template <lanner::Activation activation, std::size_t N>
-  LN_INLINE void finish(const Sums& s, std::size_t from) {
-    const Together<N> x = activated(activation, each_of<N>([&](std::size_t i) __attribute__((always_inline)) {
+  LN_STEP void finish(const Sums& s, std::size_t from) {
+    const Together<N> x = activated(activation, each_of<N>([&](std::size_t i) LN_IN_PLACE {
       const std::size_t at_row = s.row + from + i / row_vectors;
       const std::size_t at = s.column + i % row_vectors * 16;
       const Ints exact = add_pairs(load_ints(s.sums + from * columns + 16 * i),

@@ -5,6 +5,7 @@
 namespace {
 
 constexpr std::size_t kFloatRows = 8, kFloatVectors = 1;
+constexpr std::size_t kSoftmaxRows = 1;
 
 struct Tile {
   static constexpr std::size_t rows = 8;

@@ -55,10 +55,14 @@ LN_INLINE lanner::Quantization range_of(const float* row, std::size_t width) {
 
 void quantize(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
               const lanner::Quantization& given, const lanner::ByteRows& out) {
+  // The range of a row ends in a long chain, so it is asked for while the row before it becomes bytes.
+  lanner::Quantization next = given;
+  if (given.per_row && count > 0) next = range_of(rows.data, padded_width);
   for (std::size_t i = 0; i < count; ++i) {
     const float* row = rows.data + i * rows.stride;
     auto* to = reinterpret_cast<Element*>(out.data + i * out.stride);
-    const lanner::Quantization q = given.per_row ? range_of(row, padded_width) : given;
+    const lanner::Quantization q = next;
+    if (given.per_row && i + 1 < count) next = range_of(row + rows.stride, padded_width);
     out.scales[i] = q.scale;
     out.zero_pairs[i] = lanner::zero_pair(q.zero_point);
     // As ONNX has it: round(x / scale) + zero point. A product with the inverse and one step of
