@@ -354,10 +354,10 @@ bench-kernels: $(NATIVE)/wheels ## measure each instruction set against its limi
 	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/core benchmark
 	$(NATIVE)/core/tests/benchmark
 
-fuzz-native: $(NATIVE)/wheels ## run random encoders, batches and damage under the sanitizers; ROUNDS=100000
+fuzz-native: $(NATIVE)/wheels ## run random encoders, batches and damage under the sanitizers; ROUNDS=100000 SEED=2 SETS="amx_int8 avx2"
 	$(CORE) -B $(NATIVE)/sanitize -DLANNER_NATIVE_SANITIZE=ON
 	$(NATIVE)/wheels/bin/ninja -C $(NATIVE)/sanitize fuzz
-	$(NATIVE)/sanitize/tests/fuzz $(or $(ROUNDS),10000)
+	$(NATIVE)/sanitize/tests/fuzz $(or $(ROUNDS),10000) $(or $(SEED),1) $(SETS)
 
 $(NATIVE)/wheels: requirements/native.txt requirements/wheels.txt
 	rm -rf $@

@@ -1,5 +1,6 @@
-// Random encoders, batches and damage, for the sanitizers: fuzz [rounds] [seed]. Whatever is given, the
-// answer is finite or a status with a text; and the same by another instruction set.
+// Random encoders, batches and damage, for the sanitizers: fuzz [rounds] [seed] [instruction set ...]. Whatever
+// is given, the answer is finite or a status with a text; and the same by another instruction set. Only those
+// named take part, or all: plain C++ takes most of the time.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -13,6 +14,8 @@ using lanner::RandomBatch;
 using lanner::RandomModel;
 
 namespace {
+
+using Names = std::vector<std::string>;
 
 // From 1 on. Mostly small, so that there can be many rounds.
 std::uint32_t random_size(Random& random, std::uint32_t usual, std::uint32_t most) {
@@ -85,15 +88,23 @@ void damage_batch(Random& random, RandomBatch& batch) {
           static_cast<std::int32_t>(random.below(1000));
 }
 
-const char* random_set(Random& random, bool bf16) {
-  ln_instruction_set set;
-  do {
-    ln_instruction_set_get(random.below(static_cast<std::uint32_t>(ln_instruction_set_count())), &set);
-  } while (!(bf16 ? set.bf16_passed : set.passed));
-  return set.name;
+bool is_named(const Names& names, const char* name) {
+  return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
 }
 
-void round(Random& random) {
+// One of those named, or of all if none of them has bf16.
+const char* random_set(Random& random, bool bf16, const Names& names) {
+  std::vector<const char*> sets, others;
+  for (std::size_t i = 0; i < ln_instruction_set_count(); ++i) {
+    ln_instruction_set set;
+    ln_instruction_set_get(i, &set);
+    if (bf16 ? set.bf16_passed : set.passed) (is_named(names, set.name) ? sets : others).push_back(set.name);
+  }
+  if (sets.empty()) sets = others;
+  return sets[random.below(static_cast<std::uint32_t>(sets.size()))];
+}
+
+void round(Random& random, const Names& names) {
   RandomModel::Sizes sizes;
   sizes.vocabulary = 2 + random.below(60);
   sizes.types = random.below(3);
@@ -116,10 +127,10 @@ void round(Random& random) {
   std::vector<std::byte> memory;
   const bool damaged = random.below(4) == 0;
   if (damaged) damage_model(random, config, tensors, memory);
-  Loaded loaded(config, tensors, random_set(random, described.bf16));
+  Loaded loaded(config, tensors, random_set(random, described.bf16, names));
   CHECK((loaded.status == LN_OK) == loaded.error.empty(), "%d %s", loaded.status, loaded.error.c_str());
   if (loaded.status != LN_OK) return;
-  Loaded other(config, tensors, random_set(random, described.bf16));
+  Loaded other(config, tensors, random_set(random, described.bf16, names));
   for (int i = 0; i < 3; ++i) {
     std::vector<std::int32_t> lengths;
     for (std::uint32_t n = random_size(random, 3, 9); n > 0; --n)
@@ -141,6 +152,7 @@ void round(Random& random) {
 int main(int count, char** arguments) {
   const long rounds = count > 1 ? std::atol(arguments[1]) : 1000;
   Random random(count > 2 ? static_cast<std::uint32_t>(std::atol(arguments[2])) : 1);
-  for (long i = 0; i < rounds && failures == 0; ++i) round(random);
+  const Names names(arguments + std::min(count, 3), arguments + count);
+  for (long i = 0; i < rounds && failures == 0; ++i) round(random, names);
   return finish("fuzz");
 }

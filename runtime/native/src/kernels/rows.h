@@ -53,6 +53,26 @@ LN_INLINE lanner::Quantization range_of(const float* row, std::size_t width) {
   return {true, range / 255.0f, static_cast<std::int32_t>(-least * (255.0f / range) + 0.5f)};
 }
 
+// One row as bytes. As ONNX has it: round(x / scale) + zero point. A product with the inverse and one step of
+// correction is the quotient as a division rounds it, for less.
+template <bool clamped>
+LN_INLINE void to_bytes(const float* row, std::size_t width, const lanner::Quantization& q, Element* to) {
+  const Floats inverse = broadcast(q.scale > 0.0f ? 1.0f / q.scale : 0.0f);
+  const Floats negative_scale = broadcast(-q.scale);
+  const float least = static_cast<float>(-q.zero_point) * q.scale;
+  const float most = static_cast<float>(255 - q.zero_point) * q.scale;
+  for (std::size_t j = 0; j < width; j += 64) {
+    const Four numbers = each_of<4>([&](std::size_t k) LN_IN_PLACE {
+      Floats x = load(row + j + 16 * k);
+      if constexpr (clamped) x = clamp(x, least, most);
+      const Floats quotient = mul(x, inverse);
+      const Floats rest = fma(quotient, negative_scale, x);
+      return fma(rest, inverse, quotient);
+    });
+    store_rounded(to + j, numbers.v, q.zero_point);
+  }
+}
+
 void quantize(lanner::FloatRows rows, std::size_t count, std::size_t padded_width,
               const lanner::Quantization& given, const lanner::ByteRows& out) {
   // The range of a row ends in a long chain, so it is asked for while the row before it becomes bytes.
@@ -65,18 +85,11 @@ void quantize(lanner::FloatRows rows, std::size_t count, std::size_t padded_widt
     if (given.per_row && i + 1 < count) next = range_of(row + rows.stride, padded_width);
     out.scales[i] = q.scale;
     out.zero_pairs[i] = lanner::zero_pair(q.zero_point);
-    // As ONNX has it: round(x / scale) + zero point. A product with the inverse and one step of
-    // correction is the quotient as a division rounds it, for less.
-    const Floats inverse = broadcast(q.scale > 0.0f ? 1.0f / q.scale : 0.0f);
-    const Floats negative_scale = broadcast(-q.scale);
-    const float least = static_cast<float>(-q.zero_point) * q.scale;
-    const float most = static_cast<float>(255 - q.zero_point) * q.scale;
-    for (std::size_t j = 0; j < padded_width; j += 16) {
-      const Floats x = clamp(load(row + j), least, most);
-      const Floats quotient = mul(x, inverse);
-      const Floats rest = fma(quotient, negative_scale, x);
-      store_rounded(to + j, fma(rest, inverse, quotient), q.zero_point);
-    }
+    // Numbers within the range of their row are near 0 to 255 already.
+    if (given.per_row)
+      to_bytes<false>(row, padded_width, q, to);
+    else
+      to_bytes<true>(row, padded_width, q, to);
   }
 }
 

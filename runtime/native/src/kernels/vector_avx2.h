@@ -90,16 +90,19 @@ LN_INLINE __m256i rounded(Floats x, std::int32_t zero_point) {
   // Packing works within halves of 128 bits: 0-3 8-11 | 4-7 12-15.
   const __m256i words = _mm256_packus_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(x.low), zero),
                                             _mm256_add_epi32(_mm256_cvtps_epi32(x.high), zero));
-  return _mm256_permute4x64_epi64(words, 0xd8);
+  return _mm256_permute4x64_epi64(_mm256_min_epu16(words, _mm256_set1_epi16(255)), 0xd8);
 }
-LN_INLINE void store_rounded(std::int16_t* to, Floats x, std::int32_t zero_point) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded(x, zero_point));
+LN_INLINE void store_rounded(std::int16_t* to, const Floats (&x)[4], std::int32_t zero_point) {
+  for (std::size_t i = 0; i < 4; ++i)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 16 * i), rounded(x[i], zero_point));
 }
-LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
-  const __m256i words = rounded(x, zero_point);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm_packus_epi16(_mm256_castsi256_si128(words),
-                                    _mm256_extracti128_si256(words, 1)));
+LN_INLINE void store_rounded(std::uint8_t* to, const Floats (&x)[4], std::int32_t zero_point) {
+  for (std::size_t i = 0; i < 4; ++i) {
+    const __m256i words = rounded(x[i], zero_point);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * i),
+                     _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                      _mm256_extracti128_si256(words, 1)));
+  }
 }
 
 LN_INLINE void transpose_eight(const float* from, std::size_t stride, float* to,

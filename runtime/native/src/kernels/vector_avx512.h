@@ -58,9 +58,15 @@ LN_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
   return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)};
 }
 
-LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
-  const __m512i rounded = _mm512_add_epi32(_mm512_cvtps_epi32(x.v), _mm512_set1_epi32(zero_point));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(rounded));
+LN_INLINE void store_rounded(std::uint8_t* to, const Floats (&x)[4], std::int32_t zero_point) {
+  const __m512i zero = _mm512_set1_epi16(static_cast<short>(zero_point));
+  // Packing works within quarters of the registers and saturates: each has four bytes of each vector.
+  const __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(x[0].v), _mm512_cvtps_epi32(x[1].v));
+  const __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(x[2].v), _mm512_cvtps_epi32(x[3].v));
+  const __m512i bytes =
+      _mm512_packus_epi16(_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, bytes));
 }
 
 // Pairs, then fours of floats, then the four quarters of the registers change places.

@@ -112,10 +112,14 @@ LN_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
   return sum;
 }
 
-// 16 numbers, rounded to the nearest integer, halves to the even one, plus the zero point: 0 to 255.
-LN_INLINE void store_rounded(std::uint8_t* to, Floats x, std::int32_t zero_point) {
-  for (std::size_t i = 0; i < 16; ++i) {
-    const float shifted = x.v[i] + 12582912.0f;  // 1.5 * 2^23: leaves no room for a fraction
+// 64 numbers, rounded to the nearest integer, halves to the even one, plus the zero point. What is below 0 or no
+// number becomes 0, and what is beyond 255 becomes 255.
+LN_INLINE void store_rounded(std::uint8_t* to, const Floats (&x)[4], std::int32_t zero_point) {
+  const auto zero = static_cast<float>(zero_point);
+  for (std::size_t i = 0; i < 64; ++i) {
+    const float above = x[i / 16].v[i % 16] > -zero ? x[i / 16].v[i % 16] : -zero;
+    const float inside = above < 255.0f - zero ? above : 255.0f - zero;
+    const float shifted = inside + 12582912.0f;  // 1.5 * 2^23: leaves no room for a fraction
     std::uint32_t bits;
     std::memcpy(&bits, &shifted, 4);
     to[i] = static_cast<std::uint8_t>(bits + static_cast<std::uint32_t>(zero_point));
