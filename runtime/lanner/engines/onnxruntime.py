@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanner.engines.onnx.file import without_weights
+from lanner.engines.onnx.packed_weights import align_packed_weights
 from lanner.engines.onnx.unsigned_weights import with_unsigned_weights
 from lanner.errors import EngineError, MissingExtraError
 from lanner.machine.machine import this_machine
@@ -243,15 +244,17 @@ def _open_shared(path: Path, *threads: int) -> "list[ort.InferenceSession]":
 
     The weights are laid out once, written to a temporary file and mapped by each session; see
     ``session.save_external_prepacked_constant_initializers`` in
-    onnxruntime_session_options_config_keys.h. If the disk has no room for the file, each session
-    has weights of its own.
+    onnxruntime_session_options_config_keys.h. If the disk has no room for the file, or another
+    release writes it otherwise, each session has weights of its own.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="lanner-") as directory:
             saved = Path(directory) / "model.onnx"
             open_session(path, save_optimized_to=saved, saves_weights=True, maps_weights=True)
+            if (weights := saved.with_name(WEIGHTS_FILE)).exists():
+                align_packed_weights(saved, weights)
             return [open_session(saved, threads=n, is_optimized=True) for n in threads]
-    except (OSError, EngineError):
+    except (OSError, EngineError, ValueError, IndexError):
         return [open_session(path, threads=n) for n in threads]
 
 

@@ -111,6 +111,12 @@ def external_entry(data: mmap.mmap, message: Field) -> tuple[str, str]:
     return found.get(_KEY, ""), found.get(_VALUE, "")
 
 
+def written_entry(key: str, value: str) -> bytes:
+    """Return a field of external data with a StringStringEntryProto."""
+    entry = _text(_KEY, key) + _text(_VALUE, value)
+    return tag(EXTERNAL_DATA, len(entry)) + entry
+
+
 def _without_weights(data: mmap.mmap, field: Field, location: str) -> bytes:
     """Return a field of the graph, with the place of a larger weight instead of its data."""
     if field.number != INITIALIZER or field.value < FEWEST_BYTES:
@@ -126,8 +132,7 @@ def _without_weights(data: mmap.mmap, field: Field, location: str) -> bytes:
     tensor = b"".join(data[begin:end] for begin, end in parts)
     place = {"location": location, "offset": str(raw.content), "length": str(raw.value)}
     for key, value in place.items():
-        entry = _text(_KEY, key) + _text(_VALUE, value)
-        tensor += tag(EXTERNAL_DATA, len(entry)) + entry
+        tensor += written_entry(key, value)
     tensor += bytes([_DATA_LOCATION << 3 | VARINT, _EXTERNAL])
     return tag(INITIALIZER, len(tensor)) + tensor
 
