@@ -54,32 +54,32 @@ def reference(model: Path) -> Any:
     return gensim_fasttext.load_facebook_vectors(str(model))
 
 
+@pytest.fixture(scope="module")
+def words(reference: Any) -> tuple[list[str], list[str]]:
+    """Return 1,000 words of the table, and 1,000 that are not in it."""
+    made = [word for word in made_words(3_000, seed=1) if word not in reference.key_to_index]
+    known, unknown = reference.index_to_key[:1_000], made[:1_000]
+    assert len(known) == len(unknown) == 1_000
+    return known, unknown
+
+
+def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    found: NDArray[np.float32] = (first * second).sum(axis=1) / lengths
+    return found
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_known_and_unknown_words_have_the_vectors_of_gensim(
-    artifact: Artifact, reference: Any, engine: str
+    artifact: Artifact, reference: Any, words: tuple[list[str], list[str]], engine: str
 ) -> None:
-    known = reference.index_to_key[:1_000]
-    unknown = [word for word in made_words(3_000, seed=1) if word not in reference.key_to_index]
-    ours = load(artifact.directory, variant="fp32", engine=engine)
-    for words in (known, unknown[:1_000]):
-        assert len(words) == 1_000
-        expected = np.array([reference[word] for word in words])
-        np.testing.assert_allclose(ours.encode(words), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_a_byte_a_number_is_near_the_vectors_of_gensim(
-    artifact: Artifact, reference: Any, engine: str
-) -> None:
-    known = reference.index_to_key[:1_000]
-    unknown = [word for word in made_words(3_000, seed=1) if word not in reference.key_to_index]
-    ours = load(artifact.directory, variant="int8", engine=engine)
-    for words in (known, unknown[:1_000]):
-        assert len(words) == 1_000
-        given, expected = ours.encode(words), np.array([reference[word] for word in words])
+    exact, near = (load(artifact.directory, variant=v, engine=engine) for v in ("fp32", "int8"))
+    for some in words:
+        expected = np.array([reference[word] for word in some])
+        np.testing.assert_allclose(exact.encode(some), expected, atol=1e-6)
+        given = near.encode(some)
         assert not np.array_equal(given, expected)
-        lengths = np.linalg.norm(given, axis=1) * np.linalg.norm(expected, axis=1)
-        assert ((given * expected).sum(axis=1) / lengths).min() > 0.999
+        assert cosines(given, expected).min() > 0.999
 
 
 def test_a_text_is_the_mean_of_its_words(artifact: Artifact, reference: Any) -> None:
@@ -88,8 +88,7 @@ def test_a_text_is_the_mean_of_its_words(artifact: Artifact, reference: Any) -> 
     expected = [np.mean([reference[word] for word in text.split()], axis=0) for text in texts]
     exact, near = (load(artifact.directory, variant=v).encode(texts) for v in ("fp32", "int8"))
     np.testing.assert_allclose(exact, expected, atol=1e-6)
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(near, axis=1)
-    assert ((exact * near).sum(axis=1) / lengths).min() > 0.999
+    assert cosines(exact, near).min() > 0.999
 
 
 def test_the_manifest_says_how_words_are_made(artifact: Artifact) -> None:

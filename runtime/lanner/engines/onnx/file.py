@@ -4,7 +4,7 @@ https://protobuf.dev/programming-guides/encoding; field numbers are those of onn
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,14 +68,23 @@ def without_weights(path: Path) -> bytes:
         ValueError: The file is damaged; an IndexError if it ends too early.
     """
     with mapped(path) as data:
-        parts: list[bytes] = []
-        for field in fields(data, 0, len(data)):
-            if field.number != GRAPH:
-                parts.append(data[field.begin : field.end])
-                continue
-            graph = [_without_weights(data, inner, path.name) for inner in inside(data, field)]
-            parts += [tag(GRAPH, sum(map(len, graph))), *graph]
-        return b"".join(parts)
+        return with_changed_graph(data, lambda field: _without_weights(data, field, path.name))
+
+
+def with_changed_graph(data: mmap.mmap, change: Callable[[Field], bytes]) -> bytes:
+    """Return a model with what `change` makes of each field of its graph.
+
+    Raises:
+        ValueError: The bytes are not a message.
+    """
+    parts: list[bytes] = []
+    for field in fields(data, 0, len(data)):
+        if field.number != GRAPH:
+            parts.append(data[field.begin : field.end])
+            continue
+        graph = [change(inner) for inner in inside(data, field)]
+        parts += [tag(GRAPH, sum(map(len, graph))), *graph]
+    return b"".join(parts)
 
 
 def external_files(path: Path) -> set[str]:

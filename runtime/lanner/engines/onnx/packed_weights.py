@@ -11,14 +11,13 @@ from pathlib import Path
 
 from lanner.engines.onnx.file import (
     EXTERNAL_DATA,
-    GRAPH,
     INITIALIZER,
     Field,
     external_entry,
-    fields,
     inside,
     mapped,
     tag,
+    with_changed_graph,
     written_entry,
 )
 
@@ -39,20 +38,14 @@ def align_packed_weights(path: Path, weights: Path) -> None:
     """
     with mapped(path) as model, mapped(weights) as data, weights.open("ab") as file:
         copies = _Copies(data)
-        parts: list[bytes] = []
-        for field in fields(model, 0, len(model)):
-            if field.number != GRAPH:
-                parts.append(model[field.begin : field.end])
-                continue
-            graph = [_aligned(model, inner, copies) for inner in inside(model, field)]
-            parts += [tag(GRAPH, sum(map(len, graph))), *graph]
+        changed = with_changed_graph(model, lambda field: _aligned(model, field, copies))
         if not copies.places:
             return
         with memoryview(data) as view:
             for begin, length, padding in copies.places:
                 file.write(bytes(padding))
                 file.write(view[begin : begin + length])
-    path.write_bytes(b"".join(parts))
+    path.write_bytes(changed)
 
 
 class _Copies:
